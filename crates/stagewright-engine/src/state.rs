@@ -1,7 +1,7 @@
 //! A run's state as the fold of its events.
 //!
-//! Live scheduling and recovery both go through [`RunState::apply`], and so through one [`next_status`] table: what
-//! the scheduler can't do, a journal can't claim.
+//! Live scheduling and recovery both use [`RunState::apply`], and with it the same [`next_status`] table. A journal can
+//! therefore not contain a transition that the scheduler can't make.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,27 @@ use crate::event::{
     Decision, EventKind, Failure, FailureKind, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId,
 };
 
-/// Where a stage stands.
+/// The status of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Its needs haven't all ended, or there is no free slot.
+    /// Some of its needs haven't ended, or all slots are in use.
     Pending,
-    /// An attempt is under way.
+    /// This attempt is running.
     Running(u32),
-    /// The attempt was left in doubt, and its plugin or a person is to say what became of it.
+    /// This attempt is unresolved: its plugin or a person determines its outcome.
     Recovering(u32),
-    /// A gate is open: the attempt's own, one that it has to pass before it begins, or the question what became of it.
+    /// A gate is open: one that this attempt opened, one that it must pass before it starts, or one that asks for its
+    /// outcome.
     Waiting(u32),
-    /// The gate was answered with enough approvals: the attempt goes on, or begins.
+    /// The gate has enough approvals: this attempt continues or starts.
     Approved(u32),
-    /// The gate was answered with a no.
+    /// The gate was rejected.
     Refused(u32),
-    /// The attempt is over; whether the stage is tried again comes next.
+    /// This attempt has ended; a retry or the end of the stage follows.
     Settled(u32),
-    /// The attempt to come waits for its time.
+    /// This attempt starts after the retry delay.
     Backoff(u32),
-    /// Nothing more will happen to it.
+    /// The stage has ended.
     Ended {
         /// Raw result.
         outcome: Outcome,
@@ -41,7 +42,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The result after `continue-on-error`, once there is one.
+    /// The result after `continue-on-error`; none until the stage has ended.
     pub fn conclusion(self) -> Option<Outcome> {
         match self {
             Status::Ended { conclusion, .. } => Some(conclusion),
@@ -49,84 +50,84 @@ impl Status {
         }
     }
 
-    /// Whether it ended so that what needs it may run.
+    /// Whether it has ended in such a way that stages that need it may run.
     pub(crate) fn has_succeeded(self) -> bool {
         self.conclusion().is_some_and(Outcome::lets_dependents_run)
     }
 }
 
-/// An event that can't follow on what came before.
+/// An event that isn't valid in the current state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{event} can't happen to {subject}, which is {status}")]
 pub struct IllegalTransition {
     /// A stage's id, or `the run`.
     pub subject: String,
-    /// Its status.
+    /// The status of the subject.
     pub status: String,
-    /// The event's name.
+    /// The event's serialised type.
     pub event: String,
 }
 
-/// What is known of one stage.
+/// The state of one stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageState {
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
-    /// Attempts begun in all, those before a resume included.
+    /// Attempts started in total, including those before a resume.
     pub attempts: u32,
-    /// Attempts begun before the last resume: they don't count against `retry.max`.
+    /// Attempts started before the last resume, which don't count against `retry.max`.
     pub attempts_before: u32,
-    /// Of the last attempt that ended.
+    /// The outputs of the last attempt that ended.
     pub outputs: BTreeMap<String, Json>,
-    /// What the last attempt that ended left in the places that it may write.
+    /// The files that the last attempt that ended left where it may write.
     pub made: Option<Made>,
-    /// The gate that is open, or that was last.
+    /// The open gate, or the last one that was open.
     pub gate: Option<Box<Gate>>,
-    /// Answers to that gate.
+    /// The answers to that gate.
     pub decisions: Vec<Decision>,
-    /// Answers to the attempt's own gate, with which it goes on.
+    /// The answers to the gate that the attempt itself opened, with which it continues.
     pub resumption: Vec<Decision>,
-    /// Result of the last attempt.
+    /// The result of the last attempt.
     pub last_outcome: Option<Outcome>,
-    /// The gates at which people let the stage go on, oldest first. A later gate of the stage, as for a freeze, replaces
+    /// The approved gates of the stage, oldest first. A later gate, for example for a freeze, replaces
     /// [`gate`](StageState::gate), but the approvals given at the earlier ones remain valid.
     pub admitted: Vec<Admission>,
-    /// The attempt whose effect was about to happen, or to be taken back, and of whose end nothing certain is known.
+    /// The unresolved attempt: its effect or its compensation was about to happen, and its outcome isn't known.
     pub doubt: Option<u32>,
-    /// Whether an attempt announced an effect.
+    /// Whether an attempt recorded the intent to have an effect.
     pub acted: bool,
-    /// The environment's token under which the stage acted last.
+    /// The environment's fence that the stage last acted under, with an attempt or its compensation.
     pub fence: Option<u64>,
-    /// The environment's token of the last attempt: what was taken back since has a newer one.
+    /// The environment's fence of the last attempt. A later compensation has a newer one.
     pub attempt_fence: Option<u64>,
-    /// What the last attempt deployed, if it still stands.
+    /// The release that is in place: that of the last attempt, or the one that its compensation restored.
     pub release: Option<Box<Release>>,
-    /// Whether the release proved good.
+    /// Whether the release is known good.
     pub confirmed: bool,
-    /// How far taking its effect back has come.
+    /// The state of its compensation.
     pub undo: Undo,
-    /// `seq` of the event that ended it.
+    /// The `seq` of the event that ended it.
     pub ended: Option<u64>,
 }
 
-/// A gate that was approved. An approval counts for what its own gate asked and for nothing else.
+/// An approved gate. Its approvals are valid only for what this gate asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admission {
-    /// What was asked.
+    /// The gate.
     pub gate: Gate,
-    /// The answers that sufficed.
+    /// The answers to it.
     pub answers: Vec<Decision>,
 }
 
-/// How far taking the effect of a stage back has come.
+/// The state of a stage's compensation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Undo {
-    /// Nobody asked for it.
+    /// It hasn't started.
     #[default]
     No,
-    /// It is under way.
+    /// It is in progress.
     Started,
-    /// It is over.
+    /// It has ended.
     Ended(Outcome),
 }
 
@@ -152,37 +153,37 @@ impl StageState {
         ended: None,
     };
 
-    /// What the gate waits for, if there is or was one.
+    /// The kind of the current or last gate.
     pub fn gate_kind(&self) -> Option<GateKind> {
         self.gate.as_ref().map(|gate| gate.kind)
     }
 
-    /// Whether the attempt at whose gate the stage stands has begun.
+    /// Whether the attempt has started, as opposed to waiting at a gate before its start.
     pub(crate) fn has_begun(&self, attempt: u32) -> bool {
         self.attempts >= attempt && self.gate_kind() != Some(GateKind::Unresolved)
     }
 }
 
-/// What is known of a run.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunState {
-    /// None until it started.
+    /// The run's id; none until it has started.
     pub run: Option<RunId>,
-    /// By plan index.
+    /// The stages, by plan index.
     pub stages: Vec<StageState>,
-    /// The strongest wish to end it early.
+    /// The most urgent cancellation requested.
     pub cancel: Option<Interrupt>,
-    /// Set when it ended.
+    /// The result; none until the run has ended.
     pub conclusion: Option<Outcome>,
-    /// Whether it has its concurrency group.
+    /// Whether it holds its concurrency group.
     pub in_group: bool,
-    /// `seq` of the next event.
+    /// The `seq` of the next event.
     pub next_seq: u64,
     ids: Vec<String>,
 }
 
 impl RunState {
-    /// A run of which nothing has happened; `ids` are its stages' unique names, by plan index.
+    /// The state before the first event; `ids` are the stages' unique names, by plan index.
     pub fn new(ids: Vec<String>) -> RunState {
         let stages = vec![StageState::NEW; ids.len()];
         RunState { run: None, stages, cancel: None, conclusion: None, in_group: false, next_seq: 0, ids }
@@ -193,7 +194,7 @@ impl RunState {
         &self.stages[index.get()]
     }
 
-    /// Takes one event in. An event that can't follow changes nothing.
+    /// Applies one event. One that isn't valid in the current state changes nothing.
     pub fn apply(&mut self, event: &EventKind) -> Result<(), IllegalTransition> {
         match event {
             EventKind::RunStarted { run, .. } => {
@@ -251,7 +252,8 @@ impl RunState {
             }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;
-                // Who let the stage go on before did so for something else.
+                // The plugins, grants, inputs or files have changed since the earlier gate. The approvals collected so
+                // far were given for the old ones, so they must not let the stage pass now.
                 if state.gate.as_ref().is_some_and(|earlier| earlier.binding != gate.binding) {
                     state.admitted.clear();
                 }
@@ -313,7 +315,7 @@ impl RunState {
                         state.doubt = None;
                     }
                     (_, Undo::Ended(Outcome::Skipped | Outcome::Rehearsed)) => state.doubt = None,
-                    // What was being taken back may be there or not.
+                    // A compensation that failed may have had its effect in part, so the attempt stays unresolved.
                     _ => {}
                 }
             }
@@ -322,7 +324,8 @@ impl RunState {
                 self.step(*stage, event)?.ended = Some(seq);
             }
             EventKind::RecoveryStarted { stage, .. } => {
-                // A finding about an earlier attempt must not settle this one when the run is interrupted here and resumed.
+                // A resume in this status applies the last decision with a finding. Clear the decisions, so that one
+                // about an earlier attempt isn't taken as the outcome of this one.
                 self.step(*stage, event)?.decisions.clear();
             }
             EventKind::RetryScheduled { stage, .. } | EventKind::GateElapsed { stage } => {
@@ -335,6 +338,8 @@ impl RunState {
         Ok(())
     }
 
+    /// Resets the stages that run again. An unresolved attempt and the fences survive the reset: the plugin must still
+    /// be asked for the attempt's outcome, under the fence that it acted with, before the stage may start again.
     fn resume(&mut self, again: &[StageIndex], event: &EventKind) -> Result<(), IllegalTransition> {
         if self.run.is_none() {
             return Err(self.illegal_for_run("not started", event));
@@ -384,8 +389,8 @@ impl RunState {
     }
 }
 
-/// Whether the end of an attempt tells what became of its effects. A plugin that returned knows what it did; one that
-/// was stopped or went away can't tell any more.
+/// Whether the outcome of an attempt is also the outcome of its effects. A plugin that returned knows what it did. One
+/// that was stopped, trapped or lost can have been interrupted at any point of an effect.
 fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
     let stopped = failure.is_some_and(|failure| {
         matches!(
@@ -403,7 +408,7 @@ fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
     !stopped && !matches!(outcome, Outcome::Lost | Outcome::TimedOut | Outcome::Cancelled | Outcome::Inconclusive)
 }
 
-/// The one table of what may follow on what. None: it may not.
+/// The status that an event leads to; none if the event isn't valid. The only definition of the transitions.
 fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
     use EventKind as E;
     use Status as S;
@@ -464,12 +469,12 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
     })
 }
 
-/// As [`next_status`], for taking back.
+/// Like [`next_status`], for the compensation.
 fn next_undo(state: &StageState, event: &EventKind) -> Option<Undo> {
     let Status::Ended { .. } = state.status else { return None };
     match (state.undo, event) {
         (Undo::No, EventKind::UndoStarted { .. }) => Some(Undo::Started),
-        // Without a beginning when nobody could begin.
+        // It ends without having started if the run was killed or the environment couldn't be acquired.
         (Undo::No | Undo::Started, EventKind::UndoEnded { outcome, .. }) => Some(Undo::Ended(*outcome)),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Stopping early: the whole run, because somebody wishes it, or the siblings of a failed cell.
+//! Cancellation: of the whole run, or of the siblings of a failed cell in a fail-fast matrix.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ impl Scheduler {
         }
         self.record(EventKind::CancelRequested { how, reason })?;
         for &stage in &self.running {
-            // Taking back a bad deploy is the better end; only force stops it.
+            // A graceful cancellation lets a compensation finish: stopping it would leave a bad deploy in place. Only a
+            // kill interrupts it.
             if how == Interrupt::Kill || self.undoing != Some(stage) {
                 self.response.actions.push(Action::Interrupt { stage, how });
             }
@@ -62,7 +63,7 @@ impl Scheduler {
         self.end_stage(stage, Outcome::Cancelled, Outcome::Cancelled, Some(reason.to_owned()))
     }
 
-    /// Why a stage isn't to begin anything new: the run was cancelled, or a sibling in its fail-fast matrix failed.
+    /// Why a stage must not start anything new: the run was cancelled, or a sibling in its fail-fast matrix failed.
     pub(super) fn reason_to_stop(&self, index: StageIndex) -> Option<String> {
         if self.state.cancel.is_some() {
             return Some(CANCELLED.to_owned());
@@ -76,7 +77,7 @@ impl Scheduler {
         Some(format!("`{}` failed, and the matrix is fail-fast", self.plan.stage(*failed).id))
     }
 
-    /// A cell of a fail-fast matrix failed.
+    /// Cancels the siblings of a cell that failed in a fail-fast matrix.
     pub(super) fn stop_siblings(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
         let plan = Arc::clone(&self.plan);
         let siblings = self.cells[&plan.stage(index).name].clone();

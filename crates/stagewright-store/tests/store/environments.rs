@@ -6,7 +6,7 @@ use stagewright_engine::{EnvironmentAnswer, EnvironmentRequest, LEASE, RunCoordi
 use stagewright_store::{Freeze, Store};
 use tempfile::TempDir;
 
-use super::{record, told};
+use super::{record, report};
 
 const SILENCE: u64 = LEASE.as_millis() as u64;
 
@@ -68,7 +68,7 @@ fn a_run_that_was_never_made_gets_nothing() {
     let environment = "production".to_owned();
     let nobody = EnvironmentRequest { run: run("x"), environment, override_freeze: false, at: Timestamp(1) };
     let error = RunCoordinator::acquire_environment(&mut store, &nobody).unwrap_err();
-    assert!(told(&error).contains("has no run x"), "{}", told(&error));
+    assert!(report(&error).contains("has no run x"), "{}", report(&error));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use stagewright_engine::{EventKind, Lines, LogSink, RunStore, Stream, Timestamp}
 use stagewright_model::StageIndex;
 use stagewright_store::{LogLine, LogReader};
 
-use super::{run_id, store, told};
+use super::{run_id, store, report};
 
 const STAGE: StageIndex = StageIndex(3);
 
@@ -136,7 +136,7 @@ fn a_line_that_is_none_is_told_of_with_its_number() {
     fs::write(&path, "5 0 0 o one\nwhat\n6 0 1 e two\n").unwrap();
     let found: Vec<_> = store.read_log(&run_id(), STAGE, 1).collect();
     let error = found[1].as_ref().unwrap_err();
-    assert!(told(error).contains("3-1.log, line 2"), "{}", told(error));
+    assert!(report(error).contains("3-1.log, line 2"), "{}", report(error));
     assert_eq!(found[2].as_ref().unwrap().text, "two");
 }
 

@@ -114,7 +114,7 @@ fn events(count: u64) -> Vec<Event> {
     (0..count).map(|seq| event(seq, if seq == 0 { started() } else { attempt(0) })).collect()
 }
 
-fn told(error: &StoreError) -> String {
+fn report(error: &StoreError) -> String {
     let cause = error.source.as_ref().map(|cause| format!("; {cause}")).unwrap_or_default();
     format!("{error}{cause}; {}", error.help.as_deref().unwrap_or("no help"))
 }
@@ -151,7 +151,7 @@ fn a_gap_or_a_repetition_is_refused_and_nothing_of_the_batch_kept() {
         [vec![event(3, attempt(0))], vec![event(1, attempt(0))], vec![event(2, attempt(0)), event(4, attempt(0))]]
     {
         let error = store.append(&run_id(), &wrong, true).unwrap_err();
-        assert!(told(&error).contains("the journal's next is"), "{}", told(&error));
+        assert!(report(&error).contains("the journal's next is"), "{}", report(&error));
         assert_eq!(store.events(&run_id()).unwrap(), events(2));
     }
     store.append(&run_id(), &[event(2, attempt(0))], false).unwrap();
@@ -161,10 +161,10 @@ fn a_gap_or_a_repetition_is_refused_and_nothing_of_the_batch_kept() {
 fn a_run_must_be_created_once_and_under_a_name_that_can_be_a_folder() {
     let (_directory, mut store) = store();
     let error = store.append(&RunId("other".to_owned()), &events(1), true).unwrap_err();
-    assert!(told(&error).contains("has no run other"), "{}", told(&error));
+    assert!(report(&error).contains("has no run other"), "{}", report(&error));
     assert!(store.create_run(&record("01run", 5)).is_err());
     for id in ["", "../up", "a/b", "a b"] {
-        assert!(told(&store.create_run(&record(id, 5)).unwrap_err()).contains("can't name a run"), "{id:?}");
+        assert!(report(&store.create_run(&record(id, 5)).unwrap_err()).contains("invalid run id"), "{id:?}");
     }
 }
 
@@ -176,7 +176,7 @@ fn two_handles_see_each_other_and_cannot_both_write_the_same_event() {
     assert_eq!(second.events(&run_id()).unwrap(), events(2));
     second.append(&run_id(), &[event(2, attempt(0))], true).unwrap();
     let error = first.append(&run_id(), &[event(2, attempt(1))], true).unwrap_err();
-    assert!(told(&error).contains("the journal's next is 3"), "{}", told(&error));
+    assert!(report(&error).contains("the journal's next is 3"), "{}", report(&error));
     first.append(&run_id(), &[event(3, attempt(1))], true).unwrap();
     assert_eq!(second.events(&run_id()).unwrap().len(), 4);
 }
@@ -249,12 +249,12 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
     for (id, started) in [("01runner", 500), ("02run", 2_000), ("02ran", 1_500), ("latest-but-one", 1)] {
         store.create_run(&record(id, started)).unwrap();
     }
-    let found = |what: &str| store.find(what).map(|run| run.0).map_err(|error| told(&error));
+    let found = |what: &str| store.find(what).map(|run| run.0).map_err(|error| report(&error));
     assert_eq!(found("latest").unwrap(), "latest-but-one", "the last that was made, whatever the clock said");
     assert_eq!(found("01run").unwrap(), "01run", "a whole id wins over a longer one");
     assert_eq!(found("01runn").unwrap(), "01runner");
     assert!(found("02").unwrap_err().contains("02ran, 02run"), "{:?}", found("02"));
-    assert!(found("x").unwrap_err().contains("no run \"x\""), "{:?}", found("x"));
+    assert!(found("x").unwrap_err().contains("unknown run \"x\""), "{:?}", found("x"));
     assert!(found("%").is_err() && found("").is_err());
 }
 
@@ -293,7 +293,7 @@ fn only_one_drives_a_run() {
     let other = Store::open(&directory.path().join("state")).unwrap();
     let lease = store.lock_run(&run_id()).unwrap();
     let error = other.lock_run(&run_id()).unwrap_err();
-    assert!(told(&error).contains(&format!("process {}", std::process::id())), "{}", told(&error));
+    assert!(report(&error).contains(&format!("process {}", std::process::id())), "{}", report(&error));
     drop(lease);
     other.lock_run(&run_id()).unwrap();
 }

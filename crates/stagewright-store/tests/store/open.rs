@@ -12,7 +12,7 @@ use stagewright_model::StageIndex;
 use stagewright_store::{Filter, RunState, Store};
 use tempfile::TempDir;
 
-use super::{event, events, record, run_id, started, store, told};
+use super::{event, events, record, run_id, started, store, report};
 
 #[test]
 fn many_processes_may_open_a_new_store_at_once() {
@@ -38,7 +38,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(&directory.path().join("state")).unwrap_err();
-    assert!(told(&error).contains("schema version 99") && told(&error).contains("up to 3"), "{}", told(&error));
+    assert!(report(&error).contains("schema version 99") && report(&error).contains("up to 3"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -49,7 +49,7 @@ fn the_database_of_another_program_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(told(&error).contains("another program"), "{}", told(&error));
+    assert!(report(&error).contains("another program"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -60,7 +60,7 @@ fn a_damaged_database_is_told_of_and_left_alone() {
     fs::write(&path, "not a database, but long enough to be looked at as one".repeat(100)).unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(told(&error).contains("is damaged") && told(&error).contains("stagewright.db"), "{}", told(&error));
+    assert!(report(&error).contains("is damaged") && report(&error).contains("stagewright.db"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -77,7 +77,7 @@ fn a_damaged_page_is_an_error_and_never_a_shorter_journal() {
     bytes[middle..middle + 4096].fill(0xA5);
     fs::write(&path, bytes).unwrap();
     let error = Store::open(&directory.path().join("state")).unwrap().events(&run_id()).unwrap_err();
-    assert!(told(&error).contains("01run") && told(&error).contains("is damaged"), "{}", told(&error));
+    assert!(report(&error).contains("01run") && report(&error).contains("is damaged"), "{}", report(&error));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_folder_that_cannot_be_is_told_of_with_its_path() {
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Store::open(&file.join("state")).unwrap_err();
-    assert!(told(&error).contains("file/state") && told(&error).contains("another state folder"), "{}", told(&error));
+    assert!(report(&error).contains("file/state") && report(&error).contains("another state folder"), "{}", report(&error));
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn a_database_that_was_cut_off_is_told_of_and_never_shorter() {
         for open in [Store::open, Store::open_read_only] {
             fs::write(&path, &whole[..cut]).unwrap();
             let Err(error) = open(&state) else { panic!("cut at {cut}: opened") };
-            assert!(told(&error).contains("is damaged: restore a copy"), "cut at {cut}: {}", told(&error));
-            assert!(told(&error).contains("state/stagewright.db"), "cut at {cut}: {}", told(&error));
+            assert!(report(&error).contains("is damaged: restore a copy"), "cut at {cut}: {}", report(&error));
+            assert!(report(&error).contains("state/stagewright.db"), "cut at {cut}: {}", report(&error));
             assert_eq!(fs::read(&path).unwrap().len(), cut, "it is left as it was found");
         }
     }
@@ -203,7 +203,7 @@ fn a_damaged_last_page_is_an_error_when_it_is_read() {
     fs::write(&path, &bytes).unwrap();
     let mut store = Store::open(&directory.path().join("state")).unwrap();
     let error = store.events(&run_id()).unwrap_err();
-    assert!(told(&error).contains("is damaged"), "{}", told(&error));
+    assert!(report(&error).contains("is damaged"), "{}", report(&error));
     assert!(store.append(&run_id(), &[event(2_000, started())], true).is_err(), "nor does it grow");
 }
 
@@ -219,7 +219,7 @@ fn the_log_of_a_database_that_is_not_there_is_not_thrown_away() {
     let length = fs::metadata(&log).unwrap().len();
     for open in [Store::open, Store::open_read_only] {
         let error = open(&copy).unwrap_err();
-        assert!(told(&error).contains("is missing, though its log"), "{}", told(&error));
+        assert!(report(&error).contains("does not exist, but its log"), "{}", report(&error));
         assert_eq!(fs::metadata(&log).unwrap().len(), length);
     }
 }
@@ -239,7 +239,7 @@ fn to_read_where_there_is_no_store_makes_none() {
     let state = directory.path().join("state");
     let mut store = Store::open_read_only(&state).unwrap();
     assert_eq!(ids(&store), [""; 0]);
-    assert!(told(&store.find("latest").unwrap_err()).contains("no run"));
+    assert!(report(&store.find("latest").unwrap_err()).contains("no run"));
     assert_eq!(store.take_cancels(&run_id()).unwrap(), [""; 0]);
     assert!(store.request_cancel(&run_id(), "why").is_err(), "what is left there nobody would find");
     assert!(!state.exists());
@@ -256,7 +256,7 @@ fn a_reader_sees_what_a_writer_writes_meanwhile() {
     assert_eq!(reader.events(&run_id()).unwrap(), events(2));
     let mut reader = reader;
     let error = reader.append(&run_id(), &[event(2, started())], true).unwrap_err();
-    assert!(told(&error).contains("write access"), "{}", told(&error));
+    assert!(report(&error).contains("write access"), "{}", report(&error));
 }
 
 /// Calls `work` where the store can't be written. Root can write everywhere, and stops being root for the time.
@@ -294,8 +294,8 @@ fn a_store_that_may_not_be_written_can_be_read() {
             assert_eq!((ids(&store), store.events(&run_id()).unwrap()), (vec!["01run".to_owned()], events(3)));
             let lines: Vec<_> = store.read_log(&run_id(), StageIndex(0), 1).map(Result::unwrap).collect();
             assert_eq!(lines[0].text, "one");
-            let written = store.append(&run_id(), &[event(3, started())], true).map_err(|error| told(&error));
-            (written, Store::open(&state).map_err(|error| told(&error)).map(drop))
+            let written = store.append(&run_id(), &[event(3, started())], true).map_err(|error| report(&error));
+            (written, Store::open(&state).map_err(|error| report(&error)).map(drop))
         })
     };
     // For the logs: the folder of a run is its owner's.
@@ -327,7 +327,7 @@ fn an_old_database_that_may_not_be_written_is_told_of() {
     fs::create_dir(&state).unwrap();
     version_1(&state);
     set_modes(&state, 0o555, 0o444);
-    let error = unprivileged(|| told(&Store::open_read_only(&state).unwrap_err()));
+    let error = unprivileged(|| report(&Store::open_read_only(&state).unwrap_err()));
     assert!(error.contains("belongs to user 0") && error.contains("change its owner"), "{error}");
     set_modes(&state, 0o755, 0o644);
 }
