@@ -1,4 +1,4 @@
-//! Ends runs early.
+//! Cancels runs.
 
 use stagewright_cache::Mode;
 use stagewright_engine::RunId;
@@ -11,19 +11,19 @@ use crate::resume::ResumeOptions;
 use crate::session::Session;
 use crate::start::RunOptions;
 
-/// What came of a request to end a run.
+/// The result of cancelling a run.
 pub enum Cancelled {
-    /// The process that drives it was asked to.
+    /// The process that drives the run received the cancel request.
     Requested(RunId),
-    /// The run waits for people alone, and no process drives it: it ends when this is driven.
+    /// The run was suspended, and no process drives it. It ends when this is driven.
     Waiting(Box<Run>),
 }
 
 impl Session {
-    /// Asks a run to end. `run`: its id, the beginning of its id, or `latest`.
+    /// Cancels a run. `run` is its id, a unique prefix of its id, or `latest`.
     ///
     /// # Errors
-    /// When the run has ended, or was interrupted.
+    /// If the run has ended or was interrupted.
     pub async fn cancel(&self, run: &str, why: Option<&str>) -> Result<Cancelled, SessionError> {
         let (run, state) = self.request_cancel(run, why)?;
         if state == RunState::Running {
@@ -52,11 +52,11 @@ impl Session {
         let state = row.map_or(RunState::Interrupted, |row| row.state);
         match state {
             RunState::Ended(outcome) => {
-                Err(SessionError::not_ready(format!("run {run} has {} already", outcome.as_str())))
+                Err(SessionError::not_ready(format!("run {run} has already {}", outcome.as_str())))
             }
             RunState::Interrupted => {
-                Err(SessionError::not_ready(format!("run {run} was interrupted: nothing of it is running"))
-                    .hint(format!("to go on with it: stagewright resume {run}")))
+                Err(SessionError::not_ready(format!("run {run} was interrupted and is not running"))
+                    .hint(format!("to continue it, run: stagewright resume {run}")))
             }
             RunState::Running | RunState::Waiting => {
                 store.request_cancel(&run, &reason)?;

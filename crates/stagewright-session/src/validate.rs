@@ -1,4 +1,4 @@
-//! Checks pipelines without running anything: every mistake of a file, and of every stage's configuration.
+//! Validates pipelines without running anything: the file, and the configuration of every stage.
 
 use stagewright_model::{Diagnostic, Mistake, Plan};
 
@@ -12,40 +12,40 @@ use crate::repository::PipelineFile;
 use crate::session::Session;
 use crate::unmatched;
 
-/// What validation finds, as it finds it.
+/// Findings of a validation, passed to the caller as they occur.
 #[derive(Clone, Copy, Debug)]
 pub enum Findings<'a> {
-    /// Mistakes and warnings of the file.
+    /// Errors and warnings in the file.
     Diagnostics(&'a [Diagnostic]),
-    /// Mistakes of stages, which [`Plan::locate_mistakes`] finds the places of.
+    /// Mistakes in the configuration of stages; [`Plan::locate_mistakes`] finds their positions.
     Mistakes(&'a Plan, &'a [Mistake]),
 }
 
-/// What there is to say of a file as a whole.
+/// The result of validating a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Validity {
     /// It is valid.
     Valid {
-        /// How many stages it has.
+        /// The number of its stages.
         stages: usize,
     },
-    /// It says no plan.
+    /// It has errors, and so no plan.
     Mistakes(usize),
-    /// It asks for more than the policy allows.
+    /// It requests more than the policy allows.
     BeyondPolicy,
-    /// Stages are configured in a way that their plugins don't accept; in words.
+    /// Plugins reject the configuration of their stages; as a phrase.
     Misconfigured(String),
-    /// Expressions stand in what stages execute.
+    /// It has expressions inside code that stages execute.
     OpenCode(usize),
-    /// It deploys to targets that don't work yet.
+    /// It deploys to targets that aren't supported yet.
     ForeignTargets(usize),
 }
 
 impl Session {
-    /// Checks one file. Everything that is found goes to `found`, warnings too.
+    /// Validates one file. All findings are passed to `found`, including warnings.
     ///
     /// # Errors
-    /// When a plugin, the repository or the policy can't be read.
+    /// If a plugin, the repository or the policy can't be read.
     pub async fn validate(
         &self,
         file: &PipelineFile,
@@ -78,7 +78,7 @@ impl Session {
     }
 }
 
-/// What the pipeline has beyond the operator's policy.
+/// What the pipeline requests beyond the operator's policy.
 async fn beyond(
     session: &Session,
     file: &PipelineFile,

@@ -43,7 +43,7 @@ fn what_needs_a_rehearsed_stage_goes_on_and_what_asks_for_its_outputs_is_rehears
         EventKind::StageEnded { outcome: Outcome::Rehearsed, reason, .. } => reason.clone(),
         _ => None,
     });
-    assert!(why[0].contains("would run `docker push app`") && why[1].contains("needs what `push` would"), "{why:?}");
+    assert!(why[0].contains("would run `docker push app`") && why[1].contains("needs an output of `push`"), "{why:?}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ schema = 1
 name = "two"
 [inputs.who]
 type = "string"
-default = "nobody"
+default = "world"
 [stages.first]
 uses = "noop"
 with = { outputs = { who = "${{ inputs.who }}" } }
@@ -53,7 +53,7 @@ needs = ["approve"]
 async fn the_example_runs_a_pipeline() {
     let front_end = FrontEnd::with_pipeline(TWO_STAGES);
     let config = run_pipeline::config(&front_end.root(), &plugins(), front_end.variables());
-    let lines = run_pipeline::Lines::default();
+    let lines = run_pipeline::OutputLines::default();
     assert_eq!(run_pipeline::run(config, None, &lines).await.unwrap(), Some(Outcome::Succeeded));
     let mut lines = lines.take();
     lines.retain(|line| !line.starts_with("compiling"));

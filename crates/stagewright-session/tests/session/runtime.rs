@@ -56,5 +56,5 @@ fn a_plugin_cache_in_the_repository_is_refused() {
     let runtime = runtime(&front_end.root().join("cache"), Arc::new(()));
     let error = front_end.session_on(&runtime).map(drop).unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidRequest);
-    assert!(error.to_string().contains("lies in the repository"), "{error}");
+    assert!(error.to_string().contains("is in the repository"), "{error}");
 }

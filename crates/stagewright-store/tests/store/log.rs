@@ -7,7 +7,7 @@ use stagewright_engine::{EventKind, Lines, LogSink, RunStore, Stream, Timestamp}
 use stagewright_model::StageIndex;
 use stagewright_store::{LogLine, LogReader};
 
-use super::{run_id, store, report};
+use super::{report, run_id, store};
 
 const STAGE: StageIndex = StageIndex(3);
 

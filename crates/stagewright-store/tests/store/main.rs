@@ -151,7 +151,7 @@ fn a_gap_or_a_repetition_is_refused_and_nothing_of_the_batch_kept() {
         [vec![event(3, attempt(0))], vec![event(1, attempt(0))], vec![event(2, attempt(0)), event(4, attempt(0))]]
     {
         let error = store.append(&run_id(), &wrong, true).unwrap_err();
-        assert!(report(&error).contains("the journal's next is"), "{}", report(&error));
+        assert!(report(&error).contains("the journal's next event is"), "{}", report(&error));
         assert_eq!(store.events(&run_id()).unwrap(), events(2));
     }
     store.append(&run_id(), &[event(2, attempt(0))], false).unwrap();
@@ -176,7 +176,7 @@ fn two_handles_see_each_other_and_cannot_both_write_the_same_event() {
     assert_eq!(second.events(&run_id()).unwrap(), events(2));
     second.append(&run_id(), &[event(2, attempt(0))], true).unwrap();
     let error = first.append(&run_id(), &[event(2, attempt(1))], true).unwrap_err();
-    assert!(report(&error).contains("the journal's next is 3"), "{}", report(&error));
+    assert!(report(&error).contains("the journal's next event is 3"), "{}", report(&error));
     first.append(&run_id(), &[event(3, attempt(1))], true).unwrap();
     assert_eq!(second.events(&run_id()).unwrap().len(), 4);
 }

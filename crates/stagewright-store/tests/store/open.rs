@@ -12,7 +12,7 @@ use stagewright_model::StageIndex;
 use stagewright_store::{Filter, RunState, Store};
 use tempfile::TempDir;
 
-use super::{event, events, record, run_id, started, store, report};
+use super::{event, events, record, report, run_id, started, store};
 
 #[test]
 fn many_processes_may_open_a_new_store_at_once() {
@@ -86,7 +86,11 @@ fn a_folder_that_cannot_be_is_told_of_with_its_path() {
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Store::open(&file.join("state")).unwrap_err();
-    assert!(report(&error).contains("file/state") && report(&error).contains("another state folder"), "{}", report(&error));
+    assert!(
+        report(&error).contains("file/state") && report(&error).contains("another state folder"),
+        "{}",
+        report(&error)
+    );
 }
 
 #[test]
