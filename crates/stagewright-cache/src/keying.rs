@@ -35,7 +35,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use stagewright_engine::{AttemptRequest, StageBefore};
+use stagewright_engine::{AttemptRequest, EarlierStage};
 use stagewright_model::{PathPattern, Permissions};
 
 use crate::digest::Digest;
@@ -243,7 +243,7 @@ impl Inner {
     }
 
     /// The key that says what a stage before this one left: in this run, or the last time.
-    fn key_before(&self, before: &StageBefore) -> Option<Digest> {
+    fn key_before(&self, before: &EarlierStage) -> Option<Digest> {
         let stage = Store::stage(&self.config.tier, &self.config.file, &before.stage_id);
         match self.store.worked(&stage) {
             Worked::WithKey(key) if before.is_cached => Some(key),

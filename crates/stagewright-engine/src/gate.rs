@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 use stagewright_model::{PersonName, PersonNameError, same_person};
 
 use crate::event::{Decision, FieldKind, Gate, GateKind, Timestamp};
-use crate::state::{StageState, Status};
+use crate::state::{StageState, StageStatus};
 
 /// Why an answer is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +75,7 @@ pub enum DecisionError {
 
 /// Checks an answer against the stage's open gate.
 pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -> Result<(), DecisionError> {
-    let (Status::Waiting(_), Some(gate)) = (state.status, &state.gate) else {
+    let (StageStatus::Waiting(_), Some(gate)) = (state.status, &state.gate) else {
         return Err(DecisionError::NotWaiting);
     };
     if gate.token != decision.token {
@@ -150,7 +150,7 @@ fn check_form(gate: &Gate, decision: &Decision) -> Result<(), DecisionError> {
 
 /// What a gate still waits for, as in `1 of 2 approvals; waiting for grace or linus`; none if it isn't open.
 pub fn still_missing(state: &StageState) -> Option<String> {
-    let (Status::Waiting(_), Some(gate)) = (state.status, &state.gate) else { return None };
+    let (StageStatus::Waiting(_), Some(gate)) = (state.status, &state.gate) else { return None };
     let approved =
         |name: &str| state.decisions.iter().any(|decision| decision.approved && same_person(&decision.by, name));
     let given = state.decisions.iter().filter(|decision| decision.approved).count();

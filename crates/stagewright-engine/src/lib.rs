@@ -29,13 +29,13 @@ pub use event::{
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};
 pub use port::{
-    Approved, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Basis,
-    CacheRequest, Call, CaptureRequest, Clock, Delivery, EffectRefused, EffectReply, EnvironmentAnswer,
-    EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest, HEARTBEAT, LEASE, LogSink, MadeBefore, Observation,
-    Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, StageBefore, StageRunner, StoreError,
+    ApprovedCapture, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest,
+    Basis, CacheRequest, Call, CaptureRequest, Clock, Delivery, EarlierResult, EarlierStage, EffectRefused,
+    EffectReply, EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest, HEARTBEAT, LEASE,
+    LogSink, Observation, Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, StageRunner, StoreError,
     StoreErrorKind,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};
 pub use stagewright_model::{EffectClass, Fidelity};
-pub use state::{Admission, IllegalTransition, RunState, StageState, Status, Undo};
+pub use state::{ApprovedGate, IllegalTransition, RunState, StageState, StageStatus, UndoState};

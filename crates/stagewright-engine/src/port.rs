@@ -19,7 +19,8 @@ pub use self::output::{
 };
 pub use self::report::{AttemptEnd, AttemptReport, Observation, ReleaseNote};
 pub use self::request::{
-    Approved, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EnvironmentView, MadeBefore, StageBefore,
+    ApprovedCapture, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EarlierResult, EarlierStage,
+    EnvironmentView,
 };
 pub use self::store::{LogSink, RunStore, StoreError, StoreErrorKind};
 use crate::event::{Capture, Event, Failure, Interrupt, Timestamp};

@@ -38,7 +38,7 @@ use crate::event::{
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport};
 use crate::scope::{RunValues, concurrency_group};
-use crate::state::{IllegalTransition, RunState, Status};
+use crate::state::{IllegalTransition, RunState, StageStatus};
 
 /// The state machine of a run. It has no clock: every input comes with the time.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Scheduler {
             && !self.is_compensating();
         nothing_to_do && self.open > 0 && {
             let mut stages = self.state.stages.iter();
-            !stages.any(|stage| matches!(stage.status, Status::Backoff(_) | Status::Recovering(_)))
+            !stages.any(|stage| matches!(stage.status, StageStatus::Backoff(_) | StageStatus::Recovering(_)))
         }
     }
 
@@ -206,7 +206,7 @@ impl Scheduler {
         let state = self.state.stage(stage);
         // The first effect of an attempt is enough: after a crash, recovery only needs to know whether the attempt may
         // have had any effect at all. A compensation isn't `Running`; its `UndoStarted` is the intent.
-        if state.doubt == Some(attempt) || state.status != Status::Running(attempt) {
+        if state.unresolved_attempt == Some(attempt) || state.status != StageStatus::Running(attempt) {
             return Ok(None);
         }
         self.event_for_message(now, EventKind::EffectIntended { stage, attempt, what }).map(Some)
@@ -305,7 +305,7 @@ impl Scheduler {
             }
             self.open += 1;
             self.open_main += usize::from(stage.kind == StageKind::Main);
-            if open == 0 && stage.kind == StageKind::Main && status == Status::Pending {
+            if open == 0 && stage.kind == StageKind::Main && status == StageStatus::Pending {
                 self.unblocked.push(index);
             }
         }
@@ -325,7 +325,7 @@ impl Scheduler {
         if self.undoing == Some(stage) {
             return self.on_undo_ended(stage, report);
         }
-        if let Status::Recovering(attempt) = self.state.stage(stage).status {
+        if let StageStatus::Recovering(attempt) = self.state.stage(stage).status {
             return self.on_observed(stage, attempt, report);
         }
         let (outcome, failure) = match report.end {
@@ -384,12 +384,12 @@ impl Scheduler {
             return Ok(());
         }
         match self.state.stage(stage).status {
-            Status::Backoff(due) if due == attempt => {
+            StageStatus::Backoff(due) if due == attempt => {
                 self.ready.insert(stage);
                 Ok(())
             }
-            Status::Waiting(waiting) if waiting == attempt => self.on_gate_timer(stage, attempt),
-            Status::Recovering(doubtful) if self.awaits_observation(stage, doubtful) => {
+            StageStatus::Waiting(waiting) if waiting == attempt => self.on_gate_timer(stage, attempt),
+            StageStatus::Recovering(unresolved) if self.awaits_observation(stage, unresolved) => {
                 self.ready.insert(stage);
                 Ok(())
             }
@@ -404,7 +404,7 @@ impl Scheduler {
             // Such an end may unblock finally stages or queue a compensation, so repeat until a pass changes nothing.
             let before = (self.open, self.undo_queue.len());
             while let Some(index) = self.unblocked.pop() {
-                if self.state.stage(index).status == Status::Pending {
+                if self.state.stage(index).status == StageStatus::Pending {
                     self.resolve(index)?;
                 }
             }
@@ -538,7 +538,7 @@ impl Scheduler {
     }
 
     fn waiting(&self) -> Vec<StageIndex> {
-        let is_waiting = |index: &StageIndex| matches!(self.state.stage(*index).status, Status::Waiting(_));
+        let is_waiting = |index: &StageIndex| matches!(self.state.stage(*index).status, StageStatus::Waiting(_));
         self.plan.indices().filter(is_waiting).collect()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use stagewright_model::{EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template};
 
 use crate::event::{Outcome, ReleaseOrigin, RunId, RunSource};
-use crate::state::{RunState, Status};
+use crate::state::{RunState, StageStatus};
 
 /// The values of a run that stay the same while it runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -113,7 +113,7 @@ fn result_of(conclusion: Outcome) -> Outcome {
 impl StageScope<'_> {
     fn ended(&self, index: StageIndex) -> Option<(Outcome, Outcome)> {
         match self.state.stage(index).status {
-            Status::Ended { outcome, conclusion } => Some((outcome, conclusion)),
+            StageStatus::Ended { outcome, conclusion } => Some((outcome, conclusion)),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use crate::event::{
 
 /// The status of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum StageStatus {
     /// Some of its needs haven't ended, or all slots are in use.
     Pending,
     /// This attempt is running.
@@ -29,7 +29,7 @@ pub enum Status {
     /// The gate was rejected.
     Refused(u32),
     /// This attempt has ended; a retry or the end of the stage follows.
-    Settled(u32),
+    AttemptEnded(u32),
     /// This attempt starts after the retry delay.
     Backoff(u32),
     /// The stage has ended.
@@ -41,11 +41,11 @@ pub enum Status {
     },
 }
 
-impl Status {
+impl StageStatus {
     /// The result after `continue-on-error`; none until the stage has ended.
     pub fn conclusion(self) -> Option<Outcome> {
         match self {
-            Status::Ended { conclusion, .. } => Some(conclusion),
+            StageStatus::Ended { conclusion, .. } => Some(conclusion),
             _ => None,
         }
     }
@@ -72,7 +72,7 @@ pub struct IllegalTransition {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageState {
     /// Its status.
-    pub status: Status,
+    pub status: StageStatus,
     /// Attempts started in total, including those before a resume.
     pub attempts: u32,
     /// Attempts started before the last resume, which don't count against `retry.max`.
@@ -91,9 +91,9 @@ pub struct StageState {
     pub last_outcome: Option<Outcome>,
     /// The approved gates of the stage, oldest first. A later gate, for example for a freeze, replaces
     /// [`gate`](StageState::gate), but the approvals given at the earlier ones remain valid.
-    pub admitted: Vec<Admission>,
+    pub approved_gates: Vec<ApprovedGate>,
     /// The unresolved attempt: its effect or its compensation was about to happen, and its outcome isn't known.
-    pub doubt: Option<u32>,
+    pub unresolved_attempt: Option<u32>,
     /// Whether an attempt recorded the intent to have an effect.
     pub acted: bool,
     /// The environment's fence that the stage last acted under, with an attempt or its compensation.
@@ -105,14 +105,14 @@ pub struct StageState {
     /// Whether the release is known good.
     pub confirmed: bool,
     /// The state of its compensation.
-    pub undo: Undo,
+    pub undo: UndoState,
     /// The `seq` of the event that ended it.
     pub ended: Option<u64>,
 }
 
 /// An approved gate. Its approvals are valid only for what this gate asked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Admission {
+pub struct ApprovedGate {
     /// The gate.
     pub gate: Gate,
     /// The answers to it.
@@ -121,10 +121,10 @@ pub struct Admission {
 
 /// The state of a stage's compensation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Undo {
+pub enum UndoState {
     /// It hasn't started.
     #[default]
-    No,
+    NotStarted,
     /// It is in progress.
     Started,
     /// It has ended.
@@ -133,7 +133,7 @@ pub enum Undo {
 
 impl StageState {
     const NEW: StageState = StageState {
-        status: Status::Pending,
+        status: StageStatus::Pending,
         attempts: 0,
         attempts_before: 0,
         outputs: BTreeMap::new(),
@@ -142,14 +142,14 @@ impl StageState {
         decisions: Vec::new(),
         resumption: Vec::new(),
         last_outcome: None,
-        admitted: Vec::new(),
-        doubt: None,
+        approved_gates: Vec::new(),
+        unresolved_attempt: None,
         acted: false,
         fence: None,
         attempt_fence: None,
         release: None,
         confirmed: false,
-        undo: Undo::No,
+        undo: UndoState::NotStarted,
         ended: None,
     };
 
@@ -230,21 +230,21 @@ impl RunState {
                 state.attempts = *attempt;
                 state.fence = *fence;
                 state.attempt_fence = *fence;
-                state.doubt = state.doubt.filter(|doubt| doubt == attempt);
+                state.unresolved_attempt = state.unresolved_attempt.filter(|unresolved| unresolved == attempt);
             }
             EventKind::EffectIntended { stage, attempt, .. } => {
-                if self.known(*stage, event)?.status != Status::Running(*attempt) {
+                if self.known(*stage, event)?.status != StageStatus::Running(*attempt) {
                     return Err(self.illegal_for_stage(*stage, event));
                 }
                 let state = &mut self.stages[stage.get()];
-                state.doubt = Some(*attempt);
+                state.unresolved_attempt = Some(*attempt);
                 state.acted = true;
             }
             EventKind::ArtifactPublished { stage, attempt, .. } => {
                 let state = self.known(*stage, event)?;
                 let is_under_way = match state.status {
-                    Status::Running(now) | Status::Recovering(now) => now == *attempt,
-                    _ => state.undo == Undo::Started,
+                    StageStatus::Running(now) | StageStatus::Recovering(now) => now == *attempt,
+                    _ => state.undo == UndoState::Started,
                 };
                 if !is_under_way {
                     return Err(self.illegal_for_stage(*stage, event));
@@ -255,7 +255,7 @@ impl RunState {
                 // The plugins, grants, inputs or files have changed since the earlier gate. The approvals collected so
                 // far were given for the old ones, so they must not let the stage pass now.
                 if state.gate.as_ref().is_some_and(|earlier| earlier.binding != gate.binding) {
-                    state.admitted.clear();
+                    state.approved_gates.clear();
                 }
                 state.gate = Some(Box::new(gate.clone()));
                 state.decisions.clear();
@@ -266,10 +266,10 @@ impl RunState {
                 if state.gate_kind() == Some(GateKind::Approval) {
                     state.resumption.clone_from(&state.decisions);
                 }
-                if matches!(state.status, Status::Approved(_)) {
+                if matches!(state.status, StageStatus::Approved(_)) {
                     let answers = state.decisions.clone();
                     let gate = state.gate.as_deref().cloned();
-                    state.admitted.extend(gate.map(|gate| Admission { gate, answers }));
+                    state.approved_gates.extend(gate.map(|gate| ApprovedGate { gate, answers }));
                 }
             }
             EventKind::AttemptEnded { stage, outcome, failure, outputs, made, .. } => {
@@ -279,12 +279,12 @@ impl RunState {
                 state.made.clone_from(made);
                 state.resumption.clear();
                 if is_certain(*outcome, failure.as_ref()) {
-                    state.doubt = None;
+                    state.unresolved_attempt = None;
                 }
             }
             EventKind::Recovered { stage, finding, outputs, .. } => {
                 let state = self.step(*stage, event)?;
-                state.doubt = None;
+                state.unresolved_attempt = None;
                 let (outcome, outputs) = match finding {
                     Finding::NotStarted => (None, BTreeMap::new()),
                     Finding::Applied(_) => (Some(Outcome::Succeeded), outputs.clone()),
@@ -308,13 +308,13 @@ impl RunState {
                 match (event, undo) {
                     (EventKind::UndoStarted { attempt, fence, .. }, _) => {
                         state.fence = fence.or(state.fence);
-                        state.doubt = Some(*attempt);
+                        state.unresolved_attempt = Some(*attempt);
                     }
-                    (_, Undo::Ended(Outcome::Succeeded)) => {
+                    (_, UndoState::Ended(Outcome::Succeeded)) => {
                         state.release = None;
-                        state.doubt = None;
+                        state.unresolved_attempt = None;
                     }
-                    (_, Undo::Ended(Outcome::Skipped | Outcome::Rehearsed)) => state.doubt = None,
+                    (_, UndoState::Ended(Outcome::Skipped | Outcome::Rehearsed)) => state.unresolved_attempt = None,
                     // A compensation that failed may have had its effect in part, so the attempt stays unresolved.
                     _ => {}
                 }
@@ -349,9 +349,10 @@ impl RunState {
         self.in_group = false;
         for &index in again {
             let state = self.known(index, event)?;
-            let StageState { attempts, doubt, fence, attempt_fence, .. } = *state;
+            let StageState { attempts, unresolved_attempt, fence, attempt_fence, .. } = *state;
             let attempts_before = attempts;
-            *state = StageState { attempts, attempts_before, doubt, fence, attempt_fence, ..StageState::NEW };
+            *state =
+                StageState { attempts, attempts_before, unresolved_attempt, fence, attempt_fence, ..StageState::NEW };
         }
         Ok(())
     }
@@ -409,9 +410,9 @@ fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
 }
 
 /// The status that an event leads to; none if the event isn't valid. The only definition of the transitions.
-fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
+fn next_status(state: &StageState, event: &EventKind) -> Option<StageStatus> {
     use EventKind as E;
-    use Status as S;
+    use StageStatus as S;
     Some(match (state.status, event) {
         (S::Pending, E::AttemptStarted { attempt, .. }) if *attempt == state.attempts + 1 => S::Running(*attempt),
         (S::Backoff(due), E::AttemptStarted { attempt, .. }) if *attempt == due => S::Running(due),
@@ -442,24 +443,27 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
                 _ => S::Waiting(now),
             }
         }
-        (S::Pending | S::Backoff(_), E::RecoveryStarted { attempt, .. }) if state.doubt == Some(*attempt) => {
+        (S::Pending | S::Backoff(_), E::RecoveryStarted { attempt, .. })
+            if state.unresolved_attempt == Some(*attempt) =>
+        {
             S::Recovering(*attempt)
         }
         (S::Recovering(now), E::RecoveryStarted { attempt, .. }) if *attempt == now => S::Recovering(now),
         (S::Recovering(now), E::Recovered { attempt, finding, .. }) if *attempt == now => match finding {
             Finding::NotStarted => S::Pending,
-            Finding::Applied(_) | Finding::Failed(_) => S::Settled(now),
+            Finding::Applied(_) | Finding::Failed(_) => S::AttemptEnded(now),
         },
-        (S::Running(now), E::AttemptEnded { attempt, .. }) if *attempt == now => S::Settled(now),
+        (S::Running(now), E::AttemptEnded { attempt, .. }) if *attempt == now => S::AttemptEnded(now),
         (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::AttemptEnded { attempt, .. })
             if *attempt == now && state.has_begun(now) =>
         {
-            S::Settled(now)
+            S::AttemptEnded(now)
         }
-        (S::Settled(now), E::RetryScheduled { attempt, .. }) if *attempt == now + 1 => S::Backoff(*attempt),
-        (S::Pending | S::Settled(_) | S::Backoff(_) | S::Recovering(_), E::StageEnded { outcome, conclusion, .. }) => {
-            S::Ended { outcome: *outcome, conclusion: *conclusion }
-        }
+        (S::AttemptEnded(now), E::RetryScheduled { attempt, .. }) if *attempt == now + 1 => S::Backoff(*attempt),
+        (
+            S::Pending | S::AttemptEnded(_) | S::Backoff(_) | S::Recovering(_),
+            E::StageEnded { outcome, conclusion, .. },
+        ) => S::Ended { outcome: *outcome, conclusion: *conclusion },
         (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::StageEnded { outcome, conclusion, .. })
             if !state.has_begun(now) =>
         {
@@ -470,12 +474,14 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
 }
 
 /// Like [`next_status`], for the compensation.
-fn next_undo(state: &StageState, event: &EventKind) -> Option<Undo> {
-    let Status::Ended { .. } = state.status else { return None };
+fn next_undo(state: &StageState, event: &EventKind) -> Option<UndoState> {
+    let StageStatus::Ended { .. } = state.status else { return None };
     match (state.undo, event) {
-        (Undo::No, EventKind::UndoStarted { .. }) => Some(Undo::Started),
+        (UndoState::NotStarted, EventKind::UndoStarted { .. }) => Some(UndoState::Started),
         // It ends without having started if the run was killed or the environment couldn't be acquired.
-        (Undo::No | Undo::Started, EventKind::UndoEnded { outcome, .. }) => Some(Undo::Ended(*outcome)),
+        (UndoState::NotStarted | UndoState::Started, EventKind::UndoEnded { outcome, .. }) => {
+            Some(UndoState::Ended(*outcome))
+        }
         _ => None,
     }
 }

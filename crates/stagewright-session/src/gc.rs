@@ -7,7 +7,7 @@ use std::time::Duration;
 use stagewright_cache::{CapturesNeeded, gc_captures};
 use stagewright_engine::{Outcome, RunId};
 use stagewright_plugin_host::{remove_kept, remove_runs};
-use stagewright_store::{Filter, GcReport, Retention, RunState, Store};
+use stagewright_store::{GcReport, Retention, RunFilter, RunPhase, Store};
 
 use crate::clock::SystemClock;
 use crate::error::SessionError;
@@ -93,10 +93,10 @@ fn remove_files_of_runs(repository: &Repository, report: &GcReport) -> Result<u6
 /// What each run that isn't `removed` needs of its captures: a run that can be resumed needs the captured files, any
 /// other run only the lists of the files that its stages produced.
 fn captures_needed(store: &Store, removed: &[RunId]) -> Result<BTreeMap<String, CapturesNeeded>, SessionError> {
-    let rows = store.list(&Filter { pipeline: None, limit: None })?;
+    let rows = store.list(&RunFilter { pipeline: None, limit: None })?;
     let kept = rows.into_iter().filter(|row| !removed.contains(&row.id));
     let needs = kept.map(|row| match row.state {
-        RunState::Ended(Outcome::Succeeded | Outcome::Rejected) => (row.id.0, CapturesNeeded::Lists),
+        RunPhase::Ended(Outcome::Succeeded | Outcome::Rejected) => (row.id.0, CapturesNeeded::Lists),
         _ => (row.id.0, CapturesNeeded::All),
     });
     Ok(needs.collect())

@@ -22,12 +22,12 @@ pub struct EnvironmentRow {
     /// The last fence that was issued; 0 before the first.
     pub fence: u64,
     /// The freeze by [`Store::freeze`], if it is in force.
-    pub freeze: Option<Freeze>,
+    pub freeze: Option<EnvironmentFreeze>,
 }
 
 /// A person's order that nothing may be deployed to an environment. It doesn't apply to rehearsals.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Freeze {
+pub struct EnvironmentFreeze {
     /// The time of the order. It isn't compared with the clock, so setting the clock back doesn't lift the freeze.
     pub from: Timestamp,
     /// When the freeze ends; none if a person must lift it.
@@ -38,7 +38,7 @@ pub struct Freeze {
     pub by: String,
 }
 
-impl Freeze {
+impl EnvironmentFreeze {
     fn is_in_force(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
@@ -52,11 +52,11 @@ pub(crate) struct EnvironmentState {
     pub(crate) last: (u64, Option<RunId>),
     /// The run that holds it, and its last heartbeat.
     pub(crate) holder: Option<(RunId, Timestamp)>,
-    freeze: Option<Freeze>,
+    freeze: Option<EnvironmentFreeze>,
 }
 
 impl EnvironmentState {
-    pub(crate) fn active_freeze(&self, now: Timestamp) -> Option<&Freeze> {
+    pub(crate) fn active_freeze(&self, now: Timestamp) -> Option<&EnvironmentFreeze> {
         self.freeze.as_ref().filter(|freeze| freeze.is_in_force(now))
     }
 
@@ -64,7 +64,7 @@ impl EnvironmentState {
         let holder: Option<String> = row.get(4)?;
         let beat = row.get::<_, Option<i64>>(5)?.unwrap_or_default();
         let freeze = match row.get(8)? {
-            Some(reason) => Some(Freeze {
+            Some(reason) => Some(EnvironmentFreeze {
                 from: timestamp(row, 6)?,
                 until: row.get::<_, Option<i64>>(7)?.map(|until| Timestamp(until.cast_unsigned())),
                 reason,
@@ -142,7 +142,7 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be written.
-    pub fn freeze(&mut self, environment: &str, freeze: &Freeze) -> Result<(), StoreError> {
+    pub fn freeze(&mut self, environment: &str, freeze: &EnvironmentFreeze) -> Result<(), StoreError> {
         self.durably(format_args!("freeze environment `{environment}`"), |transaction| {
             transaction.execute(
                 "INSERT INTO environments (name, rehearsal, freeze_from, freeze_until, freeze_reason, freeze_by)

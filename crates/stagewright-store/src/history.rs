@@ -51,7 +51,7 @@ pub struct RunRow {
     /// When its last event was recorded.
     pub last: Timestamp,
     /// Its state.
-    pub state: RunState,
+    pub state: RunPhase,
     /// Id of the first stage that failed.
     pub failed_stage: Option<String>,
     /// Ids of the stages at an open gate.
@@ -67,7 +67,7 @@ impl RunRow {
 
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
+pub enum RunPhase {
     /// A process drives it.
     Running,
     /// It is suspended, because only gates are left.
@@ -80,7 +80,7 @@ pub enum RunState {
 
 /// Which runs [`Store::list`] returns; all by default.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct RunFilter {
     /// Only runs of this pipeline.
     pub pipeline: Option<String>,
     /// At most this many runs.
@@ -179,7 +179,7 @@ impl Store {
     ///
     /// # Errors
     /// If the database can't be read.
-    pub fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+    pub fn list(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
         let select = "SELECT id, pipeline, file, rehearsal, started, conclusion, suspended, failed_stage, source,
                 coalesce((SELECT at FROM events WHERE run = id ORDER BY seq DESC LIMIT 1), started),
                 (SELECT json_group_array(gate.id ORDER BY gate.stage) FROM open_gates AS gate WHERE gate.run = runs.id)
@@ -197,10 +197,10 @@ impl Store {
         let id = RunId(row.get(0)?);
         let conclusion: Option<String> = row.get(5)?;
         let state = match conclusion {
-            Some(conclusion) => RunState::Ended(parse(5, Json::String(conclusion))?),
-            None if row.get(6)? => RunState::Waiting,
-            None if run_lock::is_held(&self.run_directory(&id)) => RunState::Running,
-            None => RunState::Interrupted,
+            Some(conclusion) => RunPhase::Ended(parse(5, Json::String(conclusion))?),
+            None if row.get(6)? => RunPhase::Waiting,
+            None if run_lock::is_held(&self.run_directory(&id)) => RunPhase::Running,
+            None => RunPhase::Interrupted,
         };
         Ok(RunRow {
             id,

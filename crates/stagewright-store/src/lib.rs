@@ -36,9 +36,9 @@ mod run_lock;
 mod schema;
 mod store;
 
-pub use environment::{EnvironmentRow, Freeze};
+pub use environment::{EnvironmentFreeze, EnvironmentRow};
 pub use gc::{GcReport, Retention};
-pub use history::{Filter, OpenGate, RunRecord, RunRow, RunState};
+pub use history::{OpenGate, RunFilter, RunPhase, RunRecord, RunRow};
 pub use ledger::ReleaseRow;
 pub use log::{LogLine, LogReader, RunLogs};
 pub use run_lock::RunLock;

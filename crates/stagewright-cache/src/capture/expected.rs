@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use stagewright_engine::MadeBefore;
+use stagewright_engine::EarlierResult;
 
 use super::content::{Chosen, Content, Item, shown};
 use super::scan::Scanned;
@@ -18,7 +18,7 @@ use crate::globs::Globs;
 
 /// What one earlier stage left.
 struct Layer<'a> {
-    made: &'a MadeBefore,
+    made: &'a EarlierResult,
     results: Globs,
     writable: Globs,
     content: Content,
@@ -31,7 +31,7 @@ pub(crate) struct Mismatch<'a> {
     /// What it made there; none when nothing was to be there.
     pub(crate) item: Option<Item>,
     /// Who made it.
-    pub(crate) made: &'a MadeBefore,
+    pub(crate) made: &'a EarlierResult,
 }
 
 impl Mismatch<'_> {
@@ -44,7 +44,7 @@ impl Mismatch<'_> {
 pub(crate) struct Expected<'a>(Vec<Layer<'a>>);
 
 impl<'a> Expected<'a> {
-    pub(crate) fn of(store: &CaptureStore, made: &'a [MadeBefore]) -> io::Result<Expected<'a>> {
+    pub(crate) fn of(store: &CaptureStore, made: &'a [EarlierResult]) -> io::Result<Expected<'a>> {
         let mut covered: BTreeSet<&PathPattern> = BTreeSet::new();
         let mut layers = Vec::new();
         for made in made.iter().rev() {

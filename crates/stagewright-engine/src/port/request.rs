@@ -35,9 +35,9 @@ pub struct CaptureRequest {
 pub struct Basis {
     /// The captures of the gates before it, oldest first. It works on the files of the last one, which must contain
     /// what was approved at the others. Empty if it works on the workspace itself.
-    pub captures: Vec<Approved>,
+    pub captures: Vec<ApprovedCapture>,
     /// The results of the stages that it needs, directly or not, in the order in which they ended.
-    pub made: Vec<MadeBefore>,
+    pub made: Vec<EarlierResult>,
     /// Globs of files that other stages of the run may be writing at the same time: changes to them are accepted.
     pub unordered: Vec<PathPattern>,
     /// Globs of all files that stages behind the last gate may write.
@@ -51,7 +51,7 @@ pub struct Basis {
 /// A capture that was approved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Approved {
+pub struct ApprovedCapture {
     /// Unique name of the stage that has the gate.
     pub stage_id: String,
     /// The files.
@@ -63,7 +63,7 @@ pub struct Approved {
 /// The result of an earlier stage of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct MadeBefore {
+pub struct EarlierResult {
     /// Its unique name.
     pub stage_id: String,
     /// The files that it left.
@@ -151,13 +151,13 @@ pub struct CacheRequest {
     pub outputs: Vec<PathPattern>,
     /// Earlier stages, indirect needs included, that may write to the workspace. Empty if this stage may not write:
     /// then everything that it can see of their files is among its inputs.
-    pub before: Vec<StageBefore>,
+    pub before: Vec<EarlierStage>,
 }
 
 /// An earlier stage that may have left files for a later one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct StageBefore {
+pub struct EarlierStage {
     /// Unique name, matrix values included.
     pub stage_id: String,
     /// Globs of the files that it produces.

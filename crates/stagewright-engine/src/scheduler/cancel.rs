@@ -7,7 +7,7 @@ use stagewright_model::StageIndex;
 
 use super::{Action, Scheduler, failure, is_failure};
 use crate::event::{EventKind, FailureKind, Interrupt, Outcome};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 const CANCELLED: &str = "the run was cancelled";
 
@@ -30,11 +30,11 @@ impl Scheduler {
         let awaited: Vec<StageIndex> = std::mem::take(&mut self.awaited).into_keys().collect();
         for index in self.plan.indices() {
             match self.state.stage(index).status {
-                Status::Waiting(attempt) | Status::Approved(attempt) => {
+                StageStatus::Waiting(attempt) | StageStatus::Approved(attempt) => {
                     self.cancel_at_gate(index, attempt, CANCELLED)?;
                 }
-                Status::Backoff(_) => self.cancel_stage(index, CANCELLED)?,
-                Status::Recovering(_) if !self.running.contains(&index) => self.cancel_stage(index, CANCELLED)?,
+                StageStatus::Backoff(_) => self.cancel_stage(index, CANCELLED)?,
+                StageStatus::Recovering(_) if !self.running.contains(&index) => self.cancel_stage(index, CANCELLED)?,
                 _ => {}
             }
         }
@@ -84,17 +84,20 @@ impl Scheduler {
         let reason = format!("`{}` failed, and the matrix is fail-fast", plan.stage(index).id);
         for sibling in siblings {
             match self.state.stage(sibling).status {
-                Status::Running(_) | Status::Recovering(_) if self.running.contains(&sibling) => {
+                StageStatus::Running(_) | StageStatus::Recovering(_) if self.running.contains(&sibling) => {
                     let how = Interrupt::Graceful;
                     self.response.actions.push(Action::Interrupt { stage: sibling, how });
                 }
-                Status::Waiting(attempt) | Status::Approved(attempt) => {
+                StageStatus::Waiting(attempt) | StageStatus::Approved(attempt) => {
                     self.cancel_at_gate(sibling, attempt, &reason)?;
                 }
-                Status::Pending | Status::Backoff(_) | Status::Recovering(_) => {
+                StageStatus::Pending | StageStatus::Backoff(_) | StageStatus::Recovering(_) => {
                     self.cancel_stage(sibling, &reason)?;
                 }
-                Status::Running(_) | Status::Settled(_) | Status::Refused(_) | Status::Ended { .. } => {}
+                StageStatus::Running(_)
+                | StageStatus::AttemptEnded(_)
+                | StageStatus::Refused(_)
+                | StageStatus::Ended { .. } => {}
             }
         }
         Ok(())

@@ -16,8 +16,8 @@ use stagewright_model::{PathPattern, Stage, StageIndex, StageKind};
 
 use super::{Action, Scheduler};
 use crate::event::{Capture, Failure, Gate, GateKind, Outcome};
-use crate::port::{Approved, Basis, CaptureRequest, MadeBefore};
-use crate::state::{IllegalTransition, Status};
+use crate::port::{ApprovedCapture, Basis, CaptureRequest, EarlierResult};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
     /// Whether the files are captured before a gate of the kind opens. The outcome of an interrupted attempt doesn't
@@ -63,7 +63,7 @@ impl Scheduler {
         // If the stage already has a valid approval for captured files, ask about these files again. Approvals for
         // different files could not be combined.
         let state = self.state.stage(stage);
-        let earlier = state.gate.as_ref().filter(|earlier| !state.admitted.is_empty() && self.binds(earlier));
+        let earlier = state.gate.as_ref().filter(|earlier| !state.approved_gates.is_empty() && self.binds(earlier));
         if let Some(capture) = earlier.and_then(|earlier| earlier.capture.clone()) {
             gate.capture = Some(capture);
             return self.open_captured(stage, attempt, gate);
@@ -97,7 +97,7 @@ impl Scheduler {
                 if let Some(help) = &failure.help {
                     reason.push_str(&format!(" ({help})"));
                 }
-                if self.state.stage(stage).status == Status::Running(attempt) {
+                if self.state.stage(stage).status == StageStatus::Running(attempt) {
                     self.end_attempt(stage, attempt, outcome, Some(failure), std::collections::BTreeMap::new())?;
                     return self.end_stage(stage, outcome, outcome, Some(reason));
                 }
@@ -134,26 +134,26 @@ impl Scheduler {
     }
 
     /// The results of the stages, in the order in which they ended.
-    fn made_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<MadeBefore> {
+    fn made_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<EarlierResult> {
         let made = stages.iter().filter_map(|&index| {
             let (stage, state) = (self.plan.stage(index), self.state.stage(index));
             let made = state.made.clone().filter(|_| state.status.conclusion().is_some())?;
             let (results, writable) = (results_of(stage), stage.permissions.writable());
-            Some((state.ended, MadeBefore { stage_id: stage.id.clone(), made, results, writable }))
+            Some((state.ended, EarlierResult { stage_id: stage.id.clone(), made, results, writable }))
         });
         let mut made: Vec<_> = made.collect();
         made.sort_by_key(|(ended, _)| *ended);
         made.into_iter().map(|(_, made)| made).collect()
     }
 
-    fn approved(&self, gate: StageIndex) -> Option<Approved> {
+    fn approved(&self, gate: StageIndex) -> Option<ApprovedCapture> {
         let capture = self.state.stage(gate).gate.as_ref()?.capture.clone()?;
         let since = |index: &StageIndex| {
             let state = self.state.stage(*index);
             state.attempts > 0 && state.ended.is_none_or(|ended| ended > capture.opening)
         };
         let written_since = self.writable_by(self.plan.indices().filter(since));
-        Some(Approved { stage_id: self.plan.stage(gate).id.clone(), capture, written_since })
+        Some(ApprovedCapture { stage_id: self.plan.stage(gate).id.clone(), capture, written_since })
     }
 
     /// The stages whose gates this stage is behind, in the order of their captures. Its own gate comes last:

@@ -6,7 +6,7 @@ use stagewright_model::StageIndex;
 use super::{Action, Scheduler, failure, is_failure};
 use crate::event::{EventKind, Failure, FailureKind, Outcome, ReleaseOrigin};
 use crate::port::{AttemptEnd, AttemptReport, Call, EnvironmentView};
-use crate::state::{IllegalTransition, Status, Undo};
+use crate::state::{IllegalTransition, StageStatus, UndoState};
 
 impl Scheduler {
     /// Queues the stages to compensate for after the failure of a stage.
@@ -17,9 +17,9 @@ impl Scheduler {
         let mut targets: Vec<(u64, StageIndex)> = Vec::new();
         for &target in &self.plan.stage(because).compensate {
             let state = self.state.stage(target);
-            let did_it = matches!(state.status, Status::Ended { outcome: Outcome::Succeeded, .. });
+            let did_it = matches!(state.status, StageStatus::Ended { outcome: Outcome::Succeeded, .. });
             let queued = self.undo_queue.iter().any(|(stage, _)| *stage == target);
-            if did_it && state.undo == Undo::No && state.attempts > 0 && !queued {
+            if did_it && state.undo == UndoState::NotStarted && state.attempts > 0 && !queued {
                 targets.push((state.ended.unwrap_or(0), target));
             }
         }

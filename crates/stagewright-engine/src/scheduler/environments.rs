@@ -10,7 +10,7 @@ use stagewright_model::{Environment, StageIndex};
 use super::{Action, Scheduler, failure};
 use crate::event::{EventKind, FailureKind, GateKind, Outcome, RunId, Timestamp};
 use crate::port::{EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 /// How often a run requests an environment or group again that another run holds.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ impl Scheduler {
             *other != stage
                 && self.environment_of(*other) == self.environment_of(stage)
                 && self.needs_environment(*other)
-                && !matches!(self.state.stage(*other).status, Status::Recovering(_))
+                && !matches!(self.state.stage(*other).status, StageStatus::Recovering(_))
         };
         let mut others = self.running.iter().chain(&self.acquiring).chain(&self.undoing);
         self.needs_environment(stage) && others.any(acts_on_it)
@@ -84,7 +84,7 @@ impl Scheduler {
         others.any(|other| {
             let state = self.state.stage(other);
             // A stage that was reset to run again keeps its fence, but has to pass the freeze like a new one.
-            state.attempt_fence.is_some() && state.status != Status::Pending
+            state.attempt_fence.is_some() && state.status != StageStatus::Pending
         })
     }
 
@@ -98,7 +98,7 @@ impl Scheduler {
     /// Whether a person approved the stage's freeze gate.
     pub(super) fn overrides_freeze(&self, stage: StageIndex) -> bool {
         let state = self.state.stage(stage);
-        matches!(state.status, Status::Approved(_))
+        matches!(state.status, StageStatus::Approved(_))
             && state.gate_kind() == Some(GateKind::Freeze)
             && state.decisions.iter().any(|decision| decision.approved)
     }
@@ -120,8 +120,10 @@ impl Scheduler {
         if !matches!(answer, EnvironmentAnswer::Held { .. }) {
             self.awaited.remove(&stage);
         }
-        let startable =
-            matches!(self.state.stage(stage).status, Status::Pending | Status::Backoff(_) | Status::Approved(_));
+        let startable = matches!(
+            self.state.stage(stage).status,
+            StageStatus::Pending | StageStatus::Backoff(_) | StageStatus::Approved(_)
+        );
         // Several requests can be answered in one turn, and the answer for one stage may have ended this one, as a
         // fail-fast matrix does. The environment is granted nevertheless: note it, so that it gets released.
         if !startable && self.undoing != Some(stage) {
@@ -178,7 +180,7 @@ impl Scheduler {
     pub(super) fn next_attempt(&self, stage: StageIndex) -> u32 {
         let state = self.state.stage(stage);
         match state.status {
-            Status::Approved(attempt) | Status::Backoff(attempt) => attempt,
+            StageStatus::Approved(attempt) | StageStatus::Backoff(attempt) => attempt,
             _ => state.attempts + 1,
         }
     }

@@ -7,7 +7,7 @@ use stagewright_model::{EffectClass, PersonName, PersonNameError, StageIndex, sa
 
 use super::{Action, Scheduler, failure};
 use crate::event::{Decision, EventKind, FailureKind, Gate, GateKind, Outcome, Timestamp};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
     /// Opens the gate that an attempt requested.
@@ -135,12 +135,12 @@ impl Scheduler {
         self.record(EventKind::GateDecided { stage, decision })?;
         self.unfreezing.remove(&stage);
         match self.state.stage(stage).status {
-            Status::Approved(_) => {
+            StageStatus::Approved(_) => {
                 self.ready.insert(stage);
                 Ok(())
             }
-            Status::Refused(attempt) => self.reject(stage, attempt),
-            Status::Recovering(attempt) => self.apply_decided_finding(stage, attempt),
+            StageStatus::Refused(attempt) => self.reject(stage, attempt),
+            StageStatus::Recovering(attempt) => self.apply_decided_finding(stage, attempt),
             _ => Ok(()),
         }
     }
@@ -191,9 +191,9 @@ impl Scheduler {
             };
             let counts = |gate: &Gate| self.binds(gate) && is_for_it(gate) && is_of_its_files(gate);
             let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));
-            state.admitted.iter().any(|admission| {
-                let mut answers = admission.answers.iter();
-                counts(&admission.gate) && answers.any(|answer| answer.rehearsed || is_approver(&answer.by))
+            state.approved_gates.iter().any(|approved| {
+                let mut answers = approved.answers.iter();
+                counts(&approved.gate) && answers.any(|answer| answer.rehearsed || is_approver(&answer.by))
             })
         };
         !self.plan.indices().any(approves)

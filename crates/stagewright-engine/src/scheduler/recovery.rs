@@ -17,7 +17,7 @@ use stagewright_model::StageIndex;
 use super::{Action, Scheduler, failure};
 use crate::event::{EventKind, FailureKind, Finding, GateKind, Interrupt, Outcome};
 use crate::port::{AttemptEnd, AttemptReport, Call, Observation};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 /// The time between two calls of `observe` for an effect that is in progress.
 const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ impl Scheduler {
 
     /// Whether the attempt is unresolved and `observe` should be called for it now.
     pub(super) fn awaits_observation(&self, stage: StageIndex, attempt: u32) -> bool {
-        self.state.stage(stage).status == Status::Recovering(attempt)
+        self.state.stage(stage).status == StageStatus::Recovering(attempt)
             && !self.running.contains(&stage)
             && self.state.cancel != Some(Interrupt::Kill)
     }

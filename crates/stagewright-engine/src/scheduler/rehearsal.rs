@@ -7,7 +7,7 @@ use stagewright_model::{EvaluationError, Expression, NeedsStatus, RehearsalTerms
 
 use super::{Scheduler, failure};
 use crate::event::{EventKind, Failure, FailureKind, Outcome};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
     /// What is real for an attempt of the stage in a rehearsal; none in a real run.
@@ -23,7 +23,7 @@ impl Scheduler {
         }
         let expression = Expression::parse(&error.expression).ok()?;
         let is_rehearsed = |stage: &StageIndex| {
-            matches!(self.state.stage(*stage).status, Status::Ended { outcome: Outcome::Rehearsed, .. })
+            matches!(self.state.stage(*stage).status, StageStatus::Ended { outcome: Outcome::Rehearsed, .. })
         };
         let found = expression.stages().iter().find_map(|name| self.plan.named(name).find(is_rehearsed));
         found.map(|stage| self.plan.stage(stage).id.clone())

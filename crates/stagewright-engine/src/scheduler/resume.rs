@@ -8,7 +8,7 @@ use stagewright_model::{StageIndex, StageKind};
 
 use super::{Action, Scheduler, failure};
 use crate::event::{Change, EventKind, FailureKind, GateKind, Outcome};
-use crate::state::{IllegalTransition, Status, Undo};
+use crate::state::{IllegalTransition, StageStatus, UndoState};
 
 impl Scheduler {
     pub(super) fn on_resume(
@@ -18,17 +18,17 @@ impl Scheduler {
         changed: Vec<Change>,
     ) -> Result<(), IllegalTransition> {
         for index in self.plan.indices() {
-            if let Status::Running(attempt) = self.state.stage(index).status {
+            if let StageStatus::Running(attempt) = self.state.stage(index).status {
                 let failure = failure(FailureKind::Killed, "the process that ran it ended unexpectedly");
                 self.end_attempt(index, attempt, Outcome::Lost, Some(failure), BTreeMap::new())?;
             }
-            if let Status::Settled(_) = self.state.stage(index).status {
+            if let StageStatus::AttemptEnded(_) = self.state.stage(index).status {
                 let state = self.state.stage(index);
                 let outcome = state.last_outcome.unwrap_or(Outcome::Lost);
                 // `continue-on-error` is for failures of the stage's own work. An attempt that was lost, or whose
                 // outcome is unresolved, must not count as succeeded: the stages after it would run although it may
                 // have done half of its work.
-                let broke_off = outcome == Outcome::Lost || state.doubt.is_some();
+                let broke_off = outcome == Outcome::Lost || state.unresolved_attempt.is_some();
                 let conclusion = if broke_off { outcome } else { self.conclusion_of(index, outcome) };
                 self.record_end(index, outcome, conclusion, None)?;
             }
@@ -40,15 +40,15 @@ impl Scheduler {
         for index in self.plan.indices() {
             self.confirm_release(index)?;
             match self.state.stage(index).status {
-                Status::Approved(_) | Status::Backoff(_) => {
+                StageStatus::Approved(_) | StageStatus::Backoff(_) => {
                     self.ready.insert(index);
                 }
-                Status::Refused(attempt) => self.reject(index, attempt)?,
-                Status::Recovering(attempt) => self.continue_recovery(index, attempt)?,
+                StageStatus::Refused(attempt) => self.reject(index, attempt)?,
+                StageStatus::Recovering(attempt) => self.continue_recovery(index, attempt)?,
                 // No freeze in the pipeline file applies, so a person froze it, and may have unfrozen it while the run
                 // was suspended. The journal can't show that, so request the environment again: a freeze that is still
                 // in force opens the gate again.
-                Status::Waiting(attempt)
+                StageStatus::Waiting(attempt)
                     if self.state.stage(index).gate_kind() == Some(GateKind::Freeze)
                         && self.freeze_of(index).is_none() =>
                 {
@@ -56,7 +56,7 @@ impl Scheduler {
                     self.unfreezing.insert(index);
                     self.response.actions.push(Action::Wake { stage: index, attempt, after: Duration::ZERO });
                 }
-                Status::Waiting(attempt) => self.set_gate_timer(index, attempt),
+                StageStatus::Waiting(attempt) => self.set_gate_timer(index, attempt),
                 _ => {}
             }
         }
@@ -84,11 +84,11 @@ impl Scheduler {
             // An open stage beyond `Pending`, for example at a gate, got there because of how the stages before it
             // ended. If one of these runs again, that is no longer certain, so the stage starts over.
             let premature = conclusion.is_none() && self.predecessors(index).any(|other| again[other.get()]);
-            let upstream = state.status != Status::Pending && (builds_on_undone || premature);
+            let upstream = state.status != StageStatus::Pending && (builds_on_undone || premature);
             let is_undone = match state.undo {
-                Undo::No => false,
-                Undo::Started => true,
-                Undo::Ended(outcome) => outcome == Outcome::Succeeded || state.doubt.is_some(),
+                UndoState::NotStarted => false,
+                UndoState::Started => true,
+                UndoState::Ended(outcome) => outcome == Outcome::Succeeded || state.unresolved_attempt.is_some(),
             };
             let must_repeat = upstream || is_undone || from.contains(&index);
             again[index.get()] = must_repeat || self.has_lapsed(index) || (conclusion.is_some() && !succeeded);

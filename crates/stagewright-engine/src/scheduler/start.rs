@@ -10,9 +10,9 @@ use stagewright_model::{
 
 use super::{Action, Scheduler, is_failure};
 use crate::event::{Decision, EventKind, Failure, GateKind, Interrupt, Outcome};
-use crate::port::{AttemptRequest, CacheRequest, Call, EnvironmentView, StageBefore};
+use crate::port::{AttemptRequest, CacheRequest, Call, EarlierStage, EnvironmentView};
 use crate::scope::{StageScope, render_env};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
     /// Resolves a stage whose needs have all ended: it becomes ready, or ends without having run.
@@ -104,8 +104,8 @@ impl Scheduler {
     fn unresolved_attempt_of(&self, index: StageIndex) -> Option<u32> {
         let state = self.state.stage(index);
         match state.status {
-            Status::Recovering(attempt) => Some(attempt),
-            Status::Pending | Status::Backoff(_) => state.doubt,
+            StageStatus::Recovering(attempt) => Some(attempt),
+            StageStatus::Pending | StageStatus::Backoff(_) => state.unresolved_attempt,
             _ => None,
         }
     }
@@ -143,7 +143,7 @@ impl Scheduler {
         if let Some(help) = &failure.help {
             reason.push_str(&format!(" ({help})"));
         }
-        if let Status::Approved(attempt) = self.state.stage(index).status
+        if let StageStatus::Approved(attempt) = self.state.stage(index).status
             && self.state.stage(index).has_begun(attempt)
         {
             self.end_attempt(index, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
@@ -220,7 +220,7 @@ impl Scheduler {
         self.plan.stage(index).cache != CacheUse::Never && self.effect_of(index) < EffectClass::External
     }
 
-    fn writers_before(&self, index: StageIndex) -> Vec<StageBefore> {
+    fn writers_before(&self, index: StageIndex) -> Vec<EarlierStage> {
         if self.plan.stage(index).permissions.write.is_empty() {
             return Vec::new();
         }
@@ -233,7 +233,7 @@ impl Scheduler {
         let writers = seen.into_iter().filter(|&before| !self.plan.stage(before).permissions.write.is_empty());
         let writers = writers.map(|before| {
             let stage = self.plan.stage(before);
-            StageBefore {
+            EarlierStage {
                 stage_id: stage.id.clone(),
                 outputs: stage.outputs.clone(),
                 writes: stage.permissions.writable(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stagewright_engine::{
-    EnvironmentAnswer, EventKind, Finding, Interrupt, Outcome, Release, ReleaseOrigin, RunCommand, RunId, Undo,
+    EnvironmentAnswer, EventKind, Finding, Interrupt, Outcome, Release, ReleaseOrigin, RunCommand, RunId, UndoState,
 };
 use stagewright_model::{Stage, StageIndex};
 
@@ -44,7 +44,10 @@ fn the_last_is_taken_back_first_and_before_finally_stages() {
     assert_eq!(ran.conclusion(), Some(Outcome::Failed));
     let state = ran.state(&[]);
     assert_eq!(state.stages[1].release, None);
-    assert_eq!((state.stages[0].undo, state.stages[0].doubt), (Undo::Ended(Outcome::Succeeded), None));
+    assert_eq!(
+        (state.stages[0].undo, state.stages[0].unresolved_attempt),
+        (UndoState::Ended(Outcome::Succeeded), None)
+    );
 }
 
 #[test]
@@ -121,7 +124,10 @@ fn a_compensation_cut_anywhere_ends_with_everything_taken_back_or_in_place() {
         let again =
             World { past: past.clone(), ..World::new(whole.plan.clone(), script(Act::Fail, Act::Succeed)) }.run();
         let state = again.state(&past);
-        assert!(state.stages[..2].iter().all(|stage| stage.undo == Undo::Ended(Outcome::Succeeded)), "cut after {cut}");
+        assert!(
+            state.stages[..2].iter().all(|stage| stage.undo == UndoState::Ended(Outcome::Succeeded)),
+            "cut after {cut}"
+        );
     }
 }
 

@@ -43,7 +43,7 @@ fn effects_are_announced_once_and_durably_before_they_are_allowed() {
     let ran = ran.run();
     let intents = ran.events(|kind| matches!(kind, EventKind::EffectIntended { .. }).then(String::new));
     assert_eq!(intents.len(), 1);
-    assert_eq!(ran.state(&[]).stages[0].doubt, None);
+    assert_eq!(ran.state(&[]).stages[0].unresolved_attempt, None);
 }
 
 #[test]
@@ -451,10 +451,10 @@ fn who_let_a_stage_through_did_so_for_what_it_was_then() {
     state.apply(&open("one", "then")).expect("a gate before the first attempt");
     state.apply(&approve("one")).expect("an answer");
     state.apply(&open("two", "then")).expect("a freeze after the approval");
-    assert_eq!(state.stage(StageIndex(0)).admitted.len(), 1);
+    assert_eq!(state.stage(StageIndex(0)).approved_gates.len(), 1);
     state.apply(&approve("two")).expect("an answer");
     state.apply(&open("three", "now")).expect("a gate for what runs now");
-    assert_eq!(state.stage(StageIndex(0)).admitted, []);
+    assert_eq!(state.stage(StageIndex(0)).approved_gates, []);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Attempts that were left in doubt: who is asked what became of them, and what follows from the answer.
+//! Attempts that were left in unresolved_attempt: who is asked what became of them, and what follows from the answer.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use stagewright_engine::{
-    EffectClass, Event, EventKind, Finding, Outcome, PluginFacts, RunCommand, RunId, RunState, RunValues, Undo,
+    EffectClass, Event, EventKind, Finding, Outcome, PluginFacts, RunCommand, RunId, RunState, RunValues, UndoState,
 };
 use stagewright_model::{Retry, Stage, StageIndex};
 
@@ -236,7 +236,13 @@ fn what_is_not_yet_durable_can_simply_run_again() {
             let reaches_out = matches!(event.kind, EventKind::EffectIntended { .. } | EventKind::UndoStarted { .. });
             assert!(!(lost && reaches_out), "{event:?} could be lost with the machine");
         }
-        assert!(again.state(&past).stages.iter().all(|stage| stage.undo == Undo::No && stage.doubt.is_none()));
+        assert!(
+            again
+                .state(&past)
+                .stages
+                .iter()
+                .all(|stage| stage.undo == UndoState::NotStarted && stage.unresolved_attempt.is_none())
+        );
     }
 }
 

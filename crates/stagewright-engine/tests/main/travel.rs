@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
-    Approved, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
-    CacheRequest, Call, Capture, EffectRefused, EnvironmentView, Failure, FailureKind, Field, FieldKind, Finding, Gate,
-    GateKind, Level, Lines, Made, MadeBefore, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin,
-    RunId, StageBefore, Stream, Timestamp,
+    ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
+    CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, Failure, FailureKind,
+    Field, FieldKind, Finding, Gate, GateKind, Level, Lines, Made, Observation, Outcome, Problem, Release, ReleaseNote,
+    ReleaseOrigin, RunId, Stream, Timestamp,
 };
 use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
@@ -159,7 +159,7 @@ fn request() -> AttemptRequest {
             keep: true,
             inputs: all(&["src/**"]),
             outputs: all(&["target/app"]),
-            before: vec![StageBefore {
+            before: vec![EarlierStage {
                 stage_id: text("build"),
                 outputs: all(&["gen"]),
                 writes: all(&["gen/**"]),
@@ -176,8 +176,12 @@ fn request() -> AttemptRequest {
 
 fn basis() -> Basis {
     Basis {
-        captures: vec![Approved { stage_id: text("approve"), capture: capture(), written_since: all(&["report"]) }],
-        made: vec![MadeBefore {
+        captures: vec![ApprovedCapture {
+            stage_id: text("approve"),
+            capture: capture(),
+            written_since: all(&["report"]),
+        }],
+        made: vec![EarlierResult {
             stage_id: text("build"),
             made: made(),
             results: all(&["app"]),

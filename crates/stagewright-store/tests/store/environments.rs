@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stagewright_engine::{EnvironmentAnswer, EnvironmentRequest, LEASE, RunCoordinator, RunId, Timestamp};
-use stagewright_store::{Freeze, Store};
+use stagewright_store::{EnvironmentFreeze, Store};
 use tempfile::TempDir;
 
 use super::{record, report};
@@ -166,9 +166,9 @@ fn rehearsals_have_environments_of_their_own() {
     assert_eq!(names(false), [("production".to_owned(), Some(run("a")), 2)]);
 }
 
-fn freeze(until: Option<u64>) -> Freeze {
+fn freeze(until: Option<u64>) -> EnvironmentFreeze {
     let (reason, by) = ("release week".to_owned(), "ada".to_owned());
-    Freeze { from: Timestamp(7_000), until: until.map(Timestamp), reason, by }
+    EnvironmentFreeze { from: Timestamp(7_000), until: until.map(Timestamp), reason, by }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use stagewright_engine::{
 };
 use stagewright_engine::{RunCoordinator, Stream, Timestamp};
 use stagewright_model::StageIndex;
-use stagewright_store::{Filter, GcReport, Retention, RunRecord, Store};
+use stagewright_store::{GcReport, Retention, RunFilter, RunRecord, Store};
 use tempfile::TempDir;
 
 use super::ledger::recorded;
@@ -59,7 +59,7 @@ impl World {
 
     fn left(&self) -> Vec<String> {
         let mut ids: Vec<String> =
-            self.store.list(&Filter::default()).unwrap().into_iter().map(|row| row.id.0).collect();
+            self.store.list(&RunFilter::default()).unwrap().into_iter().map(|row| row.id.0).collect();
         ids.reverse();
         ids
     }

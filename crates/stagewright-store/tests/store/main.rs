@@ -20,7 +20,7 @@ use stagewright_engine::{
     StoreError, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
-use stagewright_store::{Filter, RunRecord, RunState, Store};
+use stagewright_store::{RunFilter, RunPhase, RunRecord, Store};
 use tempfile::TempDir;
 
 fn run_id() -> RunId {
@@ -217,30 +217,30 @@ fn runs_are_listed_newest_first_with_how_they_stand() {
     store.create_run(&second).unwrap();
     store.append(&run_id(), &[event(0, started()), event(1, attempt(0)), event(2, attempt(1))], true).unwrap();
     let row =
-        |store: &Store| store.list(&Filter::default()).unwrap().into_iter().find(|row| row.id == run_id()).unwrap();
-    assert_eq!(row(&store).state, RunState::Interrupted);
+        |store: &Store| store.list(&RunFilter::default()).unwrap().into_iter().find(|row| row.id == run_id()).unwrap();
+    assert_eq!(row(&store).state, RunPhase::Interrupted);
     assert_eq!(row(&store).source, source());
 
     let lease = store.lock_run(&run_id()).unwrap();
-    assert_eq!(row(&store).state, RunState::Running);
+    assert_eq!(row(&store).state, RunPhase::Running);
     store.append(&run_id(), &[event(3, ended(0, Outcome::Failed)), event(4, gate_opened())], true).unwrap();
     assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec!["approve".to_owned()], Some("test".to_owned())));
     let suspended = EventKind::RunSuspended { waiting: vec![StageIndex(1)] };
     store.append(&run_id(), &[event(5, suspended)], true).unwrap();
     drop(lease);
-    assert_eq!(row(&store).state, RunState::Waiting);
+    assert_eq!(row(&store).state, RunPhase::Waiting);
 
     let resumed =
         EventKind::RunResumed { reason: "asked for".to_owned(), again: vec![StageIndex(0)], changed: Vec::new() };
     store.append(&run_id(), &[event(6, resumed), event(7, ended(1, Outcome::Rejected))], true).unwrap();
     assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec![], Some("approve".to_owned())));
     store.append(&run_id(), &[event(8, EventKind::RunEnded { conclusion: Outcome::Rejected })], true).unwrap();
-    assert_eq!((row(&store).state, row(&store).duration()), (RunState::Ended(Outcome::Rejected), 8));
+    assert_eq!((row(&store).state, row(&store).duration()), (RunPhase::Ended(Outcome::Rejected), 8));
 
-    let ids = |filter: &Filter| store.list(filter).unwrap().into_iter().map(|row| row.id.0).collect::<Vec<_>>();
-    assert_eq!(ids(&Filter::default()), ["02run", "01run"]);
-    assert_eq!(ids(&Filter { limit: Some(1), ..Filter::default() }), ["02run"]);
-    assert_eq!(ids(&Filter { pipeline: Some("release".to_owned()), limit: None }), ["01run"]);
+    let ids = |filter: &RunFilter| store.list(filter).unwrap().into_iter().map(|row| row.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&RunFilter::default()), ["02run", "01run"]);
+    assert_eq!(ids(&RunFilter { limit: Some(1), ..RunFilter::default() }), ["02run"]);
+    assert_eq!(ids(&RunFilter { pipeline: Some("release".to_owned()), limit: None }), ["01run"]);
 }
 
 #[test]

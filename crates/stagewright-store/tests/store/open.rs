@@ -9,7 +9,7 @@ use stagewright_engine::{
     EnvironmentAnswer, EnvironmentRequest, EventKind, LogSink, RunCoordinator, RunId, RunStore, Stream, Timestamp,
 };
 use stagewright_model::StageIndex;
-use stagewright_store::{Filter, RunState, Store};
+use stagewright_store::{RunFilter, RunPhase, Store};
 use tempfile::TempDir;
 
 use super::{event, events, record, report, run_id, started, store};
@@ -27,7 +27,7 @@ fn many_processes_may_open_a_new_store_at_once() {
             });
         }
     });
-    assert_eq!(Store::open(&state).unwrap().list(&Filter::default()).unwrap().len(), 8);
+    assert_eq!(Store::open(&state).unwrap().list(&RunFilter::default()).unwrap().len(), 8);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn versions(state: &Path) -> i64 {
 }
 
 fn ids(store: &Store) -> Vec<String> {
-    store.list(&Filter::default()).unwrap().into_iter().map(|row| row.id.0).collect()
+    store.list(&RunFilter::default()).unwrap().into_iter().map(|row| row.id.0).collect()
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_database_of_version_1_is_brought_up_to_date() {
     let mut store = Store::open(directory.path()).unwrap();
     assert_eq!(versions(directory.path()), 3);
     assert_eq!(ids(&store), ["02run", "01run", "03old"], "they are in the order of their start");
-    assert_eq!(store.list(&Filter::default()).unwrap()[0].state, RunState::Waiting);
+    assert_eq!(store.list(&RunFilter::default()).unwrap()[0].state, RunPhase::Waiting);
     assert_eq!(store.events(&run_id()).unwrap(), events(3));
     assert_eq!(store.run(&run_id()).unwrap().unwrap().pipeline_text, "schema = 1");
     let again = EventKind::RunResumed { reason: "asked for".to_owned(), again: Vec::new(), changed: Vec::new() };
