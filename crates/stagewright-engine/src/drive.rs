@@ -258,7 +258,9 @@ impl Driver {
             Action::EnterGroup(request) => {
                 return Ok(Some(Input::GroupAnswer(self.coordinator.enter_group(&request)?)));
             }
-            // The next run to acquire it may start at once. What this run did there must be in the journal by then.
+            // Another process can acquire the environment as soon as it is released, and then relies on the ledger for
+            // what is deployed there. Everything that this run did must be durable before that: if the machine crashed
+            // in between, the journal would otherwise deny a deploy that a newer run has already built on.
             Action::ReleaseEnvironment(environment) => {
                 self.commit(true)?;
                 self.coordinator.release_environment(&self.run(), &environment)?;
@@ -451,8 +453,10 @@ impl Driver {
             && let Some(intent) = self.scheduler.intend_effect(self.clock.now(), stage, attempt, what)?
         {
             self.record(vec![intent])?;
-            // Making the intent durable can take seconds on a slow disk. If the run's lease expired meanwhile, another
-            // run may hold the environment now, so check again after the commit.
+            // Making the intent durable can take seconds on a slow disk, and no heartbeat is sent meanwhile. If the
+            // lease expires in that time, another run can acquire the environment. The check is repeated after the
+            // commit, so that as little time as possible passes between it and the effect; the target refuses a stale
+            // fence that slips through.
             allowed = self.holds_environment(stage)?;
         }
         Ok(allowed)

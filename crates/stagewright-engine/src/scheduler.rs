@@ -400,8 +400,10 @@ impl Scheduler {
     /// Advances the run as far as possible without another input.
     fn advance(&mut self) -> Result<(), IllegalTransition> {
         loop {
-            // Stages can end in this loop without having run, for example if their gate opens after a cancellation.
-            // Such an end may unblock finally stages or queue a compensation, so repeat until a pass changes nothing.
+            // Stages can end in this loop without having run: because their `if` is false, or because their gate opens
+            // after a cancellation and is cancelled at once. Such an end can be what the finally stages or a
+            // compensation were waiting for, and no later input would start these. Repeat until a pass ends no stage
+            // and queues nothing.
             let before = (self.open, self.undo_queue.len());
             while let Some(index) = self.unblocked.pop() {
                 if self.state.stage(index).status == StageStatus::Pending {

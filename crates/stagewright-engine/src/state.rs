@@ -252,8 +252,10 @@ impl RunState {
             }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;
-                // The plugins, grants, inputs or files have changed since the earlier gate. The approvals collected so
-                // far were given for the old ones, so they must not let the stage pass now.
+                // The binding is the digest of the plugins, grants and inputs that the gate is about. If it differs
+                // from that of the earlier gate, the approvals collected so far were given for something else than what
+                // would run now. They must not let the stage act on its environment, so each of them has to be given
+                // again.
                 if state.gate.as_ref().is_some_and(|earlier| earlier.binding != gate.binding) {
                     state.approved_gates.clear();
                 }
@@ -324,8 +326,9 @@ impl RunState {
                 self.step(*stage, event)?.ended = Some(seq);
             }
             EventKind::RecoveryStarted { stage, .. } => {
-                // A resume in this status applies the last decision with a finding. Clear the decisions, so that one
-                // about an earlier attempt isn't taken as the outcome of this one.
+                // A resume in the status `Recovering` applies the last decision if it has a finding, in case the run
+                // was interrupted between the answer and `Recovered`. A decision that settled an earlier attempt must
+                // not be there any more, or it would be recorded as the outcome of this one without asking its plugin.
                 self.step(*stage, event)?.decisions.clear();
             }
             EventKind::RetryScheduled { stage, .. } | EventKind::GateElapsed { stage } => {

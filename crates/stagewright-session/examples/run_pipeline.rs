@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_engine::{Event, EventKind, LogChunk, Observer, Outcome};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
-    DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, Started, helper_main,
+    DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, StartOutcome,
+    helper_main,
 };
 
 fn main() -> ExitCode {
@@ -72,7 +73,7 @@ pub(crate) async fn run(
 ) -> Result<Option<Outcome>, SessionError> {
     let session = Session::open(config, Arc::new(lines.clone()))?;
     let pipeline = session.load(session.pipeline(pipeline)?)?;
-    let Started::Run(run) = session.start(pipeline, &RunRequest::default()).await? else {
+    let StartOutcome::Run(run) = session.start(pipeline, &RunRequest::default()).await? else {
         return Ok(Some(Outcome::Skipped));
     };
     let options = DriveOptions {

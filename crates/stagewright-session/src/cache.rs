@@ -67,8 +67,9 @@ impl CacheSettings {
         let known = repository.environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
         let known = known.chain(&repository.cache_environment);
         let known = known.map(|(name, value)| (name.clone(), value.clone())).collect();
-        // A shared cache requires an explicit tier: it must be decided who may use this run's results before any of
-        // them are published to other machines.
+        // A shared cache requires an explicit tier, because results are published to other machines under it. With a
+        // default, a run of untrusted code without configuration would publish its results as trusted, and
+        // trusted runs would use them.
         let opened = shared.map(|address| Shared::open(&address, &known, tier.is_some())).transpose();
         let shared = opened.map_err(|error| SessionError::invalid_request(error.to_string()).hint(error.help))?;
         Ok(CacheSettings { mode: options.mode, tier: tier.unwrap_or_default(), shared })

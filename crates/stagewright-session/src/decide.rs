@@ -16,7 +16,7 @@ use crate::session::Session;
 
 /// A person's answer to a gate.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct GateAnswer {
     /// The run's id, a unique prefix of its id, or `latest`.
     pub run: String,
     /// The waiting stage; may be omitted if only one waits.
@@ -69,7 +69,7 @@ impl Session {
     ///
     /// # Errors
     /// If the run doesn't wait for such an answer, or that person may not give it.
-    pub fn answer(&self, answer: &Answer) -> Result<RecordedAnswer, SessionError> {
+    pub fn answer(&self, answer: &GateAnswer) -> Result<RecordedAnswer, SessionError> {
         let shared = self.store()?;
         let mut store = shared.lock();
         let run = store.find(&answer.run)?;
@@ -81,7 +81,7 @@ impl Session {
     }
 }
 
-fn decision(session: &Session, open: &OpenGate, answer: &Answer) -> Result<Decision, SessionError> {
+fn decision(session: &Session, open: &OpenGate, answer: &GateAnswer) -> Result<Decision, SessionError> {
     let form = &open.gate.fields;
     let (approved, fields) = match &answer.verdict {
         Verdict::Approve(given) => (true, fields(form, given)),
@@ -136,7 +136,9 @@ fn record_answer(store: &mut Store, open: &OpenGate, decision: &Decision) -> Res
         let mut state = fold(run, stages, events)?;
         let now = SystemClock::timestamp();
         for (stage, decision) in waiting {
-            // Apply the earlier answers in the same way as the process that drives the run will.
+            // Earlier answers that the run hasn't received yet count, too: otherwise one person could approve twice, or
+            // a gate could get more answers than it takes. They are applied as the process that drives the run will do
+            // it, which skips those that aren't valid any more.
             if check_decision(state.stage(*stage), decision, now).is_ok() {
                 apply(run, &mut state, &EventKind::GateDecided { stage: *stage, decision: decision.clone() })?;
             }
@@ -251,7 +253,7 @@ pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
         fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
         capture: captured_digest(gate),
         rehearsed: true,
-        // Stand-ins alone were touched.
+        // Only stand-ins can have been affected, so an unresolved attempt may run again.
         finding: (gate.kind == GateKind::Unresolved).then_some(Finding::NotStarted),
     };
     let most = u32::try_from(range::APPROVALS.most).unwrap_or(u32::MAX);

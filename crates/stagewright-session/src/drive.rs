@@ -141,7 +141,9 @@ impl Run {
 /// Returns the stages whose gates were answered.
 fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<RunCommand>) -> Result<BTreeSet<StageIndex>, StoreError> {
     let mut store = parts.store.lock();
-    // An earlier drive by this session may have received commands and ended before it recorded their events.
+    // The store returns each message once per handle, and the session keeps its handle. An earlier drive of this run
+    // may have received messages and failed before it recorded their events. Without this they would be lost to every
+    // later drive by the same session.
     store.redeliver(&parts.id)?;
     for reason in store.take_cancels(&parts.id)? {
         let _ = control.try_send(cancel(reason));

@@ -48,8 +48,9 @@ pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError
         Claim { purpose: Purpose::State, path: repository.state.clone() },
         Claim { purpose: Purpose::Cache, path: repository.cache.clone() },
     ];
-    // The default state folder is reserved even if another one is configured: commands without `--state` read runs and
-    // approvals from it, so a stage must not be able to create one.
+    // The default state folder is reserved even if another one is configured and it doesn't exist. A later command
+    // without `--state` reads its runs from there. If a stage could create that folder, it could forge a run that only
+    // waits to be resumed, including the approvals of its gates.
     let usual = repository.root.join(".stagewright");
     if usual != repository.state {
         claims.push(Claim { purpose: Purpose::State, path: usual });

@@ -82,7 +82,7 @@ pub struct AffectedSince {
 }
 
 /// The result of starting a run.
-pub enum Started {
+pub enum StartOutcome {
     /// The run, which can be driven now.
     Run(Box<Run>),
     /// No stage is affected by the changes, so there is no run.
@@ -123,7 +123,7 @@ impl Session {
     ///
     /// # Errors
     /// If the request isn't valid for the pipeline, or a precondition isn't met. Nothing is run or recorded then.
-    pub async fn start(&self, pipeline: Pipeline, request: &RunRequest) -> Result<Started, SessionError> {
+    pub async fn start(&self, pipeline: Pipeline, request: &RunRequest) -> Result<StartOutcome, SessionError> {
         let Pipeline { file, plan } = pipeline;
         let inputs = load::inputs(&plan, &request.inputs)?;
         let mut left_out = select::left_out(&plan, &request.only, &request.skip)?;
@@ -131,7 +131,7 @@ impl Session {
             let changes = affected::changes(self, since.base.as_deref()).await?;
             let touched = changes.stages(&plan, &file)?;
             if touched.is_empty() {
-                return Ok(Started::Unaffected { since: changes.since });
+                return Ok(StartOutcome::Unaffected { since: changes.since });
             }
             left_out.extend(select::unaffected(&plan, &touched, &changes.since));
         }
@@ -149,7 +149,7 @@ impl Session {
             origin: ReleaseOrigin::Deploy,
             keep_services: request.keep_services,
         };
-        prepare(self, &request.options, new).await.map(|run| Started::Run(Box::new(run)))
+        prepare(self, &request.options, new).await.map(|run| StartOutcome::Run(Box::new(run)))
     }
 
     /// Starts a new run with the pipeline text, the inputs and the selection of stages of an earlier one. `run` is its

@@ -25,7 +25,9 @@ impl SharedStore {
 
     /// Locks the store, for one call or a few.
     pub fn lock(&self) -> MutexGuard<'_, Store> {
-        // A poisoned lock can be ignored: each call runs in its own transaction, which SQLite has rolled back.
+        // A poisoned lock can be ignored. A call that panicked was in its own transaction, which SQLite has rolled
+        // back, so the store is in the state before that call. Other runs of the session must be able to continue with
+        // it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

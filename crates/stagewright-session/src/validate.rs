@@ -14,7 +14,7 @@ use crate::unmatched;
 
 /// Findings of a validation, passed to the caller as they occur.
 #[derive(Clone, Copy, Debug)]
-pub enum Findings<'a> {
+pub enum ValidationFindings<'a> {
     /// Errors and warnings in the file.
     Diagnostics(&'a [Diagnostic]),
     /// Mistakes in the configuration of stages; [`Plan::locate_mistakes`] finds their positions.
@@ -49,26 +49,26 @@ impl Session {
     pub async fn validate(
         &self,
         file: &PipelineFile,
-        found: &mut (dyn FnMut(Findings<'_>) + Send),
+        found: &mut (dyn FnMut(ValidationFindings<'_>) + Send),
     ) -> Result<Validity, SessionError> {
         let (plan, remarks) = load::parse(&self.repository, file);
-        found(Findings::Diagnostics(&remarks));
+        found(ValidationFindings::Diagnostics(&remarks));
         let Some(plan) = plan else {
             let mistakes = remarks.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
             return Ok(Validity::Mistakes(mistakes));
         };
         let host = Host::for_inspection(self, &plan).await?;
         let open = open_code(file, &plan, &host.describe_all(&plan).await?);
-        found(Findings::Diagnostics(&open));
+        found(ValidationFindings::Diagnostics(&open));
         let beyond = beyond(self, file, &plan, &host).await?;
-        found(Findings::Diagnostics(&beyond));
+        found(ValidationFindings::Diagnostics(&beyond));
         if !beyond.is_empty() {
             return Ok(Validity::BeyondPolicy);
         }
         let unmatched = unmatched::grants(&self.repository, &plan);
-        found(Findings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
+        found(ValidationFindings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
         let (wrong, foreign) = (host.misconfigured(&plan).await?, foreign_targets(&plan));
-        found(Findings::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
+        found(ValidationFindings::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
         Ok(match (wrong.is_empty(), open.is_empty(), foreign.is_empty()) {
             (false, ..) => Validity::Misconfigured(invalid_configuration(&wrong)),
             (true, false, _) => Validity::OpenCode(open.len()),

@@ -118,8 +118,9 @@ impl Store {
 
     fn remove_orphans(&self, policy: &Retention, now: Timestamp, report: &mut GcReport) -> Result<(), StoreError> {
         let runs = self.directory.join("runs");
-        // List the folders before the rows. A run that is created in between is then either missing from the list or,
-        // if its folder is listed, too new to count as an orphan or already has its row.
+        // The folders are listed before the rows, because the folder of a new run is created before its row. In this
+        // order a run that is created meanwhile is either not in the list of folders or, if it is, already in that of
+        // the rows, unless its process stopped in between. The age limit of orphans covers that case.
         let old = old_folders(&runs, now).map_err(|error| error::file("list", &runs, error))?;
         let query = || -> rusqlite::Result<HashSet<String>> {
             self.connection.prepare("SELECT id FROM runs")?.query_map([], |row| row.get(0))?.collect()

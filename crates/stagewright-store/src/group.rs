@@ -77,8 +77,9 @@ fn insert_and_replace(
     requester: &RequestingRun,
     request: &GroupRequest,
 ) -> (GroupAnswer, Vec<CancelRequest>) {
-    // If the group became free since the last request, a run that was already waiting gets it before one that is only
-    // now inserted.
+    // The holder's process may have died since the last request, which makes the group free without any call. A run
+    // that was already waiting then gets it before the requester is inserted. Otherwise an older run that enters again
+    // would be sorted to the front and overtake runs that have waited longer.
     promote(members);
     let place = members.partition_point(|member| member.number < requester.number);
     if members.get(place).is_none_or(|member| member.number != requester.number) {

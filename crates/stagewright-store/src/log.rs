@@ -54,8 +54,9 @@ impl OpenLog {
         self.file.write_all(data)?;
         self.size += data.len() as u64;
         if let Some(fresh) = NonZeroU64::new(self.size - self.flushed).filter(|fresh| fresh.get() >= WRITE_BEHIND) {
-            // Linux starts writing dirty pages back when it is advised that they aren't needed. On a system that
-            // ignores the advice, the sync at the end takes longer.
+            // Linux starts writing dirty pages back when it is advised that they aren't needed. Without this, a log of
+            // hundreds of megabytes would stay in memory until the seal, whose sync would then block the engine's loop.
+            // On a system that ignores the advice, only that sync takes longer.
             let _ = fadvise(&self.file, self.flushed, Some(fresh), Advice::DontNeed);
             self.flushed = self.size;
         }

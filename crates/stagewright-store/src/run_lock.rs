@@ -30,8 +30,9 @@ impl Store {
     /// If another live process, or another [`RunLock`] of this one, drives the run.
     pub fn lock_run(&self, run: &RunId) -> Result<RunLock, StoreError> {
         let lock = acquire(&self.run_directory(run), run, TRIES)?;
-        // The holder of an environment is recorded as a run. Now that this process drives the run, a record left by the
-        // dead process would count as alive again until its lease expires, and keep other runs waiting.
+        // The holder of an environment is recorded as a run and not as a process, and counts as alive while the run's
+        // lock is held. Now that this process holds it, a record left by the dead process would count as alive again
+        // and keep other runs waiting, although this process has acquired nothing yet.
         self.connection
             .execute("UPDATE environments SET holder = NULL, beat = NULL WHERE holder = ?1", [&run.0])
             .map_err(self.failed(format_args!("release the environments of run {run}")))?;

@@ -118,8 +118,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 /// Refuses an empty or missing database whose log or runs exist. SQLite would treat it as a new database and discard
 /// the log, but it can be the rest of a truncated or moved one.
 fn refuse_orphaned_log(path: &Path) -> Result<(), StoreError> {
-    // The log and the runs are created after the database has its first page. Check them before its length: otherwise
-    // a database that another process is creating at this moment could be refused.
+    // Another process may be creating the same database at this moment. It writes the database's first page before the
+    // log and the folders of runs, so they are checked in the opposite order: if one of them exists, the length that is
+    // read afterwards is that of a database with content, unless it was really emptied.
     let log = has_content(&sibling(path, "-wal"));
     let runs = std::fs::read_dir(path.with_file_name("runs")).is_ok_and(|mut runs| runs.next().is_some());
     match path.metadata() {

@@ -60,8 +60,9 @@ impl Scheduler {
         mut gate: Gate,
     ) -> Result<(), IllegalTransition> {
         gate.binding.clone_from(&self.values.captured_binding);
-        // If the stage already has a valid approval for captured files, ask about these files again. Approvals for
-        // different files could not be combined.
+        // If the stage already has a valid approval for captured files, ask about these files again, for example at a
+        // freeze after an approval. A new capture could contain other files, for which the earlier approval isn't
+        // valid: the stage would then ask for that one again, and for the freeze after it, without end.
         let state = self.state.stage(stage);
         let earlier = state.gate.as_ref().filter(|earlier| !state.approved_gates.is_empty() && self.binds(earlier));
         if let Some(capture) = earlier.and_then(|earlier| earlier.capture.clone()) {

@@ -79,8 +79,9 @@ impl Scheduler {
             ),
         };
         self.end_undo(stage, outcome, failure)?;
-        // `UndoEnded` clears the release of the stage itself. Record the restored one after it, or it would be cleared,
-        // too.
+        // A release that the undo restored is recorded after `UndoEnded`, which clears the release of the stage itself
+        // and marks it as undone in the ledger. If the order were reversed, the restored release would be taken for the
+        // undone one, and the environment would seem to have none.
         if let (Outcome::Succeeded, Some(note)) = (outcome, report.release) {
             let attempt = self.state.stage(stage).attempts;
             let back_to = self.undo_target.take().filter(|release| release.artifact == note.artifact);

@@ -28,8 +28,9 @@ pub(super) struct GitLibrary {
 /// libgit2 runs none of these programs, and in a container the workspace usually belongs to another user.
 pub(super) fn open(root: &Path) -> Result<Repository, git2::Error> {
     static OWNERS: Once = Once::new();
-    // SAFETY: this sets a global of libgit2, and must not race with other calls that open repositories. No other code
-    // in this process opens any.
+    // SAFETY: this sets a global of libgit2 without synchronisation, so it must not race with a call that opens a
+    // repository. All repositories of this process are opened through this function, and the `Once` makes each call
+    // wait until the option is set.
     OWNERS.call_once(|| unsafe {
         // Setting this option can't fail.
         let _ = git2::opts::set_verify_owner_validation(false);

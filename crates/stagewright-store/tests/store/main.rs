@@ -1,4 +1,4 @@
-//! The store from outside: what is kept, what is refused, and what a crash leaves.
+//! The public API of the store: what it stores, what it refuses, and its state after a crash.
 
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails the test that called it")]
@@ -95,7 +95,7 @@ fn gate_opened() -> EventKind {
     EventKind::GateOpened { stage: StageIndex(1), attempt: 1, gate }
 }
 
-/// Leaves an answer to the second stage, whatever it is.
+/// Stores an answer for the second stage without checking it.
 fn put(store: &mut Store, run: &RunId, decision: &Decision) -> Result<(), StoreError> {
     store.put_decision(run, StageIndex(1), decision, |_, _| Ok::<_, std::convert::Infallible>(()))?.unwrap();
     Ok(())
@@ -120,7 +120,7 @@ fn report(error: &StoreError) -> String {
 }
 
 #[test]
-fn what_is_appended_is_read_back_in_order() {
+fn events_are_read_in_the_order_of_appending() {
     let (directory, mut store) = store();
     let all = events(600);
     store.append(&run_id(), &all[..1], true).unwrap();
@@ -144,7 +144,7 @@ fn log_lines_are_not_journalled() {
 }
 
 #[test]
-fn a_gap_or_a_repetition_is_refused_and_nothing_of_the_batch_kept() {
+fn gaps_and_repetitions_refuse_the_whole_batch() {
     let (_directory, mut store) = store();
     store.append(&run_id(), &events(2), true).unwrap();
     for wrong in
@@ -210,7 +210,7 @@ fn a_crash_at_any_byte_leaves_a_beginning_of_the_journal_made_of_whole_appends()
 }
 
 #[test]
-fn runs_are_listed_newest_first_with_how_they_stand() {
+fn runs_are_listed_newest_first_with_their_phase() {
     let (_directory, mut store) = store();
     let mut second = record("02run", 2_000);
     second.pipeline = "nightly".to_owned();
@@ -244,7 +244,7 @@ fn runs_are_listed_newest_first_with_how_they_stand() {
 }
 
 #[test]
-fn a_run_is_found_by_the_beginning_of_its_id() {
+fn run_is_found_by_a_prefix_of_its_id() {
     let (_directory, mut store) = store();
     for (id, started) in [("01runner", 500), ("02run", 2_000), ("02ran", 1_500), ("latest-but-one", 1)] {
         store.create_run(&record(id, started)).unwrap();
@@ -259,7 +259,7 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
 }
 
 #[test]
-fn a_decision_waits_until_the_journal_has_it() {
+fn decision_is_kept_until_its_event_is_recorded() {
     let (directory, mut driver) = store();
     let state = directory.path().join("state");
     driver.append(&run_id(), &[event(0, started()), event(1, attempt(1)), event(2, gate_opened())], true).unwrap();
@@ -273,13 +273,13 @@ fn a_decision_waits_until_the_journal_has_it() {
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
 
-    // The drive ends before it could record the answer, and the same handle drives the run again.
+    // The drive ends before it records the answer, and the same handle drives the run again.
     driver.redeliver(&RunId("other".to_owned())).unwrap();
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
     driver.redeliver(&run_id()).unwrap();
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
 
-    // The driver dies before it could record the answer: the next one gets it again.
+    // The process dies before it records the answer: the next one gets it again.
     let mut next = Store::open(&state).unwrap();
     assert_eq!(next.take_decisions(&run_id()).unwrap(), expected);
     let decided = EventKind::GateDecided { stage: StageIndex(1), decision: decision("ann") };
@@ -288,7 +288,7 @@ fn a_decision_waits_until_the_journal_has_it() {
 }
 
 #[test]
-fn only_one_drives_a_run() {
+fn only_one_process_drives_a_run() {
     let (directory, store) = store();
     let other = Store::open(&directory.path().join("state")).unwrap();
     let lease = store.lock_run(&run_id()).unwrap();
@@ -299,7 +299,7 @@ fn only_one_drives_a_run() {
 }
 
 #[test]
-fn an_answer_is_checked_against_those_that_were_left_before_it() {
+fn answer_is_checked_against_earlier_stored_answers() {
     let (_directory, mut store) = store();
     store.append(&run_id(), &events(3), true).unwrap();
     let seen = |store: &mut Store, by: &str| {

@@ -1,4 +1,4 @@
-//! Opening a store: new ones, older ones, damaged ones, and ones that may only be read.
+//! Opening new, older, damaged and read-only stores.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -54,7 +54,7 @@ fn the_database_of_another_program_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_database_is_told_of_and_left_alone() {
+fn damaged_database_is_reported_and_unchanged() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("stagewright.db");
     fs::write(&path, "not a database, but long enough to be looked at as one".repeat(100)).unwrap();
@@ -65,7 +65,7 @@ fn a_damaged_database_is_told_of_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_page_is_an_error_and_never_a_shorter_journal() {
+fn damaged_page_is_an_error_and_never_a_shorter_journal() {
     let (directory, mut store) = store();
     store.append(&run_id(), &events(5_000), true).unwrap();
     drop(store);
@@ -81,7 +81,7 @@ fn a_damaged_page_is_an_error_and_never_a_shorter_journal() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_told_of_with_its_path() {
+fn folder_that_cannot_be_created_is_reported_with_its_path() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
@@ -102,7 +102,7 @@ fn the_folder_is_private_and_ignored_by_git() {
     assert!(store.run_directory(&run_id()).is_dir());
 }
 
-/// What the first version left: its schema, a run that ended, one that waits, and an older one with a later id.
+/// A database of the first version, with a run that has ended, one that waits, and an older one with a later id.
 fn version_1(state: &Path) {
     fs::create_dir_all(state.join("runs")).unwrap();
     let connection = Connection::open(state.join("stagewright.db")).unwrap();
@@ -150,7 +150,7 @@ fn a_database_of_version_1_is_brought_up_to_date() {
     assert_eq!(store.run(&run_id()).unwrap().unwrap().pipeline_text, "schema = 1");
     let again = EventKind::RunResumed { reason: "asked for".to_owned(), again: Vec::new(), changed: Vec::new() };
     store.append(&run_id(), &[event(3, again)], true).unwrap();
-    // The order goes on from there, and with it that of claims.
+    // New runs come after the existing ones, also when they acquire environments.
     store.create_run(&record("00new", 1)).unwrap();
     assert_eq!(ids(&store)[0], "00new");
     let claim = |store: &mut Store, run: &str| {
@@ -167,7 +167,7 @@ fn a_database_of_version_1_is_brought_up_to_date() {
 }
 
 #[test]
-fn an_old_database_is_brought_up_to_date_by_whoever_reads_it() {
+fn old_database_is_migrated_by_any_reader() {
     let directory = TempDir::new().unwrap();
     version_1(directory.path());
     assert_eq!(ids(&Store::open_read_only(directory.path()).unwrap()), ["02run", "01run", "03old"]);
@@ -175,7 +175,7 @@ fn an_old_database_is_brought_up_to_date_by_whoever_reads_it() {
 }
 
 #[test]
-fn a_database_that_was_cut_off_is_told_of_and_never_shorter() {
+fn truncated_database_is_reported_and_never_shorter() {
     let (directory, mut store) = store();
     store.append(&run_id(), &events(2_000), true).unwrap();
     drop(store);
@@ -212,7 +212,7 @@ fn a_damaged_last_page_is_an_error_when_it_is_read() {
 }
 
 #[test]
-fn the_log_of_a_database_that_is_not_there_is_not_thrown_away() {
+fn log_of_a_missing_database_is_not_discarded() {
     let (directory, mut store) = store();
     store.append(&run_id(), &events(5), true).unwrap();
     let state = directory.path().join("state");
@@ -229,7 +229,7 @@ fn the_log_of_a_database_that_is_not_there_is_not_thrown_away() {
 }
 
 #[test]
-fn a_database_that_was_moved_away_leaves_room_for_a_new_one() {
+fn new_database_replaces_one_that_was_moved_away() {
     let (directory, store) = store();
     drop(store);
     let state = directory.path().join("state");
@@ -238,19 +238,19 @@ fn a_database_that_was_moved_away_leaves_room_for_a_new_one() {
 }
 
 #[test]
-fn to_read_where_there_is_no_store_makes_none() {
+fn reading_a_missing_store_does_not_create_it() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
     let mut store = Store::open_read_only(&state).unwrap();
     assert_eq!(ids(&store), [""; 0]);
     assert!(report(&store.find("latest").unwrap_err()).contains("no run"));
     assert_eq!(store.take_cancels(&run_id()).unwrap(), [""; 0]);
-    assert!(store.request_cancel(&run_id(), "why").is_err(), "what is left there nobody would find");
+    assert!(store.request_cancel(&run_id(), "why").is_err(), "no process would ever read it there");
     assert!(!state.exists());
 }
 
 #[test]
-fn a_reader_sees_what_a_writer_writes_meanwhile() {
+fn reader_sees_concurrent_writes() {
     let (directory, mut store) = store();
     let state = directory.path().join("state");
     let reader = Store::open_read_only(&state).unwrap();
@@ -263,13 +263,13 @@ fn a_reader_sees_what_a_writer_writes_meanwhile() {
     assert!(report(&error).contains("write access"), "{}", report(&error));
 }
 
-/// Calls `work` where the store can't be written. Root can write everywhere, and stops being root for the time.
+/// Calls `work` without write access to the store. Root can write everywhere, so it switches to another user meanwhile.
 fn unprivileged<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let act = || {
         if rustix::process::geteuid().is_root() {
-            let nobody = rustix::process::Uid::from_raw(65_534);
-            // Of this thread alone.
-            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            let other = rustix::process::Uid::from_raw(65_534);
+            // Only of this thread.
+            rustix::thread::set_thread_res_uid(other, other, other).unwrap();
         }
         work()
     };
@@ -286,7 +286,7 @@ fn set_modes(state: &Path, folder: u32, file: u32) {
 }
 
 #[test]
-fn a_store_that_may_not_be_written_can_be_read() {
+fn read_only_store_can_be_read() {
     let (directory, mut store) = store();
     let state = directory.path().join("state");
     store.append(&run_id(), &events(3), true).unwrap();
@@ -302,7 +302,7 @@ fn a_store_that_may_not_be_written_can_be_read() {
             (written, Store::open(&state).map_err(|error| report(&error)).map(drop))
         })
     };
-    // For the logs: the folder of a run is its owner's.
+    // Give access to the logs, since the folder of a run belongs to its owner.
     set_modes(&state.join("runs/01run/logs"), 0o755, 0o644);
     set_modes(&state.join("runs/01run"), 0o755, 0o644);
     set_modes(&state.join("runs"), 0o755, 0o644);
@@ -311,7 +311,7 @@ fn a_store_that_may_not_be_written_can_be_read() {
         let opened = opened.unwrap_err();
         assert!(opened.contains("belongs to user 0") && opened.contains("change its owner"), "{opened}");
     };
-    // With a writer at it, whose files stand beside the database; and without.
+    // With a writer, whose `-wal` and `-shm` files exist, and without one.
     set_modes(&state, 0o555, 0o444);
     assert!(state.join("stagewright.db-wal").exists());
     refused(read());
@@ -325,7 +325,7 @@ fn a_store_that_may_not_be_written_can_be_read() {
 }
 
 #[test]
-fn an_old_database_that_may_not_be_written_is_told_of() {
+fn old_read_only_database_is_reported() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
     fs::create_dir(&state).unwrap();
@@ -337,7 +337,7 @@ fn an_old_database_that_may_not_be_written_is_told_of() {
 }
 
 #[test]
-fn a_path_is_taken_as_it_is() {
+fn special_characters_in_paths_are_supported() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("a?mode=memory#b%20c ä");
     Store::open(&state).unwrap().create_run(&record("01run", 1)).unwrap();
@@ -347,7 +347,7 @@ fn a_path_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_state_folder_that_was_open_to_others_is_closed() {
+fn access_of_others_to_a_state_folder_is_removed() {
     let folder = TempDir::new().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
