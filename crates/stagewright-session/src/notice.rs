@@ -142,7 +142,7 @@ mod tests {
         let sentence = "warning: the concurrency group is `deploy-`, because `git.branch` is empty: all runs without it \
                         share the group";
         assert_eq!(branch.to_string(), sentence);
-        assert!(branch.help().is_some_and(|help| help.starts_with("HEAD is detached; `${{ git.branch == null")));
+        assert!(branch.help().is_some_and(|help| help.starts_with("HEAD is detached; use `${{ git.branch == null")));
         let two = shared(&["git.tag", "inputs.x"]);
         assert!(two.to_string().contains("because `git.tag`, `inputs.x` are empty: all runs without them"));
         assert_eq!(two.help(), None);

@@ -234,7 +234,7 @@ impl Store {
         let unique = what == "latest" || found.len() == 1;
         match found.iter().find(|id| *id == what).or(found.first()) {
             None => Err(not_found(
-                format!("unknown run {what:?} in {}", self.directory().display()),
+                format!("no run {what:?} in {}", self.directory().display()),
                 "list the runs with `stagewright runs`",
             )),
             Some(id) if unique || id == what => Ok(RunId(id.clone())),

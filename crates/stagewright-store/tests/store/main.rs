@@ -254,7 +254,7 @@ fn run_is_found_by_a_prefix_of_its_id() {
     assert_eq!(found("01run").unwrap(), "01run", "a whole id wins over a longer one");
     assert_eq!(found("01runn").unwrap(), "01runner");
     assert!(found("02").unwrap_err().contains("02ran, 02run"), "{:?}", found("02"));
-    assert!(found("x").unwrap_err().contains("unknown run \"x\""), "{:?}", found("x"));
+    assert!(found("x").unwrap_err().contains("no run \"x\""), "{:?}", found("x"));
     assert!(found("%").is_err() && found("").is_err());
 }
 

@@ -38,7 +38,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(&directory.path().join("state")).unwrap_err();
-    assert!(report(&error).contains("schema version 99") && report(&error).contains("up to 3"), "{}", report(&error));
+    assert!(report(&error).contains("schema version 99") && report(&error).contains("at most 3"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
