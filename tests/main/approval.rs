@@ -89,7 +89,7 @@ fn a_vote_is_checked_when_it_is_given() {
     let first = vote(" ada").exits(0);
     assert!(first.stdout.contains("1 of 2 approvals; waiting for grace or linus"), "{}", first.stdout);
     for (by, code, reason) in [
-        ("ADA", 4, "has approved already"),
+        ("ADA", 4, "has already approved"),
         ("\u{430}da", 2, "different scripts"),
         ("", 2, "the name is empty"),
         ("mallory", 4, "the approvers are team:release"),

@@ -101,7 +101,7 @@ fn the_environment_can_ask_for_the_lock() {
     environment.run(&["lock"]).exits(0);
     environment.run(&["run"]).exits(0);
     environment.write("pipelines/new.toml", &PIPELINE.replace("\"build\"", "\"new\""));
-    assert!(environment.run(&["run", "new"]).exits(4).stderr.contains("doesn't know the pipeline `new`"));
+    assert!(environment.run(&["run", "new"]).exits(4).stderr.contains("doesn't contain the pipeline `new`"));
     environment.set("STAGEWRIGHT_LOCKED", "0");
     environment.run(&["run", "new"]).exits(0);
 }

@@ -50,7 +50,7 @@ fn a_policy_that_cannot_be_read_stops_everything() {
     let environment = under("schema = 1\n[permision]\n");
     for command in [&["run"][..], &["plan"], &["validate"], &["lock"]] {
         let stopped = environment.run(command).exits(7);
-        for part in ["policy.toml:2:", "permissions", "nothing is done without it"] {
+        for part in ["policy.toml:2:", "permissions", "is invalid; nothing was run"] {
             assert!(stopped.stderr.contains(part), "{command:?}: {part} is not in:\n{}", stopped.stderr);
         }
     }

@@ -7,7 +7,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use petgraph::visit::Dfs;
 use stagewright_engine::{
-    Clock, Event, EventKind, LogSink, Observer, RunId, RunStore, StoreError, StoreErrorKind, Stream, Timestamp, Undo,
+    Clock, Event, EventKind, LogSink, Observer, RunId, RunStore, StoreError, StoreErrorKind, Stream, Timestamp,
+    UndoState,
 };
 use stagewright_model::StageIndex;
 
@@ -127,7 +128,7 @@ impl Inner {
     pub(crate) fn excuse_what_came_of_the_undone(&mut self, run: usize, again: &[StageIndex]) {
         let one = &self.runs[run];
         let undone: Vec<StageIndex> =
-            again.iter().copied().filter(|stage| one.truth.stage(*stage).undo != Undo::No).collect();
+            again.iter().copied().filter(|stage| one.truth.stage(*stage).undo != UndoState::NotStarted).collect();
         for stage in undone {
             self.excuse(run, stage, false);
         }

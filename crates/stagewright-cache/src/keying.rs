@@ -36,7 +36,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use stagewright_engine::{AttemptRequest, StageBefore};
+use stagewright_engine::{AttemptRequest, EarlierStage};
 use stagewright_model::{PathPattern, Permissions};
 
 use crate::digest::Digest;
@@ -260,7 +260,7 @@ impl CacheRunner {
     }
 
     /// The key under which an earlier stage last worked here, in this run or a previous one; none if its work had no key.
-    fn key_before(&self, before: &StageBefore) -> Option<Digest> {
+    fn key_before(&self, before: &EarlierStage) -> Option<Digest> {
         let stage = ResultStore::stage(&self.config.tier, &self.config.file, &before.stage_id);
         match self.store.worked(&stage) {
             LastWork::WithKey(key) if before.is_cached => Some(key),

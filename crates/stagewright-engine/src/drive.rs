@@ -1,18 +1,19 @@
-//! The loop that carries a scheduler's wishes out.
+//! The loop that carries out a scheduler's actions.
 //!
 //! ```text
-//!  Control ─┐                        ┌─> RunStore (before anything else)
-//!  attempts ┼─> Input ─> Scheduler ──┼─> Observers
-//!  timers ──┤                        ├─> StageRunner, timers
-//!  Turns ───┘                        └─> Turns
+//!  RunCommand ────┐                        ┌─> RunStore (first)
+//!  attempts ──────┼─> Input ─> Scheduler ──┼─> Observers
+//!  timers ────────┤                        ├─> StageRunner, timers
+//!  RunCoordinator ┘                        └─> RunCoordinator
 //!  attempts ──── AttemptMessage ────────> LogSink, Observers
 //! ```
 //!
-//! Everything arrives at one task, so the order in which observers see events is the order of the journal. An attempt
-//! is stopped by a message, never by dropping its future.
+//! One task handles everything, so observers see events in the order of the journal. An attempt is stopped by a
+//! message, never by dropping its future.
 //!
-//! Events are committed in groups: those after which nothing may happen that can't happen again are held back until
-//! there is nothing else to do, or until an intent has to be durable. Observers see an event once it is committed.
+//! Events are committed in groups. An event that no irreversible effect depends on is held back until the loop is idle
+//! or until an intent must be durable, which commits all events before it as well. Observers see an event once it is
+//! committed.
 
 mod unrunnable;
 
@@ -26,7 +27,7 @@ use stagewright_model::{EffectClass, StageIndex};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-use self::unrunnable::{defect, left_behind};
+use self::unrunnable::{abandoned, panicked};
 use crate::event::{Capture, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary, Timestamp};
 use crate::lines::LogChunk;
 use crate::port::{
@@ -36,72 +37,72 @@ use crate::port::{
 use crate::scheduler::{Action, Input, Response, Scheduler};
 use crate::state::IllegalTransition;
 
-/// Messages of attempts that may wait for the loop; an attempt that sends more waits until there is room.
+/// How many messages of attempts may be queued for the loop; an attempt that sends more waits until there is room.
 const MESSAGE_BOUND: usize = 64;
 
-/// Events that are committed together at most.
-const GROUP: usize = 256;
+/// The most events that are committed together.
+const COMMIT_GROUP: usize = 256;
 
-/// What is left to attempts that were asked to stop; then they are told to. Runners have a shorter grace of their own:
-/// this is for one that doesn't keep it.
+/// How long after [`Interrupt::Graceful`] an attempt gets [`Interrupt::Kill`]. Runners apply a shorter grace period
+/// themselves; this bound catches one that doesn't.
 const GRACEFUL_BOUND: Duration = Duration::from_secs(15);
 
-/// What is left to attempts that were told to stop at once.
+/// How long after [`Interrupt::Kill`] an attempt is abandoned.
 const KILL_BOUND: Duration = Duration::from_secs(5);
 
-/// The world, as the loop needs it.
+/// The implementations of the ports that a run uses.
 pub struct Ports {
     /// Runs attempts.
     pub runner: Arc<dyn StageRunner>,
-    /// Keeps the journal.
+    /// Stores the journal.
     pub store: Box<dyn RunStore>,
-    /// Keeps runs from getting into each other's way.
+    /// Keeps runs from using an environment or a concurrency group at the same time.
     pub coordinator: Box<dyn RunCoordinator>,
-    /// Keeps the logs.
+    /// Stores the logs.
     pub logs: Box<dyn LogSink>,
-    /// Tells the time.
+    /// The source of time.
     pub clock: Arc<dyn Clock>,
-    /// Watch the run, in this order.
+    /// Called for each event, in this order.
     pub observers: Vec<Box<dyn Observer>>,
-    /// Wishes of people. When every sender is gone the run suspends once only gates are left.
+    /// Commands to the run. Once every sender has been dropped, the run suspends as soon as only gates are left.
     pub control: mpsc::Receiver<RunCommand>,
 }
 
-/// A wish of a person.
+/// A command to a run that is being driven.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunCommand {
-    /// An answer to a gate.
+    /// Answer a gate.
     Decide {
-        /// The stage.
+        /// The stage that has the gate.
         stage: StageIndex,
         /// The answer.
         decision: Decision,
     },
-    /// End early.
+    /// End the run early.
     Cancel {
         /// How fast.
         how: Interrupt,
-        /// By whom or what.
+        /// Who or what cancelled it.
         reason: String,
     },
-    /// From now on don't wait for people: suspend once only gates are left.
+    /// Stop waiting for people: suspend as soon as only gates are left.
     Suspend,
 }
 
-/// Why a run stopped without having come to its end. The journal holds all that happened.
+/// Why a run stopped before it ended. The journal holds everything that happened until then.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// What can't be recorded must not be done.
+    /// The journal or the coordinator failed.
     #[error("the run was stopped because it could not be recorded")]
     Store(#[from] StoreError),
-    /// A defect of the engine.
+    /// The engine has a defect.
     #[error("the run was stopped by a defect in the engine")]
     Illegal(#[from] IllegalTransition),
 }
 
 /// Drives a run from `first` ([`Input::Start`] or [`Input::Resume`]) until it ends or suspends.
 ///
-/// When this returns, no attempt is running any more but one that ignored a kill and was left behind.
+/// When this returns, no attempt is running any more, except one that ignored a kill and was abandoned.
 pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<RunSummary, DriveError> {
     let (delivery_sender, deliveries) = mpsc::channel(MESSAGE_BOUND);
     let mut driver = Driver {
@@ -110,8 +111,8 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         store: ports.store,
         coordinator: ports.coordinator,
         uncommitted: Vec::new(),
-        beat: None,
-        asking: FuturesUnordered::new(),
+        next_heartbeat: None,
+        group_timers: FuturesUnordered::new(),
         logs: ports.logs,
         clock: ports.clock,
         observers: ports.observers,
@@ -119,7 +120,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
         interrupts: BTreeMap::new(),
         launches: 0,
         timers: FuturesUnordered::new(),
-        overdue: FuturesUnordered::new(),
+        stop_deadlines: FuturesUnordered::new(),
         captures: FuturesUnordered::new(),
         deliveries,
         delivery_sender,
@@ -129,7 +130,7 @@ pub async fn drive(scheduler: Scheduler, ports: Ports, first: Input) -> Result<R
     let result = driver.drive(ports.control, first).await;
     if result.is_err() {
         driver.kill_all().await;
-        driver.release_unused();
+        driver.release_all();
     }
     result
 }
@@ -139,23 +140,23 @@ struct Driver {
     runner: Arc<dyn StageRunner>,
     store: Box<dyn RunStore>,
     coordinator: Box<dyn RunCoordinator>,
-    /// Events that observers haven't seen yet.
+    /// Events that are neither in the journal nor seen by observers yet.
     uncommitted: Vec<Event>,
-    /// When the run has to say that it is alive; while it holds an environment.
-    beat: Option<BoxFuture<'static, ()>>,
-    /// When to ask for the concurrency group again.
-    asking: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// When the next heartbeat is due; some while the run holds an environment or a group.
+    next_heartbeat: Option<BoxFuture<'static, ()>>,
+    /// When to request the concurrency group again.
+    group_timers: FuturesUnordered<BoxFuture<'static, ()>>,
     logs: Box<dyn LogSink>,
     clock: Arc<dyn Clock>,
     observers: Vec<Box<dyn Observer>>,
     attempts: JoinSet<AttemptReport>,
-    interrupts: BTreeMap<StageIndex, Running>,
-    /// Calls of plugins so far.
+    interrupts: BTreeMap<StageIndex, RunningAttempt>,
+    /// The number of plugin calls so far.
     launches: u64,
     timers: FuturesUnordered<BoxFuture<'static, (StageIndex, u32)>>,
-    /// When attempts that were asked or told to stop have had their time for it: stage, launch, and how they were.
-    overdue: FuturesUnordered<BoxFuture<'static, (StageIndex, u64, Interrupt)>>,
-    /// Captures under way.
+    /// The deadlines of attempts that were interrupted: stage, launch, and how it was interrupted.
+    stop_deadlines: FuturesUnordered<BoxFuture<'static, (StageIndex, u64, Interrupt)>>,
+    /// Captures in progress.
     captures: FuturesUnordered<BoxFuture<'static, Captured>>,
     deliveries: mpsc::Receiver<Delivery>,
     delivery_sender: mpsc::Sender<Delivery>,
@@ -163,10 +164,10 @@ struct Driver {
     summary: Option<RunSummary>,
 }
 
-/// What became of the capture for a stage's gate.
+/// The result of the capture for a stage's gate.
 type Captured = (StageIndex, Result<Option<Capture>, Failure>);
 
-struct Running {
+struct RunningAttempt {
     attempt: u32,
     launch: u64,
     task: AbortHandle,
@@ -186,7 +187,7 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                wish = control.recv(), if self.may_wait || !control.is_closed() || !control.is_empty() => match wish {
+                command = control.recv(), if self.may_wait || !control.is_closed() || !control.is_empty() => match command {
                     Some(RunCommand::Decide { stage, decision }) => self.handle(Input::Decided { stage, decision })?,
                     Some(RunCommand::Cancel { how, reason }) => self.handle(Input::Cancel { how, reason })?,
                     Some(RunCommand::Suspend) | None => self.may_wait = false,
@@ -195,9 +196,10 @@ impl Driver {
                 Some(ended) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
                     self.attempt_ended(ended)?;
                 }
-                // Before the timers, which a clock that jumps may all set off at once.
-                () = async {}, if self.uncommitted.len() >= GROUP => self.commit(false)?,
-                Some((stage, launch, how)) = self.overdue.next(), if !self.overdue.is_empty() => {
+                // Before the timers: if the clock jumps, all of them may be due at once, and the events that they cause
+                // must not delay the commit further.
+                () = async {}, if self.uncommitted.len() >= COMMIT_GROUP => self.commit(false)?,
+                Some((stage, launch, how)) = self.stop_deadlines.next(), if !self.stop_deadlines.is_empty() => {
                     self.on_stop_deadline(stage, launch, how)?;
                 }
                 Some((stage, attempt)) = self.timers.next(), if !self.timers.is_empty() => {
@@ -206,8 +208,8 @@ impl Driver {
                 Some((stage, captured)) = self.captures.next(), if !self.captures.is_empty() => {
                     self.handle(Input::Captured { stage, captured })?;
                 }
-                Some(()) = self.asking.next(), if !self.asking.is_empty() => self.handle(Input::AskAgain)?,
-                Some(()) = next_beat(&mut self.beat), if self.beat.is_some() => self.heartbeat()?,
+                Some(()) = self.group_timers.next(), if !self.group_timers.is_empty() => self.handle(Input::RetryGroup)?,
+                Some(()) = heartbeat_due(&mut self.next_heartbeat), if self.next_heartbeat.is_some() => self.heartbeat()?,
                 () = tokio::task::yield_now(), if !self.uncommitted.is_empty() => self.commit(false)?,
             }
         }
@@ -222,19 +224,19 @@ impl Driver {
                 inputs.extend(self.carry_out(action)?);
             }
         }
-        if self.scheduler.holds_turns() {
+        if self.scheduler.needs_heartbeat() {
             let clock = &self.clock;
-            self.beat.get_or_insert_with(|| clock.sleep(HEARTBEAT));
+            self.next_heartbeat.get_or_insert_with(|| clock.sleep(HEARTBEAT));
         } else {
-            self.beat = None;
+            self.next_heartbeat = None;
         }
         Ok(())
     }
 
-    /// Gives the input that the action asks for, if it is there at once.
+    /// Returns the input that answers the action, if it is available immediately.
     fn carry_out(&mut self, action: Action) -> Result<Option<Input>, DriveError> {
         match action {
-            Action::Tell(kind) => {
+            Action::Notify(kind) => {
                 self.commit(false)?;
                 self.observe_unrecorded(self.clock.now(), kind);
             }
@@ -244,22 +246,26 @@ impl Driver {
                 self.captures.push(Box::pin(async move { (stage, capture.await) }));
             }
             Action::Interrupt { stage, how } => self.interrupt(stage, how),
-            Action::Wake { stage, attempt, after } => self.timers.push(self.later(after, stage, attempt)),
-            Action::AskAgain(after) => self.asking.push(self.clock.sleep(after)),
+            Action::Wake { stage, attempt, after } => self.timers.push(self.wake_after(after, stage, attempt)),
+            Action::RetryGroup(after) => self.group_timers.push(self.clock.sleep(after)),
             Action::Finish(summary) => self.summary = Some(summary),
-            Action::AcquireEnvironment { stage, claim } => {
+            Action::AcquireEnvironment { stage, request } => {
                 return Ok(Some(Input::EnvironmentAnswer {
                     stage,
-                    claimed: self.coordinator.acquire_environment(&claim)?,
+                    answer: self.coordinator.acquire_environment(&request)?,
                 }));
             }
-            Action::EnterGroup(join) => return Ok(Some(Input::GroupAnswer(self.coordinator.enter_group(&join)?))),
-            // What the run has done there must be in the journal before another may come.
-            Action::Unclaim(environment) => {
+            Action::EnterGroup(request) => {
+                return Ok(Some(Input::GroupAnswer(self.coordinator.enter_group(&request)?)));
+            }
+            // Another process can acquire the environment as soon as it is released, and then relies on the ledger for
+            // what is deployed there. Everything that this run did must be durable before that: if the machine crashed
+            // in between, the journal would otherwise deny a deploy that a newer run has already built on.
+            Action::ReleaseEnvironment(environment) => {
                 self.commit(true)?;
                 self.coordinator.release_environment(&self.run(), &environment)?;
             }
-            Action::Leave(group) => {
+            Action::LeaveGroup(group) => {
                 self.commit(true)?;
                 self.coordinator.leave_group(&self.run(), &group)?;
             }
@@ -272,7 +278,7 @@ impl Driver {
     }
 
     fn heartbeat(&mut self) -> Result<(), DriveError> {
-        self.beat = Some(self.clock.sleep(HEARTBEAT));
+        self.next_heartbeat = Some(self.clock.sleep(HEARTBEAT));
         Ok(self.coordinator.heartbeat(&self.run(), self.clock.now())?)
     }
 
@@ -284,13 +290,13 @@ impl Driver {
             Interrupt::Kill => KILL_BOUND,
         };
         let (sleep, launch) = (self.clock.sleep(bound), running.launch);
-        self.overdue.push(Box::pin(async move {
+        self.stop_deadlines.push(Box::pin(async move {
             sleep.await;
             (stage, launch, how)
         }));
     }
 
-    /// The time that an attempt had to stop is over.
+    /// Kills an attempt that didn't stop gracefully, or abandons one that ignored the kill.
     fn on_stop_deadline(&mut self, stage: StageIndex, launch: u64, how: Interrupt) -> Result<(), DriveError> {
         let Some(running) = self.interrupts.get(&stage).filter(|running| running.launch == launch) else {
             return Ok(());
@@ -301,15 +307,15 @@ impl Driver {
                 Ok(())
             }
             Interrupt::Graceful => Ok(()),
-            // A runner that breaks its promise must not keep the run from ending.
+            // The runner violates its contract. That must not keep the run from ending.
             Interrupt::Kill => {
                 running.task.abort();
-                self.end(stage, running.attempt, left_behind())
+                self.end(stage, running.attempt, abandoned())
             }
         }
     }
 
-    fn later(&self, after: Duration, stage: StageIndex, attempt: u32) -> BoxFuture<'static, (StageIndex, u32)> {
+    fn wake_after(&self, after: Duration, stage: StageIndex, attempt: u32) -> BoxFuture<'static, (StageIndex, u32)> {
         let sleep = self.clock.sleep(after);
         Box::pin(async move {
             sleep.await;
@@ -317,7 +323,7 @@ impl Driver {
         })
     }
 
-    /// Takes events for the journal. They are committed at once when what follows may not happen without them.
+    /// Queues events for the journal, and commits them at once if what follows requires one of them to be durable.
     fn record(&mut self, events: Vec<Event>) -> Result<(), DriveError> {
         let durable = events.iter().any(|event| self.must_be_durable(&event.kind));
         self.uncommitted.extend(events);
@@ -329,16 +335,16 @@ impl Driver {
 
     fn must_be_durable(&self, kind: &EventKind) -> bool {
         match kind {
-            // What can simply run again need not be known to have started.
-            EventKind::AttemptStarted { stage, .. } => self.reaches_out(*stage),
-            // Not to have to ask what became of it.
-            EventKind::AttemptEnded { stage, .. } => self.reaches_out(*stage),
+            // A stage without effects beyond this machine can simply run again, so losing its start or end in a crash
+            // is harmless. The start of an external one must be on record before it can act, and so must its end before
+            // anything follows from it: otherwise a crash would leave an attempt unresolved that has in fact ended.
+            EventKind::AttemptStarted { stage, .. } | EventKind::AttemptEnded { stage, .. } => self.is_external(*stage),
             EventKind::RunEnded { .. } | EventKind::RunSuspended { .. } | EventKind::GateDecided { .. } => true,
             kind => kind.is_intent(),
         }
     }
 
-    fn reaches_out(&self, stage: StageIndex) -> bool {
+    fn is_external(&self, stage: StageIndex) -> bool {
         self.scheduler.effect_of(stage) == EffectClass::External
     }
 
@@ -365,10 +371,10 @@ impl Driver {
         let (interrupt, receiver) = watch::channel(None);
         self.launches += 1;
         let launch = self.launches;
-        let output = AttemptOutput::new(stage, attempt, self.delivery_sender.clone()).of_launch(launch);
+        let output = AttemptOutput::new(stage, attempt, self.delivery_sender.clone()).with_launch(launch);
         let future = self.runner.run(request, output, receiver);
         let task = self.attempts.spawn(future);
-        self.interrupts.insert(stage, Running { attempt, launch, task, interrupt });
+        self.interrupts.insert(stage, RunningAttempt { attempt, launch, task, interrupt });
     }
 
     fn attempt_ended(&mut self, ended: Result<(tokio::task::Id, AttemptReport), JoinError>) -> Result<(), DriveError> {
@@ -376,15 +382,16 @@ impl Driver {
             Ok((task, report)) => (task, Ok(report)),
             Err(error) => (error.id(), Err(error)),
         };
-        // One that was left behind has ended long ago, as far as the run is concerned.
+        // An abandoned attempt has already been recorded as ended, and is no longer in the map.
         let running = self.interrupts.iter().find(|(_, running)| running.task.id() == task);
         let Some((&stage, running)) = running else { return Ok(()) };
         let attempt = running.attempt;
-        self.end(stage, attempt, result.unwrap_or_else(defect))
+        self.end(stage, attempt, result.unwrap_or_else(panicked))
     }
 
     fn end(&mut self, stage: StageIndex, attempt: u32, report: AttemptReport) -> Result<(), DriveError> {
-        // All that the attempt sent is in the channel by now.
+        // The attempt has ended, so everything that it sent is in the channel. Handle it before the end is recorded:
+        // afterwards its messages would be dropped as those of an abandoned attempt.
         while let Ok(delivery) = self.deliveries.try_recv() {
             self.on_message(delivery)?;
         }
@@ -395,11 +402,12 @@ impl Driver {
 
     fn on_message(&mut self, delivery: Delivery) -> Result<(), DriveError> {
         let Delivery { message: AttemptMessage { stage, attempt, launch, kind }, reply } = delivery;
-        // Messages of an attempt that was left behind are dropped. One that has ended may have no further effect, but what
-        // it logged before its end is kept.
+        // Messages of an abandoned attempt are dropped: a later launch may be running in its place. An attempt whose
+        // task has finished can still have messages in the channel. Its lines and findings are kept, but an effect that
+        // it requested is refused: it can't happen any more, and its intent would leave the attempt unresolved.
         let running = self.interrupts.get(&stage).filter(|running| running.launch == launch);
-        let acts = matches!(kind, AttemptMessageKind::EffectRequested { .. });
-        if running.is_none_or(|running| acts && running.task.is_finished()) {
+        let is_effect = matches!(kind, AttemptMessageKind::EffectRequested { .. });
+        if running.is_none_or(|running| is_effect && running.task.is_finished()) {
             return Ok(());
         }
         let at = self.clock.now();
@@ -417,15 +425,15 @@ impl Driver {
                 self.commit(false)?;
                 self.observe_unrecorded(at, EventKind::Progress { stage, message, current, total });
             }
-            AttemptMessageKind::Summary(markdown) => self.say(EventKind::Summary { stage, markdown })?,
+            AttemptMessageKind::Summary(markdown) => self.record_message(EventKind::Summary { stage, markdown })?,
             AttemptMessageKind::CacheLookedUp { key, hit_from } => {
-                self.say(EventKind::CacheLookedUp { stage, attempt, key, hit_from })?;
+                self.record_message(EventKind::CacheLookedUp { stage, attempt, key, hit_from })?;
             }
-            AttemptMessageKind::Problem(problem) => self.say(EventKind::Problem { stage, problem })?,
+            AttemptMessageKind::Problem(problem) => self.record_message(EventKind::Problem { stage, problem })?,
             AttemptMessageKind::EffectRequested { what } => {
                 let allowed = self.allow_effect(stage, attempt, what)?;
                 if let Some(reply) = reply {
-                    // An attempt that went away doesn't need the answer.
+                    // Sending fails only if the attempt has ended in the meantime.
                     let _ = reply.send(allowed);
                 }
             }
@@ -433,7 +441,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Lets an attempt have an effect: when it still holds its environment, and once the journal says so.
+    /// Allows an attempt's effect if the attempt still holds its environment, once the intent is in the journal.
     fn allow_effect(
         &mut self,
         stage: StageIndex,
@@ -442,24 +450,27 @@ impl Driver {
     ) -> Result<Result<(), EffectRefused>, DriveError> {
         let mut allowed = self.holds_environment(stage)?;
         if allowed.is_ok()
-            && let Some(intent) = self.scheduler.intend(self.clock.now(), stage, attempt, what)?
+            && let Some(intent) = self.scheduler.intend_effect(self.clock.now(), stage, attempt, what)?
         {
             self.record(vec![intent])?;
-            // The disk may have taken its time.
+            // Making the intent durable can take seconds on a slow disk, and no heartbeat is sent meanwhile. If the
+            // lease expires in that time, another run can acquire the environment. The check is repeated after the
+            // commit, so that as little time as possible passes between it and the effect; the target refuses a stale
+            // fence that slips through.
             allowed = self.holds_environment(stage)?;
         }
         Ok(allowed)
     }
 
     fn holds_environment(&mut self, stage: StageIndex) -> Result<Result<(), EffectRefused>, StoreError> {
-        let acts_under = self.scheduler.acts_under(stage).map(|(name, fence)| (name.to_owned(), fence));
-        let Some((environment, fence)) = acts_under else { return Ok(Ok(())) };
+        let held_fence = self.scheduler.held_fence(stage).map(|(name, fence)| (name.to_owned(), fence));
+        let Some((environment, fence)) = held_fence else { return Ok(Ok(())) };
         let holds = self.coordinator.holds(&self.run(), &environment, fence)?;
         Ok(if holds { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })
     }
 
-    fn say(&mut self, kind: EventKind) -> Result<(), DriveError> {
-        let event = self.scheduler.remark(self.clock.now(), kind)?;
+    fn record_message(&mut self, kind: EventKind) -> Result<(), DriveError> {
+        let event = self.scheduler.event_for_message(self.clock.now(), kind)?;
         self.record(vec![event])
     }
 
@@ -472,7 +483,7 @@ impl Driver {
         self.scheduler.state().next_seq.saturating_sub(1)
     }
 
-    /// Leaves nothing running behind.
+    /// Kills all attempts and waits until they have stopped, for [`KILL_BOUND`] at most.
     async fn kill_all(&mut self) {
         for running in self.interrupts.values() {
             running.interrupt.send_replace(Some(Interrupt::Kill));
@@ -490,24 +501,25 @@ impl Driver {
         self.attempts.shutdown().await;
     }
 
-    /// Lets others have what the run held when it was stopped, as far as that is still possible: its process may live on.
-    fn release_unused(&mut self) {
+    /// Releases everything that the run holds when a failure stopped it. Its process may live on, and as long as it
+    /// does, other runs would wait for it. Errors are only logged: the store has probably failed already.
+    fn release_all(&mut self) {
         let run = self.run();
         let written = self.commit(true);
-        let (environments, group) = self.scheduler.turns_held();
-        let unclaimed = environments.map(|name| self.coordinator.release_environment(&run, name)).collect::<Vec<_>>();
+        let (environments, group) = self.scheduler.held_resources();
+        let released = environments.map(|name| self.coordinator.release_environment(&run, name)).collect::<Vec<_>>();
         let left = group.map(|group| self.coordinator.leave_group(&run, group));
-        for error in unclaimed.into_iter().chain(left).chain([written]).filter_map(Result::err) {
-            tracing::warn!(%run, %error, "a run that was stopped could not tidy up");
+        for error in released.into_iter().chain(left).chain([written]).filter_map(Result::err) {
+            tracing::warn!(%run, %error, "could not release what a stopped run held");
         }
     }
 }
 
-/// For `select!`, which can't borrow what may not be there.
-async fn next_beat(beat: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
-    match beat {
-        Some(beat) => {
-            beat.await;
+/// Resolves when the heartbeat is due. A function, because a `select!` branch can't borrow from an `Option`.
+async fn heartbeat_due(next_heartbeat: &mut Option<BoxFuture<'static, ()>>) -> Option<()> {
+    match next_heartbeat {
+        Some(due) => {
+            due.await;
             Some(())
         }
         None => None,

@@ -1,4 +1,4 @@
-//! The one vocabulary in which a run speaks: the journal keeps it, the terminal, the web and JSON readers show it.
+//! The events of a run: the journal stores them, and the terminal, the web and JSON readers show them.
 
 mod artifact;
 mod capture;
@@ -27,13 +27,13 @@ pub use source::{GitState, RollbackSource, RunSource, Trigger};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Milliseconds from `earlier` to this; 0 when the clock went back.
+    /// Milliseconds from `earlier` to this; 0 if this is the earlier one.
     pub fn since(self, earlier: Timestamp) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Names a run. Sorts by the time of its start.
+/// Identifies a run. Ids sort by the time at which the run started.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub String);
@@ -44,19 +44,19 @@ impl std::fmt::Display for RunId {
     }
 }
 
-/// One thing that happened in a run.
+/// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts the run's recorded events from 0. A log line or progress carries that of the record before it.
+    /// Numbers the run's recorded events from 0. An event that isn't recorded has the number of the last one that was.
     pub seq: u64,
-    /// When.
+    /// The time at which it happened.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
 }
 
-/// What can happen in a run. Stages are named by their index in the plan; [`EventKind::RunStarted`] names them all.
+/// What can happen in a run. Events refer to stages by plan index; [`EventKind::RunStarted`] lists their names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum EventKind {
@@ -66,29 +66,29 @@ pub enum EventKind {
         run: RunId,
         /// `[pipeline] name`.
         pipeline: String,
-        /// The pipeline file, as it was given.
+        /// The path of the pipeline file, as given.
         file: String,
         /// Whether effects act on local stand-ins.
         rehearsal: bool,
         /// Values of the pipeline's inputs.
         inputs: BTreeMap<String, Json>,
-        /// What it is of, and what started it. Boxed, since most events are small.
+        /// The commit that it runs on, and what started it. Boxed, since most events are small.
         source: Box<RunSource>,
         /// In plan order.
         #[serde(with = "crate::shared::list")]
         stages: Vec<Arc<StageSummary>>,
     },
-    /// A run that had stopped goes on: after a gate, a crash, or a failure.
+    /// A stopped run was resumed: after a gate, a crash, or a failure.
     RunResumed {
-        /// Why, for people.
+        /// Why it was resumed, shown to people.
         reason: String,
-        /// Stages that will be run again, whatever became of them before.
+        /// Stages that run again, whatever their earlier result.
         again: Vec<StageIndex>,
-        /// What is no longer as it was when the run started, and was accepted.
+        /// Accepted differences from the start of the run.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         changed: Vec<Change>,
     },
-    /// The outputs of a stage that is left out, as an earlier run had them.
+    /// A stage that is left out has its outputs from an earlier run.
     OutputsInherited {
         /// The stage.
         stage: StageIndex,
@@ -101,145 +101,147 @@ pub enum EventKind {
     GroupAwaited {
         /// The group.
         group: String,
-        /// Who has the group.
+        /// The run that holds the group.
         holder: RunId,
     },
-    /// The run has its concurrency group.
+    /// The run acquired its concurrency group.
     GroupJoined {
         /// The group.
         group: String,
-        /// Runs that were asked to end because of this one.
+        /// Runs that got a cancel request because of this one.
         replaced: Vec<RunId>,
     },
-    /// The run lets others of its concurrency group go on.
+    /// The run released its concurrency group while it waits at gates.
     GroupLeft {
         /// The group.
         group: String,
     },
-    /// The stage waits for another run to be done with its environment.
+    /// The stage waits for another run to release its environment.
     EnvironmentAwaited {
         /// The stage.
         stage: StageIndex,
         /// The environment.
         environment: String,
-        /// Who has it.
+        /// The run that holds the environment.
         holder: RunId,
     },
-    /// Recorded before the attempt begins: the intent.
+    /// Recorded before the attempt starts, as its intent.
     AttemptStarted {
         /// The stage.
         stage: StageIndex,
         /// 1 for the first try.
         attempt: u32,
-        /// The environment's token that it acts under. No two attempts have the same.
+        /// The environment's fence that it acts under, unique to the attempt.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fence: Option<u64>,
     },
-    /// Recorded before an attempt's first effect beyond this machine. From here on a crash leaves it in doubt.
+    /// Recorded before an attempt's first effect beyond this machine. If the run crashes after this, the attempt is
+    /// unresolved.
     EffectIntended {
         /// The stage.
         stage: StageIndex,
-        /// Which try.
+        /// The attempt, from 1.
         attempt: u32,
         /// What it is about to do, as in `push local/app`.
         what: String,
     },
-    /// An attempt was left in doubt: its plugin is asked what became of it.
+    /// The plugin is asked for the outcome of an unresolved attempt.
     RecoveryStarted {
         /// The stage.
         stage: StageIndex,
-        /// The try in doubt.
+        /// The unresolved attempt.
         attempt: u32,
     },
-    /// What became of an attempt that was left in doubt.
+    /// The outcome of an unresolved attempt was determined.
     Recovered {
         /// The stage.
         stage: StageIndex,
-        /// The try in doubt.
+        /// The attempt.
         attempt: u32,
-        /// What was found.
+        /// Its outcome.
         finding: Finding,
-        /// Who said so; none when the plugin did.
+        /// The person who recorded it; none if the plugin determined it.
         by: Option<String>,
-        /// JSON values by name, as the plugin told them again.
+        /// JSON values by name, as the plugin reported them.
         outputs: BTreeMap<String, Json>,
     },
     /// An attempt deployed something to its stage's environment.
     ReleaseRecorded {
         /// The stage.
         stage: StageIndex,
-        /// Which try.
+        /// The attempt, from 1.
         attempt: u32,
-        /// What.
+        /// The release.
         release: Release,
     },
-    /// All stages that directly need the one that deployed have succeeded: its release is one to go back to.
+    /// All stages that directly need the deploying one have succeeded: its release is known good, and a rollback
+    /// can restore it.
     ReleaseConfirmed {
         /// The stage that deployed.
         stage: StageIndex,
     },
-    /// Recorded before the effect of a stage is undone.
+    /// Recorded before the plugin's `undo` compensates for the effect of a stage.
     UndoStarted {
-        /// The stage whose effect it is.
+        /// The stage that is compensated for.
         stage: StageIndex,
-        /// The try whose effect it is.
+        /// The attempt that is compensated for.
         attempt: u32,
-        /// The stage that failed and asks for it.
+        /// The failed stage whose `compensate` names it.
         because: StageIndex,
-        /// The environment's token that it acts under.
+        /// The environment's fence that it acts under.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fence: Option<u64>,
     },
-    /// The effect of a stage was undone, or could not be.
+    /// The compensation for a stage's effect ended, successfully or not.
     UndoEnded {
-        /// The stage whose effect it was.
+        /// The stage that was compensated for.
         stage: StageIndex,
-        /// The try whose effect it was.
+        /// The attempt that was compensated for.
         attempt: u32,
         /// How it ended.
         outcome: Outcome,
         /// What went wrong, or why there was nothing to undo.
         failure: Option<Failure>,
     },
-    /// One line of a stage's log. Not recorded here: logs have a store of their own.
+    /// One line of a stage's log. Not in the journal: logs are stored separately.
     Log {
         /// The stage.
         stage: StageIndex,
-        /// Which try.
+        /// The attempt, from 1.
         attempt: u32,
         /// Where it came from.
         stream: Stream,
         /// Masked, without its line end.
         line: String,
     },
-    /// How far an attempt is. Not recorded.
+    /// The progress of an attempt. Not recorded.
     Progress {
         /// The stage.
         stage: StageIndex,
-        /// What it does.
+        /// What it is doing.
         message: String,
         /// Units done.
         current: u32,
-        /// Units in all, when known.
+        /// Total units, if known.
         total: Option<u32>,
     },
-    /// Markdown that the stage wants shown with the run.
+    /// Markdown from a stage that is shown with the run.
     Summary {
         /// The stage.
         stage: StageIndex,
         /// The text.
         markdown: String,
     },
-    /// The result of an attempt was looked up in the cache. Journals have kept the names of an earlier version.
+    /// The result of an attempt was looked up in the cache. The serialised names are those of an earlier version.
     #[serde(rename = "cache-asked")]
     CacheLookedUp {
         /// The stage.
         stage: StageIndex,
-        /// Which try.
+        /// The attempt, from 1.
         attempt: u32,
-        /// `sha256:…` of all that the result depends on.
+        /// `sha256:…` of everything that the result depends on.
         key: String,
-        /// For a hit, the run that made the result; none for a miss: the work is done now.
+        /// For a hit, the run that produced the result; none for a miss.
         #[serde(rename = "found", default, skip_serializing_if = "Option::is_none")]
         hit_from: Option<RunId>,
     },
@@ -250,50 +252,50 @@ pub enum EventKind {
         /// The finding.
         problem: Problem,
     },
-    /// The stage waits for a person; nothing of it is running.
+    /// The stage waits at a gate, without a running process or instance.
     GateOpened {
         /// The stage.
         stage: StageIndex,
-        /// Which try opened it.
+        /// The attempt that opened it, or that it precedes.
         attempt: u32,
-        /// What is asked of whom.
+        /// What is asked, and who may answer.
         gate: Gate,
     },
-    /// The time that a gate waits for has come.
+    /// The time that a gate waits for was reached.
     GateElapsed {
         /// The stage.
         stage: StageIndex,
     },
-    /// Somebody answered a gate.
+    /// A person answered a gate.
     GateDecided {
         /// The stage.
         stage: StageIndex,
         /// The answer.
         decision: Decision,
     },
-    /// Somebody's answer to a gate doesn't count, and the gate stays as it is. Not recorded: nothing came of it.
+    /// An answer to a gate was refused, which leaves the gate unchanged. Not recorded.
     DecisionRefused {
         /// The stage.
         stage: StageIndex,
         /// Who answered.
         by: String,
-        /// Why it doesn't count.
+        /// Why it was refused.
         reason: String,
     },
     /// An attempt published a file under a name. Recorded once its plugin has returned, before the end of the attempt.
     ArtifactPublished {
         /// The stage.
         stage: StageIndex,
-        /// Which try; of a stage that is asked about or undone, the try that this is about.
+        /// The attempt; for `observe` and `undo`, the attempt that they are called for.
         attempt: u32,
-        /// The file. Of a later one with the same name, that one counts.
+        /// The file. It replaces an earlier one of the same name.
         artifact: Artifact,
     },
-    /// An attempt is over.
+    /// An attempt ended.
     AttemptEnded {
         /// The stage.
         stage: StageIndex,
-        /// Which try.
+        /// The attempt, from 1.
         attempt: u32,
         /// How it ended.
         outcome: Outcome,
@@ -301,20 +303,20 @@ pub enum EventKind {
         failure: Option<Failure>,
         /// JSON values by name.
         outputs: BTreeMap<String, Json>,
-        /// What it left in the places that it may write; none where no later stage can read it.
+        /// The files that it left where it may write; none if no later stage can read them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         made: Option<Made>,
     },
-    /// The stage will be tried again.
+    /// The stage will be retried.
     RetryScheduled {
         /// The stage.
         stage: StageIndex,
-        /// The try to come.
+        /// The attempt to come.
         attempt: u32,
-        /// Milliseconds from now.
+        /// The delay in milliseconds.
         after: u64,
     },
-    /// Nothing more will happen to the stage in this run.
+    /// The stage ended. Only a resume or a compensation can follow.
     StageEnded {
         /// The stage.
         stage: StageIndex,
@@ -322,19 +324,19 @@ pub enum EventKind {
         outcome: Outcome,
         /// Result after `continue-on-error`.
         conclusion: Outcome,
-        /// Why, when it never started: its `if`, or the need that failed.
+        /// Why, if it never started: its `if`, or the need that failed.
         reason: Option<String>,
     },
-    /// A wish to end the run early.
+    /// Cancelling the run was requested.
     CancelRequested {
         /// How fast.
         how: Interrupt,
-        /// By whom or what.
+        /// Who or what cancelled it.
         reason: String,
     },
-    /// Only gates are left: the process may end and the run go on later.
+    /// Only gates are left: the process ends, and the run can be resumed later.
     RunSuspended {
-        /// The stages that wait.
+        /// The stages that wait at a gate.
         waiting: Vec<StageIndex>,
     },
     /// Always the last event, if the run ended.
@@ -345,12 +347,12 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Whether it belongs in the journal; the rest is for those who watch.
+    /// Whether it is stored in the journal. Others only reach observers.
     pub fn is_recorded(&self) -> bool {
         !matches!(self, EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::DecisionRefused { .. })
     }
 
-    /// Whether an effect may follow only once it is durable.
+    /// Whether it must be durable before the effect that it announces may happen.
     pub fn is_intent(&self) -> bool {
         matches!(
             self,
@@ -363,7 +365,7 @@ impl EventKind {
     }
 }
 
-/// What readers need to know of a stage to show it.
+/// What readers need to show a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StageSummary {
@@ -371,7 +373,7 @@ pub struct StageSummary {
     pub id: String,
     /// The table's name.
     pub name: String,
-    /// Main or finally.
+    /// Whether it is a main or a finally stage.
     pub kind: StageKind,
     /// `uses`.
     pub uses: String,
@@ -379,27 +381,27 @@ pub struct StageSummary {
     pub needs: Vec<StageIndex>,
     /// The environment it deploys to.
     pub environment: Option<String>,
-    /// `sha256:…` of its plugin; none when it wasn't inspected.
+    /// `sha256:…` of its plugin; none if it wasn't inspected.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::shared::text")]
     pub plugin: Option<Arc<str>>,
     /// How far its effects can reach.
     #[serde(default)]
     pub effect: EffectClass,
-    /// In a rehearsal: how much of it is real, as far as that could be said before. One that ended as
-    /// [`Outcome::Rehearsed`] is rehearsed, whatever this says.
+    /// In a rehearsal, how much of it is real, as far as that was known before it ran. A stage that ended as
+    /// [`Outcome::Rehearsed`] was rehearsed, regardless of this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rehearsal: Option<Fidelity>,
 }
 
-/// Something that is no longer as it was when the run started.
+/// A difference from the start of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Change {
-    /// What, as in `plugin deploy` or `commit`.
+    /// What changed, as in `plugin deploy` or `commit`.
     pub what: String,
-    /// As it was.
+    /// Its value when the run started.
     pub then: String,
-    /// As it is.
+    /// Its value now.
     pub now: String,
 }
 
@@ -411,23 +413,23 @@ pub enum Stream {
     Stdout,
     /// A process's standard error.
     Stderr,
-    /// The plugin's own words.
+    /// The plugin's own log.
     Plugin,
-    /// The engine's words about the stage.
+    /// The engine's messages about the stage.
     Engine,
 }
 
-/// How fast to stop.
+/// How fast to stop an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interrupt {
-    /// Ask, and wait for a grace period.
+    /// Request it to stop, and allow a grace period.
     Graceful,
-    /// Now.
+    /// Stop it immediately.
     Kill,
 }
 
-/// What became of a run.
+/// How a run ended or was suspended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RunSummary {

@@ -1,81 +1,81 @@
-//! Which answers a gate takes.
+//! Validation of the answers to a gate.
 
 use serde_json::Value as Json;
 use stagewright_model::{PersonName, PersonNameError, same_person};
 
 use crate::event::{Decision, FieldKind, Gate, GateKind, Timestamp};
-use crate::state::{StageState, Status};
+use crate::state::{StageState, StageStatus};
 
-/// Why an answer isn't taken.
+/// Why an answer is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecisionError {
-    /// No gate of this stage is open.
+    /// The stage has no open gate.
     #[error("the stage has no open gate")]
     NotWaiting,
-    /// The gate was opened anew since.
-    #[error("the answer is to an earlier opening of the gate")]
+    /// The gate has been opened again since.
+    #[error("the answer refers to an earlier opening of the gate")]
     Outdated,
-    /// The files that it is about aren't those that were captured.
+    /// The answer names another capture than the gate's.
     #[error("the answer is for other files than those that would be deployed")]
     OtherFiles,
-    /// An answer of a rehearsal to a run that is none.
-    #[error("the run is no rehearsal")]
+    /// An automatic answer, as rehearsals give them, in a run that isn't a rehearsal.
+    #[error("the run isn't a rehearsal")]
     NotRehearsing,
-    /// Too late.
+    /// The gate's expiry has passed.
     #[error("the gate has expired")]
     Expired,
-    /// A yes or no to the question what became of an attempt.
-    #[error("the question is what became of an attempt, and takes more than a yes or no")]
+    /// A yes or no, where the gate asks for the outcome of an interrupted attempt.
+    #[error("the gate asks for the outcome of an interrupted attempt, not for an approval")]
     OutcomeExpected,
-    /// What became of an attempt, where a yes or no is asked for.
-    #[error("the gate asks for an approval, not for what became of an attempt")]
+    /// The outcome of an attempt, where the gate asks for an approval.
+    #[error("the gate asks for an approval, not for the outcome of an attempt")]
     ApprovalExpected,
-    /// Not among the approvers.
+    /// The person isn't among the approvers.
     #[error("{by} may not answer: the approvers are {}", approvers.join(", "))]
     NotAnApprover {
         /// Who answered.
         by: String,
-        /// Who may.
+        /// Who may answer, teams as `team:NAME`.
         approvers: Vec<String>,
     },
-    /// No name of a person.
+    /// The name isn't a valid name of a person.
     #[error("{name:?} can't answer: {reason}")]
     BadName {
-        /// As it was given.
+        /// The name as given.
         name: String,
         /// What is wrong with it.
         reason: PersonNameError,
     },
-    /// One person, one vote.
-    #[error("{0} has approved already")]
+    /// Each person can approve once.
+    #[error("{0} has already approved")]
     Twice(String),
-    /// Perhaps one person, under two names.
-    #[error("{by} looks like {earlier}, who has approved already")]
+    /// The name can be confused with that of an earlier approver: possibly one person under two names.
+    #[error("{by} looks like {earlier}, who has already approved")]
     Alike {
         /// Who answered.
         by: String,
-        /// Who did before.
+        /// Who approved before.
         earlier: String,
     },
-    /// The form isn't filled in.
+    /// A required field is missing.
     #[error("the field `{0}` is required")]
     MissingField(String),
-    /// The form doesn't have it.
+    /// The gate's form doesn't have this field.
     #[error("the gate has no field `{0}`")]
     UnknownField(String),
-    /// The form holds something else.
+    /// The value has another type than the field.
     #[error("the field `{name}` must be {expected}")]
     WrongType {
-        /// The field.
+        /// The field's name.
         name: String,
-        /// What it holds.
+        /// The expected type, as in `a number`.
         expected: &'static str,
     },
 }
 
-/// Checks an answer against the gate as it stands.
+/// Checks an answer against the stage's open gate.
 pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -> Result<(), DecisionError> {
-    let (Status::Waiting(_), Some(gate)) = (state.status, &state.gate) else {
+    let (StageStatus::Waiting(_), Some(gate)) = (state.status, &state.gate) else {
         return Err(DecisionError::NotWaiting);
     };
     if gate.token != decision.token {
@@ -98,7 +98,7 @@ pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -
     }
 }
 
-/// Whoever may answer, once.
+/// Checks that the person may answer, and hasn't approved before.
 fn check_person(state: &StageState, gate: &Gate, decision: &Decision) -> Result<(), DecisionError> {
     let person = PersonName::parse(&decision.by)
         .map_err(|reason| DecisionError::BadName { name: decision.by.clone(), reason })?;
@@ -110,7 +110,8 @@ fn check_person(state: &StageState, gate: &Gate, decision: &Decision) -> Result<
         if same_person(&earlier.by, &decision.by) {
             return Err(DecisionError::Twice(earlier.by.clone()));
         }
-        // Where anybody may answer, one person could sign as several. Approvers were told apart when they were named.
+        // If anyone may answer, one person could approve twice under names that look the same. A list of approvers
+        // needs no such check, because the pipeline file is refused if two of its names look alike.
         let looks_alike = PersonName::parse(&earlier.by).is_ok_and(|earlier| earlier.looks_like(&person));
         if gate.approvers.is_empty() && looks_alike {
             return Err(DecisionError::Alike { by: person.to_string(), earlier: earlier.by.clone() });
@@ -147,14 +148,15 @@ fn check_form(gate: &Gate, decision: &Decision) -> Result<(), DecisionError> {
     }
 }
 
-/// What a gate still waits for, as in `1 of 2 approvals; waiting for grace or linus`; none when it waits no longer.
+/// What a gate still waits for, as in `1 of 2 approvals; waiting for grace or linus`; none if it isn't open.
 pub fn still_missing(state: &StageState) -> Option<String> {
-    let (Status::Waiting(_), Some(gate)) = (state.status, &state.gate) else { return None };
-    let approved = |name: &str| state.decisions.iter().any(|one| one.approved && same_person(&one.by, name));
-    let given = state.decisions.iter().filter(|one| one.approved).count();
+    let (StageStatus::Waiting(_), Some(gate)) = (state.status, &state.gate) else { return None };
+    let approved =
+        |name: &str| state.decisions.iter().any(|decision| decision.approved && same_person(&decision.by, name));
+    let given = state.decisions.iter().filter(|decision| decision.approved).count();
     let left: Vec<&str> = gate.members.iter().map(String::as_str).filter(|name| !approved(name)).collect();
     let whom = match (gate.approvers.is_empty(), left.split_last()) {
-        (true, _) => "anybody else".to_owned(),
+        (true, _) => "anyone else".to_owned(),
         (false, None) => format!("{}, all of whom have answered", gate.approvers.join(", ")),
         (false, Some((last, []))) => (*last).to_owned(),
         (false, Some((last, others))) => format!("{} or {last}", others.join(", ")),

@@ -1,12 +1,13 @@
 //! The scheduler of pipeline runs.
 //!
-//! In flows a [`Plan`](stagewright_model::Plan) and, while it runs, [`Input`]s: stages that ended, timers, decisions
-//! of people, a request to cancel. Out flows a [`Response`]: events to record, and [`Action`]s, as attempts to start or
-//! stop and timers to set. The [`Scheduler`] is a synchronous state machine without clock or I/O; [`drive()`] is the loop
-//! that carries its actions out through the ports [`StageRunner`], [`RunStore`], [`Clock`] and [`Observer`].
+//! It takes a [`Plan`](stagewright_model::Plan) and, while the run lasts, [`Input`]s: ended attempts, timers, decisions
+//! and cancellations. Each input produces a [`Response`]: events to record, and [`Action`]s such as attempts to start
+//! or stop and timers to set. The [`Scheduler`] is a synchronous state machine without clock or I/O; [`drive()`] is the
+//! loop that carries out its actions through the ports [`StageRunner`], [`RunStore`], [`Clock`] and [`Observer`].
 //!
 //! Architecture invariant: nothing here touches files, processes, wasmtime, the environment, the terminal, the wall
-//! clock or randomness. Whatever a run does is an [`Event`] first, and a run's state is the fold of its events.
+//! clock or randomness. Everything that a run does is recorded as an [`Event`] first, and a run's state is the fold of
+//! its events.
 
 mod drive;
 mod event;
@@ -28,13 +29,13 @@ pub use event::{
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};
 pub use port::{
-    Approved, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Basis,
-    CacheRequest, Call, CaptureRequest, Clock, Delivery, EffectRefused, EffectReply, EnvironmentAnswer,
-    EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest, HEARTBEAT, LEASE, LogSink, MadeBefore, Observation,
-    Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, StageBefore, StageRunner, StoreError,
+    ApprovedCapture, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest,
+    Basis, CacheRequest, Call, CaptureRequest, Clock, Delivery, EarlierResult, EarlierStage, EffectRefused,
+    EffectReply, EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest, HEARTBEAT, LEASE,
+    LogSink, Observation, Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, StageRunner, StoreError,
     StoreErrorKind,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};
 pub use stagewright_model::{EffectClass, Fidelity};
-pub use state::{Admission, IllegalTransition, RunState, StageState, Status, Undo};
+pub use state::{ApprovedGate, IllegalTransition, RunState, StageState, StageStatus, UndoState};

@@ -1,4 +1,4 @@
-//! Lines of a log in one text: no line is allocated or sent by itself.
+//! Log lines in one string, so that no line is allocated or sent individually.
 
 use memchr::memchr_iter;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,7 +6,7 @@ use stagewright_model::StageIndex;
 
 use crate::event::{Event, EventKind, Stream, Timestamp};
 
-/// Complete lines.
+/// Complete log lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
     /// Each with its line end.
@@ -15,7 +15,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// What is missing of a last line's end is added.
+    /// Splits the text at `\n`; a missing `\n` at the end is added.
     pub fn new(mut text: String) -> Lines {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
@@ -24,24 +24,24 @@ impl Lines {
         Lines { text, count }
     }
 
-    /// How many they are.
+    /// The number of lines.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Bytes, line ends included.
+    /// The size in bytes, line ends included.
     pub fn size(&self) -> usize {
         self.text.len()
     }
 
-    /// Each without its line end.
+    /// The lines without their line ends.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let mut next = 0;
         let line = move |end| &self.text[std::mem::replace(&mut next, end + 1)..end];
         memchr_iter(b'\n', self.text.as_bytes()).map(line)
     }
 
-    /// The first `count` of them, as far as they come to no more than `size` bytes.
+    /// The leading lines: at most `count`, and at most `size` bytes in total.
     #[must_use]
     pub fn first(mut self, count: usize, size: usize) -> Lines {
         if count < self.count || size < self.text.len() {
@@ -63,22 +63,22 @@ impl Lines {
 /// Lines that a stage logged at once: each is an [`EventKind::Log`].
 #[derive(Clone, Copy, Debug)]
 pub struct LogChunk<'a> {
-    /// Of the run's last event before them.
+    /// The `seq` of the run's last event before them.
     pub seq: u64,
-    /// When.
+    /// The time at which they arrived.
     pub at: Timestamp,
-    /// The stage.
+    /// The stage that logged them.
     pub stage: StageIndex,
-    /// Which try.
+    /// The attempt, from 1.
     pub attempt: u32,
     /// Where they came from.
     pub stream: Stream,
-    /// What was logged.
+    /// The lines themselves.
     pub lines: &'a Lines,
 }
 
 impl LogChunk<'_> {
-    /// An event a line.
+    /// One event per line.
     pub fn events(&self) -> impl Iterator<Item = Event> {
         let LogChunk { seq, at, stage, attempt, stream, lines } = *self;
         let event = move |line: &str| {
@@ -89,7 +89,7 @@ impl LogChunk<'_> {
     }
 }
 
-/// As one text, each line with its line end.
+/// Serialised as one string, each line with its line end.
 impl Serialize for Lines {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_those_of_the_text() {
+    fn text_is_split_at_line_feeds() {
         for (text, expected) in [("", &[][..]), ("a", &["a"]), ("\n", &[""]), ("a\n\nb\r\n", &["a", "", "b\r"])] {
             let lines = Lines::from(text);
             assert_eq!(lines.iter().collect::<Vec<_>>(), expected);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lines_are_whole() {
+    fn truncation_keeps_whole_lines() {
         let first = |count, size| Lines::from("one\ntwo\nthree").first(count, size).iter().collect::<String>();
         assert_eq!(
             (first(9, 99), first(2, 99), first(9, 8), first(9, 7)),

@@ -1,4 +1,4 @@
-//! What the engine asks of the world: traits that other crates implement.
+//! The engine's ports: traits that other crates implement.
 
 mod coordinator;
 mod output;
@@ -19,7 +19,8 @@ pub use self::output::{
 };
 pub use self::report::{AttemptEnd, AttemptReport, Observation, ReleaseNote};
 pub use self::request::{
-    Approved, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EnvironmentView, MadeBefore, StageBefore,
+    ApprovedCapture, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EarlierResult, EarlierStage,
+    EnvironmentView,
 };
 pub use self::store::{LogSink, RunStore, StoreError, StoreErrorKind};
 use crate::event::{Capture, Event, Failure, Interrupt, Timestamp};
@@ -27,11 +28,11 @@ use crate::lines::LogChunk;
 
 /// Runs attempts.
 pub trait StageRunner: Send + Sync {
-    /// Runs one attempt to its end.
+    /// Runs one attempt until it ends.
     ///
-    /// `interrupt` turns to `Some` when the attempt should stop; dropping the future is never how it is stopped. After
-    /// [`Interrupt::Graceful`] the future must be ready within fifteen seconds, after [`Interrupt::Kill`] within five,
-    /// whatever the stage does: the engine goes on without it then. The runner enforces
+    /// `interrupt` becomes `Some` when the attempt should stop; the future is never dropped to stop it. The future must
+    /// resolve within fifteen seconds of [`Interrupt::Graceful`] and within five of [`Interrupt::Kill`], whatever the
+    /// stage does. After that the engine abandons the attempt and continues without it. The runner enforces
     /// [`AttemptRequest::timeout`] itself.
     fn run(
         &self,
@@ -40,30 +41,29 @@ pub trait StageRunner: Send + Sync {
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> BoxFuture<'static, AttemptReport>;
 
-    /// Captures the files that stages behind a gate will be given, before people are asked. None where stages have no
-    /// files.
+    /// Captures the files that the stages behind a gate will work on, before the gate opens. `None` if the runner gives
+    /// stages no files.
     ///
     /// # Errors
-    /// When it can't be done, or when the stages before the gate didn't leave them so.
+    /// If the files can't be captured, or aren't in the state in which the stages before the gate left them.
     fn capture(&self, _: CaptureRequest) -> BoxFuture<'static, Result<Option<Capture>, Failure>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 }
 
-/// Tells the time.
+/// The source of time; tests replace it.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The current time.
     fn now(&self) -> Timestamp;
-    /// Ready after the duration.
+    /// Resolves after the duration.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// Watches a run.
+/// Receives the events of a run.
 pub trait Observer: Send {
     /// Called for every event in order, after it was recorded.
     fn on_event(&mut self, event: &Event);
-    /// Called for the lines of logs in place of their events. An observer that doesn't need an event for each line
-    /// overrides this, which saves the time that it takes to make them.
+    /// Called with a chunk of log lines instead of an event for each. Override it to avoid building an event per line.
     fn on_lines(&mut self, chunk: &LogChunk<'_>) {
         chunk.events().for_each(|event| self.on_event(&event));
     }

@@ -1,11 +1,11 @@
-//! The state machine of a run: which stage starts when, and what follows from how it ended.
+//! The state machine of a run: when each stage starts, and what its outcome leads to.
 //!
 //! A stage is *resolved* once all its needs have ended: its `if` then decides whether it becomes ready or is skipped.
-//! Ready stages start in plan order as slots come free. A slot is held by running attempts alone; a stage that waits
-//! for a person or for its next try holds none. When the main stages have all ended, the finally stages are resolved.
+//! Ready stages start in plan order as slots become free. Only running attempts hold a slot; a stage that waits for a
+//! person or for its retry holds none. Once all main stages have ended, the finally stages are resolved.
 //!
 //! Every change goes through [`Scheduler::record`], which folds the event into the [`RunState`] that a later resume
-//! rebuilds from the journal. What else the scheduler keeps (counters, the ready set) is derived from that state.
+//! rebuilds from the journal. Everything else in the scheduler (counters, the ready set) is derived from that state.
 
 mod cancel;
 mod captures;
@@ -27,7 +27,7 @@ use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
 use stagewright_model::{EffectClass, Plan, StageIndex, StageKind};
 
-use self::environments::ASK_AGAIN;
+use self::environments::POLL_INTERVAL;
 pub use self::message::{Action, Input, Response};
 use self::retry::can_retry;
 
@@ -38,9 +38,9 @@ use crate::event::{
 use crate::gate::{DecisionError, check_decision};
 use crate::port::{AttemptEnd, AttemptReport};
 use crate::scope::{RunValues, concurrency_group};
-use crate::state::{IllegalTransition, RunState, Status};
+use crate::state::{IllegalTransition, RunState, StageStatus};
 
-/// The state machine. Knows no clock: every input comes with the time.
+/// The state machine of a run. It has no clock: every input comes with the time.
 #[derive(Debug)]
 pub struct Scheduler {
     plan: Arc<Plan>,
@@ -49,7 +49,7 @@ pub struct Scheduler {
     state: RunState,
     open_needs: Vec<u32>,
     upstream_failed: Vec<bool>,
-    /// Stages whose last need just ended.
+    /// Stages whose needs have all ended, and that haven't been resolved yet.
     unblocked: Vec<StageIndex>,
     ready: BTreeSet<StageIndex>,
     running: BTreeSet<StageIndex>,
@@ -59,40 +59,41 @@ pub struct Scheduler {
     finally_resolved: bool,
     /// Whether any stage may read or write files.
     uses_files: bool,
-    /// Gates that open once the files for them are captured, with the attempts that they are of.
+    /// Gates that open once the files for them are captured, by stage, with their attempt.
     capturing: BTreeMap<StageIndex, (u32, Gate)>,
-    /// Stages whose environment was asked for, and no answer has come.
-    claiming: BTreeSet<StageIndex>,
-    /// Stages whose environment another run has.
+    /// Stages whose environment was requested and not answered yet.
+    acquiring: BTreeSet<StageIndex>,
+    /// Stages that wait for an environment, with the run that holds it.
     awaited: BTreeMap<StageIndex, RunId>,
-    /// Stages at a freeze that was there before the run was resumed, and that may be over.
-    thawing: BTreeSet<StageIndex>,
-    /// Environments that the run has.
-    held: BTreeSet<String>,
+    /// Stages at the gate of an earlier freeze that may have ended while the run was suspended.
+    unfreezing: BTreeSet<StageIndex>,
+    /// Environments that the run holds.
+    held_environments: BTreeSet<String>,
     /// `[concurrency] group`, evaluated.
     group: Option<String>,
-    asking_group: bool,
-    /// Whether the run has a place in the group's queue.
-    queued: bool,
+    /// Whether the group was requested, and the time to request it again hasn't come.
+    group_requested: bool,
+    /// Whether the run is in the group's queue.
+    in_group_queue: bool,
     group_holder: Option<RunId>,
-    /// Stages to be taken back, each with the one that failed.
+    /// Stages to compensate for, each with the stage that failed.
     undo_queue: VecDeque<(StageIndex, StageIndex)>,
     undoing: Option<StageIndex>,
-    /// What the undo under way goes back to.
-    undo_to: Option<Release>,
+    /// The release that the compensation in progress restores.
+    undo_target: Option<Release>,
     now: Timestamp,
     response: Response,
 }
 
 impl Scheduler {
-    /// For a run that hasn't started. `jobs` attempts run at a time, at least one.
+    /// Creates the scheduler of a new run. At most `jobs` attempts run at the same time; 0 counts as 1.
     pub fn new(plan: Arc<Plan>, values: RunValues, jobs: usize) -> Scheduler {
         let ids = plan.stages.iter().map(|stage| stage.id.clone()).collect();
         let state = RunState::new(ids);
         Scheduler::with_state(plan, values, jobs, state)
     }
 
-    /// For a run with a past: folds its events. Nothing happens until [`Input::Resume`].
+    /// Restores the scheduler of an existing run from its events. Nothing happens until [`Input::Resume`].
     pub fn restore<'a>(
         plan: Arc<Plan>,
         values: RunValues,
@@ -129,17 +130,17 @@ impl Scheduler {
                 granted.has_files() || !granted.process.is_empty()
             }),
             capturing: BTreeMap::new(),
-            claiming: BTreeSet::new(),
+            acquiring: BTreeSet::new(),
             awaited: BTreeMap::new(),
-            thawing: BTreeSet::new(),
-            held: BTreeSet::new(),
+            unfreezing: BTreeSet::new(),
+            held_environments: BTreeSet::new(),
             group: None,
-            asking_group: false,
-            queued: false,
+            group_requested: false,
+            in_group_queue: false,
             group_holder: None,
             undo_queue: VecDeque::new(),
             undoing: None,
-            undo_to: None,
+            undo_target: None,
             now: Timestamp(0),
             response: Response::default(),
             plan,
@@ -147,55 +148,55 @@ impl Scheduler {
         }
     }
 
-    /// Where the run stands.
+    /// The state of the run.
     pub fn state(&self) -> &RunState {
         &self.state
     }
 
-    /// The plan that is carried out.
+    /// The run's plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Whether only people can bring the run on.
+    /// Whether the run can only continue with a decision of a person.
     pub fn is_idle(&self) -> bool {
         let nothing_to_do = self.running.is_empty()
             && self.ready.is_empty()
-            && self.claiming.is_empty()
+            && self.acquiring.is_empty()
             && self.capturing.is_empty()
             && self.awaited.is_empty()
-            && self.thawing.is_empty()
+            && self.unfreezing.is_empty()
             && !self.is_compensating();
         nothing_to_do && self.open > 0 && {
             let mut stages = self.state.stages.iter();
-            !stages.any(|stage| matches!(stage.status, Status::Backoff(_) | Status::Recovering(_)))
+            !stages.any(|stage| matches!(stage.status, StageStatus::Backoff(_) | StageStatus::Recovering(_)))
         }
     }
 
-    /// Whether the run keeps others from something, or has a place in a queue, and has to say from time to time that it
-    /// is alive.
-    pub fn holds_turns(&self) -> bool {
-        !self.held.is_empty() || self.state.in_group || self.queued
+    /// Whether the run holds an environment or a group, or is queued for one, and must extend its leases.
+    pub fn needs_heartbeat(&self) -> bool {
+        !self.held_environments.is_empty() || self.state.in_group || self.in_group_queue
     }
 
-    /// Whether an answer to a stage's gate would be taken.
+    /// Checks an answer to a stage's gate without applying it.
     pub fn check(&self, stage: StageIndex, decision: &Decision) -> Result<(), DecisionError> {
-        // Only a rehearsal answers its own gates.
+        // Only a rehearsal answers its own gates. In a real run such an answer would skip the check of the approver.
         if decision.rehearsed && !self.values.rehearsal {
             return Err(DecisionError::NotRehearsing);
         }
         check_decision(self.state.stage(stage), decision, self.now)
     }
 
-    /// Gives something that a stage said its place among the run's events: a summary, or a problem.
-    pub fn remark(&mut self, now: Timestamp, kind: EventKind) -> Result<Event, IllegalTransition> {
+    /// Creates the event for a message of an attempt, such as a summary or a problem.
+    pub fn event_for_message(&mut self, now: Timestamp, kind: EventKind) -> Result<Event, IllegalTransition> {
         let seq = self.state.next_seq;
         self.state.apply(&kind)?;
         Ok(Event { seq, at: now, kind })
     }
 
-    /// An attempt is about to have an effect. The event, if there is one, must be durable before it is allowed to.
-    pub fn intend(
+    /// Records that an attempt is about to have an effect. The returned event must be durable before the effect is
+    /// allowed; none if a recorded event covers it.
+    pub fn intend_effect(
         &mut self,
         now: Timestamp,
         stage: StageIndex,
@@ -203,12 +204,12 @@ impl Scheduler {
         what: String,
     ) -> Result<Option<Event>, IllegalTransition> {
         let state = self.state.stage(stage);
-        // Once is enough: the question after a crash is whether there may be any effect at all. What is taken back is
-        // announced by its own event.
-        if state.doubt == Some(attempt) || state.status != Status::Running(attempt) {
+        // The first effect of an attempt is enough: after a crash, recovery only needs to know whether the attempt may
+        // have had any effect at all. A compensation isn't `Running`; its `UndoStarted` is the intent.
+        if state.unresolved_attempt == Some(attempt) || state.status != StageStatus::Running(attempt) {
             return Ok(None);
         }
-        self.remark(now, EventKind::EffectIntended { stage, attempt, what }).map(Some)
+        self.event_for_message(now, EventKind::EffectIntended { stage, attempt, what }).map(Some)
     }
 
     /// How far the effects of a stage can reach.
@@ -216,21 +217,21 @@ impl Scheduler {
         self.values.plugin(stage).effect
     }
 
-    /// The environment and the token under which an attempt acts, if it acts on one.
-    pub fn acts_under(&self, stage: StageIndex) -> Option<(&str, u64)> {
+    /// The environment that the stage acts on, and its fence; none if it acts on none.
+    pub fn held_fence(&self, stage: StageIndex) -> Option<(&str, u64)> {
         Some((self.environment_of(stage)?, self.state.stage(stage).fence?))
     }
 
-    /// Takes one input and says what follows.
+    /// Handles one input and returns the events and actions that it leads to.
     pub fn on_input(&mut self, now: Timestamp, input: Input) -> Result<Response, IllegalTransition> {
         self.now = now;
         match input {
             Input::Start(run) => self.on_start(run)?,
             Input::Resume { reason, from, changed } => self.on_resume(reason, &from, changed)?,
-            Input::EnvironmentAnswer { stage, claimed } => self.on_claimed(stage, claimed)?,
+            Input::EnvironmentAnswer { stage, answer } => self.on_environment_answer(stage, answer)?,
             Input::Captured { stage, captured } => self.on_captured(stage, captured)?,
-            Input::GroupAnswer(joined) => self.on_joined(joined)?,
-            Input::AskAgain => self.asking_group = false,
+            Input::GroupAnswer(answer) => self.on_group_answer(answer)?,
+            Input::RetryGroup => self.group_requested = false,
             Input::Ended { stage, attempt, report } => self.on_attempt_end(stage, attempt, report)?,
             Input::Woken { stage, attempt } => self.on_woken(stage, attempt)?,
             Input::Decided { stage, decision } => self.on_decision(stage, decision)?,
@@ -262,7 +263,8 @@ impl Scheduler {
         })?;
         self.derive();
         self.evaluate_group()?;
-        // At once, so that the journal knows of it wherever the run is interrupted.
+        // End the stages that are left out before anything else: a resume takes from the journal which stages these
+        // are, wherever the run was interrupted.
         for (index, reason) in std::mem::take(&mut self.values.left_out) {
             if let Some((from, outputs)) = self.values.inherited.remove(&index) {
                 self.record(EventKind::OutputsInherited { stage: index, from, outputs })?;
@@ -285,7 +287,7 @@ impl Scheduler {
         }
     }
 
-    /// Rebuilds the counters from the state.
+    /// Recomputes the counters and the list of unblocked stages from the state.
     fn derive(&mut self) {
         self.ready.clear();
         self.unblocked.clear();
@@ -303,7 +305,7 @@ impl Scheduler {
             }
             self.open += 1;
             self.open_main += usize::from(stage.kind == StageKind::Main);
-            if open == 0 && stage.kind == StageKind::Main && status == Status::Pending {
+            if open == 0 && stage.kind == StageKind::Main && status == StageStatus::Pending {
                 self.unblocked.push(index);
             }
         }
@@ -323,7 +325,7 @@ impl Scheduler {
         if self.undoing == Some(stage) {
             return self.on_undo_ended(stage, report);
         }
-        if let Status::Recovering(attempt) = self.state.stage(stage).status {
+        if let StageStatus::Recovering(attempt) = self.state.stage(stage).status {
             return self.on_observed(stage, attempt, report);
         }
         let (outcome, failure) = match report.end {
@@ -333,7 +335,7 @@ impl Scheduler {
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
             AttemptEnd::Suspended(gate) => return self.open_own_gate(stage, attempt, gate),
             AttemptEnd::Observed(_) => {
-                let failure = failure(FailureKind::Internal, "a run ended with an observation");
+                let failure = failure(FailureKind::Internal, "`run` returned an observation");
                 (Outcome::Errored, Some(failure))
             }
         };
@@ -341,9 +343,9 @@ impl Scheduler {
             self.record_release(stage, attempt, note)?;
         }
         let (outcome, failure, outputs) = self.with_rehearsed_outputs(stage, outcome, failure, report.outputs);
-        let is_told = matches!(outcome, Outcome::Skipped | Outcome::Rehearsed);
-        let reason = failure.as_ref().filter(|_| is_told).map(|failure| failure.message.clone());
-        let retry = self.next_try(stage, attempt, outcome, failure.as_ref());
+        let has_reason = matches!(outcome, Outcome::Skipped | Outcome::Rehearsed);
+        let reason = failure.as_ref().filter(|_| has_reason).map(|failure| failure.message.clone());
+        let retry = self.retry_after(stage, attempt, outcome, failure.as_ref());
         self.end_attempt_with(stage, attempt, outcome, failure, outputs, report.made)?;
         if let Some(after) = retry {
             let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
@@ -354,7 +356,7 @@ impl Scheduler {
         self.end_stage(stage, outcome, self.conclusion_of(stage, outcome), reason)
     }
 
-    /// A stage that found nothing to do is as good as one that did it.
+    /// The result after `continue-on-error`. A stage that found nothing to do counts as succeeded.
     fn conclusion_of(&self, stage: StageIndex, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Skipped => Outcome::Succeeded,
@@ -365,28 +367,29 @@ impl Scheduler {
 
     fn on_woken(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         if self.undoing == Some(stage) {
-            if self.running.contains(&stage) || self.claiming.contains(&stage) {
+            if self.running.contains(&stage) || self.acquiring.contains(&stage) {
                 return Ok(());
             }
             if self.has_slot() {
-                self.claim(stage, true);
+                self.acquire_environment(stage, true);
             } else {
-                self.response.actions.push(Action::Wake { stage, attempt, after: ASK_AGAIN });
+                self.response.actions.push(Action::Wake { stage, attempt, after: POLL_INTERVAL });
             }
             return Ok(());
         }
         if self.awaited.contains_key(&stage) {
-            // It stays awaited until the answer comes, so that the run isn't taken for idle and nobody is told twice.
+            // Keep it in `awaited` until the answer arrives: the run must not count as idle in the meantime, and
+            // waiting for the same holder must be recorded only once.
             self.ready.insert(stage);
             return Ok(());
         }
         match self.state.stage(stage).status {
-            Status::Backoff(due) if due == attempt => {
+            StageStatus::Backoff(due) if due == attempt => {
                 self.ready.insert(stage);
                 Ok(())
             }
-            Status::Waiting(waiting) if waiting == attempt => self.on_gate_time(stage, attempt),
-            Status::Recovering(doubtful) if self.awaits_observation(stage, doubtful) => {
+            StageStatus::Waiting(waiting) if waiting == attempt => self.on_gate_timer(stage, attempt),
+            StageStatus::Recovering(unresolved) if self.awaits_observation(stage, unresolved) => {
                 self.ready.insert(stage);
                 Ok(())
             }
@@ -394,18 +397,20 @@ impl Scheduler {
         }
     }
 
-    /// Brings the run as far as it goes without another input.
+    /// Advances the run as far as possible without another input.
     fn advance(&mut self) -> Result<(), IllegalTransition> {
         loop {
-            // A stage can end here without having run, as one does whose gate opens after a cancellation. It may have been
-            // the last one that the finally stages, or something to be compensated, were waiting for.
+            // Stages can end in this loop without having run: because their `if` is false, or because their gate opens
+            // after a cancellation and is cancelled at once. Such an end can be what the finally stages or a
+            // compensation were waiting for, and no later input would start these. Repeat until a pass ends no stage
+            // and queues nothing.
             let before = (self.open, self.undo_queue.len());
             while let Some(index) = self.unblocked.pop() {
-                if self.state.stage(index).status == Status::Pending {
+                if self.state.stage(index).status == StageStatus::Pending {
                     self.resolve(index)?;
                 }
             }
-            self.next_undo_or_give_up()?;
+            self.advance_undo()?;
             if self.open_main == 0 && !self.finally_resolved && self.open > 0 && !self.is_compensating() {
                 self.finally_resolved = true;
                 let finally = self.plan.indices().filter(|&index| {
@@ -428,7 +433,7 @@ impl Scheduler {
         Ok(())
     }
 
-    fn next_undo_or_give_up(&mut self) -> Result<(), IllegalTransition> {
+    fn advance_undo(&mut self) -> Result<(), IllegalTransition> {
         if self.state.cancel != Some(Interrupt::Kill) || self.undoing.is_some() {
             return self.next_undo();
         }
@@ -472,7 +477,7 @@ impl Scheduler {
         self.record_end(index, outcome, conclusion, reason)?;
         self.ready.remove(&index);
         self.awaited.remove(&index);
-        self.thawing.remove(&index);
+        self.unfreezing.remove(&index);
         self.capturing.remove(&index);
         self.confirm_releases(index)?;
         self.compensate(index, outcome);
@@ -484,7 +489,7 @@ impl Scheduler {
             let open = &mut self.open_needs[dependent.index()];
             *open -= 1;
             let dependent = plan.graph[dependent];
-            // One that is left out has ended before the finally stages' time.
+            // A stage that is left out ends before the main stages have. It must not start finally stages that need it.
             let is_due = plan.stage(dependent).kind == StageKind::Main || self.finally_resolved;
             if *open == 0 && is_due {
                 self.unblocked.push(dependent);
@@ -535,7 +540,7 @@ impl Scheduler {
     }
 
     fn waiting(&self) -> Vec<StageIndex> {
-        let is_waiting = |index: &StageIndex| matches!(self.state.stage(*index).status, Status::Waiting(_));
+        let is_waiting = |index: &StageIndex| matches!(self.state.stage(*index).status, StageStatus::Waiting(_));
         self.plan.indices().filter(is_waiting).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What the expressions of one stage see.
+//! The variables that a stage's expressions can use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,44 +7,44 @@ use serde_json::{Value as Json, json};
 use stagewright_model::{EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template};
 
 use crate::event::{Outcome, ReleaseOrigin, RunId, RunSource};
-use crate::state::{RunState, Status};
+use crate::state::{RunState, StageStatus};
 
-/// The values of a run that don't change while it goes on.
+/// The values of a run that stay the same while it runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunValues {
     /// Values of the pipeline's inputs, defaults included.
     pub inputs: BTreeMap<String, Json>,
-    /// What it is of, and what started it.
+    /// The commit that it runs on, and what started it.
     pub source: RunSource,
-    /// The pipeline file, as it was given.
+    /// The path of the pipeline file, as given.
     pub file: String,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
     /// Whether a rehearsal has no network at all: `--offline`.
     pub offline: bool,
-    /// Stages that are left out, each with the reason; what needs them goes on as if they had succeeded.
+    /// Stages that are left out, each with the reason. Stages that need them run as if they had succeeded.
     pub left_out: BTreeMap<StageIndex, String>,
-    /// Outputs of stages that are left out, and the earlier run that they are of.
+    /// Outputs of stages that are left out, and the earlier run that produced them.
     pub inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
-    /// What is known of the stages' plugins, by plan index; empty when they weren't inspected.
+    /// Facts about the stages' plugins, by plan index; empty if they weren't inspected.
     pub plugins: Vec<PluginFacts>,
-    /// Digest of what approvals are given for: plugins, grants and inputs; and, where the gate captured no files, what was
-    /// checked out.
+    /// Digest of what approvals are given for: plugins, grants, inputs and the checkout. For gates without a capture.
     pub binding: Option<String>,
-    /// The same for gates that captured the files themselves. Some: gates do capture them.
+    /// The same digest for gates that capture the files, without the checkout. Gates capture files if and only if this
+    /// is `Some`.
     pub captured_binding: Option<String>,
-    /// How releases of this run come to be.
+    /// How this run's releases reach their environment.
     pub origin: ReleaseOrigin,
 }
 
-/// What is known of a stage's plugin before it runs.
+/// Facts about a stage's plugin that are known before it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginFacts {
-    /// `sha256:…`; what runs must have it.
+    /// The digest that the plugin must have when it runs, as `sha256:…`.
     pub digest: Option<Arc<str>>,
     /// How far the stage's effects can reach.
     pub effect: EffectClass,
-    /// In a rehearsal: how much of the stage is real, as far as that can be said before it runs.
+    /// In a rehearsal, how much of the stage is real, as far as that is known before it runs.
     pub rehearsal: Option<Fidelity>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct StageScope<'a> {
     pub(crate) stage: StageIndex,
     pub(crate) needs: NeedsStatus,
     pub(crate) env: &'a BTreeMap<String, String>,
-    /// What became of the main stages; for finally stages.
+    /// For finally stages, the conclusion of the main stages.
     pub(crate) conclusion: Option<Outcome>,
 }
 
@@ -77,9 +77,10 @@ impl Scope for StageScope<'_> {
         }
     }
 
-    /// A matrix stage is one object: the outputs of its cells merged in order, the worst result, and each under `cells`.
+    /// A matrix stage is one object: the merged outputs of its cells in order, the worst result, and all cells under
+    /// `cells`.
     fn stage(&self, name: &str) -> Option<Json> {
-        let mut cells = self.plan.named(name).filter_map(|index| self.one_stage(index)).collect::<Vec<_>>();
+        let mut cells = self.plan.named(name).filter_map(|index| self.stage_value(index)).collect::<Vec<_>>();
         let is_matrix = self.plan.named(name).any(|index| self.plan.stage(index).matrix.is_some());
         if !is_matrix {
             return cells.pop();
@@ -104,7 +105,7 @@ impl Scope for StageScope<'_> {
     }
 }
 
-/// What comes after a rehearsed stage is rehearsed as if that had been done.
+/// Stages after a rehearsed one see it as succeeded, so that they are rehearsed, too.
 fn result_of(conclusion: Outcome) -> Outcome {
     if conclusion == Outcome::Rehearsed { Outcome::Succeeded } else { conclusion }
 }
@@ -112,12 +113,12 @@ fn result_of(conclusion: Outcome) -> Outcome {
 impl StageScope<'_> {
     fn ended(&self, index: StageIndex) -> Option<(Outcome, Outcome)> {
         match self.state.stage(index).status {
-            Status::Ended { outcome, conclusion } => Some((outcome, conclusion)),
+            StageStatus::Ended { outcome, conclusion } => Some((outcome, conclusion)),
             _ => None,
         }
     }
 
-    fn one_stage(&self, index: StageIndex) -> Option<Json> {
+    fn stage_value(&self, index: StageIndex) -> Option<Json> {
         let state = self.state.stage(index);
         let (outcome, conclusion) = self.ended(index)?;
         let matrix = self.plan.stage(index).matrix.as_ref().map(|cell| json!(cell.values));
@@ -131,7 +132,7 @@ impl StageScope<'_> {
     }
 }
 
-/// What is known before any stage runs.
+/// A variable that has its value before any stage runs.
 fn early_value(
     name: &str,
     plan: &Plan,
@@ -153,16 +154,16 @@ fn early_value(
     }
 }
 
-/// `[concurrency] group` of a run.
+/// A run's `[concurrency] group`, evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConcurrencyGroup {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// Expressions in it that have no value: runs that differ in these alone share the group.
+    /// Expressions in it that evaluated to null or an empty string. Runs that differ only in these share the group.
     pub empty: Vec<String>,
 }
 
-/// Evaluates it; none where the pipeline has none.
+/// Evaluates `[concurrency] group`; none if the pipeline has none.
 pub fn concurrency_group(
     plan: &Plan,
     values: &RunValues,
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_have_the_fields_that_a_pipeline_is_checked_against() {
+    fn variables_have_exactly_the_fields_known_to_validation() {
         let file = "schema = 1\npipeline.name = 'x'\n[stages.a]\nuses = 'noop'\n";
         let (plan, _) = Plan::parse("stagewright.toml", file, &["noop"].into_iter().collect()).unwrap();
         for root in ["run", "pipeline", "git", "event"] {

@@ -1,10 +1,10 @@
-//! Serde for what many hold at the same time: written as if each had it alone.
+//! Serde for `Arc`s: the value is serialised as if it weren't shared.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// For a list.
+/// For a list of shared values.
 pub(crate) mod list {
     use super::*;
 
@@ -21,11 +21,11 @@ pub(crate) mod list {
     }
 }
 
-/// For text that may be there.
+/// For optional shared text.
 pub(crate) mod text {
     use super::*;
 
-    #[expect(clippy::ref_option, reason = "serde gives it so")]
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
     pub(crate) fn serialize<S: Serializer>(text: &Option<Arc<str>>, serializer: S) -> Result<S::Ok, S::Error> {
         text.as_deref().serialize(serializer)
     }

@@ -1,7 +1,7 @@
 //! A run's state as the fold of its events.
 //!
-//! Live scheduling and recovery both go through [`RunState::apply`], and so through one [`next_status`] table: what
-//! the scheduler can't do, a journal can't claim.
+//! Live scheduling and recovery both use [`RunState::apply`], and with it the same [`next_status`] table. A journal can
+//! therefore not contain a transition that the scheduler can't make.
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,27 @@ use crate::event::{
     Decision, EventKind, Failure, FailureKind, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId,
 };
 
-/// Where a stage stands.
+/// The status of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Its needs haven't all ended, or there is no free slot.
+pub enum StageStatus {
+    /// Some of its needs haven't ended, or all slots are in use.
     Pending,
-    /// An attempt is under way.
+    /// This attempt is running.
     Running(u32),
-    /// The attempt was left in doubt, and its plugin or a person is to say what became of it.
+    /// This attempt is unresolved: its plugin or a person determines its outcome.
     Recovering(u32),
-    /// A gate is open: the attempt's own, one that it has to pass before it begins, or the question what became of it.
+    /// A gate is open: one that this attempt opened, one that it must pass before it starts, or one that asks for its
+    /// outcome.
     Waiting(u32),
-    /// The gate was answered with enough approvals: the attempt goes on, or begins.
+    /// The gate has enough approvals: this attempt continues or starts.
     Approved(u32),
-    /// The gate was answered with a no.
+    /// The gate was rejected.
     Refused(u32),
-    /// The attempt is over; whether the stage is tried again comes next.
-    Settled(u32),
-    /// The attempt to come waits for its time.
+    /// This attempt has ended; a retry or the end of the stage follows.
+    AttemptEnded(u32),
+    /// This attempt starts after the retry delay.
     Backoff(u32),
-    /// Nothing more will happen to it.
+    /// The stage has ended.
     Ended {
         /// Raw result.
         outcome: Outcome,
@@ -40,99 +41,99 @@ pub enum Status {
     },
 }
 
-impl Status {
-    /// The result after `continue-on-error`, once there is one.
+impl StageStatus {
+    /// The result after `continue-on-error`; none until the stage has ended.
     pub fn conclusion(self) -> Option<Outcome> {
         match self {
-            Status::Ended { conclusion, .. } => Some(conclusion),
+            StageStatus::Ended { conclusion, .. } => Some(conclusion),
             _ => None,
         }
     }
 
-    /// Whether it ended so that what needs it may run.
+    /// Whether it has ended in such a way that stages that need it may run.
     pub(crate) fn has_succeeded(self) -> bool {
         self.conclusion().is_some_and(Outcome::lets_dependents_run)
     }
 }
 
-/// An event that can't follow on what came before.
+/// An event that isn't valid in the current state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{event} can't happen to {subject}, which is {status}")]
 pub struct IllegalTransition {
     /// A stage's id, or `the run`.
     pub subject: String,
-    /// Its status.
+    /// The status of the subject.
     pub status: String,
-    /// The event's name.
+    /// The event's serialised type.
     pub event: String,
 }
 
-/// What is known of one stage.
+/// The state of one stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageState {
-    /// Where it stands.
-    pub status: Status,
-    /// Attempts begun in all, those before a resume included.
+    /// Its status.
+    pub status: StageStatus,
+    /// Attempts started in total, including those before a resume.
     pub attempts: u32,
-    /// Attempts begun before the last resume: they don't count against `retry.max`.
+    /// Attempts started before the last resume, which don't count against `retry.max`.
     pub attempts_before: u32,
-    /// Of the last attempt that ended.
+    /// The outputs of the last attempt that ended.
     pub outputs: BTreeMap<String, Json>,
-    /// What the last attempt that ended left in the places that it may write.
+    /// The files that the last attempt that ended left where it may write.
     pub made: Option<Made>,
-    /// The gate that is open, or that was last.
+    /// The open gate, or the last one that was open.
     pub gate: Option<Box<Gate>>,
-    /// Answers to that gate.
+    /// The answers to that gate.
     pub decisions: Vec<Decision>,
-    /// Answers to the attempt's own gate, with which it goes on.
+    /// The answers to the gate that the attempt itself opened, with which it continues.
     pub resumption: Vec<Decision>,
-    /// Result of the last attempt.
+    /// The result of the last attempt.
     pub last_outcome: Option<Outcome>,
-    /// The gates at which people let the stage go on, oldest first. A later gate of the stage, as for a freeze, replaces
+    /// The approved gates of the stage, oldest first. A later gate, for example for a freeze, replaces
     /// [`gate`](StageState::gate), but the approvals given at the earlier ones remain valid.
-    pub admitted: Vec<Admission>,
-    /// The attempt whose effect was about to happen, or to be taken back, and of whose end nothing certain is known.
-    pub doubt: Option<u32>,
-    /// Whether an attempt announced an effect.
+    pub approved_gates: Vec<ApprovedGate>,
+    /// The unresolved attempt: its effect or its compensation was about to happen, and its outcome isn't known.
+    pub unresolved_attempt: Option<u32>,
+    /// Whether an attempt recorded the intent to have an effect.
     pub acted: bool,
-    /// The environment's token under which the stage acted last.
+    /// The environment's fence that the stage last acted under, with an attempt or its compensation.
     pub fence: Option<u64>,
-    /// The environment's token of the last attempt: what was taken back since has a newer one.
+    /// The environment's fence of the last attempt. A later compensation has a newer one.
     pub attempt_fence: Option<u64>,
-    /// What the last attempt deployed, if it still stands.
+    /// The release that is in place: that of the last attempt, or the one that its compensation restored.
     pub release: Option<Box<Release>>,
-    /// Whether the release proved good.
+    /// Whether the release is known good.
     pub confirmed: bool,
-    /// How far taking its effect back has come.
-    pub undo: Undo,
-    /// `seq` of the event that ended it.
+    /// The state of its compensation.
+    pub undo: UndoState,
+    /// The `seq` of the event that ended it.
     pub ended: Option<u64>,
 }
 
-/// A gate that was approved. An approval counts for what its own gate asked and for nothing else.
+/// An approved gate. Its approvals are valid only for what this gate asked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Admission {
-    /// What was asked.
+pub struct ApprovedGate {
+    /// The gate.
     pub gate: Gate,
-    /// The answers that sufficed.
+    /// The answers to it.
     pub answers: Vec<Decision>,
 }
 
-/// How far taking the effect of a stage back has come.
+/// The state of a stage's compensation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Undo {
-    /// Nobody asked for it.
+pub enum UndoState {
+    /// It hasn't started.
     #[default]
-    No,
-    /// It is under way.
+    NotStarted,
+    /// It is in progress.
     Started,
-    /// It is over.
+    /// It has ended.
     Ended(Outcome),
 }
 
 impl StageState {
     const NEW: StageState = StageState {
-        status: Status::Pending,
+        status: StageStatus::Pending,
         attempts: 0,
         attempts_before: 0,
         outputs: BTreeMap::new(),
@@ -141,48 +142,48 @@ impl StageState {
         decisions: Vec::new(),
         resumption: Vec::new(),
         last_outcome: None,
-        admitted: Vec::new(),
-        doubt: None,
+        approved_gates: Vec::new(),
+        unresolved_attempt: None,
         acted: false,
         fence: None,
         attempt_fence: None,
         release: None,
         confirmed: false,
-        undo: Undo::No,
+        undo: UndoState::NotStarted,
         ended: None,
     };
 
-    /// What the gate waits for, if there is or was one.
+    /// The kind of the current or last gate.
     pub fn gate_kind(&self) -> Option<GateKind> {
         self.gate.as_ref().map(|gate| gate.kind)
     }
 
-    /// Whether the attempt at whose gate the stage stands has begun.
+    /// Whether the attempt has started, as opposed to waiting at a gate before its start.
     pub(crate) fn has_begun(&self, attempt: u32) -> bool {
         self.attempts >= attempt && self.gate_kind() != Some(GateKind::Unresolved)
     }
 }
 
-/// What is known of a run.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunState {
-    /// None until it started.
+    /// The run's id; none until it has started.
     pub run: Option<RunId>,
-    /// By plan index.
+    /// The stages, by plan index.
     pub stages: Vec<StageState>,
-    /// The strongest wish to end it early.
+    /// The most urgent cancellation requested.
     pub cancel: Option<Interrupt>,
-    /// Set when it ended.
+    /// The result; none until the run has ended.
     pub conclusion: Option<Outcome>,
-    /// Whether it has its concurrency group.
+    /// Whether it holds its concurrency group.
     pub in_group: bool,
-    /// `seq` of the next event.
+    /// The `seq` of the next event.
     pub next_seq: u64,
     ids: Vec<String>,
 }
 
 impl RunState {
-    /// A run of which nothing has happened; `ids` are its stages' unique names, by plan index.
+    /// The state before the first event; `ids` are the stages' unique names, by plan index.
     pub fn new(ids: Vec<String>) -> RunState {
         let stages = vec![StageState::NEW; ids.len()];
         RunState { run: None, stages, cancel: None, conclusion: None, in_group: false, next_seq: 0, ids }
@@ -193,7 +194,7 @@ impl RunState {
         &self.stages[index.get()]
     }
 
-    /// Takes one event in. An event that can't follow changes nothing.
+    /// Applies one event. One that isn't valid in the current state changes nothing.
     pub fn apply(&mut self, event: &EventKind) -> Result<(), IllegalTransition> {
         match event {
             EventKind::RunStarted { run, .. } => {
@@ -229,21 +230,21 @@ impl RunState {
                 state.attempts = *attempt;
                 state.fence = *fence;
                 state.attempt_fence = *fence;
-                state.doubt = state.doubt.filter(|doubt| doubt == attempt);
+                state.unresolved_attempt = state.unresolved_attempt.filter(|unresolved| unresolved == attempt);
             }
             EventKind::EffectIntended { stage, attempt, .. } => {
-                if self.known(*stage, event)?.status != Status::Running(*attempt) {
+                if self.known(*stage, event)?.status != StageStatus::Running(*attempt) {
                     return Err(self.illegal_for_stage(*stage, event));
                 }
                 let state = &mut self.stages[stage.get()];
-                state.doubt = Some(*attempt);
+                state.unresolved_attempt = Some(*attempt);
                 state.acted = true;
             }
             EventKind::ArtifactPublished { stage, attempt, .. } => {
                 let state = self.known(*stage, event)?;
                 let is_under_way = match state.status {
-                    Status::Running(now) | Status::Recovering(now) => now == *attempt,
-                    _ => state.undo == Undo::Started,
+                    StageStatus::Running(now) | StageStatus::Recovering(now) => now == *attempt,
+                    _ => state.undo == UndoState::Started,
                 };
                 if !is_under_way {
                     return Err(self.illegal_for_stage(*stage, event));
@@ -251,9 +252,12 @@ impl RunState {
             }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;
-                // Who let the stage go on before did so for something else.
+                // The binding is the digest of the plugins, grants and inputs that the gate is about. If it differs
+                // from that of the earlier gate, the approvals collected so far were given for something else than what
+                // would run now. They must not let the stage act on its environment, so each of them has to be given
+                // again.
                 if state.gate.as_ref().is_some_and(|earlier| earlier.binding != gate.binding) {
-                    state.admitted.clear();
+                    state.approved_gates.clear();
                 }
                 state.gate = Some(Box::new(gate.clone()));
                 state.decisions.clear();
@@ -264,10 +268,10 @@ impl RunState {
                 if state.gate_kind() == Some(GateKind::Approval) {
                     state.resumption.clone_from(&state.decisions);
                 }
-                if matches!(state.status, Status::Approved(_)) {
+                if matches!(state.status, StageStatus::Approved(_)) {
                     let answers = state.decisions.clone();
                     let gate = state.gate.as_deref().cloned();
-                    state.admitted.extend(gate.map(|gate| Admission { gate, answers }));
+                    state.approved_gates.extend(gate.map(|gate| ApprovedGate { gate, answers }));
                 }
             }
             EventKind::AttemptEnded { stage, outcome, failure, outputs, made, .. } => {
@@ -277,12 +281,12 @@ impl RunState {
                 state.made.clone_from(made);
                 state.resumption.clear();
                 if is_certain(*outcome, failure.as_ref()) {
-                    state.doubt = None;
+                    state.unresolved_attempt = None;
                 }
             }
             EventKind::Recovered { stage, finding, outputs, .. } => {
                 let state = self.step(*stage, event)?;
-                state.doubt = None;
+                state.unresolved_attempt = None;
                 let (outcome, outputs) = match finding {
                     Finding::NotStarted => (None, BTreeMap::new()),
                     Finding::Applied(_) => (Some(Outcome::Succeeded), outputs.clone()),
@@ -306,14 +310,14 @@ impl RunState {
                 match (event, undo) {
                     (EventKind::UndoStarted { attempt, fence, .. }, _) => {
                         state.fence = fence.or(state.fence);
-                        state.doubt = Some(*attempt);
+                        state.unresolved_attempt = Some(*attempt);
                     }
-                    (_, Undo::Ended(Outcome::Succeeded)) => {
+                    (_, UndoState::Ended(Outcome::Succeeded)) => {
                         state.release = None;
-                        state.doubt = None;
+                        state.unresolved_attempt = None;
                     }
-                    (_, Undo::Ended(Outcome::Skipped | Outcome::Rehearsed)) => state.doubt = None,
-                    // What was being taken back may be there or not.
+                    (_, UndoState::Ended(Outcome::Skipped | Outcome::Rehearsed)) => state.unresolved_attempt = None,
+                    // A compensation that failed may have had its effect in part, so the attempt stays unresolved.
                     _ => {}
                 }
             }
@@ -322,7 +326,9 @@ impl RunState {
                 self.step(*stage, event)?.ended = Some(seq);
             }
             EventKind::RecoveryStarted { stage, .. } => {
-                // A finding about an earlier attempt must not settle this one when the run is interrupted here and resumed.
+                // A resume in the status `Recovering` applies the last decision if it has a finding, in case the run
+                // was interrupted between the answer and `Recovered`. A decision that settled an earlier attempt must
+                // not be there any more, or it would be recorded as the outcome of this one without asking its plugin.
                 self.step(*stage, event)?.decisions.clear();
             }
             EventKind::RetryScheduled { stage, .. } | EventKind::GateElapsed { stage } => {
@@ -335,6 +341,8 @@ impl RunState {
         Ok(())
     }
 
+    /// Resets the stages that run again. An unresolved attempt and the fences survive the reset: the plugin must still
+    /// be asked for the attempt's outcome, under the fence that it acted with, before the stage may start again.
     fn resume(&mut self, again: &[StageIndex], event: &EventKind) -> Result<(), IllegalTransition> {
         if self.run.is_none() {
             return Err(self.illegal_for_run("not started", event));
@@ -344,9 +352,10 @@ impl RunState {
         self.in_group = false;
         for &index in again {
             let state = self.known(index, event)?;
-            let StageState { attempts, doubt, fence, attempt_fence, .. } = *state;
+            let StageState { attempts, unresolved_attempt, fence, attempt_fence, .. } = *state;
             let attempts_before = attempts;
-            *state = StageState { attempts, attempts_before, doubt, fence, attempt_fence, ..StageState::NEW };
+            *state =
+                StageState { attempts, attempts_before, unresolved_attempt, fence, attempt_fence, ..StageState::NEW };
         }
         Ok(())
     }
@@ -384,8 +393,8 @@ impl RunState {
     }
 }
 
-/// Whether the end of an attempt tells what became of its effects. A plugin that returned knows what it did; one that
-/// was stopped or went away can't tell any more.
+/// Whether the outcome of an attempt is also the outcome of its effects. A plugin that returned knows what it did. One
+/// that was stopped, trapped or lost can have been interrupted at any point of an effect.
 fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
     let stopped = failure.is_some_and(|failure| {
         matches!(
@@ -403,10 +412,10 @@ fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
     !stopped && !matches!(outcome, Outcome::Lost | Outcome::TimedOut | Outcome::Cancelled | Outcome::Inconclusive)
 }
 
-/// The one table of what may follow on what. None: it may not.
-fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
+/// The status that an event leads to; none if the event isn't valid. The only definition of the transitions.
+fn next_status(state: &StageState, event: &EventKind) -> Option<StageStatus> {
     use EventKind as E;
-    use Status as S;
+    use StageStatus as S;
     Some(match (state.status, event) {
         (S::Pending, E::AttemptStarted { attempt, .. }) if *attempt == state.attempts + 1 => S::Running(*attempt),
         (S::Backoff(due), E::AttemptStarted { attempt, .. }) if *attempt == due => S::Running(due),
@@ -437,24 +446,27 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
                 _ => S::Waiting(now),
             }
         }
-        (S::Pending | S::Backoff(_), E::RecoveryStarted { attempt, .. }) if state.doubt == Some(*attempt) => {
+        (S::Pending | S::Backoff(_), E::RecoveryStarted { attempt, .. })
+            if state.unresolved_attempt == Some(*attempt) =>
+        {
             S::Recovering(*attempt)
         }
         (S::Recovering(now), E::RecoveryStarted { attempt, .. }) if *attempt == now => S::Recovering(now),
         (S::Recovering(now), E::Recovered { attempt, finding, .. }) if *attempt == now => match finding {
             Finding::NotStarted => S::Pending,
-            Finding::Applied(_) | Finding::Failed(_) => S::Settled(now),
+            Finding::Applied(_) | Finding::Failed(_) => S::AttemptEnded(now),
         },
-        (S::Running(now), E::AttemptEnded { attempt, .. }) if *attempt == now => S::Settled(now),
+        (S::Running(now), E::AttemptEnded { attempt, .. }) if *attempt == now => S::AttemptEnded(now),
         (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::AttemptEnded { attempt, .. })
             if *attempt == now && state.has_begun(now) =>
         {
-            S::Settled(now)
+            S::AttemptEnded(now)
         }
-        (S::Settled(now), E::RetryScheduled { attempt, .. }) if *attempt == now + 1 => S::Backoff(*attempt),
-        (S::Pending | S::Settled(_) | S::Backoff(_) | S::Recovering(_), E::StageEnded { outcome, conclusion, .. }) => {
-            S::Ended { outcome: *outcome, conclusion: *conclusion }
-        }
+        (S::AttemptEnded(now), E::RetryScheduled { attempt, .. }) if *attempt == now + 1 => S::Backoff(*attempt),
+        (
+            S::Pending | S::AttemptEnded(_) | S::Backoff(_) | S::Recovering(_),
+            E::StageEnded { outcome, conclusion, .. },
+        ) => S::Ended { outcome: *outcome, conclusion: *conclusion },
         (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::StageEnded { outcome, conclusion, .. })
             if !state.has_begun(now) =>
         {
@@ -464,13 +476,15 @@ fn next_status(state: &StageState, event: &EventKind) -> Option<Status> {
     })
 }
 
-/// As [`next_status`], for taking back.
-fn next_undo(state: &StageState, event: &EventKind) -> Option<Undo> {
-    let Status::Ended { .. } = state.status else { return None };
+/// Like [`next_status`], for the compensation.
+fn next_undo(state: &StageState, event: &EventKind) -> Option<UndoState> {
+    let StageStatus::Ended { .. } = state.status else { return None };
     match (state.undo, event) {
-        (Undo::No, EventKind::UndoStarted { .. }) => Some(Undo::Started),
-        // Without a beginning when nobody could begin.
-        (Undo::No | Undo::Started, EventKind::UndoEnded { outcome, .. }) => Some(Undo::Ended(*outcome)),
+        (UndoState::NotStarted, EventKind::UndoStarted { .. }) => Some(UndoState::Started),
+        // It ends without having started if the run was killed or the environment couldn't be acquired.
+        (UndoState::NotStarted | UndoState::Started, EventKind::UndoEnded { outcome, .. }) => {
+            Some(UndoState::Ended(*outcome))
+        }
         _ => None,
     }
 }

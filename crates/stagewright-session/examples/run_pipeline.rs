@@ -1,10 +1,11 @@
-//! Runs a pipeline without the command line, as a server or another front end would, and prints what happened.
+//! Runs a pipeline without the command line, as a server or another front end would, and prints its progress.
 //!
 //! ```text
 //! cargo run -p stagewright-session --example run_pipeline -- FOLDER PLUGINS [PIPELINE]
 //! ```
 //!
-//! FOLDER is a repository with a `stagewright.toml`, or any folder in it; PLUGINS is the folder of the built-in plugins.
+//! FOLDER is a repository with a `stagewright.toml`, or any folder in it; PLUGINS is the folder of the built-in
+//! plugins.
 #![expect(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "it is a front end")]
 
 use std::path::{Path, PathBuf};
@@ -14,11 +15,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_engine::{Event, EventKind, LogChunk, Observer, Outcome};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
-    DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, Started, helper_main,
+    DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, StartOutcome,
+    helper_main,
 };
 
 fn main() -> ExitCode {
-    // Sandboxes and supervisors of services are made by this program, which the engine starts again for that.
+    // The engine starts this program again to create sandboxes and to supervise services.
     if let Some(code) = helper_main(std::env::args_os()) {
         return code;
     }
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
     };
     let Ok(runtime) = tokio::runtime::Runtime::new() else { return ExitCode::FAILURE };
     let config = config(Path::new(folder), Path::new(plugins), std::env::vars().collect());
-    let lines = Lines::default();
+    let lines = OutputLines::default();
     let result = runtime.block_on(run(config, pipeline, &lines));
     lines.take().iter().for_each(|line| println!("{}", line.escape_debug()));
     match result {
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// All that the session will know of this process.
+/// Everything that the session uses of this process.
 pub(crate) fn config(folder: &Path, plugins: &Path, environment: Vec<(String, String)>) -> SessionConfig {
     SessionConfig {
         current: std::env::current_dir().unwrap_or_default(),
@@ -60,18 +62,18 @@ pub(crate) fn config(folder: &Path, plugins: &Path, environment: Vec<(String, St
     }
 }
 
-/// Starts a pipeline, and drives it until it ends or suspends. Returns its conclusion; none while it waits for a person.
+/// Starts a pipeline, and drives it until it ends or suspends. Returns its conclusion; none if it waits for a person.
 ///
 /// # Errors
-/// When it can't be started, or its events can't be recorded.
+/// If it can't be started, or its events can't be recorded.
 pub(crate) async fn run(
     config: SessionConfig,
     pipeline: Option<&str>,
-    lines: &Lines,
+    lines: &OutputLines,
 ) -> Result<Option<Outcome>, SessionError> {
     let session = Session::open(config, Arc::new(lines.clone()))?;
     let pipeline = session.load(session.pipeline(pipeline)?)?;
-    let Started::Run(run) = session.start(pipeline, &RunRequest::default()).await? else {
+    let StartOutcome::Run(run) = session.start(pipeline, &RunRequest::default()).await? else {
         return Ok(Some(Outcome::Skipped));
     };
     let options = DriveOptions {
@@ -82,11 +84,11 @@ pub(crate) async fn run(
     Ok(run.drive(options).await?.conclusion)
 }
 
-/// What happened, a line each: stages that ended, notices and diagnostics.
+/// The output: a line for each stage that ended, notice and diagnostic.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
+pub(crate) struct OutputLines(Arc<Mutex<Vec<String>>>);
 
-impl Lines {
+impl OutputLines {
     fn push(&self, line: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
@@ -96,7 +98,7 @@ impl Lines {
     }
 }
 
-impl Notices for Lines {
+impl Notices for OutputLines {
     fn diagnostics(&self, found: &[&Diagnostic]) {
         for diagnostic in found {
             let (line, column) = diagnostic.position();
@@ -109,10 +111,10 @@ impl Notices for Lines {
     }
 }
 
-/// Sees the events of a run.
+/// Observes the events of a run.
 struct Stages {
     names: Vec<String>,
-    lines: Lines,
+    lines: OutputLines,
 }
 
 impl Observer for Stages {

@@ -13,26 +13,26 @@ use crate::git::{self, Differences};
 use crate::repository::PipelineFile;
 use crate::session::Session;
 
-/// What has changed.
+/// The changes since a commit.
 #[derive(Debug)]
-pub(crate) struct Changes {
-    /// The commit, as people write it.
+pub(crate) struct AffectedFiles {
+    /// The commit, as shown to people.
     pub(crate) since: String,
     differences: Differences,
 }
 
-/// Looks at all commits since `base`, and at what isn't committed.
-pub(crate) async fn changes(session: &Session, base: Option<&str>) -> Result<Changes, SessionError> {
+/// Determines the changes since `base`, committed or not.
+pub(crate) async fn changes(session: &Session, base: Option<&str>) -> Result<AffectedFiles, SessionError> {
     let (repository, base) = (Arc::clone(&session.repository), base.map(str::to_owned));
     blocking(move || {
         let (since, differences) = git::changes_since(&repository, base.as_deref())?;
-        Ok(Changes { since, differences })
+        Ok(AffectedFiles { since, differences })
     })
     .await
 }
 
-impl Changes {
-    /// The stages whose own files are among them.
+impl AffectedFiles {
+    /// The stages whose own files have changed.
     pub(crate) fn stages(&self, plan: &Plan, file: &PipelineFile) -> Result<BTreeSet<StageIndex>, SessionError> {
         let Differences { paths, folders, .. } = &self.differences;
         if paths.contains(Path::new(&file.name)) {
@@ -42,7 +42,7 @@ impl Changes {
         for index in plan.indices() {
             let stage = plan.stage(index);
             let globs = Globs::new(&files_of(stage)).map_err(|error| {
-                SessionError::internal(format!("the globs of `{}` mean nothing", stage.id)).caused_by(error)
+                SessionError::internal(format!("invalid globs of stage `{}`", stage.id)).caused_by(error)
             })?;
             let is_named = paths.iter().any(|path| globs.name(&path.to_string_lossy()));
             if is_named || folders.iter().any(|folder| globs.reach_into(&folder.to_string_lossy())) {
@@ -53,7 +53,8 @@ impl Changes {
     }
 }
 
-/// Its inputs, or all that it may read and write; and its plugin, where that is a file of the repository.
+/// The files of a stage: its inputs, or everything that it may read and write if it declares none, and its plugin if
+/// that is a file of the repository.
 fn files_of(stage: &Stage) -> Vec<PathPattern> {
     let permissions = &stage.permissions;
     let own = match stage.inputs.is_empty() {

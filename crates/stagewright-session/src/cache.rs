@@ -1,4 +1,4 @@
-//! The cache of one repository, put before the plugin host.
+//! The cache of a repository, which wraps its plugin host.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,38 +20,38 @@ use crate::mode::RunMode;
 use crate::notice::{Notice, Notices};
 use crate::repository::Repository;
 
-/// For no shared cache, where there would be one.
+/// The address that turns off the shared cache.
 const OFF: &str = "off";
 
-/// A wait that needs no explanation.
+/// How long sending results may take before a notice explains the wait.
 const UNNOTICED: Duration = Duration::from_secs(1);
 
-/// How a run uses the cache, where the policy is silent.
+/// How a run uses the cache, as far as the policy doesn't decide it.
 #[derive(Clone, Debug, Default)]
 pub struct CacheOptions {
-    /// Whether results are taken and kept.
+    /// Whether results are used and stored.
     pub mode: Mode,
     /// The address of a shared cache: a folder, `s3://BUCKET/PREFIX`, or an http or https URL; `off` for none.
     pub shared: Option<String>,
-    /// The trust tier of this run's results: `trusted` for everybody, or a name.
+    /// The trust tier of this run's results: `trusted` for all runs, or a name.
     pub tier: Option<String>,
 }
 
-/// How a run uses results.
-pub(crate) struct CacheUse {
+/// How a run uses the cache.
+pub(crate) struct CacheSettings {
     mode: Mode,
     tier: Tier,
     shared: Option<SharedCache>,
 }
 
-impl CacheUse {
-    /// As the policy says, and as the options say where the policy is silent.
+impl CacheSettings {
+    /// Combines the policy with the options, which count where the policy doesn't decide.
     pub(crate) fn of(
         policy: Option<&OperatorPolicy>,
         options: &CacheOptions,
         repository: &Repository,
         mode: RunMode,
-    ) -> Result<CacheUse, SessionError> {
+    ) -> Result<CacheSettings, SessionError> {
         let tier = decided("--cache-tier", options.tier.as_ref(), policy, |policy| policy.cache_tier.as_ref())?;
         let tier = tier.map(|tier| Tier::named(&tier)).transpose().map_err(|error| {
             SessionError::invalid_request(error.to_string()).hint("as in --cache-tier trusted, or --cache-tier pr-12")
@@ -59,7 +59,7 @@ impl CacheUse {
         let given = options.shared.as_ref();
         let shared = decided("--shared-cache", given, policy, |policy| policy.shared_cache.as_ref())?;
         let is_off = |address: &String| address.is_empty() || address == OFF;
-        // In a rehearsal not even read: that would take the cache's credentials to another machine.
+        // A rehearsal doesn't even read the shared cache, because that would send its credentials to another machine.
         let shared = shared.filter(|address| !is_off(address) && !mode.is_rehearsal());
         if let Some(address) = &shared {
             refuse_in_workspace(address, repository)?;
@@ -67,14 +67,16 @@ impl CacheUse {
         let known = repository.environment.iter().filter(|(name, _)| name.starts_with("AWS_"));
         let known = known.chain(&repository.cache_environment);
         let known = known.map(|(name, value)| (name.clone(), value.clone())).collect();
-        // Who takes them has to be said before any are put where others find them.
+        // A shared cache requires an explicit tier, because results are published to other machines under it. With a
+        // default, a run of untrusted code without configuration would publish its results as trusted, and
+        // trusted runs would use them.
         let opened = shared.map(|address| SharedCache::open(&address, &known, tier.is_some())).transpose();
         let shared = opened.map_err(|error| SessionError::invalid_request(error.to_string()).hint(error.help))?;
-        Ok(CacheUse { mode: options.mode, tier: tier.unwrap_or_default(), shared })
+        Ok(CacheSettings { mode: options.mode, tier: tier.unwrap_or_default(), shared })
     }
 }
 
-/// Stages could write their own results into a folder of the workspace, under any tier.
+/// Refuses a shared cache in the workspace, where stages could forge results of any tier.
 fn refuse_in_workspace(address: &str, repository: &Repository) -> Result<(), SessionError> {
     let Some(folder) = SharedCache::folder(address) else { return Ok(()) };
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -88,7 +90,8 @@ fn refuse_in_workspace(address: &str, repository: &Repository) -> Result<(), Ses
     .hint("choose a folder outside of the repository, as in --shared-cache /srv/stagewright-cache"))
 }
 
-/// What the operator has decided can't be decided otherwise by who starts a run.
+/// The operator's decision, or the given option if the operator has decided nothing. An option that contradicts the
+/// policy is an error.
 fn decided(
     flag: &str,
     given: Option<&String>,
@@ -98,22 +101,22 @@ fn decided(
     let Some((policy, said)) = policy.and_then(|policy| Some((policy, of(policy)?))) else { return Ok(given.cloned()) };
     match given {
         Some(given) if *given != said.text => {
-            Err(SessionError::not_ready(format!("{flag} is `{given}`, and the policy says `{}`", said.text))
-                .hint(format!("{}:{} decides it for this machine: leave {flag} out", policy.file, said.line)))
+            Err(SessionError::not_ready(format!("{flag} is `{given}`, but the policy requires `{}`", said.text))
+                .hint(format!("remove {flag}: {}:{} sets it for this machine", policy.file, said.line)))
         }
         _ => Ok(Some(said.text.clone())),
     }
 }
 
-/// A runner that takes results from the cache. `file`: the pipeline's. `sandboxed`: whether programs are confined.
+/// Creates the runner that uses the cache. `file` is the pipeline file; `sandboxed` is whether programs are sandboxed.
 pub(crate) fn caching(
     repository: &Repository,
     file: &str,
     plugins: &PluginHost,
     sandboxed: bool,
-    used: CacheUse,
+    used: CacheSettings,
 ) -> Caching {
-    let machine = ThisMachine {
+    let machine = SessionMachine {
         plugins: plugins.clone(),
         environment: repository.environment.clone(),
         root: repository.root.clone(),
@@ -125,7 +128,7 @@ pub(crate) fn caching(
         root: repository.results(),
         file: file.to_owned(),
         workspace: repository.root.clone(),
-        // They were determined a moment ago, when the host was made.
+        // Can't fail: the host determined them when it was created.
         reserved: plugins.reserved().closed_paths().unwrap_or_default(),
         sandboxed,
         mode: used.mode,
@@ -136,7 +139,7 @@ pub(crate) fn caching(
     Caching::new(config, work)
 }
 
-/// Waits until results are where other machines find them, or until `abandon` is ready, which leaves the rest unsent.
+/// Waits until all results have been sent to the shared cache. If `abandon` resolves first, the rest isn't sent.
 pub(crate) async fn settle(caching: &Caching, notices: &dyn Notices, abandon: BoxFuture<'static, ()>) {
     let (mut settling, mut abandoned) = (pin!(caching.finish_sending()), abandon);
     let mut noticed = false;
@@ -155,17 +158,17 @@ pub(crate) async fn settle(caching: &Caching, notices: &dyn Notices, abandon: Bo
     }
 }
 
-struct ThisMachine {
+struct SessionMachine {
     plugins: PluginHost,
     environment: BTreeMap<String, String>,
     root: PathBuf,
     artifacts: ArtifactFolder,
 }
 
-impl MachineContext for ThisMachine {
+impl MachineContext for SessionMachine {
     fn variables(&self, permissions: &Permissions) -> BTreeMap<String, String> {
         let inherited = Interface::Process.inherited_variables();
-        // What is found at a place is looked at by itself: the programs.
+        // The variables that lead to programs are left out: the cache key contains the programs themselves.
         let is_place = |name: &str| inherited.iter().any(|variable| variable.is_place && variable.name == name);
         let names = inherited.iter().map(|variable| variable.name);
         let names = names.chain(permissions.env.iter().map(VariableName::as_str)).filter(|name| !is_place(name));
@@ -175,14 +178,14 @@ impl MachineContext for ThisMachine {
     fn tools(&self, permissions: &Permissions, env: &BTreeMap<String, String>) -> Vec<PathBuf> {
         let path = env.get("PATH").or_else(|| self.environment.get("PATH")).map_or("", String::as_str);
         let programs = permissions.process.iter().filter_map(|rule| match rule.program()? {
-            // What a link of the workspace leads to outside isn't started, and its content isn't looked at.
+            // A link from the workspace to a program outside isn't started, so its content must not be read either.
             own if own.contains('/') => {
                 Some(self.root.join(own)).filter(|own| !own.exists() || real_program(own, &self.root).is_some())
             }
             name => real_program(&which(name, path)?, &self.root),
         });
         let needs = self.plugins.tools(permissions, env).into_iter();
-        // What is kept is a cache of downloads: what a result takes from there, its inputs name.
+        // Kept mounts are download caches. Downloads that a result depends on are pinned by its inputs.
         let needs = needs.filter(|need| matches!(need.how, MountMode::Execute | MountMode::Copy(_)));
         programs.chain(needs.map(|need| need.path)).collect()
     }

@@ -1,8 +1,8 @@
-//! Ends runs early.
+//! Cancels runs.
 
 use stagewright_cache::Mode;
 use stagewright_engine::RunId;
-use stagewright_store::{Filter, RunState};
+use stagewright_store::{RunFilter, RunPhase};
 
 use crate::cache::CacheOptions;
 use crate::drive::Run;
@@ -11,22 +11,22 @@ use crate::resume::ResumeOptions;
 use crate::session::Session;
 use crate::start::RunOptions;
 
-/// What came of a request to end a run.
+/// The result of cancelling a run.
 pub enum Cancelled {
-    /// The process that drives it was asked to.
+    /// The process that drives the run received the cancel request.
     Requested(RunId),
-    /// The run waits for people alone, and no process drives it: it ends when this is driven.
+    /// The run was suspended, and no process drives it. It ends when this is driven.
     Waiting(Box<Run>),
 }
 
 impl Session {
-    /// Asks a run to end. `run`: its id, the beginning of its id, or `latest`.
+    /// Cancels a run. `run` is its id, a unique prefix of its id, or `latest`.
     ///
     /// # Errors
-    /// When the run has ended, or was interrupted.
+    /// If the run has ended or was interrupted.
     pub async fn cancel(&self, run: &str, why: Option<&str>) -> Result<Cancelled, SessionError> {
         let (run, state) = self.request_cancel(run, why)?;
-        if state == RunState::Running {
+        if state == RunPhase::Running {
             return Ok(Cancelled::Requested(run));
         }
         let request = ResumeOptions {
@@ -42,23 +42,23 @@ impl Session {
         Ok(Cancelled::Waiting(Box::new(run)))
     }
 
-    fn request_cancel(&self, run: &str, why: Option<&str>) -> Result<(RunId, RunState), SessionError> {
+    fn request_cancel(&self, run: &str, why: Option<&str>) -> Result<(RunId, RunPhase), SessionError> {
         let store = self.store()?;
         let mut store = store.lock();
         let run = store.find(run)?;
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let reason = format!("cancelled by {}{why}", self.user_name());
-        let row = store.list(&Filter::default())?.into_iter().find(|row| row.id == run);
-        let state = row.map_or(RunState::Interrupted, |row| row.state);
+        let row = store.list(&RunFilter::default())?.into_iter().find(|row| row.id == run);
+        let state = row.map_or(RunPhase::Interrupted, |row| row.state);
         match state {
-            RunState::Ended(outcome) => {
-                Err(SessionError::not_ready(format!("run {run} has {} already", outcome.as_str())))
+            RunPhase::Ended(outcome) => {
+                Err(SessionError::not_ready(format!("run {run} has already {}", outcome.as_str())))
             }
-            RunState::Interrupted => {
-                Err(SessionError::not_ready(format!("run {run} was interrupted: nothing of it is running"))
-                    .hint(format!("to go on with it: stagewright resume {run}")))
+            RunPhase::Interrupted => {
+                Err(SessionError::not_ready(format!("run {run} was interrupted and is not running"))
+                    .hint(format!("to continue it, run: stagewright resume {run}")))
             }
-            RunState::Running | RunState::Waiting => {
+            RunPhase::Running | RunPhase::Waiting => {
                 store.request_cancel(&run, &reason)?;
                 Ok((run, state))
             }

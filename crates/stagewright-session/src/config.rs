@@ -1,11 +1,11 @@
-//! What a front end gives a session.
+//! The configuration of a session.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// All that a session knows of the process that it is part of: it reads neither the environment nor the command line.
+/// Everything that a session uses of its process. It reads neither the environment nor the command line itself.
 ///
-/// It can't be printed with `Debug`, and neither can a [`Repository`](crate::Repository): variables hold secrets.
+/// Neither this nor a [`Repository`](crate::Repository) implements `Debug`, because variables can contain secrets.
 #[derive(Clone)]
 pub struct SessionConfig {
     /// The folder that relative paths begin at: those of this configuration, and of pipelines that are named by a path.
@@ -14,16 +14,19 @@ pub struct SessionConfig {
     pub directory: PathBuf,
     /// Where runs, artifacts and local environments are kept; `.stagewright` in the repository by default.
     pub state: Option<PathBuf>,
-    /// The operator's policy; `/etc/stagewright/policy.toml` by default, where it exists. One that is named here must exist.
+    /// The operator's policy; `/etc/stagewright/policy.toml` by default, where it exists. One that is named here must
+    /// exist.
     pub policy: Option<PathBuf>,
-    /// Folders with built-in plugins, `NAME.wasm` each; the first that has a plugin counts.
+    /// Folders with built-in plugins, as `NAME.wasm`. The first folder that contains a plugin is used for it.
     pub plugins: Vec<PathBuf>,
-    /// A program that begins with [`helper_main`](crate::helper_main), as the front end itself does: sandboxes and
-    /// supervisors of services are started with it. A path that no stage can put another file at, as `/proc/self/exe`.
+    /// The program with which sandboxes and supervisors of services are started. Its `main` must call
+    /// [`helper_main`](crate::helper_main) first. Usually the front end itself, as `/proc/self/exe`: a path at which no
+    /// stage can put another file.
     pub program: PathBuf,
-    /// The folder for files that live as long as one operation.
+    /// The folder for temporary files of one operation.
     pub temporary: PathBuf,
-    /// Variables by name: what programs and secrets may be granted; PATH and HOME, where programs and the user's
-    /// configuration are looked for; what begins with `STAGEWRIGHT_SHARED_CACHE_` is for the shared cache alone.
+    /// Environment variables by name. Programs and secrets can be granted them; `PATH` and `HOME` locate programs and
+    /// the user's configuration. Those that start with `STAGEWRIGHT_SHARED_CACHE_` are only available to the shared
+    /// cache.
     pub environment: BTreeMap<String, String>,
 }

@@ -1,4 +1,4 @@
-//! Answers to gates, from any front end.
+//! Answering gates.
 
 use std::collections::BTreeMap;
 
@@ -16,60 +16,60 @@ use crate::session::Session;
 
 /// A person's answer to a gate.
 #[derive(Clone, Debug)]
-pub struct Answer {
-    /// The run: its id, the beginning of its id, or `latest`.
+pub struct GateAnswer {
+    /// The run's id, a unique prefix of its id, or `latest`.
     pub run: String,
-    /// The stage that waits; the only one by default.
+    /// The waiting stage; may be omitted if only one waits.
     pub stage: Option<String>,
     /// Who answers; [`Session::user_name`] by default.
     pub by: Option<String>,
-    /// Why.
+    /// The person's reason.
     pub reason: Option<String>,
-    /// What the answer is.
+    /// The answer itself.
     pub verdict: Verdict,
 }
 
-/// What an answer says.
+/// The content of an answer.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// The stage goes on, with values for the fields of the gate's form, as text.
+    /// Approves the stage, with values for the fields of the gate's form, as text.
     Approve(Vec<(String, String)>),
-    /// The stage is rejected.
+    /// Rejects the stage, with such values.
     Reject(Vec<(String, String)>),
-    /// What an interrupted attempt did, which its plugin can't determine.
+    /// Records the outcome of an interrupted attempt that its plugin can't determine.
     Settle(Settlement),
 }
 
-/// What an interrupted attempt did.
+/// The outcome of an interrupted attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// Its effect is there: the stage counts as succeeded.
+    /// Its effect happened: the stage counts as succeeded.
     Applied,
-    /// Its effect is not there: the stage runs again.
+    /// Its effect didn't happen: the stage runs again.
     NotStarted,
-    /// Its effect is there and doesn't work: the stage counts as failed.
+    /// Its effect happened and failed: the stage counts as failed.
     Failed,
 }
 
-/// An answer that the gate has taken.
+/// An answer that was recorded.
 #[derive(Clone, Debug)]
 pub struct RecordedAnswer {
     /// The gate.
     pub open: OpenGate,
     /// The answer.
     pub decision: Decision,
-    /// What the gate still waits for, in words; none when it is answered.
+    /// What the gate still waits for, in words; none if it has enough answers.
     pub missing: Option<String>,
-    /// Whether the run has to be resumed to take the answer up: the gate is answered, and no process drives the run.
+    /// Whether the run must be resumed to continue: the gate has enough answers, and no process drives the run.
     pub needs_resume: bool,
 }
 
 impl Session {
-    /// Records an answer, if the gate takes it.
+    /// Records an answer to a gate.
     ///
     /// # Errors
-    /// When the run doesn't wait for such an answer, or not for one of that person.
-    pub fn answer(&self, answer: &Answer) -> Result<RecordedAnswer, SessionError> {
+    /// If the run doesn't wait for such an answer, or that person may not give it.
+    pub fn answer(&self, answer: &GateAnswer) -> Result<RecordedAnswer, SessionError> {
         let shared = self.store()?;
         let mut store = shared.lock();
         let run = store.find(&answer.run)?;
@@ -81,7 +81,7 @@ impl Session {
     }
 }
 
-fn decision(session: &Session, open: &OpenGate, answer: &Answer) -> Result<Decision, SessionError> {
+fn decision(session: &Session, open: &OpenGate, answer: &GateAnswer) -> Result<Decision, SessionError> {
     let form = &open.gate.fields;
     let (approved, fields) = match &answer.verdict {
         Verdict::Approve(given) => (true, fields(form, given)),
@@ -118,17 +118,17 @@ fn person(session: &Session, by: Option<&str>) -> Result<String, SessionError> {
     let parsed = PersonName::parse(&name).map_err(|error| {
         let refused =
             SessionError::invalid_request(format!("{name:?} can't answer: {error}")).hint(PersonNameError::HELP);
-        if by.is_some() { refused } else { refused.hint("say who answers: --by NAME") }
+        if by.is_some() { refused } else { refused.hint("set your name with --by NAME") }
     })?;
     Ok(parsed.to_string())
 }
 
-/// The digest of the files that an answer to the gate is about; none where it captured none.
+/// The digest of the files that the gate captured; none if it captured none.
 pub fn captured_digest(gate: &Gate) -> Option<String> {
     gate.capture.as_ref().map(|capture| capture.digest.clone())
 }
 
-/// Records the answer, if the gate takes it. Returns what the gate still waits for.
+/// Records the answer if it is valid. Returns what the gate still waits for.
 fn record_answer(store: &mut Store, open: &OpenGate, decision: &Decision) -> Result<Option<String>, SessionError> {
     let run = &open.run;
     let stages: Vec<String> = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
@@ -136,7 +136,9 @@ fn record_answer(store: &mut Store, open: &OpenGate, decision: &Decision) -> Res
         let mut state = fold(run, stages, events)?;
         let now = SystemClock::timestamp();
         for (stage, decision) in waiting {
-            // As the process that drives the run will take them.
+            // Earlier answers that the run hasn't received yet count, too: otherwise one person could approve twice, or
+            // a gate could get more answers than it takes. They are applied as the process that drives the run will do
+            // it, which skips those that aren't valid any more.
             if check_decision(state.stage(*stage), decision, now).is_ok() {
                 apply(run, &mut state, &EventKind::GateDecided { stage: *stage, decision: decision.clone() })?;
             }
@@ -149,20 +151,20 @@ fn record_answer(store: &mut Store, open: &OpenGate, decision: &Decision) -> Res
 
 fn refused(open: &OpenGate, error: &DecisionError) -> SessionError {
     let (run, stage) = (&open.run, &open.stage_id);
-    let refused = SessionError::not_ready(format!("this answer to `{stage}` can't be taken: {error}"));
+    let refused = SessionError::not_ready(format!("the answer to `{stage}` was refused: {error}"));
     match error {
         DecisionError::OutcomeExpected => settle_commands(run, stage).into_iter().fold(refused, SessionError::hint),
         DecisionError::ApprovalExpected => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
         DecisionError::Expired => {
-            refused.hint(format!("start a new run, or this stage again: stagewright resume {run} --from STAGE"))
+            refused.hint(format!("start a new run, or run this stage again: stagewright resume {run} --from STAGE"))
         }
         DecisionError::NotAnApprover { .. } => refused.hint("ask one of them"),
         DecisionError::BadName { .. } => refused.hint(PersonNameError::HELP),
-        DecisionError::Twice(_) | DecisionError::Alike { .. } => refused.hint("another person has to approve as well"),
+        DecisionError::Twice(_) | DecisionError::Alike { .. } => refused.hint("another person must approve, too"),
         DecisionError::NotWaiting
         | DecisionError::Outdated
         | DecisionError::NotRehearsing
-        | DecisionError::OtherFiles => refused.hint(format!("see where the run stands: stagewright show {run}")),
+        | DecisionError::OtherFiles => refused.hint(format!("check the state of the run: stagewright show {run}")),
         DecisionError::MissingField(_) | DecisionError::UnknownField(_) | DecisionError::WrongType { .. } => {
             refused.hint(form(&open.gate.fields))
         }
@@ -172,9 +174,9 @@ fn refused(open: &OpenGate, error: &DecisionError) -> SessionError {
 /// The three commands that settle an interrupted attempt.
 fn settle_commands(run: &RunId, stage: &str) -> [String; 3] {
     [
-        format!("its effect is there: stagewright settle {run} {stage} applied"),
-        format!("its effect is not there, and it may run again: stagewright settle {run} {stage} not-started"),
-        format!("its effect is there and doesn't work: stagewright settle {run} {stage} failed"),
+        format!("if its effect happened: stagewright settle {run} {stage} applied"),
+        format!("if its effect didn't happen, to run it again: stagewright settle {run} {stage} not-started"),
+        format!("if its effect happened and failed: stagewright settle {run} {stage} failed"),
     ]
 }
 
@@ -187,23 +189,24 @@ fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, S
     match (open.len(), waiting.is_empty()) {
         (1, _) => Ok(open.remove(0)),
         (_, true) => Err(SessionError::not_ready(format!("run {run} has no open approvals"))
-            .hint("`stagewright runs --waiting` lists the runs that do")),
-        (0, _) => Err(SessionError::not_ready(format!("`{}` of run {run} doesn't wait", stage.unwrap_or_default()))
-            .hint(format!("these do: {waiting}"))),
-        _ => {
-            Err(SessionError::invalid_request(format!("which stage of run {run}?"))
-                .hint(format!("these wait: {waiting}")))
+            .hint("list the waiting runs with `stagewright runs --waiting`")),
+        (0, _) => {
+            Err(SessionError::not_ready(format!("stage `{}` of run {run} isn't waiting", stage.unwrap_or_default()))
+                .hint(format!("the waiting stages are: {waiting}")))
         }
+        _ => Err(SessionError::invalid_request(format!("several stages of run {run} are waiting"))
+            .hint(format!("choose one of: {waiting}"))),
     }
 }
 
-/// By the types of the gate's form. What the form doesn't know is left to the gate to refuse.
+/// Parses the given values according to the gate's form. Unknown fields stay text; the gate refuses them.
 fn fields(form: &[Field], given: &[(String, String)]) -> BTreeMap<String, Json> {
     let kind_of = |name: &str| form.iter().find(|field| field.name == name).map_or(FieldKind::Text, |field| field.kind);
     given.iter().map(|(name, text)| (name.clone(), field_value(kind_of(name), text))).collect()
 }
 
-/// What was typed into a field of a gate's form. Text that isn't of the kind stays text, for the gate to refuse by name.
+/// Parses the value of a field of a gate's form. Text that isn't valid for the kind stays text, so that the gate
+/// refuses it with the name of the field.
 pub fn field_value(kind: FieldKind, text: &str) -> Json {
     let as_text = Json::String(text.to_owned());
     match kind {
@@ -219,7 +222,7 @@ pub fn field_value(kind: FieldKind, text: &str) -> Json {
 
 fn form(fields: &[Field]) -> String {
     if fields.is_empty() {
-        return "the gate has no fields; `--by` says who answers".to_owned();
+        return "the gate has no fields; set your name with `--by`".to_owned();
     }
     let describe = |field: &Field| {
         let kind = match field.kind {
@@ -232,7 +235,8 @@ fn form(fields: &[Field]) -> String {
     format!("the gate's form: {}", fields.iter().map(describe).collect::<Vec<_>>().join(" "))
 }
 
-/// The answers that a rehearsal gives by itself: as many approvals as it takes, every required field filled in.
+/// The answers that a rehearsal gives automatically: as many approvals as required, with every required field filled
+/// in.
 pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
     let sample = |field: &Field| match field.kind {
         FieldKind::Text => Json::String("rehearsal".to_owned()),
@@ -249,7 +253,7 @@ pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
         fields: required.map(|field| (field.name.clone(), sample(field))).collect(),
         capture: captured_digest(gate),
         rehearsed: true,
-        // Stand-ins alone were touched.
+        // Only stand-ins can have been affected, so an unresolved attempt may run again.
         finding: (gate.kind == GateKind::Unresolved).then_some(Finding::NotStarted),
     };
     let most = u32::try_from(range::APPROVALS.most).unwrap_or(u32::MAX);

@@ -1,4 +1,4 @@
-//! Drives a run: puts the ports together, and takes up what others left for the run.
+//! Drives a run: composes the ports, and delivers answers and cancel requests from the store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use tokio::sync::mpsc;
 use crate::cache;
 use crate::clock::SystemClock;
 use crate::error::SessionError;
-use crate::gates::{GateHandling, Gates, cancel};
+use crate::gates::{GateAnswers, GateHandling, cancel};
 use crate::host::Host;
 use crate::session::Session;
 use crate::store::SharedStore;
 
-/// Commands that may wait for the loop. A rehearsal answers a gate with as many approvals as it takes at once.
+/// How many commands may be queued. A rehearsal answers a gate with all required approvals at once, so this bounds the
+/// approvals of a gate.
 const CONTROL_BOUND: usize = 1024;
 
 /// A run that is recorded and locked, and can be driven.
 ///
-/// Dropping it releases the lock. A new run then stays recorded as one that was never started; one that has a past can be
-/// resumed again.
+/// Dropping it releases the lock. A new run then stays recorded as never started; a resumed one can be resumed again.
 pub struct Run {
     session: Session,
     parts: RunParts,
@@ -34,7 +34,7 @@ pub struct Run {
     commands: mpsc::Receiver<RunCommand>,
 }
 
-/// What a run is made of.
+/// The parts of a run.
 pub(crate) struct RunParts {
     pub(crate) id: RunId,
     pub(crate) host: Host,
@@ -48,17 +48,17 @@ pub(crate) struct RunParts {
     /// Whether the services of a rehearsal stay when it ends.
     pub(crate) keep_services: bool,
     pub(crate) first: Input,
-    /// What happened before.
+    /// The events before it was resumed.
     pub(crate) past: Vec<Event>,
 }
 
-/// A front end's part in a run.
+/// The front end's options for driving a run.
 pub struct DriveOptions {
-    /// See every event after it was recorded, in this order. They don't see [`Run::past`].
+    /// Called with every event after it was recorded, in this order, but not with [`Run::past`].
     pub observers: Vec<Box<dyn Observer>>,
-    /// Who answers gates.
+    /// How gates are answered.
     pub gates: GateHandling,
-    /// When it completes, results that are still being sent to the shared cache after the run has ended are left unsent.
+    /// If it resolves after the run has ended, results that haven't been sent to the shared cache yet aren't sent.
     pub abandon_results: BoxFuture<'static, ()>,
 }
 
@@ -68,12 +68,12 @@ impl Run {
         Run { session: session.clone(), parts, control, commands }
     }
 
-    /// Its id.
+    /// The run's id.
     pub fn id(&self) -> &RunId {
         &self.parts.id
     }
 
-    /// What happened before it was resumed; empty for a new run.
+    /// The events before it was resumed; empty for a new run.
     pub fn past(&self) -> &[Event] {
         &self.parts.past
     }
@@ -83,17 +83,17 @@ impl Run {
         self.parts.rehearsal
     }
 
-    /// Takes commands while the run is driven: to cancel, to decide, to suspend.
+    /// The sender of commands to the run while it is driven: to cancel it, to answer a gate, or to suspend it.
     pub fn control(&self) -> mpsc::Sender<RunCommand> {
         self.control.clone()
     }
 
-    /// Drives the run until it ends or suspends. Afterwards its lock is released, and results are in the shared cache.
+    /// Drives the run until it ends or suspends. Its lock is released then, and its results are in the shared cache.
     ///
     /// The future must be polled to its end: to end a run early, send [`RunCommand::Cancel`].
     ///
     /// # Errors
-    /// When something can't be recorded, which stops the run; or when the services of a rehearsal can't be stopped.
+    /// If an event can't be recorded, which stops the run, or if the services of a rehearsal can't be stopped.
     pub async fn drive(self, options: DriveOptions) -> Result<RunSummary, SessionError> {
         let Run { session, parts, control, commands } = self;
         let DriveOptions { mut observers, gates: handling, abandon_results } = options;
@@ -105,7 +105,7 @@ impl Run {
             GateHandling::Ask(prompter) => Some(Arc::clone(prompter)),
             GateHandling::Suspend | GateHandling::Wait => None,
         };
-        let mut gates = Gates::new(handling, parts.rehearsal, control.clone());
+        let mut gates = GateAnswers::new(handling, parts.rehearsal, control.clone());
         parts.past.iter().for_each(|event| gates.on_event(event));
         gates.begin(&taken);
         let logs = Box::new(parts.store.lock().logs(&parts.id)?);
@@ -121,14 +121,14 @@ impl Run {
             control: commands,
         };
         let result = drive(parts.scheduler, ports, parts.first).await;
-        // What isn't written down of files is read again.
+        // Without the cached digests, the next run reads the files again.
         if let Err(error) = parts.caching.save().and_then(|()| parts.runner.save()) {
-            tracing::warn!(%error, "what was learned of files is not kept");
+            tracing::warn!(%error, "could not store the digests of files");
         }
         polling.abort();
         prompter.iter().for_each(|prompter| prompter.close());
         drop(parts.lease);
-        // Other processes see the run ended from here on.
+        // From here on, other processes can lock the run.
         cache::settle(&parts.caching, &*session.notices, abandon_results).await;
         if parts.rehearsal && !parts.keep_services {
             parts.host.stop_rehearsal(&parts.id).await?;
@@ -137,11 +137,13 @@ impl Run {
     }
 }
 
-/// Takes up what was left for the run while no process drove it, before anything else is decided. Returns the stages whose
-/// gates were answered.
+/// Delivers the answers and cancel requests that were stored while no process drove the run, before any other command.
+/// Returns the stages whose gates were answered.
 fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<RunCommand>) -> Result<BTreeSet<StageIndex>, StoreError> {
     let mut store = parts.store.lock();
-    // An earlier drive by this session may have taken commands, and ended before it recorded what came of them.
+    // The store returns each message once per handle, and the session keeps its handle. An earlier drive of this run
+    // may have received messages and failed before it recorded their events. Without this they would be lost to every
+    // later drive by the same session.
     store.redeliver(&parts.id)?;
     for reason in store.take_cancels(&parts.id)? {
         let _ = control.try_send(cancel(reason));
@@ -161,8 +163,10 @@ fn stopped(run: &RunId, error: DriveError) -> SessionError {
             SessionError { message: format!("run {run} was stopped: {}", failed.message), ..failed }
                 .hint(format!("after fixing this, run: stagewright resume {run}"))
         }
-        DriveError::Illegal(error) => SessionError::internal(format!("run {run} was stopped by a defect"))
-            .caused_by(error)
-            .hint("please report it with the output of `stagewright logs`"),
+        DriveError::Illegal(error) => {
+            SessionError::internal(format!("run {run} was stopped by a defect in Stagewright"))
+                .caused_by(error)
+                .hint("please report it with the output of `stagewright logs`")
+        }
     }
 }

@@ -1,38 +1,39 @@
-//! Why a session didn't do what it was asked: a sentence, its causes, and what to do next.
+//! Errors of a session: a message, its causes, and hints.
 
 use std::error::Error;
 
 use stagewright_engine::{StoreError, StoreErrorKind};
 
-/// What a front end makes an exit code or an HTTP status of.
+/// The category of an error, which a front end maps to an exit code or an HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The request is malformed, or names a run, stage, release or environment that does not exist.
     InvalidRequest,
-    /// The pipeline file has mistakes.
+    /// The pipeline file has errors.
     InvalidPipeline,
-    /// Nothing was started: a plugin, an input, a secret or a permission is missing, or the state of the run or the
-    /// repository doesn't allow it.
+    /// Nothing was started, because a plugin, an input, a secret or a permission is missing, or because of the state of
+    /// the run or the repository.
     NotReady,
-    /// The machine is at fault: a disk, the state folder, the policy file, or a defect.
+    /// A fault of the machine, such as a disk, the state folder or the policy file, or a defect.
     Internal,
 }
 
-/// Why a session didn't do what it was asked.
+/// An error of a session.
 ///
-/// Text of others (names from pipelines, output of programs) is in it as it is: escape it where it is shown.
+/// It can contain untrusted text, such as names from pipelines and output of programs, which must be escaped when it is
+/// shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct SessionError {
-    /// What kind of failure it is.
+    /// The category.
     pub kind: ErrorKind,
     /// The failure in one sentence.
     pub message: String,
-    /// What the message is about, one line each.
+    /// Details of the message, one line each.
     pub details: Vec<String>,
-    /// What to do next; kept apart from the message.
+    /// How to fix it, separate from the message.
     pub hints: Vec<String>,
-    /// Causes that are known as text alone, from the nearest to the farthest.
+    /// Causes that are only known as text, the immediate one first.
     pub causes: Vec<String>,
     /// The cause.
     pub source: Option<Box<dyn Error + Send + Sync>>,

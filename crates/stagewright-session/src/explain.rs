@@ -12,13 +12,13 @@ use crate::session::Session;
 /// Why a stage ran, or came from the cache.
 #[derive(Debug)]
 pub enum CacheDecision {
-    /// No attempt began.
+    /// No attempt was started.
     NotRun,
-    /// It has no cache key: why.
+    /// It has no cache key, for this reason.
     NotCached(String),
-    /// The run whose result was taken.
+    /// Its result came from the cache; the run that produced it.
     Taken(RunId),
-    /// It ran, as its key was a new one.
+    /// It ran, because no result was stored under its key.
     Ran(Explanation),
 }
 
@@ -27,15 +27,15 @@ pub enum CacheDecision {
 pub struct RunExplanation {
     /// The run.
     pub run: RunId,
-    /// Each stage that was asked about: the cells of a matrix are stages of one name.
+    /// The explained stages. The cells of a matrix share a name, so there can be several.
     pub stages: Vec<(Arc<StageSummary>, CacheDecision)>,
 }
 
 impl Session {
-    /// Explains the stages of a name, or the one of an id. `run`: its id, the beginning of its id, or `latest`.
+    /// Explains the stages with a name, or the one with an id. `run` is its id, a unique prefix of its id, or `latest`.
     ///
     /// # Errors
-    /// When there is no such run, or none of its stages has the name.
+    /// If the run doesn't exist or has no such stage.
     pub fn explain(&self, run: &str, stage: &str) -> Result<RunExplanation, SessionError> {
         let store = self.read_only_store()?;
         let run = store.find(run)?;
@@ -54,7 +54,7 @@ impl Session {
             .collect();
         if stages.is_empty() {
             return Err(SessionError::invalid_request(format!("run {run} has no stage `{stage}`"))
-                .hint(format!("`stagewright show {run}` lists its stages")));
+                .hint(format!("list its stages with `stagewright show {run}`")));
         }
         Ok(RunExplanation { run, stages })
     }
@@ -83,12 +83,12 @@ fn decision(
     let declared = plan.filter(|plan| plan.stages.len() > index.get()).map(|plan| plan.stage(index));
     CacheDecision::NotCached(match declared {
         _ if stage.effect == EffectClass::External => {
-            "it has effects beyond this machine, which must happen each time".to_owned()
+            "it has effects beyond this machine, so it must run each time".to_owned()
         }
         Some(stage) if stage.cache == CacheUse::Never => {
-            "it isn't cached: it names no `inputs`, or says `cache = false`".to_owned()
+            "it isn't cached, because it has no `inputs` or sets `cache = false`".to_owned()
         }
-        Some(_) => "the cache was off, or it went on after a gate".to_owned(),
-        None => "the run's pipeline can't be read any more".to_owned(),
+        Some(_) => "the cache was off, or the stage continued after a gate".to_owned(),
+        None => "the run's pipeline file is invalid in this version".to_owned(),
     })
 }

@@ -1,5 +1,5 @@
-//! Who answers a gate while a run is driven: a rehearsal by itself, a person at the front end, or a person elsewhere through
-//! the store.
+//! Answers to gates while a run is driven: automatically in a rehearsal, from a person at the front end, or from
+//! another process through the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,76 +14,78 @@ use tokio::sync::mpsc;
 use crate::decide::rehearsed;
 use crate::store::SharedStore;
 
-/// How often the store is asked for answers from elsewhere while a gate is open.
+/// How often the store is polled for answers while a gate is open.
 const POLL: Duration = Duration::from_millis(300);
 
-/// What happens when a gate opens. Answers that others leave in the store are taken in any case. The gates of a rehearsal
-/// are approved at once, whatever is chosen here.
+/// What happens when a gate opens. Answers from the store are always delivered. The gates of a rehearsal are approved
+/// immediately, regardless of this.
 #[derive(Clone)]
 pub enum GateHandling {
-    /// The run suspends when nothing else is left to do; it can be resumed when there is an answer.
+    /// The run suspends once only gates are left, and can be resumed after an answer.
     Suspend,
-    /// The run waits for an answer from elsewhere.
+    /// The run waits for an answer through the store.
     Wait,
-    /// A person at the front end is asked.
+    /// The front end asks a person.
     Ask(Arc<dyn Prompter>),
 }
 
 /// A front end at which a person can be asked.
 pub trait Prompter: Send + Sync {
-    /// Asks one question, and blocks until there is an answer: [`RunCommand::Decide`], or [`RunCommand::Suspend`] for later. It is
-    /// called on a thread of its own, for one question at a time. Once `is_open` is false the answer no longer counts, as
-    /// the gate was answered elsewhere or the run ended: the question should be withdrawn.
+    /// Asks one question, and blocks until it is answered with [`RunCommand::Decide`], or postponed with
+    /// [`RunCommand::Suspend`]. Called on a separate thread, for one question at a time. Once `is_open` returns false,
+    /// the gate was answered elsewhere or the run has ended: the answer is ignored then, and the question should be
+    /// withdrawn.
     fn ask(&self, question: &Question, is_open: &dyn Fn() -> bool) -> RunCommand;
 
-    /// Called after the last event: returns when no withdrawn question is shown any more, so that the end of the run can be.
+    /// Called after the last event. Returns once no withdrawn question is shown any more, so that the front end can
+    /// show the end of the run.
     fn close(&self) {}
 }
 
-/// An open gate, as a person is asked about it.
+/// A question to a person about an open gate.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The stage that waits.
     pub stage: StageIndex,
     /// The stage's id.
     pub id: String,
-    /// What it waits for.
+    /// The gate.
     pub gate: Gate,
 }
 
-/// The gates that are open, by stage.
+/// The open gates, by stage.
 type OpenGates = Arc<Mutex<BTreeMap<StageIndex, Gate>>>;
 
-/// Watches for gates, and has them answered.
-pub(crate) struct Gates {
+/// Observes gates and answers them according to a [`GateHandling`].
+pub(crate) struct GateAnswers {
     answering: Answering,
     stages: Vec<Arc<StageSummary>>,
     open: OpenGates,
-    /// Set once the past was replayed: what happened before may have been answered meanwhile.
+    /// Set once the past has been replayed. Gates in the past may have been answered since and must not be asked about.
     live: bool,
 }
 
 enum Answering {
     Rehearse(mpsc::Sender<RunCommand>),
     Ask(std::sync::mpsc::Sender<Question>),
-    /// By others, through the store.
+    /// By other processes, through the store.
     Elsewhere,
 }
 
-impl Gates {
-    /// `rehearsal`: whether gates are approved at once.
-    pub(crate) fn new(handling: GateHandling, rehearsal: bool, control: mpsc::Sender<RunCommand>) -> Gates {
+impl GateAnswers {
+    /// `rehearsal` is whether gates are approved automatically.
+    pub(crate) fn new(handling: GateHandling, rehearsal: bool, control: mpsc::Sender<RunCommand>) -> GateAnswers {
         let open = OpenGates::default();
         let answering = match handling {
             _ if rehearsal => Answering::Rehearse(control),
             GateHandling::Ask(prompter) => Answering::Ask(spawn_prompts(prompter, Arc::clone(&open), control)),
             GateHandling::Suspend | GateHandling::Wait => Answering::Elsewhere,
         };
-        Gates { answering, stages: Vec::new(), open, live: false }
+        GateAnswers { answering, stages: Vec::new(), open, live: false }
     }
 
-    /// From here on gates are answered; first those that are open from before, except those whose answer was `taken` from
-    /// the store.
+    /// Starts answering gates, first those that are still open from the past. Those whose answer was already `taken`
+    /// from the store are left out.
     pub(crate) fn begin(&mut self, taken: &BTreeSet<StageIndex>) {
         self.live = true;
         let mut open = lock(&self.open).clone();
@@ -107,8 +109,7 @@ impl Gates {
         }
     }
 
-    /// Takes commands that others leave in the store, for as long as it is polled: to cancel, and answers to gates while
-    /// one is open.
+    /// Delivers commands from the store for as long as it is polled: cancel requests, and answers while a gate is open.
     pub(crate) fn poll(
         &self,
         store: SharedStore,
@@ -132,7 +133,8 @@ fn lock(open: &OpenGates) -> std::sync::MutexGuard<'_, BTreeMap<StageIndex, Gate
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Detached: a prompter may block in a read that nothing ends, and the process then ends without it.
+/// The thread is detached, because a prompter can block in a read that can't be interrupted. The process must be able
+/// to end without it.
 fn spawn_prompts(
     prompter: Arc<dyn Prompter>,
     open: OpenGates,
@@ -156,7 +158,7 @@ fn spawn_prompts(
 
 fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<RunCommand> {
     let warn = |error: StoreError| {
-        tracing::warn!(%error, "can't read from the store what others left for the run");
+        tracing::warn!(%error, "could not read answers and cancel requests from the store");
         Vec::new()
     };
     let mut store = store.lock();
@@ -169,12 +171,12 @@ fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<RunC
     commands
 }
 
-/// A request to end that was left in the store.
+/// The command for a cancel request from the store.
 pub(crate) fn cancel(reason: String) -> RunCommand {
     RunCommand::Cancel { how: Interrupt::Graceful, reason }
 }
 
-impl Observer for Gates {
+impl Observer for GateAnswers {
     fn on_event(&mut self, event: &Event) {
         match &event.kind {
             EventKind::RunStarted { stages, .. } => self.stages.clone_from(stages),
@@ -184,7 +186,7 @@ impl Observer for Gates {
                     self.answer(*stage, gate);
                 }
             }
-            // The person at the front end may have given that answer, and is asked again.
+            // The refused answer may be that of the person at the front end, who is asked again.
             EventKind::DecisionRefused { stage, .. } if matches!(self.answering, Answering::Ask(_)) => {
                 let open = lock(&self.open).get(stage).cloned();
                 open.iter().for_each(|gate| self.answer(*stage, gate));

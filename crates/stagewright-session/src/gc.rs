@@ -1,4 +1,4 @@
-//! Removes what is no longer needed: old runs with all that only they need, unused results of the cache, and unused
+//! Garbage collection: removes old runs with everything that only they need, unused results of the cache, and unused
 //! download caches.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use stagewright_cache::{CapturesNeeded, gc_captures};
 use stagewright_engine::{Outcome, RunId};
 use stagewright_plugin_host::{remove_kept, remove_runs};
-use stagewright_store::{Filter, GcReport, Retention, RunState, Store};
+use stagewright_store::{GcReport, Retention, RunFilter, RunPhase, Store};
 
 use crate::clock::SystemClock;
 use crate::error::SessionError;
@@ -17,11 +17,11 @@ use crate::session::Session;
 /// What is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct GcRequest {
-    /// So many runs of each pipeline.
+    /// Keep this many runs of each pipeline.
     pub runs: u32,
-    /// Runs younger than this, and results and download caches that were used since.
+    /// Keep runs younger than this, and results and download caches that were used within this time.
     pub age: Duration,
-    /// Whether nothing is to be removed.
+    /// Whether to only report what would be removed.
     pub dry_run: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct GcRequest {
 pub struct GcSummary {
     /// Runs.
     pub runs: Vec<RunId>,
-    /// Folders of runs that the database doesn't know.
+    /// Folders of runs that aren't in the database.
     pub orphans: Vec<String>,
     /// Results of the cache.
     pub results: u64,
@@ -38,17 +38,17 @@ pub struct GcSummary {
     pub download_caches: u64,
     /// Captures of files.
     pub captures: u64,
-    /// All of it.
+    /// The total size in bytes.
     pub bytes: u64,
 }
 
 impl Session {
-    /// Removes what the request doesn't keep; nothing that an environment runs on or may be rolled back to.
+    /// Removes what the request doesn't keep. Never removes what an environment runs on or can be rolled back to.
     ///
-    /// Blocks for as long as the disk takes.
+    /// Blocks on disk access.
     ///
     /// # Errors
-    /// Whatever the disk refuses.
+    /// If something can't be read or removed.
     pub fn collect_garbage(&self, request: &GcRequest) -> Result<GcSummary, SessionError> {
         let GcRequest { runs, age, dry_run } = *request;
         let store = self.store()?;
@@ -78,24 +78,25 @@ impl Session {
     }
 }
 
-/// Artifacts, and the stand-ins of rehearsals: their services were stopped when they ended, unless they were to be kept.
+/// Removes the artifacts of runs and the stand-ins of rehearsals, whose services were stopped at their end unless they
+/// were kept on request.
 fn remove_files_of_runs(repository: &Repository, report: &GcReport) -> Result<u64, SessionError> {
     let failed = |error| SessionError::internal("can't remove the artifacts of old runs").caused_by(error);
     let removed = remove_runs(&repository.artifacts(), &report.runs).map_err(failed)?;
     for run in &report.runs {
-        // Best effort: a service that was to be kept may still write there.
+        // Errors are ignored, because a service that was kept may still be writing there.
         let _ = stagewright_files::remove_tree(&repository.rehearsals().join(&run.0));
     }
     Ok(removed.bytes)
 }
 
-/// What of captures each run needs that isn't `removed`: one that may be resumed needs the files that were captured for it;
-/// one that is merely kept, the lists of what its stages made.
+/// What each run that isn't `removed` needs of its captures: a run that can be resumed needs the captured files, any
+/// other run only the lists of the files that its stages produced.
 fn captures_needed(store: &Store, removed: &[RunId]) -> Result<BTreeMap<String, CapturesNeeded>, SessionError> {
-    let rows = store.list(&Filter { pipeline: None, limit: None })?;
+    let rows = store.list(&RunFilter { pipeline: None, limit: None })?;
     let kept = rows.into_iter().filter(|row| !removed.contains(&row.id));
     let needs = kept.map(|row| match row.state {
-        RunState::Ended(Outcome::Succeeded | Outcome::Rejected) => (row.id.0, CapturesNeeded::Lists),
+        RunPhase::Ended(Outcome::Succeeded | Outcome::Rejected) => (row.id.0, CapturesNeeded::Lists),
         _ => (row.id.0, CapturesNeeded::All),
     });
     Ok(needs.collect())

@@ -1,15 +1,15 @@
-//! The repository that a run is of: its commit, and how the working tree differs from it.
+//! The repository that a run is for: its commit, and how the working tree differs from it.
 //!
 //! ```text
 //! library (libgit2) ──┐
-//!                     ├─ Reader ── state, differences from a commit
+//!                     ├─ GitReader ── state, differences from a commit
 //! program (`git`)   ──┘
 //! ```
 //!
-//! libgit2 is asked first: it needs no program, and answers in a few milliseconds. It can't read every repository
-//! (SHA-256, reftable, a split or sparse index), and doesn't run the filters of `.gitattributes`, so that a file of Git
-//! LFS can look modified to it. In these cases the `git` program is asked, in a sandbox. A repository that neither can
-//! read is an error: a run that went on would record no commit, and take changed files for unchanged.
+//! libgit2 is tried first, since it needs no program and takes only a few milliseconds. It can't read every repository
+//! (SHA-256, reftable, a split or sparse index), and doesn't run the filters of `.gitattributes`, so that a Git LFS
+//! file can look modified. In these cases the `git` program is run in a sandbox. A repository that neither can read is
+//! an error, because a run would otherwise record no commit and treat changed files as unchanged.
 
 mod files;
 mod library;
@@ -23,32 +23,32 @@ use std::path::{Path, PathBuf};
 use git2::{ObjectType, Oid};
 use stagewright_engine::{GitState, RunSource, Trigger};
 
-use self::library::Library;
-use self::program::Program;
+use self::library::GitLibrary;
+use self::program::GitProgram;
 use crate::error::SessionError;
 use crate::repository::Repository;
 
 pub(crate) use files::check_directory;
 
-/// What a reader finds in a repository that has a commit.
+/// The state of a repository that has a commit.
 #[derive(Debug, PartialEq)]
-struct State {
+struct RepositoryState {
     commit: String,
     branch: Option<String>,
     tag: Option<String>,
     has_untracked: bool,
     /// Tracked files and submodules that differ from HEAD, with the [`content`] that they have now.
     changed: BTreeMap<PathBuf, String>,
-    /// Whether the reader compares files as git does. When it doesn't, some that are listed may be unchanged.
+    /// Whether the reader compares files exactly as git does. If not, some of the listed files may be unchanged.
     is_exact: bool,
 }
 
-/// Why a question about a repository has no answer.
+/// Why a reader couldn't answer.
 #[derive(Debug)]
 enum Unanswered {
-    /// This reader can't read the repository; the other one may.
+    /// This reader can't read the repository; the other one may be able to.
     Unreadable(String),
-    /// The question is wrong, or the repository must not be read.
+    /// The request is invalid, or the repository must not be read.
     Refused(SessionError),
 }
 
@@ -64,27 +64,27 @@ impl From<SessionError> for Unanswered {
     }
 }
 
-/// Something that can read a repository.
-trait Reader {
+/// A way of reading a repository.
+trait GitReader {
     /// None in a repository without a commit.
-    fn state(&self) -> Result<Option<State>, Unanswered>;
+    fn state(&self) -> Result<Option<RepositoryState>, Unanswered>;
 
-    /// The id of the commit that a revision names; none when it names none.
+    /// The id of the commit that a revision names; none if it names none.
     fn commit(&self, revision: &str) -> Result<Option<String>, Unanswered>;
 
-    /// The newest commit that is in the history of both; none when their histories never met.
+    /// The newest common ancestor; none if the histories are unrelated.
     fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, Unanswered>;
 
-    /// How the working tree differs from a commit, with untracked files and those of submodules.
+    /// The differences between a commit and the working tree, including untracked files and submodules.
     fn differences(&self, commit: &str) -> Result<Differences, Unanswered>;
 }
 
-/// Reads the state; a folder without a repository, or one without a commit, gives empty values.
+/// Reads the state of the repository. The values are empty outside a repository and without a commit.
 ///
 /// # Errors
-/// When there is a repository, and it can't be read.
+/// If the repository exists but can't be read.
 pub(crate) fn read(repository: &Repository) -> Result<GitState, SessionError> {
-    let is_exact = |state: &Option<State>| state.as_ref().is_none_or(|state| state.is_exact);
+    let is_exact = |state: &Option<RepositoryState>| state.as_ref().is_none_or(|state| state.is_exact);
     let state = ask(repository, |reader| reader.state(), is_exact)?.flatten();
     let Some(state) = state else { return Ok(GitState::default()) };
     Ok(GitState {
@@ -97,14 +97,14 @@ pub(crate) fn read(repository: &Repository) -> Result<GitState, SessionError> {
     })
 }
 
-/// Where a working tree differs from a commit. Paths are relative to the repository's root.
+/// The differences between a working tree and a commit. Paths are relative to the repository's root.
 #[derive(Debug)]
 pub(crate) struct Differences {
-    /// Files; of one that was renamed, both names.
+    /// The files that differ; for a renamed file, both names.
     pub(crate) paths: BTreeSet<PathBuf>,
-    /// Submodules of which the earlier commit isn't known: any file in them may differ.
+    /// Submodules whose earlier commit is unknown, so that any file in them may differ.
     pub(crate) folders: BTreeSet<PathBuf>,
-    /// As [`State::is_exact`].
+    /// See [`RepositoryState::is_exact`].
     is_exact: bool,
 }
 
@@ -121,18 +121,18 @@ impl Differences {
     }
 }
 
-/// Branches that others leave, in the order in which they are looked for.
+/// The names of main branches, in the order in which they are tried.
 const MAIN: [&str; 4] = ["origin/HEAD", "origin/main", "main", "master"];
 
-/// What has changed since HEAD left `base`, by default the main branch, with what isn't committed. Gives the commit as
-/// people write it, too.
+/// The changes, committed or not, since HEAD diverged from `base`, which is the main branch by default. Also returns
+/// the commit as shown to people.
 pub(crate) fn changes_since(
     repository: &Repository,
     base: Option<&str>,
 ) -> Result<(String, Differences), SessionError> {
-    let question = |reader: &dyn Reader| {
+    let question = |reader: &dyn GitReader| {
         let head = reader.commit("HEAD")?.ok_or_else(|| {
-            SessionError::invalid_request("`--affected` needs a commit to compare with, and this branch has none")
+            SessionError::invalid_request("`--affected` needs a commit to compare with, but this branch has none")
         })?;
         let (since, commit) = base_of(reader, &head, base)?;
         Ok((since, reader.differences(&commit)?))
@@ -143,13 +143,13 @@ pub(crate) fn changes_since(
     })
 }
 
-/// The commit to compare with, and how it is called.
-fn base_of(reader: &dyn Reader, head: &str, base: Option<&str>) -> Result<(String, String), Unanswered> {
+/// The commit to compare with, and its name for people.
+fn base_of(reader: &dyn GitReader, head: &str, base: Option<&str>) -> Result<(String, String), Unanswered> {
     let (name, found) = match base {
         Some(name) => {
             let missing = || {
                 SessionError::invalid_request(format!("`--base {name}` names no commit"))
-                    .hint("`git log --oneline --all` lists commits, `git branch --all` branches")
+                    .hint("list commits with `git log --oneline --all`, and branches with `git branch --all`")
             };
             (name, reader.commit(name)?.ok_or_else(missing)?)
         }
@@ -157,13 +157,13 @@ fn base_of(reader: &dyn Reader, head: &str, base: Option<&str>) -> Result<(Strin
             SessionError::invalid_request("no main branch to compare with").hint("name a commit with `--base`")
         })?,
     };
-    // Histories that never met have no commit in common: all of the difference counts.
+    // Unrelated histories have no common ancestor: everything that differs counts as changed.
     let left = reader.merge_base(head, &found)?.unwrap_or(found);
     let short: String = left.chars().take(12).collect();
     Ok((format!("{name} ({short})"), left))
 }
 
-fn main_branch(reader: &dyn Reader) -> Result<Option<(&'static str, String)>, Unanswered> {
+fn main_branch(reader: &dyn GitReader) -> Result<Option<(&'static str, String)>, Unanswered> {
     for name in MAIN {
         if let Some(commit) = reader.commit(name)? {
             return Ok(Some((name, commit)));
@@ -172,44 +172,44 @@ fn main_branch(reader: &dyn Reader) -> Result<Option<(&'static str, String)>, Un
     Ok(None)
 }
 
-/// Asks libgit2, and the `git` program where libgit2 can't read the repository or its answer isn't exact. None outside a
-/// repository.
+/// Reads with libgit2, or with the `git` program if libgit2 can't read the repository or its answer isn't exact. None
+/// outside a repository.
 fn ask<T>(
     repository: &Repository,
-    question: impl Fn(&dyn Reader) -> Result<T, Unanswered>,
+    question: impl Fn(&dyn GitReader) -> Result<T, Unanswered>,
     is_exact: impl Fn(&T) -> bool,
 ) -> Result<Option<T>, SessionError> {
-    let opened = match Library::open(&repository.root) {
+    let opened = match GitLibrary::open(&repository.root) {
         Ok(None) => return Ok(None),
         Ok(Some(library)) => question(&library),
         Err(error) => Err(error),
     };
     let reason = match opened {
         Ok(answer) if is_exact(&answer) => return Ok(Some(answer)),
-        // Without the program it errs on the side of changes.
+        // Without the program, use the inexact answer: it can list unchanged files, but doesn't miss changed ones.
         Ok(answer) => {
-            let exact = Program::open(repository).and_then(|program| question(&program));
+            let exact = GitProgram::open(repository).and_then(|program| question(&program));
             return Ok(Some(exact.unwrap_or(answer)));
         }
         Err(Unanswered::Refused(error)) => return Err(error),
         Err(Unanswered::Unreadable(reason)) => reason,
     };
-    match Program::open(repository).and_then(|program| question(&program)) {
+    match GitProgram::open(repository).and_then(|program| question(&program)) {
         Ok(answer) => Ok(Some(answer)),
         Err(Unanswered::Refused(error)) => Err(error),
         Err(Unanswered::Unreadable(program)) => {
             let message = format!("can't read the git repository in {}; nothing was run", repository.root.display());
-            let mut failed = SessionError::not_ready(message)
-                .hint("`git status` and `git fsck` say what is wrong with the repository");
+            let mut failed =
+                SessionError::not_ready(message).hint("check the repository with `git status` and `git fsck`");
             failed.causes = vec![format!("libgit2: {reason}"), format!("git: {program}")];
             Err(failed)
         }
     }
 }
 
-/// The folder around `start` whose repository it is in.
+/// The root of the working tree that contains `start`.
 pub(crate) fn working_tree(start: &Path) -> Option<&Path> {
-    // As git tells a repository from a folder that is only called so.
+    // The same test as git's for whether a `.git` folder is a repository.
     let is_repository = |pointer: &Path| match pointer.symlink_metadata() {
         Ok(found) if found.is_file() => true,
         Ok(_) => ["HEAD", "objects", "refs"].iter().all(|name| pointer.join(name).symlink_metadata().is_ok()),
@@ -224,7 +224,7 @@ pub(crate) fn user_name(root: &Path) -> Option<String> {
     let config = of_repository.or_else(|_| {
         let mut config = git2::Config::open_default()?;
         let [_, common] = stagewright_plugin_host::git_directories(&root.join(".git"));
-        // Without this file, the user's own configuration holds.
+        // Without a repository configuration, the user's own is used.
         let _ = config.add_file(&common.join("config"), git2::ConfigLevel::Local, false);
         Ok::<_, git2::Error>(config)
     });
@@ -232,7 +232,7 @@ pub(crate) fn user_name(root: &Path) -> Option<String> {
     Some(name).filter(|name| !name.trim().is_empty())
 }
 
-/// Of changed files: the same for the same paths with the same content, and empty for none.
+/// The digest of changed files by path and content; empty if there are none.
 fn digest(changed: &BTreeMap<PathBuf, String>) -> Result<String, SessionError> {
     if changed.is_empty() {
         return Ok(String::new());
@@ -245,12 +245,12 @@ fn hash(bytes: &[u8]) -> Option<String> {
     Oid::hash_object(ObjectType::Blob, bytes).ok().map(|id| id.to_string())
 }
 
-/// Bytes of a changed file that are read. A larger one, which may be nothing but a hole, is known by its size and by the
-/// time of its last change.
+/// The size in bytes up to which a changed file is read. A larger one, which can be a sparse file of any size, is
+/// identified by its size and modification time.
 const HASHED: u64 = 1 << 30;
 
-/// What is at a path, which may be a link, or a pipe by now: a digest, with `x` after it where it may be executed, or
-/// `gone`.
+/// Identifies what is at a path, which can be a link, or have become a pipe: its digest, with a trailing `x` if it is
+/// executable, or `gone`.
 fn content(path: &Path) -> String {
     let hashed = match std::fs::read_link(path) {
         Ok(target) => hash(target.as_os_str().as_encoded_bytes()),
@@ -259,7 +259,7 @@ fn content(path: &Path) -> String {
             let id = if found.len() > HASHED {
                 hash(format!("{:?}", (found.len(), found.ino(), found.ctime(), found.ctime_nsec())).as_bytes())?
             } else {
-                // By the file that was opened, and not by a name that may be another's meanwhile.
+                // Use the metadata of the opened file: another file may have its name by now.
                 let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
                 Oid::hash_file(ObjectType::Blob, opened).ok()?.to_string()
             };
@@ -269,7 +269,7 @@ fn content(path: &Path) -> String {
     hashed.unwrap_or_else(|| "gone".to_owned())
 }
 
-/// Of a run that a person starts: `manual`, on the tag or the branch that is checked out.
+/// The source of a run that a person starts: `manual`, on the tag or branch that is checked out.
 pub(crate) fn source(git: &GitState, actor: &str) -> RunSource {
     let reference = match (&git.tag, &git.branch) {
         (Some(tag), _) => format!("refs/tags/{tag}"),
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_working_tree_is_told_from_a_folder_with_an_empty_git_folder() {
+    fn folder_with_an_empty_git_folder_is_not_a_working_tree() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         fs::create_dir_all(root.join("outer/.git")).unwrap();

@@ -1,4 +1,5 @@
-//! Hard links in what stages may write: what a stage writes to one is written to its other names, wherever they are.
+//! Hard links among the files that stages may write: writing to one changes the file under its other names, wherever
+//! they are.
 
 use std::path::PathBuf;
 
@@ -7,20 +8,20 @@ use stagewright_model::{PathRule, Plan, WorkspacePath};
 
 use crate::repository::Repository;
 
-/// Files and folders that are looked at for one stage: below half a second on a usual disk.
+/// The most files and folders that are checked for one stage. This takes less than half a second on a usual disk.
 const ENTRIES: usize = 100_000;
 
-/// What a reviewer should know, by what stages may write.
+/// Remarks for reviewers, by the files that stages may write.
 pub(crate) struct Remarks(Vec<(Vec<PathRule>, Option<String>)>);
 
 impl Remarks {
-    /// On stages that may write these.
+    /// The remark for stages that may write these files.
     pub(crate) fn of(&self, rules: &[PathRule]) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == rules)?.1.as_deref()
     }
 }
 
-/// Looks once for each set of rules.
+/// Checks each distinct set of rules once.
 pub(crate) fn remarks(repository: &Repository, plan: &Plan) -> Remarks {
     let mut remarks: Vec<(Vec<PathRule>, Option<String>)> = Vec::new();
     for rules in plan.stages.iter().map(|stage| &stage.permissions.write) {
@@ -36,7 +37,7 @@ fn remark(repository: &Repository, rules: &[PathRule]) -> Option<String> {
     let mut roots = rules.iter().map(|rule| root.join(rule.pattern().base().as_str())).collect::<Vec<_>>();
     roots.sort();
     roots.dedup_by(|below, above| below.starts_with(above));
-    // Neither can be written.
+    // Stages can't write these folders.
     let except = [root.join(".git"), repository.state.clone()];
     let granted = |path: &std::path::Path| {
         let path = path.strip_prefix(root).ok().and_then(|path| path.to_str());
@@ -45,7 +46,7 @@ fn remark(repository: &Repository, rules: &[PathRule]) -> Option<String> {
     };
     let found = hard_links(&roots, &except, granted, ENTRIES);
     if !found.complete {
-        return Some(format!("hard links were not looked for: over {ENTRIES} files lie in what the stage may write"));
+        return Some(format!("hard links were not checked: the stage may write more than {ENTRIES} files"));
     }
     let shown = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).display().to_string();
     let first = found.leading_outside.first().map(shown)?;

@@ -1,4 +1,4 @@
-//! What the engine starts a front end's program for, beside the front end itself.
+//! The helper processes that the engine starts from a front end's program.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use stagewright_process::{sandbox, supervisor};
 
-/// Carries out what this program was started for, if it wasn't by a person: to make sandboxes, or to supervise a service.
-/// `arguments`: those of the process, with its name. To be called first in `main`: a process that makes sandboxes must have
-/// one thread.
+/// Runs a helper, if the engine started this process as one: to create sandboxes, or to supervise a service. Returns
+/// its exit code, or none in an ordinary process. `arguments` are those of the process, including its name. Must be
+/// called first in `main`, because a process that creates sandboxes must have a single thread.
 pub fn helper_main(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     let arguments: Vec<OsString> = arguments.into_iter().skip(1).take(3).collect();
     match arguments.as_slice() {

@@ -1,4 +1,4 @@
-//! The plugin host of one repository, composed from what a session knows.
+//! The plugin host of a repository, composed from a session's configuration.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
 
 use crate::blocking::blocking;
-use crate::cache::{self, CacheUse};
+use crate::cache::{self, CacheSettings};
 use crate::error::SessionError;
 use crate::lock_file;
 use crate::mode::RunMode;
@@ -25,27 +25,28 @@ use crate::plugin_runtime::host_error;
 use crate::repository::Repository;
 use crate::reserved::reserved;
 use crate::sandbox::sandbox;
-use crate::secrets::Secrets;
+use crate::secrets::DeclaredSecrets;
 use crate::session::Session;
 
-/// What stages have between the request to stop and the kill.
+/// The time between the request to stop a stage and the kill.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A plugin host for one pipeline, and what was found out about the machine when it was made.
+/// A plugin host for one pipeline, with facts about the machine that were determined when it was created.
 pub(crate) struct Host {
     plugins: PluginHost,
     services: Arc<ServiceManager>,
-    secrets: Arc<Secrets>,
+    secrets: Arc<DeclaredSecrets>,
     packages: Arc<PackageHosts>,
-    /// Why programs can't be confined, where there are programs and they can't.
+    /// Why programs can't be sandboxed; none if they can, or if the pipeline starts none.
     unsandboxed: Option<Missing>,
     mode: RunMode,
-    /// What was asked once, by plugin.
+    /// Descriptions that have been requested, by plugin.
     described: Mutex<HashMap<(PluginRef, Trust), Arc<Description>>>,
 }
 
 impl Host {
-    /// For so many attempts at a time. Finds out whether programs can be confined, if the pipeline starts any.
+    /// Opens the host for the given number of concurrent attempts. If the pipeline starts programs, checks whether they
+    /// can be sandboxed.
     pub(crate) async fn open(
         session: &Session,
         plan: &Plan,
@@ -56,7 +57,7 @@ impl Host {
         Host::compose(session, plan, attempts, mode, starts_programs).await
     }
 
-    /// To ask plugins what they are. Nothing runs, so that it isn't tried whether programs can be confined.
+    /// Opens the host to describe plugins. Nothing runs, so whether programs can be sandboxed isn't checked.
     pub(crate) async fn for_inspection(session: &Session, plan: &Plan) -> Result<Host, SessionError> {
         Host::compose(session, plan, 1, RunMode::Real, false).await
     }
@@ -68,14 +69,14 @@ impl Host {
         mode: RunMode,
         confined: bool,
     ) -> Result<Host, SessionError> {
-        let secrets = Arc::new(Secrets::of(plan, &session.repository));
+        let secrets = Arc::new(DeclaredSecrets::of(plan, &session.repository));
         let (session, pipeline) = (session.clone(), plan.name.clone());
         blocking(move || {
             let (sandbox, unsandboxed) = if confined { sandbox(&session.repository) } else { (None, None) };
             let packages = Arc::new(package_hosts(&session.repository, &pipeline, mode));
             let registry = Arc::new(registry(&session.repository));
             let services = Arc::new(services(&session.repository, Arc::clone(&registry)));
-            let parts = HostParts { sandbox, packages: &packages, secrets: &secrets, registry, services: &services };
+            let parts = HostOptions { sandbox, packages: &packages, secrets: &secrets, registry, services: &services };
             let runtime = session.runtime.get(attempts, &session.repository, &session.notices)?;
             let plugins = PluginHost::new(&runtime, config(&session, parts, mode)?).map_err(host_error)?;
             Ok(Host { plugins, services, secrets, packages, unsandboxed, mode, described: Mutex::default() })
@@ -83,38 +84,38 @@ impl Host {
         .await
     }
 
-    /// What words of `net` stand for, as it was when the host was made.
+    /// The origins that the keywords of `net` stand for, as of when the host was created.
     pub(crate) fn packages(&self) -> &PackageHosts {
         &self.packages
     }
 
-    /// Why programs run without a sandbox, where they do.
+    /// Why programs run without a sandbox; none if they don't.
     pub(crate) fn unsandboxed(&self) -> Option<&Missing> {
         self.unsandboxed.as_ref()
     }
 
-    /// What a stage's programs take of the machine beyond its grants.
+    /// The files of the machine that a stage's programs use beyond its grants.
     pub(crate) fn tools(&self, stage: &Stage) -> Vec<ToolMount> {
         let variables = stage.env.iter().map(|(name, value)| (name.clone(), value.source().to_owned())).collect();
         self.plugins.tools(&stage.permissions, &variables)
     }
 
     /// The values of the pipeline's secrets.
-    pub(crate) fn secrets(&self) -> &Arc<Secrets> {
+    pub(crate) fn secrets(&self) -> &Arc<DeclaredSecrets> {
         &self.secrets
     }
 
-    /// For what kind of run it was made.
+    /// The mode of the runs that it was created for.
     pub(crate) fn mode(&self) -> RunMode {
         self.mode
     }
 
-    /// For [`capturing`](Self::capturing). `file`: the pipeline's, relative to the repository.
-    pub(crate) fn runner(&self, repository: &Repository, file: &str, used: CacheUse) -> Caching {
+    /// The caching runner, for [`capturing`](Self::capturing). `file` is the pipeline file, relative to the repository.
+    pub(crate) fn runner(&self, repository: &Repository, file: &str, used: CacheSettings) -> Caching {
         cache::caching(repository, file, &self.plugins, self.unsandboxed.is_none(), used)
     }
 
-    /// For the engine: gives stages the files that were captured for them.
+    /// The runner for the engine, which provides stages with the files that were captured for them.
     pub(crate) fn capturing(&self, repository: &Repository, caching: &Caching) -> Capturing {
         let config = CaptureConfig {
             root: repository.captures(),
@@ -125,7 +126,8 @@ impl Host {
         Capturing::new(config, Arc::new(caching.clone()))
     }
 
-    /// Every stage's plugin, by plan index. A plugin is asked once, and a native library never: asking is running it.
+    /// Descriptions of the stages' plugins, by plan index. Each plugin is asked once. A native library is never asked,
+    /// because that would already run its code.
     pub(crate) async fn describe_all(&self, plan: &Plan) -> Result<Vec<Arc<Description>>, SessionError> {
         let mut known = self.described.lock().await;
         let mut described = Vec::with_capacity(plan.stages.len());
@@ -147,7 +149,7 @@ impl Host {
         Ok(described)
     }
 
-    /// What the engine has to know of every stage's plugin, by plan index.
+    /// The facts about the stages' plugins that the engine needs, by plan index.
     pub(crate) async fn facts(&self, plan: &Plan) -> Result<Vec<PluginFacts>, SessionError> {
         let described = self.describe_all(plan).await?;
         let mut digests: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -162,10 +164,10 @@ impl Host {
         Ok(facts.collect())
     }
 
-    /// Stages whose plugin finds fault with their configuration.
+    /// The mistakes that plugins find in the configuration of their stages.
     pub(crate) async fn misconfigured(&self, plan: &Plan) -> Result<Vec<Mistake>, SessionError> {
         let mut found = Vec::new();
-        // Cells of a matrix, and stages that are configured alike, have the same mistakes: they are listed once.
+        // Cells of a matrix and stages with the same configuration have the same mistakes, which are listed once.
         let (mut listed, mut answers) = (BTreeSet::new(), HashMap::<_, Vec<Problem>>::new());
         for (index, key, with) in plan.indices().flat_map(|index| configurations(plan, index)) {
             let stage = plan.stage(index);
@@ -189,14 +191,14 @@ impl Host {
         Ok(found)
     }
 
-    /// Stops what the rehearsal left running, and nothing of another one.
+    /// Stops the services that this rehearsal left running, but not those of other rehearsals.
     pub(crate) async fn stop_rehearsal(&self, run: &RunId) -> Result<(), SessionError> {
         let stopped = self.services.stop_rehearsal(&run.0).await;
         stopped.map_err(|error| SessionError::internal("can't stop the services of the rehearsal").caused_by(error))
     }
 }
 
-/// What the stage's plugin can be configured with, and where that stands.
+/// The configurations of the stage's plugin, with their keys.
 fn configurations(plan: &Plan, index: StageIndex) -> impl Iterator<Item = (StageIndex, &'static str, &JsonTemplate)> {
     let stage = plan.stage(index);
     let rehearsed = stage.rehearse.as_ref().and_then(|rehearse| rehearse.with.as_deref());
@@ -204,7 +206,7 @@ fn configurations(plan: &Plan, index: StageIndex) -> impl Iterator<Item = (Stage
     own.chain(rehearsed.map(|with| (index, "rehearse.with", with)))
 }
 
-/// What the pipeline says of a native library. Whether its file has the digest is seen when it is loaded.
+/// The description of a native library according to the pipeline. Its digest is verified when it is loaded.
 fn of_native(uses: &PluginRef, digest: &str) -> Description {
     Description {
         manifest: PluginManifest { name: uses.to_string(), ..PluginManifest::default() },
@@ -223,7 +225,7 @@ fn bad_plugin(stage: &str, error: PluginError) -> SessionError {
     failed
 }
 
-/// What words of `net` stand for. A rehearsal reaches what the lock holds, and no more.
+/// The origins that the keywords of `net` stand for. In a rehearsal, only those in the lock file.
 fn package_hosts(repository: &Repository, pipeline: &str, mode: RunMode) -> PackageHosts {
     let packages = PackageHosts::read(&repository.root, &repository.environment);
     match mode {
@@ -235,16 +237,16 @@ fn package_hosts(repository: &Repository, pipeline: &str, mode: RunMode) -> Pack
     }
 }
 
-/// What a plugin host shares with the session.
-struct HostParts<'a> {
+/// The parts of a host configuration that the session provides.
+struct HostOptions<'a> {
     sandbox: Option<SandboxConfig>,
     packages: &'a Arc<PackageHosts>,
-    secrets: &'a Arc<Secrets>,
+    secrets: &'a Arc<DeclaredSecrets>,
     registry: Arc<Registry>,
     services: &'a Arc<ServiceManager>,
 }
 
-fn config(session: &Session, parts: HostParts<'_>, mode: RunMode) -> Result<HostConfig, SessionError> {
+fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<HostConfig, SessionError> {
     let repository = &session.repository;
     Ok(HostConfig {
         workspace: repository.root.clone(),

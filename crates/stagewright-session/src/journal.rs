@@ -1,4 +1,4 @@
-//! Where a run stands: its journal, folded.
+//! The state of a run, folded from its journal.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use stagewright_store::Store;
 
 use crate::error::SessionError;
 
-/// The stages of a run, as its first event names them.
+/// The stages of a run, from its first event.
 ///
 /// # Errors
-/// When the journal can't be read, or is empty.
+/// If the journal can't be read or is empty.
 pub fn stages_of(store: &Store, run: &RunId) -> Result<Vec<Arc<StageSummary>>, SessionError> {
     match store.events(run)?.into_iter().next().map(|event| event.kind) {
         Some(EventKind::RunStarted { stages, .. }) => Ok(stages),
@@ -18,13 +18,13 @@ pub fn stages_of(store: &Store, run: &RunId) -> Result<Vec<Arc<StageSummary>>, S
     }
 }
 
-/// Where a run stands.
+/// The state of a run.
 pub(crate) fn state_of(store: &Store, run: &RunId) -> Result<RunState, SessionError> {
     let stages = stages_of(store, run)?.into_iter().map(|stage| stage.id.clone()).collect();
     fold(run, stages, &store.events(run)?)
 }
 
-/// The state that events lead to. `stages`: their ids, by plan index.
+/// Folds events into a state. `stages` are the ids of the stages, by plan index.
 pub(crate) fn fold(run: &RunId, stages: Vec<String>, events: &[Event]) -> Result<RunState, SessionError> {
     let mut state = RunState::new(stages);
     events.iter().try_for_each(|event| apply(run, &mut state, &event.kind))?;
@@ -32,7 +32,7 @@ pub(crate) fn fold(run: &RunId, stages: Vec<String>, events: &[Event]) -> Result
 }
 
 pub(crate) fn apply(run: &RunId, state: &mut RunState, event: &EventKind) -> Result<(), SessionError> {
-    state.apply(event).map_err(|error| {
-        SessionError::internal(format!("the journal of run {run} doesn't hold together")).caused_by(error)
-    })
+    state
+        .apply(event)
+        .map_err(|error| SessionError::internal(format!("the journal of run {run} is inconsistent")).caused_by(error))
 }

@@ -1,6 +1,5 @@
-//! One use of the engine on a repository: finds it, loads pipelines, checks what has to hold before a run starts, and
-//! starts, resumes, reruns, rolls back, cancels and answers runs. What every front end shares: the command line is one of
-//! them.
+//! One use of the engine on a repository: finds it, loads pipelines, checks the preconditions of runs, and starts,
+//! resumes, reruns, rolls back, cancels and answers runs. All front ends share it; the command line is one of them.
 //!
 //! ```text
 //! SessionConfig ──> Session ── load ──> Pipeline ── start ──┐
@@ -8,20 +7,20 @@
 //!                      ├── resume_run, rerun, roll_back ────┘    ▲
 //!                      │                                         └── control: cancel, decide, suspend
 //!                      ├── review, validate, update_lock, answer, explain, collect_garbage
-//!                      └──> Notices: what a person should know meanwhile
+//!                      └──> Notices: information for people
 //! ```
 //!
-//! In flow the values of a [`SessionConfig`] and requests; out flow runs, whose events go to the front end's observers,
-//! [`Notice`]s, diagnostics, and [`SessionError`]s whose [`ErrorKind`] a front end maps to an exit code or a status. A
-//! process that drives runs must hand its arguments to [`helper_main`] first, since sandboxes and supervisors of services
-//! are started from its own program.
+//! It takes a [`SessionConfig`] and requests. It returns runs, whose events go to the front end's observers, and
+//! [`Notice`]s, diagnostics and [`SessionError`]s, whose [`ErrorKind`] a front end maps to an exit code or a status. A
+//! process that drives runs must pass its arguments to [`helper_main`] first, because sandboxes and supervisors of
+//! services are started from its own program.
 //!
-//! libgit2 is the exception from what follows: it looks for the user's configuration of git where the process's own
-//! environment says. Opening a session also makes it accept repositories of other owners, for the whole process.
-//!
-//! Architecture invariant: no terminal, no command line, no exit codes, and no reading of the environment. What a front
-//! end knows comes in as values, and what a person is to see goes out as values. Nothing here decides what a pipeline
+//! Architecture invariant: no terminal, no command line, no exit codes, and no reading of the environment. The front
+//! end passes everything in as values, and gets everything for people as values. Nothing here decides what a pipeline
 //! means (the model) or what happens next in a run (the engine).
+//!
+//! libgit2 is an exception: it locates the user's git configuration with the process's own environment. Opening a
+//! session also makes it accept repositories of other owners, in the whole process.
 
 mod affected;
 mod blocking;
@@ -69,7 +68,7 @@ pub use cache::CacheOptions;
 pub use cancel::Cancelled;
 pub use clock::SystemClock;
 pub use config::SessionConfig;
-pub use decide::{Answer, RecordedAnswer, Settlement, Verdict, captured_digest, field_value};
+pub use decide::{GateAnswer, RecordedAnswer, Settlement, Verdict, captured_digest, field_value};
 pub use drive::{DriveOptions, Run};
 pub use error::{ErrorKind, SessionError};
 pub use explain::{CacheDecision, RunExplanation};
@@ -89,6 +88,6 @@ pub use rollback::RollbackTarget;
 pub use session::Session;
 pub use stagewright_cache::{Explanation, KeyDifference as Difference, KeyPart as Part, Mode as CacheMode};
 pub use stagewright_plugin_host::{Compilation, CompileObserver, PluginRuntime, RuntimeConfig};
-pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, Started};
+pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, StartOutcome};
 pub use store::SharedStore;
-pub use validate::{Findings, Validity};
+pub use validate::{ValidationFindings, Validity};

@@ -1,4 +1,4 @@
-//! From a pipeline file to a plan.
+//! Loads a pipeline file into a plan.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use crate::policy;
 use crate::repository::{PipelineFile, Repository};
 use crate::session::Session;
 
-/// A pipeline file without mistakes, and what it says. It may ask for more than the policy allows, but for native libraries,
-/// which aren't looked at further then.
+/// A valid pipeline file and its plan. It may request more than the policy allows, except native libraries that the
+/// policy forbids, which must not be loaded even for inspection.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     /// The file.
     pub file: PipelineFile,
-    /// What it says.
+    /// Its plan.
     pub plan: Plan,
 }
 
 impl Session {
-    /// Parses a pipeline. Its mistakes and warnings go to the [`Notices`](crate::Notices).
+    /// Parses a pipeline. Its errors and warnings are passed to the [`Notices`](crate::Notices).
     ///
     /// # Errors
-    /// When it has mistakes, when the policy rules out code that it trusts, or when the policy can't be read.
+    /// If it is invalid, if the policy forbids native code that it trusts, or if the policy can't be read.
     pub fn load(&self, file: PipelineFile) -> Result<Pipeline, SessionError> {
         let (plan, found) = parse(&self.repository, &file);
         self.notices.diagnostics(&found.iter().collect::<Vec<_>>());
@@ -45,7 +45,7 @@ impl Session {
     }
 }
 
-/// The plan, unless the file has mistakes; and what there is to say about the file.
+/// The plan, unless the file is invalid, and the file's diagnostics.
 pub(crate) fn parse(repository: &Repository, file: &PipelineFile) -> (Option<Plan>, Vec<Diagnostic>) {
     let known = repository.builtin_names().into_iter().collect();
     match Plan::parse(&file.name, &file.text, &known) {
@@ -59,10 +59,10 @@ fn no_plugins(repository: &Repository) -> String {
     format!("no built-in plugins were found in {folders}: set STAGEWRIGHT_PLUGINS to the folder that holds them")
 }
 
-/// The values of a pipeline's inputs: those that are given, and the defaults of the rest.
+/// The values of a pipeline's inputs: the given ones, and defaults for the others.
 pub(crate) fn inputs(plan: &Plan, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, Json>, SessionError> {
     plan.resolve_inputs(given).map_err(|errors| {
-        let mut error = SessionError::not_ready("the pipeline's inputs aren't as it declares them");
+        let mut error = SessionError::not_ready("invalid inputs");
         error.hints = errors.into_iter().map(|wrong| format!("{}: {}", wrong.message, wrong.help)).collect();
         error
     })

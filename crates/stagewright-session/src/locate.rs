@@ -8,10 +8,10 @@ use crate::error::SessionError;
 use crate::git;
 use crate::repository::{PolicyPath, Repository};
 
-/// How the names of variables begin that are for the shared cache alone.
+/// The prefix of variables that are only available to the shared cache.
 const OF_THE_CACHE: &str = "STAGEWRIGHT_SHARED_CACHE_";
 
-/// The repository around the folder of the configuration.
+/// The repository that contains the folder of the configuration.
 pub(crate) fn repository(config: SessionConfig) -> Result<Repository, SessionError> {
     let SessionConfig { current, directory, state, policy, plugins, program, temporary, environment: given } = config;
     let start = current.join(&directory).canonicalize().map_err(|error| {
@@ -35,12 +35,13 @@ pub(crate) fn repository(config: SessionConfig) -> Result<Repository, SessionErr
     Ok(Repository { current, root, state, plugins, cache, policy, program, temporary, environment, cache_environment })
 }
 
-/// Compiled code is as good as the engine's own, so it is never taken from the workspace: not from a home or a cache
-/// folder there, as CI systems set them to keep caches. Only the state folder is beyond every stage's reach.
+/// The folder of compiled plugins. Compiled code has the powers of the engine, so it must never be loaded from a place
+/// that a stage can write. CI systems often set the home or the cache folder to a place in the workspace in order to
+/// keep caches. In that case the state folder is used, which no stage can reach.
 fn cache_folder(environment: &BTreeMap<String, String>, current: &Path, state: &Path, root: &Path) -> PathBuf {
     let base = match (environment.get("XDG_CACHE_HOME"), environment.get("HOME")) {
         (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
-        // An account without a home has a path that isn't there (`/nonexistent`), and is not to be made.
+        // An account without a home has a path that doesn't exist (`/nonexistent`) and must not be created.
         (_, Some(home)) if Path::new(home).is_dir() => PathBuf::from(home).join(".cache"),
         _ => return state.join("cache"),
     };
@@ -48,13 +49,14 @@ fn cache_folder(environment: &BTreeMap<String, String>, current: &Path, state: &
     if is_below(&absolute(current, &folder), root) { state.join("cache") } else { folder }
 }
 
-/// A path that is relative to `current`, from the root on.
+/// Resolves a path relative to `current`.
 fn absolute(current: &Path, path: &Path) -> PathBuf {
     let path = current.join(path);
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// Whether an absolute path leads into `root`, a real path. What of it isn't there yet leads where its nearest folder does.
+/// Whether an absolute path leads into `root`, which must be canonical. For a path that doesn't exist yet, its nearest
+/// existing parent decides.
 pub(crate) fn is_below(path: &Path, root: &Path) -> bool {
     let existing = path.ancestors().find_map(|folder| folder.canonicalize().ok());
     existing.is_none_or(|existing| existing.starts_with(root))

@@ -1,4 +1,4 @@
-//! Brings the lock file up to date.
+//! Updates the lock file.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +13,34 @@ use crate::packages;
 use crate::repository::{LOCK_FILE, PipelineFile};
 use crate::session::Session;
 
-/// A lock file in the making.
+/// An update of the lock file.
 pub struct LockUpdate {
     session: Session,
     old: Lock,
     new: Lock,
-    /// The file of each pipeline so far.
+    /// The files of the pipelines added so far, by pipeline.
     files: BTreeMap<String, String>,
 }
 
-/// A pipeline in comparison with the lock file before.
+/// The differences between a pipeline and the lock file before the update.
 #[derive(Clone, Debug)]
 pub struct LockedChanges {
     /// The pipeline.
     pub pipeline: String,
     /// Its file.
     pub file: String,
-    /// Whether the lock file didn't know it.
+    /// Whether the lock file didn't contain it.
     pub is_new: bool,
-    /// What differs.
+    /// The differences.
     pub changes: Vec<LockChange>,
 }
 
 impl Session {
-    /// Begins to write the lock file. `all`: whether it is to hold what is added and nothing else; otherwise the other
-    /// pipelines stay. `replace`: whether a damaged file may be replaced as a whole.
+    /// Starts an update of the lock file. With `all` it will contain only the pipelines that are added; otherwise other
+    /// pipelines in it are kept. With `replace` a damaged file is replaced.
     ///
     /// # Errors
-    /// When the lock file can't be read.
+    /// If the lock file can't be read.
     pub fn update_lock(&self, all: bool, replace: bool) -> Result<LockUpdate, SessionError> {
         let old = match lock_file::read(self) {
             Err(_) if all && replace => None,
@@ -53,16 +53,16 @@ impl Session {
 }
 
 impl LockUpdate {
-    /// Adds what a pipeline may do now.
+    /// Adds the current grants and plugins of a pipeline.
     ///
     /// # Errors
-    /// When the pipeline or a plugin can't be read, or when another one has the same name.
+    /// If the pipeline or a plugin can't be read, or another pipeline has the same name.
     pub async fn add(&mut self, file: PipelineFile) -> Result<LockedChanges, SessionError> {
         let Pipeline { file, plan } = self.session.load(file)?;
         let other = self.files.insert(plan.name.clone(), file.name.clone()).filter(|other| *other != file.name);
         if let Some(other) = other {
             let message = format!("{other} and {} are both called `{}`", file.name, plan.name);
-            return Err(SessionError::not_ready(message).hint("give each pipeline a `name` of its own"));
+            return Err(SessionError::not_ready(message).hint("give each pipeline a unique `name`"));
         }
         let host = Host::for_inspection(&self.session, &plan).await?;
         packages::refuse_closed(&plan, host.packages())?;
@@ -74,20 +74,20 @@ impl LockUpdate {
         Ok(LockedChanges { pipeline: plan.name, file: file.name, is_new, changes })
     }
 
-    /// Pipelines that the lock file knew, and that are gone.
+    /// Pipelines in the lock file that no longer exist.
     pub fn gone(&self) -> impl Iterator<Item = &String> {
         self.old.pipelines.keys().filter(|name| !self.new.pipelines.contains_key(*name))
     }
 
-    /// Whether the lock file says the same already.
+    /// Whether the lock file is already up to date.
     pub fn is_current(&self) -> bool {
         self.new == self.old && self.session.repository.root.join(LOCK_FILE).is_file()
     }
 
-    /// Writes it.
+    /// Writes the lock file.
     ///
     /// # Errors
-    /// Whatever the disk refuses.
+    /// If the file can't be written.
     pub fn write(&self) -> Result<(), SessionError> {
         lock_file::write(&self.session.repository, &self.new.render())
     }

@@ -1,4 +1,4 @@
-//! `stagewright.lock` at the repository's root: read, compared, written.
+//! Reads, compares and writes `stagewright.lock` at the repository's root.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
@@ -13,14 +13,14 @@ use crate::error::SessionError;
 use crate::repository::{LOCK_FILE, Repository, document};
 use crate::session::Session;
 
-/// How a plan compares with the lock.
+/// The result of comparing a plan with the lock file.
 #[derive(Clone, Debug)]
 pub enum Compared {
-    /// There is no lock.
+    /// The lock file doesn't exist.
     NoLock,
-    /// There is one, and it doesn't know the pipeline.
+    /// The lock file doesn't contain the pipeline.
     NotLocked,
-    /// What differs, which may be nothing.
+    /// The differences; empty if there are none.
     Changes(Vec<LockChange>),
 }
 
@@ -35,7 +35,7 @@ impl Compared {
     }
 }
 
-/// None when there is no lock file. A damaged one is an error: what it says was never reviewed.
+/// Reads the lock file; none if it doesn't exist. A damaged one is an error, because its content was never reviewed.
 pub(crate) fn read(session: &Session) -> Result<Option<Lock>, SessionError> {
     let path = session.repository.root.join(LOCK_FILE);
     let text = match document(&path) {
@@ -45,13 +45,14 @@ pub(crate) fn read(session: &Session) -> Result<Option<Lock>, SessionError> {
     let lock = Lock::parse(LOCK_FILE, &text).map_err(|mistakes| {
         session.notices.diagnostics(&mistakes.iter().collect::<Vec<_>>());
         let line = mistakes.iter().next().map_or(1, |first| first.position().0);
-        SessionError::not_ready(format!("{LOCK_FILE}:{line} is not as it was written; nothing of it counts"))
-            .hint("take it from git, or look at what the pipelines may do and write it anew: `stagewright lock`")
+        SessionError::not_ready(format!("{LOCK_FILE}:{line}: the file was edited or damaged, and is ignored")).hint(
+            "restore it from git, or review the pipelines' permissions and write it again with `stagewright lock`",
+        )
     })?;
     Ok(Some(lock))
 }
 
-/// The origins of package hosts that a pipeline's lock holds; none where there is no sound lock.
+/// The origins of package hosts in a pipeline's lock; empty if it has no valid lock.
 pub(crate) fn package_hosts(repository: &Repository, pipeline: &str) -> BTreeMap<PackageManager, BTreeSet<Origin>> {
     let text = document(&repository.root.join(LOCK_FILE));
     let lock = text.ok().and_then(|text| Lock::parse(LOCK_FILE, &text).ok());
@@ -59,7 +60,7 @@ pub(crate) fn package_hosts(repository: &Repository, pipeline: &str) -> BTreeMap
     locked.map(|locked| locked.package_hosts).unwrap_or_default()
 }
 
-/// What a plan may do. `plugins`: by plan index.
+/// The permissions and plugins of a plan. `plugins` is indexed by plan index.
 pub(crate) fn of(plan: &Plan, plugins: &[Arc<Description>], packages: &PackageHosts) -> LockedPipeline {
     let pins = plugins.iter().map(|plugin| PluginPin {
         digest: plugin.digest.clone(),
@@ -82,7 +83,7 @@ pub(crate) fn compare(
     }
 }
 
-/// All or nothing: who reads at the same time sees the old lock or the new one.
+/// Replaces the lock file atomically: a concurrent reader sees either the old or the new content.
 pub(crate) fn write(repository: &Repository, text: &str) -> Result<(), SessionError> {
     let failed = |error: std::io::Error| SessionError::internal(format!("can't write {LOCK_FILE}")).caused_by(error);
     let mut builder = tempfile::Builder::new();

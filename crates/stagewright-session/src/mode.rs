@@ -1,23 +1,24 @@
-//! Whether a run has its effects, or rehearses.
+//! The mode of a run: real, or a rehearsal.
 
 use stagewright_engine::{EffectClass, RunSource};
 use stagewright_model::{RehearsalTerms, Stage};
 use stagewright_plugin_host::{Description, Pulls};
 
-/// Whether a run is for real.
+/// The mode of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunMode {
-    /// It has its effects.
+    /// A real run, with all effects.
     Real,
-    /// Nothing leaves the machine: every way out has a stand-in, a refusal, or a grant of its own.
+    /// A rehearsal: nothing leaves the machine, because every effect has a stand-in, is refused, or has an explicit
+    /// grant.
     Rehearsal {
-        /// Without any network.
+        /// Whether it has no network at all.
         offline: bool,
     },
 }
 
 impl RunMode {
-    /// Whether nothing leaves the machine.
+    /// Whether it is a rehearsal.
     pub fn is_rehearsal(self) -> bool {
         self != RunMode::Real
     }
@@ -35,7 +36,7 @@ impl RunMode {
         }
     }
 
-    /// How far the effects of a stage can reach, with all that it is granted in such a run.
+    /// The effect class of a stage with the grants that it has in this mode.
     pub fn effect_class(self, stage: &Stage, description: &Description) -> EffectClass {
         match self.terms(stage) {
             None => stage.effect_class(description.code()),
@@ -52,7 +53,7 @@ impl RunMode {
     }
 }
 
-/// How a recorded run was started.
+/// The mode of a recorded run.
 pub(crate) fn mode_of(rehearsal: bool, source: &RunSource) -> RunMode {
     match rehearsal {
         true => RunMode::Rehearsal { offline: source.offline },

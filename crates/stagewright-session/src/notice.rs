@@ -1,4 +1,4 @@
-//! What a session says while it works. The front end decides how it is shown.
+//! Notices of a session, which the front end shows.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use stagewright_plugin_host::SHORTEST_MASKED;
 
 use crate::repository::LOCK_FILE;
 
-/// Takes what a session says. It may be called from any thread, and must not block for long.
+/// Receives the notices of a session. Can be called from any thread, and must not block for long.
 pub trait Notices: Send + Sync {
-    /// Mistakes and warnings of a pipeline, a policy or a lock file, in the order of their places. An error that stops the
-    /// operation follows as a [`SessionError`](crate::SessionError).
+    /// Errors and warnings in a pipeline, a policy or a lock file, ordered by position. If they stop the operation, a
+    /// [`SessionError`](crate::SessionError) follows.
     fn diagnostics(&self, diagnostics: &[&Diagnostic]);
 
-    /// Something that a person should know and that stops nothing.
+    /// Information for people that doesn't stop the operation.
     fn notice(&self, notice: &Notice);
 }
 
-/// Something that a person should know and that stops nothing. `Display` gives it as one sentence, in which text of others
-/// is as it is.
+/// Information for people that doesn't stop the operation. `Display` formats it as one sentence; untrusted text in it
+/// isn't escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// A plugin is compiled for this machine, which takes up to seconds, once.
+    /// A plugin is being compiled for this machine. This happens once per plugin and can take seconds.
     CompilingPlugin {
         /// Its reference, as in the pipeline.
         plugin: String,
@@ -37,23 +37,23 @@ pub enum Notice {
         /// What the machine lacks.
         why: String,
     },
-    /// A word of `net` doesn't stand for all that is configured on this machine: the whole sentence.
+    /// A keyword of `net` doesn't cover everything that is configured on this machine; the complete sentence.
     PackageHosts(String),
-    /// The pipeline may do more than the lock file says, which `--locked` would refuse.
+    /// The pipeline may do more than the lock file permits; `--locked` would refuse it.
     WiderThanLock {
         /// The pipeline file.
         file: String,
-        /// How many things.
+        /// The number of changes.
         changes: usize,
     },
-    /// The pipeline file is no longer what the resumed run was started with. The run keeps to its own text.
+    /// The pipeline file has changed since the resumed run was started. The run uses its recorded text.
     PipelineChanged {
         /// The pipeline file.
         file: String,
     },
-    /// The name of the concurrency group has a gap, so that the run shares the group with unrelated runs.
+    /// Expressions in the name of the concurrency group are empty, so the run shares the group with unrelated runs.
     SharedGroup {
-        /// The name, with the gap.
+        /// The name with the empty expressions.
         group: String,
         /// The expressions that are empty.
         empty: Vec<String>,
@@ -62,7 +62,7 @@ pub enum Notice {
     SendingResults,
     /// Results could not be put into the shared cache.
     ResultsNotSent {
-        /// How many.
+        /// The number of results.
         results: u64,
         /// The first error.
         why: String,
@@ -70,11 +70,11 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// What to do about it, where that isn't obvious.
+    /// How to fix it; none if that is obvious.
     pub fn help(&self) -> Option<String> {
         match self {
             Notice::SharedGroup { empty, .. } if empty.iter().any(|expression| expression == "git.branch") => Some(
-                "HEAD is detached; `${{ git.branch == null ? git.commit : git.branch }}` tells its commits apart"
+                "HEAD is detached; use `${{ git.branch == null ? git.commit : git.branch }}` to separate its commits"
                     .to_owned(),
             ),
             _ => None,
@@ -88,7 +88,7 @@ impl fmt::Display for Notice {
             Notice::CompilingPlugin { plugin } => write!(f, "compiling plugin {plugin} for this machine, once"),
             Notice::ShortSecret { name } => write!(
                 f,
-                "warning: the secret `{name}` is shorter than {SHORTEST_MASKED} bytes, and so isn't masked in logs"
+                "warning: the secret `{name}` is shorter than {SHORTEST_MASKED} bytes and is not masked in logs"
             ),
             Notice::Unsandboxed { why } => write!(f, "warning: programs run without a sandbox: {why}"),
             Notice::PackageHosts(note) => write!(f, "note: {note}"),
@@ -97,10 +97,9 @@ impl fmt::Display for Notice {
                 let things = if *changes == 1 { "one thing".to_owned() } else { format!("{changes} things") };
                 write!(f, "note: {file} may do {things} that {lock} doesn't say: `stagewright plan {file}` shows them")
             }
-            Notice::PipelineChanged { file } => write!(
-                f,
-                "note: {file} has changed since the run was started; the run goes by what it was started with"
-            ),
+            Notice::PipelineChanged { file } => {
+                write!(f, "note: {file} has changed since the run was started; the run uses the original file")
+            }
             Notice::SharedGroup { group, empty } => {
                 let (is, them) = if empty.len() == 1 { ("is", "it") } else { ("are", "them") };
                 let empty = list(empty.iter().map(|expression| format!("`{expression}`")));
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_agree_with_their_nouns() {
+    fn singular_and_plural_agree() {
         let wider = |changes| Notice::WiderThanLock { file: "a.toml".to_owned(), changes }.to_string();
         assert!(wider(1).starts_with("note: a.toml may do one thing that stagewright.lock doesn't say"));
         assert!(wider(2).starts_with("note: a.toml may do 2 things that stagewright.lock doesn't say"));
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_in_the_name_of_a_group_is_explained() {
+    fn empty_expressions_in_a_group_name_are_explained() {
         let shared = |empty: &[&str]| Notice::SharedGroup {
             group: "deploy-".to_owned(),
             empty: empty.iter().map(|&expression| expression.to_owned()).collect(),
@@ -143,7 +142,7 @@ mod tests {
         let sentence = "warning: the concurrency group is `deploy-`, because `git.branch` is empty: all runs without it \
                         share the group";
         assert_eq!(branch.to_string(), sentence);
-        assert!(branch.help().is_some_and(|help| help.starts_with("HEAD is detached; `${{ git.branch == null")));
+        assert!(branch.help().is_some_and(|help| help.starts_with("HEAD is detached; use `${{ git.branch == null")));
         let two = shared(&["git.tag", "inputs.x"]);
         assert!(two.to_string().contains("because `git.tag`, `inputs.x` are empty: all runs without them"));
         assert_eq!(two.help(), None);

@@ -29,8 +29,9 @@ pub(crate) fn beyond(
     grants.into_iter().chain(words).flatten().collect()
 }
 
-/// Refuses a pipeline of which a word would have to stand for what no word can: a file of the repository, which is there
-/// for everyone, names it, and no stage that uses the word grants it by itself.
+/// Refuses a pipeline in which a keyword would have to stand for an origin that it can't stand for: a file of the
+/// repository names the origin, so that everyone needs it, and a stage that uses the keyword doesn't grant it
+/// explicitly.
 pub(crate) fn refuse_closed(plan: &Plan, hosts: &PackageHosts) -> Result<(), SessionError> {
     let of_repository = hosts.closed().iter().filter(|closed| closed.named.by == NamedBy::Repository);
     let refused = of_repository.filter_map(|closed| {
@@ -46,13 +47,13 @@ pub(crate) fn refuse_closed(plan: &Plan, hosts: &PackageHosts) -> Result<(), Ses
     if lines.is_empty() {
         return Ok(());
     }
-    let message = "a word of `net` can't stand for what the repository names; nothing was run";
+    let message = "a keyword of `net` can't stand for an origin that the repository names; nothing was run";
     let mut error = SessionError::not_ready(message).details(lines);
     error.hints.extend(remedies);
     Err(error)
 }
 
-/// Notes in a plan which stages can read a file with a credential for a package host that they reach.
+/// Marks in a plan the stages that can read a file with a credential for a package host that they reach.
 pub(crate) fn note_credentials(root: &Path, plan: &mut Plan) {
     if plan.package_managers().is_empty() {
         return;
@@ -72,7 +73,7 @@ pub(crate) fn note_credentials(root: &Path, plan: &mut Plan) {
     }
 }
 
-/// What a reviewer of a stage should know of its words.
+/// Remarks for reviewers on the keywords in a stage's `net`.
 pub(crate) fn notes(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
     let publishing = stage.permissions.credential_files.iter().map(|file| {
         format!("`{file}` holds, or could hold, a credential for package hosts that this stage reaches: its programs can publish")
@@ -80,7 +81,7 @@ pub(crate) fn notes(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
     notes_of_machine(stage, hosts).into_iter().chain(publishing).collect()
 }
 
-/// What of the user's own configuration a stage's words don't stand for.
+/// The origins in the user's own configuration that a stage's keywords don't stand for.
 fn notes_of_machine(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
     let of_machine = hosts.closed().iter().filter(|closed| closed.named.by == NamedBy::Machine && needs(stage, closed));
     let notes = of_machine.map(|closed| {
@@ -92,7 +93,7 @@ fn notes_of_machine(stage: &Stage, hosts: &PackageHosts) -> Vec<String> {
     notes.collect()
 }
 
-/// The same as notices, each once: a client that finds its registry closed says little about why.
+/// The same as notices, each once. They are needed because a client that can't reach its registry doesn't report why.
 pub(crate) fn notice_hosts_of_machine(notices: &dyn Notices, plan: &Plan, hosts: &PackageHosts) {
     let notes = plan.stages.iter().flat_map(|stage| notes_of_machine(stage, hosts)).collect::<BTreeSet<_>>();
     let unreadable =
@@ -109,7 +110,7 @@ pub(crate) fn notice_hosts_of_machine(notices: &dyn Notices, plan: &Plan, hosts:
     }
 }
 
-/// Whether a stage uses the word, and doesn't grant the origin by itself.
+/// Whether a stage uses the keyword without granting the origin explicitly.
 fn needs(stage: &Stage, closed: &ClosedOrigin) -> bool {
     let net = &stage.permissions.net;
     stage.package_managers().contains(&closed.named.manager)
@@ -125,7 +126,7 @@ fn remedy(stage: &Stage, closed: &ClosedOrigin) -> String {
     )
 }
 
-/// For each word that stages use, the origins that it stands for beside the usual ones.
+/// For each keyword that stages use, the origins that it stands for in addition to the usual ones.
 fn named(plan: &Plan, hosts: &PackageHosts) -> BTreeMap<PackageManager, BTreeSet<String>> {
     let of = |manager| {
         let named = hosts.open().iter().filter(|named| named.manager == manager);
@@ -134,7 +135,7 @@ fn named(plan: &Plan, hosts: &PackageHosts) -> BTreeMap<PackageManager, BTreeSet
     plan.package_managers().into_iter().map(|manager| (manager, of(manager))).collect()
 }
 
-/// Writes down in a run's `source` what its words stand for. Nothing for a pipeline without any.
+/// Records in a run's `source` what its keywords stand for. Nothing for a pipeline without keywords.
 pub(crate) fn record(source: &mut RunSource, plan: &Plan, hosts: &PackageHosts) {
     let named = named(plan, hosts);
     if !named.is_empty() {
@@ -143,14 +144,15 @@ pub(crate) fn record(source: &mut RunSource, plan: &Plan, hosts: &PackageHosts) 
     }
 }
 
-/// What a `source` has of that, for what an approval is bound to: nothing where words stand for what they usually do.
+/// The recorded origins, which approvals are bound to. Empty for keywords that stand for the usual origins only.
 pub(crate) fn recorded(source: &RunSource) -> BTreeMap<&str, &[String]> {
     let named = source.package_hosts.iter().filter(|(_, origins)| !origins.is_empty());
     named.map(|(word, origins)| (word.as_str(), origins.as_slice())).collect()
 }
 
-/// What a word stands for now and didn't when the run was started, or when a person last accepted a change. What it no
-/// longer stands for is no change: a run that goes on reaches less. A run of an earlier version recorded nothing.
+/// The origins that a keyword stands for now and didn't when the run was started or a change was last accepted. Origins
+/// that it no longer stands for aren't changes, since a resumed run then reaches less. Runs of earlier versions
+/// recorded nothing.
 pub(crate) fn changes(past: &[Event], source: &RunSource, plan: &Plan, hosts: &PackageHosts) -> Vec<Change> {
     let accepted = past.iter().filter_map(|event| match &event.kind {
         EventKind::RunResumed { changed, .. } => Some(changed),
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_held_to_what_its_words_stood_for() {
+    fn new_origins_of_a_keyword_are_changes_until_accepted() {
         let (none, one) = (hosts(""), hosts("registry=https://one.example/\n"));
         let mut source = RunSource::default();
         record(&mut source, &plan(), &none);
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_word_stands_for_is_refused_unless_it_is_granted_by_itself() {
+    fn origin_that_no_keyword_covers_is_refused_unless_granted_explicitly() {
         let loopback = hosts("registry=http://127.0.0.1:4873/\n");
         let refused = refuse_closed(&plan(), &loopback).unwrap_err();
         let refused = [refused.details, refused.hints].concat().join("\n");

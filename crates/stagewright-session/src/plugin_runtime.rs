@@ -1,4 +1,4 @@
-//! The plugin runtime that the operations of a session share.
+//! The plugin runtime that all operations of a session share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,15 +8,15 @@ use crate::error::SessionError;
 use crate::notice::{Notice, Notices};
 use crate::repository::Repository;
 
-/// Attempts at a time, at least, in a runtime that a session creates: runs of the session that overlap share it, each with
-/// jobs of its own.
+/// The least number of concurrent attempts in a runtime that a session creates. Concurrent runs of the session share
+/// it, each with its own number of jobs.
 const ATTEMPTS: usize = 64;
 
 /// A session's runtime; clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct SharedRuntime {
     current: Arc<Mutex<Option<PluginRuntime>>>,
-    /// Whether the front end gave it, which then decides how many attempts run at a time.
+    /// Whether the front end provided it, and so decided how many attempts can run at the same time.
     is_given: bool,
 }
 
@@ -25,10 +25,10 @@ impl SharedRuntime {
         SharedRuntime { current: Arc::new(Mutex::new(Some(runtime))), is_given: true }
     }
 
-    /// The runtime, for a run with so many attempts at a time.
+    /// The runtime for a run with the given number of concurrent attempts.
     ///
-    /// Created when it is first needed. One that was created for fewer attempts is replaced by a larger one, so that no run
-    /// gets fewer jobs than it was started with; runs that use the smaller one keep it until they end.
+    /// It is created when it is first needed. If it is too small for the run, a larger one replaces it, so that no run
+    /// gets fewer jobs than it was started with. Runs that use the smaller one keep it until they end.
     pub(crate) fn get(
         &self,
         attempts: usize,
@@ -54,7 +54,7 @@ fn create(attempts: usize, repository: &Repository, notices: &Arc<dyn Notices>) 
     PluginRuntime::new(config).map_err(host_error)
 }
 
-/// A host or a runtime that can't be created, as an error of the session.
+/// Converts the error of a host or a runtime that can't be created.
 pub(crate) fn host_error(error: HostError) -> SessionError {
     let help = error.help.clone();
     let mut failed = SessionError::internal(error.message.clone()).caused_by(error);
@@ -62,7 +62,7 @@ pub(crate) fn host_error(error: HostError) -> SessionError {
     failed
 }
 
-/// Tells the front end what it is waiting for.
+/// Notifies the front end of compilations.
 struct CompileNotices(Arc<dyn Notices>);
 
 impl CompileObserver for CompileNotices {
@@ -106,8 +106,8 @@ mod tests {
     fn a_runtime_serves_every_run_that_fits_and_a_larger_one_replaces_it() {
         let cache = tempfile::tempdir().unwrap();
         let (repository, notices) = (repository(cache.path().join("plugins")), Arc::new(Silent) as Arc<dyn Notices>);
-        let attempts = |shared: &SharedRuntime, wanted| {
-            let runtime = shared.get(wanted, &repository, &notices).unwrap();
+        let attempts = |shared: &SharedRuntime, requested| {
+            let runtime = shared.get(requested, &repository, &notices).unwrap();
             (std::ptr::from_ref(runtime.config()), runtime.config().attempts)
         };
         let own = SharedRuntime::default();
@@ -119,6 +119,6 @@ mod tests {
         assert_eq!(attempts(&own, 1), larger);
 
         let given = SharedRuntime::given(create(1, &repository, &notices).unwrap());
-        assert_eq!(attempts(&given, 8).1, 1, "the front end has decided");
+        assert_eq!(attempts(&given, 8).1, 1, "the front end's limit applies");
     }
 }

@@ -1,4 +1,4 @@
-//! The operator's policy: where it is, and what it refuses.
+//! The operator's policy: reading it, and refusing what it forbids.
 
 use std::path::Path;
 
@@ -8,10 +8,11 @@ use crate::error::SessionError;
 use crate::repository::document;
 use crate::session::Session;
 
-/// Bounds every pipeline on the machine, unless another is named on the command line or in the environment.
+/// The policy for all pipelines of the machine, unless another one is configured.
 const OF_THE_MACHINE: &str = "/etc/stagewright/policy.toml";
 
-/// Reads the policy, if there is one. One that can't be read, or has mistakes, stops everything.
+/// Reads the policy, if it exists. A policy that can't be read or is invalid is an error, because running without it
+/// would lift its limits.
 pub(crate) fn read(session: &Session) -> Result<Option<OperatorPolicy>, SessionError> {
     let named = session.repository.policy.as_ref();
     let (path, name) = match named {
@@ -21,19 +22,19 @@ pub(crate) fn read(session: &Session) -> Result<Option<OperatorPolicy>, SessionE
     let text = match document(path) {
         Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|error| {
-            SessionError::internal(format!("can't read the policy {name}, without which nothing is done"))
+            SessionError::internal(format!("can't read the policy {name}; nothing was run"))
                 .caused_by(error)
-                .hint("it is named by --policy, else by STAGEWRIGHT_POLICY; correct that, or make the file readable")
+                .hint("correct --policy or STAGEWRIGHT_POLICY, or make the file readable")
         })?,
     };
     let policy = OperatorPolicy::parse(&name, &text).map_err(|mistakes| {
         session.notices.diagnostics(&mistakes.iter().collect::<Vec<_>>());
-        SessionError::internal(format!("the policy {name} has mistakes, and nothing is done without it"))
+        SessionError::internal(format!("the policy {name} is invalid; nothing was run"))
     })?;
     Ok(Some(policy))
 }
 
-/// Shows what a pipeline has beyond the policy.
+/// Reports what a pipeline requests beyond the policy.
 pub(crate) fn refused<'a>(
     session: &Session,
     policy: &OperatorPolicy,

@@ -1,5 +1,5 @@
-//! What has to hold before anything of a pipeline starts: no more than the policy allows, and, where it is asked for, no
-//! more than the lock says; plugins that exist and accept their configuration; a sandbox; secrets.
+//! The checks before a pipeline starts: it requests no more than the policy allows and, with `--locked`, no more than
+//! the lock file permits; its plugins exist and accept their configuration; a sandbox and its secrets are available.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use crate::policy;
 use crate::repository::{LOCK_FILE, PipelineFile};
 use crate::session::Session;
 
-/// Refuses a run, or makes its plan what it is under the policy, which it gives back.
+/// Checks a run against the policy and the lock file, and limits its plan to what the policy allows. Returns the
+/// policy.
 pub(crate) async fn admit(
     session: &Session,
     host: &Host,
@@ -56,13 +57,14 @@ pub(crate) async fn admit(
     Ok(policy)
 }
 
-/// Expressions in what stages execute, whose text may come from anybody. `plugins`: by plan index.
+/// Expressions inside code that stages execute. Anyone who can influence the value of such an expression could inject
+/// code. `plugins` is indexed by plan index.
 pub(crate) fn open_code(file: &PipelineFile, plan: &Plan, plugins: &[Arc<Description>]) -> Vec<Diagnostic> {
     let schemas = plugins.iter().map(|plugin| &plugin.manifest.config);
     plan.check_code(&file.name, &file.text, schemas).err().into_iter().flatten().collect()
 }
 
-/// Refuses a pipeline that has any.
+/// Refuses a pipeline with expressions inside code.
 pub(crate) fn refuse_open_code(
     session: &Session,
     file: &PipelineFile,
@@ -83,13 +85,13 @@ fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result
     let lock = LOCK_FILE;
     let message = match compared {
         Compared::NoLock => format!("the run requires {lock}, which does not exist; nothing was run"),
-        Compared::NotLocked => format!("{lock} doesn't know the pipeline `{}`; nothing was run", plan.name),
+        Compared::NotLocked => format!("{lock} doesn't contain the pipeline `{}`; nothing was run", plan.name),
         Compared::Changes(changes) if changes.iter().all(|change| !change.is_wider) => return Ok(()),
-        Compared::Changes(_) => format!("{} may do more than {lock} says; nothing was run", file.name),
+        Compared::Changes(_) => format!("{} may do more than {lock} permits; nothing was run", file.name),
     };
     Err(SessionError::not_ready(message)
         .details(compared.wider().map(LockChange::to_string))
-        .hint(format!("if that is wanted, write it down and have it reviewed: stagewright lock {}", file.name)))
+        .hint(format!("if this is intended, update the lock file and have it reviewed: stagewright lock {}", file.name)))
 }
 
 fn notice_wider(session: &Session, file: &PipelineFile, changes: &[LockChange]) {
@@ -99,8 +101,8 @@ fn notice_wider(session: &Session, file: &PipelineFile, changes: &[LockChange]) 
     }
 }
 
-/// Refuses a run that can't come to its end: a plugin that isn't there, a configuration that doesn't hold, a secret
-/// that isn't set.
+/// Refuses a run that can't succeed, for example because of a missing plugin, an invalid configuration, or a missing
+/// secret.
 pub(crate) async fn check(
     session: &Session,
     host: &Host,
@@ -120,13 +122,13 @@ pub(crate) async fn check(
     if !foreign.is_empty() {
         show_mistakes(session, file, plan, &foreign);
         return Err(SessionError::not_ready(format!(
-            "{} deploys to targets that don't work yet; nothing was run",
+            "{} deploys to targets that aren't supported yet; nothing was run",
             file.name
         )));
     }
     if let Some(missing) = host.unsandboxed().filter(|_| plan.sandbox == Sandbox::Required) {
         return Err(SessionError::not_ready(format!(
-            "{} wants its programs in a sandbox, and this machine has none: {}",
+            "{} requires a sandbox for its programs, but this machine has none: {}",
             file.name, missing.what
         ))
         .hint(missing.help.clone()));
@@ -139,13 +141,13 @@ pub(crate) async fn check(
         let (target, description) = (plan.stage(target), &described[target.get()]);
         if !description.reconciles {
             return Err(SessionError::not_ready(format!(
-                "{}:{}: [stages.{}] wants to take `{}` back when it fails, and its plugin `{}` can't",
+                "{}:{}: [stages.{}] compensates for `{}` when it fails, but the plugin `{}` can't undo it",
                 file.name, stage.line, stage.name, target.id, target.uses
             ))
-            .hint(format!("drop `{}` from `compensate`; a plugin that can exports `reconcile`", target.name)));
+            .hint(format!("remove `{}` from `compensate`, or use a plugin that exports `reconcile`", target.name)));
         }
     }
-    // A rehearsal fetches the values that it is granted, and no others.
+    // A rehearsal fetches only the values that its rehearsal grants include.
     let used = included().flat_map(|stage| match host.mode().terms(stage) {
         None => secrets_of(&stage.permissions),
         Some(terms) => secrets_of(&terms.real),
@@ -172,7 +174,8 @@ fn secrets_of(granted: &Permissions) -> Vec<String> {
     granted.secrets.iter().map(|rule| rule.name().to_owned()).collect()
 }
 
-/// The built-in `deploy` starts processes of this machine: not what an environment with another target asks for.
+/// Stages that use the built-in `deploy` with an environment of another target. `deploy` only starts processes on this
+/// machine.
 pub(crate) fn foreign_targets(plan: &Plan) -> Vec<Mistake> {
     let foreign = |index: StageIndex| {
         let stage = plan.stage(index);
@@ -183,7 +186,7 @@ pub(crate) fn foreign_targets(plan: &Plan) -> Vec<Mistake> {
             stage: index,
             place: MistakePlace::Key("uses"),
             message: format!("`deploy` can't deploy to a target `{target}` yet"),
-            help: Some(format!("set `target = \"process\"` in [environments.{name}], or use a plugin of your own")),
+            help: Some(format!("set `target = \"process\"` in [environments.{name}], or use another plugin")),
         })
     };
     plan.indices().filter_map(foreign).collect()

@@ -1,5 +1,5 @@
-//! Where things are: the repository, its pipeline files, the state folder, the built-in plugins. How one is found is in
-//! [`locate`](crate::locate).
+//! The paths of a session: the repository, its pipeline files, the state folder, and the built-in plugins.
+//! [`locate`](crate::locate) finds the repository.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,51 +11,52 @@ use crate::error::SessionError;
 /// The lock file, at the repository's root for git to keep.
 pub const LOCK_FILE: &str = "stagewright.lock";
 
-/// The folders that a session works on, and the variables that it was given.
+/// The folders and variables of a session.
 #[derive(Clone)]
 pub struct Repository {
     /// See [`SessionConfig::current`](crate::SessionConfig).
     pub current: PathBuf,
     /// The workspace that stages see.
     pub root: PathBuf,
-    /// Runs, artifacts and local environments.
+    /// The folder of runs, artifacts and local environments.
     pub state: PathBuf,
-    /// Folders with built-in plugins, `NAME.wasm`; the first that has one wins.
+    /// Folders with built-in plugins, as `NAME.wasm`. The first folder that contains a plugin is used for it.
     pub plugins: Vec<PathBuf>,
-    /// Compiled plugins; shared by all repositories of the user.
+    /// The folder of compiled plugins, shared by all repositories of the user.
     pub cache: PathBuf,
-    /// The operator's policy, when another than the machine's is named.
+    /// The operator's policy, if one other than the machine's is configured.
     pub policy: Option<PolicyPath>,
     /// The program that sandboxes and services are started with, see [`SessionConfig::program`](crate::SessionConfig).
     pub program: PathBuf,
-    /// The folder for files that live as long as one operation.
+    /// The folder for temporary files of one operation.
     pub temporary: PathBuf,
     /// The variables that programs and secrets may be granted, without those of `cache_environment`.
     pub environment: BTreeMap<String, String>,
-    /// What only the shared cache may know, as `TOKEN` and `AWS_SECRET_ACCESS_KEY`: no pipeline can ask for it.
+    /// The variables for the shared cache, such as `TOKEN` and `AWS_SECRET_ACCESS_KEY`, which no pipeline can be
+    /// granted.
     pub cache_environment: BTreeMap<String, String>,
 }
 
-/// The file of a policy.
+/// The path of a policy.
 #[derive(Clone, Debug)]
 pub struct PolicyPath {
-    /// As it was named, for messages.
+    /// The path as given, for messages.
     pub named: PathBuf,
-    /// From the root on.
+    /// The absolute path.
     pub path: PathBuf,
 }
 
-/// A pipeline file, read.
+/// A pipeline file that has been read.
 #[derive(Clone, Debug)]
 pub struct PipelineFile {
-    /// Relative to the repository's root when it lies below it.
+    /// Its path, relative to the repository's root if it is inside the repository.
     pub name: String,
     /// Its text.
     pub text: String,
 }
 
-/// The text of a file that people write, without a byte order mark and with line feeds alone: git, and editors on Windows,
-/// write others, and a script in such a file would be executed with them.
+/// Reads a text file that people edit, without its byte order mark and with `\r\n` replaced by `\n`. Git and editors on
+/// Windows write these, and scripts inside the file would otherwise be executed with them.
 pub(crate) fn document(path: &Path) -> std::io::Result<String> {
     let text = stagewright_files::read_text(path, stagewright_files::CONFIGURATION)?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
@@ -63,32 +64,32 @@ pub(crate) fn document(path: &Path) -> std::io::Result<String> {
 }
 
 impl Repository {
-    /// Files that were captured at gates, for people to approve of.
+    /// The folder of files that were captured at gates.
     pub fn captures(&self) -> PathBuf {
         self.state.join("captures")
     }
 
-    /// Contents of artifacts, and their names by run.
+    /// The folder of artifacts: their contents, and their names by run.
     pub fn artifacts(&self) -> PathBuf {
         self.state.join("artifacts")
     }
 
-    /// Results of the cache.
+    /// The folder of cached results.
     pub fn results(&self) -> PathBuf {
         self.state.join("cache/results")
     }
 
-    /// Download caches of stages.
+    /// The folder of stages' download caches.
     pub fn kept(&self) -> PathBuf {
         self.state.join("kept")
     }
 
-    /// The stand-ins of rehearsals: a folder for each run.
+    /// The folder of rehearsals' stand-ins, with a subfolder per run.
     pub fn rehearsals(&self) -> PathBuf {
         self.state.join("rehearsal/runs")
     }
 
-    /// Names of the plugins that are built in.
+    /// The names of the built-in plugins.
     pub fn builtin_names(&self) -> Vec<String> {
         let mut names = self
             .plugins
@@ -103,7 +104,7 @@ impl Repository {
         names
     }
 
-    /// Every pipeline file: `stagewright.toml`, and those in `pipelines/`.
+    /// All pipeline files: `stagewright.toml`, and those in `pipelines/`.
     pub fn pipelines(&self) -> Vec<PathBuf> {
         let mut files = self.root.join("pipelines").read_dir().map_or_else(
             |_| Vec::new(),
@@ -120,10 +121,10 @@ impl Repository {
         files
     }
 
-    /// Reads the pipeline that is meant by a file's path, a name in `pipelines/`, or nothing.
+    /// Reads a pipeline by the path of its file or its name in `pipelines/`, or the only pipeline if `name` is none.
     ///
     /// # Errors
-    /// When there is no such pipeline, when several could be meant, or when the file can't be read.
+    /// If the pipeline doesn't exist, the choice is ambiguous, or the file can't be read.
     pub fn pipeline(&self, name: Option<&str>) -> Result<PipelineFile, SessionError> {
         let path = match name {
             Some(name) => self.named(name)?,
@@ -136,8 +137,8 @@ impl Repository {
         Ok(PipelineFile { name, text })
     }
 
-    /// A path has a `/` or ends in `.toml`. A name never means a file that happens to lie beside: a stage could put one
-    /// there.
+    /// Resolves a path, which contains a `/` or ends in `.toml`, or a name. A name never refers to a file in the
+    /// current folder, because a stage could create one there.
     fn named(&self, name: &str) -> Result<PathBuf, SessionError> {
         let is_path = name.contains('/') || name.ends_with(".toml");
         let candidates = match is_path {
@@ -146,12 +147,11 @@ impl Repository {
         };
         let found = candidates.iter().find(|path| path.is_file()).map(|path| path.canonicalize());
         found.and_then(Result::ok).ok_or_else(|| {
-            let missing =
-                SessionError::not_ready(format!("there is no pipeline `{name}`")).hint(self.known_pipelines());
+            let missing = SessionError::not_ready(format!("unknown pipeline `{name}`")).hint(self.known_pipelines());
             match !is_path && self.current.join(name).is_file() {
-                true => {
-                    missing.hint(format!("a name means a file in `pipelines/`; for the file beside, write `./{name}`"))
-                }
+                true => missing.hint(format!(
+                    "a name refers to a file in `pipelines/`; for the file in this folder, use `./{name}`"
+                )),
                 false => missing,
             }
         })
@@ -163,14 +163,15 @@ impl Repository {
             0 => Err(self.no_pipeline()),
             1 => Ok(files.remove(0)),
             _ if files[0].ends_with("stagewright.toml") => Ok(files.remove(0)),
-            _ => Err(SessionError::invalid_request("which pipeline?").hint(self.known_pipelines())),
+            _ => Err(SessionError::invalid_request("the repository has several pipelines: name one")
+                .hint(self.known_pipelines())),
         }
     }
 
-    /// The names of all pipelines, for a command that is given none; the error says how to write the first.
+    /// The names of all pipelines, for commands that are called without one.
     ///
     /// # Errors
-    /// When the repository has no pipeline.
+    /// If the repository has no pipeline.
     pub fn all_pipelines(&self) -> Result<Vec<String>, SessionError> {
         let all: Vec<String> = self.pipelines().iter().map(|path| path.display().to_string()).collect();
         if all.is_empty() { Err(self.no_pipeline()) } else { Ok(all) }

@@ -1,4 +1,4 @@
-//! What of this machine no stage may reach: the engine's own folders, the user's home, and what git runs.
+//! The files that no stage may reach: the engine's own folders, the user's home, and what git executes.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use stagewright_plugin_host::{Claim, Purpose, Reserved, UserGit};
 use crate::error::SessionError;
 use crate::repository::Repository;
 
-/// Where a home is the workspace itself, folders that the user's programs believe, or keep secrets in.
+/// If the home is the workspace itself: folders that the user's programs trust or keep secrets in.
 const FOLDERS_OF_A_HOME: [&str; 10] =
     [".aws", ".azure", ".cargo/bin", ".config", ".docker", ".gnupg", ".kube", ".local", ".pip", ".ssh"];
-/// The same, files.
+/// The same for files.
 const FILES_OF_A_HOME: [&str; 27] = [
     ".bash_aliases",
     ".bash_login",
@@ -42,13 +42,15 @@ const FILES_OF_A_HOME: [&str; 27] = [
     ".yarnrc.yml",
 ];
 
-/// Looks at the repository as it is now.
+/// Determines the reserved files of the repository in its current state.
 pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError> {
     let mut claims = vec![
         Claim { purpose: Purpose::State, path: repository.state.clone() },
         Claim { purpose: Purpose::Cache, path: repository.cache.clone() },
     ];
-    // There a run is looked for by everyone who names no other folder, an approval in it included.
+    // The default state folder is reserved even if another one is configured and it doesn't exist. A later command
+    // without `--state` reads its runs from there. If a stage could create that folder, it could forge a run that only
+    // waits to be resumed, including the approvals of its gates.
     let usual = repository.root.join(".stagewright");
     if usual != repository.state {
         claims.push(Claim { purpose: Purpose::State, path: usual });
@@ -57,20 +59,22 @@ pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError
     claims.extend(policy.map(|path| Claim { purpose: Purpose::Policy, path }));
     claims.extend(home(repository));
     let unknown = |error: io::Error, hint: &str| {
-        SessionError::invalid_request("what stages must not reach can't be determined").caused_by(error).hint(hint)
+        SessionError::invalid_request("can't determine the files that stages must not reach")
+            .caused_by(error)
+            .hint(hint)
     };
     let git = UserGit::read(&repository.environment).and_then(|git| {
         claims.extend_from_slice(git.claims());
         claims.extend(git.repository(&repository.root, &repository.root.join(".git"))?);
         Ok(git)
     });
-    let git =
-        git.map_err(|error| unknown(error, "correct git's configuration, or remove what it names too much of"))?;
+    let git = git
+        .map_err(|error| unknown(error, "correct git's configuration, or reduce the number of files that it names"))?;
     let record = repository.state.join("nested-repositories.json");
     let reserved = Reserved::new(&repository.root, claims, Some(record)).with_git(git);
     let closed = reserved.closed_paths();
     closed
-        .map_err(|error| unknown(error, "choose a state folder within the workspace or beside it: --state FOLDER"))?;
+        .map_err(|error| unknown(error, "choose a state folder in the workspace or next to it with --state FOLDER"))?;
     Ok(reserved)
 }
 
@@ -85,7 +89,7 @@ fn home(repository: &Repository) -> Vec<Claim> {
     let real = home.canonicalize().unwrap_or_else(|_| home.clone());
     let home: Vec<_> = match repository.root.starts_with(&real) {
         false => vec![Claim { purpose: Purpose::Home, path: home }],
-        // The workspace lies in the home, as it usually does.
+        // The usual case: the workspace is inside the home.
         true if repository.root != real => Vec::new(),
         true => {
             let folders = FOLDERS_OF_A_HOME.map(|name| (Purpose::Private, name));

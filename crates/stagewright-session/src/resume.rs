@@ -1,4 +1,4 @@
-//! Resumes runs: those that wait, failed or were interrupted, on what they were started with.
+//! Resumes waiting, failed and interrupted runs from their original inputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use stagewright_engine::{
 use stagewright_model::Plan;
 use stagewright_store::{RunLock, RunRecord};
 
-use crate::cache::CacheUse;
+use crate::cache::CacheSettings;
 use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
 use crate::host::Host;
@@ -29,14 +29,14 @@ use crate::store::SharedStore;
 /// How a run is resumed.
 #[derive(Clone, Debug)]
 pub struct ResumeOptions {
-    /// Why; it is recorded, and shown to people.
+    /// Why it is resumed; recorded, and shown to people.
     pub reason: String,
-    /// Stages to run again with all that needs them, even if they succeeded: by name or id, parted by commas.
+    /// Stages to run again with all stages that need them, even if they succeeded; names or ids, separated by commas.
     pub from: Vec<String>,
-    /// Resume although a plugin, the commit or the working tree is no longer what the run was started with; approvals that
-    /// were given for what it was lapse.
+    /// Whether to resume even if a plugin, the commit or the working tree has changed since the run was started.
+    /// Approvals that were given for the earlier state become invalid.
     pub accept_changes: bool,
-    /// How it is carried out.
+    /// Options for carrying out the run.
     pub options: RunOptions,
 }
 
@@ -50,10 +50,10 @@ struct LockedRun {
 }
 
 impl Session {
-    /// Prepares a run that has a past. `run`: its id, the beginning of its id, or `latest`.
+    /// Prepares the resumption of a run. `run` is its id, a unique prefix of its id, or `latest`.
     ///
     /// # Errors
-    /// When another process drives the run, when it has succeeded and no stage is to run again, when something has changed
+    /// If another process drives the run, if it has succeeded and no stage should run again, if something has changed
     /// since and that isn't accepted, and as for [`start`](Session::start).
     pub async fn resume_run(&self, run: &str, request: &ResumeOptions) -> Result<Run, SessionError> {
         let locked = lock_run(self, run)?;
@@ -69,16 +69,16 @@ impl Session {
         let mode = mode_of(record.rehearsal, &record.source);
         let host = Host::open(self, &plan, jobs(options), mode).await?;
         let policy = admit(self, &host, &file, &mut plan, options.locked).await?;
-        let cache = CacheUse::of(policy.as_ref(), &options.cache, &self.repository, mode)?;
+        let cache = CacheSettings::of(policy.as_ref(), &options.cache, &self.repository, mode)?;
         check(self, &host, &file, &plan, &BTreeMap::new()).await?;
         let plugins = host.facts(&plan).await?;
         let git = self.checked_out().await?;
         let values = values(&host, &plan, record, &plugins, &git);
         let plan = Arc::new(plan);
         let scheduler = Scheduler::restore(Arc::clone(&plan), values, jobs(options), past).map_err(|error| {
-            SessionError::internal(format!("the journal of run {id} doesn't hold together")).caused_by(error)
+            SessionError::internal(format!("the journal of run {id} is inconsistent")).caused_by(error)
         })?;
-        // What happens to the workspace is nothing to stages that are given what was captured.
+        // Changes to the workspace don't affect stages that work on captured files.
         let looked_at = scheduler.needs_live_files(&from).then_some(&git);
         let mut changed = run_fingerprint::changes(&plan, past, &record.source, &plugins, looked_at);
         changed.extend(packages::changes(past, &record.source, &plan, host.packages()));
@@ -119,7 +119,7 @@ fn lock_run(session: &Session, run: &str) -> Result<LockedRun, SessionError> {
     Ok(LockedRun { id, store: shared, lease, record, past })
 }
 
-/// The values of then, bound to what is there now.
+/// The recorded values of the run, with bindings to the current plugins and checkout.
 fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts], git: &GitState) -> RunValues {
     let mut bound = record.source.clone();
     packages::record(&mut bound, plan, host.packages());
@@ -140,7 +140,7 @@ fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts],
     }
 }
 
-/// Not refused: it changes nothing for the run.
+/// Notifies of a changed pipeline file. It isn't an error, because the run uses its recorded text.
 fn notice_changed_pipeline(session: &Session, file: &PipelineFile) {
     let path = session.repository.root.join(&file.name);
     let now = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION);
@@ -152,13 +152,15 @@ fn notice_changed_pipeline(session: &Session, file: &PipelineFile) {
 fn refuse_finished(id: &RunId, past: &[Event], again: bool) -> Result<(), SessionError> {
     match past.last().map(|event| &event.kind) {
         Some(EventKind::RunEnded { conclusion: Outcome::Succeeded }) if !again => {
-            Err(SessionError::not_ready(format!("run {id} has succeeded: nothing is left to do"))
+            Err(SessionError::not_ready(format!("run {id} has succeeded; nothing is left to do"))
                 .hint(format!(
-                    "to run a stage of it again, with all that needs it: stagewright resume {id} --from STAGE"
+                    "to run a stage again, with all stages that need it: stagewright resume {id} --from STAGE"
                 ))
-                .hint(format!("to start anew on the same inputs: stagewright rerun {id}")))
+                .hint(format!("to start a new run on the same inputs: stagewright rerun {id}")))
         }
-        None => Err(SessionError::not_ready(format!("run {id} was never started")).hint("start anew: stagewright run")),
+        None => {
+            Err(SessionError::not_ready(format!("run {id} was never started")).hint("start a new run: stagewright run"))
+        }
         Some(_) => Ok(()),
     }
 }

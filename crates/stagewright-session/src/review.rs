@@ -1,4 +1,4 @@
-//! All that a person should see of a pipeline before it runs.
+//! What a person should review of a pipeline before it runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use crate::preflight::refuse_open_code;
 use crate::repository::PipelineFile;
 use crate::session::Session;
 
-/// A pipeline as it would run here, and what a reviewer should know of it.
+/// A pipeline as it would run on this machine, with information for reviewers.
 pub struct Review {
     /// The file.
     pub file: PipelineFile,
-    /// The plan under the policy.
+    /// The plan, limited by the policy.
     pub plan: Plan,
     /// The values of its inputs.
     pub inputs: BTreeMap<String, Json>,
@@ -34,9 +34,9 @@ pub struct Review {
     pub pipelines: Vec<String>,
     /// Every stage's plugin, by plan index.
     pub described: Vec<Arc<Description>>,
-    /// How it compares with the lock file.
+    /// The comparison with the lock file.
     pub compared: Compared,
-    /// What the policy refuses.
+    /// What the policy forbids.
     pub beyond: Vec<Diagnostic>,
     policy: Option<String>,
     hard_links: hard_links::Remarks,
@@ -44,11 +44,11 @@ pub struct Review {
 }
 
 impl Session {
-    /// Looks at a pipeline, and at what its plugins and this machine say to it. `given`: values of inputs, as text.
+    /// Examines a pipeline with its plugins on this machine. `given` are values of inputs, as text.
     ///
     /// # Errors
-    /// When an input, a plugin, the lock or the policy is wrong. What the policy or the package hosts rule out is no error
-    /// here: see [`Review::refuse`].
+    /// If an input, a plugin, the lock file or the policy is invalid. What the policy or the package hosts forbid isn't
+    /// an error here; see [`Review::refuse`].
     pub async fn review(&self, pipeline: Pipeline, given: &BTreeMap<String, String>) -> Result<Review, SessionError> {
         let Pipeline { file, mut plan } = pipeline;
         let inputs = load::inputs(&plan, given)?;
@@ -72,39 +72,40 @@ impl Session {
 }
 
 impl Review {
-    /// What words of `net` stand for.
+    /// The origins that the keywords of `net` stand for.
     pub fn packages(&self) -> &PackageHosts {
         self.host.packages()
     }
 
-    /// Why programs run without a sandbox, where they do.
+    /// Why programs run without a sandbox; none if they don't.
     pub fn unsandboxed(&self) -> Option<&Missing> {
         self.host.unsandboxed()
     }
 
-    /// What a stage's programs take of the machine beyond its grants.
+    /// The files of the machine that a stage's programs use beyond its grants.
     pub fn tools(&self, stage: &Stage) -> Vec<ToolMount> {
         self.host.tools(stage)
     }
 
-    /// What a reviewer of a stage should know of its package hosts and of what it may write.
+    /// Remarks for reviewers on a stage's package hosts and on the files that it may write.
     pub fn notes(&self, stage: &Stage) -> Vec<String> {
         let mut notes = packages::notes(stage, self.host.packages());
         notes.extend(self.hard_links.of(&stage.permissions.write).map(str::to_owned));
         notes
     }
 
-    /// Whether a stage's result can come from the cache, in a run of that mode.
+    /// Whether a stage's result can come from the cache in a run of this mode.
     pub fn is_cached(&self, stage: &Stage, description: &Description, mode: RunMode) -> bool {
         stage.cache != CacheUse::Never
             && mode.effect_class(stage, description) < EffectClass::External
             && kept_from_caching(&stage.permissions.writable()).is_none()
     }
 
-    /// Refuses a pipeline that wouldn't run here.
+    /// Refuses a pipeline that wouldn't run on this machine.
     ///
     /// # Errors
-    /// When it asks for more than the policy allows, or when a word of `net` would stand for what none can.
+    /// If it requests more than the policy allows, or if a keyword of `net` would have to stand for an origin that it
+    /// can't stand for.
     pub fn refuse(&self, session: &Session) -> Result<(), SessionError> {
         match &self.policy {
             Some(policy) if !self.beyond.is_empty() => {

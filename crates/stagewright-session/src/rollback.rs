@@ -1,7 +1,7 @@
-//! Rolls an environment back to an earlier release, as a run of its own.
+//! Rolls an environment back to an earlier release, in a new run.
 //!
-//! The run has the text, the inputs and the outputs of the run that made the release; all of its stages but the one that
-//! deployed to the environment are left out. So what is deployed is what was deployed then, by digest.
+//! The run has the pipeline text, the inputs and the outputs of the run that deployed the release. All stages except
+//! the one that deployed to the environment are left out, so that exactly the same artifact is deployed, by digest.
 
 use std::collections::BTreeMap;
 
@@ -20,36 +20,37 @@ use crate::repository::PipelineFile;
 use crate::session::Session;
 use crate::start::{NewRun, RunOptions, prepare};
 
-/// What an environment can be rolled back to.
+/// The release that a rollback would restore.
 #[derive(Clone, Debug)]
 pub enum RollbackTarget {
     /// Nothing was ever deployed to it.
     NothingDeployed,
-    /// It runs the release already.
+    /// The release is already the current one.
     Current(Box<ReleaseRow>),
     /// An earlier release.
     Release {
-        /// What runs now.
+        /// The current release.
         current: Option<Box<ReleaseRow>>,
-        /// What to deploy once more.
+        /// The release to restore.
         target: Box<ReleaseRow>,
     },
 }
 
 impl Session {
-    /// What a rollback of an environment would deploy: the release of that number, else the last known-good one.
+    /// The release that a rollback of an environment would restore: the one with the given number, or the last
+    /// known-good one.
     ///
     /// # Errors
-    /// When there is no such release.
+    /// If the release doesn't exist.
     pub fn rollback_target(&self, environment: &str, number: Option<u64>) -> Result<RollbackTarget, SessionError> {
         let store = self.store()?;
         choose(&store.lock(), environment, number)
     }
 
-    /// Prepares a run that deploys an earlier release once more.
+    /// Prepares a run that restores an earlier release.
     ///
     /// # Errors
-    /// When the run that made the release is no longer kept, and as for [`start`](Session::start).
+    /// If the run that deployed the release has been removed, and as for [`start`](Session::start).
     pub async fn roll_back(&self, target: &ReleaseRow, options: &RunOptions) -> Result<Run, SessionError> {
         let new = run_of(self, target).await?;
         prepare(self, options, new).await
@@ -67,7 +68,7 @@ fn choose(store: &Store, name: &str, number: Option<u64>) -> Result<RollbackTarg
     let target = match number {
         Some(number) => rows.into_iter().find(|row| row.number == number).ok_or_else(|| {
             SessionError::invalid_request(format!("{name} has no release {number}"))
-                .hint(format!("`{}` lists them", history()))
+                .hint(format!("list its releases with `{}`", history()))
         })?,
         None => environment.last_known_good.ok_or_else(|| {
             let message = format!("{name} has no earlier known-good release to roll back to");
@@ -88,8 +89,8 @@ fn same(one: &ReleaseRow, other: &ReleaseRow) -> bool {
 async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, SessionError> {
     let id = &target.run;
     let gone = || {
-        SessionError::not_ready(format!("run {id}, which made that release, is no longer kept"))
-            .hint("choose another release with --to, or deploy its commit anew")
+        SessionError::not_ready(format!("run {id}, which deployed that release, has been removed"))
+            .hint("choose another release with --to, or deploy its commit in a new run")
     };
     let store = session.store()?;
     let record = store.lock().run(id)?.ok_or_else(gone)?;
@@ -99,10 +100,10 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
     let mut left_out = BTreeMap::new();
     let mut inherited = BTreeMap::new();
     for index in plan.indices().filter(|index| *index != target.stage) {
-        left_out.insert(index, format!("not part of going back to the release of run {id}"));
+        left_out.insert(index, format!("not part of the rollback to the release of run {id}"));
         inherited.insert(index, (id.clone(), state.stage(index).outputs.clone()));
     }
-    // Of all stages, one runs.
+    // Only one stage runs.
     let host = Host::open(session, &plan, 1, RunMode::Real).await?;
     let mut source = record.source;
     source.rollback = Some(RollbackSource { run: id.clone(), release: target.number });
@@ -121,8 +122,8 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
     })
 }
 
-/// What is deployed once more was once decided on: what the conditions were about, the stages before it, isn't there.
-/// Also for a rollback that is resumed.
+/// Removes the conditions of a rollback's stages, also when it is resumed. They were true when the release was first
+/// deployed, and can't be evaluated now, because the stages that they refer to are left out.
 pub(crate) fn without_conditions(mut plan: Plan) -> Plan {
     plan.stages.iter_mut().for_each(|stage| stage.condition = None);
     plan

@@ -1,5 +1,5 @@
-//! What a run is bound to: the plugins, the pipeline with its grants, the inputs, the commit; and what of it has changed
-//! when the run is resumed.
+//! What a run is bound to (plugins, the pipeline with its grants, inputs, and the commit), and which of these have
+//! changed when it is resumed.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use stagewright_model::Plan;
 use crate::error::SessionError;
 use crate::packages;
 
-/// Digest of all that an approval is given for, but for files that were captured for it. `git` is what is checked out, for
-/// gates that captured none: an approval is for what will be built, also when that is no longer what the run was started
-/// on. A rollback builds nothing.
+/// Digest of everything that an approval is given for, except captured files. `git` is the current checkout and
+/// included for gates that captured no files: an approval is for what will be built, even if the run was started on
+/// another commit. A rollback builds nothing, so its digest doesn't include the checkout.
 pub(crate) fn digest(
     pipeline_text: &str,
     inputs: &BTreeMap<String, Json>,
@@ -24,12 +24,13 @@ pub(crate) fn digest(
 ) -> String {
     let tree = git.filter(|_| !is_rollback(source)).map(|git| [git.commit.as_str(), &git.changes]);
     let plugins = plugins.iter().map(|plugin| plugin.digest.as_deref()).collect();
-    let bound = Bound { pipeline: pipeline_text, inputs, tree, plugins, packages: packages::recorded(source) };
-    // Text and numbers can always be written.
+    let bound =
+        FingerprintInput { pipeline: pipeline_text, inputs, tree, plugins, packages: packages::recorded(source) };
+    // Serialising text and numbers can't fail.
     sha256(&serde_json::to_vec(&bound).unwrap_or_default())
 }
 
-/// `sha256:` and hexadecimal digits.
+/// The digest as `sha256:` and hexadecimal digits.
 fn sha256(content: &[u8]) -> String {
     let digits = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     format!("sha256:{digits}")
@@ -37,7 +38,7 @@ fn sha256(content: &[u8]) -> String {
 
 /// The order of the fields is part of the digest.
 #[derive(Serialize)]
-struct Bound<'a> {
+struct FingerprintInput<'a> {
     pipeline: &'a str,
     inputs: &'a BTreeMap<String, Json>,
     tree: Option<[&'a str; 2]>,
@@ -46,13 +47,13 @@ struct Bound<'a> {
     packages: BTreeMap<&'a str, &'a [String]>,
 }
 
-/// Whether a run goes back to an earlier release, see [`crate::rollback`].
+/// Whether a run is a rollback; see [`crate::rollback`].
 pub(crate) fn is_rollback(source: &RunSource) -> bool {
     source.rollback.is_some()
 }
 
-/// What is no longer as it was when the run started, or when a change was last accepted. `git`: what is checked out;
-/// none when no stage that is still to run looks at it.
+/// The changes since the run started, or since a change was last accepted. `git` is the current checkout; none if no
+/// stage that still has to run depends on it.
 pub(crate) fn changes(
     plan: &Plan,
     past: &[Event],
@@ -99,12 +100,12 @@ pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(),
     }
     let lines =
         changes.iter().map(|change| format!("{}: {} -> {}", change.what, short(&change.then), short(&change.now)));
-    let message = format!("what run {run} was started with has changed since:");
+    let message = format!("the files or plugins of run {run} have changed since it was started:");
     let mut error = SessionError::not_ready(message).details(lines);
     if let Some(commit) = changes.iter().find(|change| change.what == "commit" && !change.then.is_empty()) {
-        error = error.hint(format!("to go back to its commit: git checkout {}", short(&commit.then)));
+        error = error.hint(format!("to restore its commit: git checkout {}", short(&commit.then)));
     }
-    Err(error.hint(format!("to go on with things as they are now: stagewright {command} {run} --accept-changes")))
+    Err(error.hint(format!("to continue with the current state: stagewright {command} {run} --accept-changes")))
 }
 
 fn short(value: &str) -> &str {
@@ -150,7 +151,7 @@ mod tests {
         let error = [error.details, error.hints].concat().join("\n");
         assert!(error.contains("commit: aaaaaaaaaaaa -> bbbbbbbbbbbb") && error.contains("git checkout aaaaaaaaaaaa"));
         let accepted = [resumed(found[0].clone())];
-        assert_eq!(changes(&plan(), &[], &source, &[facts("sha256:1")], None), [], "nobody looks at the files");
+        assert_eq!(changes(&plan(), &[], &source, &[facts("sha256:1")], None), [], "no stage depends on the files");
         assert_eq!(changes(&plan(), &accepted, &source, &[facts("sha256:1")], Some(&git)), []);
     }
 
@@ -168,7 +169,11 @@ mod tests {
         let usual = with_hosts(&[]);
         assert_eq!(whole, digest("text", &inputs, &usual, Some(&git), &one));
         let written = json!({ "pipeline": "text", "inputs": inputs, "tree": ["a", ""], "plugins": ["sha256:1"] });
-        assert_eq!(whole, sha256(written.to_string().as_bytes()), "as runs have it that wait for an answer");
+        assert_eq!(
+            whole,
+            sha256(written.to_string().as_bytes()),
+            "waiting runs of earlier versions have recorded this digest"
+        );
         let (other_commit, other_files) =
             (GitState { commit: "b".to_owned(), ..git.clone() }, GitState { changes: "c".to_owned(), ..git.clone() });
         for other in [

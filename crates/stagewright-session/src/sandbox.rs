@@ -1,4 +1,4 @@
-//! Whether this machine can confine the programs of stages, and where it does.
+//! Whether this machine can sandbox the programs of stages.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use stagewright_process::sandbox::{Maker, Missing};
 
 use crate::repository::Repository;
 
-/// Where programs are confined, or why they can't be. Blocks: it makes a sandbox to find out.
+/// The configuration of sandboxes, or why they can't be created. Blocks, because it creates one to find out.
 pub(crate) fn sandbox(repository: &Repository) -> (Option<SandboxConfig>, Option<Missing>) {
     static PROBES: AtomicU64 = AtomicU64::new(0);
     let maker = Maker::new(repository.program.clone());
@@ -22,13 +22,13 @@ pub(crate) fn sandbox(repository: &Repository) -> (Option<SandboxConfig>, Option
     (Some(SandboxConfig::new(maker, scratch, repository.kept())), None)
 }
 
-/// What processes left behind that ended before they could clean up. The folders are named for them.
+/// Removes folders of processes that ended before they could clean up. The name of a folder is that of its process.
 fn remove_stale(scratch: &Path) {
     for entry in scratch.read_dir().into_iter().flatten().flatten() {
         let name = entry.file_name();
         let process = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
         if !process.is_empty() && !Path::new("/proc").join(process).exists() {
-            // The next start tries again.
+            // Errors are ignored: the next start tries again.
             let _ = stagewright_files::remove_tree(&entry.path());
         }
     }

@@ -1,4 +1,4 @@
-//! The secrets that a pipeline declares, looked up in the user's environment.
+//! The secrets that a pipeline declares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,24 +11,24 @@ use crate::error::SessionError;
 use crate::repository::Repository;
 
 /// The secrets that one pipeline declares.
-pub(crate) struct Secrets {
+pub(crate) struct DeclaredSecrets {
     declared: BTreeMap<String, SecretDeclaration>,
     resolver: Resolver,
 }
 
-impl Secrets {
-    pub(crate) fn of(plan: &Plan, repository: &Repository) -> Secrets {
+impl DeclaredSecrets {
+    pub(crate) fn of(plan: &Plan, repository: &Repository) -> DeclaredSecrets {
         let context = SourceContext {
             variables: repository.environment.clone(),
             root: repository.root.clone(),
             home: repository.environment.get("HOME").map(PathBuf::from).unwrap_or_default(),
             service_account: PathBuf::from(SERVICE_ACCOUNT),
         };
-        Secrets { declared: plan.secrets.clone(), resolver: Resolver::new(context) }
+        DeclaredSecrets { declared: plan.secrets.clone(), resolver: Resolver::new(context) }
     }
 
-    /// Fetches the values of `names`, and names all that are missing at once. Returns those that are too short to be masked.
-    /// Blocks, for up to half a minute a secret.
+    /// Fetches the values of `names`, and reports all missing ones in one error. Returns the names of secrets that are
+    /// too short to be masked. Blocks, for up to half a minute per secret.
     pub(crate) fn check(&self, names: &BTreeSet<String>) -> Result<Vec<String>, SessionError> {
         let declared = names.iter().filter_map(|name| Some((name.as_str(), &self.declared.get(name)?.from)));
         let declared = declared.collect::<Vec<_>>();
@@ -57,7 +57,7 @@ fn not_ready(missing: &[SourceError]) -> SessionError {
     failed
 }
 
-impl SecretSource for Secrets {
+impl SecretSource for DeclaredSecrets {
     fn secret(&self, name: &str) -> Result<Option<Secret>, SecretError> {
         let Some(declared) = self.declared.get(name) else { return Ok(None) };
         let value = self.resolver.value(name, &declared.from);

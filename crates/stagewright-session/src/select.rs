@@ -1,4 +1,4 @@
-//! `--only` and `--skip`: which stages a run leaves out.
+//! `--only` and `--skip`: the stages that a run leaves out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,8 +8,8 @@ use crate::error::SessionError;
 
 /// The stages to leave out, each with the reason that is recorded for it.
 ///
-/// `--only` keeps the named stages and all that they need; finally stages then run only when they are named too.
-/// `--skip` takes a stage out, and what needs it goes on as if it had succeeded.
+/// `--only` keeps the named stages and all stages that they need; finally stages then run only if they are named, too.
+/// `--skip` leaves a stage out, and stages that need it run as if it had succeeded.
 pub(crate) fn left_out(
     plan: &Plan,
     only: &[String],
@@ -32,7 +32,8 @@ pub(crate) fn left_out(
     Ok(left_out)
 }
 
-/// The stages to leave out when only these are asked for, and what needs them and what they need. Finally stages stay.
+/// The stages to leave out if only the affected ones run, with all stages that need them and all that these need.
+/// Finally stages are kept.
 pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &str) -> BTreeMap<StageIndex, String> {
     let mut kept = affected.clone();
     for index in plan.indices() {
@@ -40,7 +41,7 @@ pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &s
             kept.insert(index);
         }
     }
-    // From the last to the first: each comes after all that it needs.
+    // In reverse topological order, so that each stage comes before the stages that it needs.
     for index in
         plan.indices().collect::<Vec<_>>().into_iter().rev().filter(|index| plan.stage(*index).kind == StageKind::Main)
     {
@@ -55,7 +56,7 @@ pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &s
         .collect()
 }
 
-/// Names are parted by commas, but for those in the parentheses of a cell's name.
+/// Splits names at commas, except inside the parentheses of a cell's name.
 fn apart(names: &str) -> Vec<&str> {
     let (mut parts, mut begin, mut depth) = (Vec::new(), 0, 0_usize);
     for (at, letter) in names.char_indices() {
@@ -73,7 +74,7 @@ fn apart(names: &str) -> Vec<&str> {
     parts
 }
 
-/// The stages of the names: a stage's table, or one cell of its matrix.
+/// The stages with the given names. A name is that of a stage's table, or the id of one cell of its matrix.
 pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<StageIndex>, SessionError> {
     let mut found = Vec::new();
     for name in names.iter().flat_map(|names| apart(names)) {
@@ -83,7 +84,7 @@ pub(crate) fn named(plan: &Plan, option: &str, names: &[String]) -> Result<Vec<S
         if found.len() == before {
             let mut known = plan.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>();
             known.dedup();
-            return Err(SessionError::invalid_request(format!("`{option} {name}`: the pipeline has no such stage"))
+            return Err(SessionError::invalid_request(format!("unknown stage in `{option} {name}`"))
                 .hint(format!("its stages are: {}", list(known))));
         }
     }

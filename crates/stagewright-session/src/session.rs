@@ -16,8 +16,8 @@ use crate::plugin_runtime::SharedRuntime;
 use crate::repository::{PipelineFile, Repository};
 use crate::store::SharedStore;
 
-/// One use of the engine on a repository: a front end opens it, and starts, resumes and answers runs with it. Cheap to
-/// clone; clones are the same session.
+/// One use of the engine on a repository. A front end opens it, and starts, resumes and answers runs with it. Cheap to
+/// clone; clones share the same session.
 ///
 /// Its async methods need a tokio runtime with I/O, time and blocking threads.
 #[derive(Clone)]
@@ -25,29 +25,29 @@ pub struct Session {
     pub(crate) repository: Arc<Repository>,
     pub(crate) notices: Arc<dyn Notices>,
     pub(crate) runtime: SharedRuntime,
-    /// Opened when it is first needed: what is refused before leaves no state folder.
+    /// Opened when it is first needed, so that a request that is refused before creates no state folder.
     store: Arc<Mutex<Option<SharedStore>>>,
 }
 
 impl Session {
-    /// Finds the repository around [`SessionConfig::directory`]; a folder outside of a repository stands for itself.
-    /// Nothing is written.
+    /// Opens a session on the repository that contains [`SessionConfig::directory`], or on that folder if it isn't in a
+    /// repository. Nothing is written.
     ///
     /// # Errors
-    /// When the folder can't be entered, or when git would hang on something in its configuration or directory.
+    /// If the folder can't be read, or if git would hang on something in its configuration or directory.
     pub fn open(config: SessionConfig, notices: Arc<dyn Notices>) -> Result<Session, SessionError> {
         let repository = Arc::new(locate::repository(config)?);
         Ok(Session { repository, notices, runtime: SharedRuntime::default(), store: Arc::default() })
     }
 
-    /// As [`open`](Session::open), for a front end with sessions on several repositories, which share one `runtime`. Its
-    /// plugin cache and its built-in plugins take the place of the session's own, [`SessionConfig::plugins`] included, and
-    /// its observer that of [`Notice::CompilingPlugin`](crate::Notice). Runs wait where the runtime allows fewer attempts at
-    /// a time than their jobs.
+    /// Like [`open`](Session::open), for a front end with sessions on several repositories that share one `runtime`.
+    /// The plugin cache and the built-in plugins of the runtime replace those of the session, including
+    /// [`SessionConfig::plugins`], and its observer replaces [`Notice::CompilingPlugin`](crate::Notice). Attempts wait
+    /// if the runtime allows fewer than a run has jobs.
     ///
     /// # Errors
-    /// As for [`open`](Session::open); and when the runtime's plugin cache lies in the repository, whose files could then be
-    /// taken for compiled plugins.
+    /// As for [`open`](Session::open), and if the runtime's plugin cache is in the repository, where stages could forge
+    /// compiled plugins.
     pub fn open_with_runtime(
         config: SessionConfig,
         notices: Arc<dyn Notices>,
@@ -57,17 +57,18 @@ impl Session {
         let cache = &runtime.config().plugin_cache;
         if locate::is_below(cache, &repository.root) {
             let cache = cache.display();
-            return Err(SessionError::invalid_request(format!("the plugin cache {cache} lies in the repository"))
-                .hint("choose a folder outside of every repository: compiled plugins have the powers of the engine"));
+            return Err(SessionError::invalid_request(format!("the plugin cache {cache} is in the repository")).hint(
+                "choose a folder outside of every repository, because compiled plugins have the powers of the engine",
+            ));
         }
-        // Reserved, so that no grant opens it.
+        // Reserve it, so that no grant includes it.
         repository.cache.clone_from(&runtime.config().plugin_cache);
         repository.plugins.clone_from(&runtime.config().builtin);
         let runtime = SharedRuntime::given(runtime);
         Ok(Session { repository: Arc::new(repository), notices, runtime, store: Arc::default() })
     }
 
-    /// Where the session works.
+    /// The paths and variables of the session.
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
@@ -75,12 +76,12 @@ impl Session {
     /// See [`Repository::pipeline`].
     ///
     /// # Errors
-    /// As there.
+    /// The same.
     pub fn pipeline(&self, name: Option<&str>) -> Result<PipelineFile, SessionError> {
         self.repository.pipeline(name)
     }
 
-    /// The session's handle on the state folder, which is made if it doesn't exist.
+    /// The session's handle on the state folder, which is created if it doesn't exist.
     ///
     /// # Errors
     /// See [`Store::open`].
@@ -92,7 +93,7 @@ impl Session {
         Ok(store.insert(SharedStore::open(&self.repository.state)?).clone())
     }
 
-    /// A handle to read the state folder, also where nothing can be written; it makes nothing.
+    /// Opens the state folder for reading only. Nothing is created or written.
     ///
     /// # Errors
     /// See [`Store::open_read_only`].
@@ -100,14 +101,14 @@ impl Session {
         Ok(Store::open_read_only(&self.repository.state)?)
     }
 
-    /// Who starts runs and answers gates unless the front end says otherwise: git's `user.name`, else `USER`.
+    /// The name of the user who starts runs and answers gates by default: git's `user.name`, or `USER`.
     pub fn user_name(&self) -> String {
         git::user_name(&self.repository.root)
             .or_else(|| self.repository.environment.get("USER").cloned())
-            .unwrap_or_else(|| "somebody".to_owned())
+            .unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// What is checked out.
+    /// The state of the checkout.
     pub(crate) async fn checked_out(&self) -> Result<GitState, SessionError> {
         let repository = Arc::clone(&self.repository);
         blocking(move || git::read(&repository)).await

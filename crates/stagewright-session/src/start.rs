@@ -1,4 +1,4 @@
-//! Starts runs: new ones, and earlier ones once more.
+//! Starts new runs and reruns.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -14,7 +14,7 @@ use stagewright_model::{Plan, StageIndex};
 use stagewright_store::RunRecord;
 
 use crate::affected;
-use crate::cache::{CacheOptions, CacheUse};
+use crate::cache::{CacheOptions, CacheSettings};
 use crate::clock::{SystemClock, compact};
 use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
@@ -30,31 +30,31 @@ use crate::run_fingerprint;
 use crate::select;
 use crate::session::Session;
 
-/// How a run is carried out.
+/// Options for carrying out a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
-    /// How many stages run at a time; as many as there are processors by default.
+    /// The number of stages that run at the same time; the number of processors by default.
     pub jobs: Option<usize>,
-    /// What to do about results of earlier runs, where the policy is silent.
+    /// How the cache is used, as far as the policy doesn't decide it.
     pub cache: CacheOptions,
-    /// Refuse what may do more than the lock file says, or has other plugins.
+    /// Whether to refuse a pipeline that may do more than the lock file permits, or that has other plugins.
     pub locked: bool,
 }
 
 /// A request for a new run.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// Values of the pipeline's inputs, as text; the others have their defaults.
+    /// Values of the pipeline's inputs, as text. Other inputs have their defaults.
     pub inputs: BTreeMap<String, String>,
-    /// Keep these stages and all that they need, by name or id, parted by commas; empty for all.
+    /// Run only these stages and all stages that they need; names or ids, separated by commas. Empty for all stages.
     pub only: Vec<String>,
-    /// Leave these stages out, and go on as if they had succeeded.
+    /// Leave these stages out, as if they had succeeded.
     pub skip: Vec<String>,
-    /// Keep the stages whose files have changed since a commit, what needs them, and what these need.
+    /// Run only the stages whose files have changed since a commit, the stages that need them, and all that these need.
     pub affected: Option<AffectedSince>,
     /// Whether it is a rehearsal.
     pub mode: RunMode,
-    /// Leave the services of the rehearsal running when it ends.
+    /// Whether the services of a rehearsal keep running when it ends.
     pub keep_services: bool,
     /// How it is carried out.
     pub options: RunOptions,
@@ -74,41 +74,41 @@ impl Default for RunRequest {
     }
 }
 
-/// The commit that changed files are looked for since.
+/// The commit with which files are compared.
 #[derive(Clone, Debug, Default)]
 pub struct AffectedSince {
-    /// A commit, branch or tag; where the branch left the main one by default.
+    /// A commit, branch or tag; by default the commit at which the branch diverged from the main branch.
     pub base: Option<String>,
 }
 
-/// What came of a request for a run.
-pub enum Started {
-    /// It can be driven.
+/// The result of starting a run.
+pub enum StartOutcome {
+    /// The run, which can be driven now.
     Run(Box<Run>),
-    /// No stage is affected by what changed: there is no run.
+    /// No stage is affected by the changes, so there is no run.
     Unaffected {
-        /// The commit that was compared with, as people write it.
+        /// The commit that was compared with, as shown to people.
         since: String,
     },
 }
 
-/// A request to run an earlier run once more.
+/// Options for a rerun.
 #[derive(Clone, Debug, Default)]
 pub struct RerunOptions {
-    /// Run although a plugin, the commit or the working tree is no longer what the earlier run was started with.
+    /// Whether to run even if a plugin, the commit or the working tree has changed since the earlier run was started.
     pub accept_changes: bool,
     /// How it is carried out.
     pub options: RunOptions,
 }
 
-/// All that a new run is made of.
+/// The parts of a new run.
 pub(crate) struct NewRun {
     pub(crate) file: PipelineFile,
     pub(crate) plan: Plan,
     pub(crate) host: Host,
     pub(crate) inputs: BTreeMap<String, Json>,
     pub(crate) source: RunSource,
-    /// What is checked out.
+    /// The state of the checkout.
     pub(crate) git: GitState,
     /// Stages that are left out, each with the reason.
     pub(crate) left_out: BTreeMap<StageIndex, String>,
@@ -119,12 +119,11 @@ pub(crate) struct NewRun {
 }
 
 impl Session {
-    /// Checks what can be checked of a new run, records it, and locks it for this process.
+    /// Checks the preconditions of a new run, records it, and locks it for this process.
     ///
     /// # Errors
-    /// When the request doesn't fit the pipeline, or when something that has to hold before a run starts doesn't: then
-    /// nothing was run, and nothing recorded.
-    pub async fn start(&self, pipeline: Pipeline, request: &RunRequest) -> Result<Started, SessionError> {
+    /// If the request isn't valid for the pipeline, or a precondition isn't met. Nothing is run or recorded then.
+    pub async fn start(&self, pipeline: Pipeline, request: &RunRequest) -> Result<StartOutcome, SessionError> {
         let Pipeline { file, plan } = pipeline;
         let inputs = load::inputs(&plan, &request.inputs)?;
         let mut left_out = select::left_out(&plan, &request.only, &request.skip)?;
@@ -132,7 +131,7 @@ impl Session {
             let changes = affected::changes(self, since.base.as_deref()).await?;
             let touched = changes.stages(&plan, &file)?;
             if touched.is_empty() {
-                return Ok(Started::Unaffected { since: changes.since });
+                return Ok(StartOutcome::Unaffected { since: changes.since });
             }
             left_out.extend(select::unaffected(&plan, &touched, &changes.since));
         }
@@ -150,14 +149,14 @@ impl Session {
             origin: ReleaseOrigin::Deploy,
             keep_services: request.keep_services,
         };
-        prepare(self, &request.options, new).await.map(|run| Started::Run(Box::new(run)))
+        prepare(self, &request.options, new).await.map(|run| StartOutcome::Run(Box::new(run)))
     }
 
-    /// Starts an earlier run once more: the pipeline's text, the inputs and the selection of stages are those of then.
-    /// `run`: its id, the beginning of its id, or `latest`.
+    /// Starts a new run with the pipeline text, the inputs and the selection of stages of an earlier one. `run` is its
+    /// id, a unique prefix of its id, or `latest`.
     ///
     /// # Errors
-    /// As for [`start`](Session::start); and when something has changed since and that isn't accepted.
+    /// As for [`start`](Session::start), and if something has changed since and that isn't accepted.
     pub async fn rerun(&self, run: &str, request: &RerunOptions) -> Result<Run, SessionError> {
         let (id, record, past) = {
             let store = self.store()?;
@@ -194,7 +193,7 @@ impl Session {
     }
 }
 
-/// Checks what can be checked, records the run, and locks it.
+/// Checks the preconditions, records the run, and locks it.
 pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun) -> Result<Run, SessionError> {
     let NewRun { file, mut plan, host, inputs, mut source, git, left_out, inherited, origin, keep_services } = new;
     let mode = host.mode();
@@ -203,7 +202,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
     source.unsandboxed = host.unsandboxed().map(|missing| missing.what.clone());
     let policy = admit(session, &host, &file, &mut plan, options.locked).await?;
     packages::record(&mut source, &plan, host.packages());
-    let cache = CacheUse::of(policy.as_ref(), &options.cache, &session.repository, mode)?;
+    let cache = CacheSettings::of(policy.as_ref(), &options.cache, &session.repository, mode)?;
     check(session, &host, &file, &plan, &left_out).await?;
     let plugins = host.facts(&plan).await?;
     let id = new_id();
@@ -219,7 +218,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         inherited,
         plugins,
         binding,
-        // A rehearsal approves its own gates and deploys nothing, so that its files need no approval.
+        // A rehearsal approves its own gates and deploys nothing, so its files aren't captured for approval.
         captured_binding: captured_binding.filter(|_| !rehearsal),
         origin,
     };
@@ -254,7 +253,8 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
     Ok(Run::new(session, parts))
 }
 
-/// A run whose group has no name is refused; one whose group's name has a gap shares it with runs that it isn't meant to.
+/// Refuses a run whose group name can't be evaluated, and notifies of empty expressions in it, because the run then
+/// shares the group with unrelated runs.
 fn check_group(
     session: &Session,
     file: &PipelineFile,
@@ -264,7 +264,7 @@ fn check_group(
 ) -> Result<(), SessionError> {
     let group = concurrency_group(plan, values, Some(id)).map_err(|error| {
         SessionError::invalid_pipeline(format!("{}: `concurrency.group` has no value: {error}", file.name))
-            .hint("in an expression, `has(x.y) ? x.y : 'none'` stands for a field that may be missing")
+            .hint("for a field that may be missing, use an expression such as `has(x.y) ? x.y : 'none'`")
     })?;
     if let Some(ConcurrencyGroup { name, empty }) = group.filter(|group| !group.empty.is_empty()) {
         session.notices.notice(&Notice::SharedGroup { group: name, empty });
@@ -272,7 +272,7 @@ fn check_group(
     Ok(())
 }
 
-/// Stages that a run ended at its very start, before any of them could have had a say.
+/// The stages that an earlier run left out: those that it ended before it started any attempt.
 fn left_out_before(past: &[Event]) -> BTreeMap<StageIndex, String> {
     let at_start = past.iter().skip(1).map_while(|event| match &event.kind {
         EventKind::OutputsInherited { .. } => Some(None),
@@ -291,7 +291,7 @@ pub(crate) fn jobs(options: &RunOptions) -> usize {
     options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// The second of the start, and enough chance that two runs of one second differ.
+/// A new id: the time of the start in seconds, and enough random digits to keep runs of the same second apart.
 fn new_id() -> RunId {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut chance = RandomState::new().hash_one(std::process::id());

@@ -1,4 +1,4 @@
-//! The one handle that a session has on its state folder.
+//! The handle of a session on its state folder.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use stagewright_engine::{
 };
 use stagewright_store::Store;
 
-/// A [`Store`] that the parts of a session share: whoever starts runs, the loops that drive them, and those who answer.
-/// Cheap to clone.
+/// A [`Store`] that the parts of a session share: starting runs, the loops that drive them, and answering gates. Cheap
+/// to clone.
 ///
-/// A call holds the store until it returns, which takes as long as the disk takes to sync. The lock must not be held while
-/// something else is awaited.
+/// A call locks the store until it returns, which includes syncing to disk. The lock must not be held across an
+/// `await`.
 #[derive(Clone, Debug)]
 pub struct SharedStore(Arc<Mutex<Store>>);
 
@@ -23,9 +23,11 @@ impl SharedStore {
         Ok(SharedStore(Arc::new(Mutex::new(Store::open(directory)?))))
     }
 
-    /// The store, for one call or a few.
+    /// Locks the store, for one call or a few.
     pub fn lock(&self) -> MutexGuard<'_, Store> {
-        // A call that panicked was in a transaction of its own, which SQLite has undone.
+        // A poisoned lock can be ignored. A call that panicked was in its own transaction, which SQLite has rolled
+        // back, so the store is in the state before that call. Other runs of the session must be able to continue with
+        // it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

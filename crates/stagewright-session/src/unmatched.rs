@@ -1,4 +1,4 @@
-//! Grants that match nothing on this machine: most often a misspelt path or program.
+//! Grants that match nothing on this machine, mostly because a path or program is misspelt.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use stagewright_process::which;
 
 use crate::repository::Repository;
 
-/// Entries of `read` and `process` that match no file of the repository, no program in `PATH`, and nothing that a stage may
-/// write. The cells of a matrix have the same grants, which are listed once.
+/// Entries of `read` and `process` that match no file in the repository, no program in `PATH`, and nothing that a stage
+/// may write. The cells of a matrix have the same grants, which are reported once.
 pub(crate) fn grants(repository: &Repository, plan: &Plan) -> Vec<Mistake> {
     let written = plan.stages.iter().flat_map(|stage| stage.permissions.writable()).collect::<Vec<_>>();
-    // Globs that are too large to be compiled match what they match; nothing can be said of it.
+    // Globs that are too large to be compiled aren't checked.
     let Ok(written) = Globs::new(&written) else { return Vec::new() };
-    let machine = Machine { repository, written };
+    let machine = AvailableFiles { repository, written };
     let mut found: Vec<Mistake> = Vec::new();
     for index in plan.indices() {
         for mistake in machine.unmatched(plan, index) {
@@ -29,13 +29,13 @@ pub(crate) fn grants(repository: &Repository, plan: &Plan) -> Vec<Mistake> {
     found
 }
 
-struct Machine<'a> {
+struct AvailableFiles<'a> {
     repository: &'a Repository,
-    /// What stages may make.
+    /// The files that stages may create.
     written: Globs,
 }
 
-impl Machine<'_> {
+impl AvailableFiles<'_> {
     fn unmatched(&self, plan: &Plan, stage: StageIndex) -> Vec<Mistake> {
         let permissions = &plan.stage(stage).permissions;
         let mistake = |permission, entry: &str, message, help: &str| Mistake {
@@ -61,7 +61,7 @@ impl Machine<'_> {
         files.chain(programs).collect()
     }
 
-    /// Of a glob, only the folder before its first wildcard is looked for.
+    /// Whether the file exists; for a glob, the folder before its first wildcard.
     fn has_file(&self, path: &WorkspacePath) -> bool {
         self.repository.root.join(path.as_path()).symlink_metadata().is_ok() || self.written.reach_into(path.as_str())
     }
@@ -69,7 +69,7 @@ impl Machine<'_> {
     fn has_program(&self, program: &str) -> bool {
         let path = self.repository.environment.get("PATH").map_or("", String::as_str);
         match program.contains('/') {
-            // The shell of a sandbox has these, whatever this machine has.
+            // A sandbox provides a shell, even if this machine has none.
             _ if matches!(program, "sh" | "/bin/sh") => true,
             true if Path::new(program).is_absolute() => Path::new(program).exists(),
             true => WorkspacePath::parse(program).is_ok_and(|path| self.has_file(&path)),

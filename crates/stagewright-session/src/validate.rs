@@ -1,4 +1,4 @@
-//! Checks pipelines without running anything: every mistake of a file, and of every stage's configuration.
+//! Validates pipelines without running anything: the file, and the configuration of every stage.
 
 use stagewright_model::{Diagnostic, Mistake, Plan};
 
@@ -12,63 +12,63 @@ use crate::repository::PipelineFile;
 use crate::session::Session;
 use crate::unmatched;
 
-/// What validation finds, as it finds it.
+/// Findings of a validation, passed to the caller as they occur.
 #[derive(Clone, Copy, Debug)]
-pub enum Findings<'a> {
-    /// Mistakes and warnings of the file.
+pub enum ValidationFindings<'a> {
+    /// Errors and warnings in the file.
     Diagnostics(&'a [Diagnostic]),
-    /// Mistakes of stages, which [`Plan::locate_mistakes`] finds the places of.
+    /// Mistakes in the configuration of stages; [`Plan::locate_mistakes`] finds their positions.
     Mistakes(&'a Plan, &'a [Mistake]),
 }
 
-/// What there is to say of a file as a whole.
+/// The result of validating a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Validity {
     /// It is valid.
     Valid {
-        /// How many stages it has.
+        /// The number of its stages.
         stages: usize,
     },
-    /// It says no plan.
+    /// It has errors, and so no plan.
     Mistakes(usize),
-    /// It asks for more than the policy allows.
+    /// It requests more than the policy allows.
     BeyondPolicy,
-    /// Stages are configured in a way that their plugins don't accept; in words.
+    /// Plugins reject the configuration of their stages; as a phrase.
     Misconfigured(String),
-    /// Expressions stand in what stages execute.
+    /// It has expressions inside code that stages execute.
     OpenCode(usize),
-    /// It deploys to targets that don't work yet.
+    /// It deploys to targets that aren't supported yet.
     ForeignTargets(usize),
 }
 
 impl Session {
-    /// Checks one file. Everything that is found goes to `found`, warnings too.
+    /// Validates one file. All findings are passed to `found`, including warnings.
     ///
     /// # Errors
-    /// When a plugin, the repository or the policy can't be read.
+    /// If a plugin, the repository or the policy can't be read.
     pub async fn validate(
         &self,
         file: &PipelineFile,
-        found: &mut (dyn FnMut(Findings<'_>) + Send),
+        found: &mut (dyn FnMut(ValidationFindings<'_>) + Send),
     ) -> Result<Validity, SessionError> {
         let (plan, remarks) = load::parse(&self.repository, file);
-        found(Findings::Diagnostics(&remarks));
+        found(ValidationFindings::Diagnostics(&remarks));
         let Some(plan) = plan else {
             let mistakes = remarks.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
             return Ok(Validity::Mistakes(mistakes));
         };
         let host = Host::for_inspection(self, &plan).await?;
         let open = open_code(file, &plan, &host.describe_all(&plan).await?);
-        found(Findings::Diagnostics(&open));
+        found(ValidationFindings::Diagnostics(&open));
         let beyond = beyond(self, file, &plan, &host).await?;
-        found(Findings::Diagnostics(&beyond));
+        found(ValidationFindings::Diagnostics(&beyond));
         if !beyond.is_empty() {
             return Ok(Validity::BeyondPolicy);
         }
         let unmatched = unmatched::grants(&self.repository, &plan);
-        found(Findings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
+        found(ValidationFindings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
         let (wrong, foreign) = (host.misconfigured(&plan).await?, foreign_targets(&plan));
-        found(Findings::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
+        found(ValidationFindings::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
         Ok(match (wrong.is_empty(), open.is_empty(), foreign.is_empty()) {
             (false, ..) => Validity::Misconfigured(invalid_configuration(&wrong)),
             (true, false, _) => Validity::OpenCode(open.len()),
@@ -78,7 +78,7 @@ impl Session {
     }
 }
 
-/// What the pipeline has beyond the operator's policy.
+/// What the pipeline requests beyond the operator's policy.
 async fn beyond(
     session: &Session,
     file: &PipelineFile,

@@ -1,4 +1,4 @@
-//! Environments, as people see and freeze them.
+//! Environments: listing and freezing them.
 
 use std::collections::BTreeMap;
 
@@ -8,63 +8,63 @@ use stagewright_engine::{RunId, StoreError, Timestamp};
 use crate::row::{integer, timestamp};
 use crate::{ReleaseRow, Store, ledger, run_lock};
 
-/// An environment and what is known of it.
+/// The state of an environment, as listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnvironmentRow {
     /// A key of `[environments]`.
     pub name: String,
-    /// The newest release that stands.
+    /// The newest release that is in place.
     pub current: Option<ReleaseRow>,
-    /// What a rollback goes back to: the last release that proved good before the current one, and differs from it.
+    /// The release that a rollback restores: the last known-good one before the current one that differs from it.
     pub last_known_good: Option<ReleaseRow>,
-    /// The run that has the environment, if it is alive.
+    /// The run that holds the environment, if it is alive.
     pub holder: Option<RunId>,
-    /// The last token that was given; 0 before the first.
+    /// The last fence that was issued; 0 before the first.
     pub fence: u64,
-    /// What somebody said with [`Store::freeze`], if it is in force.
-    pub freeze: Option<Freeze>,
+    /// The freeze by [`Store::freeze`], if it is in force.
+    pub freeze: Option<EnvironmentFreeze>,
 }
 
-/// Somebody's word that nothing is to be deployed to an environment. Rehearsals don't mind it.
+/// A person's order that nothing may be deployed to an environment. It doesn't apply to rehearsals.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Freeze {
-    /// When it was said. It is in force at once: a clock that is put back doesn't lift it.
+pub struct EnvironmentFreeze {
+    /// The time of the order. It isn't compared with the clock, so setting the clock back doesn't lift the freeze.
     pub from: Timestamp,
-    /// When it ends; none until somebody lifts it.
+    /// When the freeze ends; none if a person must lift it.
     pub until: Option<Timestamp>,
-    /// Why.
+    /// Why the environment is frozen.
     pub reason: String,
-    /// Who said it.
+    /// Who froze it.
     pub by: String,
 }
 
-impl Freeze {
+impl EnvironmentFreeze {
     fn is_in_force(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }
 
-/// A row of `environments`; the default is that of one that was never claimed.
+/// A row of `environments`; the default is the state of an environment that was never acquired.
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct EnvironmentState {
     pub(crate) fence: u64,
-    /// Number and id of the newest run that was given a token.
+    /// Number and id of the newest run that was issued a fence.
     pub(crate) last: (u64, Option<RunId>),
-    /// The run that has it, and its last beat.
+    /// The run that holds it, and its last heartbeat.
     pub(crate) holder: Option<(RunId, Timestamp)>,
-    freeze: Option<Freeze>,
+    freeze: Option<EnvironmentFreeze>,
 }
 
-impl State {
-    pub(crate) fn frozen(&self, now: Timestamp) -> Option<&Freeze> {
+impl EnvironmentState {
+    pub(crate) fn active_freeze(&self, now: Timestamp) -> Option<&EnvironmentFreeze> {
         self.freeze.as_ref().filter(|freeze| freeze.is_in_force(now))
     }
 
-    fn of(row: &Row<'_>) -> rusqlite::Result<State> {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<EnvironmentState> {
         let holder: Option<String> = row.get(4)?;
         let beat = row.get::<_, Option<i64>>(5)?.unwrap_or_default();
         let freeze = match row.get(8)? {
-            Some(reason) => Some(Freeze {
+            Some(reason) => Some(EnvironmentFreeze {
                 from: timestamp(row, 6)?,
                 until: row.get::<_, Option<i64>>(7)?.map(|until| Timestamp(until.cast_unsigned())),
                 reason,
@@ -72,7 +72,7 @@ impl State {
             }),
             None => None,
         };
-        Ok(State {
+        Ok(EnvironmentState {
             fence: row.get::<_, i64>(1)?.cast_unsigned(),
             last: (row.get::<_, i64>(2)?.cast_unsigned(), row.get::<_, Option<String>>(3)?.map(RunId)),
             holder: holder.map(|run| (RunId(run), Timestamp(beat.cast_unsigned()))),
@@ -86,47 +86,49 @@ const SELECT: &str =
          freeze_by
      FROM environments WHERE rehearsal = ?1";
 
-/// No environment of a pipeline has a `/` in its name.
-pub(crate) fn of_rehearsal(run: &RunId, name: &str) -> String {
+/// The key of a rehearsal's environment. It can't clash with a real one, because names of environments contain no `/`.
+pub(crate) fn rehearsal_key(run: &RunId, name: &str) -> String {
     format!("{run}/{name}")
 }
 
-pub(crate) fn state(connection: &Connection, environment: &str, rehearsal: bool) -> rusqlite::Result<State> {
+pub(crate) fn state(connection: &Connection, environment: &str, rehearsal: bool) -> rusqlite::Result<EnvironmentState> {
     let mut statement = connection.prepare_cached(&format!("{SELECT} AND name = ?2"))?;
-    Ok(statement.query_row((rehearsal, environment), State::of).optional()?.unwrap_or_default())
+    Ok(statement.query_row((rehearsal, environment), EnvironmentState::from_row).optional()?.unwrap_or_default())
 }
 
 impl Store {
-    /// The environments that were ever claimed, deployed to or frozen, by name. Of rehearsals, which have environments of
-    /// their own, the newest that has one of the name.
+    /// The environments that were ever acquired, deployed to or frozen, ordered by name. Each rehearsal has separate
+    /// environments; for each name, the one of the newest rehearsal is listed.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn environments(&self, rehearsal: bool, now: Timestamp) -> Result<Vec<EnvironmentRow>, StoreError> {
-        let query = || -> rusqlite::Result<Vec<(String, State)>> {
+        let query = || -> rusqlite::Result<Vec<(String, EnvironmentState)>> {
             let mut statement = self.connection.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
-            statement.query_map([rehearsal], |row| Ok((row.get(0)?, State::of(row)?)))?.collect()
+            statement.query_map([rehearsal], |row| Ok((row.get(0)?, EnvironmentState::from_row(row)?)))?.collect()
         };
-        // In the order of the names, and with that of the runs: the last one counts.
-        let newest = |states: Vec<(String, State)>| -> BTreeMap<String, (Option<RunId>, State)> {
-            let own = |(stored, state): (String, State)| match stored.split_once('/') {
+        // The rows are ordered by key, and so by run. Collecting them into a map keeps the last one of each name, which
+        // is that of the newest rehearsal.
+        let newest = |states: Vec<(String, EnvironmentState)>| -> BTreeMap<String, (Option<RunId>, EnvironmentState)> {
+            let own = |(stored, state): (String, EnvironmentState)| match stored.split_once('/') {
                 Some((run, name)) if rehearsal => (name.to_owned(), (Some(RunId(run.to_owned())), state)),
                 _ => (stored, (None, state)),
             };
             states.into_iter().map(own).collect()
         };
-        let fill = |(name, (run, state)): (String, (Option<RunId>, State))| {
-            let standing = match (rehearsal, &run) {
-                // What earlier versions kept is of no rehearsal in particular.
-                (true, None) => ledger::Standing::default(),
-                _ => ledger::standing(&self.connection, &name, run.as_ref(), None)?,
+        let fill = |(name, (run, state)): (String, (Option<RunId>, EnvironmentState))| {
+            let releases = match (rehearsal, &run) {
+                // Earlier versions didn't separate the environments of rehearsals: their rows belong to no particular
+                // run.
+                (true, None) => ledger::EnvironmentReleases::default(),
+                _ => ledger::environment_releases(&self.connection, &name, run.as_ref(), None)?,
             };
             let alive = |(run, beat): &(RunId, Timestamp)| run_lock::is_alive(&self.run_directory(run), *beat, now);
             Ok(EnvironmentRow {
-                current: standing.current,
-                last_known_good: standing.last_known_good,
+                current: releases.current,
+                last_known_good: releases.last_known_good,
                 fence: state.fence,
-                freeze: state.frozen(now).cloned(),
+                freeze: state.active_freeze(now).cloned(),
                 holder: state.holder.filter(alive).map(|(run, _)| run),
                 name,
             })
@@ -135,12 +137,12 @@ impl Store {
         rows.map_err(self.failed("list the environments"))
     }
 
-    /// Has attempts on an environment wait from now on, in place of what an earlier freeze said. An attempt that has
-    /// begun goes on.
+    /// Freezes an environment, replacing an earlier freeze. Attempts that would start on it wait; one that is running
+    /// continues.
     ///
     /// # Errors
-    /// Whatever the disk refuses.
-    pub fn freeze(&mut self, environment: &str, freeze: &Freeze) -> Result<(), StoreError> {
+    /// If the database can't be written.
+    pub fn freeze(&mut self, environment: &str, freeze: &EnvironmentFreeze) -> Result<(), StoreError> {
         self.durably(format_args!("freeze environment `{environment}`"), |transaction| {
             transaction.execute(
                 "INSERT INTO environments (name, rehearsal, freeze_from, freeze_until, freeze_reason, freeze_by)
@@ -158,12 +160,12 @@ impl Store {
         Ok(())
     }
 
-    /// Lifts a freeze. False when there was none.
+    /// Lifts a freeze. Returns false if the environment wasn't frozen.
     ///
     /// # Errors
-    /// Whatever the disk refuses.
+    /// If the database can't be written.
     pub fn unfreeze(&mut self, environment: &str) -> Result<bool, StoreError> {
-        let changed = self.durably(format_args!("lift the freeze of environment `{environment}`"), |transaction| {
+        let changed = self.durably(format_args!("unfreeze environment `{environment}`"), |transaction| {
             transaction.execute(
                 "UPDATE environments SET freeze_from = NULL, freeze_until = NULL, freeze_reason = NULL, freeze_by = NULL
                  WHERE name = ?1 AND rehearsal = 0 AND freeze_reason IS NOT NULL",

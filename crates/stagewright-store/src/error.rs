@@ -1,4 +1,4 @@
-//! What went wrong below, said with the path and a remedy.
+//! Errors of SQLite and the file system, with the path and a remedy.
 
 use std::fmt::Display;
 use std::io;
@@ -8,11 +8,11 @@ use rusqlite::ErrorCode;
 use stagewright_engine::{StoreError, StoreErrorKind};
 
 pub(crate) const WRITABLE: &str = "give this user write access to it, or choose another state folder";
-const SPACE: &str = "free some disk space, then resume the run: what was recorded is kept";
+const SPACE: &str = "free some disk space, then resume the run: the recorded events are kept";
 
-/// What to do about a database that can't be used as it is.
+/// The remedy for a damaged database.
 pub(crate) const DAMAGED: &str = "the database is damaged: restore a copy, or move it away together with its -wal and \
-    -shm files to begin anew; the logs in runs/ stay readable";
+    -shm files to start with an empty one; the logs in runs/ stay readable";
 
 /// For `map_err`: `doing` completes "can't …".
 pub(crate) fn database<D: Display>(doing: D, path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
@@ -29,10 +29,10 @@ fn remedy(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::DiskFull => Some(SPACE),
         ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Some(WRITABLE),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            Some("another process keeps the database locked: wait for it or end it, then try again")
+            Some("another process keeps the database locked: wait for it or stop it, then retry")
         }
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(DAMAGED),
-        ErrorCode::SystemIoFailure => Some("check the disk and what the kernel's log says of it"),
+        ErrorCode::SystemIoFailure => Some("check the disk and the kernel's log"),
         _ => None,
     }
 }
@@ -43,7 +43,7 @@ pub(crate) fn file(doing: &str, path: &Path, error: io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(SPACE),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(WRITABLE),
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            Some("a file stands where a folder is needed: move it away, or choose another state folder")
+            Some("a file is in the place of a folder: move it away, or choose another state folder")
         }
         _ => None,
     };
@@ -55,12 +55,12 @@ pub(crate) fn file(doing: &str, path: &Path, error: io::Error) -> StoreError {
     }
 }
 
-/// A run that was named, and is not one.
+/// A request that names a run that doesn't exist.
 pub(crate) fn not_found(message: String, help: &str) -> StoreError {
     StoreError { kind: StoreErrorKind::NotFound, ..refused(message, help) }
 }
 
-/// A rule of this crate that was not kept.
+/// A request that this crate refuses.
 pub(crate) fn refused(message: String, help: &str) -> StoreError {
     StoreError { kind: StoreErrorKind::Storage, message, help: Some(help.to_owned()), source: None }
 }

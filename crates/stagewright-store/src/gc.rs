@@ -1,10 +1,10 @@
-//! Removes what is too old to be of use: runs with their logs, and folders that no run has.
+//! Garbage collection: removes old runs with their logs, and folders that belong to no run.
 //!
-//! A run is removed only while its lock is held, so that it can't be resumed meanwhile: first its rows, in one
-//! transaction with the decision that it may go, then its folder. A crash in between leaves a folder without rows,
-//! which the next time finds.
+//! A run is removed while its lock is held, so that it can't be resumed at the same time. First its rows are removed,
+//! in the transaction that decides that the run is old, and then its folder. A crash in between leaves a folder without
+//! rows, which the next collection removes as an orphan.
 //!
-//! The ledger stays, and so do environments: fences must not start again.
+//! The ledger is kept, and so are the environments: a fence must never be issued twice.
 
 use std::collections::HashSet;
 use std::fs::{self, DirEntry, Metadata};
@@ -17,30 +17,30 @@ use stagewright_engine::{RunId, StoreError, Timestamp};
 
 use crate::row::integer;
 use crate::run_lock::{self, RunLock};
-use crate::schema::beside;
+use crate::schema::sibling;
 use crate::store::run_directory;
 use crate::{Store, error, ledger};
 
-/// Runs that are removed in one transaction. Others that want to write wait for it.
+/// The most runs that are removed in one transaction. Other writers wait while it lasts.
 const BATCH: usize = 50;
 
-/// Pages that are given back in one transaction.
-const PAGES: u32 = 2_000;
+/// The pages that are released to the file system in one transaction.
+const VACUUM_PAGES: u32 = 2_000;
 
-/// How old a folder that no run has must be. A new run's folder is made before its row.
-const ORPHAN: Duration = Duration::from_hours(24);
+/// The age at which a folder without a row counts as an orphan. The folder of a new run is created before its row.
+const ORPHAN_AGE: Duration = Duration::from_hours(24);
 
 /// What [`Store::gc`] keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// So many of each pipeline's newest runs; of its rehearsals, as many again.
+    /// This many of each pipeline's newest runs, and as many of its newest rehearsals.
     pub runs: u32,
-    /// Runs that ended no longer ago than this.
+    /// Runs that ended at most this long ago.
     pub age: Duration,
-    /// The runs that made so many of each environment's newest releases that proved good and still stand: to go back
-    /// to one takes its run. The run of the current release and that of the last known good one are kept in any case.
+    /// The runs of this many newest known-good releases of each environment, because a rollback needs the run of the
+    /// release that it restores. The runs of the current and of the last known-good release are always kept.
     pub releases: u32,
-    /// Whether only to tell what would be removed.
+    /// Whether to only report what would be removed.
     pub dry_run: bool,
 }
 
@@ -54,38 +54,38 @@ impl Default for Retention {
 /// What [`Store::gc`] removed, or would remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GcReport {
-    /// Runs, oldest first. What others keep for them (artifacts) is of no use any more.
+    /// Runs, oldest first. Their artifacts, which are stored elsewhere, can be removed, too.
     pub runs: Vec<RunId>,
-    /// Names of folders in `runs/` that no run has.
+    /// Names of folders in `runs/` that belong to no run.
     pub orphans: Vec<String>,
-    /// Bytes of logs and other files.
+    /// Size of the removed logs and other files in bytes.
     pub file_bytes: u64,
-    /// Bytes by which the database and its write-ahead log are smaller; 0 when nothing was removed.
+    /// Bytes by which the database and its write-ahead log became smaller; 0 if no run was removed.
     pub database_bytes: u64,
 }
 
 impl Store {
-    /// Removes runs that ended, are older than `policy` wants them to be, and of which nothing stands that somebody
-    /// might go back to. Runs that a process drives are left alone, and so is, with that, whoever has an environment
-    /// or a concurrency group.
+    /// Removes runs that have ended and that `policy` doesn't keep. Runs that a process drives are never removed, and
+    /// with them no run that holds an environment or a concurrency group.
     ///
     /// May be called while runs are driven.
     ///
     /// # Errors
-    /// When the database can't be read or written, or a folder can't be removed. What was removed by then stays so.
+    /// If the database can't be read or written, or a folder can't be removed. What has been removed before stays
+    /// removed.
     pub fn gc(&mut self, policy: &Retention, now: Timestamp) -> Result<GcReport, StoreError> {
         let mut report = GcReport::default();
         if policy.dry_run {
-            let old = old_runs(&self.connection, policy, now).map_err(self.failed("look for old runs"))?;
+            let old = removable_runs(&self.connection, policy, now).map_err(self.failed("find old runs"))?;
             report.runs = old.into_iter().filter(|run| !run_lock::is_held(&self.run_directory(run))).collect();
             for run in &report.runs {
-                report.file_bytes += self.sized(&self.run_directory(run))?;
+                report.file_bytes += self.size_of_folder(&self.run_directory(run))?;
             }
         } else {
             let before = self.database_size();
             while self.remove_batch(policy, now, &mut report)? > 0 {}
             if !report.runs.is_empty() {
-                self.give_back().map_err(self.failed("give space back to the file system"))?;
+                self.release_free_pages().map_err(self.failed("release free space"))?;
                 report.database_bytes = before.saturating_sub(self.database_size());
             }
         }
@@ -97,11 +97,11 @@ impl Store {
         let directory = self.directory.clone();
         let removed = self.durably("remove old runs", |transaction| {
             let mut removed: Vec<(RunId, RunLock)> = Vec::new();
-            for run in old_runs(transaction, policy, now)? {
-                // Somebody is at it, or looks at it this instant: another time.
-                let Ok(lease) = run_lock::take(&run_directory(&directory, &run), &run, 1) else { continue };
+            for run in removable_runs(transaction, policy, now)? {
+                // A process drives the run, or is checking its lock at this moment. The next collection can remove it.
+                let Ok(lock) = run_lock::acquire(&run_directory(&directory, &run), &run, 1) else { continue };
                 remove(transaction, &run)?;
-                removed.push((run, lease));
+                removed.push((run, lock));
                 if removed.len() == BATCH {
                     break;
                 }
@@ -109,7 +109,7 @@ impl Store {
             Ok(removed)
         })?;
         let count = removed.len();
-        for (run, _lease) in removed {
+        for (run, _lock) in removed {
             report.file_bytes += self.remove_folder(&self.run_directory(&run))?;
             report.runs.push(run);
         }
@@ -118,7 +118,9 @@ impl Store {
 
     fn remove_orphans(&self, policy: &Retention, now: Timestamp, report: &mut GcReport) -> Result<(), StoreError> {
         let runs = self.directory.join("runs");
-        // Listed before the rows are read: a run that is made meanwhile has no folder here, or has its row.
+        // The folders are listed before the rows, because the folder of a new run is created before its row. In this
+        // order a run that is created meanwhile is either not in the list of folders or, if it is, already in that of
+        // the rows, unless its process stopped in between. The age limit of orphans covers that case.
         let old = old_folders(&runs, now).map_err(|error| error::file("list", &runs, error))?;
         let query = || -> rusqlite::Result<HashSet<String>> {
             self.connection.prepare("SELECT id FROM runs")?.query_map([], |row| row.get(0))?.collect()
@@ -129,54 +131,55 @@ impl Store {
             if run_lock::is_held(&folder) {
                 continue;
             }
-            report.file_bytes += if policy.dry_run { self.sized(&folder)? } else { self.remove_folder(&folder)? };
+            report.file_bytes +=
+                if policy.dry_run { self.size_of_folder(&folder)? } else { self.remove_folder(&folder)? };
             report.orphans.push(name);
         }
         Ok(())
     }
 
-    /// Gives the bytes that its files had.
+    /// Returns the size of the removed files in bytes.
     fn remove_folder(&self, folder: &Path) -> Result<u64, StoreError> {
-        let bytes = self.sized(folder)?;
+        let bytes = self.size_of_folder(folder)?;
         match stagewright_files::remove_tree(folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error::file("remove", folder, error)),
             _ => Ok(bytes),
         }
     }
 
-    fn sized(&self, folder: &Path) -> Result<u64, StoreError> {
-        size(folder).map_err(|error| error::file("look into", folder, error))
+    fn size_of_folder(&self, folder: &Path) -> Result<u64, StoreError> {
+        size(folder).map_err(|error| error::file("measure the size of", folder, error))
     }
 
     fn database_size(&self) -> u64 {
         let path = self.database();
-        [beside(&path, "-wal"), path].iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum()
+        [sibling(&path, "-wal"), path].iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum()
     }
 
-    /// Moves the free pages to the end of the file and cuts them off, a few at a time.
-    fn give_back(&self) -> rusqlite::Result<()> {
+    /// Releases the free pages to the file system in small steps, and truncates the write-ahead log.
+    fn release_free_pages(&self) -> rusqlite::Result<()> {
         let free = || self.connection.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
         let mut before = i64::MAX;
         let mut left = free()?;
-        // They stay as many in a database that was made without this; its free pages are used again.
+        // The number doesn't change in a database that was created without `auto_vacuum`. SQLite reuses its free pages.
         while 0 < left && left < before {
-            // It works while it is stepped through.
-            let mut statement = self.connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+            // SQLite releases pages while the statement is stepped through, so read all its rows.
+            let mut statement = self.connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
             let mut rows = statement.query([])?;
             while rows.next()?.is_some() {}
             before = left;
             left = free()?;
         }
-        // Readers may keep a part of the log; then it goes another time.
+        // While a reader uses a part of the log, SQLite can't truncate it. A later checkpoint does.
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 }
 
-/// Runs that ended and that nothing speaks for, oldest first.
-fn old_runs(connection: &Connection, policy: &Retention, now: Timestamp) -> rusqlite::Result<Vec<RunId>> {
+/// The runs that have ended and that `policy` doesn't keep, oldest first.
+fn removable_runs(connection: &Connection, policy: &Retention, now: Timestamp) -> rusqlite::Result<Vec<RunId>> {
     let age = u64::try_from(policy.age.as_millis()).unwrap_or(u64::MAX);
     let ended_by = integer(now.0.saturating_sub(age));
-    let kept = runs_to_go_back_to(connection, policy.releases)?;
+    let kept = runs_kept_for_rollback(connection, policy.releases)?;
     let mut statement = connection.prepare_cached(
         "SELECT id FROM
              (SELECT id, number, ended, row_number() OVER (PARTITION BY pipeline, rehearsal ORDER BY number DESC)
@@ -187,7 +190,7 @@ fn old_runs(connection: &Connection, policy: &Retention, now: Timestamp) -> rusq
     old.filter(|run| !run.as_ref().is_ok_and(|run| kept.contains(run))).map(|run| run.map(RunId)).collect()
 }
 
-fn runs_to_go_back_to(connection: &Connection, releases: u32) -> rusqlite::Result<HashSet<String>> {
+fn runs_kept_for_rollback(connection: &Connection, releases: u32) -> rusqlite::Result<HashSet<String>> {
     let mut statement = connection.prepare_cached(
         "SELECT run FROM
              (SELECT run, row_number() OVER (PARTITION BY environment, rehearsal ORDER BY number DESC) AS place
@@ -199,13 +202,13 @@ fn runs_to_go_back_to(connection: &Connection, releases: u32) -> rusqlite::Resul
         connection.prepare_cached("SELECT DISTINCT environment FROM releases WHERE rehearsal = 0")?;
     let mut rows = environments.query([])?;
     while let Some(row) = rows.next()? {
-        let standing = ledger::standing(connection, &row.get::<_, String>(0)?, None, None)?;
-        kept.extend([standing.current, standing.last_known_good].into_iter().flatten().map(|release| release.run.0));
+        let releases = ledger::environment_releases(connection, &row.get::<_, String>(0)?, None, None)?;
+        kept.extend([releases.current, releases.last_known_good].into_iter().flatten().map(|release| release.run.0));
     }
     Ok(kept)
 }
 
-/// What belongs to a run goes with it, by the schema's foreign keys.
+/// Removes a run's row; the schema's foreign keys remove the rows that belong to it.
 fn remove(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
     transaction
         .prepare_cached("UPDATE environments SET holder = NULL, beat = NULL WHERE holder = ?1")?
@@ -214,13 +217,13 @@ fn remove(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Names of the folders in `runs` that nothing was added to for a while.
+/// Names of the folders in `runs` that haven't changed for [`ORPHAN_AGE`].
 fn old_folders(runs: &Path, now: Timestamp) -> io::Result<Vec<String>> {
     let mut old = Vec::new();
     for (entry, metadata) in entries(runs)? {
         let changed = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let age = u128::from(now.0).saturating_sub(changed);
-        if metadata.is_dir() && age >= ORPHAN.as_millis() {
+        if metadata.is_dir() && age >= ORPHAN_AGE.as_millis() {
             old.extend(entry.file_name().into_string());
         }
     }
@@ -228,7 +231,7 @@ fn old_folders(runs: &Path, now: Timestamp) -> io::Result<Vec<String>> {
     Ok(old)
 }
 
-/// Bytes of the files below a folder; 0 when it isn't there. Links are not followed.
+/// The total size of the files below a folder in bytes; 0 if it doesn't exist. Links aren't followed.
 fn size(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for (entry, metadata) in entries(folder)? {
@@ -237,7 +240,7 @@ fn size(folder: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// What is in a folder, as far as nobody else removes it at this moment.
+/// The entries of a folder, without those that another process removes at the same time.
 fn entries(folder: &Path) -> io::Result<Vec<(DirEntry, Metadata)>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,8 +1,8 @@
-//! Concurrency groups: one run has a group, others wait for it in the order in which they were created.
+//! Concurrency groups: one run holds a group, and others wait for it in the order in which they were created.
 //!
-//! A run asks only older ones to end, also when it was interrupted and joins again after newer ones: then it is the
-//! one that is replaced, or that waits. A run that died has no place in a group; one that is suspended without having
-//! left keeps the group until it goes on, unless a newer run has asked it to end.
+//! A run replaces only older runs. If it was interrupted and enters the group again after newer ones, it is itself
+//! replaced, or waits. A run whose process died loses its place. One that was suspended without leaving keeps the group
+//! until it is resumed, unless a newer run replaced it.
 
 use std::path::Path;
 
@@ -10,136 +10,148 @@ use rusqlite::{Transaction, params};
 use stagewright_engine::{GroupAnswer, GroupRequest, RunId};
 use stagewright_model::Queue;
 
-use crate::asker::Asker;
+use crate::requesting_run::RequestingRun;
 use crate::row::{integer, json};
 use crate::run_lock;
 use crate::store::run_directory;
 
 /// A row of `group_members`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Member {
+struct GroupMember {
     number: u64,
     run: RunId,
-    /// It has the group.
+    /// It holds the group.
     active: bool,
-    /// It was asked to end. If it waits, its turn never comes.
-    asked: bool,
-    /// Runs that were asked to end because of it, and that it hasn't been told of.
+    /// A newer run replaced it. If it is waiting, it never gets the group.
+    cancelled: bool,
+    /// The runs that it replaced and that haven't been reported to it yet.
     replaced: Vec<RunId>,
 }
 
-/// A run that is to be asked to end.
-struct Replaced {
+/// A cancel request for a run that was replaced.
+struct CancelRequest {
     run: RunId,
     by: RunId,
 }
 
-impl Member {
-    fn may_come(&self) -> bool {
-        !self.active && !self.asked
+impl GroupMember {
+    fn is_waiting(&self) -> bool {
+        !self.active && !self.cancelled
     }
 }
 
-pub(crate) fn join(
+pub(crate) fn enter(
     transaction: &Transaction<'_>,
     directory: &Path,
-    asker: &Asker,
-    join: &GroupRequest,
+    requester: &RequestingRun,
+    request: &GroupRequest,
 ) -> rusqlite::Result<GroupAnswer> {
-    let before = read(transaction, asker.rehearsal, &join.group)?;
-    let mut members = living(transaction, directory, &before, &asker.run)?;
-    let (joined, asked) = take_place(&mut members, asker, join);
-    for Replaced { run, by } in asked {
-        let reason = format!("run {by} is newer and comes first in the concurrency group `{}`", join.group);
+    let before = read(transaction, requester.rehearsal, &request.group)?;
+    let mut members = live_members(transaction, directory, &before, &requester.run)?;
+    let (answer, cancels) = insert_and_replace(&mut members, requester, request);
+    for CancelRequest { run, by } in cancels {
+        let reason = format!("newer run {by} replaces it in the concurrency group `{}`", request.group);
         transaction.execute("INSERT INTO cancels (run, reason) VALUES (?1, ?2)", (&run.0, reason))?;
     }
-    write(transaction, asker.rehearsal, &join.group, &before, &members)?;
-    Ok(joined)
+    write(transaction, requester.rehearsal, &request.group, &before, &members)?;
+    Ok(answer)
 }
 
 pub(crate) fn leave(
     transaction: &Transaction<'_>,
     directory: &Path,
-    asker: &Asker,
+    requester: &RequestingRun,
     group: &str,
 ) -> rusqlite::Result<()> {
-    let before = read(transaction, asker.rehearsal, group)?;
-    let mut members = living(transaction, directory, &before, &asker.run)?;
-    members.retain(|member| member.run != asker.run);
+    let before = read(transaction, requester.rehearsal, group)?;
+    let mut members = live_members(transaction, directory, &before, &requester.run)?;
+    members.retain(|member| member.run != requester.run);
     promote(&mut members);
-    write(transaction, asker.rehearsal, group, &before, &members)
+    write(transaction, requester.rehearsal, group, &before, &members)
 }
 
-/// Puts the asker in its place. Also gives the runs that are to be asked to end.
-fn take_place(members: &mut Vec<Member>, asker: &Asker, join: &GroupRequest) -> (GroupAnswer, Vec<Replaced>) {
-    // Whoever waited when the group came free has its turn before one that only comes now.
+/// Inserts the requesting run, if it is new, and replaces runs according to the request. Returns the answer and the
+/// cancel requests for replaced runs.
+fn insert_and_replace(
+    members: &mut Vec<GroupMember>,
+    requester: &RequestingRun,
+    request: &GroupRequest,
+) -> (GroupAnswer, Vec<CancelRequest>) {
+    // The holder's process may have died since the last request, which makes the group free without any call. A run
+    // that was already waiting then gets it before the requester is inserted. Otherwise an older run that enters again
+    // would be sorted to the front and overtake runs that have waited longer.
     promote(members);
-    let place = members.partition_point(|member| member.number < asker.number);
-    if members.get(place).is_none_or(|member| member.number != asker.number) {
-        let run = asker.run.clone();
-        members.insert(place, Member { number: asker.number, run, active: false, asked: false, replaced: Vec::new() });
+    let place = members.partition_point(|member| member.number < requester.number);
+    if members.get(place).is_none_or(|member| member.number != requester.number) {
+        let run = requester.run.clone();
+        members.insert(
+            place,
+            GroupMember { number: requester.number, run, active: false, cancelled: false, replaced: Vec::new() },
+        );
         promote(members);
     }
     if members[place].active {
         return (GroupAnswer::Granted { replaced: std::mem::take(&mut members[place].replaced) }, Vec::new());
     }
-    let mut asked = Vec::new();
-    if !members[place].asked {
+    let mut cancels = Vec::new();
+    if !members[place].cancelled {
         let (older, rest) = members.split_at_mut(place);
         if let [me, newer @ ..] = rest {
-            for member in older.iter_mut().filter(|member| !member.asked) {
-                let ends = if member.active { join.cancel_in_progress } else { join.queue == Queue::Single };
+            for member in older.iter_mut().filter(|member| !member.cancelled) {
+                let ends = if member.active { request.cancel_in_progress } else { request.queue == Queue::Single };
                 if ends {
-                    asked.push(replace(member, me));
+                    cancels.push(replace(member, me));
                 }
             }
-            if join.queue == Queue::Single
-                && let Some(waiting) = newer.iter_mut().find(|member| member.may_come())
+            if request.queue == Queue::Single
+                && let Some(waiting) = newer.iter_mut().find(|member| member.is_waiting())
             {
-                asked.push(replace(me, waiting));
+                cancels.push(replace(me, waiting));
             }
         }
     }
-    let holder = members.iter().find(|member| member.active).map_or_else(|| asker.run.clone(), |one| one.run.clone());
-    (GroupAnswer::Waiting { holder }, asked)
+    let holder =
+        members.iter().find(|member| member.active).map_or_else(|| requester.run.clone(), |member| member.run.clone());
+    (GroupAnswer::Waiting { holder }, cancels)
 }
 
-/// For one whose turn never comes, the newer one also answers for those that were asked to end because of it.
-fn replace(older: &mut Member, newer: &mut Member) -> Replaced {
-    older.asked = true;
+/// Replaces the older run by the newer one. If the older one was waiting, it never starts and so never reports the runs
+/// that it replaced itself: the newer one reports them, too.
+fn replace(older: &mut GroupMember, newer: &mut GroupMember) -> CancelRequest {
+    older.cancelled = true;
     if !older.active {
         newer.replaced.append(&mut older.replaced);
     }
     newer.replaced.push(older.run.clone());
-    Replaced { run: older.run.clone(), by: newer.run.clone() }
+    CancelRequest { run: older.run.clone(), by: newer.run.clone() }
 }
 
-/// Gives the group to the first run that waits, if it is free.
-fn promote(members: &mut [Member]) {
+/// Grants the group to the first waiting run, if it is free.
+fn promote(members: &mut [GroupMember]) {
     if members.iter().all(|member| !member.active)
-        && let Some(next) = members.iter_mut().find(|member| member.may_come())
+        && let Some(next) = members.iter_mut().find(|member| member.is_waiting())
     {
         next.active = true;
     }
 }
 
-/// Those whose place hasn't ended with their process.
-fn living(
+/// The members that haven't lost their place because their process ended.
+fn live_members(
     transaction: &Transaction<'_>,
     directory: &Path,
-    members: &[Member],
-    asker: &RunId,
-) -> rusqlite::Result<Vec<Member>> {
-    let mut living = Vec::new();
+    members: &[GroupMember],
+    requester: &RunId,
+) -> rusqlite::Result<Vec<GroupMember>> {
+    let mut live = Vec::new();
     for member in members {
-        let lives = member.run == *asker
+        let is_live = member.run == *requester
             || run_lock::is_held(&run_directory(directory, &member.run))
-            || (member.active && !member.asked && is_suspended(transaction, &member.run)?);
-        if lives {
-            living.push(member.clone());
+            || (member.active && !member.cancelled && is_suspended(transaction, &member.run)?);
+        if is_live {
+            live.push(member.clone());
         }
     }
-    Ok(living)
+    Ok(live)
 }
 
 fn is_suspended(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<bool> {
@@ -147,31 +159,31 @@ fn is_suspended(transaction: &Transaction<'_>, run: &RunId) -> rusqlite::Result<
 }
 
 /// The members, older runs first.
-fn read(transaction: &Transaction<'_>, rehearsal: bool, group: &str) -> rusqlite::Result<Vec<Member>> {
+fn read(transaction: &Transaction<'_>, rehearsal: bool, group: &str) -> rusqlite::Result<Vec<GroupMember>> {
     let mut statement = transaction.prepare_cached(
         "SELECT number, run, active, asked, replaced FROM group_members WHERE name = ?1 AND rehearsal = ?2
          ORDER BY number",
     )?;
     statement
         .query_map((group, rehearsal), |row| {
-            Ok(Member {
+            Ok(GroupMember {
                 number: row.get::<_, i64>(0)?.cast_unsigned(),
                 run: RunId(row.get(1)?),
                 active: row.get(2)?,
-                asked: row.get(3)?,
+                cancelled: row.get(3)?,
                 replaced: json(row, 4)?,
             })
         })?
         .collect()
 }
 
-/// Writes what has changed: a run that only goes on waiting costs no write.
+/// Writes only the rows that changed, so that a waiting run that requests the group again causes no write.
 fn write(
     transaction: &Transaction<'_>,
     rehearsal: bool,
     group: &str,
-    before: &[Member],
-    after: &[Member],
+    before: &[GroupMember],
+    after: &[GroupMember],
 ) -> rusqlite::Result<()> {
     let mut delete =
         transaction.prepare_cached("DELETE FROM group_members WHERE name = ?1 AND rehearsal = ?2 AND number = ?3")?;
@@ -187,7 +199,7 @@ fn write(
         let replaced = serde_json::to_string(&member.replaced)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
         let (number, run) = (integer(member.number), &member.run.0);
-        change.execute(params![group, rehearsal, number, run, member.active, member.asked, replaced])?;
+        change.execute(params![group, rehearsal, number, run, member.active, member.cancelled, replaced])?;
     }
     Ok(())
 }

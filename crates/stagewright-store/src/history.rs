@@ -1,4 +1,4 @@
-//! What runs there are, and how each stands.
+//! The runs and their state.
 
 use std::collections::BTreeMap;
 
@@ -12,46 +12,46 @@ use crate::row::{STAGE_ID, integer, json, parse, timestamp};
 use crate::store::create_folder;
 use crate::{Store, ledger, run_lock};
 
-/// What is known of a run before its first event, and needed to resume it.
+/// The data of a run that is known before its first event, and that is needed to resume it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRecord {
-    /// Letters, digits, `-` and `_`: it names a folder.
+    /// Letters, digits, `-` and `_`, because it is also the name of the run's folder.
     pub id: RunId,
     /// `[pipeline] name`.
     pub pipeline: String,
-    /// The pipeline file, as it was given.
+    /// The path of the pipeline file, as given.
     pub file: String,
-    /// The pipeline file's text. A resumed run goes by this, whatever the file says by then.
+    /// The text of the pipeline file. A resumed run uses it, even if the file has changed.
     pub pipeline_text: String,
-    /// When it began.
+    /// When the run started.
     pub started: Timestamp,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
     /// Values of the pipeline's inputs.
     pub inputs: BTreeMap<String, Json>,
-    /// What it is of, and what started it.
+    /// The commit that it runs on, and what started it.
     pub source: RunSource,
 }
 
-/// A run as [`Store::list`] shows it.
+/// A run as listed by [`Store::list`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRow {
     /// The run.
     pub id: RunId,
     /// `[pipeline] name`.
     pub pipeline: String,
-    /// The pipeline file, as it was given.
+    /// The path of the pipeline file, as given.
     pub file: String,
     /// Whether effects acted on local stand-ins.
     pub rehearsal: bool,
-    /// What it is of, and what started it.
+    /// The commit that it ran on, and what started it.
     pub source: RunSource,
-    /// When it began.
+    /// When the run started.
     pub started: Timestamp,
     /// When its last event was recorded.
     pub last: Timestamp,
-    /// How it stands.
-    pub state: RunState,
+    /// Its state.
+    pub state: RunPhase,
     /// Id of the first stage that failed.
     pub failed_stage: Option<String>,
     /// Ids of the stages at an open gate.
@@ -65,29 +65,29 @@ impl RunRow {
     }
 }
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
+pub enum RunPhase {
     /// A process drives it.
     Running,
-    /// Only gates are left.
+    /// It is suspended, because only gates are left.
     Waiting,
-    /// It has neither ended nor does a process drive it: resume it.
+    /// It hasn't ended, and no process drives it. It can be resumed.
     Interrupted,
-    /// It ended.
+    /// It has ended.
     Ended(Outcome),
 }
 
-/// Which runs [`Store::list`] gives. The default: all.
+/// Which runs [`Store::list`] returns; all by default.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct RunFilter {
     /// Only runs of this pipeline.
     pub pipeline: Option<String>,
-    /// At most so many.
+    /// At most this many runs.
     pub limit: Option<u32>,
 }
 
-/// A gate that waits for an answer.
+/// An open gate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenGate {
     /// The run.
@@ -96,21 +96,21 @@ pub struct OpenGate {
     pub stage: StageIndex,
     /// The stage's id.
     pub stage_id: String,
-    /// Since when.
+    /// When it was opened.
     pub at: Timestamp,
-    /// What is asked of whom.
+    /// What is asked, and who may answer.
     pub gate: Gate,
 }
 
 impl Store {
-    /// Records a run and makes its folder. It is on disk once this returns.
+    /// Records a run and creates its folder. Both are on disk once this returns.
     ///
     /// # Errors
-    /// When the id is taken or can't name a folder, and whatever the disk refuses.
+    /// If the id exists or can't be the name of a folder, or if the database or the folder can't be written.
     pub fn create_run(&mut self, record: &RunRecord) -> Result<(), StoreError> {
         let id = &record.id.0;
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
-            return Err(refused(format!("{id:?} can't name a run"), "use letters, digits, `-` and `_`"));
+            return Err(refused(format!("invalid run id {id:?}"), "use letters, digits, `-` and `_`"));
         }
         let encode = |value: serde_json::Result<String>| {
             value.map_err(|error| StoreError {
@@ -148,10 +148,10 @@ impl Store {
         Ok(())
     }
 
-    /// What [`Store::create_run`] was given; none for a run that isn't there.
+    /// The record that [`Store::create_run`] stored; none if the run doesn't exist.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn run(&self, run: &RunId) -> Result<Option<RunRecord>, StoreError> {
         self.connection
             .query_row(
@@ -175,18 +175,18 @@ impl Store {
             .map_err(self.failed(format_args!("read run {run}")))
     }
 
-    /// Runs, newest first.
+    /// Lists runs, newest first.
     ///
     /// # Errors
-    /// When the database can't be read.
-    pub fn list(&self, filter: &Filter) -> Result<Vec<RunRow>, StoreError> {
+    /// If the database can't be read.
+    pub fn list(&self, filter: &RunFilter) -> Result<Vec<RunRow>, StoreError> {
         let select = "SELECT id, pipeline, file, rehearsal, started, conclusion, suspended, failed_stage, source,
                 coalesce((SELECT at FROM events WHERE run = id ORDER BY seq DESC LIMIT 1), started),
                 (SELECT json_group_array(gate.id ORDER BY gate.stage) FROM open_gates AS gate WHERE gate.run = runs.id)
              FROM runs WHERE ?1 IS NULL OR pipeline = ?1 ORDER BY number DESC LIMIT ?2";
         let query = || -> rusqlite::Result<Vec<RunRow>> {
             let mut statement = self.connection.prepare_cached(select)?;
-            // A negative limit is none.
+            // SQLite treats a negative limit as no limit.
             let limit = filter.limit.map_or(-1, i64::from);
             statement.query_map((&filter.pipeline, limit), |row| self.row(row))?.collect()
         };
@@ -197,10 +197,10 @@ impl Store {
         let id = RunId(row.get(0)?);
         let conclusion: Option<String> = row.get(5)?;
         let state = match conclusion {
-            Some(conclusion) => RunState::Ended(parse(5, Json::String(conclusion))?),
-            None if row.get(6)? => RunState::Waiting,
-            None if run_lock::is_held(&self.run_directory(&id)) => RunState::Running,
-            None => RunState::Interrupted,
+            Some(conclusion) => RunPhase::Ended(parse(5, Json::String(conclusion))?),
+            None if row.get(6)? => RunPhase::Waiting,
+            None if run_lock::is_held(&self.run_directory(&id)) => RunPhase::Running,
+            None => RunPhase::Interrupted,
         };
         Ok(RunRow {
             id,
@@ -216,10 +216,10 @@ impl Store {
         })
     }
 
-    /// The run that `what` names: its id, the beginning of its id, or `latest`.
+    /// Finds a run by its id, a unique prefix of its id, or `latest`.
     ///
     /// # Errors
-    /// When no run or more than one fits; the error names some of those that do.
+    /// If no run or more than one matches; the error lists some of the matches.
     pub fn find(&self, what: &str) -> Result<RunId, StoreError> {
         let (condition, text) = match what {
             "latest" => ("?1 = ''", ""),
@@ -230,25 +230,29 @@ impl Store {
             let mut statement = self.connection.prepare_cached(&select)?;
             statement.query_map([text], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
         };
-        let found = query().map_err(self.failed(format_args!("look for run {what}")))?;
+        let found = query().map_err(self.failed(format_args!("find run {what}")))?;
         let unique = what == "latest" || found.len() == 1;
         match found.iter().find(|id| *id == what).or(found.first()) {
             None => Err(not_found(
                 format!("no run {what:?} in {}", self.directory().display()),
-                "`stagewright runs` lists those that there are",
+                "list the runs with `stagewright runs`",
             )),
             Some(id) if unique || id == what => Ok(RunId(id.clone())),
             Some(_) => Err(not_found(
-                format!("{what:?} may be any of {}{}", found[..found.len().min(5)].join(", "), more(found.len())),
-                "give more of the run's id",
+                format!(
+                    "{what:?} is ambiguous: it matches {}{}",
+                    found[..found.len().min(5)].join(", "),
+                    more(found.len())
+                ),
+                "use more characters of the run's id",
             )),
         }
     }
 
-    /// The gates of `run` that wait for an answer, in plan order.
+    /// The open gates of `run`, in plan order.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn open_gates(&self, run: &RunId) -> Result<Vec<OpenGate>, StoreError> {
         let query = || -> rusqlite::Result<Vec<OpenGate>> {
             let mut statement =
@@ -269,7 +273,7 @@ impl Store {
     }
 }
 
-/// Keeps what [`Store::list`], [`Store::open_gates`] and the ledger show in step with an event that is being recorded.
+/// Updates the tables behind [`Store::list`], [`Store::open_gates`] and the ledger for an event that is being recorded.
 pub(crate) fn follow(transaction: &Transaction<'_>, id: &RunId, event: &Event) -> rusqlite::Result<()> {
     let change = |sql: &str, values: &[&dyn rusqlite::ToSql]| transaction.prepare_cached(sql)?.execute(values);
     let run = &id.0;

@@ -1,7 +1,7 @@
-//! What one process leaves for another that drives a run: answers to gates, and requests to end.
+//! Messages from other processes to the one that drives a run: answers to gates, and cancel requests.
 //!
-//! Both are handed out once per handle, and leave the database only in the transaction that records what came of them.
-//! What was taken by a process that then died is there for the next.
+//! Each message is delivered once per handle. It is deleted only in the transaction that records the event that it led
+//! to, so that a message to a process that died before is delivered to the next one that drives the run.
 
 use std::collections::HashSet;
 
@@ -12,15 +12,15 @@ use crate::Store;
 use crate::row::json;
 
 impl Store {
-    /// Leaves an answer for the process that drives the run, or will resume it, unless `check` refuses it. It is on disk
-    /// once this returns.
+    /// Stores an answer for the process that drives the run or will resume it, unless `check` refuses it. The answer is
+    /// on disk once this returns.
     ///
-    /// `check` sees the run's events, and the answers that were left before and that no event tells of yet, oldest first.
-    /// Nothing comes between what it sees and this answer: of two people who answer at the same time, the second one's is
-    /// checked after the first one's was left.
+    /// `check` gets the run's events, and the earlier answers that aren't in an event yet, oldest first. The check and
+    /// the insertion are in one exclusive transaction: if two people answer at the same time, the second answer is
+    /// checked with the first one already stored.
     ///
     /// # Errors
-    /// When there is no such run, and whatever the disk refuses. The inner one is `check`'s.
+    /// If the run doesn't exist, or the database can't be read or written. The inner error is that of `check`.
     pub fn put_decision<T, E>(
         &mut self,
         run: &RunId,
@@ -34,20 +34,20 @@ impl Store {
             help: None,
             source: Some(Box::new(error)),
         })?;
-        self.exclusively(format_args!("leave a decision for run {run}"), |store| {
-            let waiting = store.left_decisions(run)?.into_iter().map(|(_, stage, decision)| (stage, decision));
+        self.exclusively(format_args!("store a decision for run {run}"), |store| {
+            let waiting = store.pending_decisions(run)?.into_iter().map(|(_, stage, decision)| (stage, decision));
             let checked = check(&store.events(run)?, &waiting.collect::<Vec<_>>());
             if checked.is_ok() {
                 let insert = "INSERT INTO decisions (run, stage, decision) VALUES (?1, ?2, ?3)";
                 let done = store.connection.execute(insert, (&run.0, stage.0, text));
-                done.map_err(store.failed(format_args!("leave a decision for run {run}")))?;
+                done.map_err(store.failed(format_args!("store a decision for run {run}")))?;
             }
             Ok(checked)
         })
     }
 
-    /// Answers that no event tells of yet, with their numbers.
-    fn left_decisions(&self, run: &RunId) -> Result<Vec<(i64, StageIndex, Decision)>, StoreError> {
+    /// The answers that aren't in an event yet, with their row numbers.
+    fn pending_decisions(&self, run: &RunId) -> Result<Vec<(i64, StageIndex, Decision)>, StoreError> {
         let query = || {
             let mut statement = self
                 .connection
@@ -59,12 +59,13 @@ impl Store {
         query().map_err(self.failed(format_args!("read the decisions for run {run}")))
     }
 
-    /// The answers that were left for `run`, oldest first. An answer is gone once its event is recorded.
+    /// Returns the answers for `run` that this handle hasn't returned yet, oldest first. An answer is deleted once its
+    /// event is recorded.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn take_decisions(&mut self, run: &RunId) -> Result<Vec<(StageIndex, Decision)>, StoreError> {
-        let waiting = self.left_decisions(run)?;
+        let waiting = self.pending_decisions(run)?;
         Ok(waiting
             .into_iter()
             .filter(|(number, ..)| self.delivered.insert(*number))
@@ -72,13 +73,13 @@ impl Store {
             .collect())
     }
 
-    /// Asks the process that drives the run, or will resume it, to end it. It is on disk once this returns. False when
-    /// the run has ended or isn't there, and can't be asked.
+    /// Stores a cancel request for the process that drives the run or will resume it. The request is on disk once this
+    /// returns. Returns false if the run has ended or doesn't exist.
     ///
     /// # Errors
-    /// Whatever the disk refuses.
+    /// If the database can't be written.
     pub fn request_cancel(&mut self, run: &RunId, reason: &str) -> Result<bool, StoreError> {
-        let left = self.durably(format_args!("ask run {run} to end"), |transaction| {
+        let left = self.durably(format_args!("request the end of run {run}"), |transaction| {
             transaction.execute(
                 "INSERT INTO cancels (run, reason) SELECT id, ?2 FROM runs WHERE id = ?1 AND conclusion IS NULL",
                 (&run.0, reason),
@@ -87,10 +88,11 @@ impl Store {
         Ok(left > 0)
     }
 
-    /// Why `run` was asked to end, oldest request first. Requests are gone once the run has ended.
+    /// Returns the reasons of the cancel requests for `run` that this handle hasn't returned yet, oldest first.
+    /// Requests are deleted once the run has ended.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn take_cancels(&mut self, run: &RunId) -> Result<Vec<String>, StoreError> {
         let query = || {
             let mut statement =
@@ -99,16 +101,16 @@ impl Store {
                 .query_map([&run.0], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<Vec<(i64, String)>>>()
         };
-        let waiting = query().map_err(self.failed(format_args!("read the requests to end run {run}")))?;
+        let waiting = query().map_err(self.failed(format_args!("read the cancel requests for run {run}")))?;
         let new = waiting.into_iter().filter(|(number, _)| self.delivered_cancels.insert(*number));
         Ok(new.map(|(_, reason)| reason).collect())
     }
 
-    /// Hands out once more what this handle has taken for `run` and no event tells of: to be called before the run is
-    /// driven again through the same handle.
+    /// Makes this handle return messages for `run` again that it has returned before and that aren't in an event. Must
+    /// be called before the run is driven again through the same handle.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn redeliver(&mut self, run: &RunId) -> Result<(), StoreError> {
         let numbers = |query| {
             let mut statement = self.connection.prepare_cached(query)?;
@@ -119,7 +121,7 @@ impl Store {
             Ok((decisions, numbers("SELECT number FROM cancels WHERE run = ?1")?))
         };
         let left: rusqlite::Result<_> = left();
-        let (decisions, cancels) = left.map_err(self.failed(format_args!("read what was left for run {run}")))?;
+        let (decisions, cancels) = left.map_err(self.failed(format_args!("read the messages for run {run}")))?;
         self.delivered.retain(|number| !decisions.contains(number));
         self.delivered_cancels.retain(|number| !cancels.contains(number));
         Ok(())

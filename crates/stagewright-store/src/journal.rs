@@ -1,4 +1,4 @@
-//! The journal: a run's recorded events, in order, without gaps.
+//! The journal: a run's recorded events, in order and without gaps.
 
 use std::fmt::Display;
 
@@ -7,22 +7,22 @@ use stagewright_engine::{Event, EventKind, RunId, RunStore, StoreError, StoreErr
 
 use crate::error::refused;
 use crate::row::integer;
-use crate::store::Commits;
+use crate::store::Durability;
 use crate::{Store, history};
 
 impl RunStore for Store {
-    /// Appends the recorded ones among `events`; others are left out. Every event is visible to readers, of other
-    /// processes too, once this returns.
+    /// Appends those of the events that are recorded; others are skipped. The events are visible to readers in all
+    /// processes once this returns.
     ///
     /// # Errors
-    /// For a run that [`Store::create_run`] hasn't made, a `seq` that isn't the next one, and whatever the disk
-    /// refuses. Then none of the events is kept.
+    /// If the run doesn't exist, a `seq` isn't the next one, or the database can't be written. None of the events is
+    /// recorded then.
     fn append(&mut self, run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError> {
         let recorded: Vec<&Event> = events.iter().filter(|event| event.kind.is_recorded()).collect();
         if recorded.is_empty() {
             return if durable { self.sync() } else { Ok(()) };
         }
-        self.use_commits(if durable { Commits::Synced } else { Commits::Unsynced })?;
+        self.set_durability(if durable { Durability::Synced } else { Durability::Unsynced })?;
         let known = self.next.take().filter(|(known, _)| known == run).map(|(_, next)| next);
         let next = append_all(&mut self.connection, run, known, &recorded).map_err(|error| match error {
             AppendError::Database(error) => self.failed(format_args!("record events of run {run}"))(error),
@@ -37,8 +37,8 @@ impl RunStore for Store {
                 "create the run before its first event is appended",
             ),
             AppendError::OutOfOrder { expected, found } => refused(
-                format!("event {found} of run {run} can't be recorded: the journal's next is {expected}"),
-                "another process may have gone on with the run: look at it with `stagewright runs`",
+                format!("can't record event {found} of run {run}: the journal's next event is {expected}"),
+                "another process may have resumed the run: check with `stagewright runs`",
             ),
         })?;
         self.next = Some((run.clone(), next));
@@ -47,18 +47,18 @@ impl RunStore for Store {
 }
 
 impl Store {
-    /// All recorded events of a run, in order. Empty for a run that has none.
+    /// All recorded events of a run, in order. Empty if the run doesn't exist.
     ///
     /// # Errors
-    /// When the database can't be read, or holds an event that this version doesn't understand.
+    /// If the database can't be read, or contains an event that this version can't parse.
     pub fn events(&self, run: &RunId) -> Result<Vec<Event>, StoreError> {
         self.events_from(run, 0)
     }
 
-    /// The events from `seq` on: what a reader that follows a run asks for again and again.
+    /// The events from `seq` on, for readers that follow a run.
     ///
     /// # Errors
-    /// As [`Store::events`].
+    /// The same as for [`Store::events`].
     pub fn events_from(&self, run: &RunId, seq: u64) -> Result<Vec<Event>, StoreError> {
         let doing = format!("read the events of run {run}");
         let mut statement = self
@@ -72,7 +72,7 @@ impl Store {
             let (seq, at, kind): (i64, i64, String) = row.map_err(self.failed(&doing))?;
             let kind: EventKind = serde_json::from_str(&kind).map_err(|error| StoreError {
                 kind: StoreErrorKind::Storage,
-                message: format!("event {seq} of run {run} in {} isn't one", self.database().display()),
+                message: format!("invalid event {seq} of run {run} in {}", self.database().display()),
                 help: Some("use the stagewright version that recorded the run".to_owned()),
                 source: Some(Box::new(error)),
             })?;
@@ -81,15 +81,15 @@ impl Store {
         .collect()
     }
 
-    fn use_commits(&mut self, commits: Commits) -> Result<(), StoreError> {
+    fn set_durability(&mut self, commits: Durability) -> Result<(), StoreError> {
         if self.commits != Some(commits) {
             let level = match commits {
-                Commits::Synced => "FULL",
-                Commits::Unsynced => "NORMAL",
+                Durability::Synced => "FULL",
+                Durability::Unsynced => "NORMAL",
             };
             self.connection
                 .pragma_update(None, "synchronous", level)
-                .map_err(self.failed("choose how durable commits are"))?;
+                .map_err(self.failed("set the durability of commits"))?;
             self.commits = Some(commits);
         }
         Ok(())
@@ -101,7 +101,7 @@ impl Store {
         doing: impl Display,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.use_commits(Commits::Synced)?;
+        self.set_durability(Durability::Synced)?;
         let connection = &mut self.connection;
         let transact = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -113,23 +113,24 @@ impl Store {
         done.map_err(self.failed(doing))
     }
 
-    /// Reads and changes while no other process writes. On disk once this returns; undone when `act` fails.
+    /// Runs `act` while no other process can write. Its changes are on disk once this returns, or rolled back if it
+    /// fails.
     pub(crate) fn exclusively<T>(
         &mut self,
         doing: impl Display,
         act: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.use_commits(Commits::Synced)?;
+        self.set_durability(Durability::Synced)?;
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(self.failed(&doing))?;
         let acted = act(self);
         let end = if acted.is_ok() { "COMMIT" } else { "ROLLBACK" };
         let ended = self.connection.execute_batch(end).map_err(self.failed(&doing));
-        // The first error is the one to be read.
+        // If `act` failed, return its error and not that of the rollback.
         acted.and_then(|value| ended.map(|()| value))
     }
 
-    /// A synced commit makes durable what was committed before it, too. It has to change something, or SQLite leaves it
-    /// out.
+    /// Makes all earlier commits durable with an empty synced one. It must change a row, because SQLite doesn't write,
+    /// and so doesn't sync, a transaction without changes.
     fn sync(&mut self) -> Result<(), StoreError> {
         self.durably("sync the journal", |transaction| {
             transaction.execute("UPDATE counters SET last = last + 1 WHERE name = 'sync'", [])
@@ -151,8 +152,8 @@ impl From<rusqlite::Error> for AppendError {
     }
 }
 
-/// Gives the number of the next event. `known` is what it was when this handle last wrote to the run; another one may
-/// have written since, and then the first insert fails.
+/// Returns the number of the next event. `known` is that number from this handle's last write to the run. If another
+/// handle has written since, the first insert violates the primary key.
 fn append_all(
     connection: &mut Connection,
     run: &RunId,
@@ -233,7 +234,7 @@ mod tests {
         Event { seq, at: Timestamp(seq), kind: EventKind::Summary { stage: StageIndex(0), markdown: text } }
     }
 
-    /// Appends one event too many and gives the remedy that the error names.
+    /// Appends events of which the last one fails, and returns the error's remedy.
     fn remedy(store: &mut Store) -> String {
         let events = [event(0, String::new()), event(1, "x".repeat(1 << 20))];
         let error = store.append(&run(), &events, true).unwrap_err();
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_of_and_keeps_nothing_of_the_batch() {
+    fn full_disk_is_reported_and_nothing_of_the_batch_is_recorded() {
         let (_directory, mut store) = store();
         let pages: i64 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
         store.connection.pragma_update(None, "max_page_count", pages + 2).unwrap();
@@ -252,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_may_not_be_written_is_told_of() {
+    fn read_only_database_is_reported() {
         let (_directory, mut store) = store();
         store.connection.pragma_update(None, "query_only", true).unwrap();
         assert!(remedy(&mut store).contains("write access"));
     }
 
     #[test]
-    fn a_database_that_stays_locked_is_told_of() {
+    fn locked_database_is_reported() {
         let (directory, mut store) = store();
         let other = Store::open(directory.path()).unwrap();
         other.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -278,13 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_durable_append_syncs_what_came_before() {
+    fn empty_durable_append_syncs_earlier_events() {
         let (directory, mut store) = store();
         store.append(&run(), &[event(0, "before".to_owned())], false).unwrap();
         let length = || std::fs::metadata(directory.path().join("stagewright.db-wal")).unwrap().len();
         let before = length();
         store.append(&run(), &[], true).unwrap();
-        // SQLite syncs the log for each commit at this level that writes to it, and all that stands in it by then.
+        // At this level SQLite syncs the log with each commit that writes to it, including everything written before.
         assert!(length() > before, "something was committed");
         let level: i64 = store.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
         assert_eq!(level, 2);

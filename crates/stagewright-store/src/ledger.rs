@@ -1,6 +1,6 @@
-//! What was deployed where: a projection of the journals, written in the transactions that write them.
+//! The ledger of releases: a projection of the journals, written in the same transactions.
 //!
-//! A release *stands* until it is undone. What stands and is newest is *current*.
+//! A release is *in place* until it is undone. The newest release in place is the *current* one.
 
 use rusqlite::{Connection, Row, Transaction};
 use stagewright_engine::{Event, EventKind, Outcome, Release, ReleaseOrigin, RunId, StoreError, Timestamp};
@@ -12,44 +12,44 @@ use crate::row::{STAGE_ID, integer, json, parse, timestamp};
 /// A release of the ledger.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReleaseRow {
-    /// Newer ones have higher numbers, over all environments.
+    /// Increases with each release of any environment.
     pub number: u64,
-    /// The run that made it. Its journal may have been removed since.
+    /// The run that deployed it. Its journal may have been removed since.
     pub run: RunId,
-    /// Position of the stage that made it, in the plan of that run.
+    /// Position of the stage that deployed it, in the plan of that run.
     pub stage: StageIndex,
     /// The stage's id.
     pub stage_id: String,
-    /// Which try.
+    /// The attempt, from 1.
     pub attempt: u32,
     /// When it was recorded.
     pub at: Timestamp,
     /// What was deployed.
     pub release: Release,
-    /// Whether it proved good.
+    /// Whether it is known good.
     pub confirmed: bool,
-    /// Whether it was taken back, and no longer stands.
+    /// Whether a compensation undid it, so that it is no longer in place.
     pub undone: bool,
 }
 
 impl ReleaseRow {
-    fn is_same_thing(&self, other: &ReleaseRow) -> bool {
+    fn deploys_the_same(&self, other: &ReleaseRow) -> bool {
         self.release.artifact == other.release.artifact && self.release.config == other.release.config
     }
 }
 
-/// What stands in an environment.
+/// The releases of an environment that matter for a rollback.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Standing {
+pub(crate) struct EnvironmentReleases {
     pub(crate) current: Option<ReleaseRow>,
     pub(crate) last_known_good: Option<ReleaseRow>,
 }
 
 impl Store {
-    /// The releases of an environment, newest first, at most `limit`; undone ones too.
+    /// The releases of an environment, newest first, at most `limit`, including undone ones.
     ///
     /// # Errors
-    /// When the database can't be read.
+    /// If the database can't be read.
     pub fn releases(&self, environment: &str, rehearsal: bool, limit: u32) -> Result<Vec<ReleaseRow>, StoreError> {
         let query = || {
             let mut statement = self.connection.prepare_cached(&format!("{SELECT} ORDER BY number DESC LIMIT ?3"))?;
@@ -59,21 +59,22 @@ impl Store {
     }
 }
 
-/// Finds what is current and what to go back to: the newest confirmed release before it that is something else.
+/// Finds the current release of an environment, and the one that a rollback restores: the newest known-good release
+/// before the current one that has another artifact or another configuration. Deploying the same again would not be a
+/// rollback.
 ///
-/// Something else is another artifact or another configuration: to deploy the same again is not to go back.
+/// If the current release is itself the result of a rollback, a second rollback must not restore the release that the
+/// first one moved away from. "Before" then means before the original deploy of the current release, so that two
+/// rollbacks go back two steps. The exception is `requester`, the run that deployed the current release: its compensation
+/// restores what was in place before that run.
 ///
-/// When the current one came by going back itself, what it went back from is no place to go back to: then "before it"
-/// means before the deploy that it repeats, and going back twice goes back two steps. Only `asker`, the run that made
-/// the current release, wants it undone literally, and gets what was there before that run.
-///
-/// `rehearsal`: the run whose own environment it is; none for the real one.
-pub(crate) fn standing(
+/// `rehearsal` is the run whose separate environment it is; none for the real environment.
+pub(crate) fn environment_releases(
     connection: &Connection,
     environment: &str,
     rehearsal: Option<&RunId>,
-    asker: Option<&RunId>,
-) -> rusqlite::Result<Standing> {
+    requester: Option<&RunId>,
+) -> rusqlite::Result<EnvironmentReleases> {
     let newest = |condition: &str, below: u64, fits: &dyn Fn(&ReleaseRow) -> bool| -> rusqlite::Result<_> {
         let sql = format!(
             "{SELECT} AND NOT undone AND number < ?3 AND (?4 IS NULL OR run = ?4) AND {condition} ORDER BY number DESC"
@@ -89,16 +90,16 @@ pub(crate) fn standing(
         Ok(None)
     };
     let any = i64::MAX.cast_unsigned();
-    let Some(current) = newest("1", any, &|_| true)? else { return Ok(Standing::default()) };
-    let repeats = current.release.origin != ReleaseOrigin::Deploy && asker != Some(&current.run);
+    let Some(current) = newest("1", any, &|_| true)? else { return Ok(EnvironmentReleases::default()) };
+    let repeats = current.release.origin != ReleaseOrigin::Deploy && requester != Some(&current.run);
     let repeated =
-        if repeats { newest("way = 'deploy'", current.number, &|row| row.is_same_thing(&current))? } else { None };
+        if repeats { newest("way = 'deploy'", current.number, &|row| row.deploys_the_same(&current))? } else { None };
     let before = repeated.map_or(current.number, |row| row.number);
-    let last_known_good = newest("confirmed", before, &|row| !row.is_same_thing(&current))?;
-    Ok(Standing { current: Some(current), last_known_good })
+    let last_known_good = newest("confirmed", before, &|row| !row.deploys_the_same(&current))?;
+    Ok(EnvironmentReleases { current: Some(current), last_known_good })
 }
 
-/// Keeps the ledger in step with an event that is being recorded.
+/// Updates the ledger for an event that is being recorded.
 pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) -> rusqlite::Result<()> {
     match &event.kind {
         EventKind::ReleaseRecorded { stage, attempt, release } => {
@@ -150,7 +151,7 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
     Ok(())
 }
 
-/// Releases of environment `?1`, rehearsal `?2`.
+/// Selects the releases of environment `?1`, in rehearsals if `?2`.
 const SELECT: &str = "SELECT number, run, stage, stage_id, attempt, at, environment, artifact, url, fence, config,
          commit_id, started_by, way, confirmed, undone
      FROM releases WHERE environment = ?1 AND rehearsal = ?2";

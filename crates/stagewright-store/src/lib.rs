@@ -1,8 +1,8 @@
-//! Keeps runs: their journals, their history, their logs, the ledger of what they deployed, and what people leave for
-//! them; and keeps them out of each other's way.
+//! The store of runs: journals, history, logs, the ledger of releases, and messages to runs; and the mutual exclusion
+//! between runs.
 //!
-//! In flow the events and log lines of runs; out flow the same, in order, to whoever resumes, lists or shows a run.
-//! All of it lives in one state folder, which `docs/store.md` describes for those who look after one:
+//! It takes the events and log lines of runs, and returns them in order to callers that resume, list or show a run.
+//! Everything is in one state folder, which `docs/store.md` describes for operators:
 //!
 //! ```text
 //! <state>/.gitignore                          *
@@ -11,15 +11,14 @@
 //! <state>/runs/<run>/logs/<stage>-<attempt>.log
 //! ```
 //!
-//! Several processes may hold a [`Store`] on the same folder at a time: one drives a run, others list, follow or
-//! decide. A reader sees an event as soon as [`append`](stagewright_engine::RunStore::append) has returned, durable
-//! or not.
+//! Several processes may use a [`Store`] on the same folder at the same time: one drives a run, others list, follow or
+//! answer. Readers see an event as soon as [`append`](stagewright_engine::RunStore::append) has returned, durable or
+//! not.
 //!
-//! Architecture invariant: nothing here starts or stops anything, prints, or reads a clock. Times come from the
-//! callers, and nothing is put in order by them: runs have numbers, events are counted, tokens only grow. What the
-//! history, the ledger and the open gates say follows from the events, and is written in their transactions.
+//! Architecture invariant: nothing here starts or stops anything, prints, or reads a clock. Times come from the callers
+//! and never define an order: runs and events are numbered, and fences only increase. The history, the ledger and the
+//! open gates are derived from the events, and written in the same transactions.
 
-mod asker;
 mod coordinator;
 mod environment;
 mod error;
@@ -31,14 +30,15 @@ mod journal;
 mod ledger;
 mod log;
 mod replay;
+mod requesting_run;
 mod row;
 mod run_lock;
 mod schema;
 mod store;
 
-pub use environment::{EnvironmentRow, Freeze};
+pub use environment::{EnvironmentFreeze, EnvironmentRow};
 pub use gc::{GcReport, Retention};
-pub use history::{Filter, OpenGate, RunRecord, RunRow, RunState};
+pub use history::{OpenGate, RunFilter, RunPhase, RunRecord, RunRow};
 pub use ledger::ReleaseRow;
 pub use log::{LogLine, LogReader, RunLogs};
 pub use run_lock::RunLock;

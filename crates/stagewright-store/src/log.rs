@@ -1,12 +1,12 @@
-//! The logs of stages: one plain text file an attempt.
+//! The logs of stages: one plain text file per attempt.
 //!
-//! A line is `<ms since the Unix epoch> <event> <number> <stream> <text>`, or ` <text>` where all but the text is as in
-//! the line before. The event is the last of the run's journal
-//! before the line; the number counts the pieces that the run's logs are written in, all stages together, from 0 in each
-//! process: the two put the lines of several stages in order. The stream is `o` (a process's standard output), `e` (its
-//! standard error), `p` (the plugin) or `g` (the engine). The last line of a complete log is `sealed`; there may
-//! be more such lines before it, where an attempt went on after a gate or was asked about after a crash. A last line
-//! without its line end was being written when the machine went down, and is not shown.
+//! A line is `<ms since the Unix epoch> <event> <number> <stream> <text>`, or ` <text>` if everything but the text is
+//! the same as in the line before. The event is the `seq` of the run's last event before the line. The number counts
+//! the chunks that the process writes to the run's logs, over all stages, from 0. Together they define the order of
+//! lines of different stages. The stream is `o` (a process's standard output), `e` (its standard error), `p` (the
+//! plugin) or `g` (the engine). The last line of a complete log is `sealed`. There can be earlier such lines, if an
+//! attempt continued after a gate or was recovered after a crash. A last line without a line end was cut off by a crash
+//! and isn't shown.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -24,38 +24,41 @@ use crate::{Store, error};
 
 const SEAL: &[u8] = b"sealed\n";
 
-/// Bytes after which the disk is told to begin: at the end little is left to wait for.
+/// After this many bytes, writing them to disk is started early, so that the sync at the end of the log is short.
 const WRITE_BEHIND: u64 = 8 << 20;
 
-/// What a batch's buffer may keep between calls, bytes.
+/// The capacity in bytes that the batch buffer may keep between calls.
 const KEPT_BUFFER: usize = 1 << 20;
 
 /// Writes the logs of one run. A line is visible to readers once `append` has returned.
 #[derive(Debug)]
 pub struct RunLogs {
     directory: PathBuf,
-    open: HashMap<(StageIndex, u32), Open>,
+    open: HashMap<(StageIndex, u32), OpenLog>,
     batch: Vec<u8>,
-    /// Of the next piece.
+    /// The number of the next chunk.
     number: u64,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenLog {
     file: File,
-    /// Its bytes, and how many of them the disk was told of.
+    /// The file's size in bytes.
     size: u64,
-    told: u64,
+    /// How many of these bytes are on disk or being written there.
+    flushed: u64,
 }
 
-impl Open {
+impl OpenLog {
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
         self.file.write_all(data)?;
         self.size += data.len() as u64;
-        if let Some(fresh) = NonZeroU64::new(self.size - self.told).filter(|fresh| fresh.get() >= WRITE_BEHIND) {
-            // Not to need what isn't on disk yet means to write it. A system that doesn't has more to do at the end.
-            let _ = fadvise(&self.file, self.told, Some(fresh), Advice::DontNeed);
-            self.told = self.size;
+        if let Some(fresh) = NonZeroU64::new(self.size - self.flushed).filter(|fresh| fresh.get() >= WRITE_BEHIND) {
+            // Linux starts writing dirty pages back when it is advised that they aren't needed. Without this, a log of
+            // hundreds of megabytes would stay in memory until the seal, whose sync would then block the engine's loop.
+            // On a system that ignores the advice, only that sync takes longer.
+            let _ = fadvise(&self.file, self.flushed, Some(fresh), Advice::DontNeed);
+            self.flushed = self.size;
         }
         Ok(())
     }
@@ -68,7 +71,7 @@ pub struct LogLine {
     pub at: Timestamp,
     /// `seq` of the run's last event before it.
     pub after: u64,
-    /// Puts it in order among the lines of the run's stages after the same event.
+    /// Orders the lines of the run's stages after the same event.
     pub number: u64,
     /// Where it came from.
     pub stream: Stream,
@@ -76,34 +79,34 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Reads one attempt's log: an iterator that gives none at the end of what has been written so far. To follow a live
-/// log, ask again until [`is_sealed`](LogReader::is_sealed).
+/// Reads one attempt's log. The iterator returns `None` at the end of what has been written so far. To follow a live
+/// log, call it again until [`is_sealed`](LogReader::is_sealed).
 #[derive(Debug)]
 pub struct LogReader {
     path: PathBuf,
     file: Option<BufReader<File>>,
     line: Vec<u8>,
-    /// The line before, without its text.
+    /// The previous line, without its text.
     head: Option<LogLine>,
     number: u64,
     sealed: bool,
 }
 
 impl Store {
-    /// For writing the logs of `run`, by the process that drives it. Logs that the process before it was cut off from
-    /// are sealed: nobody is left to write to them.
+    /// Opens the logs of `run` for writing by the process that drives it. Logs that an earlier process left unsealed
+    /// are sealed, because no process writes to them any more.
     ///
     /// # Errors
-    /// When the folder can't be made, and whatever the disk refuses.
+    /// If the folder can't be created, or a log can't be written.
     pub fn logs(&self, run: &RunId) -> Result<RunLogs, StoreError> {
         let directory = self.run_directory(run).join("logs");
         create_folder(&directory)?;
-        seal_cut(&directory)?;
+        seal_interrupted_logs(&directory)?;
         Ok(RunLogs { directory, open: HashMap::new(), batch: Vec::new(), number: 0 })
     }
 
-    /// For reading one attempt's log. An attempt that has said nothing has no file, and its reader gives nothing, and
-    /// no seal: that it is over, its journal says.
+    /// Opens one attempt's log for reading. An attempt without output has no log file. Its reader returns nothing and
+    /// is never sealed; only the journal shows that the attempt has ended.
     pub fn read_log(&self, run: &RunId, stage: StageIndex, attempt: u32) -> LogReader {
         let path = log_path(&self.run_directory(run).join("logs"), stage, attempt);
         LogReader { path, file: None, line: Vec::new(), head: None, number: 0, sealed: false }
@@ -112,13 +115,13 @@ impl Store {
     /// The attempts of `stage` that have a log, in order.
     ///
     /// # Errors
-    /// When the folder can't be read.
+    /// If the folder can't be read.
     pub fn log_attempts(&self, run: &RunId, stage: StageIndex) -> Result<Vec<u32>, StoreError> {
-        let of_stage = |(index, attempt)| (index == stage).then_some(attempt);
-        Ok(self.all_logs(run)?.into_iter().filter_map(of_stage).collect())
+        let matching = |(index, attempt)| (index == stage).then_some(attempt);
+        Ok(self.all_logs(run)?.into_iter().filter_map(matching).collect())
     }
 
-    /// Every attempt of the run that has a log, in order.
+    /// All attempts of the run that have a log, in order.
     pub(crate) fn all_logs(&self, run: &RunId) -> Result<Vec<(StageIndex, u32)>, StoreError> {
         let directory = self.run_directory(run).join("logs");
         let list = || -> io::Result<Vec<(StageIndex, u32)>> {
@@ -141,7 +144,7 @@ impl Store {
     }
 }
 
-fn seal_cut(directory: &Path) -> Result<(), StoreError> {
+fn seal_interrupted_logs(directory: &Path) -> Result<(), StoreError> {
     let seal = |path: &Path| -> io::Result<()> {
         if ends_sealed(path)? {
             return Ok(());
@@ -158,7 +161,7 @@ fn seal_cut(directory: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Both the log and its name in the folder are on disk once this returns.
+/// Appends the seal. The log and its entry in the folder are on disk once this returns.
 fn put_seal(mut log: File, directory: &Path) -> io::Result<()> {
     log.write_all(SEAL)?;
     log.sync_data()?;
@@ -169,7 +172,7 @@ fn ends_sealed(path: &Path) -> io::Result<bool> {
     let mut file = stagewright_files::open(path)?;
     let length = file.metadata()?.len();
     let mut end = Vec::new();
-    // With the line end before it: a line of its own.
+    // Include the preceding line end: a seal is a whole line.
     file.seek(SeekFrom::Start(length.saturating_sub(SEAL.len() as u64 + 1)))?;
     file.read_to_end(&mut end)?;
     Ok(end == SEAL || (end.starts_with(b"\n") && end.ends_with(SEAL)))
@@ -203,22 +206,22 @@ impl LogSink for RunLogs {
             std::collections::hash_map::Entry::Vacant(entry) => {
                 let opened = open_for_append(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
                 let (size, file) = opened.map_err(|error| error::file("open", &path, error))?;
-                entry.insert(Open { file, size, told: size })
+                entry.insert(OpenLog { file, size, flushed: size })
             }
         };
         file.write(&self.batch).map_err(|error| error::file("write", &path, error))
     }
 
     fn seal(&mut self, stage: StageIndex, attempt: u32) -> Result<(), StoreError> {
-        // Without a file there is nothing that could be lost.
-        let Some(Open { file, .. }) = self.open.remove(&(stage, attempt)) else { return Ok(()) };
+        // An attempt without output has no file to seal.
+        let Some(OpenLog { file, .. }) = self.open.remove(&(stage, attempt)) else { return Ok(()) };
         let path = log_path(&self.directory, stage, attempt);
         put_seal(file, &self.directory).map_err(|error| error::file("seal", &path, error))
     }
 }
 
 impl LogReader {
-    /// Whether the last line that was read is a seal. The log may go on all the same, when its attempt does.
+    /// Whether the last line that was read is a seal. More lines can follow if the attempt continues.
     pub fn is_sealed(&self) -> bool {
         self.sealed
     }
@@ -226,10 +229,10 @@ impl LogReader {
     fn read(&mut self) -> Result<Option<LogLine>, StoreError> {
         loop {
             if self.file.is_none() {
-                self.file = open_if_there(&self.path).map_err(|error| error::file("open", &self.path, error))?;
+                self.file = open_if_exists(&self.path).map_err(|error| error::file("open", &self.path, error))?;
             }
             let Some(file) = &mut self.file else { return Ok(None) };
-            // What is there of an unfinished line stays in `line` until the rest comes.
+            // A part of an unfinished line stays in `line` until the rest has been written.
             let read = file.read_until(b'\n', &mut self.line);
             read.map_err(|error| error::file("read", &self.path, error))?;
             if self.line.last() != Some(&b'\n') {
@@ -245,17 +248,17 @@ impl LogReader {
             drop(line);
             self.line.clear();
             if !self.sealed {
-                let parsed = parsed.ok_or_else(|| self.not_a_line())?;
+                let parsed = parsed.ok_or_else(|| self.invalid_line())?;
                 self.head = Some(LogLine { text: String::new(), ..parsed });
                 return Ok(Some(parsed));
             }
         }
     }
 
-    fn not_a_line(&self) -> StoreError {
+    fn invalid_line(&self) -> StoreError {
         error::refused(
-            format!("{}, line {}: not a line of a log", self.path.display(), self.number),
-            "something else wrote to the file: read it with a pager",
+            format!("{}, line {}: invalid log line", self.path.display(), self.number),
+            "another program wrote to the file: read it with a pager",
         )
     }
 }
@@ -272,7 +275,7 @@ fn log_path(directory: &Path, stage: StageIndex, attempt: u32) -> PathBuf {
     directory.join(format!("{}-{attempt}.log", stage.0))
 }
 
-fn open_if_there(path: &Path) -> io::Result<Option<BufReader<File>>> {
+fn open_if_exists(path: &Path) -> io::Result<Option<BufReader<File>>> {
     match stagewright_files::open(path) {
         Ok(file) => Ok(Some(BufReader::with_capacity(64 << 10, file))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -280,7 +283,7 @@ fn open_if_there(path: &Path) -> io::Result<Option<BufReader<File>>> {
     }
 }
 
-/// A log that a crash cut off in the middle of a line goes on after its last whole line.
+/// Opens a log for appending. If a crash cut off its last line, that line is removed.
 fn open_for_append(path: &Path) -> io::Result<File> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     let mut end = file.seek(SeekFrom::End(0))?;

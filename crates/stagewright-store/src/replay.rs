@@ -1,4 +1,4 @@
-//! A run as its observers saw it: its journal and its logs, in one order.
+//! Replays a run: its events and log lines, in the order in which observers received them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,17 +9,17 @@ use stagewright_model::StageIndex;
 use crate::{LogLine, LogReader, Store};
 
 /// The next line of one attempt's log.
-struct Next {
+struct LogCursor {
     line: LogLine,
     stage: StageIndex,
     attempt: u32,
     reader: LogReader,
 }
 
-impl Next {
-    fn of(stage: StageIndex, attempt: u32, mut reader: LogReader) -> Result<Option<Next>, StoreError> {
+impl LogCursor {
+    fn open(stage: StageIndex, attempt: u32, mut reader: LogReader) -> Result<Option<LogCursor>, StoreError> {
         let line = reader.next().transpose()?;
-        Ok(line.map(|line| Next { line, stage, attempt, reader }))
+        Ok(line.map(|line| LogCursor { line, stage, attempt, reader }))
     }
 
     fn key(&self) -> (u64, u64, StageIndex, u32) {
@@ -27,46 +27,46 @@ impl Next {
     }
 }
 
-impl PartialEq for Next {
-    fn eq(&self, other: &Next) -> bool {
+impl PartialEq for LogCursor {
+    fn eq(&self, other: &LogCursor) -> bool {
         self.key() == other.key()
     }
 }
 
-impl Eq for Next {}
+impl Eq for LogCursor {}
 
-impl PartialOrd for Next {
-    fn partial_cmp(&self, other: &Next) -> Option<std::cmp::Ordering> {
+impl PartialOrd for LogCursor {
+    fn partial_cmp(&self, other: &LogCursor) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Next {
-    fn cmp(&self, other: &Next) -> std::cmp::Ordering {
+impl Ord for LogCursor {
+    fn cmp(&self, other: &LogCursor) -> std::cmp::Ordering {
         self.key().cmp(&other.key())
     }
 }
 
 impl Store {
-    /// Shows a run again: gives every event and every log line of it, in the order in which its observers saw them.
-    /// Progress is not kept, and so not given.
+    /// Calls `observe` with every event and log line of the run, in the order in which its observers received them.
+    /// Progress isn't stored and therefore missing.
     ///
     /// # Errors
-    /// When the journal or a log can't be read.
+    /// If the journal or a log can't be read.
     pub fn replay(&self, run: &RunId, mut observe: impl FnMut(&Event)) -> Result<(), StoreError> {
         let events = self.events(run)?;
         let mut lines = BinaryHeap::new();
         for (stage, attempt) in self.all_logs(run)? {
-            lines.extend(Next::of(stage, attempt, self.read_log(run, stage, attempt))?.map(Reverse));
+            lines.extend(LogCursor::open(stage, attempt, self.read_log(run, stage, attempt))?.map(Reverse));
         }
         for event in &events {
             observe(event);
             while lines.peek().is_some_and(|Reverse(next)| next.line.after <= event.seq) {
-                let Some(Reverse(Next { line, stage, attempt, reader })) = lines.pop() else { break };
+                let Some(Reverse(LogCursor { line, stage, attempt, reader })) = lines.pop() else { break };
                 let LogLine { at, after, stream, text, .. } = line;
                 let kind = EventKind::Log { stage, attempt, stream, line: text };
                 observe(&Event { seq: after, at, kind });
-                lines.extend(Next::of(stage, attempt, reader)?.map(Reverse));
+                lines.extend(LogCursor::open(stage, attempt, reader)?.map(Reverse));
             }
         }
         Ok(())

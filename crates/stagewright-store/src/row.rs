@@ -1,15 +1,15 @@
-//! Between values of the engine and columns of a row.
+//! Conversion between values of the engine and columns.
 
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use stagewright_engine::Timestamp;
 
-/// The id of stage `?2` of run `?1`, which the run's first event tells.
+/// The id of stage `?2` of run `?1`, from the run's first event.
 pub(crate) const STAGE_ID: &str = "coalesce((SELECT kind ->> ('$.stages[' || ?2 || '].id') FROM events
      WHERE run = ?1 AND seq = 0), 'stage ' || ?2)";
 
-/// SQLite's integers are signed; sequence numbers and times are far from their limit.
+/// SQLite's integers are signed; sequence numbers and times are far below their limit.
 pub(crate) fn integer(value: u64) -> i64 {
     value.cast_signed()
 }

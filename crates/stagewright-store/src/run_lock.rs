@@ -1,4 +1,5 @@
-//! One driver a run: a lock on a file, which the operating system drops when its process ends, however it ends.
+//! One driving process per run: a file lock, which the operating system releases when the process ends, however it
+//! ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -11,33 +12,36 @@ use stagewright_engine::{LEASE, RunId, StoreError, StoreErrorKind, Timestamp};
 use crate::store::create_folder;
 use crate::{Store, error};
 
-/// [`is_held`] takes the lock for an instant. A claim that meets it tries again, so many times.
+/// How often acquiring the lock is tried. [`is_held`] in another process holds it for a moment, which must not look
+/// like a driver.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The right to drive a run; ends when dropped, or with the process.
+/// The exclusive right to drive a run. Released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
 }
 
 impl Store {
-    /// Claims the right to drive `run`. What a process that drove it before and died had of environments is free.
+    /// Locks `run` for driving it, and releases the environments that an earlier process held for it when it died.
     ///
     /// # Errors
-    /// When another live process (or another [`RunLock`] of this one) drives it.
+    /// If another live process, or another [`RunLock`] of this one, drives the run.
     pub fn lock_run(&self, run: &RunId) -> Result<RunLock, StoreError> {
-        let lease = take(&self.run_directory(run), run, TRIES)?;
-        // Or it would seem to be this process that has them, until their time is up.
+        let lock = acquire(&self.run_directory(run), run, TRIES)?;
+        // The holder of an environment is recorded as a run and not as a process, and counts as alive while the run's
+        // lock is held. Now that this process holds it, a record left by the dead process would count as alive again
+        // and keep other runs waiting, although this process has acquired nothing yet.
         self.connection
             .execute("UPDATE environments SET holder = NULL, beat = NULL WHERE holder = ?1", [&run.0])
-            .map_err(self.failed(format_args!("let go of what run {run} had")))?;
-        Ok(lease)
+            .map_err(self.failed(format_args!("release the environments of run {run}")))?;
+        Ok(lock)
     }
 }
 
-/// Takes the lock, and makes the run's folder when it isn't there.
-pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<RunLock, StoreError> {
+/// Acquires the lock, and creates the run's folder if it doesn't exist.
+pub(crate) fn acquire(run_directory: &Path, run: &RunId, tries: u32) -> Result<RunLock, StoreError> {
     create_folder(run_directory)?;
     let path = run_directory.join("lease");
     let mut file = OpenOptions::new()
@@ -52,28 +56,28 @@ pub(crate) fn take(run_directory: &Path, run: &RunId, tries: u32) -> Result<RunL
         match file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if attempt < tries => std::thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => return Err(held(run, &mut file)),
+            Err(TryLockError::WouldBlock) => return Err(held_error(run, &mut file)),
             Err(TryLockError::Error(error)) => return Err(error::file("lock", &path, error)),
         }
     }
-    note_holder(&mut file).map_err(|error| error::file("write", &path, error))?;
+    write_holder(&mut file).map_err(|error| error::file("write", &path, error))?;
     Ok(RunLock { _file: file })
 }
 
-/// Whether a process drives the run of this folder.
+/// Whether a process drives the run whose folder this is.
 pub(crate) fn is_held(run_directory: &Path) -> bool {
     stagewright_files::open(&run_directory.join("lease"))
         .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Only for the message of [`held`]: the lock is what counts.
-fn note_holder(file: &mut File) -> std::io::Result<()> {
+/// Writes the process id, which is only used in the message of [`held_error`].
+fn write_holder(file: &mut File) -> std::io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{}", std::process::id())
 }
 
-fn held(run: &RunId, file: &mut File) -> StoreError {
+fn held_error(run: &RunId, file: &mut File) -> StoreError {
     let mut text = String::new();
     let holder = match file.read_to_string(&mut text) {
         Ok(1..) => format!("process {}", text.trim()),
@@ -83,7 +87,7 @@ fn held(run: &RunId, file: &mut File) -> StoreError {
     StoreError { kind: StoreErrorKind::Busy, ..error::refused(format!("run {run} is being driven by {holder}"), help) }
 }
 
-/// Whether a run that has something can still act on it.
+/// Whether a run that holds something can still act on it.
 pub(crate) fn is_alive(run_directory: &Path, beat: Timestamp, now: Timestamp) -> bool {
     u128::from(now.since(beat)) <= LEASE.as_millis() && is_held(run_directory)
 }

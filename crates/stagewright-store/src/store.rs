@@ -1,4 +1,4 @@
-//! A state folder: opening it, and where its parts lie.
+//! The state folder: opening it, and the paths in it.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -14,15 +14,15 @@ use crate::{error, schema};
 /// The database's file name within the state folder.
 pub const DATABASE: &str = "stagewright.db";
 
-/// What SQLite does at the end of a transaction.
+/// How durable a commit is.
 ///
-/// In WAL mode both kinds survive the death of the process, and recovery after a power cut keeps a prefix of the
-/// commits, so an unsynced one is never lost before an older one. A synced one also syncs all before it.
+/// In WAL mode both kinds survive the end of the process. After a power cut, recovery keeps a prefix of the commits, so
+/// that an older commit is never lost while a newer one is kept. A synced commit also syncs all earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Commits {
-    /// Waits for the disk.
+pub(crate) enum Durability {
+    /// The commit is on disk when it returns.
     Synced,
-    /// Leaves writing to the operating system.
+    /// The operating system writes it to disk later.
     Unsynced,
 }
 
@@ -31,29 +31,29 @@ pub(crate) enum Commits {
 pub struct Store {
     pub(crate) connection: Connection,
     pub(crate) directory: PathBuf,
-    /// How the last commit was made.
-    pub(crate) commits: Option<Commits>,
-    /// The run that was appended to last, and the number of its next event.
+    /// The durability that is set on the connection.
+    pub(crate) commits: Option<Durability>,
+    /// The run that this handle last appended to, and the number of its next event.
     pub(crate) next: Option<(RunId, u64)>,
-    /// Rows of `decisions` that this handle has handed out.
+    /// Rows of `decisions` that this handle has returned.
     pub(crate) delivered: HashSet<i64>,
-    /// Rows of `cancels` that this handle has handed out.
+    /// Rows of `cancels` that this handle has returned.
     pub(crate) delivered_cancels: HashSet<i64>,
 }
 
 impl Store {
-    /// Opens the store in `directory`, and makes the folder and the database when they aren't there. The folder has mode
-    /// 0700 from then on, whatever it had before.
+    /// Opens the store in `directory`, and creates the folder and the database if they don't exist. Sets the mode of
+    /// the folder to 0700.
     ///
     /// # Errors
-    /// When the folder can't be made or written, when it belongs to another user, or when the database is not one of Stagewright's, is damaged as far
-    /// as that shows without reading all of it, or has a newer schema than this version knows. In the last three cases
-    /// it is left as it was found.
+    /// If the folder can't be created or written, or belongs to another user; if the database belongs to another
+    /// program, is visibly damaged, or has a newer schema than this version supports. In the last three cases the
+    /// database isn't changed.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
         let new = !directory.exists();
         stagewright_files::private_folder(directory).map_err(|error| not_private(directory, error))?;
         if let Some(parent) = directory.parent().filter(|parent| new && !parent.as_os_str().is_empty()) {
-            // What is durable below a folder is so only if the folder itself is.
+            // Files in a new folder are only durable if its entry in the parent folder is.
             stagewright_files::sync_folder(parent).map_err(|error| error::file("sync", parent, error))?;
         }
         let ignore = directory.join(".gitignore");
@@ -63,18 +63,18 @@ impl Store {
         Ok(Store::new(schema::open(&directory.join(DATABASE))?, directory))
     }
 
-    /// Opens the store in `directory` to read it, also where nothing can be written: a folder of somebody else, a disk
-    /// that is mounted read-only. Where there is no store, none is made, and there are no runs. What would change
-    /// something gives an error.
+    /// Opens the store in `directory` for reading, even if nothing can be written, for example in another user's folder
+    /// or on a read-only file system. A store that doesn't exist isn't created, and has no runs. Calls that change
+    /// something return an error.
     ///
     /// # Errors
-    /// As [`Store::open`]; and when the database's schema is an older one that can't be brought up to date here.
+    /// The same as for [`Store::open`]; also if the database has an older schema that can't be migrated here.
     pub fn open_read_only(directory: &Path) -> Result<Store, StoreError> {
         let database = directory.join(DATABASE);
         match schema::open_read_only(&database)? {
             Some(connection) => Ok(Store::new(connection, directory)),
             None if database.exists() => Store::open(directory),
-            None => Ok(Store::new(schema::nothing(&database)?, directory)),
+            None => Ok(Store::new(schema::open_empty(&database)?, directory)),
         }
     }
 
@@ -94,7 +94,7 @@ impl Store {
         &self.directory
     }
 
-    /// The folder of one run's files. It exists from [`Store::create_run`] on.
+    /// The folder of a run's files. [`Store::create_run`] creates it.
     pub fn run_directory(&self, run: &RunId) -> PathBuf {
         run_directory(&self.directory, run)
     }
@@ -103,7 +103,7 @@ impl Store {
         self.directory.join(DATABASE)
     }
 
-    /// Wraps what SQLite says about `doing`, which completes "can't …".
+    /// Wraps an error of SQLite; `doing` completes "can't …".
     pub(crate) fn failed<D: Display>(&self, doing: D) -> impl FnOnce(rusqlite::Error) -> StoreError {
         move |error| error::database(doing, &self.database())(error)
     }
@@ -119,7 +119,7 @@ fn not_private(directory: &Path, source: std::io::Error) -> StoreError {
     if is_foreign {
         failed.message = format!("can't use the state folder {}", directory.display());
         failed.help =
-            Some("change its owner to the user who runs the engine, or name another folder with --state".to_owned());
+            Some("change its owner to the user who runs the engine, or choose another folder with --state".to_owned());
     }
     failed
 }

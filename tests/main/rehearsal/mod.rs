@@ -64,7 +64,8 @@ fn reason(events: &[Json], stage: &str) -> String {
     text(&ended.unwrap_or_else(|| panic!("`{stage}` never ended"))["reason"])
 }
 
-/// Every capability, and every kind of grant that leads out of the stage. WITNESS and OTHER are ports, WITNESS_PATH a path.
+/// Every capability, and every kind of grant that leads out of the stage. WITNESS and OTHER are ports, WITNESS_PATH a
+/// path.
 const EVERYTHING: &str = r#"
 schema = 1
 [pipeline]
@@ -208,7 +209,7 @@ fn a_rehearsal_of_everything_reaches_nobody_and_says_what_it_would_have_done() {
         ("inherits", "inheriting `NPM_TOKEN`"),
         ("get", "would send GET http://127.0.0.1:1/get"),
         ("post", "would send POST http://api.example.org/deploy"),
-        ("uses-output", "needs what `program` would have made"),
+        ("uses-output", "needs an output of `program`"),
     ] {
         assert!(reason(&events, stage).contains(words), "{stage}: {}", reason(&events, stage));
     }

@@ -1,6 +1,6 @@
 //! Every artifact that a plugin reports is recorded, in order, before anything that follows from the same answer.
 
-use stagewright_engine::{Artifact, AttemptReport, Call, EventKind, Undo};
+use stagewright_engine::{Artifact, AttemptReport, Call, EventKind, UndoState};
 use stagewright_model::StageIndex;
 
 use super::{Context, Judged, Phase, Truth, ensure};
@@ -55,7 +55,7 @@ impl Truth {
         match state.phase {
             Phase::Running(_) => Some(Call::Run),
             Phase::Observing(_) => Some(Call::Observe),
-            Phase::Done { .. } if state.undo == Undo::Started => Some(Call::Undo),
+            Phase::Done { .. } if state.undo == UndoState::Started => Some(Call::Undo),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptReport, AttemptRequest, Call, EventKind, HEARTBEAT, Interrupt, Outcome, RunCommand, Undo,
+    AttemptReport, AttemptRequest, Call, EventKind, HEARTBEAT, Interrupt, Outcome, RunCommand, UndoState,
 };
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
@@ -85,7 +85,7 @@ impl Inner {
             let had_begun = match call.call {
                 Call::Run => one.truth.stage(call.stage).phase == Phase::Running(call.attempt),
                 Call::Observe => one.truth.stage(call.stage).phase == Phase::Observing(call.attempt),
-                Call::Undo => how == Interrupt::Kill && one.truth.stage(call.stage).undo == Undo::Started,
+                Call::Undo => how == Interrupt::Kill && one.truth.stage(call.stage).undo == UndoState::Started,
             };
             if had_begun {
                 one.facts.stop_since.entry(call.stage).or_insert(now);

@@ -1,6 +1,6 @@
 //! What a resume runs again, and what it leaves as it is.
 
-use stagewright_engine::{GateKind, Outcome, Undo};
+use stagewright_engine::{GateKind, Outcome, UndoState};
 use stagewright_model::{StageIndex, StageKind};
 
 use super::truth::StageTruth;
@@ -60,9 +60,9 @@ impl Truth {
             let came_too_early = !is_done && plan.indices().any(|other| waits_on(&other) && repeated.contains(&other));
             let has_begun = state.phase != Phase::Free;
             let taken_back = match state.undo {
-                Undo::No => false,
-                Undo::Started | Undo::Ended(Outcome::Succeeded) => true,
-                Undo::Ended(_) => state.doubt.is_some(),
+                UndoState::NotStarted => false,
+                UndoState::Started | UndoState::Ended(Outcome::Succeeded) => true,
+                UndoState::Ended(_) => state.doubt.is_some(),
             };
             let named = context.run().named.contains(&index);
             let forced = has_begun && (came_of_it || came_too_early) || taken_back || named;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stagewright_engine::{Decision, FailureKind, Gate, GateKind, Interrupt, Outcome, Undo};
+use stagewright_engine::{Decision, FailureKind, Gate, GateKind, Interrupt, Outcome, UndoState};
 use stagewright_model::StageIndex;
 
 /// Where a stage stands.
@@ -69,7 +69,7 @@ pub(crate) struct StageTruth {
     pub(crate) was_in_doubt: bool,
     /// The place of its end among those of all stages.
     pub(crate) ended: Option<u64>,
-    pub(crate) undo: Undo,
+    pub(crate) undo: UndoState,
     pub(crate) release: bool,
     pub(crate) confirmed: bool,
     /// Artifacts that were recorded of the last call of its plugin.

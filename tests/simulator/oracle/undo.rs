@@ -1,6 +1,6 @@
 //! Compensation: what is undone when a stage fails, in which order, and how that ends.
 
-use stagewright_engine::{AttemptEnd, Call, Interrupt, Outcome, Undo};
+use stagewright_engine::{AttemptEnd, Call, Interrupt, Outcome, UndoState};
 use stagewright_model::StageIndex;
 
 use super::{Context, Judged, Phase, Truth, ensure, is_failure};
@@ -15,7 +15,7 @@ impl Truth {
         targets.retain(|target| {
             let state = self.stage(*target);
             let did_it = matches!(state.phase, Phase::Done { outcome: Outcome::Succeeded, .. }) && state.attempts > 0;
-            did_it && state.undo == Undo::No && !self.undo.iter().any(|(queued, _)| queued == target)
+            did_it && state.undo == UndoState::NotStarted && !self.undo.iter().any(|(queued, _)| queued == target)
         });
         targets.sort_by_key(|target| std::cmp::Reverse(self.stage(*target).ended));
         if targets.len() > 1 {
@@ -36,14 +36,14 @@ impl Truth {
             format!("stage {} because of {}, and {next:?} comes next", stage.0, because.0)
         })?;
         ensure(self.cancelled != Some(Interrupt::Kill), || "the run was killed".to_owned())?;
-        ensure(self.stage(stage).undo == Undo::No, || format!("stage {} twice", stage.0))?;
+        ensure(self.stage(stage).undo == UndoState::NotStarted, || format!("stage {} twice", stage.0))?;
         match &context.stage(stage).environment {
             Some(environment) => self.check_fence(context, &environment.name, fence)?,
             None => ensure(fence.is_none(), || format!("token {fence:?} of no environment"))?,
         }
         context.count("undo");
         let state = self.stage_mut(stage);
-        state.undo = Undo::Started;
+        state.undo = UndoState::Started;
         state.doubt = Some(state.attempts);
         Ok(())
     }
@@ -53,20 +53,20 @@ impl Truth {
         let answer = context.facts().answer(stage, state.attempts, Call::Undo);
         let killed = self.cancelled == Some(Interrupt::Kill);
         let expected = match (state.undo, answer.map(|report| &report.end)) {
-            (Undo::Started, Some(AttemptEnd::Succeeded)) => Outcome::Succeeded,
-            (Undo::Started, Some(AttemptEnd::Skipped(_))) => Outcome::Skipped,
-            (Undo::Started, Some(AttemptEnd::Unsuccessful(outcome, _))) => *outcome,
-            (Undo::Started, Some(_)) => Outcome::Errored,
-            (Undo::Started, None) if self.is_left_behind(context) => Outcome::Cancelled,
-            (Undo::No, _) if killed => Outcome::Cancelled,
-            (Undo::No, _) if self.is_superseded(context, stage) => Outcome::Errored,
+            (UndoState::Started, Some(AttemptEnd::Succeeded)) => Outcome::Succeeded,
+            (UndoState::Started, Some(AttemptEnd::Skipped(_))) => Outcome::Skipped,
+            (UndoState::Started, Some(AttemptEnd::Unsuccessful(outcome, _))) => *outcome,
+            (UndoState::Started, Some(_)) => Outcome::Errored,
+            (UndoState::Started, None) if self.is_left_behind(context) => Outcome::Cancelled,
+            (UndoState::NotStarted, _) if killed => Outcome::Cancelled,
+            (UndoState::NotStarted, _) if self.is_superseded(context, stage) => Outcome::Errored,
             (undo, answer) => return Err(format!("stage {} as {outcome:?}: {undo:?}, {answer:?}", stage.0)),
         };
         ensure(outcome == expected, || format!("stage {} as {outcome:?} in place of {expected:?}", stage.0))?;
         context.count(if outcome == Outcome::Succeeded { "compensated" } else { "undo without success" });
         self.undo.retain(|(queued, _)| *queued != stage);
         let state = self.stage_mut(stage);
-        state.undo = Undo::Ended(outcome);
+        state.undo = UndoState::Ended(outcome);
         if matches!(outcome, Outcome::Succeeded | Outcome::Skipped) {
             state.doubt = None;
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use stagewright_engine::MadeBefore;
+use stagewright_engine::EarlierResult;
 
 use super::content::{Chosen, FileList, ListedItem, shown};
 use super::scan::Scanned;
@@ -18,7 +18,7 @@ use crate::globs::Globs;
 
 /// The files that an earlier stage made.
 struct MadeLayer<'a> {
-    made: &'a MadeBefore,
+    made: &'a EarlierResult,
     results: Globs,
     writable: Globs,
     content: FileList,
@@ -31,7 +31,7 @@ pub(crate) struct Mismatch<'a> {
     /// What the stage made at the path; none if it left nothing there.
     pub(crate) item: Option<ListedItem>,
     /// The stage's record.
-    pub(crate) made: &'a MadeBefore,
+    pub(crate) made: &'a EarlierResult,
 }
 
 impl Mismatch<'_> {
@@ -44,7 +44,7 @@ impl Mismatch<'_> {
 pub(crate) struct Expected<'a>(Vec<MadeLayer<'a>>);
 
 impl<'a> Expected<'a> {
-    pub(crate) fn of(store: &CaptureStore, made: &'a [MadeBefore]) -> io::Result<Expected<'a>> {
+    pub(crate) fn of(store: &CaptureStore, made: &'a [EarlierResult]) -> io::Result<Expected<'a>> {
         let mut covered: BTreeSet<&PathPattern> = BTreeSet::new();
         let mut layers = Vec::new();
         for made in made.iter().rev() {

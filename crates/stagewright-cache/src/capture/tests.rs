@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use stagewright_engine::{
-    Approved, AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Basis, Call, Capture,
-    CaptureRequest, Failure, Interrupt, Made, MadeBefore, RunId, StageRunner,
+    ApprovedCapture, AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Basis, Call,
+    Capture, CaptureRequest, EarlierResult, Failure, Interrupt, Made, RunId, StageRunner,
 };
 use stagewright_model::{PathPattern, Permissions, PluginRef, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
@@ -170,13 +170,13 @@ fn request(stage: Stage) -> AttemptRequest {
 
 /// The basis of a stage behind a gate, when stages behind it may write `writable`.
 fn behind(capture: &Capture, writable: &[&str]) -> Basis {
-    let approved = Approved { stage_id: "gate".to_owned(), capture: capture.clone(), written_since: Vec::new() };
+    let approved = ApprovedCapture { stage_id: "gate".to_owned(), capture: capture.clone(), written_since: Vec::new() };
     Basis { captures: vec![approved], writable: all(writable), ..Basis::default() }
 }
 
-fn made_by(stage: &str, made: &Made, places: &[&str]) -> MadeBefore {
+fn made_by(stage: &str, made: &Made, places: &[&str]) -> EarlierResult {
     let places: Vec<PathPattern> = all(places);
-    MadeBefore { stage_id: stage.to_owned(), made: made.clone(), results: places.clone(), writable: places }
+    EarlierResult { stage_id: stage.to_owned(), made: made.clone(), results: places.clone(), writable: places }
 }
 
 #[tokio::test]
@@ -368,7 +368,7 @@ async fn a_file_that_changed_between_two_approvals_is_refused() {
     world.write("app", "2");
     let second = world.capture(&["."]).await;
     let both = |written_since: &[&str]| {
-        let approved = |gate: &str, capture: &Capture| Approved {
+        let approved = |gate: &str, capture: &Capture| ApprovedCapture {
             stage_id: gate.to_owned(),
             capture: capture.clone(),
             written_since: all(written_since),

@@ -1,7 +1,7 @@
 //! `approve`, `reject` and `settle`: a person's answer to a gate, from any terminal.
 
 use stagewright_report::{Printer, captured, text};
-use stagewright_session::{Answer, RecordedAnswer, Session, Settlement, Verdict};
+use stagewright_session::{GateAnswer, RecordedAnswer, Session, Settlement, Verdict};
 
 use crate::args::{self, DecideArgs, Finding, SettleArgs};
 use crate::error::CommandError;
@@ -19,7 +19,7 @@ pub(crate) fn decide(
         true => (Verdict::Approve(fields), "Approved"),
         false => (Verdict::Reject(fields), "Rejected"),
     };
-    let answer = Answer {
+    let answer = GateAnswer {
         run: args.run.clone(),
         stage: args.stage.clone(),
         by: args.by.clone(),
@@ -36,7 +36,7 @@ pub(crate) fn settle(session: &Session, args: &SettleArgs, out: &mut Printer) ->
         Finding::NotStarted => Settlement::NotStarted,
         Finding::Failed => Settlement::Failed,
     };
-    let answer = Answer {
+    let answer = GateAnswer {
         run: args.run.clone(),
         stage: Some(args.stage.clone()),
         by: args.by.clone(),

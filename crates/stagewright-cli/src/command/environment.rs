@@ -6,7 +6,7 @@ use stagewright_model::{duration, list as listed, range};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Printer, text};
 use stagewright_session::{Session, SystemClock};
-use stagewright_store::{EnvironmentRow, Freeze, ReleaseRow, Store};
+use stagewright_store::{EnvironmentFreeze, EnvironmentRow, ReleaseRow, Store};
 
 use crate::args::EnvCommand;
 use crate::error::CommandError;
@@ -33,7 +33,7 @@ pub(crate) fn environment(session: &Session, command: &EnvCommand, out: &mut Pri
         EnvCommand::Freeze { environment, reason, duration, by } => {
             let by = by.clone().unwrap_or_else(|| session.user_name());
             let until = duration.as_deref().map(end_of).transpose()?;
-            let freeze = Freeze { from: SystemClock::timestamp(), until, reason: reason.clone(), by };
+            let freeze = EnvironmentFreeze { from: SystemClock::timestamp(), until, reason: reason.clone(), by };
             session.store()?.lock().freeze(environment, &freeze)?;
             let end = until.map_or_else(|| "`stagewright env unfreeze`".to_owned(), readable);
             out.line(text!("{environment} is frozen until {end}. Runs that come to it wait."))?;
@@ -168,8 +168,8 @@ fn answer(row: &EnvironmentRow) -> api::EnvironmentAnswer {
     }
 }
 
-fn freeze_entry(freeze: &Freeze) -> api::FreezeEntry {
-    let Freeze { from: _, until, reason, by } = freeze;
+fn freeze_entry(freeze: &EnvironmentFreeze) -> api::FreezeEntry {
+    let EnvironmentFreeze { from: _, until, reason, by } = freeze;
     api::FreezeEntry { until: until.to_wire(), reason: reason.clone(), by: by.clone() }
 }
 

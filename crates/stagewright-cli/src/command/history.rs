@@ -6,7 +6,7 @@ use stagewright_model::{StageIndex, list};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Block, Printable, Printer, duration, text};
 use stagewright_session::{Session, stages_of};
-use stagewright_store::{Filter, RunRow, RunState, Store};
+use stagewright_store::{RunFilter, RunPhase, RunRow, Store};
 
 use crate::args::{LogsArgs, RunsArgs, ShowArgs};
 use crate::error::CommandError;
@@ -21,7 +21,7 @@ const SHORT: usize = 19;
 pub(crate) fn runs(session: &Session, args: &RunsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let store = session.read_only_store()?;
     let limit = (!args.waiting).then_some(args.limit);
-    let mut rows = store.list(&Filter { pipeline: args.pipeline.clone(), limit })?;
+    let mut rows = store.list(&RunFilter { pipeline: args.pipeline.clone(), limit })?;
     if args.waiting {
         rows.retain(|row| !row.waiting.is_empty());
         rows.truncate(args.limit as usize);
@@ -89,21 +89,21 @@ fn entry(store: &Store, row: &RunRow) -> Result<api::RunEntry, CommandError> {
     })
 }
 
-fn status(state: RunState) -> api::RunStatus {
+fn status(state: RunPhase) -> api::RunStatus {
     match state {
-        RunState::Running => api::RunStatus::Running,
-        RunState::Waiting => api::RunStatus::Waiting,
-        RunState::Interrupted => api::RunStatus::Interrupted,
-        RunState::Ended(outcome) => api::RunStatus::Ended(outcome.to_wire()),
+        RunPhase::Running => api::RunStatus::Running,
+        RunPhase::Waiting => api::RunStatus::Waiting,
+        RunPhase::Interrupted => api::RunStatus::Interrupted,
+        RunPhase::Ended(outcome) => api::RunStatus::Ended(outcome.to_wire()),
     }
 }
 
-fn state_name(state: RunState) -> &'static str {
+fn state_name(state: RunPhase) -> &'static str {
     match state {
-        RunState::Running => "running",
-        RunState::Waiting => "waiting",
-        RunState::Interrupted => "interrupted",
-        RunState::Ended(outcome) => outcome.as_str(),
+        RunPhase::Running => "running",
+        RunPhase::Waiting => "waiting",
+        RunPhase::Interrupted => "interrupted",
+        RunPhase::Ended(outcome) => outcome.as_str(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `run` and `rerun`.
 
 use stagewright_report::text;
-use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Session, Started};
+use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Session, StartOutcome};
 
 use crate::args::{self, RerunArgs, RunArgs};
 use crate::console;
@@ -27,8 +27,8 @@ pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> R
     };
     let file = pipeline.file.name.clone();
     match session.start(pipeline, &request).await? {
-        Started::Run(run) => drive(global, session, &args.drive, *run).await,
-        Started::Unaffected { since } => {
+        StartOutcome::Run(run) => drive(global, session, &args.drive, *run).await,
+        StartOutcome::Unaffected { since } => {
             console::say(text!("no stage of {file} is affected by what changed since {since}"));
             Ok(Exit::Success)
         }

@@ -3,7 +3,7 @@
 use stagewright_api::DiagnosticEntry;
 use stagewright_model::{Mistake, MistakePlace, Plan, count};
 use stagewright_report::{Printer, text};
-use stagewright_session::{Findings, PipelineFile, Session, Validity};
+use stagewright_session::{PipelineFile, Session, ValidationFindings, Validity};
 
 use crate::args::ValidateArgs;
 use crate::diagnostics;
@@ -25,7 +25,7 @@ pub(crate) async fn validate(
     let mut is_valid = true;
     for name in names {
         let file = session.pipeline(Some(&name))?;
-        let mut take = |found: Findings<'_>| match args.json {
+        let mut take = |found: ValidationFindings<'_>| match args.json {
             true => listed.extend(entries(&file, found)),
             false => show(global, &file, found),
         };
@@ -52,20 +52,22 @@ fn in_words(validity: &Validity) -> String {
     }
 }
 
-fn show(global: &Global, file: &PipelineFile, found: Findings<'_>) {
+fn show(global: &Global, file: &PipelineFile, found: ValidationFindings<'_>) {
     match found {
-        Findings::Diagnostics(found) => diagnostics::show(global.color, found),
-        Findings::Mistakes(plan, mistakes) => {
+        ValidationFindings::Diagnostics(found) => diagnostics::show(global.color, found),
+        ValidationFindings::Mistakes(plan, mistakes) => {
             diagnostics::show(global.color, &plan.locate_mistakes(&file.name, &file.text, mistakes));
         }
     }
 }
 
 /// For programs.
-fn entries(file: &PipelineFile, found: Findings<'_>) -> Vec<DiagnosticEntry> {
+fn entries(file: &PipelineFile, found: ValidationFindings<'_>) -> Vec<DiagnosticEntry> {
     match found {
-        Findings::Diagnostics(found) => found.iter().map(diagnostics::entry).collect(),
-        Findings::Mistakes(plan, mistakes) => mistakes.iter().flat_map(|one| mistake_entry(file, plan, one)).collect(),
+        ValidationFindings::Diagnostics(found) => found.iter().map(diagnostics::entry).collect(),
+        ValidationFindings::Mistakes(plan, mistakes) => {
+            mistakes.iter().flat_map(|one| mistake_entry(file, plan, one)).collect()
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is reported of attempts whose runner can't report.
+//! Reports for attempts whose runner returned none.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use tokio::task::JoinError;
 use crate::event::{Failure, FailureKind, Outcome};
 use crate::port::{AttemptEnd, AttemptReport};
 
-/// Of an attempt whose runner panicked, or was aborted.
-pub(super) fn defect(error: JoinError) -> AttemptReport {
+/// The report for an attempt whose runner panicked or was aborted.
+pub(super) fn panicked(error: JoinError) -> AttemptReport {
     let cause = match error.try_into_panic() {
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().copied();
@@ -16,21 +16,21 @@ pub(super) fn defect(error: JoinError) -> AttemptReport {
         }
         Err(error) => error.to_string(),
     };
-    unrunnable(Outcome::Errored, "the stage's runner panicked", vec![cause])
+    failed_report(Outcome::Errored, "the stage's runner panicked", vec![cause])
 }
 
-/// Of an attempt that ignored a kill.
-pub(super) fn left_behind() -> AttemptReport {
+/// The report for an attempt that ignored a kill.
+pub(super) fn abandoned() -> AttemptReport {
     let message = "the stage did not stop when it was killed, and the run continued without it";
-    unrunnable(Outcome::Cancelled, message, Vec::new())
+    failed_report(Outcome::Cancelled, message, Vec::new())
 }
 
-fn unrunnable(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptReport {
+fn failed_report(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptReport {
     let failure = Failure {
         kind: FailureKind::Internal,
         message: message.to_owned(),
         causes,
-        help: Some("this is a defect of Stagewright: please report it with the log of the run".to_owned()),
+        help: Some("this is a defect in Stagewright: please report it with the log of the run".to_owned()),
         retryable: false,
     };
     AttemptReport {

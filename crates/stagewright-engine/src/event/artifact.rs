@@ -1,4 +1,4 @@
-//! Files that stages hand on.
+//! Files that stages publish for later stages and for people.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Artifact {
-    /// The name; one of a kind in its run.
+    /// The name, unique in its run.
     pub name: String,
     /// `sha256:…` of the content.
     pub digest: String,
     /// As in `text/plain`.
     pub media_type: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
 }

@@ -1,9 +1,9 @@
-//! Files by what they hold: those that people approve of, and those that stages make.
+//! Digests of files: of those that people approve, and of those that stages produce.
 
 use serde::{Deserialize, Serialize};
 
-/// All that the stages behind a gate can read, as it was when the gate opened. They are given this and nothing newer, but
-/// for what the run's own stages make.
+/// Everything that the stages behind a gate can read, captured when the gate opened. They work on these files and on
+/// what the run's own stages produced, and never on anything newer in the workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Capture {
@@ -11,20 +11,20 @@ pub struct Capture {
     pub digest: String,
     /// Number of files.
     pub files: u64,
-    /// Bytes of them.
+    /// Their total size in bytes.
     pub bytes: u64,
-    /// One of a kind in its run, and larger than that of any earlier one; stages behind the same gate share what they
-    /// make of the files by it.
+    /// Unique in its run and greater than that of any earlier capture. Stages behind the same gate share one copy of
+    /// the files, which is identified by this number.
     pub opening: u64,
 }
 
-/// What a stage left in the places that it may write.
+/// The files that a stage left where it may write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Made {
     /// `sha256:…` of all paths, modes and contents.
     pub digest: String,
-    /// The [`Capture::opening`] of the files on which it worked; none for the workspace itself.
+    /// The [`Capture::opening`] of the files that it worked on; none for the workspace itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opening: Option<u64>,
 }

@@ -1,4 +1,4 @@
-//! Questions to people, and their answers.
+//! Gates and the answers to them.
 
 use std::collections::BTreeMap;
 
@@ -7,68 +7,68 @@ use serde_json::Value as Json;
 
 use super::{Capture, Timestamp};
 
-/// What became of an attempt that was left in doubt.
+/// The outcome of an unresolved attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "found", content = "detail")]
 pub enum Finding {
-    /// Its effect didn't happen: it can run again.
+    /// Its effect didn't happen, so it can run again.
     NotStarted,
-    /// Its effect happened, and this is what is there.
+    /// Its effect happened; describes what is in place.
     Applied(String),
-    /// Its effect happened, and didn't work.
+    /// Its effect happened and failed; describes how.
     Failed(String),
 }
 
-/// A question to a person.
+/// A durable wait for a decision of people, or for a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Gate {
-    /// Names this opening of the gate.
+    /// Identifies this opening of the gate.
     pub token: String,
-    /// What it waits for.
+    /// Why the stage waits.
     #[serde(default)]
     pub kind: GateKind,
-    /// What is asked.
+    /// The question.
     pub message: String,
-    /// Users, and teams as `team:NAME`; empty means anybody.
+    /// Users, and teams as `team:NAME`. If empty, anyone may answer.
     #[serde(default)]
     pub approvers: Vec<String>,
-    /// The users among the approvers, and those that are in one of the teams.
+    /// The users among the approvers, and the members of the teams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<String>,
-    /// How many must approve.
+    /// The number of approvals that it requires.
     pub approvals: u32,
-    /// The environments that may be acted on once it is approved.
+    /// The environments that stages may act on once it is approved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<String>,
-    /// What an approval must or may say.
+    /// The form that an approval fills in.
     #[serde(default)]
     pub fields: Vec<Field>,
-    /// When it lapses.
+    /// When it expires, which ends its stage as timed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// When it opens by itself.
+    /// When it lets the stage pass without an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// Digest of what an approval is given for: plugins, grants and inputs. When it changes, answers no longer count.
+    /// Digest of what an approval is given for: plugins, grants and inputs. Answers are void once it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<String>,
-    /// The files that the stages behind it are given. None in the journals of versions that didn't capture any, for
-    /// questions what became of an attempt, and in rehearsals.
+    /// The files that the stages behind it work on. None in journals of versions that captured none, for
+    /// [`GateKind::Unresolved`], and in rehearsals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
 }
 
-/// What a gate waits for.
+/// Why a stage waits at a gate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateKind {
-    /// The plugin asks for an approval; it goes on with the answer.
+    /// The plugin asks for an approval, and continues with the answer.
     #[default]
     Approval,
-    /// The environment has approvers, and none of them has approved of the run yet.
+    /// The environment has approvers, and none of them has approved this run yet.
     Environment,
-    /// The environment is frozen. It opens by itself when the freeze ends; an approval overrides the freeze.
+    /// The environment is frozen. The gate ends with the freeze; an approval overrides the freeze.
     Freeze,
     /// An attempt was interrupted and its plugin can't determine the outcome: `stagewright settle` records it.
     /// Journals have it as `doubt`.
@@ -80,11 +80,11 @@ pub enum GateKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Field {
-    /// Its key.
+    /// The key in [`Decision::fields`].
     pub name: String,
-    /// Its type.
+    /// The type of its value.
     pub kind: FieldKind,
-    /// Shown beside it.
+    /// Shown next to it.
     pub description: String,
     /// Whether an approval must fill it in.
     pub required: bool,
@@ -98,7 +98,7 @@ pub enum FieldKind {
     Text,
     /// A JSON number.
     Number,
-    /// Yes or no.
+    /// A JSON boolean.
     Boolean,
 }
 
@@ -108,26 +108,27 @@ pub enum FieldKind {
 pub struct Decision {
     /// The gate's token.
     pub token: String,
-    /// Yes or no.
+    /// Whether the person approved.
     pub approved: bool,
-    /// Who.
+    /// The person's name.
     pub by: String,
-    /// When it was given, where that was before the run took it up: an answer that came in time stays one.
+    /// When the answer was given, if the run received it later. The gate's expiry is checked against this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
-    /// Why.
+    /// The person's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The form, filled in.
+    /// The values of the form, by field name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Json>,
-    /// Digest of the [`Capture`] that it is about, as the person was shown it.
+    /// Digest of the [`Capture`] that the person was shown and decided on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<String>,
-    /// Whether a rehearsal answered by itself.
+    /// Whether a rehearsal gave the answer automatically.
     #[serde(default)]
     pub rehearsed: bool,
-    /// To a gate of the kind [`GateKind::Unresolved`]: the outcome of the attempt. It counts as a yes.
+    /// For a gate of the kind [`GateKind::Unresolved`], the outcome of the attempt. Such an answer counts as an
+    /// approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<Finding>,
 }

@@ -1,4 +1,4 @@
-//! How things end, and what is found on the way.
+//! Outcomes, failures and findings.
 
 use serde::{Deserialize, Serialize};
 use stagewright_model::RetryCause;
@@ -7,9 +7,9 @@ use stagewright_model::RetryCause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It did what it is for.
+    /// It did its work.
     Succeeded,
-    /// It did its work and the answer was no.
+    /// It did its work, with a negative result such as a failing test.
     Failed,
     /// It could not do its work.
     Errored,
@@ -17,20 +17,20 @@ pub enum Outcome {
     TimedOut,
     /// The run was cancelled, or a sibling of its matrix failed.
     Cancelled,
-    /// Its `if` was false, a need of it failed, or it said so itself.
+    /// Its `if` was false, one of its needs failed, or it reported that there was nothing to do.
     Skipped,
-    /// What ran it went away.
+    /// The process that ran it disappeared.
     Lost,
-    /// A person said no.
+    /// A person rejected it.
     Rejected,
-    /// It can't tell.
+    /// It could not determine its result.
     Inconclusive,
-    /// In a rehearsal: what it would have done beyond this machine was said, and not done. Stages that need it go on.
+    /// In a rehearsal, it described its effect beyond this machine instead of having it. Stages that need it run.
     Rehearsed,
 }
 
 impl Outcome {
-    /// As it stands in JSON and in the terminal.
+    /// The name used in JSON and in the terminal.
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Succeeded => "succeeded",
@@ -46,8 +46,8 @@ impl Outcome {
         }
     }
 
-    /// How bad it is, from 0, among the cells of a matrix: the result of all of them is the gravest. A cell that was
-    /// cancelled because another one failed is no more than a consequence.
+    /// Severity from 0: the result of a matrix is the most severe among those of its cells. Cancelled is less severe
+    /// than a failure, because a fail-fast matrix cancels cells as a consequence of the one that failed.
     pub(crate) fn gravity(self) -> u8 {
         match self {
             Outcome::Succeeded => 0,
@@ -68,7 +68,7 @@ impl Outcome {
         matches!(self, Outcome::Succeeded | Outcome::Rehearsed)
     }
 
-    /// The name by which `retry.on` knows it; none for what is never tried again.
+    /// Its name in `retry.on`; none for an outcome that is never retried.
     pub fn retry_cause(self) -> Option<RetryCause> {
         match self {
             Outcome::Failed => Some(RetryCause::Failed),
@@ -89,84 +89,84 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failure {
-    /// What kind of thing went wrong.
+    /// The category of the failure.
     pub kind: FailureKind,
-    /// What went wrong, in a sentence.
+    /// What went wrong, in one sentence.
     pub message: String,
-    /// From the nearest cause to the farthest.
+    /// Its causes, the immediate one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// What to change.
+    /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
-    /// False when a retry can't help, whatever `retry` says.
+    /// False if a retry can't help, whatever `retry` says.
     pub retryable: bool,
 }
 
-/// What kind of thing went wrong in an attempt.
+/// The category of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The plugin reported it.
     Reported,
-    /// The configuration or an expression doesn't hold.
+    /// The configuration is invalid, or an expression can't be evaluated.
     Configuration,
-    /// Nothing went wrong: it is what a rehearsed stage would have done.
+    /// Not a failure: the message is what a rehearsed stage would have done.
     Rehearsed,
-    /// Asked for something that wasn't granted.
+    /// It requested something that isn't granted.
     Denied,
     /// The guest trapped.
     Trapped,
-    /// The guest asked for more memory than it may have.
+    /// The guest exceeded its memory limit.
     OutOfMemory,
-    /// The log grew over its limit.
+    /// The log exceeded its limit.
     LogLimit,
-    /// Passed another of the stage's limits.
+    /// It exceeded another of the stage's limits.
     Limit,
-    /// Took longer than `timeout`.
+    /// It took longer than `timeout`.
     Timeout,
-    /// Stopped because the run was cancelled.
+    /// It was stopped because the run was cancelled.
     Cancelled,
-    /// Killed from outside.
+    /// It was killed from outside.
     Killed,
-    /// The plugin can't be loaded or isn't one.
+    /// The plugin can't be loaded, or doesn't implement a stage.
     BadPlugin,
-    /// A person said no.
+    /// A person rejected it.
     Rejected,
-    /// The files that it would have been given aren't those that were recorded.
+    /// The files that it should work on differ from the recorded ones.
     FilesChanged,
-    /// A newer run has been to the environment, or another attempt holds it by now.
+    /// A newer run has acted on the environment, or another attempt holds it now.
     Superseded,
-    /// The engine's own fault, or its machine's.
+    /// A fault of the engine or of its machine.
     Internal,
 }
 
-/// A finding.
+/// A finding of a stage, such as a failing test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Problem {
-    /// How bad.
+    /// Its severity.
     pub level: Level,
-    /// A stable name, as in `RUSTSEC-2024-0001` or `test-failed`.
+    /// A stable code, as in `RUSTSEC-2024-0001` or `test-failed`.
     pub code: String,
-    /// In a sentence.
+    /// What was found, in one sentence.
     pub message: String,
     /// A file of the workspace, or a key of the stage's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// What to do about it.
+    /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// Stops something.
+    /// It makes something fail.
     Error,
-    /// Should be looked at.
+    /// It should be examined.
     Warning,
-    /// Good to know.
+    /// It is informational.
     Info,
 }

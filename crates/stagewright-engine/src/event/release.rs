@@ -1,4 +1,4 @@
-//! What was deployed.
+//! Releases: deployed artifacts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -11,33 +11,33 @@ pub struct Release {
     pub environment: String,
     /// What runs, by digest, as in `local/app@sha256:…`.
     pub artifact: String,
-    /// Where it answers.
+    /// Where people reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The token that it was deployed under.
+    /// The environment's fence that it was deployed under.
     pub fence: u64,
-    /// The stage's `with` table as it was then; secrets stand in it by name alone.
+    /// The stage's `with` table at that time. Secrets are in it only by name.
     pub config: Json,
-    /// Full id of the commit that the run is of; empty outside of a repository.
+    /// Full id of the commit that the run is for; empty outside a repository.
     #[serde(default)]
     pub commit: String,
     /// Who started the run.
     #[serde(default)]
     pub by: String,
-    /// How it got there. Journals have it as `way`.
+    /// How it reached the environment. Serialised as `way`, the name of an earlier version.
     #[serde(rename = "way")]
     pub origin: ReleaseOrigin,
 }
 
-/// How a release got to its environment.
+/// How a release reached its environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReleaseOrigin {
     /// A run deployed it.
     #[default]
     Deploy,
-    /// `stagewright rollback` went back to it.
+    /// `stagewright rollback` restored it.
     Rollback,
-    /// A run that failed afterwards went back to it.
+    /// A compensation restored it after a later stage failed.
     Undo,
 }

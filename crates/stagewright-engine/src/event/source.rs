@@ -1,4 +1,4 @@
-//! What a run is of, and what started it.
+//! The commit that a run is for, and what started it.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::RunId;
 
-/// What a run is of, what started it, and under which circumstances. Recorded when the run starts; it stays the same
-/// when the run is resumed.
+/// The commit that a run is for, what started it, and the machine's conditions. Recorded when the run starts; a resume
+/// doesn't change it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct RunSource {
@@ -19,14 +19,14 @@ pub struct RunSource {
     /// Whether it is a rehearsal without any network.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
-    /// What the machine lacks to confine programs, which run unconfined then; none where it confines them.
+    /// What the machine lacks to sandbox programs, which therefore run unsandboxed; none if it sandboxes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsandboxed: Option<String>,
-    /// The origins that `cargo`, `npm` and `pip` stand for in `net`, beyond the usual ones, by that word. Empty for
-    /// pipelines that use none of the words, and in the records of versions that didn't keep it.
+    /// The additional origins that `cargo`, `npm` and `pip` in `net` stand for, by that keyword. Empty for pipelines
+    /// that use none of the keywords, and in the journals of versions that didn't record it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub package_hosts: BTreeMap<String, Vec<String>>,
-    /// The release that the run goes back to; none for a run that isn't a rollback.
+    /// The release that the run restores; none for a run that isn't a rollback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackSource>,
 }
@@ -43,10 +43,10 @@ pub struct GitState {
     pub branch: Option<String>,
     /// A tag that points at HEAD.
     pub tag: Option<String>,
-    /// Whether `git status` would show anything, or a file differs that git was asked not to look at
+    /// Whether `git status` would list anything, or a file differs that git was configured to ignore changes of
     /// (`--assume-unchanged`, `--skip-worktree`).
     pub dirty: bool,
-    /// Digest of how tracked files differ from HEAD; empty when none does.
+    /// Digest of the differences between tracked files and HEAD; empty if there are none.
     pub changes: String,
 }
 
@@ -56,7 +56,7 @@ pub struct GitState {
 pub struct Trigger {
     /// `manual` for a run that a person started.
     pub name: String,
-    /// The full name of the branch or tag, as in `refs/heads/main`; empty where none is checked out.
+    /// The full name of the branch or tag, as in `refs/heads/main`; empty if none is checked out.
     #[serde(rename = "ref")]
     pub reference: String,
     /// Full id of the commit; empty outside a repository.
@@ -65,11 +65,11 @@ pub struct Trigger {
     pub actor: String,
 }
 
-/// The release that a rollback goes back to.
+/// The release that a rollback restores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RollbackSource {
-    /// The run that made the release.
+    /// The run that deployed the release.
     pub run: RunId,
     /// The release's number in the history of its environment.
     pub release: u64,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_journals_hold_is_read_and_written_alike() {
+    fn source_round_trips_through_its_journal_form() {
         let git = json!({
             "commit": "abc", "short": "ab", "branch": "main", "tag": null, "dirty": true, "changes": "d1",
         });

@@ -1,4 +1,4 @@
-//! Keeping apart what must not happen at once.
+//! Mutual exclusion between runs.
 
 use std::time::Duration;
 
@@ -7,72 +7,74 @@ use stagewright_model::Queue;
 use super::store::StoreError;
 use crate::event::{Release, RunId, Timestamp};
 
-/// Keeps apart what must not happen at once: deploys to one environment, and runs of one concurrency group.
+/// Mutual exclusion between runs: deploys to one environment, and runs of one concurrency group.
 ///
-/// What a run holds ends with the process that drives it, however that ends. Rehearsals have environments and groups of
-/// their own. Whatever a call changes is on disk once it returns.
+/// A run loses what it holds when the process that drives it ends, however it ends. Only a suspended run can keep its
+/// group. Rehearsals use separate
+/// environments and groups. The changes of a call are durable once it returns.
 pub trait RunCoordinator: Send {
-    /// Asks for an environment on behalf of an attempt. A run may ask again for what it holds, and gets a new token.
-    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError>;
-    /// Whether `fence` is still the environment's newest token.
+    /// Requests an environment for an attempt. A run may request an environment that it already holds, and gets a new
+    /// fence.
+    fn acquire_environment(&mut self, request: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError>;
+    /// Whether `fence` is still the newest one issued for the environment.
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError>;
-    /// Lets others have the environment.
+    /// Releases the environment to other runs.
     fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError>;
-    /// Says that the run is alive, for all that it holds. To be called at least every [`HEARTBEAT`].
+    /// Extends the run's leases on everything that it holds. Must be called at least every [`HEARTBEAT`].
     fn heartbeat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError>;
-    /// Asks for a concurrency group. Runs that this one replaces are asked to end.
-    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError>;
-    /// Lets others of the group go on.
+    /// Requests a concurrency group. Runs that this one replaces get a cancel request.
+    fn enter_group(&mut self, request: &GroupRequest) -> Result<GroupAnswer, StoreError>;
+    /// Releases the concurrency group, or the run's place in its queue.
     fn leave_group(&mut self, run: &RunId, group: &str) -> Result<(), StoreError>;
 }
 
-/// How often a run that holds an environment says that it is alive.
+/// How often a run that holds an environment or a group extends its lease.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How long a run without a heartbeat keeps an environment when its process can't be checked.
+/// How long after its last heartbeat a run keeps what it holds if its process can't be checked.
 pub const LEASE: Duration = Duration::from_secs(60);
 
 /// A request for an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentRequest {
-    /// Who asks.
+    /// The run that requests it.
     pub run: RunId,
-    /// For what.
+    /// A key of `[environments]`.
     pub environment: String,
-    /// Whether a person allowed it in spite of a freeze.
+    /// Whether to grant it even if it is frozen.
     pub override_freeze: bool,
-    /// When.
+    /// The time of the request.
     pub at: Timestamp,
 }
 
-/// The answer to a [`EnvironmentRequest`].
+/// The answer to an [`EnvironmentRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is handed on at once")]
+#[expect(clippy::large_enum_variant, reason = "only one exists at a time, and it is passed on immediately")]
 pub enum EnvironmentAnswer {
-    /// It is the run's until the run releases it, ends, or misses its heartbeats.
+    /// The run holds the environment until it releases it, ends, or misses its heartbeats.
     Granted {
-        /// Larger than any before it.
+        /// Greater than every fence issued before for this environment.
         fence: u64,
         /// The current release.
         current: Option<Release>,
         /// The last known-good release other than the current one.
         last_known_good: Option<Release>,
     },
-    /// Another run has it.
+    /// Another run holds it.
     Held {
-        /// Which.
+        /// The run that holds it.
         by: RunId,
     },
     /// A newer run has acted on it.
     Superseded {
-        /// Which.
+        /// The newer run.
         by: RunId,
     },
     /// It is frozen.
     Frozen {
-        /// When the freeze ends; none for a freeze that a person has to lift.
+        /// When the freeze ends; none if a person must lift it.
         until: Option<Timestamp>,
-        /// Why, and by whom.
+        /// Why it is frozen, and who froze it.
         reason: String,
     },
 }
@@ -80,29 +82,29 @@ pub enum EnvironmentAnswer {
 /// A request for a concurrency group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRequest {
-    /// Who asks.
+    /// The run that requests it.
     pub run: RunId,
-    /// For what.
+    /// The group's name, with its expressions evaluated.
     pub group: String,
-    /// Whether the run that has the group is asked to end.
+    /// Whether the run that holds the group gets a cancel request.
     pub cancel_in_progress: bool,
-    /// Which waiting runs are kept.
+    /// Which waiting runs stay in the queue.
     pub queue: Queue,
-    /// When.
+    /// The time of the request.
     pub at: Timestamp,
 }
 
 /// The answer to a [`GroupRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupAnswer {
-    /// The group is the run's.
+    /// The run holds the group.
     Granted {
-        /// Runs that were asked to end since this one first asked.
+        /// Runs that got a cancel request since this run first requested the group.
         replaced: Vec<RunId>,
     },
-    /// Other runs come first. Ask again later.
+    /// Other runs are ahead of it. Request the group again later.
     Waiting {
-        /// Who has the group.
+        /// The run that holds the group.
         holder: RunId,
     },
 }

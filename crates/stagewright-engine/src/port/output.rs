@@ -1,7 +1,7 @@
 //! What an attempt reports while it runs.
 //!
-//! A message is data, and can be serialised: an attempt may run in another process than the engine. What it takes to
-//! deliver one within this process, channels, is in [`Delivery`] and [`AttemptOutput`].
+//! Messages are plain data and can be serialised, because an attempt may run in another process than the engine. The
+//! channels that deliver them within this process are in [`Delivery`] and [`AttemptOutput`].
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ pub struct AttemptOutput {
     listener: Option<Arc<dyn OutputListener>>,
 }
 
-/// Sees what an attempt reports, beside the engine's loop.
+/// Receives what an attempt reports, in addition to the engine's loop.
 pub trait OutputListener: Send + Sync + std::fmt::Debug {
-    /// Called before the message is sent, in the order of sending. Progress is left out: it may be dropped on the way, so
-    /// the listener could see what the run's observers never do.
+    /// Called before each message is sent, in order. Not called for progress, which may be dropped before it reaches
+    /// the run's observers: the listener must not see more than they do.
     fn on_output(&self, message: &AttemptMessageKind);
 }
 
@@ -36,48 +36,48 @@ impl AttemptOutput {
         AttemptOutput { stage, attempt, launch: 0, deliveries, listener: None }
     }
 
-    /// The same, with a listener in place of the one that it may have.
+    /// Sets the listener, replacing an earlier one.
     #[must_use]
     pub fn with_listener(self, listener: Arc<dyn OutputListener>) -> AttemptOutput {
         AttemptOutput { listener: Some(listener), ..self }
     }
 
-    /// Tells this call of the plugin from others for the same attempt.
-    pub(crate) fn of_launch(self, launch: u64) -> AttemptOutput {
+    /// Sets the number that distinguishes this call of the plugin from others for the same attempt.
+    pub(crate) fn with_launch(self, launch: u64) -> AttemptOutput {
         AttemptOutput { launch, ..self }
     }
 
-    /// Complete lines, masked. Waits while the reader is behind.
+    /// Sends complete, masked lines. Waits while the reader is behind.
     pub async fn lines(&self, stream: Stream, lines: Lines) {
         self.send(AttemptMessageKind::Lines(stream, lines)).await;
     }
 
-    /// How far it is. Dropped while the reader is behind: the next one supersedes it.
+    /// Sends the attempt's progress. Dropped while the reader is behind, since the next message supersedes it.
     pub fn progress(&self, message: String, current: u32, total: Option<u32>) {
         let kind = AttemptMessageKind::Progress { message, current, total };
         let _ = self.deliveries.try_send(Delivery { message: self.message(kind), reply: None });
     }
 
-    /// Markdown to be shown with the run.
+    /// Sends Markdown that is shown with the run.
     pub async fn summary(&self, markdown: String) {
         self.send(AttemptMessageKind::Summary(markdown)).await;
     }
 
-    /// The key of the attempt's result in the cache, and, for a hit, the run that made the result.
+    /// Sends the cache key of the attempt's result and, for a hit, the run that produced the result.
     pub async fn cache(&self, key: String, hit_from: Option<RunId>) {
         self.send(AttemptMessageKind::CacheLookedUp { key, hit_from }).await;
     }
 
-    /// A finding.
+    /// Sends a finding.
     pub async fn problem(&self, problem: Problem) {
         self.send(AttemptMessageKind::Problem(problem)).await;
     }
 
-    /// Must be called before each effect beyond this machine, as in `push local/app`. The effect may follow only when
-    /// this allows it: then it is in the journal that it was about to happen.
+    /// Records the intent to have an effect beyond this machine, as in `push local/app`. Must be called before each
+    /// such effect, which may follow only if this returns `Ok`: the intent is then in the journal.
     ///
     /// # Errors
-    /// When another attempt holds the environment by now, or when the journal can't be written.
+    /// If another attempt holds the environment now, or if the journal can't be written.
     pub async fn effect(&self, what: String) -> Result<(), EffectRefused> {
         let (reply, replied) = oneshot::channel();
         self.send_with(AttemptMessageKind::EffectRequested { what }, Some(reply)).await;
@@ -92,7 +92,8 @@ impl AttemptOutput {
         if let Some(listener) = &self.listener {
             listener.on_output(&kind);
         }
-        // The receiver is closed only when the loop itself is gone, and then nothing is lost that could be kept.
+        // The receiver is closed only after the engine's loop has ended, and then there is no journal to record this
+        // in.
         let _ = self.deliveries.send(Delivery { message: self.message(kind), reply }).await;
     }
 
@@ -105,15 +106,15 @@ impl AttemptOutput {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EffectRefused {
-    /// Another attempt holds the environment by now.
-    #[error("another attempt has taken over the environment `{0}`: this one comes too late")]
+    /// Another attempt holds the environment now.
+    #[error("another attempt has acquired the environment `{0}` since this one started")]
     Superseded(String),
-    /// What can't be recorded must not be done.
-    #[error("the effect can't be recorded in the journal, and so must not happen")]
+    /// The intent couldn't be recorded, so the effect must not happen.
+    #[error("the effect was not allowed because it could not be recorded in the journal")]
     Unrecorded,
 }
 
-/// Takes the answer to [`AttemptMessageKind::EffectRequested`].
+/// Where the answer to [`AttemptMessageKind::EffectRequested`] is sent.
 pub type EffectReply = oneshot::Sender<Result<(), EffectRefused>>;
 
 /// A message on its way to the engine's loop.
@@ -121,8 +122,8 @@ pub type EffectReply = oneshot::Sender<Result<(), EffectRefused>>;
 pub struct Delivery {
     /// What is reported.
     pub message: AttemptMessage,
-    /// Some for [`AttemptMessageKind::EffectRequested`] alone: the attempt waits for the answer. A request that is dropped
-    /// unanswered counts as refused.
+    /// Some only for [`AttemptMessageKind::EffectRequested`], whose sender waits for the answer. Dropping it without an
+    /// answer refuses the effect.
     pub reply: Option<EffectReply>,
 }
 
@@ -134,8 +135,8 @@ pub struct AttemptMessage {
     pub stage: StageIndex,
     /// 1 for the first try.
     pub attempt: u32,
-    /// Counts the calls of plugins in this process of the run. One attempt may have several, as when its plugin is asked
-    /// about an attempt that was left behind and may still be reporting.
+    /// Numbers the plugin calls of this process from 1. One attempt can have several, for example when its plugin is
+    /// asked about an attempt that was abandoned and may still be reporting.
     pub launch: u64,
     /// What it is about.
     pub kind: AttemptMessageKind,

@@ -40,11 +40,12 @@ pub struct ReleaseNote {
 pub enum AttemptEnd {
     /// It did its work.
     Succeeded,
-    /// It found nothing to do; why.
+    /// It found nothing to do, for this reason.
     Skipped(String),
-    /// In a rehearsal, it reached something that a rehearsal doesn't do: what it would have done, as in "would run …".
+    /// In a rehearsal, it stopped before something that a rehearsal doesn't do: what it would have done, as in "would
+    /// run …".
     Rehearsed(String),
-    /// It waits for an approval. Nothing of it is running until then.
+    /// It waits for an approval, without a running process or instance.
     Suspended(Gate),
     /// The answer to [`Call::Observe`](super::Call::Observe).
     Observed(Observation),
@@ -60,6 +61,6 @@ pub enum Observation {
     Found(Finding),
     /// Its effect is still in progress: ask again later.
     InProgress,
-    /// The outcome can't be determined; why.
+    /// The outcome can't be determined, for this reason.
     Unknown(String),
 }

@@ -33,11 +33,11 @@ pub struct CaptureRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Basis {
-    /// The captures of the gates before it, oldest first. It works on the files of the last one, which must contain what
-    /// was approved at the others. Empty when it works on the workspace itself.
-    pub captures: Vec<Approved>,
+    /// The captures of the gates before it, oldest first. It works on the files of the last one, which must contain
+    /// what was approved at the others. Empty if it works on the workspace itself.
+    pub captures: Vec<ApprovedCapture>,
     /// The results of the stages that it needs, directly or not, in the order in which they ended.
-    pub made: Vec<MadeBefore>,
+    pub made: Vec<EarlierResult>,
     /// Globs of files that other stages of the run may be writing at the same time: changes to them are accepted.
     pub unordered: Vec<PathPattern>,
     /// Globs of all files that stages behind the last gate may write.
@@ -51,7 +51,7 @@ pub struct Basis {
 /// A capture that was approved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Approved {
+pub struct ApprovedCapture {
     /// Unique name of the stage that has the gate.
     pub stage_id: String,
     /// The files.
@@ -63,7 +63,7 @@ pub struct Approved {
 /// The result of an earlier stage of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct MadeBefore {
+pub struct EarlierResult {
     /// Its unique name.
     pub stage_id: String,
     /// The files that it left.
@@ -74,7 +74,7 @@ pub struct MadeBefore {
     pub writable: Vec<PathPattern>,
 }
 
-/// All that a runner needs to know of an attempt. Expressions are evaluated.
+/// Everything that a runner needs to run an attempt, with all expressions evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AttemptRequest {
@@ -92,7 +92,7 @@ pub struct AttemptRequest {
     pub attempt: u32,
     /// Which of the plugin's functions is called.
     pub call: Call,
-    /// Which plugin.
+    /// The plugin to run.
     pub uses: PluginRef,
     /// Component or pinned native library.
     pub trust: Trust,
@@ -102,7 +102,7 @@ pub struct AttemptRequest {
     pub config: Json,
     /// The `env` table.
     pub env: BTreeMap<String, String>,
-    /// What the TOML grants, and which credential files were found in reach of it.
+    /// What the TOML grants, and the credential files that these grants would expose.
     #[serde(with = "stagewright_model::complete_permissions")]
     pub permissions: Permissions,
     /// The environment that it acts on.
@@ -111,27 +111,27 @@ pub struct AttemptRequest {
     pub needs: BTreeMap<String, Json>,
     /// Wall time; none for no limit.
     pub timeout: Option<Duration>,
-    /// Bytes of guest memory; none for the runner's default, here and below.
+    /// Maximum guest memory in bytes; none for the runner's default, here and below.
     pub memory: Option<u64>,
-    /// Bytes of log.
+    /// Maximum size of the log in bytes.
     pub log_limit: Option<u64>,
     /// The other limits.
     pub limits: Limits,
-    /// For a cached stage, globs of its declared inputs: of the files that it is granted, it can read these alone, because
-    /// its result is kept under their digests. None when it can read all that it is granted.
+    /// For a cached stage, globs of its declared inputs. It can read only these of the files that it is granted,
+    /// because its result is stored under their digests. None if it can read everything that it is granted.
     pub declared: Option<Vec<PathPattern>>,
-    /// How it uses the cache; none when it doesn't.
+    /// How it uses the cache; none if it doesn't.
     pub cache: Option<CacheRequest>,
     /// JSON of the last [`Decision`](crate::Decision), with all of them under `decisions`, for a stage that continues
     /// after its own gate.
     pub resumption: Option<Json>,
     /// In a rehearsal, what of it is real; none in a real run.
     pub rehearsal: Option<RehearsalTerms>,
-    /// Which files it works on.
+    /// The files that it works on.
     pub basis: Basis,
-    /// The folder whose files it sees in place of the workspace's; none for the workspace itself. It is a path of the
-    /// machine that runs the attempt, and so isn't serialised: the engine leaves it empty, and a runner that prepares
-    /// files for another one sets it.
+    /// The folder that replaces the workspace; none for the workspace itself. It is a path on the machine that runs the
+    /// attempt and therefore isn't serialised: the engine leaves it empty, and a runner that prepares files for another
+    /// runner sets it.
     #[serde(skip)]
     pub folder: Option<PathBuf>,
 }
@@ -140,29 +140,29 @@ pub struct AttemptRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CacheRequest {
-    /// Whether an earlier result may be used. Not for a stage that runs again after a resume, because running it again is
-    /// what was asked for.
+    /// Whether an earlier result may be used. False for a stage that runs again after a resume, because the resume was
+    /// requested in order to run it.
     pub take: bool,
     /// Whether the result is stored.
     pub keep: bool,
-    /// Globs of the files that the result depends on; empty for all that the stage may read.
+    /// Globs of the files that the result depends on; empty for everything that the stage may read.
     pub inputs: Vec<PathPattern>,
     /// Globs of the files that belong to the result.
     pub outputs: Vec<PathPattern>,
-    /// Earlier stages, indirect needs included, that may write to the workspace. Empty when this stage may not write: all
-    /// that it can see of their files is then among its inputs.
-    pub before: Vec<StageBefore>,
+    /// Earlier stages, indirect needs included, that may write to the workspace. Empty if this stage may not write:
+    /// then everything that it can see of their files is among its inputs.
+    pub before: Vec<EarlierStage>,
 }
 
 /// An earlier stage that may have left files for a later one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct StageBefore {
+pub struct EarlierStage {
     /// Unique name, matrix values included.
     pub stage_id: String,
-    /// Globs of the files that it makes.
+    /// Globs of the files that it produces.
     pub outputs: Vec<PathPattern>,
-    /// Globs of all that it may write.
+    /// Globs of everything that it may write.
     pub writes: Vec<PathPattern>,
     /// Whether its result is cached, and so has a key.
     pub is_cached: bool,
@@ -182,14 +182,14 @@ pub enum Call {
     Undo,
 }
 
-/// What an attempt knows of its environment.
+/// The environment as an attempt sees it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct EnvironmentView {
     /// A key of `[environments]`.
     pub name: String,
-    /// The token that the attempt acts under; for `observe`, the one that it acted under. None for a stage without effects
-    /// beyond this machine.
+    /// The fence that the attempt acts under; for `observe`, the one that it acted under. None for a stage without
+    /// effects beyond this machine.
     pub fence: Option<u64>,
     /// The release that is current in the ledger.
     pub current: Option<Release>,

@@ -1,4 +1,4 @@
-//! Where journals and logs are kept.
+//! Storage of journals and logs.
 
 use stagewright_model::StageIndex;
 
@@ -7,15 +7,15 @@ use crate::lines::Lines;
 
 /// Stores the journals of runs.
 pub trait RunStore: Send {
-    /// Appends to the run's journal, in order and all or nothing. When `durable`, the events (and all before them) are
-    /// on disk once this returns; otherwise they may be lost with the machine, but not reordered.
+    /// Appends all events to the run's journal in order, or none. If `durable`, these events and all earlier ones are
+    /// on disk once this returns; otherwise a crash of the machine may lose them, but can't reorder them.
     fn append(&mut self, run: &RunId, events: &[Event], durable: bool) -> Result<(), StoreError>;
 }
 
 /// Stores the logs of one run.
 pub trait LogSink: Send {
-    /// Appends lines to an attempt's log. `after`: `seq` of the run's last event before them, which is where they
-    /// are put when the run is replayed.
+    /// Appends lines to an attempt's log. `after` is the `seq` of the run's last event before them; a replay shows them
+    /// after that event.
     fn append(
         &mut self,
         at: Timestamp,
@@ -25,31 +25,31 @@ pub trait LogSink: Send {
         stream: Stream,
         lines: &Lines,
     ) -> Result<(), StoreError>;
-    /// No more lines will come for this attempt; what was appended is on disk once this returns.
+    /// Completes the attempt's log: no more lines follow, and what was appended is on disk once this returns.
     fn seal(&mut self, stage: StageIndex, attempt: u32) -> Result<(), StoreError>;
 }
 
-/// A failure of the store. It stops the run: what can't be recorded must not be done.
+/// A failure of the store. It stops the run, because nothing may happen that can't be recorded.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
-    /// Where the fault lies.
+    /// Whose fault it is.
     pub kind: StoreErrorKind,
-    /// What failed, with the path.
+    /// What failed, including the path.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
     /// The cause.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// Where the fault of a [`StoreError`] lies.
+/// Whose fault a [`StoreError`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// The disk, the state folder, or a defect.
+    /// That of the disk, of the state folder, or of Stagewright itself.
     Storage,
-    /// The request names a run that doesn't exist, or an abbreviation that fits several.
+    /// The request names a run that doesn't exist, or an ambiguous abbreviation.
     NotFound,
     /// Another process drives the run.
     Busy,

@@ -1,4 +1,4 @@
-//! Stopping early: the whole run, because somebody wishes it, or the siblings of a failed cell.
+//! Cancellation: of the whole run, or of the siblings of a failed cell in a fail-fast matrix.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use stagewright_model::StageIndex;
 
 use super::{Action, Scheduler, failure, is_failure};
 use crate::event::{EventKind, FailureKind, Interrupt, Outcome};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 const CANCELLED: &str = "the run was cancelled";
 
@@ -18,7 +18,8 @@ impl Scheduler {
         }
         self.record(EventKind::CancelRequested { how, reason })?;
         for &stage in &self.running {
-            // Taking back a bad deploy is the better end; only force stops it.
+            // A graceful cancellation lets a compensation finish: stopping it would leave a bad deploy in place. Only a
+            // kill interrupts it.
             if how == Interrupt::Kill || self.undoing != Some(stage) {
                 self.response.actions.push(Action::Interrupt { stage, how });
             }
@@ -29,11 +30,11 @@ impl Scheduler {
         let awaited: Vec<StageIndex> = std::mem::take(&mut self.awaited).into_keys().collect();
         for index in self.plan.indices() {
             match self.state.stage(index).status {
-                Status::Waiting(attempt) | Status::Approved(attempt) => {
+                StageStatus::Waiting(attempt) | StageStatus::Approved(attempt) => {
                     self.cancel_at_gate(index, attempt, CANCELLED)?;
                 }
-                Status::Backoff(_) => self.cancel_stage(index, CANCELLED)?,
-                Status::Recovering(_) if !self.running.contains(&index) => self.cancel_stage(index, CANCELLED)?,
+                StageStatus::Backoff(_) => self.cancel_stage(index, CANCELLED)?,
+                StageStatus::Recovering(_) if !self.running.contains(&index) => self.cancel_stage(index, CANCELLED)?,
                 _ => {}
             }
         }
@@ -62,7 +63,7 @@ impl Scheduler {
         self.end_stage(stage, Outcome::Cancelled, Outcome::Cancelled, Some(reason.to_owned()))
     }
 
-    /// Why a stage isn't to begin anything new: the run was cancelled, or a sibling in its fail-fast matrix failed.
+    /// Why a stage must not start anything new: the run was cancelled, or a sibling in its fail-fast matrix failed.
     pub(super) fn reason_to_stop(&self, index: StageIndex) -> Option<String> {
         if self.state.cancel.is_some() {
             return Some(CANCELLED.to_owned());
@@ -76,24 +77,27 @@ impl Scheduler {
         Some(format!("`{}` failed, and the matrix is fail-fast", self.plan.stage(*failed).id))
     }
 
-    /// A cell of a fail-fast matrix failed.
+    /// Cancels the siblings of a cell that failed in a fail-fast matrix.
     pub(super) fn stop_siblings(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
         let plan = Arc::clone(&self.plan);
         let siblings = self.cells[&plan.stage(index).name].clone();
         let reason = format!("`{}` failed, and the matrix is fail-fast", plan.stage(index).id);
         for sibling in siblings {
             match self.state.stage(sibling).status {
-                Status::Running(_) | Status::Recovering(_) if self.running.contains(&sibling) => {
+                StageStatus::Running(_) | StageStatus::Recovering(_) if self.running.contains(&sibling) => {
                     let how = Interrupt::Graceful;
                     self.response.actions.push(Action::Interrupt { stage: sibling, how });
                 }
-                Status::Waiting(attempt) | Status::Approved(attempt) => {
+                StageStatus::Waiting(attempt) | StageStatus::Approved(attempt) => {
                     self.cancel_at_gate(sibling, attempt, &reason)?;
                 }
-                Status::Pending | Status::Backoff(_) | Status::Recovering(_) => {
+                StageStatus::Pending | StageStatus::Backoff(_) | StageStatus::Recovering(_) => {
                     self.cancel_stage(sibling, &reason)?;
                 }
-                Status::Running(_) | Status::Settled(_) | Status::Refused(_) | Status::Ended { .. } => {}
+                StageStatus::Running(_)
+                | StageStatus::AttemptEnded(_)
+                | StageStatus::Refused(_)
+                | StageStatus::Ended { .. } => {}
             }
         }
         Ok(())

@@ -1,13 +1,13 @@
-//! Which files a stage is given: those that were captured at the gate before it, and what the stages that it needs have
-//! made.
+//! The files that a stage works on: those captured at the gate before it, and those that the stages that it needs
+//! produced.
 //!
 //! ```text
-//! gate to be opened ─> Capture (what the stages behind it can read) ─> GateOpened, with the digest ─> Decision, with it
-//! attempt to start  ─> Basis: the captures approved, what its needs made ─> the runner gives it that, or refuses
+//! gate to open     ─> Capture of what the stages behind it can read ─> GateOpened and Decision, both with its digest
+//! attempt to start ─> Basis: approved captures, results of its needs ─> the runner provides these files, or refuses
 //! ```
 //!
-//! A stage is *behind* a gate when the gate is its own, that of a stage which it needs, directly or not, or that of
-//! another stage of its environment, whose approval counts for it.
+//! A stage is *behind* a gate if the gate is its own, belongs to a stage that it needs, directly or not, or belongs to
+//! another stage of its environment, whose approval is valid for it.
 
 use std::collections::BTreeSet;
 
@@ -16,24 +16,24 @@ use stagewright_model::{PathPattern, Stage, StageIndex, StageKind};
 
 use super::{Action, Scheduler};
 use crate::event::{Capture, Failure, Gate, GateKind, Outcome};
-use crate::port::{Approved, Basis, CaptureRequest, MadeBefore};
-use crate::state::{IllegalTransition, Status};
+use crate::port::{ApprovedCapture, Basis, CaptureRequest, EarlierResult};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
-    /// Whether the files are captured before a gate of the kind opens. The question how an interrupted attempt ended isn't
-    /// about files.
+    /// Whether the files are captured before a gate of the kind opens. The outcome of an interrupted attempt doesn't
+    /// depend on files.
     pub(super) fn captures_for(&self, kind: GateKind) -> bool {
         self.values.captured_binding.is_some() && kind != GateKind::Unresolved
     }
 
-    /// Whether what people answer at the gate is still what would run.
+    /// Whether the gate's answers were given for exactly what would run now.
     pub(super) fn binds(&self, gate: &Gate) -> bool {
         let binding = if gate.capture.is_some() { &self.values.captured_binding } else { &self.values.binding };
         gate.binding == *binding
     }
 
-    /// Whether a stage that is still to run works on files of the workspace as they are then, once the stages of `from`
-    /// are to run again, too. What happens to the workspace matters to no other stage.
+    /// Whether any stage that would run after a resume from `from` works on the live workspace. If none does, changes
+    /// to the workspace don't matter.
     pub fn needs_live_files(&self, from: &[StageIndex]) -> bool {
         let again: BTreeSet<StageIndex> = self.to_run_again(from).into_iter().collect();
         let is_open = |index: &StageIndex| {
@@ -43,21 +43,28 @@ impl Scheduler {
         let has_capture = self.plan.indices().any(|index| stands(&index) && self.opening_of(index).is_some());
         self.plan.indices().filter(is_open).any(|index| {
             let stage = self.plan.stage(index);
-            // The repository itself is given to a stage that may write it.
+            // A stage that may write `.git` always works on the repository itself.
             let writes_git = stage.permissions.write.iter().any(|rule| rule.pattern().normal() == ".git");
-            // What tidies up or reports behind a gate takes the workspace as it is.
+            // Finally stages clean up or report. Once files were captured, they may work on the workspace in any state.
             let is_after_all = has_capture && stage.kind == StageKind::Finally;
             let has_files = !self.readable_by(&BTreeSet::from([index])).is_empty();
             writes_git || (has_files && !is_after_all && !self.gates_before(index).iter().any(stands))
         })
     }
 
-    /// Has the files captured for a gate, which opens then.
-    pub(super) fn capture(&mut self, stage: StageIndex, attempt: u32, mut gate: Gate) -> Result<(), IllegalTransition> {
+    /// Requests the capture for a gate, which opens once it is done.
+    pub(super) fn request_capture(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        mut gate: Gate,
+    ) -> Result<(), IllegalTransition> {
         gate.binding.clone_from(&self.values.captured_binding);
-        // An approval that the stage has of some files isn't followed by a question about others.
+        // If the stage already has a valid approval for captured files, ask about these files again, for example at a
+        // freeze after an approval. A new capture could contain other files, for which the earlier approval isn't
+        // valid: the stage would then ask for that one again, and for the freeze after it, without end.
         let state = self.state.stage(stage);
-        let earlier = state.gate.as_ref().filter(|earlier| !state.admitted.is_empty() && self.binds(earlier));
+        let earlier = state.gate.as_ref().filter(|earlier| !state.approved_gates.is_empty() && self.binds(earlier));
         if let Some(capture) = earlier.and_then(|earlier| earlier.capture.clone()) {
             gate.capture = Some(capture);
             return self.open_captured(stage, attempt, gate);
@@ -74,13 +81,13 @@ impl Scheduler {
         Ok(())
     }
 
-    /// The files for a gate are captured, or can't be.
+    /// Opens the gate whose files were captured, or ends the stage if the capture failed.
     pub(super) fn on_captured(
         &mut self,
         stage: StageIndex,
         captured: Result<Option<Capture>, Failure>,
     ) -> Result<(), IllegalTransition> {
-        // The stage may have ended meanwhile.
+        // The stage may have ended in the meantime.
         let Some((attempt, mut gate)) = self.capturing.remove(&stage) else { return Ok(()) };
         match captured {
             Ok(Some(capture)) => gate.capture = Some(capture),
@@ -91,7 +98,7 @@ impl Scheduler {
                 if let Some(help) = &failure.help {
                     reason.push_str(&format!(" ({help})"));
                 }
-                if self.state.stage(stage).status == Status::Running(attempt) {
+                if self.state.stage(stage).status == StageStatus::Running(attempt) {
                     self.end_attempt(stage, attempt, outcome, Some(failure), std::collections::BTreeMap::new())?;
                     return self.end_stage(stage, outcome, outcome, Some(reason));
                 }
@@ -101,7 +108,7 @@ impl Scheduler {
         self.open_captured(stage, attempt, gate)
     }
 
-    /// Which files an attempt of the stage is given.
+    /// The files that an attempt of the stage works on.
     pub(super) fn basis(&self, index: StageIndex) -> Basis {
         if !self.uses_files || self.values.captured_binding.is_none() {
             return Basis::default();
@@ -127,31 +134,31 @@ impl Scheduler {
         }
     }
 
-    /// What stages have made, in the order in which they ended.
-    fn made_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<MadeBefore> {
+    /// The results of the stages, in the order in which they ended.
+    fn made_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<EarlierResult> {
         let made = stages.iter().filter_map(|&index| {
             let (stage, state) = (self.plan.stage(index), self.state.stage(index));
             let made = state.made.clone().filter(|_| state.status.conclusion().is_some())?;
             let (results, writable) = (results_of(stage), stage.permissions.writable());
-            Some((state.ended, MadeBefore { stage_id: stage.id.clone(), made, results, writable }))
+            Some((state.ended, EarlierResult { stage_id: stage.id.clone(), made, results, writable }))
         });
         let mut made: Vec<_> = made.collect();
         made.sort_by_key(|(ended, _)| *ended);
         made.into_iter().map(|(_, made)| made).collect()
     }
 
-    fn approved(&self, gate: StageIndex) -> Option<Approved> {
+    fn approved(&self, gate: StageIndex) -> Option<ApprovedCapture> {
         let capture = self.state.stage(gate).gate.as_ref()?.capture.clone()?;
         let since = |index: &StageIndex| {
             let state = self.state.stage(*index);
             state.attempts > 0 && state.ended.is_none_or(|ended| ended > capture.opening)
         };
         let written_since = self.writable_by(self.plan.indices().filter(since));
-        Some(Approved { stage_id: self.plan.stage(gate).id.clone(), capture, written_since })
+        Some(ApprovedCapture { stage_id: self.plan.stage(gate).id.clone(), capture, written_since })
     }
 
-    /// The stages with the gates that the stage is behind, in the order in which the files were captured for them. Its own
-    /// is the last: no other can have been opened later, and it is of what the stage is about to do.
+    /// The stages whose gates this stage is behind, in the order of their captures. Its own gate comes last:
+    /// none of the others can open after it.
     pub(super) fn gates_before(&self, stage: StageIndex) -> Vec<StageIndex> {
         let mut candidates = self.ancestors(stage);
         candidates.insert(stage);
@@ -165,13 +172,13 @@ impl Scheduler {
         gates.into_iter().map(|(_, index)| index).collect()
     }
 
-    /// When the files were captured for the gate of a stage; none when it has no gate or none were.
+    /// The [`Capture::opening`] of a stage's gate; none if it has no gate or no capture.
     fn opening_of(&self, stage: StageIndex) -> Option<u64> {
         Some(self.state.stage(stage).gate.as_ref()?.capture.as_ref()?.opening)
     }
 
-    /// The stages behind a gate of the stage: itself, all that need it, and those for which an approval of its environment
-    /// counts, with all that need them.
+    /// The stages behind a gate of the stage: itself, the stages of its environment, and all stages that need one of
+    /// these, directly or not.
     fn behind(&self, stage: StageIndex) -> BTreeSet<StageIndex> {
         let mut behind = self.descendants(stage);
         behind.insert(stage);
@@ -199,19 +206,20 @@ impl Scheduler {
         found
     }
 
-    /// Each once.
+    /// The globs that the stages may read, without duplicates.
     fn readable_by(&self, stages: &BTreeSet<StageIndex>) -> Vec<PathPattern> {
         let readable = stages.iter().flat_map(|index| self.plan.stage(*index).permissions.readable());
         readable.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// The globs that the stages may write, without duplicates.
     fn writable_by(&self, stages: impl Iterator<Item = StageIndex>) -> Vec<PathPattern> {
         let writable = stages.flat_map(|index| self.plan.stage(index).permissions.writable());
         writable.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 
-/// What a stage leaves for others.
+/// The globs of a stage's results: its `outputs`, or everything that it may write if it has none.
 fn results_of(stage: &Stage) -> Vec<PathPattern> {
     if stage.outputs.is_empty() { stage.permissions.writable() } else { stage.outputs.clone() }
 }

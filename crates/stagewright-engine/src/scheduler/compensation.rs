@@ -1,15 +1,15 @@
-//! Taking back what stages did when a later one fails and its `compensate` names them: one at a time, the last to end
-//! first.
+//! Compensation: when a stage fails, the effects of the stages that its `compensate` names are undone, one at a time,
+//! in the reverse order in which they ended.
 
 use stagewright_model::StageIndex;
 
 use super::{Action, Scheduler, failure, is_failure};
 use crate::event::{EventKind, Failure, FailureKind, Outcome, ReleaseOrigin};
 use crate::port::{AttemptEnd, AttemptReport, Call, EnvironmentView};
-use crate::state::{IllegalTransition, Status, Undo};
+use crate::state::{IllegalTransition, StageStatus, UndoState};
 
 impl Scheduler {
-    /// Queues what the failure of a stage takes back.
+    /// Queues the stages to compensate for after the failure of a stage.
     pub(super) fn compensate(&mut self, because: StageIndex, outcome: Outcome) {
         if !is_failure(outcome) {
             return;
@@ -17,9 +17,9 @@ impl Scheduler {
         let mut targets: Vec<(u64, StageIndex)> = Vec::new();
         for &target in &self.plan.stage(because).compensate {
             let state = self.state.stage(target);
-            let did_it = matches!(state.status, Status::Ended { outcome: Outcome::Succeeded, .. });
+            let did_it = matches!(state.status, StageStatus::Ended { outcome: Outcome::Succeeded, .. });
             let queued = self.undo_queue.iter().any(|(stage, _)| *stage == target);
-            if did_it && state.undo == Undo::No && state.attempts > 0 && !queued {
+            if did_it && state.undo == UndoState::NotStarted && state.attempts > 0 && !queued {
                 targets.push((state.ended.unwrap_or(0), target));
             }
         }
@@ -27,12 +27,12 @@ impl Scheduler {
         self.undo_queue.extend(targets.into_iter().rev().map(|(_, target)| (target, because)));
     }
 
-    /// Whether something is being taken back or will be.
+    /// Whether a compensation is in progress or queued.
     pub(super) fn is_compensating(&self) -> bool {
         self.undoing.is_some() || !self.undo_queue.is_empty()
     }
 
-    /// Starts with the next one, once the one before is done.
+    /// Starts the next compensation, unless one is in progress.
     pub(super) fn next_undo(&mut self) -> Result<(), IllegalTransition> {
         let Some(&(stage, _)) = self.undo_queue.front() else { return Ok(()) };
         let may_start = self.undoing.is_none() && self.has_slot() && !self.is_environment_busy(stage);
@@ -41,7 +41,7 @@ impl Scheduler {
         }
         self.undoing = Some(stage);
         if self.needs_environment(stage) {
-            self.claim(stage, true);
+            self.acquire_environment(stage, true);
             return Ok(());
         }
         let name = self.environment_of(stage).unwrap_or_default().to_owned();
@@ -59,7 +59,7 @@ impl Scheduler {
             }
         };
         let fence = view.fence;
-        self.undo_to.clone_from(&view.last_known_good);
+        self.undo_target.clone_from(&view.last_known_good);
         request.environment = request.environment.map(|_| view);
         self.record(EventKind::UndoStarted { stage, attempt, because, fence })?;
         self.running.insert(stage);
@@ -73,15 +73,18 @@ impl Scheduler {
             AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
             AttemptEnd::Rehearsed(what) => (Outcome::Rehearsed, Some(failure(FailureKind::Rehearsed, what))),
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
-            AttemptEnd::Suspended(_) | AttemptEnd::Observed(_) => {
-                (Outcome::Errored, Some(failure(FailureKind::BadPlugin, "its `undo` ended with something else")))
-            }
+            AttemptEnd::Suspended(_) | AttemptEnd::Observed(_) => (
+                Outcome::Errored,
+                Some(failure(FailureKind::BadPlugin, "its `undo` returned a gate or an observation")),
+            ),
         };
         self.end_undo(stage, outcome, failure)?;
-        // After the end: it takes the release of the stage itself away, and this one is there instead.
+        // A release that the undo restored is recorded after `UndoEnded`, which clears the release of the stage itself
+        // and marks it as undone in the ledger. If the order were reversed, the restored release would be taken for the
+        // undone one, and the environment would seem to have none.
         if let (Outcome::Succeeded, Some(note)) = (outcome, report.release) {
             let attempt = self.state.stage(stage).attempts;
-            let back_to = self.undo_to.take().filter(|release| release.artifact == note.artifact);
+            let back_to = self.undo_target.take().filter(|release| release.artifact == note.artifact);
             let config = back_to.as_ref().map(|release| release.config.clone());
             self.record_release_as(stage, attempt, note, ReleaseOrigin::Undo, config)?;
             if back_to.is_some() {

@@ -1,4 +1,4 @@
-//! What an open gate does to its stage, and what an answer does.
+//! Gates: how they open, and the effect of answers, expiry and rejection on their stage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use stagewright_model::{EffectClass, PersonName, PersonNameError, StageIndex, sa
 
 use super::{Action, Scheduler, failure};
 use crate::event::{Decision, EventKind, FailureKind, Gate, GateKind, Outcome, Timestamp};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
-    /// The gate that an attempt opened.
+    /// Opens the gate that an attempt requested.
     pub(super) fn open_own_gate(
         &mut self,
         stage: StageIndex,
@@ -25,15 +25,15 @@ impl Scheduler {
             let mut seen = BTreeSet::new();
             gate.approvers.retain(|approver| seen.insert(approver.clone()));
         }
-        if let Some((name, reason)) = gate.approvers.iter().find_map(|approver| bad_name(approver)) {
+        if let Some((name, reason)) = gate.approvers.iter().find_map(|approver| invalid_name(approver)) {
             let mut failure = failure(FailureKind::Configuration, format!("{name:?} can't be an approver: {reason}"));
             failure.help = Some(PersonNameError::HELP.to_owned());
             self.end_attempt(stage, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
             return self.end_stage(stage, Outcome::Errored, self.conclusion_of(stage, Outcome::Errored), None);
         }
         if let Some(team) = gate.approvers.iter().find_map(|approver| self.unknown_team(approver)) {
-            let mut failure = failure(FailureKind::Configuration, format!("nobody knows the team `{team}`"));
-            failure.help = Some(format!("say who is in it: [teams] {team} = [\"ada\", \"grace\"]"));
+            let mut failure = failure(FailureKind::Configuration, format!("unknown team `{team}`"));
+            failure.help = Some(format!("define its members: [teams] {team} = [\"ada\", \"grace\"]"));
             self.end_attempt(stage, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
             return self.end_stage(stage, Outcome::Errored, self.conclusion_of(stage, Outcome::Errored), None);
         }
@@ -42,7 +42,7 @@ impl Scheduler {
         self.open_gate(stage, attempt, gate)
     }
 
-    /// A gate that the engine puts before an attempt, or the question what became of one.
+    /// Opens a gate before an attempt, or one that asks for the outcome of an attempt.
     pub(super) fn open_engine_gate(
         &mut self,
         stage: StageIndex,
@@ -71,13 +71,13 @@ impl Scheduler {
         self.open_gate(stage, attempt, gate)
     }
 
-    /// Opens the gate, once the files are captured that the stages behind it will be given.
+    /// Opens the gate, after capturing the files for the stages behind it if the kind requires that.
     fn open_gate(&mut self, stage: StageIndex, attempt: u32, mut gate: Gate) -> Result<(), IllegalTransition> {
         if !self.captures_for(gate.kind) {
             gate.binding.clone_from(&self.values.binding);
             return self.open_captured(stage, attempt, gate);
         }
-        self.capture(stage, attempt, gate)
+        self.request_capture(stage, attempt, gate)
     }
 
     pub(super) fn open_captured(
@@ -90,12 +90,12 @@ impl Scheduler {
         if let Some(reason) = self.reason_to_stop(stage) {
             return self.cancel_at_gate(stage, attempt, &reason);
         }
-        self.watch_gate(stage, attempt);
+        self.set_gate_timer(stage, attempt);
         Ok(())
     }
 
-    /// Has the gate's expiry, or its opening by itself, noticed.
-    pub(super) fn watch_gate(&mut self, stage: StageIndex, attempt: u32) {
+    /// Sets the timer for the gate's expiry or for its `until`.
+    pub(super) fn set_gate_timer(&mut self, stage: StageIndex, attempt: u32) {
         let gate = self.state.stage(stage).gate.as_ref();
         if let Some(at) = gate.and_then(|gate| gate.until.or(gate.expires)) {
             let after = Duration::from_millis(at.since(self.now));
@@ -103,44 +103,44 @@ impl Scheduler {
         }
     }
 
-    /// The time that was waited for at a gate may have come.
-    pub(super) fn on_gate_time(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+    /// Handles a timer at a gate: lets the stage pass, ends it as timed out, or sets the timer again.
+    pub(super) fn on_gate_timer(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         let gate = self.state.stage(stage).gate.as_ref();
         let (until, expires) = gate.map_or((None, None), |gate| (gate.until, gate.expires));
-        if self.thawing.remove(&stage) || until.is_some_and(|until| until <= self.now) {
+        if self.unfreezing.remove(&stage) || until.is_some_and(|until| until <= self.now) {
             self.record(EventKind::GateElapsed { stage })?;
             self.ready.insert(stage);
             return Ok(());
         }
         if expires.is_some_and(|expires| expires <= self.now) {
-            let failure = failure(FailureKind::Timeout, "nobody answered before the gate expired");
+            let failure = failure(FailureKind::Timeout, "the gate expired before it was answered");
             self.end_attempt(stage, attempt, Outcome::TimedOut, Some(failure), BTreeMap::new())?;
             return self.end_stage(stage, Outcome::TimedOut, Outcome::TimedOut, None);
         }
-        // The clock was put back, or this was about an earlier gate of the stage.
-        self.watch_gate(stage, attempt);
+        // The clock was set back, or the timer belongs to an earlier gate of the stage.
+        self.set_gate_timer(stage, attempt);
         Ok(())
     }
 
     pub(super) fn on_decision(&mut self, stage: StageIndex, decision: Decision) -> Result<(), IllegalTransition> {
         if stage.get() >= self.plan.stages.len() {
-            tracing::warn!(stage = stage.0, "decision not taken: the plan has no such stage");
+            tracing::warn!(stage = stage.0, "decision refused: the plan has no such stage");
             return Ok(());
         }
         if let Err(reason) = self.check(stage, &decision) {
             let (by, reason) = (decision.by, reason.to_string());
-            self.response.actions.push(Action::Tell(EventKind::DecisionRefused { stage, by, reason }));
+            self.response.actions.push(Action::Notify(EventKind::DecisionRefused { stage, by, reason }));
             return Ok(());
         }
         self.record(EventKind::GateDecided { stage, decision })?;
-        self.thawing.remove(&stage);
+        self.unfreezing.remove(&stage);
         match self.state.stage(stage).status {
-            Status::Approved(_) => {
+            StageStatus::Approved(_) => {
                 self.ready.insert(stage);
                 Ok(())
             }
-            Status::Refused(attempt) => self.reject(stage, attempt),
-            Status::Recovering(attempt) => self.settle_by_person(stage, attempt),
+            StageStatus::Refused(attempt) => self.reject(stage, attempt),
+            StageStatus::Recovering(attempt) => self.apply_decided_finding(stage, attempt),
             _ => Ok(()),
         }
     }
@@ -161,8 +161,9 @@ impl Scheduler {
         self.end_stage(stage, Outcome::Rejected, Outcome::Rejected, Some(message))
     }
 
-    /// Whether a stage may not act on its environment before somebody has approved of it. A gate counts that is for this
-    /// environment: one before the stage that names it, and what the engine itself asked about it.
+    /// Whether a stage needs an approval before it may act on its environment. An approval is valid if it was given at
+    /// a gate for this environment: one before the stage whose `approves` names the environment, or one that the engine
+    /// opened for it. It must also be bound to what would run now, and to the files that the stage works on.
     pub(super) fn lacks_approval(&self, stage: StageIndex) -> bool {
         let Some(environment) = self.environment_of(stage) else { return false };
         let members = self.members_of(&self.environment_approvers(stage));
@@ -182,7 +183,7 @@ impl Scheduler {
                     self.environment_of(other) == Some(environment)
                 }
             };
-            // Of files, an approval is one of those that the stage is given.
+            // If the gate captured files, its approval is only valid for a stage that works on exactly these files.
             let capture = state.gate.as_ref().and_then(|gate| gate.capture.as_ref());
             let is_of_its_files = |gate: &Gate| match &gate.capture {
                 Some(approved) => gates.contains(&other) && capture == Some(approved),
@@ -190,15 +191,15 @@ impl Scheduler {
             };
             let counts = |gate: &Gate| self.binds(gate) && is_for_it(gate) && is_of_its_files(gate);
             let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));
-            state.admitted.iter().any(|admission| {
-                let mut answers = admission.answers.iter();
-                counts(&admission.gate) && answers.any(|one| one.rehearsed || is_approver(&one.by))
+            state.approved_gates.iter().any(|approved| {
+                let mut answers = approved.answers.iter();
+                counts(&approved.gate) && answers.any(|answer| answer.rehearsed || is_approver(&answer.by))
             })
         };
         !self.plan.indices().any(approves)
     }
 
-    /// Whether a stage is itself the gate before an environment: it can do nothing but ask.
+    /// Whether a stage is itself the approval gate of an environment, and can't do anything else.
     fn only_asks(&self, stage: StageIndex, environment: &str) -> bool {
         self.values.plugin(stage).effect == EffectClass::Pure
             && self.plan.stage(stage).approves().any(|name| name == environment)
@@ -229,12 +230,12 @@ impl Scheduler {
     }
 
     fn members_of(&self, approvers: &[String]) -> Vec<String> {
-        let one = |approver: &String| match approver.strip_prefix("team:") {
+        let people = |approver: &String| match approver.strip_prefix("team:") {
             Some(team) => self.plan.teams.get(team).cloned().unwrap_or_default(),
             None => vec![approver.clone()],
         };
         let mut members: Vec<String> = Vec::new();
-        for name in approvers.iter().flat_map(one) {
+        for name in approvers.iter().flat_map(people) {
             if !members.iter().any(|member| same_person(member, &name)) {
                 members.push(name);
             }
@@ -244,8 +245,8 @@ impl Scheduler {
     }
 }
 
-/// An approver who can't be a person, and why.
-fn bad_name(approver: &str) -> Option<(String, PersonNameError)> {
+/// The name of an approver that isn't a valid name of a person, and the reason.
+fn invalid_name(approver: &str) -> Option<(String, PersonNameError)> {
     let name = Some(approver).filter(|approver| !approver.starts_with("team:"))?;
     PersonName::parse(name).err().map(|reason| (name.to_owned(), reason))
 }

@@ -1,4 +1,4 @@
-//! What goes into the state machine, and what comes out of it.
+//! The inputs and outputs of the state machine.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::port::{
     AttemptReport, AttemptRequest, CaptureRequest, EnvironmentAnswer, EnvironmentRequest, GroupAnswer, GroupRequest,
 };
 
-/// What can reach a run.
+/// An input to the state machine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// Begin, as this run.
+    /// Start the run under this id.
     Start(RunId),
-    /// Go on with a run whose events were folded in; see [`Scheduler::restore`](super::Scheduler::restore).
+    /// Resume a restored run; see [`Scheduler::restore`](super::Scheduler::restore).
     Resume {
-        /// Shown to people.
+        /// Why it is resumed, shown to people.
         reason: String,
-        /// Stages to run again, with all that needs them, even if they succeeded.
+        /// Stages to run again, with all stages that need them, even if they succeeded.
         from: Vec<StageIndex>,
-        /// What is no longer as it was when the run started, and was accepted.
+        /// Accepted differences from the start of the run.
         changed: Vec<Change>,
     },
     /// The answer to [`Action::AcquireEnvironment`].
@@ -28,103 +28,103 @@ pub enum Input {
         /// The stage.
         stage: StageIndex,
         /// The answer.
-        claimed: EnvironmentAnswer,
+        answer: EnvironmentAnswer,
     },
     /// The answer to [`Action::Capture`].
     Captured {
         /// The stage.
         stage: StageIndex,
-        /// What was captured.
+        /// The capture; `Ok(None)` if the runner doesn't capture files.
         captured: Result<Option<Capture>, Failure>,
     },
     /// The answer to [`Action::EnterGroup`].
     GroupAnswer(GroupAnswer),
-    /// The time that [`Action::AskAgain`] asked for has come.
-    AskAgain,
-    /// An attempt came to its end.
+    /// The delay of [`Action::RetryGroup`] has passed.
+    RetryGroup,
+    /// An attempt ended.
     Ended {
         /// The stage.
         stage: StageIndex,
-        /// Which try.
+        /// The attempt, from 1.
         attempt: u32,
-        /// How it went.
+        /// The result.
         report: AttemptReport,
     },
-    /// The time that [`Action::Wake`] asked for has come.
+    /// The delay of [`Action::Wake`] has passed.
     Woken {
         /// The stage.
         stage: StageIndex,
-        /// The attempt that it was asked for.
+        /// The attempt that the timer was set for.
         attempt: u32,
     },
-    /// A person answered a gate. An answer that [`Scheduler::check`](super::Scheduler::check) would refuse changes nothing.
+    /// A person answered a gate. An answer that [`Scheduler::check`](super::Scheduler::check) refuses changes nothing.
     Decided {
         /// The stage.
         stage: StageIndex,
         /// The answer.
         decision: Decision,
     },
-    /// End early.
+    /// End the run early.
     Cancel {
         /// How fast.
         how: Interrupt,
-        /// By whom or what.
+        /// Who or what cancelled it.
         reason: String,
     },
-    /// Stop here if only gates are left.
+    /// Suspend the run if only gates are left.
     Suspend,
 }
 
-/// What is to be done, once the events of the same [`Response`] have been recorded.
+/// Something to do once the events of the same [`Response`] have been recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Show what isn't recorded.
-    Tell(EventKind),
-    /// Begin an attempt.
+    /// Pass an event to the observers that isn't recorded.
+    Notify(EventKind),
+    /// Start an attempt.
     Launch(Box<AttemptRequest>),
-    /// Ask a running attempt to stop.
+    /// Interrupt a running attempt.
     Interrupt {
         /// The stage.
         stage: StageIndex,
         /// How fast.
         how: Interrupt,
     },
-    /// Send [`Input::Woken`] after so long.
+    /// Send [`Input::Woken`] after a delay.
     Wake {
         /// The stage.
         stage: StageIndex,
         /// The attempt that waits.
         attempt: u32,
-        /// How long.
+        /// The delay.
         after: Duration,
     },
-    /// Ask for the environment of a stage, and send [`Input::EnvironmentAnswer`].
+    /// Request the environment of a stage, and send [`Input::EnvironmentAnswer`].
     AcquireEnvironment {
         /// The stage.
         stage: StageIndex,
         /// The request.
-        claim: EnvironmentRequest,
+        request: EnvironmentRequest,
     },
     /// Capture the files for a gate of the stage, and send [`Input::Captured`].
     Capture {
         /// The stage.
         stage: StageIndex,
-        /// Which files.
+        /// The files to capture.
         request: Box<CaptureRequest>,
     },
-    /// Let others have the environment.
-    Unclaim(String),
-    /// Ask for the concurrency group, and send [`Input::GroupAnswer`].
+    /// Release the environment.
+    ReleaseEnvironment(String),
+    /// Request the concurrency group, and send [`Input::GroupAnswer`].
     EnterGroup(GroupRequest),
-    /// Let others of the concurrency group go on.
-    Leave(String),
-    /// Send [`Input::AskAgain`] after so long.
-    AskAgain(Duration),
-    /// Nothing more will come of this run in this process.
+    /// Release the concurrency group, or the place in its queue.
+    LeaveGroup(String),
+    /// Send [`Input::RetryGroup`] after a delay.
+    RetryGroup(Duration),
+    /// The run has ended or is suspended.
     Finish(RunSummary),
 }
 
-/// What follows from an input: events first, for the journal; then actions.
+/// The response to an input.
 #[derive(Debug, Default, PartialEq)]
 #[must_use = "events must be recorded and actions carried out"]
 pub struct Response {

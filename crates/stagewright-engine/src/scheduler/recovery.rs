@@ -1,11 +1,11 @@
-//! What is done about attempts that were left in doubt: their effect was about to happen, their end wasn't recorded.
+//! Recovery of unresolved attempts, whose effect was about to happen and whose outcome wasn't recorded.
 //!
 //! ```text
-//! in doubt ─> the plugin is asked ─┬─> not there ──────> the stage runs again
-//!                                  ├─> there ──────────> the stage has succeeded
-//!                                  ├─> there, broken ──> the stage has failed
-//!                                  ├─> still going on ─> asked again later
-//!                                  └─> it can't tell ──> a person is asked, with the same answers
+//! unresolved ─> `observe` of the plugin ─┬─> not started ─> the stage runs again
+//!                                        ├─> applied ─────> the stage has succeeded
+//!                                        ├─> failed ──────> the stage has failed
+//!                                        ├─> in progress ─> `observe` is called again later
+//!                                        └─> unknown ─────> a gate asks a person for one of the first three
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,19 +17,20 @@ use stagewright_model::StageIndex;
 use super::{Action, Scheduler, failure};
 use crate::event::{EventKind, FailureKind, Finding, GateKind, Interrupt, Outcome};
 use crate::port::{AttemptEnd, AttemptReport, Call, Observation};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
-/// How long an effect that still goes on is left alone.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The time between two calls of `observe` for an effect that is in progress.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Scheduler {
-    /// Asks the plugin.
+    /// Starts `observe` for an unresolved attempt.
     pub(super) fn start_recovery(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         let mut request = match self.request(stage, attempt, Call::Observe) {
             Ok(request) => request,
             Err(error) => return self.fail_before_start(stage, failure(FailureKind::Configuration, error.to_string())),
         };
-        // By this the target tells the attempt's own work from that of others.
+        // The target recognises the attempt's own work by its fence, so `observe` gets the fence of the attempt even if
+        // a compensation has acted under a newer one since.
         if let Some(view) = &mut request.environment {
             view.fence = self.state.stage(stage).attempt_fence;
         }
@@ -39,7 +40,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// The plugin answered, or could not.
+    /// Handles the end of `observe`.
     pub(super) fn on_observed(
         &mut self,
         stage: StageIndex,
@@ -51,37 +52,36 @@ impl Scheduler {
                 if let (Finding::Applied(_), Some(note)) = (&finding, report.release) {
                     self.record_release(stage, attempt, note)?;
                 }
-                return self.settle(stage, attempt, finding, None, report.outputs);
+                return self.apply_finding(stage, attempt, finding, None, report.outputs);
             }
             _ if let Some(reason) = self.reason_to_stop(stage) => return self.cancel_stage(stage, &reason),
             AttemptEnd::Observed(Observation::InProgress) => {
-                self.response.actions.push(Action::Wake { stage, attempt, after: LOOK_AGAIN });
+                self.response.actions.push(Action::Wake { stage, attempt, after: OBSERVE_INTERVAL });
                 return Ok(());
             }
             AttemptEnd::Observed(Observation::Unknown(why)) => why,
             AttemptEnd::Unsuccessful(_, failure) => failure.message,
-            // What a rehearsal doesn't do wasn't begun either.
+            // A rehearsal doesn't have the effect that it stops before, so it wasn't started.
             AttemptEnd::Rehearsed(_) => {
-                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);
+                return self.apply_finding(stage, attempt, Finding::NotStarted, None, report.outputs);
             }
             AttemptEnd::Succeeded | AttemptEnd::Skipped(_) | AttemptEnd::Suspended(_) => {
-                "its plugin gave no answer".to_owned()
+                "its plugin's `observe` returned no observation".to_owned()
             }
         };
         let id = &self.plan.stage(stage).id;
-        let message =
-            format!("attempt {attempt} of `{id}` was broken off, and what became of it is unknown: {unknown}");
+        let message = format!("attempt {attempt} of `{id}` was interrupted, and its outcome is unknown: {unknown}");
         self.open_engine_gate(stage, attempt, GateKind::Unresolved, message, None)
     }
 
-    /// A person answered.
-    pub(super) fn settle_by_person(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+    /// Applies the outcome that a person recorded.
+    pub(super) fn apply_decided_finding(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         let Some(decision) = self.state.stage(stage).decisions.last().cloned() else { return Ok(()) };
         let Some(finding) = decision.finding else { return Ok(()) };
-        self.settle(stage, attempt, finding, Some(decision.by), BTreeMap::new())
+        self.apply_finding(stage, attempt, finding, Some(decision.by), BTreeMap::new())
     }
 
-    fn settle(
+    fn apply_finding(
         &mut self,
         stage: StageIndex,
         attempt: u32,
@@ -107,21 +107,21 @@ impl Scheduler {
         }
     }
 
-    /// Takes recoveries up that a resume finds half done.
-    pub(super) fn resume_recovery(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
+    /// Continues a recovery that was interrupted: applies a recorded answer, or asks the plugin again.
+    pub(super) fn continue_recovery(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         let state = self.state.stage(stage);
         let answered = state.gate_kind() == Some(GateKind::Unresolved)
             && state.decisions.last().is_some_and(|decision| decision.finding.is_some());
         if answered {
-            return self.settle_by_person(stage, attempt);
+            return self.apply_decided_finding(stage, attempt);
         }
         self.ready.insert(stage);
         Ok(())
     }
 
-    /// Whether the stage is to be asked about, and no call for it is under way.
+    /// Whether the attempt is unresolved and `observe` should be called for it now.
     pub(super) fn awaits_observation(&self, stage: StageIndex, attempt: u32) -> bool {
-        self.state.stage(stage).status == Status::Recovering(attempt)
+        self.state.stage(stage).status == StageStatus::Recovering(attempt)
             && !self.running.contains(&stage)
             && self.state.cancel != Some(Interrupt::Kill)
     }

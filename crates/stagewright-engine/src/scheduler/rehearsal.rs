@@ -1,4 +1,4 @@
-//! What is different when the run is a rehearsal: a stage can end as rehearsed, and what it didn't make can't be asked for.
+//! Rehearsals: a stage can end as rehearsed, and its missing outputs make the stages that use them end as rehearsed.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,30 @@ use stagewright_model::{EvaluationError, Expression, NeedsStatus, RehearsalTerms
 
 use super::{Scheduler, failure};
 use crate::event::{EventKind, Failure, FailureKind, Outcome};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
-    /// What an attempt of the stage may reach for real; none in a real run.
+    /// What is real for an attempt of the stage in a rehearsal; none in a real run.
     pub(super) fn terms(&self, stage: StageIndex) -> Option<RehearsalTerms> {
         self.values.rehearsal.then(|| RehearsalTerms::of(self.plan.stage(stage), self.values.offline))
     }
 
-    /// Whether an expression has no value because it asks a stage for something that this stage would have made, had it
-    /// not been rehearsed: which stage.
+    /// The rehearsed stage whose missing output is the reason for an evaluation error; none if the error has another
+    /// reason.
     pub(super) fn rehearsed_source(&self, error: &EvaluationError) -> Option<String> {
         if !self.values.rehearsal {
             return None;
         }
         let expression = Expression::parse(&error.expression).ok()?;
         let is_rehearsed = |stage: &StageIndex| {
-            matches!(self.state.stage(*stage).status, Status::Ended { outcome: Outcome::Rehearsed, .. })
+            matches!(self.state.stage(*stage).status, StageStatus::Ended { outcome: Outcome::Rehearsed, .. })
         };
         let found = expression.stages().iter().find_map(|name| self.plan.named(name).find(is_rehearsed));
         found.map(|stage| self.plan.stage(stage).id.clone())
     }
 
-    /// Ends a stage that could not begin because of an expression: as rehearsed, if that is why.
+    /// Ends a stage that can't start because an expression has no value: as rehearsed if a rehearsed stage is the
+    /// reason, as errored otherwise.
     pub(super) fn end_without_value(
         &mut self,
         index: StageIndex,
@@ -38,8 +39,8 @@ impl Scheduler {
         let Some(source) = self.rehearsed_source(error) else {
             return self.fail_before_start(index, failure(FailureKind::Configuration, error.to_string()));
         };
-        let attempt = self.attempt_to_come(index);
-        let message = format!("needs what `{source}` would have made, which was rehearsed: `{}`", error.expression);
+        let attempt = self.next_attempt(index);
+        let message = format!("needs an output of `{source}`, which was rehearsed: `{}`", error.expression);
         let failure = failure(FailureKind::Rehearsed, message.clone());
         let ended = self.with_rehearsed_outputs(index, Outcome::Rehearsed, Some(failure), BTreeMap::new());
         let (outcome, failure, outputs) = ended;
@@ -48,7 +49,8 @@ impl Scheduler {
         self.end_stage(index, outcome, self.conclusion_of(index, outcome), Some(message))
     }
 
-    /// What later stages see of an attempt that ended well: in a rehearsal, with `rehearse.outputs` over it.
+    /// The outcome and outputs of an attempt for later stages: in a rehearsal, `rehearse.outputs` override the outputs
+    /// of one that didn't fail.
     pub(super) fn with_rehearsed_outputs(
         &self,
         index: StageIndex,
@@ -68,7 +70,7 @@ impl Scheduler {
                 (outcome, failure, outputs)
             }
             Ok(_) => (outcome, failure, outputs),
-            // Who asks for one of them is rehearsed as well.
+            // They need an output of another rehearsed stage. Stages that use them must be rehearsed, too.
             Err(error) if self.rehearsed_source(&error).is_some() => (Outcome::Rehearsed, failure, outputs),
             Err(error) => {
                 let message = format!("`rehearse.outputs`: {error}");

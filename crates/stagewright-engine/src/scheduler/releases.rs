@@ -1,4 +1,4 @@
-//! The ledger's side of a run: what its stages deployed, and whether it proved good.
+//! The releases that a run's stages deploy, and when they are known good.
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
@@ -10,7 +10,7 @@ use crate::port::{Call, ReleaseNote};
 use crate::state::IllegalTransition;
 
 impl Scheduler {
-    /// Notes what an attempt deployed.
+    /// Records the release that an attempt deployed.
     pub(super) fn record_release(
         &mut self,
         stage: StageIndex,
@@ -20,7 +20,8 @@ impl Scheduler {
         self.record_release_as(stage, attempt, note, self.values.origin, None)
     }
 
-    /// `config` is the one that the release was made with when it isn't the stage's own.
+    /// Records a release with its origin. `config` is the `with` table that it was deployed with, if it isn't the
+    /// stage's own.
     pub(super) fn record_release_as(
         &mut self,
         stage: StageIndex,
@@ -30,7 +31,7 @@ impl Scheduler {
         config: Option<Json>,
     ) -> Result<(), IllegalTransition> {
         let Some(environment) = self.environment_of(stage) else { return Ok(()) };
-        // It could be evaluated when the attempt started.
+        // Can't fail: it was evaluated with the same values when the attempt started.
         let own = || self.request(stage, attempt, Call::Run).map(|request| request.config).unwrap_or_default();
         let release = Release {
             environment: environment.to_owned(),
@@ -45,7 +46,7 @@ impl Scheduler {
         self.record(EventKind::ReleaseRecorded { stage, attempt, release })
     }
 
-    /// Where people reach the environment, if the pipeline says so. A rehearsal's stand-in is not there.
+    /// The URL of the environment from the pipeline file; none in a rehearsal, whose stand-in has another address.
     fn declared_url(&self, stage: StageIndex) -> Option<String> {
         let reference = self.plan.stage(stage).environment.as_ref().filter(|_| !self.values.rehearsal)?;
         let needs = NeedsStatus { failed: false, cancelled: false };
@@ -53,13 +54,13 @@ impl Scheduler {
         own.or_else(|| self.plan.environments.get(&reference.name)?.url.clone())
     }
 
-    /// A stage has ended: releases that it was the last to prove are confirmed.
+    /// Confirms releases whose last open condition was the end of this stage.
     pub(super) fn confirm_releases(&mut self, ended: StageIndex) -> Result<(), IllegalTransition> {
         let needs = self.plan.stage(ended).needs.clone();
         needs.into_iter().chain([ended]).try_for_each(|stage| self.confirm_release(stage))
     }
 
-    /// Confirms the stage's release, if it has one and all that directly needs the stage has succeeded.
+    /// Confirms the stage's release, if it has one and all stages that directly need it have succeeded.
     pub(super) fn confirm_release(&mut self, stage: StageIndex) -> Result<(), IllegalTransition> {
         let state = self.state.stage(stage);
         if state.release.is_none() || state.confirmed || state.status.conclusion() != Some(Outcome::Succeeded) {

@@ -1,5 +1,4 @@
-//! Going on with a run that has a past: what was under way is lost, what didn't succeed runs again, and what stood at a
-//! gate still stands there.
+//! Resuming a run: attempts that were running are lost, stages that didn't succeed run again, and open gates stay open.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use stagewright_model::{StageIndex, StageKind};
 
 use super::{Action, Scheduler, failure};
 use crate::event::{Change, EventKind, FailureKind, GateKind, Outcome};
-use crate::state::{IllegalTransition, Status, Undo};
+use crate::state::{IllegalTransition, StageStatus, UndoState};
 
 impl Scheduler {
     pub(super) fn on_resume(
@@ -19,15 +18,17 @@ impl Scheduler {
         changed: Vec<Change>,
     ) -> Result<(), IllegalTransition> {
         for index in self.plan.indices() {
-            if let Status::Running(attempt) = self.state.stage(index).status {
-                let failure = failure(FailureKind::Killed, "the process that ran it went away");
+            if let StageStatus::Running(attempt) = self.state.stage(index).status {
+                let failure = failure(FailureKind::Killed, "the process that ran it ended unexpectedly");
                 self.end_attempt(index, attempt, Outcome::Lost, Some(failure), BTreeMap::new())?;
             }
-            if let Status::Settled(_) = self.state.stage(index).status {
+            if let StageStatus::AttemptEnded(_) = self.state.stage(index).status {
                 let state = self.state.stage(index);
                 let outcome = state.last_outcome.unwrap_or(Outcome::Lost);
-                // What broke off is no failure of the stage that could be passed over.
-                let broke_off = outcome == Outcome::Lost || state.doubt.is_some();
+                // `continue-on-error` is for failures of the stage's own work. An attempt that was lost, or whose
+                // outcome is unresolved, must not count as succeeded: the stages after it would run although it may
+                // have done half of its work.
+                let broke_off = outcome == Outcome::Lost || state.unresolved_attempt.is_some();
                 let conclusion = if broke_off { outcome } else { self.conclusion_of(index, outcome) };
                 self.record_end(index, outcome, conclusion, None)?;
             }
@@ -39,34 +40,39 @@ impl Scheduler {
         for index in self.plan.indices() {
             self.confirm_release(index)?;
             match self.state.stage(index).status {
-                Status::Approved(_) | Status::Backoff(_) => {
+                StageStatus::Approved(_) | StageStatus::Backoff(_) => {
                     self.ready.insert(index);
                 }
-                Status::Refused(attempt) => self.reject(index, attempt)?,
-                Status::Recovering(attempt) => self.resume_recovery(index, attempt)?,
-                // The pipeline doesn't freeze it, so somebody did, and may have changed their mind.
-                Status::Waiting(attempt)
+                StageStatus::Refused(attempt) => self.reject(index, attempt)?,
+                StageStatus::Recovering(attempt) => self.continue_recovery(index, attempt)?,
+                // No freeze in the pipeline file applies, so a person froze it, and may have unfrozen it while the run
+                // was suspended. The journal can't show that, so request the environment again: a freeze that is still
+                // in force opens the gate again.
+                StageStatus::Waiting(attempt)
                     if self.state.stage(index).gate_kind() == Some(GateKind::Freeze)
                         && self.freeze_of(index).is_none() =>
                 {
-                    // Answers that were given meanwhile come first.
-                    self.thawing.insert(index);
+                    // By a timer, so that answers that are already queued are handled before.
+                    self.unfreezing.insert(index);
                     self.response.actions.push(Action::Wake { stage: index, attempt, after: Duration::ZERO });
                 }
-                Status::Waiting(attempt) => self.watch_gate(index, attempt),
+                StageStatus::Waiting(attempt) => self.set_gate_timer(index, attempt),
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// What a resume runs again: what didn't succeed; gates whose approval was given for something else, as long as
-    /// something is left to do after them; and what was taken back or what somebody names, with all that came of it.
+    /// The stages that a resume runs again:
     ///
-    /// What was left out from the start stays left out.
+    /// - those that didn't succeed,
+    /// - gates whose approval is no longer valid, as long as a stage that needs them hasn't succeeded,
+    /// - those that were compensated for or are in `from`, with all stages that build on them.
+    ///
+    /// Stages that were left out of the run stay left out.
     pub(super) fn to_run_again(&self, from: &[StageIndex]) -> Vec<StageIndex> {
         let mut again = vec![false; self.plan.stages.len()];
-        // Those among them that had succeeded.
+        // The stages in `again` that had succeeded: those that need them were built on a result that is replaced now.
         let mut undone = vec![false; self.plan.stages.len()];
         for index in self.plan.indices() {
             let state = self.state.stage(index);
@@ -74,32 +80,37 @@ impl Scheduler {
             let succeeded = conclusion.is_some_and(Outcome::lets_dependents_run);
             let left_out = succeeded && state.attempts == 0;
             let mut needs = self.plan.stage(index).needs.iter();
-            let came_of_it = !left_out && needs.any(|need| undone[need.get()]);
-            // What stands at a gate came there by how others had ended.
-            let premature = conclusion.is_none() && self.comes_after(index).any(|other| again[other.get()]);
-            let upstream = state.status != Status::Pending && (came_of_it || premature);
-            let taken_back = match state.undo {
-                Undo::No => false,
-                Undo::Started => true,
-                Undo::Ended(outcome) => outcome == Outcome::Succeeded || state.doubt.is_some(),
+            let builds_on_undone = !left_out && needs.any(|need| undone[need.get()]);
+            // An open stage beyond `Pending`, for example at a gate, got there because of how the stages before it
+            // ended. If one of these runs again, that is no longer certain, so the stage starts over.
+            let premature = conclusion.is_none() && self.predecessors(index).any(|other| again[other.get()]);
+            let upstream = state.status != StageStatus::Pending && (builds_on_undone || premature);
+            let is_undone = match state.undo {
+                UndoState::NotStarted => false,
+                UndoState::Started => true,
+                UndoState::Ended(outcome) => outcome == Outcome::Succeeded || state.unresolved_attempt.is_some(),
             };
-            let anew = upstream || taken_back || from.contains(&index);
-            again[index.get()] = anew || self.has_lapsed(index) || (conclusion.is_some() && !succeeded);
-            undone[index.get()] = anew && succeeded;
+            let must_repeat = upstream || is_undone || from.contains(&index);
+            again[index.get()] = must_repeat || self.has_lapsed(index) || (conclusion.is_some() && !succeeded);
+            undone[index.get()] = must_repeat && succeeded;
         }
         self.plan.indices().filter(|index| again[index.get()]).collect()
     }
 
-    /// The stages that have to end before this one may start.
-    fn comes_after(&self, index: StageIndex) -> impl Iterator<Item = StageIndex> {
+    /// The stages that must end before this one may start: its needs and, for a finally stage, all main stages.
+    fn predecessors(&self, index: StageIndex) -> impl Iterator<Item = StageIndex> {
         let stage = self.plan.stage(index);
         let is_main = |index: &StageIndex| self.plan.stage(*index).kind == StageKind::Main;
         let main = self.plan.indices().filter(is_main).filter(|_| stage.kind == StageKind::Finally);
         stage.needs.iter().copied().chain(main)
     }
 
-    /// Whether people answered the stage's gate for something else than what would run now. What has had its effect is
-    /// not done again because of it.
+    /// Whether the stage must run again because the answers to its gate aren't valid for what would run now.
+    ///
+    /// An open gate must always ask again. An approval stage that has ended asks again only if a stage that needs it is
+    /// left to run, and never if it had an effect. A gate of an environment precedes the effect of its own stage: once
+    /// that stage has ended, its effect must not be repeated because, say, an input changed. The outcome of an
+    /// interrupted attempt stays true whatever would run now.
     fn has_lapsed(&self, index: StageIndex) -> bool {
         let state = self.state.stage(index);
         let Some(gate) = state.gate.as_ref().filter(|gate| !self.binds(gate)) else { return false };

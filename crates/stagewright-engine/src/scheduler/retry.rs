@@ -1,4 +1,4 @@
-//! Whether a stage is tried again, and when.
+//! Whether a stage is retried, and when.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::Scheduler;
 use crate::event::{Failure, FailureKind, Outcome};
 
 impl Scheduler {
-    pub(super) fn next_try(
+    pub(super) fn retry_after(
         &self,
         index: StageIndex,
         attempt: u32,
@@ -18,13 +18,13 @@ impl Scheduler {
         let retry = &self.plan.stage(index).retry;
         let cause = outcome.retry_cause()?;
         let tries = attempt - self.state.stage(index).attempts_before;
-        let may = failure.is_none_or(|failure| can_retry(failure.kind));
-        let wanted = tries <= retry.max && retry.on.contains(&cause);
-        (may && wanted && self.reason_to_stop(index).is_none()).then(|| backoff(retry, tries))
+        let can_help = failure.is_none_or(|failure| can_retry(failure.kind));
+        let is_configured = tries <= retry.max && retry.on.contains(&cause);
+        (can_help && is_configured && self.reason_to_stop(index).is_none()).then(|| backoff(retry, tries))
     }
 }
 
-/// Whether another try could end otherwise.
+/// Whether a retry can succeed after a failure of this kind.
 pub(super) fn can_retry(kind: FailureKind) -> bool {
     !matches!(
         kind,

@@ -1,4 +1,4 @@
-//! How a stage comes to start: whether it may, when there is a slot, and with what.
+//! Starting stages: whether a stage may start, when a slot is free, and the request for its attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,21 +10,22 @@ use stagewright_model::{
 
 use super::{Action, Scheduler, is_failure};
 use crate::event::{Decision, EventKind, Failure, GateKind, Interrupt, Outcome};
-use crate::port::{AttemptRequest, CacheRequest, Call, EnvironmentView, StageBefore};
+use crate::port::{AttemptRequest, CacheRequest, Call, EarlierStage, EnvironmentView};
 use crate::scope::{StageScope, render_env};
-use crate::state::{IllegalTransition, Status};
+use crate::state::{IllegalTransition, StageStatus};
 
 impl Scheduler {
-    /// All needs of a stage have ended: it becomes ready, or ends without having run.
+    /// Resolves a stage whose needs have all ended: it becomes ready, or ends without having run.
     pub(super) fn resolve(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
         let stage = self.plan.stage(index);
         let needs = NeedsStatus { failed: self.needs_failed(index), cancelled: self.state.cancel.is_some() };
-        let own_say = stage.condition.as_ref().is_some_and(|condition| condition.calls_status());
-        if self.state.cancel == Some(Interrupt::Kill) || (needs.cancelled && !own_say && stage.kind == StageKind::Main)
+        let checks_status = stage.condition.as_ref().is_some_and(|condition| condition.calls_status());
+        if self.state.cancel == Some(Interrupt::Kill)
+            || (needs.cancelled && !checks_status && stage.kind == StageKind::Main)
         {
             return self.cancel_stage(index, "the run was cancelled");
         }
-        if !own_say && let Some(reason) = self.blocking_need(index) {
+        if !checks_status && let Some(reason) = self.blocking_need(index) {
             return self.end_stage(index, Outcome::Skipped, Outcome::Skipped, Some(reason));
         }
         let Some(condition) = stage.condition.clone() else {
@@ -46,7 +47,7 @@ impl Scheduler {
         }
     }
 
-    /// Starts what there are slots for.
+    /// Starts ready stages while slots are free.
     pub(super) fn launch_ready(&mut self) -> Result<(), IllegalTransition> {
         let mut after = None;
         while self.has_slot() {
@@ -70,9 +71,9 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A slot is free: what has to come before the attempt, or the attempt.
+    /// Starts a stage, or the next step before its attempt: recovery, an approval, or acquiring its environment.
     fn start(&mut self, index: StageIndex) -> Result<(), IllegalTransition> {
-        if let Some(attempt) = self.attempt_in_doubt(index) {
+        if let Some(attempt) = self.unresolved_attempt_of(index) {
             return self.start_recovery(index, attempt);
         }
         if !self.needs_environment(index) {
@@ -81,30 +82,30 @@ impl Scheduler {
         if self.lacks_approval(index) {
             let environment = self.environment_of(index).unwrap_or_default();
             let message = format!("Let `{}` act on `{environment}`?", self.plan.stage(index).id);
-            let attempt = self.attempt_to_come(index);
+            let attempt = self.next_attempt(index);
             return self.open_engine_gate(index, attempt, GateKind::Environment, message, None);
         }
         let override_freeze = self.overrides_freeze(index) || self.has_acted_on_environment(index);
         match self.freeze_of(index) {
             Some((until, reason)) if !override_freeze => self.open_freeze(index, Some(until), &reason),
             _ => {
-                self.claim(index, override_freeze);
+                self.acquire_environment(index, override_freeze);
                 Ok(())
             }
         }
     }
 
-    /// Whether one more attempt may be under way.
+    /// Whether a slot is free for one more attempt.
     pub(super) fn has_slot(&self) -> bool {
-        self.running.len() + self.claiming.len() < self.jobs
+        self.running.len() + self.acquiring.len() < self.jobs
     }
 
-    /// The attempt that has to be asked about before the stage may start.
-    fn attempt_in_doubt(&self, index: StageIndex) -> Option<u32> {
+    /// The unresolved attempt whose outcome must be determined before the stage may start.
+    fn unresolved_attempt_of(&self, index: StageIndex) -> Option<u32> {
         let state = self.state.stage(index);
         match state.status {
-            Status::Recovering(attempt) => Some(attempt),
-            Status::Pending | Status::Backoff(_) => state.doubt,
+            StageStatus::Recovering(attempt) => Some(attempt),
+            StageStatus::Pending | StageStatus::Backoff(_) => state.unresolved_attempt,
             _ => None,
         }
     }
@@ -112,7 +113,7 @@ impl Scheduler {
     fn cells_are_full(&self, index: StageIndex) -> bool {
         let stage = self.plan.stage(index);
         let Some(max) = stage.matrix.as_ref().and_then(|cell| cell.max_parallel) else { return false };
-        let is_busy = |cell: &&StageIndex| self.running.contains(cell) || self.claiming.contains(cell);
+        let is_busy = |cell: &&StageIndex| self.running.contains(cell) || self.acquiring.contains(cell);
         let running = self.cells[&stage.name].iter().filter(is_busy).count();
         running >= max as usize
     }
@@ -123,7 +124,7 @@ impl Scheduler {
         index: StageIndex,
         environment: Option<EnvironmentView>,
     ) -> Result<(), IllegalTransition> {
-        let attempt = self.attempt_to_come(index);
+        let attempt = self.next_attempt(index);
         let mut request = match self.request(index, attempt, Call::Run) {
             Ok(request) => request,
             Err(error) => return self.end_without_value(index, &error),
@@ -136,13 +137,13 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Something that is not the attempt's own doing keeps it from starting.
+    /// Ends a stage that can't start for a reason outside its attempt.
     pub(super) fn fail_before_start(&mut self, index: StageIndex, failure: Failure) -> Result<(), IllegalTransition> {
         let mut reason = failure.message.clone();
         if let Some(help) = &failure.help {
             reason.push_str(&format!(" ({help})"));
         }
-        if let Status::Approved(attempt) = self.state.stage(index).status
+        if let StageStatus::Approved(attempt) = self.state.stage(index).status
             && self.state.stage(index).has_begun(attempt)
         {
             self.end_attempt(index, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
@@ -150,7 +151,8 @@ impl Scheduler {
         self.end_stage(index, Outcome::Errored, Outcome::Errored, Some(reason))
     }
 
-    /// All that a plugin is told, whatever it is called for. Evaluated anew each time, on values that don't change.
+    /// The request for a call of the stage's plugin. Expressions are evaluated for each call; their values don't change
+    /// between the calls for an attempt.
     pub(super) fn request(
         &self,
         index: StageIndex,
@@ -201,7 +203,8 @@ impl Scheduler {
         })
     }
 
-    /// What was done beyond this machine is never taken for done again.
+    /// How an attempt of the stage uses the cache. None for external stages: an effect beyond this machine must happen
+    /// again, even if its result is known.
     fn cached(&self, index: StageIndex) -> Option<CacheRequest> {
         let stage = self.plan.stage(index);
         self.can_be_cached(index).then(|| CacheRequest {
@@ -217,7 +220,7 @@ impl Scheduler {
         self.plan.stage(index).cache != CacheUse::Never && self.effect_of(index) < EffectClass::External
     }
 
-    fn writers_before(&self, index: StageIndex) -> Vec<StageBefore> {
+    fn writers_before(&self, index: StageIndex) -> Vec<EarlierStage> {
         if self.plan.stage(index).permissions.write.is_empty() {
             return Vec::new();
         }
@@ -230,7 +233,7 @@ impl Scheduler {
         let writers = seen.into_iter().filter(|&before| !self.plan.stage(before).permissions.write.is_empty());
         let writers = writers.map(|before| {
             let stage = self.plan.stage(before);
-            StageBefore {
+            EarlierStage {
                 stage_id: stage.id.clone(),
                 outputs: stage.outputs.clone(),
                 writes: stage.permissions.writable(),
@@ -253,7 +256,7 @@ impl Scheduler {
         outputs
     }
 
-    /// Evaluates with what the stage sees: its `env` first, which the rest may name.
+    /// Evaluates with the stage's variables; its `env` is evaluated first, because other expressions may use it.
     pub(super) fn render<T>(
         &self,
         index: StageIndex,
@@ -275,7 +278,7 @@ impl Scheduler {
         evaluate(&scope(&env), &env)
     }
 
-    /// Why a stage without a say of its own can't run.
+    /// Why a stage whose `if` doesn't check the status of its needs can't run.
     fn blocking_need(&self, index: StageIndex) -> Option<String> {
         let needs = &self.plan.stage(index).needs;
         needs.iter().find_map(|&need| {
@@ -291,7 +294,7 @@ impl Scheduler {
         })
     }
 
-    /// For finally stages every main stage counts as a need.
+    /// Whether a need failed, directly or upstream. For finally stages, every main stage counts as a need.
     fn needs_failed(&self, index: StageIndex) -> bool {
         let stage = self.plan.stage(index);
         let failed = |need: StageIndex| {
@@ -303,7 +306,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether the stage didn't run, or didn't run to its end, because of a failure before it.
+    /// Whether the stage was skipped or cancelled after a failure upstream.
     pub(super) fn has_failed_upstream(&self, index: StageIndex) -> bool {
         let conclusion = self.state.stage(index).status.conclusion();
         matches!(conclusion, Some(Outcome::Skipped | Outcome::Cancelled)) && {
@@ -329,7 +332,7 @@ impl Scheduler {
     }
 }
 
-/// What the plugin is told when it goes on: the last decision, with all of them under `decisions`.
+/// The value with which a plugin continues after its gate: the last decision, with all of them under `decisions`.
 fn resumption_of(decisions: &[Decision]) -> Json {
     let mut resumption = json!(decisions.last());
     if let Json::Object(fields) = &mut resumption {

@@ -1,4 +1,4 @@
-//! What plugins publish is recorded, whatever they were called for and however the call ended.
+//! Published artifacts are recorded, for every call and every outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ fn publish(names: &'static [&'static str], then: Act) -> Act {
     Act::Publish(names, Box::new(then))
 }
 
-/// What was published, and what an answer led to otherwise, in order.
+/// The events of published artifacts and of the ends of calls, in order.
 fn recorded(ran: &Ran) -> Vec<String> {
     ran.events(|kind| match kind {
         EventKind::ArtifactPublished { stage, attempt, artifact: published } => {
-            assert_eq!(*published, artifact(&published.name), "all of it is recorded");
+            assert_eq!(*published, artifact(&published.name), "the whole artifact is recorded");
             Some(format!("{}#{attempt} {}", stage.0, published.name))
         }
         EventKind::AttemptEnded { stage, attempt, outcome, .. } => {
@@ -32,7 +32,7 @@ fn recorded(ran: &Ran) -> Vec<String> {
 }
 
 #[test]
-fn they_are_recorded_before_the_end_also_of_a_failed_attempt() {
+fn artifacts_of_failed_attempts_are_recorded_before_the_end() {
     let build = Stage { retry: Arc::new(Retry { max: 1, ..Retry::default() }), ..stage("build", &[]) };
     let acts = vec![publish(&["log", "report"], Act::Fail), publish(&["app"], Act::Succeed)];
     let ran = World::new(plan(vec![build]), Script::of([("build", acts)])).run();
@@ -41,7 +41,7 @@ fn they_are_recorded_before_the_end_also_of_a_failed_attempt() {
 }
 
 #[test]
-fn they_are_recorded_before_a_gate() {
+fn artifacts_are_recorded_before_a_gate() {
     let script = Script::of([("approve", vec![publish(&["notes"], Act::Ask(gate()))])]);
     let ran = World::new(plan(vec![stage("approve", &[])]), script);
     let ran = ran.answer(Duration::from_secs(100), 0, answer(true, "ada")).run();
@@ -49,7 +49,7 @@ fn they_are_recorded_before_a_gate() {
 }
 
 #[test]
-fn they_are_recorded_of_undo_and_observe() {
+fn artifacts_of_undo_and_observe_are_recorded() {
     let check = Stage { compensate: vec![StageIndex(0)], ..stage("check", &[0]) };
     let stages = vec![deploy("deploy", &[]), check];
     let script = Script::of([

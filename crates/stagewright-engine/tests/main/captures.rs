@@ -1,4 +1,4 @@
-//! Which files are captured at a gate, what approvals count for, and which files attempts are given.
+//! The files that are captured at a gate, what approvals are valid for, and the files that attempts work on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn world(plan: Arc<Plan>, script: Script) -> World {
     World { values: capturing(), ..World::new(plan, script) }
 }
 
-/// `build`, then a gate, then `deploy`, with something that needs neither.
+/// `build`, then a gate, then `deploy`, and a stage that needs neither.
 fn pipeline() -> Arc<Plan> {
     plan(vec![
         granted(stage("build", &[]), &["src"], &["app"]),
@@ -66,13 +66,13 @@ fn last_request(ran: &Ran, stage: &str) -> AttemptRequest {
 }
 
 #[test]
-fn a_gate_names_the_files_of_the_stages_behind_it_and_they_are_given_those() {
+fn stages_behind_a_gate_work_on_its_captured_files() {
     let captured = "sha256:app config report";
     let ran = world(pipeline(), asking()).command(LATER, approval(Some(captured))).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     let gates = opened(&ran);
     assert_eq!(gates[0].capture.as_ref().unwrap().digest, captured);
-    assert_eq!(gates[0].binding.as_deref(), Some("without"), "what is checked out is nothing to this approval");
+    assert_eq!(gates[0].binding.as_deref(), Some("without"), "the approval doesn't depend on the checkout");
     let basis = last_request(&ran, "deploy").basis;
     assert_eq!(basis.captures.len(), 1);
     assert_eq!((basis.captures[0].stage_id.as_str(), basis.writable), ("approve", vec!["report".parse().unwrap()]));
@@ -81,7 +81,7 @@ fn a_gate_names_the_files_of_the_stages_behind_it_and_they_are_given_those() {
     }
 }
 
-/// It is read by being started.
+/// Starting a program reads it.
 #[test]
 fn a_program_of_the_workspace_is_among_the_files_that_are_approved() {
     let process = vec!["./tool --all".parse().unwrap(), "sh".parse().unwrap()];
@@ -92,7 +92,7 @@ fn a_program_of_the_workspace_is_among_the_files_that_are_approved() {
 }
 
 #[test]
-fn an_approval_of_other_files_does_not_count() {
+fn approval_of_other_files_is_refused() {
     for other in [None, Some("sha256:another")] {
         let ran = world(pipeline(), asking()).command(LATER, approval(other)).run();
         assert_eq!(ran.conclusion(), None, "{other:?}");
@@ -102,12 +102,12 @@ fn an_approval_of_other_files_does_not_count() {
 }
 
 #[test]
-fn what_stages_leave_is_recorded_where_later_ones_can_read_it() {
+fn results_are_recorded_if_later_stages_can_read_them() {
     let ran = world(pipeline(), asking()).command(LATER, approval(Some("sha256:app config report"))).run();
     let made = last_request(&ran, "deploy").basis.made;
     assert_eq!(made.iter().map(|made| made.stage_id.as_str()).collect::<Vec<_>>(), ["build"]);
     assert_eq!((made[0].made.digest.as_str(), &made[0].results), ("sha256:of build", &vec!["app".parse().unwrap()]));
-    assert_eq!(last_request(&ran, "beside").basis.readers, [], "no stage reads what this one makes");
+    assert_eq!(last_request(&ran, "beside").basis.readers, [], "no stage reads its results");
     let state = ran.state(&[]);
     assert!(state.stages[0].made.is_some() && state.stages[3].made.is_none());
 }
@@ -122,9 +122,9 @@ fn files_that_cannot_be_captured_are_not_approved() {
 }
 
 #[test]
-fn a_run_that_is_cancelled_waits_for_no_capture() {
+fn cancelled_run_does_not_wait_for_a_capture() {
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "enough".to_owned() };
-    // `build` and `approve` have worked; the capture takes as long.
+    // `build` and `approve` have run; the capture takes as long as one of them.
     let ran = world(pipeline(), asking()).command(WORK * 5 / 2, cancel).run();
     assert_eq!(opened(&ran), []);
     assert_eq!(ran.outcomes()[1..3], ["approve cancelled", "deploy cancelled"]);
@@ -147,7 +147,7 @@ fn one_approval_of_an_environment_is_of_the_files_of_all_its_stages() {
         assert_eq!((gate.kind, gate.capture.unwrap().digest.as_str()), (GateKind::Environment, "sha256:api text web"));
     }
     for stage in ["api", "web", "notify"] {
-        assert!(!last_request(&ran, stage).basis.captures.is_empty(), "{stage} acts on what was approved");
+        assert!(!last_request(&ran, stage).basis.captures.is_empty(), "{stage} works on the approved files");
     }
 }
 
@@ -165,25 +165,25 @@ fn a_stage_that_an_earlier_approval_of_its_environment_lets_start_is_given_the_f
         .answer(2 * LATER, 1, of("sha256:web"))
         .run();
     assert!(ran.conclusion() == Some(Outcome::Succeeded), "{:?}", ran.outcomes());
-    assert_eq!(opened(&ran).len(), 2, "`web` needs no approval of its own");
+    assert_eq!(opened(&ran).len(), 2, "`web` needs no separate approval");
     let captures = last_request(&ran, "web").basis.captures;
     assert!(captures.iter().any(|approved| approved.stage_id == "api"), "{captures:?}");
 }
 
 #[test]
-fn what_becomes_of_the_workspace_matters_until_all_that_is_left_is_behind_a_gate() {
+fn live_files_are_needed_until_all_open_stages_are_behind_a_gate() {
     let waiting = world(pipeline(), asking()).command(LATER, RunCommand::Suspend).run();
     let restored = |values| Scheduler::restore(pipeline(), values, 4, &waiting.recorded).unwrap();
     assert!(!restored(capturing()).needs_live_files(&[]));
-    assert!(restored(capturing()).needs_live_files(&[StageIndex(0)]), "`build` reads it again");
+    assert!(restored(capturing()).needs_live_files(&[StageIndex(0)]), "`build` reads the workspace again");
     assert!(restored(capturing()).needs_live_files(&[StageIndex(1)]), "and so does a new capture");
     let other_grants = RunValues { captured_binding: Some("others".to_owned()), ..capturing() };
     assert!(restored(other_grants).needs_live_files(&[]), "the approval has lapsed");
 }
 
-/// As a version that captured nothing has left it.
+/// The journal of a version that captured no files.
 #[test]
-fn a_gate_without_a_capture_is_bound_to_what_is_checked_out() {
+fn gate_without_a_capture_is_bound_to_the_checkout() {
     let before = World { values: RunValues { captured_binding: None, ..capturing() }, ..world(pipeline(), asking()) };
     let waiting = before.command(LATER, RunCommand::Suspend).run();
     assert_eq!(opened(&waiting)[0].capture, None);
@@ -196,7 +196,7 @@ fn a_gate_without_a_capture_is_bound_to_what_is_checked_out() {
             _ => None,
         })
     };
-    assert_eq!(resume(capturing()), Some(Vec::new()), "it still waits for its answer");
+    assert_eq!(resume(capturing()), Some(Vec::new()), "the gate is still open");
     let moved = RunValues { binding: Some("another commit".to_owned()), ..capturing() };
     assert_eq!(resume(moved), Some(vec![StageIndex(1)]));
 }

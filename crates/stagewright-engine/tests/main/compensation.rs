@@ -1,9 +1,9 @@
-//! Taking back what was done when a later stage fails.
+//! Compensation for earlier stages when a later one fails.
 
 use std::time::Duration;
 
 use stagewright_engine::{
-    EnvironmentAnswer, EventKind, Finding, Interrupt, Outcome, Release, ReleaseOrigin, RunCommand, RunId, Undo,
+    EnvironmentAnswer, EventKind, Finding, Interrupt, Outcome, Release, ReleaseOrigin, RunCommand, RunId, UndoState,
 };
 use stagewright_model::{Stage, StageIndex};
 
@@ -37,18 +37,21 @@ fn undone(ran: &Ran) -> Vec<String> {
 }
 
 #[test]
-fn the_last_is_taken_back_first_and_before_finally_stages() {
+fn compensation_runs_in_reverse_order_before_finally_stages() {
     let ran = World::new(plan(stages()), script(Act::Fail, Act::Succeed)).run();
     assert_eq!(ran.starts(), ["first#1", "second#1", "check#1", "undo second#1", "undo first#1", "clean#1"]);
     assert_eq!(ran.effects(), ["first#1", "second#1", "undo second#1", "undo first#1"]);
     assert_eq!(ran.conclusion(), Some(Outcome::Failed));
     let state = ran.state(&[]);
     assert_eq!(state.stages[1].release, None);
-    assert_eq!((state.stages[0].undo, state.stages[0].doubt), (Undo::Ended(Outcome::Succeeded), None));
+    assert_eq!(
+        (state.stages[0].undo, state.stages[0].unresolved_attempt),
+        (UndoState::Ended(Outcome::Succeeded), None)
+    );
 }
 
 #[test]
-fn each_undo_acts_under_a_token_of_its_own() {
+fn each_undo_has_a_new_fence() {
     let ran = World::new(plan(stages()), script(Act::Fail, Act::Succeed)).run();
     let fences = ran.events(|kind| match kind {
         EventKind::AttemptStarted { fence: Some(fence), .. } | EventKind::UndoStarted { fence: Some(fence), .. } => {
@@ -61,7 +64,7 @@ fn each_undo_acts_under_a_token_of_its_own() {
 }
 
 #[test]
-fn nothing_is_taken_back_without_a_failure() {
+fn nothing_is_compensated_without_a_failure() {
     assert_eq!(undone(&World::new(plan(stages()), script(Act::Succeed, Act::Succeed)).run()), [""; 0]);
     assert_eq!(undone(&World::new(plan(stages()), script(Act::Skip("no"), Act::Succeed)).run()), [""; 0]);
     let cancelled = World::new(plan(stages()), script(Act::Hang, Act::Succeed))
@@ -70,7 +73,7 @@ fn nothing_is_taken_back_without_a_failure() {
 }
 
 #[test]
-fn nothing_is_taken_back_twice() {
+fn nothing_is_compensated_twice() {
     let mut stages = stages();
     let other = Stage { compensate: vec![StageIndex(1)], ..stage("other", &[1]) };
     stages.insert(3, other);
@@ -80,14 +83,14 @@ fn nothing_is_taken_back_twice() {
 }
 
 #[test]
-fn an_undo_that_fails_does_not_keep_the_others_from_theirs() {
+fn failed_undo_does_not_stop_other_compensations() {
     let ran = World::new(plan(stages()), script(Act::Fail, Act::Fail)).run();
     assert_eq!(undone(&ran), ["1 failed", "0 failed"]);
     assert_eq!(ran.outcomes()[3], "clean succeeded");
 }
 
 #[test]
-fn a_graceful_cancel_lets_it_finish_and_a_kill_does_not() {
+fn graceful_cancel_lets_an_undo_finish_and_kill_does_not() {
     let at = Duration::from_millis(3_500);
     let graceful = World::new(plan(stages()), script(Act::Fail, Act::Succeed)).command(at, cancel(Interrupt::Graceful));
     assert_eq!(undone(&graceful.run()), ["1 succeeded", "0 succeeded"]);
@@ -95,7 +98,7 @@ fn a_graceful_cancel_lets_it_finish_and_a_kill_does_not() {
         World::new(plan(stages()), script(Act::Fail, Act::IgnoreGraceful)).command(at, cancel(Interrupt::Kill)).run();
     assert_eq!(undone(&killed), ["1 cancelled", "0 cancelled"]);
     assert_eq!(killed.took, at);
-    // What was half taken back is asked about when the run goes on; what nobody began to take back stands.
+    // On resume, the interrupted compensation is observed. The one that hadn't started leaves its effect in place.
     let acts =
         Script::of([("observe second", vec![found(Finding::NotStarted)]), ("second", vec![reach(Act::Succeed)])]);
     let again = World { past: killed.recorded.clone(), ..World::new(killed.plan.clone(), acts) }.run();
@@ -103,7 +106,7 @@ fn a_graceful_cancel_lets_it_finish_and_a_kill_does_not() {
 }
 
 #[test]
-fn a_compensation_cut_anywhere_ends_with_everything_taken_back_or_in_place() {
+fn interrupted_compensation_ends_fully_undone_or_in_place() {
     let whole = World::new(plan(stages()), script(Act::Fail, Act::Succeed)).run();
     let from = whole.recorded.iter().position(|event| matches!(event.kind, EventKind::UndoStarted { .. })).unwrap();
     for cut in from..=whole.recorded.len() {
@@ -121,12 +124,15 @@ fn a_compensation_cut_anywhere_ends_with_everything_taken_back_or_in_place() {
         let again =
             World { past: past.clone(), ..World::new(whole.plan.clone(), script(Act::Fail, Act::Succeed)) }.run();
         let state = again.state(&past);
-        assert!(state.stages[..2].iter().all(|stage| stage.undo == Undo::Ended(Outcome::Succeeded)), "cut after {cut}");
+        assert!(
+            state.stages[..2].iter().all(|stage| stage.undo == UndoState::Ended(Outcome::Succeeded)),
+            "cut after {cut}"
+        );
     }
 }
 
 #[test]
-fn an_undo_goes_back_to_the_last_release_that_was_good() {
+fn undo_restores_the_last_known_good_release() {
     let good = Release {
         environment: "production".to_owned(),
         artifact: "app@1".to_owned(),
@@ -149,7 +155,7 @@ fn an_undo_goes_back_to_the_last_release_that_was_good() {
 }
 
 #[test]
-fn an_undo_waits_for_the_environment_and_gives_way_to_a_newer_run() {
+fn undo_waits_for_the_environment_and_yields_to_a_newer_run() {
     let by = RunId("r0".to_owned());
     let world = World::new(plan(stages()), script(Act::Fail, Act::Succeed));
     let held = EnvironmentAnswer::Held { by: by.clone() };
@@ -166,11 +172,11 @@ fn an_undo_waits_for_the_environment_and_gives_way_to_a_newer_run() {
     assert_eq!(undone(&ran), ["1 succeeded", "0 errored"]);
     assert_eq!(ran.outcomes()[3], "clean succeeded");
     let awaited = ran.events(|kind| matches!(kind, EventKind::EnvironmentAwaited { .. }).then(String::new));
-    assert_eq!(awaited.len(), 1, "told once");
+    assert_eq!(awaited.len(), 1, "recorded once");
 }
 
 #[test]
-fn an_undo_takes_a_slot() {
+fn undo_uses_a_slot() {
     let stages = vec![
         deploy("first", &[]),
         Stage { compensate: vec![StageIndex(0)], ..stage("check", &[0]) },

@@ -1,4 +1,4 @@
-//! The loop: recording, logs, cancellation, and worlds that break.
+//! The loop: recording, logs, cancellation, and failing ports.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn a_store_that_fails_stops_the_run_and_its_attempts() {
 }
 
 #[test]
-fn what_an_attempt_said_comes_before_its_end_and_is_sealed() {
+fn log_of_an_attempt_is_sealed_before_its_end() {
     let script = Script::of([("a", vec![Act::Say(&["one", "two", "three"])])]);
     let ran = World::new(plan(vec![stage("a", &[])]), script).run();
     let lines = ran.lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>();
@@ -48,11 +48,11 @@ fn what_an_attempt_said_comes_before_its_end_and_is_sealed() {
     let last_line = ran.observed.iter().rposition(|event| is_line(&event.kind)).unwrap();
     let end = ran.observed.iter().position(|event| matches!(event.kind, EventKind::AttemptEnded { .. })).unwrap();
     assert!(last_line < end);
-    assert!(!ran.recorded.iter().any(|event| is_line(&event.kind)), "log lines have a store of their own");
+    assert!(!ran.recorded.iter().any(|event| is_line(&event.kind)), "log lines are stored separately");
 }
 
 #[test]
-fn cancel_asks_what_runs_to_stop_and_starts_nothing_but_finally_stages() {
+fn cancel_stops_attempts_and_starts_only_finally_stages() {
     let stages = vec![stage("hangs", &[]), stage("after", &[0]), finally("clean")];
     let ran = World::new(plan(stages), Script::of([("hangs", vec![Act::Hang])]))
         .command(Duration::from_secs(5), cancel(Interrupt::Graceful))
@@ -63,7 +63,7 @@ fn cancel_asks_what_runs_to_stop_and_starts_nothing_but_finally_stages() {
 }
 
 #[test]
-fn a_second_cancel_stops_what_ignored_the_first_and_runs_no_finally_stage() {
+fn second_cancel_kills_attempts_and_skips_finally_stages() {
     let stages = vec![stage("stubborn", &[]), finally("clean")];
     let ran = World::new(plan(stages), Script::of([("stubborn", vec![Act::IgnoreGraceful])]))
         .command(Duration::from_secs(5), cancel(Interrupt::Graceful))
@@ -74,7 +74,7 @@ fn a_second_cancel_stops_what_ignored_the_first_and_runs_no_finally_stage() {
 }
 
 #[test]
-fn an_attempt_that_never_stops_is_left_behind_after_the_bound() {
+fn attempt_that_ignores_a_kill_is_abandoned() {
     let ran = World::new(plan(vec![stage("a", &[])]), Script::of([("a", vec![Act::IgnoreEverything])]))
         .command(Duration::from_secs(1), cancel(Interrupt::Kill))
         .run();
@@ -83,7 +83,7 @@ fn an_attempt_that_never_stops_is_left_behind_after_the_bound() {
 }
 
 #[test]
-fn an_attempt_that_was_asked_once_is_told_to_stop_when_its_time_is_over() {
+fn attempt_is_killed_after_the_graceful_bound() {
     for (act, seconds) in [(Act::IgnoreGraceful, 1 + 15), (Act::IgnoreEverything, 1 + 15 + 5)] {
         let stages = vec![stage("a", &[]), finally("clean")];
         let ran = World::new(plan(stages), Script::of([("a", vec![act])]))
@@ -95,14 +95,14 @@ fn an_attempt_that_was_asked_once_is_told_to_stop_when_its_time_is_over() {
 }
 
 #[test]
-fn a_panic_of_the_runner_is_an_error_of_its_stage_alone() {
+fn panic_of_the_runner_fails_only_its_stage() {
     let ran = World::new(plan(vec![stage("a", &[]), stage("b", &[])]), Script::of([("a", vec![Act::Panic])])).run();
     assert_eq!(ran.outcomes(), ["a errored", "b succeeded"]);
 }
 
-/// A stage that runs whatever happened comes to a gate, and ends there, because the run was cancelled.
+/// A stage with `always()` opens a gate after the cancellation, and ends there.
 #[test]
-fn a_cancelled_run_whose_last_main_stage_ends_at_a_gate_comes_to_its_finally_stages() {
+fn cancelled_run_reaches_finally_stages_after_a_gate() {
     let always = Expression::parse("always()").expect("an expression");
     let report = Stage { condition: Some(always), ..deploy("report", &[0]) };
     let stages = vec![stage("hangs", &[]), report, finally("clean")];

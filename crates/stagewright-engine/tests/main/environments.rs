@@ -1,4 +1,4 @@
-//! Environments: tokens, approvals and freezes that stand before a stage's first step.
+//! Environments: the fences, approvals and freezes that precede a stage's first attempt.
 
 use std::time::Duration;
 
@@ -37,17 +37,17 @@ fn bound_to(binding: &str) -> RunValues {
 }
 
 #[test]
-fn effects_are_announced_once_and_durably_before_they_are_allowed() {
+fn intents_are_recorded_once_and_durably_before_effects() {
     let ran = World::new(plan(vec![deploy("deploy", &[])]), Script::of([("deploy", vec![reach(reach(Act::Succeed))])]));
-    // The runner checks that they are.
+    // The fake runner checks that they are durable.
     let ran = ran.run();
     let intents = ran.events(|kind| matches!(kind, EventKind::EffectIntended { .. }).then(String::new));
     assert_eq!(intents.len(), 1);
-    assert_eq!(ran.state(&[]).stages[0].doubt, None);
+    assert_eq!(ran.state(&[]).stages[0].unresolved_attempt, None);
 }
 
 #[test]
-fn an_effect_under_a_token_that_is_not_the_newest_is_refused() {
+fn effect_with_a_stale_fence_is_refused() {
     let mut world = World::new(plan(vec![deploy("deploy", &[])]), Script::of([("deploy", vec![reach(Act::Succeed)])]));
     world.coordinator.overtaken = true;
     let ran = world.run();
@@ -67,7 +67,7 @@ fn an_effect_that_cannot_be_recorded_is_refused() {
 }
 
 #[test]
-fn two_stages_of_a_run_do_not_take_an_environment_from_each_other() {
+fn stages_of_a_run_use_an_environment_one_at_a_time() {
     let stages = vec![deploy("api", &[]), deploy("web", &[]), stage("other", &[])];
     let script = Script::of([("api", vec![Act::Deploy("api@1")]), ("web", vec![Act::Deploy("web@1")])]);
     let ran = World::new(plan(stages), script).run();
@@ -76,7 +76,7 @@ fn two_stages_of_a_run_do_not_take_an_environment_from_each_other() {
 }
 
 #[test]
-fn what_another_run_has_is_waited_for_and_told_once() {
+fn waiting_for_an_environment_is_recorded_once() {
     let world = World::new(plan(vec![deploy("deploy", &[]), stage("other", &[])]), Script::default());
     let held = || EnvironmentAnswer::Held { by: other() };
     world.coordinator.claims.lock().unwrap().extend([held(), held(), held()]);
@@ -88,7 +88,7 @@ fn what_another_run_has_is_waited_for_and_told_once() {
 }
 
 #[test]
-fn a_stage_whose_environment_comes_free_waits_for_a_slot() {
+fn stage_waits_for_a_slot_after_its_environment_is_free() {
     let world = World::new(plan(vec![deploy("deploy", &[]), stage("a", &[]), stage("b", &[])]), Script::default());
     world.coordinator.claims.lock().unwrap().push_back(EnvironmentAnswer::Held { by: other() });
     let ran = World { jobs: 1, ..world }.run();
@@ -97,7 +97,7 @@ fn a_stage_whose_environment_comes_free_waits_for_a_slot() {
 }
 
 #[test]
-fn an_older_run_does_not_overtake() {
+fn older_run_is_superseded() {
     let world = World::new(plan(vec![deploy("deploy", &[]), stage("check", &[0])]), Script::default());
     world.coordinator.claims.lock().unwrap().push_back(EnvironmentAnswer::Superseded { by: other() });
     let ran = world.run();
@@ -106,7 +106,7 @@ fn an_older_run_does_not_overtake() {
 }
 
 #[test]
-fn cells_of_a_matrix_that_are_refused_together_end_each_once() {
+fn cells_refused_together_end_once_each() {
     let on_production = |n| Stage { environment: deploy("", &[]).environment, ..cell("m", n, None) };
     let world = World::new(plan((0..3).map(on_production).collect()), Script::default());
     world.coordinator.claims.lock().unwrap().push_back(EnvironmentAnswer::Superseded { by: other() });
@@ -115,11 +115,11 @@ fn cells_of_a_matrix_that_are_refused_together_end_each_once() {
 }
 
 #[test]
-fn an_environment_is_let_go_of_at_gates_and_at_the_end() {
+fn environment_is_released_at_gates_and_at_the_end() {
     let stages = vec![deploy("deploy", &[]), stage("approve", &[0]), deploy("promote", &[1]), stage("last", &[2])];
     let script = Script::of([("approve", vec![Act::Ask(gate())])]);
     let ran = World::new(plan(stages), script).answer(LATER, 1, answer(true, "ada")).run();
-    // The second time whatever freeze there is: the run has been there.
+    // The second request overrides a freeze, because the run has already acted on the environment.
     assert_eq!(
         said(&ran),
         ["claim production", "release_environment production", "claim production!", "release_environment production"]
@@ -130,7 +130,7 @@ fn an_environment_is_let_go_of_at_gates_and_at_the_end() {
 }
 
 #[test]
-fn a_run_that_waits_keeps_nothing_that_it_does_not_use() {
+fn waiting_run_releases_unused_environments() {
     let mut staging = deploy("staging", &[]);
     staging.environment.as_mut().expect("an environment").name = "staging".to_owned();
     let stages = vec![
@@ -149,7 +149,7 @@ fn a_run_that_waits_keeps_nothing_that_it_does_not_use() {
 }
 
 #[test]
-fn a_run_says_that_it_is_alive_while_it_holds_something() {
+fn run_sends_heartbeats_while_it_holds_something() {
     let script = Script::of([("deploy", vec![Act::Hang])]);
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     let ran = World::new(plan(vec![deploy("deploy", &[])]), script).command(Duration::from_secs(21), cancel).run();
@@ -169,7 +169,7 @@ fn an_environment_with_approvers_asks_them_before_the_first_step() {
     assert_eq!(world().command(LATER, cancel).run().conclusion(), Some(Outcome::Cancelled));
 }
 
-/// A stage with a gate that is for some environments.
+/// A stage whose gate approves the given environments.
 pub(crate) fn approval_of(environments: &[&str]) -> Stage {
     let mut approve = stage("approve", &[]);
     approve.with = templates(json!({ "environments": environments }));
@@ -190,9 +190,9 @@ fn a_gate_approves_the_environments_that_it_names_and_no_others() {
     }
 }
 
-/// A gate may have approvers of its own, and these are others than the environment's.
+/// The gate has other approvers than the environment.
 #[test]
-fn an_approval_counts_for_an_environment_only_if_one_of_its_approvers_gave_it() {
+fn approval_requires_an_approver_of_the_environment() {
     let gates_of = |own: &[&str], by: &str| {
         let asked = Gate { approvers: own.iter().map(ToString::to_string).collect(), ..gate() };
         let script = Script::of([("approve", vec![Act::Ask(asked)])]);
@@ -224,11 +224,11 @@ fn an_approval_upstream_counts_once_it_is_complete() {
         .answer(2 * LATER, 0, answer(false, "grace"))
         .command(3 * LATER, RunCommand::Suspend)
         .run();
-    assert!(!half.starts().iter().any(|start| start.starts_with("beside")), "nobody approved of it");
+    assert!(!half.starts().iter().any(|start| start.starts_with("beside")), "it has no approval");
 }
 
 #[test]
-fn a_freeze_opens_by_itself_and_does_not_forget_the_approval() {
+fn freeze_ends_and_keeps_the_approval() {
     let frozen = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
     let world = World::new(frozen, Script::default()).answer(LATER, 0, answer(true, "ada"));
     let ran = world.command(10 * LATER, RunCommand::Suspend).run();
@@ -267,7 +267,7 @@ fn a_freeze_by_hand_and_another_after_it_are_waited_for() {
 }
 
 #[test]
-fn a_run_suspends_at_a_freeze_and_looks_again_when_it_goes_on() {
+fn run_suspends_at_a_freeze_and_checks_it_again_on_resume() {
     let world = World::new(plan(vec![deploy("deploy", &[])]), Script::default());
     let frozen = EnvironmentAnswer::Frozen { until: None, reason: "incident".to_owned() };
     world.coordinator.claims.lock().unwrap().extend([EnvironmentAnswer::Held { by: other() }, frozen]);
@@ -278,7 +278,7 @@ fn a_run_suspends_at_a_freeze_and_looks_again_when_it_goes_on() {
     again.state(&waiting.recorded);
 }
 
-/// approve, then two deploys of which the second fails.
+/// An approval, then two deploys of which the second fails.
 fn half_done(binding: &str) -> Ran {
     let mut staging = deploy("done", &[0]);
     staging.environment.as_mut().expect("an environment").name = "staging".to_owned();
@@ -294,7 +294,7 @@ fn half_done(binding: &str) -> Ran {
 }
 
 #[test]
-fn an_approval_lapses_with_what_it_was_given_for_and_what_is_done_stays_done() {
+fn lapsed_approval_is_asked_again_and_effects_are_not_repeated() {
     let before = half_done("one");
     assert_eq!(before.outcomes()[1..], ["done succeeded", "failed failed"]);
     let go_on = |binding| {
@@ -313,7 +313,7 @@ fn an_approval_lapses_with_what_it_was_given_for_and_what_is_done_stays_done() {
 }
 
 #[test]
-fn a_deploy_that_is_done_is_not_done_again_because_its_approval_lapsed() {
+fn lapsed_approval_does_not_repeat_a_deploy() {
     let stages = vec![deploy("deploy", &[]), stage("check", &[0])];
     let script = Script::of([("deploy", vec![reach(Act::Succeed)]), ("check", vec![Act::Fail])]);
     let before = World { values: bound_to("one"), ..World::new(plan_with(stages, &["ada"], None), script) }
@@ -329,7 +329,7 @@ fn a_deploy_that_is_done_is_not_done_again_because_its_approval_lapsed() {
 }
 
 #[test]
-fn what_a_lapsed_approval_was_given_for_stays_done_and_other_stages_need_a_new_one() {
+fn after_a_lapsed_approval_only_remaining_stages_ask_again() {
     let stages = vec![deploy("first", &[]), deploy("second", &[0])];
     let script = Script::of([("first", vec![reach(Act::Succeed)]), ("second", vec![reach(Act::Fail)])]);
     let before = World { values: bound_to("one"), ..World::new(plan_with(stages, &["ada"], None), script) }
@@ -350,7 +350,7 @@ fn what_a_lapsed_approval_was_given_for_stays_done_and_other_stages_need_a_new_o
 }
 
 #[test]
-fn an_answer_that_waits_at_a_gate_lapses_too() {
+fn recorded_answer_at_an_open_gate_lapses() {
     let plan = plan_with(vec![deploy("deploy", &[])], &["ada"], Some(0..500_000));
     let waiting = World { values: bound_to("one"), ..World::new(plan, Script::default()) }
         .answer(LATER, 0, answer(true, "ada"))
@@ -368,7 +368,7 @@ fn an_answer_that_waits_at_a_gate_lapses_too() {
 }
 
 #[test]
-fn a_retry_acts_under_a_token_of_its_own() {
+fn retry_has_a_new_fence() {
     let retry = Retry { max: 1, on: RetryCause::DEFAULT.to_vec(), ..Retry::default() };
     let flaky = Stage { retry: retry.into(), ..deploy("deploy", &[]) };
     let script = Script::of([("deploy", vec![reach(Act::Fail), reach(Act::Succeed)])]);
@@ -408,7 +408,7 @@ fn a_crash_between_the_last_proof_and_its_record_does_not_lose_the_confirmation(
 }
 
 #[test]
-fn to_name_an_environment_is_enough_to_be_bound_by_it() {
+fn stage_that_names_an_environment_is_bound_by_its_rules() {
     let local = PluginFacts { effect: EffectClass::Local, ..PluginFacts::default() };
     let values = || RunValues { plugins: vec![local.clone()], ..RunValues::default() };
     let guarded = plan_with(vec![deploy("deploy", &[])], &["ada"], None);
@@ -425,16 +425,16 @@ fn to_name_an_environment_is_enough_to_be_bound_by_it() {
 }
 
 #[test]
-fn an_answer_for_a_stage_that_is_not_there_changes_nothing() {
+fn answer_for_an_unknown_stage_changes_nothing() {
     let decision = Decision { token: "x".to_owned(), ..answer(true, "ada") };
     let wish = RunCommand::Decide { stage: StageIndex(9), decision };
     let ran = World::new(plan(vec![stage("a", &[])]), Script::default()).command(Duration::ZERO, wish).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
 }
 
-/// The stage stood at a gate, was let through, was asked about after a crash, and stands at a gate for what runs now.
+/// The stage passed a gate, was observed after a crash, and is at a gate with a new binding.
 #[test]
-fn who_let_a_stage_through_did_so_for_what_it_was_then() {
+fn approvals_are_void_after_the_binding_changed() {
     let mut state = RunState::new(vec!["deploy".to_owned()]);
     let gate = |token: &str, binding: &str| Gate {
         token: token.to_owned(),
@@ -451,14 +451,14 @@ fn who_let_a_stage_through_did_so_for_what_it_was_then() {
     state.apply(&open("one", "then")).expect("a gate before the first attempt");
     state.apply(&approve("one")).expect("an answer");
     state.apply(&open("two", "then")).expect("a freeze after the approval");
-    assert_eq!(state.stage(StageIndex(0)).admitted.len(), 1);
+    assert_eq!(state.stage(StageIndex(0)).approved_gates.len(), 1);
     state.apply(&approve("two")).expect("an answer");
     state.apply(&open("three", "now")).expect("a gate for what runs now");
-    assert_eq!(state.stage(StageIndex(0)).admitted, []);
+    assert_eq!(state.stage(StageIndex(0)).approved_gates, []);
 }
 
 #[test]
-fn a_gate_of_its_own_does_not_make_a_stage_ask_for_its_environment_again() {
+fn own_gate_does_not_repeat_the_environment_approval() {
     let script = || Script::of([("deploy", vec![Act::Ask(gate())])]);
     let stages = || vec![deploy("deploy", &[]), deploy("second", &[0])];
     let ran = World::new(plan_with(stages(), &["ada"], None), script())
@@ -470,7 +470,7 @@ fn a_gate_of_its_own_does_not_make_a_stage_ask_for_its_environment_again() {
     assert_eq!(ran.starts(), ["deploy#1", "deploy#1", "second#1"]);
 }
 
-/// The gate that names `staging` is in a stage that acts on `production`; ada approves of that, and grace answers the gate.
+/// The gate for `staging` is in a stage that acts on `production`. Ada approves production, and Grace answers the gate.
 #[test]
 fn an_approval_of_one_environment_does_not_count_for_another() {
     let gates_of = |by: &str| {

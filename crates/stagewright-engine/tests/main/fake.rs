@@ -1,4 +1,4 @@
-//! Ports of the engine that do what a test says.
+//! Fake ports of the engine, controlled by tests.
 
 mod ports;
 mod runner;
@@ -18,7 +18,7 @@ pub(crate) use self::ports::{FakeCoordinator, FakeStore, granted};
 use self::runner::FakeRunner;
 pub(crate) use self::runner::{Act, Script, Seen, WORK, artifact, found, label, reach, report};
 
-/// What a run is given.
+/// The inputs of a run.
 pub(crate) struct World {
     pub(crate) plan: Arc<Plan>,
     pub(crate) values: RunValues,
@@ -29,11 +29,11 @@ pub(crate) struct World {
     /// Stages that a resume runs again.
     pub(crate) from: Vec<StageIndex>,
     pub(crate) past: Vec<Event>,
-    /// Commands, each at its time.
+    /// Commands and the times at which they are sent.
     pub(crate) commands: Vec<(Duration, RunCommand)>,
 }
 
-/// What a run did.
+/// The results of a run.
 pub(crate) struct Ran {
     pub(crate) result: Result<RunSummary, DriveError>,
     pub(crate) recorded: Vec<Event>,
@@ -65,13 +65,13 @@ impl World {
         self
     }
 
-    /// An answer to the gate that the stage has open at that time.
+    /// Answers the gate that the stage has open at that time.
     pub(crate) fn answer(self, at: Duration, stage: u32, decision: Decision) -> World {
         let decision = Decision { token: String::new(), ..decision };
         self.command(at, RunCommand::Decide { stage: StageIndex(stage), decision })
     }
 
-    /// Runs it on the paused clock.
+    /// Drives the run with the paused clock.
     pub(crate) fn run(self) -> Ran {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
@@ -157,7 +157,7 @@ impl Ran {
         (0..self.plan.stages.len()).map(outcome).collect()
     }
 
-    /// Why a stage ended as it did, if it never ran.
+    /// The recorded reason of a stage's end.
     pub(crate) fn reason(&self, id: &str) -> String {
         let found = self.recorded.iter().rev().find_map(|event| match &event.kind {
             EventKind::StageEnded { stage, reason, .. } if self.plan.stage(*stage).id == id => reason.clone(),
@@ -172,17 +172,17 @@ impl Ran {
         seen.requests.iter().map(label).collect()
     }
 
-    /// As [`Seen::effects`].
+    /// See [`Seen::effects`].
     pub(crate) fn effects(&self) -> Vec<String> {
         self.seen.lock().expect("a lock").effects.clone()
     }
 
-    /// What the function makes of the recorded events.
+    /// The recorded events, mapped by the function.
     pub(crate) fn events(&self, name: impl Fn(&EventKind) -> Option<String>) -> Vec<String> {
         self.recorded.iter().filter_map(|event| name(&event.kind)).collect()
     }
 
-    /// Folds the journal, of which `past` came before.
+    /// Folds `past` and the recorded events.
     pub(crate) fn state(&self, past: &[Event]) -> RunState {
         let mut state = RunState::new(self.plan.stages.iter().map(|stage| stage.id.clone()).collect());
         for (seq, event) in (0..).zip(past.iter().chain(&self.recorded)) {

@@ -1,4 +1,4 @@
-//! Gates: who may answer, what an answer does, and what a run does without one.
+//! Gates: who may answer, the effect of answers, and runs without an answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,7 +69,7 @@ fn a_rejection_is_not_a_failure() {
 }
 
 #[test]
-fn a_run_with_only_gates_left_suspends_when_nobody_is_there() {
+fn run_with_only_gates_left_suspends_without_a_front_end() {
     let ran = world(gate()).command(Duration::ZERO, RunCommand::Suspend).run();
     let summary = ran.result.as_ref().unwrap();
     assert_eq!((summary.conclusion, summary.waiting.as_slice()), (None, [StageIndex(0)].as_slice()));
@@ -78,7 +78,7 @@ fn a_run_with_only_gates_left_suspends_when_nobody_is_there() {
 }
 
 #[test]
-fn answers_that_the_gate_does_not_take_change_nothing() {
+fn refused_answers_change_nothing() {
     let required =
         Field { name: "ticket".to_owned(), kind: FieldKind::Number, description: String::new(), required: true };
     let strict = Gate { approvers: vec!["ada".to_owned()], fields: vec![required], ..gate() };
@@ -102,13 +102,13 @@ fn answers_that_the_gate_does_not_take_change_nothing() {
     let decisions = ran.recorded.iter().filter(|event| matches!(event.kind, EventKind::GateDecided { .. }));
     assert_eq!(decisions.count(), 1);
     let refused = ran.observed.iter().filter(|event| matches!(event.kind, EventKind::DecisionRefused { .. }));
-    assert_eq!(refused.count(), 5, "whoever answered is told");
+    assert_eq!(refused.count(), 5, "each person is notified");
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     assert_eq!(ran.took, 2 * LATER + 3 * WORK);
 }
 
 #[test]
-fn two_approvals_take_two_people() {
+fn two_approvals_require_two_people() {
     let ran = world(Gate { approvals: 2, ..gate() })
         .command(LATER, decide(answer(true, "ada")))
         .command(LATER, decide(answer(true, "ada")))
@@ -119,7 +119,7 @@ fn two_approvals_take_two_people() {
 }
 
 #[test]
-fn approvers_who_could_never_answer_end_the_stage_instead() {
+fn invalid_approvers_end_the_stage() {
     for approver in ["\u{430}da", "team:unknown"] {
         let ran =
             world(Gate { approvers: vec![approver.to_owned()], ..gate() }).command(LATER, RunCommand::Suspend).run();
@@ -144,7 +144,7 @@ fn cancelling_ends_an_open_gate() {
 }
 
 #[test]
-fn one_person_is_one_vote_however_the_name_is_written() {
+fn one_person_cannot_approve_twice_with_another_spelling() {
     for again in ["ada", "Ada", "ada ", "a\u{200b}da", "ａｄａ", "", "\u{430}da"] {
         let asked = Gate { approvals: 2, ..gate() };
         let ran = world(asked)
@@ -153,7 +153,7 @@ fn one_person_is_one_vote_however_the_name_is_written() {
             .command(3 * LATER, decide(answer(true, "grace")))
             .run();
         assert_eq!(ran.outcomes()[0], "approve succeeded");
-        assert_eq!(ran.took, 3 * LATER + 3 * WORK, "{again:?} was taken for a second person");
+        assert_eq!(ran.took, 3 * LATER + 3 * WORK, "{again:?} counted as a second person");
     }
     let named = Gate { approvers: vec!["Ada".to_owned()], ..gate() };
     let ran = world(named).command(LATER, decide(answer(true, "ADA "))).run();
@@ -161,7 +161,7 @@ fn one_person_is_one_vote_however_the_name_is_written() {
 }
 
 #[test]
-fn an_answer_counts_by_when_it_was_given() {
+fn expiry_is_checked_against_the_time_of_the_answer() {
     let expiring = || world(Gate { expires: Some(Timestamp(60_000)), ..gate() });
     let given = |at| Decision { at: Some(Timestamp(at)), ..answer(true, "ada") };
     let in_time = expiring().command(Duration::from_secs(50), decide(given(50_000))).run();
@@ -171,19 +171,19 @@ fn an_answer_counts_by_when_it_was_given() {
 }
 
 #[test]
-fn a_name_that_looks_like_an_earlier_one_is_no_second_vote_where_anybody_may_answer() {
+fn lookalike_name_cannot_approve_again_if_anyone_may_answer() {
     let ran = world(Gate { approvals: 2, ..gate() })
         .command(LATER, decide(answer(true, "caxap")))
         .command(2 * LATER, decide(answer(true, "сахар")))
         .command(3 * LATER, decide(answer(true, "grace")))
         .run();
     assert_eq!(ran.outcomes()[0], "approve succeeded");
-    assert_eq!(ran.took, 3 * LATER + 3 * WORK, "letters of another script were taken for a second person");
+    assert_eq!(ran.took, 3 * LATER + 3 * WORK, "letters of another script counted as a second person");
 }
 
-/// After a restart an answer may be handled before the gate's timer has fired.
+/// After a restart, an answer can be handled before the gate's timer fires.
 #[test]
-fn a_gate_that_has_expired_takes_no_answer() {
+fn expired_gate_refuses_answers() {
     const EXPIRES: u64 = 60_000;
     let decided = |now: u64, at: Option<u64>, approvals: u32| {
         let plan = plan(vec![stage("approve", &[])]);
@@ -201,7 +201,7 @@ fn a_gate_that_has_expired_takes_no_answer() {
     };
     for approvals in [1, 2] {
         assert!(decided(EXPIRES - 1, None, approvals));
-        assert!(decided(EXPIRES + 5_000, Some(EXPIRES - 1), approvals), "it was given in time");
+        assert!(decided(EXPIRES + 5_000, Some(EXPIRES - 1), approvals), "the answer was given in time");
         for now in [EXPIRES, EXPIRES + 1, EXPIRES + 5_000] {
             assert!(!decided(now, None, approvals), "at {now}");
             assert!(!decided(now, Some(EXPIRES), approvals), "at {now}, given after expiry");

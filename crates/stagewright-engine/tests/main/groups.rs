@@ -1,4 +1,4 @@
-//! Concurrency groups: when a run joins, waits and leaves.
+//! Concurrency groups: when a run enters, waits and leaves.
 
 use std::time::Duration;
 
@@ -37,22 +37,25 @@ fn said(ran: &Ran) -> Vec<String> {
 }
 
 #[test]
-fn a_run_joins_before_its_first_stage_leaves_at_gates_and_joins_again() {
+fn run_enters_its_group_before_the_first_stage_and_leaves_at_gates() {
     let ran = world(false).answer(LATER, 1, answer(true, "ada")).run();
     assert_eq!(story(&ran), ["joined", "0", "1", "left", "joined", "1", "2"]);
     assert_eq!(said(&ran), ["join g", "leave g", "join g", "leave g"]);
 }
 
 #[test]
-fn a_run_that_holds_at_gates_stays() {
+fn run_with_hold_at_gates_keeps_its_group() {
     let ran = world(true).answer(LATER, 1, answer(true, "ada")).run();
     assert_eq!(story(&ran), ["joined", "0", "1", "1", "2"]);
     assert_eq!(said(&ran), ["join g", "leave g"]);
-    assert!(ran.coordinator.said.lock().unwrap().iter().filter(|said| *said == "beat").count() >= 19, "it stays alive");
+    assert!(
+        ran.coordinator.said.lock().unwrap().iter().filter(|said| *said == "beat").count() >= 19,
+        "it sends heartbeats"
+    );
 }
 
 #[test]
-fn a_run_waits_for_its_turn_and_says_so_once() {
+fn waiting_for_a_group_is_recorded_once() {
     let world = world(false);
     world.coordinator.joins.lock().unwrap().extend([waiting(), waiting(), waiting()]);
     let ran = world.answer(LATER, 1, answer(true, "ada")).run();
@@ -61,7 +64,7 @@ fn a_run_waits_for_its_turn_and_says_so_once() {
 }
 
 #[test]
-fn a_run_that_is_cancelled_while_it_waits_gives_up_its_place() {
+fn cancelled_run_leaves_the_group_queue() {
     let world = World::new(grouped(vec![stage("a", &[]), finally("clean")], false), Script::default());
     world.coordinator.joins.lock().unwrap().extend((0..9).map(|_| waiting()));
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "replaced".to_owned() };
@@ -72,7 +75,7 @@ fn a_run_that_is_cancelled_while_it_waits_gives_up_its_place() {
 }
 
 #[test]
-fn a_run_that_goes_on_joins_again() {
+fn resumed_run_enters_its_group_again() {
     let suspended = world(true).command(Duration::ZERO, RunCommand::Suspend).run();
     assert_eq!(suspended.conclusion(), None);
     let again = World { past: suspended.recorded.clone(), ..World::new(suspended.plan.clone(), Script::default()) }
@@ -83,7 +86,7 @@ fn a_run_that_goes_on_joins_again() {
 }
 
 #[test]
-fn nothing_is_taken_back_before_the_run_has_its_group() {
+fn compensation_waits_for_the_group() {
     let expiring = Gate { expires: Some(Timestamp(60_000)), ..gate() };
     let check = Stage { compensate: vec![StageIndex(0)], ..stage("check", &[0]) };
     let script = Script::of([("check", vec![Act::Ask(expiring)])]);

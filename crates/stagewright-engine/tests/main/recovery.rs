@@ -1,4 +1,4 @@
-//! Attempts that were left in doubt: who is asked what became of them, and what follows from the answer.
+//! Attempts that were left unresolved: observation, settling, and what follows from the outcome.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn stages() -> Vec<Stage> {
     vec![stage("build", &[]), deploy("deploy", &[0]), stage("check", &[1])]
 }
 
-/// The journal of a run whose machine went away when `deploy` had just announced its effect.
+/// The journal of a run whose machine crashed right after `deploy` recorded the intent of its effect.
 fn broken_off() -> (Ran, Vec<Event>) {
     let ran = World::new(plan(stages()), Script::of([("deploy", vec![reach(Act::Succeed)])])).run();
     let intent = ran.recorded.iter().position(|event| matches!(event.kind, EventKind::EffectIntended { .. }));
@@ -41,7 +41,7 @@ fn unknown() -> Act {
 }
 
 #[test]
-fn what_did_not_happen_runs_again() {
+fn attempt_without_effect_runs_again() {
     let ran = after(vec![found(Finding::NotStarted)]).run();
     assert_eq!(ran.starts(), ["observe deploy#1", "deploy#2", "check#1"]);
     assert_eq!(ran.effects(), ["deploy#2"]);
@@ -49,7 +49,7 @@ fn what_did_not_happen_runs_again() {
 }
 
 #[test]
-fn what_happened_is_not_done_again() {
+fn applied_effect_is_not_repeated() {
     let ran = after(vec![found(Finding::Applied("v1".to_owned()))]).run();
     assert_eq!(ran.starts(), ["observe deploy#1", "check#1"]);
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
@@ -57,14 +57,14 @@ fn what_happened_is_not_done_again() {
 }
 
 #[test]
-fn what_happened_and_does_not_work_has_failed() {
+fn failed_effect_fails_the_stage() {
     let ran = after(vec![found(Finding::Failed("crash loop".to_owned()))]).run();
     assert_eq!(ran.starts(), ["observe deploy#1"]);
     assert_eq!(ran.outcomes()[1..], ["deploy failed", "check skipped"]);
 }
 
 #[test]
-fn what_still_goes_on_is_asked_about_again() {
+fn effect_in_progress_is_observed_again() {
     let going_on = Act::Observe(Observation::InProgress);
     let ran = after(vec![going_on.clone(), going_on, found(Finding::Applied("v1".to_owned()))]).run();
     assert_eq!(ran.starts(), ["observe deploy#1", "observe deploy#1", "observe deploy#1", "check#1"]);
@@ -72,7 +72,7 @@ fn what_still_goes_on_is_asked_about_again() {
 }
 
 #[test]
-fn an_observation_that_fails_or_says_nothing_asks_a_person() {
+fn failed_observation_opens_a_gate() {
     for silence in [unknown(), Act::Fail, Act::Succeed, Act::Panic, Act::TimeOut] {
         let ran = after(vec![silence]).command(LATER, RunCommand::Suspend).run();
         assert_eq!(ran.starts(), ["observe deploy#1"]);
@@ -86,21 +86,21 @@ fn an_observation_that_fails_or_says_nothing_asks_a_person() {
 }
 
 #[test]
-fn a_person_settles_it_each_way() {
-    let told = |finding| after(vec![unknown()]).answer(LATER, 1, settle(finding)).run();
-    assert_eq!(told(Finding::NotStarted).effects(), ["deploy#2"]);
-    let applied = told(Finding::Applied("v1".to_owned()));
+fn person_can_settle_with_each_outcome() {
+    let settled = |finding| after(vec![unknown()]).answer(LATER, 1, settle(finding)).run();
+    assert_eq!(settled(Finding::NotStarted).effects(), ["deploy#2"]);
+    let applied = settled(Finding::Applied("v1".to_owned()));
     assert_eq!(applied.starts(), ["observe deploy#1", "check#1"]);
     let by = applied.events(|kind| match kind {
         EventKind::Recovered { by, .. } => by.clone(),
         _ => None,
     });
     assert_eq!(by, ["ada"]);
-    assert_eq!(told(Finding::Failed("no".to_owned())).outcomes()[1], "deploy failed");
+    assert_eq!(settled(Finding::Failed("no".to_owned())).outcomes()[1], "deploy failed");
 }
 
 #[test]
-fn a_yes_or_no_settles_nothing() {
+fn approval_does_not_settle_an_unresolved_attempt() {
     let ran =
         after(vec![unknown()]).answer(LATER, 1, answer(true, "ada")).command(2 * LATER, RunCommand::Suspend).run();
     assert_eq!(ran.conclusion(), None);
@@ -108,7 +108,7 @@ fn a_yes_or_no_settles_nothing() {
 }
 
 #[test]
-fn what_became_of_an_attempt_is_for_an_approver_to_say() {
+fn only_an_approver_can_settle_an_attempt() {
     let (_, past) = broken_off();
     let approved = crate::plans::plan_with(stages(), &["ada"], None);
     let script = Script::of([("observe deploy", vec![unknown()])]);
@@ -121,7 +121,7 @@ fn what_became_of_an_attempt_is_for_an_approver_to_say() {
 }
 
 #[test]
-fn settling_is_no_approval_of_the_environment() {
+fn settling_does_not_approve_the_environment() {
     let (before, past) = broken_off();
     let approved = crate::plans::plan_with(stages(), &["ada"], None);
     let script = Script::of([("observe deploy", vec![unknown()])]);
@@ -136,7 +136,7 @@ fn settling_is_no_approval_of_the_environment() {
 }
 
 #[test]
-fn a_recovery_cut_anywhere_can_be_gone_on_with() {
+fn recovery_can_be_resumed_after_any_event() {
     let (_, past) = broken_off();
     let asked = after(vec![Act::Observe(Observation::InProgress), unknown()])
         .answer(LATER, 1, settle(Finding::Applied("v1".to_owned())))
@@ -155,7 +155,7 @@ fn a_recovery_cut_anywhere_can_be_gone_on_with() {
 }
 
 #[test]
-fn an_attempt_without_an_announced_effect_just_runs_again() {
+fn attempt_without_a_recorded_intent_runs_again() {
     let ran = World::new(plan(stages()), Script::default()).run();
     let started = ran
         .recorded
@@ -174,7 +174,7 @@ fn retried() -> Stage {
 }
 
 #[test]
-fn a_retry_asks_first_when_the_attempt_was_stopped() {
+fn retry_observes_a_stopped_attempt_first() {
     for (stopped, asks) in [(Act::TimeOut, true), (Act::Panic, true), (Act::Fail, false)] {
         let script = || vec![reach(stopped.clone()), reach(Act::Succeed)];
         let again = World::new(plan(vec![retried()]), Script::of([("deploy", script())])).run();
@@ -189,7 +189,7 @@ fn a_retry_asks_first_when_the_attempt_was_stopped() {
 }
 
 #[test]
-fn cancelling_leaves_the_doubt_for_later() {
+fn cancelling_keeps_the_attempt_unresolved() {
     let cancel = RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
     let (_, past) = broken_off();
     let going_on = Act::Observe(Observation::InProgress);
@@ -204,7 +204,7 @@ fn cancelling_leaves_the_doubt_for_later() {
 }
 
 #[test]
-fn recoveries_take_slots() {
+fn recoveries_use_slots() {
     let stages = (0..4).map(|n| stage(&format!("s{n}"), &[])).collect();
     let ran =
         World::new(plan(stages), Script::of((0..4).map(|n| (["s0", "s1", "s2", "s3"][n], vec![reach(Act::Hang)]))))
@@ -220,7 +220,7 @@ fn recoveries_take_slots() {
 }
 
 #[test]
-fn a_stage_that_may_fail_is_asked_about_all_the_same() {
+fn stage_with_continue_on_error_is_observed_too() {
     let lenient = Stage { continue_on_error: true, ..deploy("deploy", &[]) };
     let ran =
         World::new(plan(vec![lenient, stage("check", &[0])]), Script::of([("deploy", vec![reach(Act::Succeed)])]))
@@ -232,7 +232,7 @@ fn a_stage_that_may_fail_is_asked_about_all_the_same() {
 }
 
 #[test]
-fn what_is_only_local_is_never_asked_about() {
+fn local_effects_are_never_observed() {
     let local = PluginFacts { effect: EffectClass::Local, ..PluginFacts::default() };
     let values = || RunValues { plugins: vec![local.clone(); 3], ..RunValues::default() };
     let ran = World { values: values(), ..World::new(plan(stages()), Script::default()) }.run();
@@ -244,23 +244,23 @@ fn what_is_only_local_is_never_asked_about() {
 }
 
 #[test]
-fn what_an_attempt_left_behind_may_do_nothing_while_it_is_asked_about() {
+fn leftover_of_an_attempt_has_no_effect_during_recovery() {
     let backoff = Backoff { initial: Duration::from_secs(1), ..Backoff::default() };
     let retry = Retry { max: 1, backoff, ..Retry::default() };
     let script = Script::of([
         ("deploy", vec![Act::Linger(Duration::from_millis(2_500), Box::new(reach(Act::TimeOut))), reach(Act::Succeed)]),
         ("observe deploy", vec![found(Finding::Applied(String::new()))]),
     ]);
-    // The second stage keeps the run alive until the leftover has spoken.
+    // The second stage keeps the run alive until the leftover requests its effect.
     let stages = vec![Stage { retry: retry.into(), ..deploy("deploy", &[]) }, stage("after", &[0])];
     let ran = World::new(plan(stages), script).run();
     assert_eq!(ran.starts(), ["deploy#1", "observe deploy#1", "after#1"]);
-    assert_eq!(ran.effects(), ["deploy#1"], "its own, before the end");
+    assert_eq!(ran.effects(), ["deploy#1"], "only its own effect, before its end");
     assert_eq!(ran.seen.lock().unwrap().refused, ["deploy#1"]);
 }
 
 #[test]
-fn a_cell_that_is_asked_about_when_a_sibling_fails_ends_once() {
+fn observed_cell_ends_once_when_a_sibling_fails() {
     let cells = || (0..2).map(|n| cell("m", n, None)).collect::<Vec<_>>();
     let before =
         World::new(plan(cells()), Script::of([("m (n=0)", vec![Act::Hang]), ("m (n=1)", vec![reach(Act::Hang)])]))
@@ -275,17 +275,17 @@ fn a_cell_that_is_asked_about_when_a_sibling_fails_ends_once() {
 }
 
 #[test]
-fn an_answer_that_comes_after_a_cancel_still_counts() {
+fn answer_after_a_cancellation_counts() {
     let cancel = || RunCommand::Cancel { how: Interrupt::Graceful, reason: "Ctrl-C".to_owned() };
-    let told = |finding| after(vec![found(finding)]).command(Duration::from_millis(500), cancel()).run();
-    assert_eq!(told(Finding::Applied(String::new())).outcomes()[1..], ["deploy succeeded", "check cancelled"]);
-    assert_eq!(told(Finding::NotStarted).outcomes()[1..], ["deploy cancelled", "check cancelled"]);
+    let settled = |finding| after(vec![found(finding)]).command(Duration::from_millis(500), cancel()).run();
+    assert_eq!(settled(Finding::Applied(String::new())).outcomes()[1..], ["deploy succeeded", "check cancelled"]);
+    assert_eq!(settled(Finding::NotStarted).outcomes()[1..], ["deploy cancelled", "check cancelled"]);
 }
 
-/// A person said that attempt 1 had not happened. Attempt 2 then timed out, and the machine went away while its plugin was
-/// being asked about it.
+/// A person settled attempt 1 as not started. Attempt 2 then timed out, and the machine crashed while its plugin was
+/// observing it.
 #[test]
-fn what_was_said_of_one_attempt_is_not_taken_for_a_later_one() {
+fn settled_outcome_is_not_applied_to_a_later_attempt() {
     let plan = plan(vec![retried(), stage("check", &[0])]);
     let first = World::new(plan.clone(), Script::of([("deploy", vec![reach(Act::Succeed)])])).run();
     let until = |events: &[Event], is_it: fn(&EventKind) -> bool| {

@@ -1,4 +1,4 @@
-//! Rehearsals: stages that end as rehearsed, and what comes after them.
+//! Rehearsals: stages that end as rehearsed, and the stages after them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn with(name: &str, needs: &[u32], image: &str) -> Stage {
 }
 
 #[test]
-fn what_needs_a_rehearsed_stage_goes_on_and_what_asks_for_its_outputs_is_rehearsed() {
+fn dependents_run_and_users_of_missing_outputs_are_rehearsed() {
     let stages = vec![
         Stage { retry: Retry { max: 3, ..Retry::default() }.into(), ..stage("push", &[]) },
         stage("after", &[0]),
@@ -38,12 +38,12 @@ fn what_needs_a_rehearsed_stage_goes_on_and_what_asks_for_its_outputs_is_rehears
     let mut sorted = expected.clone();
     sorted.sort();
     assert_eq!(ended, sorted);
-    assert_eq!(ran.starts(), ["push#1", "after#1", "tell#1"], "and it isn't tried again");
+    assert_eq!(ran.starts(), ["push#1", "after#1", "tell#1"], "a rehearsed stage isn't retried");
     let why = ran.events(|kind| match kind {
         EventKind::StageEnded { outcome: Outcome::Rehearsed, reason, .. } => reason.clone(),
         _ => None,
     });
-    assert!(why[0].contains("would run `docker push app`") && why[1].contains("needs what `push` would"), "{why:?}");
+    assert!(why[0].contains("would run `docker push app`") && why[1].contains("needs an output of `push`"), "{why:?}");
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn a_run_in_which_everything_was_rehearsed_has_succeeded_and_is_over() {
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     let values = RunValues { rehearsal: true, ..RunValues::default() };
     let again = World { values, past: ran.recorded.clone(), ..World::new(ran.plan.clone(), Script::default()) }.run();
-    assert!(again.starts().is_empty(), "a resume runs nothing again");
+    assert!(again.starts().is_empty(), "a resume runs no stage again");
 }
 
 #[test]
@@ -75,5 +75,5 @@ fn a_stage_says_what_its_rehearsal_puts_out_and_is_configured_with() {
     assert_eq!(configs(&ran), ["dry", "stand-in@true"]);
 
     let real = World::new(plan(stages()), Script::of([("push", vec![Act::Output("image", json!("app"))])])).run();
-    assert_eq!(configs(&real), ["real", "app"], "a real run knows nothing of it");
+    assert_eq!(configs(&real), ["real", "app"], "a real run ignores `rehearse`");
 }

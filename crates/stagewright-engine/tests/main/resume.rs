@@ -1,11 +1,11 @@
-//! Runs with a past: the journal is folded, and only what is missing runs.
+//! Resumed runs: the journal is folded, and only the missing stages run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 use stagewright_engine::{
-    EffectClass, Event, EventKind, Finding, Outcome, PluginFacts, RunCommand, RunId, RunState, RunValues, Undo,
+    EffectClass, Event, EventKind, Finding, Outcome, PluginFacts, RunCommand, RunId, RunState, RunValues, UndoState,
 };
 use stagewright_model::{Retry, Stage, StageIndex};
 
@@ -19,7 +19,7 @@ fn resumed(before: &Ran, past: Vec<Event>, script: Script) -> Ran {
 }
 
 #[test]
-fn what_succeeded_is_not_run_again() {
+fn succeeded_stages_do_not_run_again() {
     let stages = vec![stage("a", &[]), stage("b", &[0]), stage("c", &[1]), finally("clean")];
     let failed = World::new(plan(stages), Script::of([("b", vec![Act::Fail])])).run();
     assert_eq!(failed.outcomes(), ["a succeeded", "b failed", "c skipped", "clean succeeded"]);
@@ -29,7 +29,7 @@ fn what_succeeded_is_not_run_again() {
 }
 
 #[test]
-fn a_journal_cut_anywhere_can_be_gone_on_with() {
+fn run_can_be_resumed_after_any_event() {
     let stages = vec![stage("a", &[]), stage("b", &[0]), stage("c", &[0]), stage("d", &[1, 2]), finally("clean")];
     let script = || Script::of([("b", vec![Act::Fail, Act::Succeed])]);
     let whole = World::new(plan(stages), script()).run();
@@ -46,7 +46,7 @@ fn a_journal_cut_anywhere_can_be_gone_on_with() {
 }
 
 #[test]
-fn an_attempt_that_was_under_way_is_lost_and_numbered_on() {
+fn running_attempt_is_lost_and_the_next_has_a_new_number() {
     let whole = World::new(plan(vec![stage("a", &[])]), Script::default()).run();
     let started = whole.recorded.iter().position(|event| matches!(event.kind, EventKind::AttemptStarted { .. }));
     let ran = resumed(&whole, whole.recorded[..=started.unwrap()].to_vec(), Script::default());
@@ -72,7 +72,7 @@ fn a_gate_stays_open_across_a_restart() {
 }
 
 #[test]
-fn what_was_left_out_stays_left_out() {
+fn left_out_stages_stay_left_out() {
     let stages = vec![stage("approve", &[]), stage("deploy", &[0]), stage("check", &[1])];
     let left_out = BTreeMap::from([(StageIndex(2), "left out".to_owned())]);
     let values = RunValues { left_out, ..Default::default() };
@@ -88,7 +88,8 @@ fn what_was_left_out_stays_left_out() {
     assert_eq!(again.conclusion(), Some(Outcome::Succeeded));
 }
 
-/// A bit of everything: an approval, a freeze, two deploys of which one is retried, a failure that takes them back.
+/// A run with everything: an approval, a freeze, two deploys of which one is retried, and a failure that compensates
+/// for them.
 fn everything() -> (Vec<Stage>, fn() -> Script) {
     let mut retried = deploy("second", &[1]);
     retried.retry = Retry { max: 1, ..Retry::default() }.into();
@@ -106,8 +107,8 @@ fn everything() -> (Vec<Stage>, fn() -> Script) {
     (vec![approval_of(&["production"]), deploy("first", &[0]), retried, check, finally("clean")], script)
 }
 
-/// What the target shows after the effects that a journal tells of: whether there may be one of the stage, and whether
-/// that is certain.
+/// The state of the target according to a journal: whether the stage may have had an effect, and whether that is
+/// certain.
 fn intended(past: &[Event], stage: StageIndex) -> (bool, bool) {
     let mut there = (false, true);
     for event in past {
@@ -130,7 +131,7 @@ fn intended(past: &[Event], stage: StageIndex) -> (bool, bool) {
 }
 
 #[test]
-fn a_run_with_everything_cut_anywhere_does_nothing_twice() {
+fn resuming_after_any_event_repeats_no_effect() {
     let (stages, script) = everything();
     let plan = plan_with(stages, &["ada"], Some(0..150_000));
     let whole = World::new(plan, script())
@@ -168,7 +169,7 @@ fn a_run_with_everything_cut_anywhere_does_nothing_twice() {
 }
 
 #[test]
-fn what_is_named_runs_again_with_all_that_came_of_it() {
+fn named_stages_run_again_with_their_dependents() {
     let stages = vec![stage("a", &[]), stage("b", &[0]), stage("c", &[1]), stage("other", &[])];
     let whole = World::new(plan(stages), Script::default()).run();
     let again = World {
@@ -181,7 +182,7 @@ fn what_is_named_runs_again_with_all_that_came_of_it() {
 }
 
 #[test]
-fn what_was_left_out_does_not_come_back_with_what_is_named() {
+fn left_out_stages_do_not_run_with_named_ones() {
     let stages = vec![stage("a", &[]), stage("out", &[0]), stage("c", &[1])];
     let values =
         RunValues { left_out: BTreeMap::from([(StageIndex(1), "left out".to_owned())]), ..RunValues::default() };
@@ -212,7 +213,7 @@ fn outputs_of_what_is_left_out_are_inherited_across_a_restart() {
 }
 
 #[test]
-fn what_is_not_yet_durable_can_simply_run_again() {
+fn events_that_are_not_durable_can_be_repeated() {
     let local = PluginFacts { effect: EffectClass::Local, ..PluginFacts::default() };
     let external = PluginFacts::default();
     let values = || RunValues {
@@ -236,12 +237,18 @@ fn what_is_not_yet_durable_can_simply_run_again() {
             let reaches_out = matches!(event.kind, EventKind::EffectIntended { .. } | EventKind::UndoStarted { .. });
             assert!(!(lost && reaches_out), "{event:?} could be lost with the machine");
         }
-        assert!(again.state(&past).stages.iter().all(|stage| stage.undo == Undo::No && stage.doubt.is_none()));
+        assert!(
+            again
+                .state(&past)
+                .stages
+                .iter()
+                .all(|stage| stage.undo == UndoState::NotStarted && stage.unresolved_attempt.is_none())
+        );
     }
 }
 
 #[test]
-fn a_gate_that_was_reached_by_a_failure_is_asked_again_when_what_failed_runs_again() {
+fn gate_after_a_failure_asks_again_if_the_failed_stage_runs_again() {
     let stages = vec![stage("a", &[]), stage_if("repair", &[0], "failure()"), finally("clean")];
     let script = Script::of([("a", vec![Act::Fail]), ("repair", vec![Act::Ask(gate())])]);
     let waiting = World::new(plan(stages), script).command(Duration::ZERO, RunCommand::Suspend).run();

@@ -1,4 +1,4 @@
-//! Order, conditions, matrix, retries and what follows from an outcome.
+//! Order, conditions, matrices, retries, and the effects of outcomes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::fake::{Act, Script, WORK, World};
 use crate::plans::{cell, finally, plan, stage, stage_if, templates};
 
 #[test]
-fn a_stage_starts_when_its_needs_have_ended_and_no_sooner() {
+fn stage_starts_only_after_all_its_needs_have_ended() {
     let stages = vec![stage("a", &[]), stage("b", &[]), stage("c", &[0, 1]), stage("d", &[2])];
     let ran = World::new(plan(stages), Script::default()).run();
     assert_eq!(ran.starts(), ["a#1", "b#1", "c#1", "d#1"]);
@@ -19,7 +19,7 @@ fn a_stage_starts_when_its_needs_have_ended_and_no_sooner() {
 }
 
 #[test]
-fn no_more_attempts_run_at_a_time_than_there_are_jobs() {
+fn concurrent_attempts_are_limited_to_jobs() {
     let stages = (0..7).map(|n| stage(&format!("s{n}"), &[])).collect();
     let ran = World { jobs: 3, ..World::new(plan(stages), Script::default()) }.run();
     assert_eq!(ran.seen.lock().unwrap().most_running, 3);
@@ -27,7 +27,7 @@ fn no_more_attempts_run_at_a_time_than_there_are_jobs() {
 }
 
 #[test]
-fn a_failure_skips_what_needs_it_and_nothing_else() {
+fn failure_skips_only_dependents() {
     let stages = vec![stage("bad", &[]), stage("after", &[0]), stage("later", &[1]), stage("other", &[])];
     let ran = World::new(plan(stages), Script::of([("bad", vec![Act::Fail])])).run();
     assert_eq!(ran.conclusion(), Some(Outcome::Failed));
@@ -37,7 +37,7 @@ fn a_failure_skips_what_needs_it_and_nothing_else() {
 }
 
 #[test]
-fn continue_on_error_turns_the_conclusion_and_keeps_the_outcome() {
+fn continue_on_error_changes_only_the_conclusion() {
     let bad = Stage { continue_on_error: true, ..stage("bad", &[]) };
     let stages =
         vec![bad, stage_if("after", &[0], "stages.bad.outcome == 'failed' && stages.bad.result == 'succeeded'")];
@@ -47,7 +47,7 @@ fn continue_on_error_turns_the_conclusion_and_keeps_the_outcome() {
 }
 
 #[test]
-fn conditions_see_how_the_needs_stand() {
+fn conditions_depend_on_the_status_of_needs() {
     let stages = vec![
         stage("bad", &[]),
         stage("between", &[0]),
@@ -83,7 +83,7 @@ fn outputs_reach_expressions_and_needs() {
 }
 
 #[test]
-fn an_expression_without_a_value_is_an_error_of_its_stage() {
+fn expression_without_a_value_fails_its_stage() {
     let mut bad = stage("bad", &[0]);
     bad.with = templates(json!({ "x": "${{ stages.first.outputs.missing }}" }));
     let ran = World::new(plan(vec![stage("first", &[]), bad, stage("other", &[0])]), Script::default()).run();
@@ -97,7 +97,7 @@ fn retried(max: u32, on: &[RetryCause]) -> Stage {
 }
 
 #[test]
-fn a_retry_waits_longer_each_time_and_holds_no_slot() {
+fn retries_back_off_and_release_their_slot() {
     let stages = vec![retried(3, &RetryCause::DEFAULT), stage("other", &[])];
     let script = Script::of([("flaky", vec![Act::Fail, Act::Fail, Act::Fail, Act::Succeed])]);
     let ran = World { jobs: 1, ..World::new(plan(stages), script) }.run();
@@ -107,7 +107,7 @@ fn a_retry_waits_longer_each_time_and_holds_no_slot() {
 }
 
 #[test]
-fn a_retry_is_for_the_causes_that_it_names_and_never_for_a_denial() {
+fn retries_apply_only_to_listed_causes_and_never_to_denials() {
     let other_cause =
         World::new(plan(vec![retried(2, &[RetryCause::Timeout])]), Script::of([("flaky", vec![Act::Fail])]));
     assert_eq!(other_cause.run().starts(), ["flaky#1"]);
@@ -118,7 +118,7 @@ fn a_retry_is_for_the_causes_that_it_names_and_never_for_a_denial() {
 }
 
 #[test]
-fn a_failed_cell_of_a_fail_fast_matrix_stops_its_siblings() {
+fn failed_cell_of_a_fail_fast_matrix_stops_its_siblings() {
     let stages = (0..4).map(|n| cell("m", n, Some(2))).chain([stage("other", &[])]).collect();
     let script = Script::of([("m (n=0)", vec![Act::Fail]), ("m (n=1)", vec![Act::Hang])]);
     let ran = World::new(plan(stages), script).run();
@@ -127,9 +127,9 @@ fn a_failed_cell_of_a_fail_fast_matrix_stops_its_siblings() {
     assert_eq!(ran.outcomes()[4], "other succeeded");
 }
 
-/// The cells that were cancelled are a consequence.
+/// Cancelled cells are a consequence of the failed one.
 #[test]
-fn a_matrix_with_a_failed_cell_has_failed_whatever_became_of_the_others() {
+fn matrix_with_a_failed_cell_fails_regardless_of_other_cells() {
     for failing in 0..3 {
         let mut after = stage_if("after", &[0, 1, 2], "always()");
         after.with = templates(json!({ "worst": "${{ stages.m.result }}" }));
@@ -143,7 +143,7 @@ fn a_matrix_with_a_failed_cell_has_failed_whatever_became_of_the_others() {
 }
 
 #[test]
-fn max_parallel_holds_cells_back_and_lets_others_pass() {
+fn max_parallel_limits_cells_but_not_other_stages() {
     let stages = (0..4).map(|n| cell("m", n, Some(1))).chain([stage("other", &[])]).collect();
     let ran = World::new(plan(stages), Script::default()).run();
     assert_eq!(ran.starts()[..2], ["m (n=0)#1", "other#1"]);
@@ -164,7 +164,7 @@ fn finally_stages_run_after_everything_and_see_the_result() {
 }
 
 #[test]
-fn a_stage_that_finds_nothing_to_do_lets_others_go_on() {
+fn dependents_run_after_a_stage_that_found_nothing_to_do() {
     let script = Script::of([("a", vec![Act::Skip("already there")])]);
     let ran = World::new(plan(vec![stage("a", &[]), stage("b", &[0])]), script).run();
     assert_eq!(ran.outcomes(), ["a skipped", "b succeeded"]);
@@ -173,7 +173,7 @@ fn a_stage_that_finds_nothing_to_do_lets_others_go_on() {
 }
 
 #[test]
-fn stages_that_are_left_out_count_as_done() {
+fn left_out_stages_count_as_succeeded() {
     let left_out = BTreeMap::from([(StageIndex(0), "left out".to_owned())]);
     let values = RunValues { left_out, ..RunValues::default() };
     let ran = World { values, ..World::new(plan(vec![stage("a", &[]), stage("b", &[0])]), Script::default()) }.run();
@@ -201,7 +201,7 @@ fn a_matrix_is_one_stage_to_expressions_with_its_cells_in_order() {
 }
 
 #[test]
-fn a_finally_stage_whose_need_is_left_out_waits_for_the_main_stages_all_the_same() {
+fn finally_stage_with_a_left_out_need_still_waits_for_main_stages() {
     let after = Stage { needs: vec![StageIndex(1)], ..finally("after") };
     let left_out = BTreeMap::from([(StageIndex(1), "left out".to_owned())]);
     let values = RunValues { left_out, ..RunValues::default() };

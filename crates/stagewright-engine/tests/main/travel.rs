@@ -1,4 +1,4 @@
-//! What an attempt is given, sends and comes to can be serialised whole: it may run on another machine.
+//! Requests, messages and reports of attempts survive serialisation, so that attempts can run on another machine.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -8,15 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
-    Approved, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
-    CacheRequest, Call, Capture, EffectRefused, EnvironmentView, Failure, FailureKind, Field, FieldKind, Finding, Gate,
-    GateKind, Level, Lines, Made, MadeBefore, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin,
-    RunId, StageBefore, Stream, Timestamp,
+    ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
+    CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, Failure, FailureKind,
+    Field, FieldKind, Finding, Gate, GateKind, Level, Lines, Made, Observation, Outcome, Problem, Release, ReleaseNote,
+    ReleaseOrigin, RunId, Stream, Timestamp,
 };
 use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
-/// Text and back. Each value has something in every field that isn't its default, so that a field that is left out on the
-/// way shows.
+/// Serialises and deserialises a value. No field of it may have its default, so that a field that isn't serialised is
+/// noticed.
 fn travels<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
     let text = serde_json::to_string(value).expect("it can be serialised");
     let arrived: T = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -159,7 +159,7 @@ fn request() -> AttemptRequest {
             keep: true,
             inputs: all(&["src/**"]),
             outputs: all(&["target/app"]),
-            before: vec![StageBefore {
+            before: vec![EarlierStage {
                 stage_id: text("build"),
                 outputs: all(&["gen"]),
                 writes: all(&["gen/**"]),
@@ -169,15 +169,19 @@ fn request() -> AttemptRequest {
         resumption: Some(json!({ "approved": true })),
         rehearsal: Some(RehearsalTerms { real: permissions(), is_configured: true, offline: true }),
         basis: basis(),
-        // Of the machine on which an attempt runs: it doesn't travel.
+        // A path of the machine that runs the attempt, which isn't serialised.
         folder: None,
     }
 }
 
 fn basis() -> Basis {
     Basis {
-        captures: vec![Approved { stage_id: text("approve"), capture: capture(), written_since: all(&["report"]) }],
-        made: vec![MadeBefore {
+        captures: vec![ApprovedCapture {
+            stage_id: text("approve"),
+            capture: capture(),
+            written_since: all(&["report"]),
+        }],
+        made: vec![EarlierResult {
             stage_id: text("build"),
             made: made(),
             results: all(&["app"]),
@@ -191,7 +195,7 @@ fn basis() -> Basis {
 }
 
 #[test]
-fn requests_travel() {
+fn requests_round_trip_through_json() {
     travels(&request());
     for call in [Call::Run, Call::Observe, Call::Undo] {
         travels(&AttemptRequest { call, ..request() });
@@ -203,7 +207,7 @@ fn requests_travel() {
 }
 
 #[test]
-fn requests_for_captures_travel() {
+fn capture_requests_round_trip_through_json() {
     travels(&stagewright_engine::CaptureRequest {
         run: RunId(text("run-1")),
         stage_id: text("approve"),
@@ -214,7 +218,7 @@ fn requests_for_captures_travel() {
 }
 
 #[test]
-fn messages_travel() {
+fn messages_round_trip_through_json() {
     let kinds = [
         AttemptMessageKind::Lines(Stream::Stderr, Lines::from("one\n\ntwo\r\n")),
         AttemptMessageKind::Progress { message: text("linking"), current: 3, total: Some(9) },
@@ -224,7 +228,7 @@ fn messages_travel() {
         AttemptMessageKind::EffectRequested { what: text("push local/app") },
     ];
     for kind in kinds {
-        // Does not compile with a kind that isn't in the list above.
+        // Doesn't compile if a kind is missing in the list above.
         match kind {
             AttemptMessageKind::Lines(..)
             | AttemptMessageKind::Progress { .. }
@@ -240,7 +244,7 @@ fn messages_travel() {
 }
 
 #[test]
-fn reports_travel() {
+fn reports_round_trip_through_json() {
     let ends = [
         AttemptEnd::Succeeded,
         AttemptEnd::Skipped(text("nothing to do")),

@@ -1,4 +1,4 @@
-//! Files that libgit2 opens by their name, and waits for when they are pipes: of a working tree, and of a git directory.
+//! Checks of files that libgit2 opens by name in a working tree or a git directory. If one is a pipe, libgit2 hangs.
 
 use std::fs;
 use std::io;
@@ -13,21 +13,21 @@ use crate::error::SessionError;
 
 const READ_BY_GIT: [&str; 4] = [".gitattributes", ".gitignore", ".gitmodules", ".mailmap"];
 
-/// Refuses a working tree in which one of them isn't a file: a stage can make a pipe of that name, and what reads it would
-/// wait for ever. To be called before libgit2 looks at the working tree, and as far as it will look: folders that are
-/// ignored, as those of builds, are passed over.
+/// Refuses a working tree in which one of these isn't a regular file: a stage can create a pipe of that name, and
+/// reading it would block for ever. Must be called before libgit2 reads the working tree. It checks the folders that
+/// libgit2 visits, and skips ignored ones, such as build folders.
 pub(super) fn check(repository: &Repository, root: &Path) -> Result<(), SessionError> {
     let index = repository.index().ok();
     let is_passed_over = |below: &Path| {
         let has_tracked = |index: &git2::Index| index.find_prefix(below.join("").as_os_str().as_bytes()).is_ok();
-        // It reads what is in the folders above, and that was looked at.
+        // libgit2 also reads the files in parent folders, which have been checked already.
         repository.is_path_ignored(below).unwrap_or(false) && !index.as_ref().is_some_and(has_tracked)
     };
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         let within = check_entries(&folder, root)?;
         folders.extend(within.into_iter().filter(|path| {
-            // Git doesn't look into the one, and no stage writes the other.
+            // Git doesn't visit `.git`, and stages can't write the state folder.
             let is_own = path.ends_with(".git") || path.strip_prefix(root) == Ok(Path::new(".stagewright"));
             !is_own && !path.strip_prefix(root).is_ok_and(&is_passed_over)
         }));
@@ -35,12 +35,12 @@ pub(super) fn check(repository: &Repository, root: &Path) -> Result<(), SessionE
     Ok(())
 }
 
-/// Gives the folders in a folder.
+/// Checks the files in a folder, and returns its subfolders.
 fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, SessionError> {
     use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        // libgit2 meets the same, and says so where it matters. Nor does it go where no path leads.
+        // libgit2 gets the same error and reports it if it matters.
         Err(error) if matches!(error.kind(), PermissionDenied | InvalidFilename | NotFound | NotADirectory) => {
             return Ok(Vec::new());
         }
@@ -57,7 +57,7 @@ fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, SessionErro
             let shown = entry.path();
             let shown = shown.strip_prefix(root).unwrap_or(&shown).display().to_string();
             return Err(SessionError::not_ready(format!(
-                "`{shown}` is not a file of a usual size, and git would read it"
+                "`{shown}` is not a regular file of usual size, but git would read it"
             ))
             .hint(format!("remove it: rm {shown}")));
         }
@@ -65,15 +65,15 @@ fn check_entries(folder: &Path, root: &Path) -> Result<Vec<PathBuf>, SessionErro
     Ok(folders)
 }
 
-/// Refuses a repository around `start` whose git directory, or whose user's configuration of git, has a pipe or a device in
-/// it. To be called before libgit2 opens the repository.
+/// Refuses a repository around `start` with a pipe or a device in its git directory or in the user's git configuration.
+/// Must be called before libgit2 opens the repository.
 pub(crate) fn check_directory(start: &Path) -> Result<(), SessionError> {
     let homes = [git2::Config::find_global(), git2::Config::find_xdg(), git2::Config::find_system()];
     for file in homes.into_iter().flatten() {
         if let Err(error) = stagewright_files::open(&file).map(drop)
             && error.kind() == io::ErrorKind::InvalidInput
         {
-            return Err(SessionError::not_ready(format!("{} can't be read by git", file.display()))
+            return Err(SessionError::not_ready(format!("git can't read {}", file.display()))
                 .caused_by(error)
                 .hint(format!("remove it: rm {}", file.display())));
         }
@@ -84,7 +84,7 @@ pub(crate) fn check_directory(start: &Path) -> Result<(), SessionError> {
     };
     for directory in git_directories(&pointer) {
         let mut folders = vec![directory.join("info"), directory.join("refs"), directory.join("objects/info")];
-        // Its other folders hold what has a name by its content, and what git alone reads.
+        // The other folders contain objects, named by their content, and files that only the `git` program reads.
         check_folder(&directory, &directory, &mut Vec::new())?;
         while let Some(folder) = folders.pop() {
             check_folder(&directory, &folder, &mut folders)?;
@@ -93,25 +93,28 @@ pub(crate) fn check_directory(start: &Path) -> Result<(), SessionError> {
     Ok(())
 }
 
-/// Adds the folders in it.
+/// Checks the files in a folder of the git directory, and adds its subfolders to `folders`.
 fn check_folder(directory: &Path, folder: &Path, folders: &mut Vec<PathBuf>) -> Result<(), SessionError> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else { continue };
-        // A socket can't be opened, and git's own monitor has one.
+        // Opening a socket fails at once, so it can't block; git's file system monitor has one.
         let is_other = !kind.is_dir() && !kind.is_file() && !kind.is_symlink() && !kind.is_socket();
         let leads_elsewhere = kind.is_symlink() && !entry.path().is_dir() && !leads_to_file(&entry.path(), kind);
         if kind.is_dir() {
             folders.push(entry.path());
         } else if is_other || leads_elsewhere {
             let shown = entry.path();
-            return Err(SessionError::not_ready(format!("`{}` is not a file, and git would read it", shown.display()))
-                .hint(format!("remove it, and look at the repository: git -C {} fsck", directory.display())));
+            return Err(SessionError::not_ready(format!(
+                "`{}` is not a regular file, but git would read it",
+                shown.display()
+            ))
+            .hint(format!("remove it, and check the repository: git -C {} fsck", directory.display())));
         }
     }
     Ok(())
 }
 
-/// A link to nothing is as good as no file.
+/// Whether the entry is a regular file or a link to one. A dangling link counts as missing.
 fn leads_to_file(path: &Path, kind: fs::FileType) -> bool {
     match kind.is_symlink() {
         false => kind.is_file(),
@@ -120,13 +123,13 @@ fn leads_to_file(path: &Path, kind: fs::FileType) -> bool {
 }
 
 fn is_readable(path: &Path, kind: fs::FileType) -> bool {
-    // As large as any file that people write.
+    // Larger than any such file that people write.
     let is_bounded = || fs::metadata(path).map_or(true, |found| found.len() <= stagewright_files::CONFIGURATION);
     leads_to_file(path, kind) && is_bounded()
 }
 
 fn unreadable(folder: &Path, error: io::Error) -> SessionError {
-    SessionError::not_ready(format!("the folder {} can't be listed", folder.display())).caused_by(error)
+    SessionError::not_ready(format!("can't list the folder {}", folder.display())).caused_by(error)
 }
 
 #[cfg(test)]
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_git_would_wait_for_is_refused_and_files_and_links_to_files_are_not() {
+    fn pipes_that_git_would_read_are_refused_and_links_to_files_are_allowed() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir_all(path("a/b")).unwrap();
@@ -172,7 +175,7 @@ mod tests {
             assert!(refused.message.contains(place), "{refused:?}");
             fs::remove_file(path(place)).unwrap();
         }
-        // What git passes over may hold anything, until something in it is tracked.
+        // Ignored folders may contain anything, until a file in them is tracked.
         fs::create_dir(path("target")).unwrap();
         fs::write(path("target/file"), "").unwrap();
         std::os::unix::fs::symlink(path("pipe"), path("target/.gitignore")).unwrap();

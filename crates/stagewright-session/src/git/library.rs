@@ -1,4 +1,4 @@
-//! Reads a repository through libgit2, which starts no program.
+//! Reads a repository with libgit2, which starts no program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -11,50 +11,52 @@ use git2::{
     IndexEntryFlag, Oid, Repository, Status, StatusOptions,
 };
 
-use super::{Differences, Reader, State, Unanswered, content, digest, files, working_tree};
+use super::{Differences, GitReader, RepositoryState, Unanswered, content, digest, files, working_tree};
 
-/// Attributes by which git changes what it compares, and which libgit2 doesn't follow.
+/// Attributes that make git transform content before it compares it, and that libgit2 doesn't support.
 const NOT_FOLLOWED: [&str; 2] = ["filter", "working-tree-encoding"];
 
 /// A repository that libgit2 has opened.
-pub(super) struct Library {
+pub(super) struct GitLibrary {
     repository: Repository,
     root: PathBuf,
 }
 
-/// Opens a repository of any owner.
+/// Opens a repository, regardless of its owner.
 ///
-/// libgit2 refuses those of other users, as git does, because configuration names programs to run. libgit2 runs none of
-/// them, and a folder that another user owns is the usual case in a container.
+/// Like git, libgit2 refuses repositories of other users by default, because their configuration names programs to run.
+/// libgit2 runs none of these programs, and in a container the workspace usually belongs to another user.
 pub(super) fn open(root: &Path) -> Result<Repository, git2::Error> {
     static OWNERS: Once = Once::new();
-    // SAFETY: this sets a global of libgit2. Nothing else in this process opens repositories, so that none is opened
-    // before or meanwhile.
+    // SAFETY: this sets a global of libgit2 without synchronisation, so it must not race with a call that opens a
+    // repository. All repositories of this process are opened through this function, and the `Once` makes each call
+    // wait until the option is set.
     OWNERS.call_once(|| unsafe {
-        // It can't fail.
+        // Setting this option can't fail.
         let _ = git2::opts::set_verify_owner_validation(false);
     });
     Repository::open(root)
 }
 
-impl Library {
-    /// Returns none outside a repository. Its git directory must have been [checked](files::check_directory).
-    pub(super) fn open(root: &Path) -> Result<Option<Library>, Unanswered> {
+impl GitLibrary {
+    /// Opens the repository at `root`; none outside a repository. Its git directory must have been
+    /// [checked](files::check_directory).
+    pub(super) fn open(root: &Path) -> Result<Option<GitLibrary>, Unanswered> {
         if working_tree(root) != Some(root) {
             return Ok(None);
         }
         let repository = open(root)?;
         files::check(&repository, root)?;
-        Ok(Some(Library { repository, root: root.to_owned() }))
+        Ok(Some(GitLibrary { repository, root: root.to_owned() }))
     }
 
-    /// Returns none for a submodule that isn't checked out.
-    fn submodule_at(&self, path: &Path) -> Result<Option<Library>, Unanswered> {
+    /// Opens a submodule; none if it isn't checked out.
+    fn submodule_at(&self, path: &Path) -> Result<Option<GitLibrary>, Unanswered> {
         let root = self.root.join(path);
         if working_tree(&root) == Some(&*root) {
             files::check_directory(&root)?;
         }
-        Library::open(&root)
+        GitLibrary::open(&root)
     }
 
     fn branch(&self) -> Result<Option<String>, git2::Error> {
@@ -68,7 +70,7 @@ impl Library {
         self.repository.describe(&options).ok()?.format(None).ok()
     }
 
-    /// How the working tree and the index differ from HEAD.
+    /// The differences between HEAD, the index and the working tree.
     fn changes(&self, recurse_untracked: bool) -> Result<Changed, Unanswered> {
         let mut options = StatusOptions::new();
         options.include_untracked(true).recurse_untracked_dirs(recurse_untracked);
@@ -84,7 +86,7 @@ impl Library {
             let place = self.root.join(&path);
             let recorded = index.get_path(&path, 0);
             if let Some(recorded) = recorded.as_ref().filter(|recorded| is_submodule(recorded)) {
-                // Of one that only its own untracked files make different, nothing has changed.
+                // A submodule that only has untracked files of its own counts as unchanged.
                 let status = status & !Status::WT_MODIFIED;
                 if let Some(now) = self.submodule(recorded, status, &path, &mut changed) {
                     changed.tracked.insert(path, now);
@@ -93,12 +95,12 @@ impl Library {
                 changed.is_exact &= !status.is_wt_modified() || self.is_compared_as_git_does(&path)?;
                 changed.tracked.insert(path, content(&place));
             } else if status.bits() & !Status::WT_DELETED.bits() != 0 {
-                // Staged, and not checked out.
+                // Staged, but not checked out.
                 changed.tracked.insert(path, "staged".to_owned());
             }
         }
         self.add_overlooked(&index, &mut changed)?;
-        // It takes a name for another one where git takes both for the same.
+        // On a case-insensitive file system, libgit2 treats names as different that git treats as the same.
         let ignores_case = self.repository.config()?.get_bool("core.ignorecase").unwrap_or(false);
         changed.is_exact &= !ignores_case || changed.untracked.is_empty();
         Ok(changed)
@@ -113,8 +115,8 @@ impl Library {
         Ok(true)
     }
 
-    /// What a status doesn't show: files that git was asked not to look at, files of the same size and time where git is
-    /// configured to trust those, and submodules that it is configured to ignore.
+    /// Adds differences that a status doesn't list: of files whose changes git was configured to ignore, of files with
+    /// unchanged size and time if git is configured to trust these, and of ignored submodules.
     fn add_overlooked(&self, index: &git2::Index, changed: &mut Changed) -> Result<(), git2::Error> {
         let config = self.repository.config()?;
         let trusts_times = config.get_bool("core.trustctime") == Ok(false)
@@ -141,8 +143,8 @@ impl Library {
         Ok(())
     }
 
-    /// What is checked out of a submodule: none when it is what the index has of it, and the index what HEAD has
-    /// (`staged`), or when it isn't checked out.
+    /// Identifies the checked-out commit of a submodule. None if it isn't checked out, or if it equals the index and
+    /// the index equals HEAD (`staged`).
     fn submodule(&self, recorded: &IndexEntry, staged: Status, path: &Path, changed: &mut Changed) -> Option<String> {
         let place = self.root.join(path);
         let is_staged = !staged.is_empty();
@@ -164,7 +166,7 @@ impl Library {
         (is_staged || !is_same).then(|| format!("{}{}", state.commit, digest(&state.changed).unwrap_or_default()))
     }
 
-    /// Adds the differences of a submodule from the commit that it had, if it had one.
+    /// Adds the differences between a submodule and the commit that it had, if any.
     fn below(&self, path: &Path, before: Option<Oid>, found: &mut Differences) {
         let below = before.zip(self.submodule_at(path).ok().flatten());
         match below.and_then(|(before, below)| below.differences(&before.to_string()).ok()) {
@@ -174,14 +176,14 @@ impl Library {
     }
 }
 
-impl Reader for Library {
-    fn state(&self) -> Result<Option<State>, Unanswered> {
+impl GitReader for GitLibrary {
+    fn state(&self) -> Result<Option<RepositoryState>, Unanswered> {
         let commit = match self.repository.head() {
             Err(error) if error.code() == ErrorCode::UnbornBranch => return Ok(None),
             head => head?.peel_to_commit()?.id().to_string(),
         };
         let Changed { untracked, tracked, is_exact } = self.changes(false)?;
-        Ok(Some(State {
+        Ok(Some(RepositoryState {
             commit,
             branch: self.branch()?,
             tag: self.exact_tag(),
@@ -238,18 +240,18 @@ impl Reader for Library {
     }
 }
 
-/// What differs from HEAD.
+/// The files that differ from HEAD.
 #[derive(Default)]
 struct Changed {
-    /// Submodules with untracked files included.
+    /// Includes submodules with untracked files.
     untracked: BTreeSet<PathBuf>,
-    /// With what is there now.
+    /// The changed files with their current content.
     tracked: BTreeMap<PathBuf, String>,
     is_exact: bool,
 }
 
 fn names_nothing(error: &git2::Error) -> bool {
-    // A prefix of several ids, and what isn't a revision at all.
+    // An ambiguous prefix of an id, and text that isn't a revision at all.
     matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Ambiguous | ErrorCode::Peel)
 }
 
@@ -266,7 +268,7 @@ fn is_left_out(entry: &IndexEntry, place: &Path) -> bool {
     is_skipped(entry) && place.symlink_metadata().is_err()
 }
 
-/// The id that libgit2 would store the file or link under, were there no filters.
+/// The object id of the file or link, without filters.
 fn content_id(place: &Path) -> Option<String> {
     Some(content(place).trim_end_matches('x').to_owned())
 }

@@ -1,9 +1,9 @@
-//! Reads a repository through the `git` program, for what libgit2 can't read.
+//! Reads a repository with the `git` program, if libgit2 can't read it.
 //!
-//! `git status` runs what the repository's configuration names (filters, a file system monitor), so that the program is
-//! started in a sandbox: no network, an empty environment, nothing to write but `/tmp`. The monitor and hooks are off.
-//! Filters stay: whether a file has changed depends on them. They are those of the configuration, which no stage can
-//! write.
+//! `git status` runs programs that the repository's configuration names (filters, a file system monitor). It is
+//! therefore started in a sandbox without network, with an empty environment, and with write access only to `/tmp`. The
+//! monitor and hooks are turned off. Filters are kept, because they decide whether a file has changed; they come from
+//! the configuration, which no stage can write.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,15 +19,15 @@ use stagewright_process::sandbox::{
 };
 use stagewright_process::{Command, run_in_sandbox, which_outside};
 
-use super::{Differences, Reader, State, Unanswered, content, digest};
+use super::{Differences, GitReader, RepositoryState, Unanswered, content, digest};
 use crate::repository::Repository;
 
-/// How long one command may take. A repository that takes longer has something in it that git waits for.
+/// How long one command may take. If it takes longer, git is most likely blocked by something in the repository.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Object stores that a repository may borrow from.
 const MOST_ALTERNATES: usize = 20;
-/// Settings of the user and of the machine that say how files are compared. Everything else may name programs, or hold
-/// credentials.
+/// Settings of the user and the machine that affect how files are compared. Others aren't passed on, because they
+/// can name programs or contain credentials.
 const COMPARING: [&str; 15] = [
     "core.attributesfile",
     "core.autocrlf",
@@ -45,7 +45,7 @@ const COMPARING: [&str; 15] = [
     "diff.ignoresubmodules",
     "index.threads",
 ];
-/// Settings that hold whatever the repository says.
+/// Settings that override those of the repository.
 const FIXED: [(&str, &str); 7] = [
     ("core.fsmonitor", "false"),
     ("core.hooksPath", "/dev/null"),
@@ -53,30 +53,30 @@ const FIXED: [(&str, &str); 7] = [
     ("core.checkStat", "default"),
     ("core.quotePath", "false"),
     ("status.renames", "false"),
-    // Git LFS keeps there what it has filtered.
+    // Where Git LFS stores the content that it has filtered.
     ("lfs.storage", "/tmp/lfs"),
 ];
-/// Paths in one command line.
+/// The most paths in one command line.
 const BATCH: usize = 500;
 
-/// A sandbox with the repository in it, and the program that reads it.
-pub(super) struct Program {
+/// A sandbox that contains the repository and the `git` program.
+pub(super) struct GitProgram {
     sandbox: Sandbox,
     git: PathBuf,
     env: Vec<(String, String)>,
     root: PathBuf,
 }
 
-impl Program {
-    /// Makes the sandbox, which ends with this value.
-    pub(super) fn open(repository: &Repository) -> Result<Program, Unanswered> {
+impl GitProgram {
+    /// Creates the sandbox, which ends when this value is dropped.
+    pub(super) fn open(repository: &Repository) -> Result<GitProgram, Unanswered> {
         let unreadable = |what: &str| Unanswered::Unreadable(what.to_owned());
         let path = repository.environment.get("PATH").map_or("", String::as_str);
         let root = &repository.root;
         let git = which_outside("git", path, root).ok_or_else(|| unreadable("not installed"))?;
         let scratch = scratch(repository)
             .map_err(|error| unreadable(&format!("can't make a folder in {}: {error}", repository.state.display())))?;
-        let settings = Settings::read(&repository.environment);
+        let settings = GitSettings::read(&repository.environment);
         let (mut places, rules) = system(&scratch);
         let tools = Tools { env: &repository.environment, machine: &repository.environment, workspace: root };
         let tools = needs(std::slice::from_ref(&git), tools);
@@ -87,14 +87,14 @@ impl Program {
         places.extend(directories(root).iter().map(|directory| place(directory, Access::Read)));
         let confinement = Confinement { scratch: scratch.clone(), places, rules, ..Confinement::default() };
         let sandbox = Maker::new(repository.program.clone()).sandbox(&confinement).map_err(|error| {
-            // The sandbox that would have removed it was not made.
+            // The sandbox, which would have removed the folder, wasn't created.
             let _ = stagewright_files::remove_tree(&scratch);
             unreadable(&format!("{error}; {}", error.help()))
         })?;
-        Ok(Program { sandbox, git, env: environment(path, &settings), root: root.clone() })
+        Ok(GitProgram { sandbox, git, env: environment(path, &settings), root: root.clone() })
     }
 
-    /// What the program prints; `folder` is relative to the root.
+    /// Returns the output of a command; `folder` is relative to the root.
     fn run(&self, folder: &Path, args: &[&str], stdin: Option<Vec<u8>>) -> Result<Vec<u8>, Unanswered> {
         let (code, stdout, stderr) = self.attempt(folder, args, stdin)?;
         match code {
@@ -103,7 +103,7 @@ impl Program {
         }
     }
 
-    /// The same, where 1 means no.
+    /// Returns the output of a command; none if it exits with 1, which means "not found".
     fn find(&self, args: &[&str]) -> Result<Option<String>, Unanswered> {
         match self.attempt(Path::new(""), args, None)? {
             (Some(0), stdout, _) => Ok(Some(String::from_utf8_lossy(&stdout).trim().to_owned())),
@@ -125,10 +125,10 @@ impl Program {
         Ok((output.status.code, output.stdout, String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
-    /// Of the repository, or of a submodule.
-    fn state_of(&self, folder: &Path) -> Result<Option<State>, Unanswered> {
+    /// The state of the repository, or of a submodule.
+    fn state_of(&self, folder: &Path) -> Result<Option<RepositoryState>, Unanswered> {
         let listed = self.run(folder, &status("normal"), None)?;
-        let status = Status::parse(&listed);
+        let status = StatusOutput::parse(&listed);
         let Some(commit) = status.commit else { return Ok(None) };
         let tag = self.attempt(folder, &["describe", "--tags", "--exact-match", "HEAD"], None)?;
         let tag = (tag.0 == Some(0)).then(|| String::from_utf8_lossy(&tag.1).trim().to_owned());
@@ -137,16 +137,16 @@ impl Program {
         for (path, kind) in status.tracked {
             let place = folder.join(&path);
             match kind {
-                Kind::Submodule { is_only_untracked: true } => has_untracked = true,
-                Kind::Submodule { .. } => drop(changed.insert(path, self.submodule(&place)?)),
-                Kind::File => drop(changed.insert(path, content(&self.root.join(place)))),
+                EntryKind::Submodule { is_only_untracked: true } => has_untracked = true,
+                EntryKind::Submodule { .. } => drop(changed.insert(path, self.submodule(&place)?)),
+                EntryKind::File => drop(changed.insert(path, content(&self.root.join(place)))),
             }
         }
         self.add_unwatched(folder, &mut changed)?;
-        Ok(Some(State { commit, branch: status.branch, tag, has_untracked, changed, is_exact: true }))
+        Ok(Some(RepositoryState { commit, branch: status.branch, tag, has_untracked, changed, is_exact: true }))
     }
 
-    /// What is checked out of a submodule that differs.
+    /// Identifies the checked-out commit of a submodule that differs.
     fn submodule(&self, folder: &Path) -> Result<String, Unanswered> {
         if self.root.join(folder).join(".git").symlink_metadata().is_err() {
             return Ok("gone".to_owned());
@@ -155,7 +155,7 @@ impl Program {
         state.map_or_else(|| Ok("empty".to_owned()), |state| Ok(state.commit + &digest(&state.changed)?))
     }
 
-    /// Files that git was asked not to look at, and that differ from the index.
+    /// Adds files that differ from the index although git was configured to ignore their changes.
     fn add_unwatched(&self, folder: &Path, changed: &mut BTreeMap<PathBuf, String>) -> Result<(), Unanswered> {
         let listed = self.run(folder, &["ls-files", "-v", "-z", "--stage"], None)?;
         let unwatched = listed.split(|byte| *byte == 0).filter_map(Unwatched::parse);
@@ -178,8 +178,8 @@ impl Program {
 /// Exit code, output and errors.
 type Ended = (Option<i32>, Vec<u8>, String);
 
-impl Reader for Program {
-    fn state(&self) -> Result<Option<State>, Unanswered> {
+impl GitReader for GitProgram {
+    fn state(&self) -> Result<Option<RepositoryState>, Unanswered> {
         self.state_of(Path::new(""))
     }
 
@@ -204,9 +204,9 @@ impl Reader for Program {
             }
             found.paths.insert(path);
         }
-        let status = Status::parse(&self.run(Path::new(""), &status("all"), None)?);
+        let status = StatusOutput::parse(&self.run(Path::new(""), &status("all"), None)?);
         for (path, kind) in status.tracked {
-            if matches!(kind, Kind::Submodule { .. }) {
+            if matches!(kind, EntryKind::Submodule { .. }) {
                 found.folders.insert(path.clone());
             }
             found.paths.insert(path);
@@ -226,22 +226,22 @@ fn status(untracked: &str) -> [&str; 6] {
 
 /// The output of `git status --porcelain=v2 --branch -z`; see git-status(1).
 #[derive(Debug, Default, PartialEq)]
-struct Status {
+struct StatusOutput {
     commit: Option<String>,
     branch: Option<String>,
     untracked: Vec<PathBuf>,
-    tracked: Vec<(PathBuf, Kind)>,
+    tracked: Vec<(PathBuf, EntryKind)>,
 }
 
 #[derive(Debug, PartialEq)]
-enum Kind {
+enum EntryKind {
     File,
     Submodule { is_only_untracked: bool },
 }
 
-impl Status {
-    fn parse(output: &[u8]) -> Status {
-        let mut status = Status::default();
+impl StatusOutput {
+    fn parse(output: &[u8]) -> StatusOutput {
+        let mut status = StatusOutput::default();
         let mut entries = output.split(|byte| *byte == 0);
         while let Some(entry) = entries.next() {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -251,9 +251,9 @@ impl Status {
             let kind = || match entry.split(|byte| *byte == b' ').nth(2) {
                 Some(submodule @ [b'S', ..]) => {
                     let is_staged = entry.get(2) != Some(&b'.');
-                    Kind::Submodule { is_only_untracked: !is_staged && submodule == b"S..U" }
+                    EntryKind::Submodule { is_only_untracked: !is_staged && submodule == b"S..U" }
                 }
-                _ => Kind::File,
+                _ => EntryKind::File,
             };
             match entry.first() {
                 Some(b'#') => {
@@ -268,9 +268,9 @@ impl Status {
                 Some(b'1') => status.tracked.extend(path(8).map(|path| (path, kind()))),
                 Some(b'2') => {
                     status.tracked.extend(path(9).map(|path| (path, kind())));
-                    status.tracked.extend(entries.next().map(|from| (OsStr::from_bytes(from).into(), Kind::File)));
+                    status.tracked.extend(entries.next().map(|from| (OsStr::from_bytes(from).into(), EntryKind::File)));
                 }
-                Some(b'u') => status.tracked.extend(path(10).map(|path| (path, Kind::File))),
+                Some(b'u') => status.tracked.extend(path(10).map(|path| (path, EntryKind::File))),
                 Some(b'?') => status.untracked.extend(path(1)),
                 _ => {}
             }
@@ -279,7 +279,7 @@ impl Status {
     }
 }
 
-/// An entry of `git ls-files -v --stage` that git doesn't look at.
+/// An entry of `git ls-files -v --stage` whose changes git ignores.
 struct Unwatched {
     id: String,
     path: PathBuf,
@@ -299,7 +299,7 @@ impl Unwatched {
     }
 }
 
-/// A folder of this process, which the sandbox removes when it ends.
+/// Creates a temporary folder, which the sandbox removes when it ends.
 fn scratch(repository: &Repository) -> std::io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = format!("{}-git-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -315,8 +315,7 @@ fn place(path: &Path, access: Access) -> Place {
     Place { path: path.to_owned(), source: Source::HostIfThere(path.to_owned()), access: Some(access) }
 }
 
-/// What git reads outside of the working tree: the directories of a linked worktree, and stores that it borrows objects
-/// from.
+/// The folders that git reads outside the working tree: those of a linked worktree, and alternate object stores.
 fn directories(root: &Path) -> Vec<PathBuf> {
     let [directory, common] = git_directories(&root.join(".git"));
     let mut found = vec![directory, common.clone()];
@@ -332,24 +331,24 @@ fn directories(root: &Path) -> Vec<PathBuf> {
         }
     }
     let mut real = found.iter().filter_map(|path| path.canonicalize().ok()).collect::<Vec<_>>();
-    // What the working tree has in it is there already.
+    // Folders inside the working tree are already mounted.
     real.retain(|path| !path.starts_with(root));
     real
 }
 
-/// The user's and the machine's settings that the program needs, and files that they name.
+/// The settings of the user and the machine that are passed to the program, and the files that they name.
 #[derive(Default)]
-struct Settings {
+struct GitSettings {
     values: Vec<(String, String)>,
     files: Vec<PathBuf>,
 }
 
-impl Settings {
-    fn read(environment: &BTreeMap<String, String>) -> Settings {
-        let mut settings = Settings::default();
+impl GitSettings {
+    fn read(environment: &BTreeMap<String, String>) -> GitSettings {
+        let mut settings = GitSettings::default();
         let Ok(config) = user_config(environment).and_then(|mut config| config.snapshot()) else { return settings };
         if let Ok(entries) = config.entries(None) {
-            // An entry that isn't text can't be handed on.
+            // An entry that isn't UTF-8 can't be passed on.
             let _ = entries.for_each(|entry| {
                 let (Ok(name), Ok(value)) = (entry.name(), entry.value()) else { return };
                 if COMPARING.contains(&name) || name.starts_with("filter.") {
@@ -368,7 +367,7 @@ impl Settings {
     }
 }
 
-/// The machine's and the user's configuration, from where the program would read them; see git-config(1).
+/// The configuration of the machine and the user, from the files that git would read; see git-config(1).
 fn user_config(environment: &BTreeMap<String, String>) -> Result<git2::Config, git2::Error> {
     use git2::ConfigLevel::{Global, System, XDG};
     let named = |name: &str| environment.get(name).map(PathBuf::from);
@@ -380,7 +379,7 @@ fn user_config(environment: &BTreeMap<String, String>) -> Result<git2::Config, g
     };
     let mut config = git2::Config::new()?;
     for (file, level) in [(system, System), (xdg, XDG), (global, Global)] {
-        // A pipe would be waited for.
+        // Reading a pipe would block.
         if let Some(file) = file.filter(|file| file.is_file()) {
             config.add_file(&file, level, false)?;
         }
@@ -388,8 +387,8 @@ fn user_config(environment: &BTreeMap<String, String>) -> Result<git2::Config, g
     Ok(config)
 }
 
-/// All of the program's environment.
-fn environment(path: &str, settings: &Settings) -> Vec<(String, String)> {
+/// The complete environment of the program.
+fn environment(path: &str, settings: &GitSettings) -> Vec<(String, String)> {
     let own = [
         ("PATH", path),
         ("HOME", "/tmp"),
@@ -401,7 +400,7 @@ fn environment(path: &str, settings: &Settings) -> Vec<(String, String)> {
         ("GIT_TERMINAL_PROMPT", "0"),
     ];
     let mut environment = own.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    // Of another user, too: what it could run has nothing in this sandbox to harm.
+    // Allow repositories of other users: programs that their configuration names run in the sandbox, too.
     let fixed = FIXED.iter().chain(&[("safe.directory", "*")]);
     let fixed = fixed.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let all = settings.values.iter().cloned().chain(fixed).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! A front end without a screen: it keeps the notices and diagnostics that it gets.
+//! A front end without a screen, which collects notices and diagnostics.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -8,14 +8,14 @@ use stagewright_engine::{Event, Observer, RunSummary};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
     DriveOptions, GateHandling, Notice, Notices, PluginRuntime, Run, RunRequest, Session, SessionConfig, SessionError,
-    Started,
+    StartOutcome,
 };
 use tempfile::TempDir;
 
-/// No run here takes as long by far.
+/// The timeout of a run, far longer than any run in these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The target folder's profile: the test binary lies in `deps` below it.
+/// The folder of the profile in the target folder, whose `deps` contains the test binary.
 fn target() -> PathBuf {
     let this = std::env::current_exe().expect("a test binary");
     this.parent().and_then(Path::parent).expect("…/debug/deps/session").to_owned()
@@ -28,7 +28,7 @@ pub(crate) fn plugins() -> PathBuf {
     folder
 }
 
-/// A repository of its own, and what was collected about it.
+/// A temporary repository, with the collected notices and diagnostics.
 pub(crate) struct FrontEnd {
     folder: TempDir,
     variables: Vec<(String, String)>,
@@ -109,8 +109,8 @@ impl FrontEnd {
     pub(crate) async fn start(&self, session: &Session, request: &RunRequest) -> Run {
         let pipeline = session.load(session.pipeline(None).unwrap()).unwrap();
         match session.start(pipeline, request).await.unwrap() {
-            Started::Run(run) => *run,
-            Started::Unaffected { since } => panic!("nothing has changed since {since}"),
+            StartOutcome::Run(run) => *run,
+            StartOutcome::Unaffected { since } => panic!("nothing has changed since {since}"),
         }
     }
 
@@ -141,7 +141,7 @@ pub(crate) fn drive_options(gates: GateHandling, events: &Events) -> DriveOption
     }
 }
 
-/// Drives a run to its end, and returns the events that it saw.
+/// Drives a run until it ends or suspends, and returns its summary and events.
 pub(crate) async fn drive(run: Run, gates: GateHandling) -> (RunSummary, Vec<Event>) {
     let events = Events::default();
     let driven = tokio::time::timeout(PATIENCE, run.drive(drive_options(gates, &events)));

@@ -1,4 +1,4 @@
-//! Sessions as a front end uses them: no command line, and nothing of this process but what is handed over.
+//! Sessions as a front end uses them, without the command line and with an explicit configuration.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is the failure")]
 #![expect(clippy::disallowed_methods, reason = "what a session is given, and isn't, is read here")]
@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 
 use stagewright_engine::{Decision, EventKind, Outcome, RunCommand};
 use stagewright_session::{
-    Answer, Cancelled, ErrorKind, GateHandling, Notice, Prompter, Question, RerunOptions, ResumeOptions, RunMode,
-    RunOptions, RunRequest, Started, Verdict, captured_digest,
+    Cancelled, ErrorKind, GateAnswer, GateHandling, Notice, Prompter, Question, RerunOptions, ResumeOptions, RunMode,
+    RunOptions, RunRequest, StartOutcome, Verdict, captured_digest,
 };
 
 use front_end::{FrontEnd, drive, drive_options, plugins};
@@ -28,7 +28,7 @@ schema = 1
 name = "two"
 [inputs.who]
 type = "string"
-default = "nobody"
+default = "world"
 [stages.first]
 uses = "noop"
 with = { outputs = { who = "${{ inputs.who }}" } }
@@ -53,7 +53,7 @@ needs = ["approve"]
 async fn the_example_runs_a_pipeline() {
     let front_end = FrontEnd::with_pipeline(TWO_STAGES);
     let config = run_pipeline::config(&front_end.root(), &plugins(), front_end.variables());
-    let lines = run_pipeline::Lines::default();
+    let lines = run_pipeline::OutputLines::default();
     assert_eq!(run_pipeline::run(config, None, &lines).await.unwrap(), Some(Outcome::Succeeded));
     let mut lines = lines.take();
     lines.retain(|line| !line.starts_with("compiling"));
@@ -69,7 +69,7 @@ async fn a_gate_is_answered_and_the_run_resumed_in_one_session() {
     let (summary, _) = drive(run, GateHandling::Suspend).await;
     assert_eq!((summary.conclusion, summary.waiting.len()), (None, 1));
 
-    let answer = Answer {
+    let answer = GateAnswer {
         run: id.clone(),
         stage: None,
         by: Some("ada".to_owned()),
@@ -96,12 +96,12 @@ async fn a_person_at_the_front_end_is_asked_until_the_gate_is_answered() {
     let person = Arc::new(Person::default());
     let (summary, _) = drive(run, GateHandling::Ask(person.clone())).await;
     assert_eq!(summary.conclusion, Some(Outcome::Succeeded));
-    // Of the two, the engine refuses the answer without a name.
+    // The engine refuses the first of the two answers, which has no name.
     assert_eq!(*person.asked.lock().unwrap(), ["approve", "approve"]);
     assert!(person.is_closed.load(Ordering::Relaxed));
 }
 
-/// First forgets its name.
+/// Answers without a name first, then with one.
 #[derive(Default)]
 struct Person {
     asked: Mutex<Vec<String>>,
@@ -129,13 +129,13 @@ impl Prompter for Person {
 }
 
 #[tokio::test]
-async fn a_run_that_is_dropped_can_be_resumed_with_what_was_left_for_it() {
+async fn dropped_run_can_be_resumed_with_its_stored_answers() {
     let front_end = FrontEnd::with_pipeline(GATE);
     let session = front_end.session();
     let run = front_end.start(&session, &RunRequest::default()).await;
     let id = run.id().clone();
     drive(run, GateHandling::Suspend).await;
-    let answer = Answer {
+    let answer = GateAnswer {
         run: id.0.clone(),
         stage: None,
         by: Some("ada".to_owned()),
@@ -143,7 +143,7 @@ async fn a_run_that_is_dropped_can_be_resumed_with_what_was_left_for_it() {
         verdict: Verdict::Approve(Vec::new()),
     };
     session.answer(&answer).unwrap();
-    // As a drive that was broken off before it recorded the answer.
+    // Simulates a drive that was interrupted before it recorded the answer.
     assert_eq!(session.store().unwrap().lock().take_decisions(&id).unwrap().len(), 1);
     drop(session.resume_run(&id.0, &resume()).await.unwrap());
     let resumed = session.resume_run(&id.0, &resume()).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_run_that_is_dropped_can_be_resumed_with_what_was_left_for_it() {
 }
 
 #[tokio::test]
-async fn a_run_that_waits_is_cancelled() {
+async fn waiting_run_can_be_cancelled() {
     let front_end = FrontEnd::with_pipeline(GATE);
     let session = front_end.session();
     let run = front_end.start(&session, &RunRequest::default()).await;
@@ -167,7 +167,7 @@ async fn a_run_that_waits_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_answers_its_gates_whatever_is_asked_for() {
+async fn rehearsal_approves_its_gates_regardless_of_the_gate_handling() {
     let front_end = FrontEnd::with_pipeline(GATE);
     let session = front_end.session();
     let request = RunRequest { mode: RunMode::Rehearsal { offline: true }, ..RunRequest::default() };
@@ -202,7 +202,7 @@ async fn runs_share_one_session_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_has_a_kind_and_leaves_nothing_behind() {
+async fn errors_have_a_kind_and_leave_no_state() {
     let front_end = FrontEnd::with_pipeline("schema = 1\n[pipeline]\nname = \"p\"\n[stages.a]\nuses = \"nop\"\n");
     let session = front_end.session();
     let file = session.pipeline(None).unwrap();
@@ -223,20 +223,20 @@ async fn what_is_wrong_has_a_kind_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn relative_paths_begin_at_the_folder_that_was_handed_over() {
+fn relative_paths_are_resolved_against_the_configured_folder() {
     let front_end = FrontEnd::with_pipeline(TWO_STAGES);
     front_end.write("sub/own.toml", GATE);
     let session = front_end.session();
     assert_eq!(session.repository().root, front_end.root().canonicalize().unwrap());
     assert_eq!(session.pipeline(Some("./own.toml")).unwrap().name, "sub/own.toml");
     assert_eq!(session.pipeline(Some("./stagewright.toml")).unwrap().name, "stagewright.toml", "of the root");
-    // This process is in the folder of a crate.
+    // The current folder of this process is that of the crate.
     assert!(std::path::Path::new("Cargo.toml").is_file());
     assert!(session.pipeline(Some("Cargo.toml")).is_err());
 }
 
 #[tokio::test]
-async fn variables_are_those_that_were_handed_over() {
+async fn only_configured_variables_are_used() {
     let text = "schema = 1\n[pipeline]\nname = \"p\"\n[secrets.token]\nfrom = \"env:CARGO_MANIFEST_DIR\"\n\
                 [stages.a]\nuses = \"noop\"\npermissions = { secrets = [\"token\"] }\n";
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "this process has the variable");
@@ -262,7 +262,7 @@ async fn a_front_end_can_spawn_what_a_session_does() {
         session.validate(&file, &mut |_| {}).await?;
         session.update_lock(true, true)?.add(file.clone()).await?;
         session.review(session.load(file.clone())?, &BTreeMap::new()).await?.refuse(&session)?;
-        let Started::Run(run) = session.start(session.load(file)?, &RunRequest::default()).await? else {
+        let StartOutcome::Run(run) = session.start(session.load(file)?, &RunRequest::default()).await? else {
             panic!("all of its stages are asked for")
         };
         run.drive(drive_options(GateHandling::Wait, &Default::default())).await

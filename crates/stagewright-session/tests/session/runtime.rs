@@ -34,7 +34,7 @@ fn runtime(plugin_cache: &Path, observer: Arc<dyn CompileObserver>) -> PluginRun
 }
 
 #[tokio::test]
-async fn sessions_on_two_repositories_share_what_is_compiled() {
+async fn sessions_on_two_repositories_share_compiled_plugins() {
     let cache = tempfile::tempdir().unwrap();
     let observer = Arc::new(Compiled::default());
     let runtime = runtime(&cache.path().join("plugins"), observer.clone());
@@ -49,12 +49,12 @@ async fn sessions_on_two_repositories_share_what_is_compiled() {
     assert_eq!(*observer.0.lock().unwrap(), ["noop"]);
 }
 
-/// Else a file of the repository could be taken for a compiled plugin.
+/// A stage could otherwise put a file there that is loaded as a compiled plugin.
 #[test]
 fn a_plugin_cache_in_the_repository_is_refused() {
     let front_end = FrontEnd::with_pipeline(TWO_STAGES);
     let runtime = runtime(&front_end.root().join("cache"), Arc::new(()));
     let error = front_end.session_on(&runtime).map(drop).unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidRequest);
-    assert!(error.to_string().contains("lies in the repository"), "{error}");
+    assert!(error.to_string().contains("is in the repository"), "{error}");
 }

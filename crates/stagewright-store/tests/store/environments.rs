@@ -1,16 +1,16 @@
-//! Whose turn it is at an environment.
+//! Acquiring environments.
 
 use std::collections::BTreeSet;
 
 use stagewright_engine::{EnvironmentAnswer, EnvironmentRequest, LEASE, RunCoordinator, RunId, Timestamp};
-use stagewright_store::{Freeze, Store};
+use stagewright_store::{EnvironmentFreeze, Store};
 use tempfile::TempDir;
 
-use super::{record, told};
+use super::{record, report};
 
 const SILENCE: u64 = LEASE.as_millis() as u64;
 
-/// A store with the runs a, b and c, made in this order at ever earlier times.
+/// A store with the runs a, b and c, created in this order, each at an earlier time than the one before.
 fn runs() -> (TempDir, Store) {
     let directory = TempDir::new().unwrap();
     let mut store = Store::open(&directory.path().join("state")).unwrap();
@@ -47,14 +47,14 @@ fn held(by: &str) -> EnvironmentAnswer {
 }
 
 #[test]
-fn a_token_is_newer_than_any_before_and_only_the_newest_counts() {
+fn fences_increase_and_only_the_newest_is_valid() {
     let (directory, mut store) = runs();
     assert_eq!(claim(&mut store, "a"), granted(1));
     assert!(store.holds(&run("a"), "production", 1).unwrap());
     assert_eq!(claim(&mut store, "a"), granted(2), "what a run has it may ask for again");
     assert!(!store.holds(&run("a"), "production", 1).unwrap());
     store.release_environment(&run("a"), "production").unwrap();
-    assert!(store.holds(&run("a"), "production", 2).unwrap(), "nobody else has come yet");
+    assert!(store.holds(&run("a"), "production", 2).unwrap(), "no other run has acquired it yet");
     drop(store);
     let mut again = Store::open(&directory.path().join("state")).unwrap();
     assert_eq!(claim(&mut again, "b"), granted(3));
@@ -63,16 +63,16 @@ fn a_token_is_newer_than_any_before_and_only_the_newest_counts() {
 }
 
 #[test]
-fn a_run_that_was_never_made_gets_nothing() {
+fn unknown_run_is_refused() {
     let (_directory, mut store) = runs();
     let environment = "production".to_owned();
-    let nobody = EnvironmentRequest { run: run("x"), environment, override_freeze: false, at: Timestamp(1) };
-    let error = RunCoordinator::acquire_environment(&mut store, &nobody).unwrap_err();
-    assert!(told(&error).contains("has no run x"), "{}", told(&error));
+    let request = EnvironmentRequest { run: run("x"), environment, override_freeze: false, at: Timestamp(1) };
+    let error = RunCoordinator::acquire_environment(&mut store, &request).unwrap_err();
+    assert!(report(&error).contains("has no run x"), "{}", report(&error));
 }
 
 #[test]
-fn whoever_lives_keeps_it_and_what_the_dead_had_is_free_at_once() {
+fn environment_of_a_dead_process_is_free_at_once() {
     let (directory, mut store) = runs();
     let mut other = Store::open(&directory.path().join("state")).unwrap();
     let lease = store.lock_run(&run("a")).unwrap();
@@ -83,7 +83,7 @@ fn whoever_lives_keeps_it_and_what_the_dead_had_is_free_at_once() {
 }
 
 #[test]
-fn whoever_is_silent_for_too_long_loses_it_though_its_process_lives() {
+fn environment_is_free_after_the_lease_expires() {
     let (_directory, mut store) = runs();
     let _hangs = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim_at(&mut store, "a", 10_000), granted(1));
@@ -93,7 +93,7 @@ fn whoever_is_silent_for_too_long_loses_it_though_its_process_lives() {
     let _lives = store.lock_run(&run("b")).unwrap();
     assert_eq!(claim_at(&mut store, "b", 20_001 + SILENCE), granted(2));
 
-    // It wakes up, and neither its beat nor its letting go touches what b has.
+    // The process wakes up. Neither its heartbeat nor its release affects the environment that b holds now.
     assert!(!store.holds(&run("a"), "production", 1).unwrap());
     store.heartbeat(&run("a"), Timestamp(1_000_000)).unwrap();
     store.release_environment(&run("a"), "production").unwrap();
@@ -102,7 +102,7 @@ fn whoever_is_silent_for_too_long_loses_it_though_its_process_lives() {
 }
 
 #[test]
-fn a_clock_that_was_put_back_makes_nobody_silent() {
+fn clock_set_back_does_not_expire_leases() {
     let (_directory, mut store) = runs();
     let _lives = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim_at(&mut store, "a", 1_000_000), granted(1));
@@ -122,13 +122,13 @@ fn an_older_run_never_overtakes_a_newer_one_whatever_the_clock_says() {
     assert_eq!(claim(&mut store, "b"), granted(2));
     assert_eq!(claim(&mut store, "c"), granted(3));
     assert_eq!(claim(&mut store, "b"), EnvironmentAnswer::Superseded { by: run("c") });
-    // It would be in vain to wait, so that comes before who has it.
+    // Superseded takes precedence over held, because waiting would be in vain.
     let _lives = store.lock_run(&run("c")).unwrap();
     assert_eq!(claim(&mut store, "b"), EnvironmentAnswer::Superseded { by: run("c") });
 }
 
 #[test]
-fn who_asked_in_vain_has_not_been_there() {
+fn refused_request_does_not_supersede_older_runs() {
     let (_directory, mut store) = runs();
     let _lives = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut store, "a"), granted(1));
@@ -137,12 +137,12 @@ fn who_asked_in_vain_has_not_been_there() {
 }
 
 #[test]
-fn a_new_driver_has_not_what_the_dead_one_had() {
+fn new_driver_does_not_hold_environments_of_a_dead_one() {
     let (_directory, mut store) = runs();
     let lease = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut store, "a"), granted(1));
     drop(lease);
-    // Somebody resumes it, and it waits at a gate far from the environment.
+    // The run is resumed, and waits at a gate before its environment is used again.
     let _resumed = store.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut store, "b"), granted(2));
 }
@@ -166,9 +166,9 @@ fn rehearsals_have_environments_of_their_own() {
     assert_eq!(names(false), [("production".to_owned(), Some(run("a")), 2)]);
 }
 
-fn freeze(until: Option<u64>) -> Freeze {
+fn freeze(until: Option<u64>) -> EnvironmentFreeze {
     let (reason, by) = ("release week".to_owned(), "ada".to_owned());
-    Freeze { from: Timestamp(7_000), until: until.map(Timestamp), reason, by }
+    EnvironmentFreeze { from: Timestamp(7_000), until: until.map(Timestamp), reason, by }
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_freeze_holds_until_its_end_or_until_it_is_lifted() {
 }
 
 #[test]
-fn a_person_may_override_a_freeze_and_nothing_else() {
+fn override_applies_only_to_a_freeze() {
     let (_directory, mut store) = runs();
     let _lives = store.lock_run(&run("b")).unwrap();
     assert_eq!(claim(&mut store, "b"), granted(1));
@@ -215,7 +215,7 @@ fn a_person_may_override_a_freeze_and_nothing_else() {
 }
 
 #[test]
-fn a_freeze_is_no_matter_of_rehearsals() {
+fn freezes_do_not_apply_to_rehearsals() {
     let (_directory, mut store) = runs();
     let mut rehearsal = record("r", 1);
     rehearsal.rehearsal = true;
@@ -229,7 +229,7 @@ fn a_freeze_is_no_matter_of_rehearsals() {
 }
 
 #[test]
-fn no_token_is_given_twice_however_many_ask_at_once() {
+fn concurrent_requests_never_get_the_same_fence() {
     let (directory, store) = runs();
     drop(store);
     let state = directory.path().join("state");

@@ -1,4 +1,4 @@
-//! What is removed for its age, and what never is.
+//! What garbage collection removes, and what it keeps.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use stagewright_engine::{
 };
 use stagewright_engine::{RunCoordinator, Stream, Timestamp};
 use stagewright_model::StageIndex;
-use stagewright_store::{Filter, GcReport, Retention, RunRecord, Store};
+use stagewright_store::{GcReport, Retention, RunFilter, RunRecord, Store};
 use tempfile::TempDir;
 
 use super::ledger::recorded;
@@ -19,7 +19,7 @@ use super::{decision, gate_opened, record, started};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
-/// The end of the world: 400 days after the epoch.
+/// The current time in these tests: 400 days after the epoch.
 const NOW: Timestamp = Timestamp(400 * DAY);
 
 struct World {
@@ -43,7 +43,7 @@ impl World {
         record.id.clone()
     }
 
-    /// A run that ended so many days ago.
+    /// Records a run that ended the given number of days ago.
     fn ended(&mut self, id: &str, days: u64) -> RunId {
         let run = self.create(&record(id, 1));
         self.append(&run, days, vec![end()]);
@@ -59,7 +59,7 @@ impl World {
 
     fn left(&self) -> Vec<String> {
         let mut ids: Vec<String> =
-            self.store.list(&Filter::default()).unwrap().into_iter().map(|row| row.id.0).collect();
+            self.store.list(&RunFilter::default()).unwrap().into_iter().map(|row| row.id.0).collect();
         ids.reverse();
         ids
     }
@@ -84,13 +84,13 @@ fn ids(runs: &[RunId]) -> Vec<&str> {
     runs.iter().map(|run| run.0.as_str()).collect()
 }
 
-/// Keeps nothing for its number or age.
+/// A retention that keeps no run for its number or age.
 fn nothing() -> Retention {
     Retention { runs: 0, age: Duration::ZERO, releases: 0, dry_run: false }
 }
 
 #[test]
-fn old_runs_go_and_the_newest_and_the_young_stay() {
+fn old_runs_are_removed_and_new_ones_kept() {
     let mut world = World::new();
     for (id, days) in [("a", 90), ("b", 31), ("c", 29), ("d", 100), ("e", 40)] {
         world.ended(id, days);
@@ -113,7 +113,7 @@ fn old_runs_go_and_the_newest_and_the_young_stay() {
 }
 
 #[test]
-fn a_run_goes_with_all_that_belongs_to_it() {
+fn run_is_removed_with_all_its_data() {
     let mut world = World::new();
     let run = world.ended("a", 1);
     world.append(&run, 1, vec![EventKind::RunResumed { reason: String::new(), again: vec![], changed: vec![] }]);
@@ -133,7 +133,7 @@ fn a_run_goes_with_all_that_belongs_to_it() {
 }
 
 #[test]
-fn what_has_not_ended_stays_however_old_it_is() {
+fn unfinished_runs_are_kept_regardless_of_age() {
     let mut world = World::new();
     let interrupted = world.create(&record("interrupted", 1));
     let waiting = world.create(&record("waiting", 1));
@@ -150,7 +150,7 @@ fn what_has_not_ended_stays_however_old_it_is() {
 }
 
 #[test]
-fn what_somebody_may_go_back_to_stays() {
+fn runs_needed_for_a_rollback_are_kept() {
     let mut world = World::new();
     let confirmed = EventKind::ReleaseConfirmed { stage: StageIndex(1) };
     let undone = EventKind::UndoEnded { stage: StageIndex(1), attempt: 1, outcome: Outcome::Succeeded, failure: None };
@@ -195,7 +195,7 @@ fn neither_fences_nor_numbers_start_again() {
         let granted = EnvironmentAnswer::Granted { fence: expected, current: None, last_known_good: None };
         assert_eq!(claim(&mut world.store, run), granted);
     }
-    // It ended, and its process died before it could let go.
+    // The run ended, but its process died before it released the environment.
     assert_eq!(ids(&world.gc(&nothing()).runs), ["a", "b"]);
     world.store.create_run(&record("c", 1)).unwrap();
     assert_eq!(claim(&mut world.store, "older"), EnvironmentAnswer::Superseded { by: RunId("b".to_owned()) });
@@ -203,7 +203,7 @@ fn neither_fences_nor_numbers_start_again() {
 }
 
 #[test]
-fn to_ask_what_would_go_removes_nothing() {
+fn dry_run_removes_nothing() {
     let mut world = World::new();
     let run = world.ended("a", 90);
     world.ended("b", 1);
@@ -219,7 +219,7 @@ fn to_ask_what_would_go_removes_nothing() {
     assert_eq!(world.left(), ["b"]);
 }
 
-/// A folder with a file in it that nothing was added to for so many days.
+/// Creates a folder that hasn't changed for the given number of days.
 fn make_old(folder: &Path, days: u64) {
     fs::create_dir_all(folder).unwrap();
     fs::write(folder.join("lease"), "1\n").unwrap();
@@ -228,7 +228,7 @@ fn make_old(folder: &Path, days: u64) {
 }
 
 #[test]
-fn folders_that_no_run_has_go_after_a_day() {
+fn orphaned_folders_are_removed_after_a_day() {
     let mut world = World::new();
     let kept = world.ended("kept", 0);
     let runs = world.store.directory().join("runs");
@@ -239,7 +239,7 @@ fn folders_that_no_run_has_go_after_a_day() {
     let outside = world.directory.path().join("outside");
     make_old(&outside, 9);
     std::os::unix::fs::symlink(&outside, runs.join("link")).unwrap();
-    // A link within a folder that goes is not followed either.
+    // A link in a removed folder isn't followed.
     std::os::unix::fs::symlink(&outside, runs.join("old/link")).unwrap();
     make_old(&runs.join("old"), 2);
     let lease = File::open(runs.join("driven/lease")).unwrap();
@@ -249,14 +249,14 @@ fn folders_that_no_run_has_go_after_a_day() {
     assert_eq!(world.folders(), ["a-file", "driven", "kept", "link", "young"]);
     assert!(outside.join("lease").exists());
     assert!(world.store.run(&kept).unwrap().is_some());
-    // The clock went back: nothing is old.
+    // The clock was set back, so nothing is old.
     drop(lease);
     let report = world.store.gc(&nothing(), Timestamp(5)).unwrap();
     assert_eq!((report, world.left()), (GcReport::default(), vec!["kept".to_owned()]));
 }
 
 #[test]
-fn the_space_is_given_back() {
+fn free_space_is_released() {
     let mut world = World::new();
     for number in 0..120 {
         let run = world.create(&record(&format!("run{number}"), 1));
@@ -279,7 +279,7 @@ fn the_space_is_given_back() {
 }
 
 #[test]
-fn runs_go_on_meanwhile() {
+fn runs_can_be_driven_during_gc() {
     let mut world = World::new();
     for number in 0..200 {
         world.ended(&format!("run{number}"), 90);

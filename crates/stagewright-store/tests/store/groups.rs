@@ -1,4 +1,4 @@
-//! Whose turn it is in a concurrency group, and the requests to end that this leads to.
+//! Concurrency groups: which run holds the group, and the cancel requests for replaced runs.
 
 use stagewright_engine::{
     Event, EventKind, GroupAnswer, GroupRequest, Outcome, RunCoordinator, RunId, RunStore, Timestamp,
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{event, record, started};
 
-/// A store with the runs a, b, c and d, made in this order, and the leases of processes that drive them.
+/// A store with the runs a, b, c and d, created in this order, and the locks of processes that drive them.
 struct World {
     _directory: TempDir,
     store: Store,
@@ -22,7 +22,7 @@ impl World {
     fn new(queue: Queue, cancel: bool) -> World {
         let directory = TempDir::new().unwrap();
         let mut store = Store::open(&directory.path().join("state")).unwrap();
-        // The clock goes back all the time.
+        // The clock goes backwards with each call.
         for (id, started) in [("a", 9_000), ("b", 7_000), ("c", 5_000), ("d", 3_000)] {
             store.create_run(&record(id, started)).unwrap();
         }
@@ -85,7 +85,7 @@ fn suspended() -> EventKind {
 }
 
 #[test]
-fn all_have_their_turn_in_the_order_in_which_they_were_made() {
+fn runs_get_the_group_in_order_of_creation() {
     let mut world = World::new(Queue::Max, false);
     assert_eq!(world.join("a"), granted());
     assert_eq!(world.join("d"), waiting("a"));
@@ -105,7 +105,7 @@ fn all_have_their_turn_in_the_order_in_which_they_were_made() {
 }
 
 #[test]
-fn who_waited_when_the_group_came_free_goes_before_one_that_comes_then() {
+fn waiting_run_gets_a_free_group_before_a_new_one() {
     let mut world = World::new(Queue::Max, false);
     world.join("b");
     world.join("c");
@@ -115,7 +115,7 @@ fn who_waited_when_the_group_came_free_goes_before_one_that_comes_then() {
 }
 
 #[test]
-fn the_dead_have_no_place_neither_in_front_nor_in_the_queue() {
+fn runs_of_dead_processes_lose_their_place() {
     let mut world = World::new(Queue::Max, false);
     for id in ["a", "b", "c"] {
         world.join(id);
@@ -123,13 +123,13 @@ fn the_dead_have_no_place_neither_in_front_nor_in_the_queue() {
     world.die("a");
     world.die("b");
     assert_eq!(world.join("c"), granted());
-    // Somebody resumes it.
+    // The run is resumed.
     world.start("a");
     assert_eq!(world.join("a"), waiting("c"));
 }
 
 #[test]
-fn a_run_that_is_resumed_has_what_it_had_when_its_process_died() {
+fn resumed_run_keeps_its_place_from_before_the_crash() {
     let mut world = World::new(Queue::Max, false);
     world.join("a");
     world.join("b");
@@ -149,7 +149,7 @@ fn a_newer_waiting_run_replaces_an_older_one() {
     let reasons = world.store.take_cancels(&run("b")).unwrap();
     assert_eq!(reasons.len(), 1);
     assert!(reasons[0].contains("`deploy`") && reasons[0].contains("run c"), "{reasons:?}");
-    // It asks again before it heard of it.
+    // It requests the group again before it has seen the cancel request.
     assert_eq!(world.join("b"), waiting("a"));
     assert_eq!(world.join("d"), waiting("a"));
     world.leave("a");
@@ -160,7 +160,7 @@ fn a_newer_waiting_run_replaces_an_older_one() {
 }
 
 #[test]
-fn an_older_run_that_comes_again_is_the_one_that_is_replaced() {
+fn older_run_that_enters_again_is_replaced() {
     let mut world = World::new(Queue::Single, true);
     assert_eq!(world.join("c"), granted());
     assert_eq!(world.join("b"), waiting("c"), "it doesn't ask a newer one to end");
@@ -192,7 +192,7 @@ fn the_run_in_progress_is_asked_once_to_end() {
 }
 
 #[test]
-fn a_run_at_a_gate_keeps_the_group_until_a_newer_one_wants_it_to_end() {
+fn suspended_run_keeps_the_group_until_replaced() {
     let mut world = World::new(Queue::Max, false);
     world.join("a");
     world.append("a", vec![started(), suspended()]);
@@ -202,7 +202,7 @@ fn a_run_at_a_gate_keeps_the_group_until_a_newer_one_wants_it_to_end() {
     world.cancel = true;
     assert_eq!(world.join("c"), waiting("a"), "c asks it to end");
     assert_eq!(world.join("c"), waiting("b"), "nothing of it is running that would have to end first");
-    // Somebody resumes it: it learns of the request, and has no place any more.
+    // The run is resumed: it gets the cancel request and has lost its place.
     world.start("a");
     assert_eq!(world.cancels("a"), 1);
     world.cancel = false;
@@ -210,7 +210,7 @@ fn a_run_at_a_gate_keeps_the_group_until_a_newer_one_wants_it_to_end() {
 }
 
 #[test]
-fn a_run_that_left_before_its_gate_keeps_nothing_though_it_died_on_the_way() {
+fn run_that_left_its_group_keeps_no_place_after_a_crash() {
     let mut world = World::new(Queue::Max, false);
     world.join("a");
     world.append("a", vec![started(), EventKind::GroupLeft { group: "deploy".to_owned() }, suspended()]);
@@ -219,7 +219,7 @@ fn a_run_that_left_before_its_gate_keeps_nothing_though_it_died_on_the_way() {
 }
 
 #[test]
-fn groups_and_rehearsals_are_apart() {
+fn groups_and_rehearsals_are_separate() {
     let mut world = World::new(Queue::Max, false);
     let mut rehearsal = record("r", 1);
     rehearsal.rehearsal = true;
@@ -235,7 +235,7 @@ fn groups_and_rehearsals_are_apart() {
 }
 
 #[test]
-fn a_request_to_end_waits_until_the_run_has_ended() {
+fn cancel_request_is_kept_until_the_run_has_ended() {
     let mut world = World::new(Queue::Max, false);
     assert!(world.store.request_cancel(&run("a"), "asked by ann").unwrap());
     assert!(world.store.request_cancel(&run("a"), "asked by bob").unwrap());
@@ -246,11 +246,11 @@ fn a_request_to_end_waits_until_the_run_has_ended() {
     world.append("a", vec![started(), EventKind::RunEnded { conclusion: Outcome::Cancelled }]);
     assert_eq!(Store::open(world.store.directory()).unwrap().take_cancels(&run("a")).unwrap(), [""; 0]);
     assert!(!world.store.request_cancel(&run("a"), "too late").unwrap());
-    assert!(!world.store.request_cancel(&run("x"), "nobody").unwrap());
+    assert!(!world.store.request_cancel(&run("x"), "reason").unwrap());
 }
 
 #[test]
-fn who_only_waits_writes_nothing() {
+fn waiting_run_causes_no_writes() {
     let mut world = World::new(Queue::Max, false);
     world.join("a");
     world.join("b");

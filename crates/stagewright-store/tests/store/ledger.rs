@@ -1,4 +1,4 @@
-//! The ledger of releases: what stands where, and what to go back to.
+//! The ledger of releases: current and last known-good releases.
 
 use serde_json::json;
 use stagewright_engine::{
@@ -13,7 +13,7 @@ use super::{event, record, started};
 
 const DEPLOY: StageIndex = StageIndex(1);
 
-/// Runs that deploy to production, one after the other.
+/// Successive runs that deploy to production.
 pub(crate) struct Deploys {
     _directory: TempDir,
     pub(crate) store: Store,
@@ -27,7 +27,7 @@ impl Deploys {
         Deploys { _directory: directory, store, runs: 0 }
     }
 
-    /// A new run.
+    /// Creates a run.
     pub(crate) fn run(&mut self) -> RunId {
         self.runs += 1;
         let run = record(&format!("r{}", self.runs), 1);
@@ -42,7 +42,7 @@ impl Deploys {
         self.store.append(run, &events, true).unwrap();
     }
 
-    /// A new run deploys something.
+    /// Creates a run that deploys an artifact.
     fn deploy(&mut self, artifact: &str, origin: ReleaseOrigin, confirmed: bool) -> RunId {
         let run = self.run();
         let mut kinds = vec![recorded(artifact, origin)];
@@ -57,7 +57,7 @@ impl Deploys {
         self.deploy(artifact, ReleaseOrigin::Deploy, true)
     }
 
-    /// Artifacts of the current release and of the last known good one, as a run that comes is told them.
+    /// Artifacts of the current and the last known-good release, as a new run gets them.
     fn standing(&mut self) -> (String, String) {
         let run = self.run();
         self.standing_for(&run)
@@ -85,7 +85,7 @@ fn pair(current: &str, last_known_good: &str) -> (String, String) {
     (current.to_owned(), last_known_good.to_owned())
 }
 
-/// What runs is before the `/`, and its configuration after it.
+/// A release from `ARTIFACT/CONFIGURATION`.
 fn release(artifact: &str, origin: ReleaseOrigin) -> Release {
     Release {
         environment: "production".to_owned(),
@@ -124,7 +124,7 @@ fn a_release_is_kept_as_it_was_recorded() {
 }
 
 #[test]
-fn only_what_proved_good_is_a_place_to_go_back_to() {
+fn only_known_good_releases_can_be_restored() {
     let mut deploys = Deploys::new();
     assert_eq!(deploys.standing(), pair("", ""));
     deploys.deploy("one", ReleaseOrigin::Deploy, false);
@@ -140,13 +140,13 @@ fn only_what_proved_good_is_a_place_to_go_back_to() {
 }
 
 #[test]
-fn to_deploy_the_same_again_is_not_to_go_back() {
+fn deploying_the_same_again_is_not_a_rollback() {
     let mut deploys = Deploys::new();
     deploys.good("one");
     deploys.good("two");
     deploys.good("two");
     assert_eq!(deploys.standing(), pair("two", "one"));
-    // With another configuration it is something else.
+    // The same artifact with another configuration is a different release.
     let run = deploys.run();
     let mut other = release("two", ReleaseOrigin::Deploy);
     other.config = json!({"replicas": 3});
@@ -155,7 +155,7 @@ fn to_deploy_the_same_again_is_not_to_go_back() {
 }
 
 #[test]
-fn what_was_undone_no_longer_stands_and_what_was_put_in_its_place_does() {
+fn undone_release_is_replaced_by_the_restored_one() {
     let mut deploys = Deploys::new();
     deploys.good("one");
     let run = deploys.good("two");
@@ -165,7 +165,7 @@ fn what_was_undone_no_longer_stands_and_what_was_put_in_its_place_does() {
     assert_eq!(deploys.standing_for(&run), pair("three", "two"));
     let back = recorded("two", ReleaseOrigin::Undo);
     deploys.append(&run, vec![undone(Outcome::Succeeded), back, EventKind::ReleaseConfirmed { stage: DEPLOY }]);
-    assert_eq!(deploys.standing(), pair("two", "one"), "three was no good, though it was confirmed");
+    assert_eq!(deploys.standing(), pair("two", "one"), "three was undone, although it was confirmed");
     let rows = deploys.store.releases("production", false, 3).unwrap();
     let marks = |row: &ReleaseRow| (row.release.origin, row.confirmed, row.undone);
     assert_eq!(
@@ -177,7 +177,7 @@ fn what_was_undone_no_longer_stands_and_what_was_put_in_its_place_does() {
 }
 
 #[test]
-fn going_back_twice_goes_back_two_steps() {
+fn two_rollbacks_go_back_two_steps() {
     let mut deploys = Deploys::new();
     for artifact in ["one", "two", "three"] {
         deploys.good(artifact);
@@ -192,7 +192,7 @@ fn going_back_twice_goes_back_two_steps() {
 }
 
 #[test]
-fn a_rollback_that_fails_is_undone_to_what_was_there_before_it() {
+fn undo_of_a_failed_rollback_restores_the_release_before_it() {
     let mut deploys = Deploys::new();
     for artifact in ["one", "two", "three"] {
         deploys.good(artifact);
@@ -203,7 +203,7 @@ fn a_rollback_that_fails_is_undone_to_what_was_there_before_it() {
 }
 
 #[test]
-fn environments_are_shown_with_what_stands_there() {
+fn environments_are_listed_with_their_current_release() {
     let mut deploys = Deploys::new();
     deploys.good("one");
     let run = deploys.good("two");
@@ -214,7 +214,11 @@ fn environments_are_shown_with_what_stands_there() {
     let mut rows = deploys.store.releases("production", false, 10).unwrap().into_iter();
     let name = "production".to_owned();
     let mut expected = (name, rows.next(), rows.next(), None, 0);
-    assert_eq!(show(&deploys.store), expected, "nobody has claimed it: all that was deployed stayed on this machine");
+    assert_eq!(
+        show(&deploys.store),
+        expected,
+        "the environment was never acquired, because its deploys stayed on this machine"
+    );
     let lease = deploys.store.lock_run(&run).unwrap();
     deploys.standing_for(&run);
     (expected.3, expected.4) = (Some(run), 1);

@@ -7,7 +7,7 @@ use stagewright_engine::{EventKind, Lines, LogSink, RunStore, Stream, Timestamp}
 use stagewright_model::StageIndex;
 use stagewright_store::{LogLine, LogReader};
 
-use super::{run_id, store, told};
+use super::{report, run_id, store};
 
 const STAGE: StageIndex = StageIndex(3);
 
@@ -50,7 +50,7 @@ fn a_live_log_can_be_followed_from_before_its_first_line() {
     assert_eq!(texts(&mut reader), [""; 0]);
     logs.append(Timestamp(5), 0, STAGE, 1, Stream::Stdout, &lines(&["one"])).unwrap();
     assert_eq!(texts(&mut reader), ["one"]);
-    // Half a line, as a reader may meet it.
+    // Half a line, as a reader can see it during a write.
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
     file.write_all(b"6 0 1 e tw").unwrap();
@@ -64,7 +64,7 @@ fn a_live_log_can_be_followed_from_before_its_first_line() {
 }
 
 #[test]
-fn a_log_that_goes_on_after_a_gate_is_sealed_again() {
+fn log_that_continues_after_a_gate_is_sealed_again() {
     let (_directory, store) = store();
     let mut logs = store.logs(&run_id()).unwrap();
     for text in ["before", "after"] {
@@ -85,7 +85,7 @@ fn a_log_that_a_crash_cut_off_is_sealed_and_goes_on_after_its_last_whole_line() 
     {
         fs::write(&path, format!("{whole}{torn}")).unwrap();
         assert_eq!(texts(&mut store.read_log(&run_id(), STAGE, 1)).len(), whole.lines().count());
-        // The process that takes over.
+        // The next process.
         let mut logs = store.logs(&run_id()).unwrap();
         let mut reader = store.read_log(&run_id(), STAGE, 1);
         assert_eq!((texts(&mut reader).len(), reader.is_sealed()), (whole.lines().count(), true));
@@ -98,7 +98,7 @@ fn a_log_that_a_crash_cut_off_is_sealed_and_goes_on_after_its_last_whole_line() 
 fn a_sealed_log_is_not_sealed_again_by_the_next_process() {
     let (_directory, store) = store();
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
-    // A line can say so, and a seal can be cut off like any line.
+    // A log line can contain the word, and a seal can be cut off like any line.
     for (log, expected) in [
         ("sealed\n", "sealed\n"),
         ("5 0 0 o one\nsealed\n", "5 0 0 o one\nsealed\n"),
@@ -112,11 +112,11 @@ fn a_sealed_log_is_not_sealed_again_by_the_next_process() {
 }
 
 #[test]
-fn what_was_read_of_a_log_is_sealed_only_while_it_ends_so() {
+fn reader_is_sealed_only_if_the_last_line_is_a_seal() {
     let (_directory, store) = store();
     let mut logs = store.logs(&run_id()).unwrap();
     let mut reader = store.read_log(&run_id(), STAGE, 1);
-    // An attempt, what its plugin says when it is asked about it, and what it says when it takes it back.
+    // The log of an attempt, then of its observation, then of its compensation.
     for (text, at) in [("run", 5), ("observe", 6), ("undo", 7)] {
         logs.append(Timestamp(at), 0, STAGE, 1, Stream::Plugin, &lines(&[text])).unwrap();
         assert_eq!(texts(&mut reader), [text]);
@@ -128,7 +128,7 @@ fn what_was_read_of_a_log_is_sealed_only_while_it_ends_so() {
 }
 
 #[test]
-fn a_line_that_is_none_is_told_of_with_its_number() {
+fn invalid_line_is_reported_with_its_number() {
     let (_directory, store) = store();
     let path = store.run_directory(&run_id()).join("logs/3-1.log");
     fs::write(&path, " no head\n").unwrap();
@@ -136,19 +136,19 @@ fn a_line_that_is_none_is_told_of_with_its_number() {
     fs::write(&path, "5 0 0 o one\nwhat\n6 0 1 e two\n").unwrap();
     let found: Vec<_> = store.read_log(&run_id(), STAGE, 1).collect();
     let error = found[1].as_ref().unwrap_err();
-    assert!(told(error).contains("3-1.log, line 2"), "{}", told(error));
+    assert!(report(error).contains("3-1.log, line 2"), "{}", report(error));
     assert_eq!(found[2].as_ref().unwrap().text, "two");
 }
 
 #[test]
-fn an_attempt_that_said_nothing_leaves_no_file() {
+fn attempt_without_output_has_no_file() {
     let (_directory, store) = store();
     store.logs(&run_id()).unwrap().seal(STAGE, 1).unwrap();
     assert!(!store.run_directory(&run_id()).join("logs/3-1.log").exists());
 }
 
 #[test]
-fn a_run_is_replayed_with_its_lines_where_they_were_said() {
+fn replay_shows_lines_in_their_original_order() {
     let (_directory, mut store) = store();
     let mut logs = store.logs(&run_id()).unwrap();
     let (one, other) = (StageIndex(0), StageIndex(1));
@@ -158,7 +158,7 @@ fn a_run_is_replayed_with_its_lines_where_they_were_said() {
     append(7, 1, one, "a");
     append(7, 1, other, "b");
     append(7, 1, one, "c");
-    // The clock was put back.
+    // The clock was set back.
     append(3, 2, other, "d");
     store.append(&run_id(), &crate::events(4), true).unwrap();
     let mut seen = Vec::new();

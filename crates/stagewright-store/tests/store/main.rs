@@ -1,4 +1,4 @@
-//! The store from outside: what is kept, what is refused, and what a crash leaves.
+//! The public API of the store: what it stores, what it refuses, and its state after a crash.
 
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails the test that called it")]
@@ -20,7 +20,7 @@ use stagewright_engine::{
     StoreError, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
-use stagewright_store::{Filter, RunRecord, RunState, Store};
+use stagewright_store::{RunFilter, RunPhase, RunRecord, Store};
 use tempfile::TempDir;
 
 fn run_id() -> RunId {
@@ -95,7 +95,7 @@ fn gate_opened() -> EventKind {
     EventKind::GateOpened { stage: StageIndex(1), attempt: 1, gate }
 }
 
-/// Leaves an answer to the second stage, whatever it is.
+/// Stores an answer for the second stage without checking it.
 fn put(store: &mut Store, run: &RunId, decision: &Decision) -> Result<(), StoreError> {
     store.put_decision(run, StageIndex(1), decision, |_, _| Ok::<_, std::convert::Infallible>(()))?.unwrap();
     Ok(())
@@ -114,13 +114,13 @@ fn events(count: u64) -> Vec<Event> {
     (0..count).map(|seq| event(seq, if seq == 0 { started() } else { attempt(0) })).collect()
 }
 
-fn told(error: &StoreError) -> String {
+fn report(error: &StoreError) -> String {
     let cause = error.source.as_ref().map(|cause| format!("; {cause}")).unwrap_or_default();
     format!("{error}{cause}; {}", error.help.as_deref().unwrap_or("no help"))
 }
 
 #[test]
-fn what_is_appended_is_read_back_in_order() {
+fn events_are_read_in_the_order_of_appending() {
     let (directory, mut store) = store();
     let all = events(600);
     store.append(&run_id(), &all[..1], true).unwrap();
@@ -144,14 +144,14 @@ fn log_lines_are_not_journalled() {
 }
 
 #[test]
-fn a_gap_or_a_repetition_is_refused_and_nothing_of_the_batch_kept() {
+fn gaps_and_repetitions_refuse_the_whole_batch() {
     let (_directory, mut store) = store();
     store.append(&run_id(), &events(2), true).unwrap();
     for wrong in
         [vec![event(3, attempt(0))], vec![event(1, attempt(0))], vec![event(2, attempt(0)), event(4, attempt(0))]]
     {
         let error = store.append(&run_id(), &wrong, true).unwrap_err();
-        assert!(told(&error).contains("the journal's next is"), "{}", told(&error));
+        assert!(report(&error).contains("the journal's next event is"), "{}", report(&error));
         assert_eq!(store.events(&run_id()).unwrap(), events(2));
     }
     store.append(&run_id(), &[event(2, attempt(0))], false).unwrap();
@@ -161,10 +161,10 @@ fn a_gap_or_a_repetition_is_refused_and_nothing_of_the_batch_kept() {
 fn a_run_must_be_created_once_and_under_a_name_that_can_be_a_folder() {
     let (_directory, mut store) = store();
     let error = store.append(&RunId("other".to_owned()), &events(1), true).unwrap_err();
-    assert!(told(&error).contains("has no run other"), "{}", told(&error));
+    assert!(report(&error).contains("has no run other"), "{}", report(&error));
     assert!(store.create_run(&record("01run", 5)).is_err());
     for id in ["", "../up", "a/b", "a b"] {
-        assert!(told(&store.create_run(&record(id, 5)).unwrap_err()).contains("can't name a run"), "{id:?}");
+        assert!(report(&store.create_run(&record(id, 5)).unwrap_err()).contains("invalid run id"), "{id:?}");
     }
 }
 
@@ -176,7 +176,7 @@ fn two_handles_see_each_other_and_cannot_both_write_the_same_event() {
     assert_eq!(second.events(&run_id()).unwrap(), events(2));
     second.append(&run_id(), &[event(2, attempt(0))], true).unwrap();
     let error = first.append(&run_id(), &[event(2, attempt(1))], true).unwrap_err();
-    assert!(told(&error).contains("the journal's next is 3"), "{}", told(&error));
+    assert!(report(&error).contains("the journal's next event is 3"), "{}", report(&error));
     first.append(&run_id(), &[event(3, attempt(1))], true).unwrap();
     assert_eq!(second.events(&run_id()).unwrap().len(), 4);
 }
@@ -210,46 +210,46 @@ fn a_crash_at_any_byte_leaves_a_beginning_of_the_journal_made_of_whole_appends()
 }
 
 #[test]
-fn runs_are_listed_newest_first_with_how_they_stand() {
+fn runs_are_listed_newest_first_with_their_phase() {
     let (_directory, mut store) = store();
     let mut second = record("02run", 2_000);
     second.pipeline = "nightly".to_owned();
     store.create_run(&second).unwrap();
     store.append(&run_id(), &[event(0, started()), event(1, attempt(0)), event(2, attempt(1))], true).unwrap();
     let row =
-        |store: &Store| store.list(&Filter::default()).unwrap().into_iter().find(|row| row.id == run_id()).unwrap();
-    assert_eq!(row(&store).state, RunState::Interrupted);
+        |store: &Store| store.list(&RunFilter::default()).unwrap().into_iter().find(|row| row.id == run_id()).unwrap();
+    assert_eq!(row(&store).state, RunPhase::Interrupted);
     assert_eq!(row(&store).source, source());
 
     let lease = store.lock_run(&run_id()).unwrap();
-    assert_eq!(row(&store).state, RunState::Running);
+    assert_eq!(row(&store).state, RunPhase::Running);
     store.append(&run_id(), &[event(3, ended(0, Outcome::Failed)), event(4, gate_opened())], true).unwrap();
     assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec!["approve".to_owned()], Some("test".to_owned())));
     let suspended = EventKind::RunSuspended { waiting: vec![StageIndex(1)] };
     store.append(&run_id(), &[event(5, suspended)], true).unwrap();
     drop(lease);
-    assert_eq!(row(&store).state, RunState::Waiting);
+    assert_eq!(row(&store).state, RunPhase::Waiting);
 
     let resumed =
         EventKind::RunResumed { reason: "asked for".to_owned(), again: vec![StageIndex(0)], changed: Vec::new() };
     store.append(&run_id(), &[event(6, resumed), event(7, ended(1, Outcome::Rejected))], true).unwrap();
     assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec![], Some("approve".to_owned())));
     store.append(&run_id(), &[event(8, EventKind::RunEnded { conclusion: Outcome::Rejected })], true).unwrap();
-    assert_eq!((row(&store).state, row(&store).duration()), (RunState::Ended(Outcome::Rejected), 8));
+    assert_eq!((row(&store).state, row(&store).duration()), (RunPhase::Ended(Outcome::Rejected), 8));
 
-    let ids = |filter: &Filter| store.list(filter).unwrap().into_iter().map(|row| row.id.0).collect::<Vec<_>>();
-    assert_eq!(ids(&Filter::default()), ["02run", "01run"]);
-    assert_eq!(ids(&Filter { limit: Some(1), ..Filter::default() }), ["02run"]);
-    assert_eq!(ids(&Filter { pipeline: Some("release".to_owned()), limit: None }), ["01run"]);
+    let ids = |filter: &RunFilter| store.list(filter).unwrap().into_iter().map(|row| row.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(&RunFilter::default()), ["02run", "01run"]);
+    assert_eq!(ids(&RunFilter { limit: Some(1), ..RunFilter::default() }), ["02run"]);
+    assert_eq!(ids(&RunFilter { pipeline: Some("release".to_owned()), limit: None }), ["01run"]);
 }
 
 #[test]
-fn a_run_is_found_by_the_beginning_of_its_id() {
+fn run_is_found_by_a_prefix_of_its_id() {
     let (_directory, mut store) = store();
     for (id, started) in [("01runner", 500), ("02run", 2_000), ("02ran", 1_500), ("latest-but-one", 1)] {
         store.create_run(&record(id, started)).unwrap();
     }
-    let found = |what: &str| store.find(what).map(|run| run.0).map_err(|error| told(&error));
+    let found = |what: &str| store.find(what).map(|run| run.0).map_err(|error| report(&error));
     assert_eq!(found("latest").unwrap(), "latest-but-one", "the last that was made, whatever the clock said");
     assert_eq!(found("01run").unwrap(), "01run", "a whole id wins over a longer one");
     assert_eq!(found("01runn").unwrap(), "01runner");
@@ -259,7 +259,7 @@ fn a_run_is_found_by_the_beginning_of_its_id() {
 }
 
 #[test]
-fn a_decision_waits_until_the_journal_has_it() {
+fn decision_is_kept_until_its_event_is_recorded() {
     let (directory, mut driver) = store();
     let state = directory.path().join("state");
     driver.append(&run_id(), &[event(0, started()), event(1, attempt(1)), event(2, gate_opened())], true).unwrap();
@@ -273,13 +273,13 @@ fn a_decision_waits_until_the_journal_has_it() {
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
 
-    // The drive ends before it could record the answer, and the same handle drives the run again.
+    // The drive ends before it records the answer, and the same handle drives the run again.
     driver.redeliver(&RunId("other".to_owned())).unwrap();
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), []);
     driver.redeliver(&run_id()).unwrap();
     assert_eq!(driver.take_decisions(&run_id()).unwrap(), expected);
 
-    // The driver dies before it could record the answer: the next one gets it again.
+    // The process dies before it records the answer: the next one gets it again.
     let mut next = Store::open(&state).unwrap();
     assert_eq!(next.take_decisions(&run_id()).unwrap(), expected);
     let decided = EventKind::GateDecided { stage: StageIndex(1), decision: decision("ann") };
@@ -288,18 +288,18 @@ fn a_decision_waits_until_the_journal_has_it() {
 }
 
 #[test]
-fn only_one_drives_a_run() {
+fn only_one_process_drives_a_run() {
     let (directory, store) = store();
     let other = Store::open(&directory.path().join("state")).unwrap();
     let lease = store.lock_run(&run_id()).unwrap();
     let error = other.lock_run(&run_id()).unwrap_err();
-    assert!(told(&error).contains(&format!("process {}", std::process::id())), "{}", told(&error));
+    assert!(report(&error).contains(&format!("process {}", std::process::id())), "{}", report(&error));
     drop(lease);
     other.lock_run(&run_id()).unwrap();
 }
 
 #[test]
-fn an_answer_is_checked_against_those_that_were_left_before_it() {
+fn answer_is_checked_against_earlier_stored_answers() {
     let (_directory, mut store) = store();
     store.append(&run_id(), &events(3), true).unwrap();
     let seen = |store: &mut Store, by: &str| {

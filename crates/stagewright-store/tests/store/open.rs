@@ -1,4 +1,4 @@
-//! Opening a store: new ones, older ones, damaged ones, and ones that may only be read.
+//! Opening new, older, damaged and read-only stores.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,10 +9,10 @@ use stagewright_engine::{
     EnvironmentAnswer, EnvironmentRequest, EventKind, LogSink, RunCoordinator, RunId, RunStore, Stream, Timestamp,
 };
 use stagewright_model::StageIndex;
-use stagewright_store::{Filter, RunState, Store};
+use stagewright_store::{RunFilter, RunPhase, Store};
 use tempfile::TempDir;
 
-use super::{event, events, record, run_id, started, store, told};
+use super::{event, events, record, report, run_id, started, store};
 
 #[test]
 fn many_processes_may_open_a_new_store_at_once() {
@@ -27,7 +27,7 @@ fn many_processes_may_open_a_new_store_at_once() {
             });
         }
     });
-    assert_eq!(Store::open(&state).unwrap().list(&Filter::default()).unwrap().len(), 8);
+    assert_eq!(Store::open(&state).unwrap().list(&RunFilter::default()).unwrap().len(), 8);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(&directory.path().join("state")).unwrap_err();
-    assert!(told(&error).contains("schema version 99") && told(&error).contains("up to 3"), "{}", told(&error));
+    assert!(report(&error).contains("schema version 99") && report(&error).contains("at most 3"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -49,23 +49,23 @@ fn the_database_of_another_program_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(told(&error).contains("another program"), "{}", told(&error));
+    assert!(report(&error).contains("another program"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[test]
-fn a_damaged_database_is_told_of_and_left_alone() {
+fn damaged_database_is_reported_and_unchanged() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("stagewright.db");
     fs::write(&path, "not a database, but long enough to be looked at as one".repeat(100)).unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(directory.path()).unwrap_err();
-    assert!(told(&error).contains("is damaged") && told(&error).contains("stagewright.db"), "{}", told(&error));
+    assert!(report(&error).contains("is damaged") && report(&error).contains("stagewright.db"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[test]
-fn a_damaged_page_is_an_error_and_never_a_shorter_journal() {
+fn damaged_page_is_an_error_and_never_a_shorter_journal() {
     let (directory, mut store) = store();
     store.append(&run_id(), &events(5_000), true).unwrap();
     drop(store);
@@ -77,16 +77,20 @@ fn a_damaged_page_is_an_error_and_never_a_shorter_journal() {
     bytes[middle..middle + 4096].fill(0xA5);
     fs::write(&path, bytes).unwrap();
     let error = Store::open(&directory.path().join("state")).unwrap().events(&run_id()).unwrap_err();
-    assert!(told(&error).contains("01run") && told(&error).contains("is damaged"), "{}", told(&error));
+    assert!(report(&error).contains("01run") && report(&error).contains("is damaged"), "{}", report(&error));
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_told_of_with_its_path() {
+fn folder_that_cannot_be_created_is_reported_with_its_path() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Store::open(&file.join("state")).unwrap_err();
-    assert!(told(&error).contains("file/state") && told(&error).contains("another state folder"), "{}", told(&error));
+    assert!(
+        report(&error).contains("file/state") && report(&error).contains("another state folder"),
+        "{}",
+        report(&error)
+    );
 }
 
 #[test]
@@ -98,7 +102,7 @@ fn the_folder_is_private_and_ignored_by_git() {
     assert!(store.run_directory(&run_id()).is_dir());
 }
 
-/// What the first version left: its schema, a run that ended, one that waits, and an older one with a later id.
+/// A database of the first version, with a run that has ended, one that waits, and an older one with a later id.
 fn version_1(state: &Path) {
     fs::create_dir_all(state.join("runs")).unwrap();
     let connection = Connection::open(state.join("stagewright.db")).unwrap();
@@ -131,7 +135,7 @@ fn versions(state: &Path) -> i64 {
 }
 
 fn ids(store: &Store) -> Vec<String> {
-    store.list(&Filter::default()).unwrap().into_iter().map(|row| row.id.0).collect()
+    store.list(&RunFilter::default()).unwrap().into_iter().map(|row| row.id.0).collect()
 }
 
 #[test]
@@ -141,12 +145,12 @@ fn a_database_of_version_1_is_brought_up_to_date() {
     let mut store = Store::open(directory.path()).unwrap();
     assert_eq!(versions(directory.path()), 3);
     assert_eq!(ids(&store), ["02run", "01run", "03old"], "they are in the order of their start");
-    assert_eq!(store.list(&Filter::default()).unwrap()[0].state, RunState::Waiting);
+    assert_eq!(store.list(&RunFilter::default()).unwrap()[0].state, RunPhase::Waiting);
     assert_eq!(store.events(&run_id()).unwrap(), events(3));
     assert_eq!(store.run(&run_id()).unwrap().unwrap().pipeline_text, "schema = 1");
     let again = EventKind::RunResumed { reason: "asked for".to_owned(), again: Vec::new(), changed: Vec::new() };
     store.append(&run_id(), &[event(3, again)], true).unwrap();
-    // The order goes on from there, and with it that of claims.
+    // New runs come after the existing ones, also when they acquire environments.
     store.create_run(&record("00new", 1)).unwrap();
     assert_eq!(ids(&store)[0], "00new");
     let claim = |store: &mut Store, run: &str| {
@@ -163,7 +167,7 @@ fn a_database_of_version_1_is_brought_up_to_date() {
 }
 
 #[test]
-fn an_old_database_is_brought_up_to_date_by_whoever_reads_it() {
+fn old_database_is_migrated_by_any_reader() {
     let directory = TempDir::new().unwrap();
     version_1(directory.path());
     assert_eq!(ids(&Store::open_read_only(directory.path()).unwrap()), ["02run", "01run", "03old"]);
@@ -171,7 +175,7 @@ fn an_old_database_is_brought_up_to_date_by_whoever_reads_it() {
 }
 
 #[test]
-fn a_database_that_was_cut_off_is_told_of_and_never_shorter() {
+fn truncated_database_is_reported_and_never_shorter() {
     let (directory, mut store) = store();
     store.append(&run_id(), &events(2_000), true).unwrap();
     drop(store);
@@ -184,8 +188,8 @@ fn a_database_that_was_cut_off_is_told_of_and_never_shorter() {
         for open in [Store::open, Store::open_read_only] {
             fs::write(&path, &whole[..cut]).unwrap();
             let Err(error) = open(&state) else { panic!("cut at {cut}: opened") };
-            assert!(told(&error).contains("is damaged: restore a copy"), "cut at {cut}: {}", told(&error));
-            assert!(told(&error).contains("state/stagewright.db"), "cut at {cut}: {}", told(&error));
+            assert!(report(&error).contains("is damaged: restore a copy"), "cut at {cut}: {}", report(&error));
+            assert!(report(&error).contains("state/stagewright.db"), "cut at {cut}: {}", report(&error));
             assert_eq!(fs::read(&path).unwrap().len(), cut, "it is left as it was found");
         }
     }
@@ -203,12 +207,12 @@ fn a_damaged_last_page_is_an_error_when_it_is_read() {
     fs::write(&path, &bytes).unwrap();
     let mut store = Store::open(&directory.path().join("state")).unwrap();
     let error = store.events(&run_id()).unwrap_err();
-    assert!(told(&error).contains("is damaged"), "{}", told(&error));
+    assert!(report(&error).contains("is damaged"), "{}", report(&error));
     assert!(store.append(&run_id(), &[event(2_000, started())], true).is_err(), "nor does it grow");
 }
 
 #[test]
-fn the_log_of_a_database_that_is_not_there_is_not_thrown_away() {
+fn log_of_a_missing_database_is_not_discarded() {
     let (directory, mut store) = store();
     store.append(&run_id(), &events(5), true).unwrap();
     let state = directory.path().join("state");
@@ -219,13 +223,13 @@ fn the_log_of_a_database_that_is_not_there_is_not_thrown_away() {
     let length = fs::metadata(&log).unwrap().len();
     for open in [Store::open, Store::open_read_only] {
         let error = open(&copy).unwrap_err();
-        assert!(told(&error).contains("is missing, though its log"), "{}", told(&error));
+        assert!(report(&error).contains("does not exist, but its log"), "{}", report(&error));
         assert_eq!(fs::metadata(&log).unwrap().len(), length);
     }
 }
 
 #[test]
-fn a_database_that_was_moved_away_leaves_room_for_a_new_one() {
+fn new_database_replaces_one_that_was_moved_away() {
     let (directory, store) = store();
     drop(store);
     let state = directory.path().join("state");
@@ -234,19 +238,19 @@ fn a_database_that_was_moved_away_leaves_room_for_a_new_one() {
 }
 
 #[test]
-fn to_read_where_there_is_no_store_makes_none() {
+fn reading_a_missing_store_does_not_create_it() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
     let mut store = Store::open_read_only(&state).unwrap();
     assert_eq!(ids(&store), [""; 0]);
-    assert!(told(&store.find("latest").unwrap_err()).contains("no run"));
+    assert!(report(&store.find("latest").unwrap_err()).contains("no run"));
     assert_eq!(store.take_cancels(&run_id()).unwrap(), [""; 0]);
-    assert!(store.request_cancel(&run_id(), "why").is_err(), "what is left there nobody would find");
+    assert!(store.request_cancel(&run_id(), "why").is_err(), "no process would ever read it there");
     assert!(!state.exists());
 }
 
 #[test]
-fn a_reader_sees_what_a_writer_writes_meanwhile() {
+fn reader_sees_concurrent_writes() {
     let (directory, mut store) = store();
     let state = directory.path().join("state");
     let reader = Store::open_read_only(&state).unwrap();
@@ -256,16 +260,16 @@ fn a_reader_sees_what_a_writer_writes_meanwhile() {
     assert_eq!(reader.events(&run_id()).unwrap(), events(2));
     let mut reader = reader;
     let error = reader.append(&run_id(), &[event(2, started())], true).unwrap_err();
-    assert!(told(&error).contains("write access"), "{}", told(&error));
+    assert!(report(&error).contains("write access"), "{}", report(&error));
 }
 
-/// Calls `work` where the store can't be written. Root can write everywhere, and stops being root for the time.
+/// Calls `work` without write access to the store. Root can write everywhere, so it switches to another user meanwhile.
 fn unprivileged<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let act = || {
         if rustix::process::geteuid().is_root() {
-            let nobody = rustix::process::Uid::from_raw(65_534);
-            // Of this thread alone.
-            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            let other = rustix::process::Uid::from_raw(65_534);
+            // Only of this thread.
+            rustix::thread::set_thread_res_uid(other, other, other).unwrap();
         }
         work()
     };
@@ -282,7 +286,7 @@ fn set_modes(state: &Path, folder: u32, file: u32) {
 }
 
 #[test]
-fn a_store_that_may_not_be_written_can_be_read() {
+fn read_only_store_can_be_read() {
     let (directory, mut store) = store();
     let state = directory.path().join("state");
     store.append(&run_id(), &events(3), true).unwrap();
@@ -294,11 +298,11 @@ fn a_store_that_may_not_be_written_can_be_read() {
             assert_eq!((ids(&store), store.events(&run_id()).unwrap()), (vec!["01run".to_owned()], events(3)));
             let lines: Vec<_> = store.read_log(&run_id(), StageIndex(0), 1).map(Result::unwrap).collect();
             assert_eq!(lines[0].text, "one");
-            let written = store.append(&run_id(), &[event(3, started())], true).map_err(|error| told(&error));
-            (written, Store::open(&state).map_err(|error| told(&error)).map(drop))
+            let written = store.append(&run_id(), &[event(3, started())], true).map_err(|error| report(&error));
+            (written, Store::open(&state).map_err(|error| report(&error)).map(drop))
         })
     };
-    // For the logs: the folder of a run is its owner's.
+    // Give access to the logs, since the folder of a run belongs to its owner.
     set_modes(&state.join("runs/01run/logs"), 0o755, 0o644);
     set_modes(&state.join("runs/01run"), 0o755, 0o644);
     set_modes(&state.join("runs"), 0o755, 0o644);
@@ -307,7 +311,7 @@ fn a_store_that_may_not_be_written_can_be_read() {
         let opened = opened.unwrap_err();
         assert!(opened.contains("belongs to user 0") && opened.contains("change its owner"), "{opened}");
     };
-    // With a writer at it, whose files stand beside the database; and without.
+    // With a writer, whose `-wal` and `-shm` files exist, and without one.
     set_modes(&state, 0o555, 0o444);
     assert!(state.join("stagewright.db-wal").exists());
     refused(read());
@@ -321,19 +325,19 @@ fn a_store_that_may_not_be_written_can_be_read() {
 }
 
 #[test]
-fn an_old_database_that_may_not_be_written_is_told_of() {
+fn old_read_only_database_is_reported() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("state");
     fs::create_dir(&state).unwrap();
     version_1(&state);
     set_modes(&state, 0o555, 0o444);
-    let error = unprivileged(|| told(&Store::open_read_only(&state).unwrap_err()));
+    let error = unprivileged(|| report(&Store::open_read_only(&state).unwrap_err()));
     assert!(error.contains("belongs to user 0") && error.contains("change its owner"), "{error}");
     set_modes(&state, 0o755, 0o644);
 }
 
 #[test]
-fn a_path_is_taken_as_it_is() {
+fn special_characters_in_paths_are_supported() {
     let directory = TempDir::new().unwrap();
     let state = directory.path().join("a?mode=memory#b%20c ä");
     Store::open(&state).unwrap().create_run(&record("01run", 1)).unwrap();
@@ -343,7 +347,7 @@ fn a_path_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_state_folder_that_was_open_to_others_is_closed() {
+fn access_of_others_to_a_state_folder_is_removed() {
     let folder = TempDir::new().unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();

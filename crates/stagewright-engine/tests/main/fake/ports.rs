@@ -12,7 +12,7 @@ use stagewright_engine::{
 };
 use stagewright_model::StageIndex;
 
-/// Keeps what it is given, and refuses from a certain event on.
+/// Keeps the events in memory, and fails from a given event on.
 #[derive(Clone, Default)]
 pub(crate) struct FakeStore {
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
@@ -21,7 +21,7 @@ pub(crate) struct FakeStore {
 }
 
 impl FakeStore {
-    /// Whether it is on disk that the attempt was about to have an effect.
+    /// Whether the intent of the attempt's effect is durable.
     pub(super) fn has_intent(&self, request: &AttemptRequest) -> bool {
         let durable = self.durable.lock().expect("a lock");
         let last = durable.iter().rev().find(|(_, durable)| *durable).map(|(seq, _)| *seq);
@@ -53,16 +53,16 @@ impl RunStore for FakeStore {
     }
 }
 
-/// Gives every environment and every group at once, each time with the next token.
+/// Grants every environment and group immediately, each time with the next fence.
 #[derive(Clone, Default)]
 pub(crate) struct FakeCoordinator {
     pub(crate) said: Arc<Mutex<Vec<String>>>,
-    /// What is answered first, in order.
+    /// Answers to return first, in order.
     pub(crate) claims: Arc<Mutex<VecDeque<EnvironmentAnswer>>>,
     pub(crate) joins: Arc<Mutex<VecDeque<GroupAnswer>>>,
-    /// The newest token of each environment.
+    /// The newest fence of each environment.
     fences: Arc<Mutex<HashMap<String, u64>>>,
-    /// Whether another run takes the environment as soon as it is given away.
+    /// Whether another run acquires the environment right after it was granted.
     pub(crate) overtaken: bool,
 }
 
@@ -72,7 +72,7 @@ impl FakeCoordinator {
     }
 }
 
-/// An environment where nothing runs yet.
+/// The answer for an environment without releases.
 pub(crate) fn granted(fence: u64) -> EnvironmentAnswer {
     EnvironmentAnswer::Granted { fence, current: None, last_known_good: None }
 }
@@ -141,7 +141,7 @@ impl LogSink for FakeLogs {
     }
 }
 
-/// Tokio's paused clock: it jumps to the next timer as soon as nothing else is left to do.
+/// Tokio's paused clock, which jumps to the next timer when all tasks are idle.
 pub(super) struct FakeClock(pub(super) tokio::time::Instant);
 
 impl Clock for FakeClock {

@@ -1,4 +1,4 @@
-//! A runner whose attempts do what a script says.
+//! A fake runner whose attempts follow a script.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::ports::FakeStore;
 
-/// What an attempt does, after it has taken its time.
+/// What an attempt does after [`WORK`].
 #[derive(Clone)]
 pub(crate) enum Act {
     Succeed,
@@ -26,22 +26,22 @@ pub(crate) enum Act {
     Rehearse(&'static str),
     Ask(Gate),
     Panic,
-    /// Goes on until it is asked to stop.
+    /// Runs until it is interrupted gracefully.
     Hang,
-    /// Goes on until it is told to stop at once.
+    /// Runs until it is killed.
     IgnoreGraceful,
     /// Never stops.
     IgnoreEverything,
     Say(&'static [&'static str]),
-    /// Announces an effect, has it if it may, and goes on with the other act.
+    /// Requests an effect, has it if allowed, and continues with the inner act.
     Reach(Box<Act>),
-    /// Deploys what has this digest.
+    /// Deploys the artifact with this digest.
     Deploy(&'static str),
     TimeOut,
-    /// Leaves something behind that wants to have an effect after so long, and goes on with the other act.
+    /// Leaves a task behind that requests an effect after the duration, and continues with the inner act.
     Linger(Duration, Box<Act>),
     Observe(Observation),
-    /// Publishes files of these names, and goes on with the other act.
+    /// Publishes files with these names, and continues with the inner act.
     Publish(&'static [&'static str], Box<Act>),
 }
 
@@ -53,8 +53,8 @@ pub(crate) fn found(finding: Finding) -> Act {
     Act::Observe(Observation::Found(finding))
 }
 
-/// A script for each stage, an act for each attempt; the last act repeats, and a stage without script succeeds. The
-/// other calls of a stage's plugin have scripts of their own, `observe STAGE` and `undo STAGE`.
+/// A script per stage with an act per attempt. The last act repeats, and a stage without a script succeeds. The other
+/// calls of a stage's plugin have separate scripts, `observe STAGE` and `undo STAGE`.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     acts: HashMap<String, VecDeque<Act>>,
@@ -79,19 +79,19 @@ impl Script {
     }
 }
 
-/// What the runner saw.
+/// What the runner recorded.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) requests: Vec<AttemptRequest>,
     pub(crate) running: usize,
     pub(crate) most_running: usize,
-    /// `STAGE#ATTEMPT` of each effect that was allowed, as [`label`] says it.
+    /// The [`label`] of each effect that was allowed.
     pub(crate) effects: Vec<String>,
-    /// Those that were not.
+    /// The labels of the effects that were refused.
     pub(crate) refused: Vec<String>,
 }
 
-/// `STAGE#ATTEMPT`, after the call when it isn't the usual one.
+/// `STAGE#ATTEMPT`, with the call as a prefix unless it is `run`.
 pub(crate) fn label(request: &AttemptRequest) -> String {
     let call = match request.call {
         Call::Run => "",
@@ -108,7 +108,7 @@ pub(super) struct FakeRunner {
     pub(super) seen: Arc<Mutex<Seen>>,
 }
 
-/// How long every attempt takes.
+/// The duration of every attempt.
 pub(crate) const WORK: Duration = Duration::from_secs(1);
 
 impl StageRunner for FakeRunner {
@@ -152,7 +152,7 @@ impl StageRunner for FakeRunner {
         .boxed()
     }
 
-    /// Names the places in place of their content, and takes its time.
+    /// Takes as long as an attempt, and uses the paths as the digest.
     fn capture(&self, request: CaptureRequest) -> BoxFuture<'static, Result<Option<Capture>, Failure>> {
         let act = self.script.lock().expect("a script").next(&format!("capture {}", request.stage_id));
         let mut paths = request.paths;
@@ -172,7 +172,7 @@ impl StageRunner for FakeRunner {
     }
 }
 
-/// Where an act is performed.
+/// The context in which an act is performed.
 struct Here {
     request: AttemptRequest,
     seen: Arc<Mutex<Seen>>,
@@ -180,7 +180,7 @@ struct Here {
 }
 
 impl Here {
-    /// Whether an effect was allowed.
+    /// Requests an effect; returns whether it was allowed.
     async fn reach(&self, output: &AttemptOutput) -> bool {
         let label = label(&self.request);
         let allowed = output.effect(format!("reach out for {label}")).await.is_ok();
