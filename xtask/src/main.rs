@@ -23,13 +23,13 @@ use clap::{Parser, Subcommand};
 /// Automation of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Arguments {
+struct XtaskArguments {
     #[command(subcommand)]
-    command: Command,
+    command: XtaskCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum XtaskCommand {
     /// Builds the engine and its plugins as needed, then runs `stagewright` with the arguments given here
     ///
     /// `run`, `plan` and `graph` mean the pipeline `release` when no pipeline is named.
@@ -62,15 +62,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Pipeline { arguments } => pipeline::run(&arguments),
-        Command::Plugins => pipeline::build_for_tests(),
-        Command::Test => checks::run(checks::Profile::Local),
-        Command::Ci => checks::run(checks::Profile::Ci),
-        Command::Tidy => tidy::run(),
-        Command::Schema => schema::write(),
-        Command::Mutants(options) => mutants::run(&options),
-        Command::Bench { subject } => bench::measure(subject),
+    let result = match XtaskArguments::parse().command {
+        XtaskCommand::Pipeline { arguments } => pipeline::run(&arguments),
+        XtaskCommand::Plugins => pipeline::build_for_tests(),
+        XtaskCommand::Test => checks::run(checks::Profile::Local),
+        XtaskCommand::Ci => checks::run(checks::Profile::Ci),
+        XtaskCommand::Tidy => tidy::run(),
+        XtaskCommand::Schema => schema::write(),
+        XtaskCommand::Mutants(options) => mutants::run(&options),
+        XtaskCommand::Bench { subject } => bench::measure(subject),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stagewright_model::range;
 
-use crate::drive_args::{DriveArgs, Format, within};
+use crate::drive_args::{DriveArgs, OutputFormat, within};
 use crate::error::CommandError;
 use crate::global::Global;
 use crate::plugin::PluginArgs;
@@ -16,7 +16,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 const EXIT_CODES: &str = "\
@@ -25,7 +25,7 @@ input, secret or permission is missing), 5 the run waits for a person, 6 rejecte
 cancelled.";
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Run a pipeline
     Run(RunArgs),
     /// Continue a waiting, failed or interrupted run from its original inputs
@@ -285,7 +285,7 @@ pub(crate) struct SettleArgs {
     pub(crate) stage: String,
     /// The outcome
     #[arg(value_enum)]
-    pub(crate) finding: Finding,
+    pub(crate) finding: SettledOutcome,
     /// Who records it [default: the name in git's configuration, else $USER]
     #[arg(long)]
     pub(crate) by: Option<String>,
@@ -295,7 +295,7 @@ pub(crate) struct SettleArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Finding {
+pub(crate) enum SettledOutcome {
     /// Its effect took place: the stage counts as succeeded
     Applied,
     /// Its effect didn't take place: the stage runs again
@@ -382,8 +382,8 @@ pub(crate) struct ShowArgs {
     /// Its id, the beginning of its id, or `latest`
     pub(crate) run: String,
     /// How to show it
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Debug, Subcommand)]

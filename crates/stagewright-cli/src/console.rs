@@ -24,7 +24,7 @@ pub(crate) fn out() -> Printer {
 /// The same for a reader of events, which can't return errors: they are found in what comes with it.
 pub(crate) fn watched_out() -> (Printer, WriteErrors) {
     let errors = WriteErrors::default();
-    let writer = Watched { writer: io::stdout(), errors: errors.clone() };
+    let writer = WatchedStdout { writer: io::stdout(), errors: errors.clone() };
     (wrapping(Printer::new(writer), io::stdout()), errors)
 }
 
@@ -53,12 +53,12 @@ impl WriteErrors {
     }
 }
 
-struct Watched {
+struct WatchedStdout {
     writer: io::Stdout,
     errors: WriteErrors,
 }
 
-impl Write for Watched {
+impl Write for WatchedStdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.errors.note(self.writer.write(bytes))
     }
@@ -160,9 +160,9 @@ pub(crate) fn show_usage(mut error: clap::Error) -> io::Result<()> {
 }
 
 /// For what a library writes to standard error in pieces, a line each.
-pub(crate) struct LineWriter;
+pub(crate) struct TraceWriter;
 
-impl Write for LineWriter {
+impl Write for TraceWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let text = text.strip_suffix('\n').unwrap_or(&text).replace('\n', "\\n");

@@ -22,12 +22,12 @@ fn rendered<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, color: bo
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
     let mut text = String::new();
-    let mut source: Option<Source<'_>> = None;
+    let mut source: Option<EscapedSource<'_>> = None;
     for diagnostic in diagnostics {
         // Most often all of them are about one file.
         let known = source.take().filter(|source| source.is_of(diagnostic));
-        let source = source.insert(known.unwrap_or_else(|| Source::of(diagnostic)));
-        let shown = Shown { diagnostic, source };
+        let source = source.insert(known.unwrap_or_else(|| EscapedSource::of(diagnostic)));
+        let shown = EscapedDiagnostic { diagnostic, source };
         if handler.render_report(&mut text, &shown).is_ok() {
             text.push('\n');
         }
@@ -36,26 +36,26 @@ fn rendered<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, color: bo
 }
 
 /// A diagnostic whose texts, and the file that it shows a part of, are safe to show: miette lays them out as they are.
-struct Shown<'a> {
+struct EscapedDiagnostic<'a> {
     diagnostic: &'a Diagnostic,
-    source: &'a Source<'a>,
+    source: &'a EscapedSource<'a>,
 }
 
-impl std::fmt::Debug for Shown<'_> {
+impl std::fmt::Debug for EscapedDiagnostic<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Debug::fmt(self.diagnostic, f)
     }
 }
 
-impl Display for Shown<'_> {
+impl Display for EscapedDiagnostic<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         Display::fmt(&Printable::new(self.diagnostic), f)
     }
 }
 
-impl std::error::Error for Shown<'_> {}
+impl std::error::Error for EscapedDiagnostic<'_> {}
 
-impl Report for Shown<'_> {
+impl Report for EscapedDiagnostic<'_> {
     fn code<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
         Some(Box::new(self.diagnostic.code()))
     }
@@ -89,7 +89,7 @@ impl Report for Shown<'_> {
 /// A file as it is shown. What is not seen has a picture of one column in its place, so that what is pointed at stays
 /// where it is.
 #[derive(Debug)]
-struct Source<'a> {
+struct EscapedSource<'a> {
     name: String,
     original: &'a str,
     shown: String,
@@ -97,8 +97,8 @@ struct Source<'a> {
     changes: Vec<(usize, usize)>,
 }
 
-impl<'a> Source<'a> {
-    fn of(diagnostic: &'a Diagnostic) -> Source<'a> {
+impl<'a> EscapedSource<'a> {
+    fn of(diagnostic: &'a Diagnostic) -> EscapedSource<'a> {
         let original = diagnostic.text();
         let mut shown = String::with_capacity(original.len());
         let mut changes = Vec::new();
@@ -113,7 +113,7 @@ impl<'a> Source<'a> {
             changes.push((at + character.len_utf8(), shown.len()));
         }
         let name = Printable::new(diagnostic.file()).as_str().to_owned();
-        Source { name, original, shown, changes }
+        EscapedSource { name, original, shown, changes }
     }
 
     fn is_of(&self, diagnostic: &Diagnostic) -> bool {
@@ -130,7 +130,7 @@ impl<'a> Source<'a> {
     }
 }
 
-impl SourceCode for Source<'_> {
+impl SourceCode for EscapedSource<'_> {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,

@@ -12,7 +12,7 @@ use stagewright_session::{DriveOptions, GateHandling, Run, Session};
 
 use crate::answers::AtTerminal;
 use crate::command::history::exit_of;
-use crate::drive_args::{DriveArgs, Format};
+use crate::drive_args::{DriveArgs, OutputFormat};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -53,7 +53,7 @@ fn gates(session: &Session, args: &DriveArgs, screen: &Arc<Screen>) -> GateHandl
     if args.wait {
         return GateHandling::Wait;
     }
-    if args.format == Format::Text && console::can_ask() {
+    if args.format == OutputFormat::Text && console::can_ask() {
         return GateHandling::Ask(Arc::new(AtTerminal { screen: Arc::clone(screen), by: session.user_name() }));
     }
     GateHandling::Suspend

@@ -14,8 +14,8 @@ pub(crate) struct DriveArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(within(range::JOBS)))]
     pub(crate) jobs: Option<u16>,
     /// How to show the run
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
     /// Also write a JUnit report, a test case for each stage
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub(crate) enum CacheMode {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// For people: live in a terminal, plain lines elsewhere
     Text,
     /// One JSON object a line

@@ -28,7 +28,7 @@ use clap::{CommandFactory, Parser};
 use stagewright_report::{Block, Printer};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, CliCommand};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -79,27 +79,27 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
     let session = || session::open(global);
     match &cli.command {
-        Command::Run(args) => block_on(command::run::run(global, &session()?, args)),
-        Command::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
-        Command::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
-        Command::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),
-        Command::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
-        Command::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
-        Command::Validate(args) => block_on(command::validate::validate(global, &session()?, args, out)),
-        Command::Lock(args) => block_on(command::lock::lock(&session()?, args, out)),
-        Command::Graph(args) => command::graph::graph(&session()?, args, out),
-        Command::Runs(args) => command::history::runs(&session()?, args, out),
-        Command::Explain(args) => command::explain::explain(&session()?, args, out),
-        Command::Logs(args) => command::history::logs(&session()?, args, out),
-        Command::Approve(args) => command::decide::decide(&session()?, args, true, out),
-        Command::Reject(args) => command::decide::decide(&session()?, args, false, out),
-        Command::Settle(args) => command::decide::settle(&session()?, args, out),
-        Command::Env(args) => command::environment::environment(&session()?, args, out),
-        Command::Gc(args) => command::gc::gc(&session()?, args, out),
-        Command::Show(args) => command::history::show(&session()?, args),
-        Command::Service(args) => block_on(command::service::service(&session()?, args, out)),
-        Command::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
-        Command::Completions { shell } => {
+        CliCommand::Run(args) => block_on(command::run::run(global, &session()?, args)),
+        CliCommand::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
+        CliCommand::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
+        CliCommand::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),
+        CliCommand::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
+        CliCommand::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
+        CliCommand::Validate(args) => block_on(command::validate::validate(global, &session()?, args, out)),
+        CliCommand::Lock(args) => block_on(command::lock::lock(&session()?, args, out)),
+        CliCommand::Graph(args) => command::graph::graph(&session()?, args, out),
+        CliCommand::Runs(args) => command::history::runs(&session()?, args, out),
+        CliCommand::Explain(args) => command::explain::explain(&session()?, args, out),
+        CliCommand::Logs(args) => command::history::logs(&session()?, args, out),
+        CliCommand::Approve(args) => command::decide::decide(&session()?, args, true, out),
+        CliCommand::Reject(args) => command::decide::decide(&session()?, args, false, out),
+        CliCommand::Settle(args) => command::decide::settle(&session()?, args, out),
+        CliCommand::Env(args) => command::environment::environment(&session()?, args, out),
+        CliCommand::Gc(args) => command::gc::gc(&session()?, args, out),
+        CliCommand::Show(args) => command::history::show(&session()?, args),
+        CliCommand::Service(args) => block_on(command::service::service(&session()?, args, out)),
+        CliCommand::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
+        CliCommand::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);
             out.verbatim(&Block::of(&String::from_utf8_lossy(&script)))?;
@@ -116,7 +116,7 @@ fn trace(global: &Global) {
         _ => "stagewright=debug,info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| console::LineWriter).with_target(true).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| console::TraceWriter).with_target(true).init();
 }
 
 #[cfg(test)]

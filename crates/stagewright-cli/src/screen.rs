@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use stagewright_report::{Block, Github, Json, Plain, Printer, ProgressDrawTarget, Reader, Terminal, TerminalOptions};
+use stagewright_report::{
+    Block, Github, Json, Plain, Printer, ProgressDrawTarget, RunReader, Terminal, TerminalOptions,
+};
 use stagewright_session::SystemClock;
 
 use crate::console::{self, WriteErrors};
-use crate::drive_args::Format;
+use crate::drive_args::OutputFormat;
 use crate::global::Global;
 
 /// Between two redraws of what runs now.
@@ -109,10 +111,10 @@ impl BufRead for Typed<'_> {
 }
 
 /// The reader of events for a format. Live progress goes to standard error, everything else to standard output.
-pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Reader>) {
+pub(crate) fn open(global: &Global, format: OutputFormat) -> (Arc<Screen>, Box<dyn RunReader>) {
     let target = ProgressDrawTarget::stderr();
     // A hidden target draws nothing, not even what has ended.
-    if format == Format::Text && console::can_redraw(global.color) && !target.is_hidden() {
+    if format == OutputFormat::Text && console::can_redraw(global.color) && !target.is_hidden() {
         return live(global, target);
     }
     let (reader, written) = lines(format);
@@ -120,17 +122,17 @@ pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Rea
 }
 
 /// A reader that writes lines to standard output and draws nothing, and what errors that gives.
-pub(crate) fn lines(format: Format) -> (Box<dyn Reader>, WriteErrors) {
+pub(crate) fn lines(format: OutputFormat) -> (Box<dyn RunReader>, WriteErrors) {
     let (out, written) = console::watched_out();
-    let reader: Box<dyn Reader> = match format {
-        Format::Text => Box::new(Plain::new(out)),
-        Format::Json => Box::new(Json::new(out)),
-        Format::Github => Box::new(Github::new(out)),
+    let reader: Box<dyn RunReader> = match format {
+        OutputFormat::Text => Box::new(Plain::new(out)),
+        OutputFormat::Json => Box::new(Json::new(out)),
+        OutputFormat::Github => Box::new(Github::new(out)),
     };
     (reader, written)
 }
 
-fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn Reader>) {
+fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn RunReader>) {
     let options =
         TerminalOptions { width: console::width(), color: console::colors(global.color), verbose: global.verbose > 0 };
     let terminal = Terminal::new(target, options);

@@ -3,9 +3,9 @@
 use stagewright_engine::Timestamp;
 
 use crate::printable::{escaped, prose};
-use crate::style::{Line, Painted, Tone, symbol};
+use crate::style::{Painted, StyledLine, Tone, symbol};
 use crate::text::{duration, first_line, pad, stages, truncate, width};
-use crate::view::{Group, RunView, StageView, Status};
+use crate::view::{GroupView, RunView, StageStatus, StageView};
 use crate::{gate, words};
 
 /// The spinner's pictures, one each tenth of a second.
@@ -29,7 +29,7 @@ pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec
         active.iter().take(MOST_STAGES).map(|stage| stage_line(stage, now, names, columns, color)).collect();
     if active.len() > MOST_STAGES {
         let text = format!("  … and {} more", active.len() - MOST_STAGES);
-        lines.push(Line::new(Tone::Muted, truncate(&text, columns)).painted(color));
+        lines.push(StyledLine::new(Tone::Muted, truncate(&text, columns)).painted(color));
     }
     lines.push(run_line(view, now, columns, color));
     lines
@@ -37,41 +37,41 @@ pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec
 
 fn is_active(stage: &StageView) -> bool {
     match stage.status {
-        Status::Pending => false,
-        Status::Ended { .. } => stage.undone_since().is_some(),
+        StageStatus::Pending => false,
+        StageStatus::Ended { .. } => stage.undone_since().is_some(),
         _ => true,
     }
 }
 
 fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, color: bool) -> Painted {
     let (mark, tone) = match stage.status {
-        Status::Running | Status::Recovering { .. } => (spinner(now), Tone::Neutral),
+        StageStatus::Running | StageStatus::Recovering { .. } => (spinner(now), Tone::Neutral),
         _ => symbol(stage),
     };
     let name = pad(&escaped(&stage.summary.id), names);
     let (time, text) = match &stage.status {
-        Status::Waiting(gate) => (String::new(), format!("waits: {}", first_line(&gate.message))),
-        Status::Retrying { at } => {
+        StageStatus::Waiting(gate) => (String::new(), format!("waits: {}", first_line(&gate.message))),
+        StageStatus::Retrying { at } => {
             (duration(at.since(now)), format!("until attempt {}", stage.attempt.saturating_add(1)))
         }
-        Status::AwaitingEnvironment { holder } => {
+        StageStatus::AwaitingEnvironment { holder } => {
             (String::new(), words::environment_awaited(&gate::environment(stage), holder))
         }
-        Status::Recovering { since } => (
+        StageStatus::Recovering { since } => (
             duration(now.since(*since)),
             also_doing(&format!("asking what became of attempt {}", stage.attempt), stage),
         ),
-        Status::Ended { .. } => {
+        StageStatus::Ended { .. } => {
             let since = stage.undone_since().unwrap_or(now);
             (duration(now.since(since)), also_doing("being taken back", stage))
         }
-        Status::Pending | Status::Running => (duration(stage.attempt_until(now)), doing(stage)),
+        StageStatus::Pending | StageStatus::Running => (duration(stage.attempt_until(now)), doing(stage)),
     };
     let head = truncate(&format!("{mark} {name} {time:>8}  "), columns).into_owned();
     let text = truncate(&text, columns.saturating_sub(width(&head))).into_owned();
     let text = text.trim_end();
     let head = if text.is_empty() { head.trim_end() } else { &head };
-    Line::new(tone, head).painted(color).then(&Line::new(Tone::Muted, text).painted(color))
+    StyledLine::new(tone, head).painted(color).then(&StyledLine::new(Tone::Muted, text).painted(color))
 }
 
 fn also_doing(what: &str, stage: &StageView) -> String {
@@ -103,7 +103,7 @@ fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Pain
     if failed > 0 {
         parts.push(format!("{failed} failed"));
     }
-    if let Some(Group { name, holder: Some(holder) }) = &view.group {
+    if let Some(GroupView { name, holder: Some(holder) }) = &view.group {
         parts.push(words::group_awaited(name, holder));
     }
     if view.cancel.is_some() {
@@ -113,7 +113,7 @@ fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Pain
     let rehearsal = if view.rehearsal { " (rehearsal)" } else { "" };
     let text = format!("{}{rehearsal}: {}", escaped(&view.pipeline), parts.join(", "));
     let tone = if failed > 0 { Tone::Bad } else { Tone::Strong };
-    Line::new(tone, truncate(&text, columns)).painted(color)
+    StyledLine::new(tone, truncate(&text, columns)).painted(color)
 }
 
 fn spinner(now: Timestamp) -> &'static str {

@@ -16,8 +16,8 @@ use stagewright_model::{StageIndex, count};
 use crate::gate;
 use crate::plain::{event_lines, past_block};
 use crate::printable::{Block, Printable, prose, without_commands};
-use crate::printer::{Output, Printer};
-use crate::reader::Reader;
+use crate::printer::{ObserverOutput, Printer};
+use crate::reader::RunReader;
 use crate::summary;
 use crate::text;
 use crate::view::{RunView, StageView, stage_of};
@@ -28,12 +28,12 @@ const HELD_LINES: usize = 10_000;
 /// Writes workflow commands.
 pub struct Github {
     view: RunView,
-    output: Output,
-    held: HashMap<StageIndex, Held>,
+    output: ObserverOutput,
+    held: HashMap<StageIndex, HeldLog>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldLog {
     lines: VecDeque<Printable>,
     left_out: u64,
 }
@@ -41,7 +41,7 @@ struct Held {
 impl Github {
     /// Onto `printer`. Each event is written and flushed at once.
     pub fn new(printer: Printer) -> Github {
-        Github { view: RunView::default(), output: Output::new(printer), held: HashMap::new() }
+        Github { view: RunView::default(), output: ObserverOutput::new(printer), held: HashMap::new() }
     }
 
     /// The first error of the writer since the last call, after which nothing more was written.
@@ -69,7 +69,7 @@ impl Github {
     }
 }
 
-impl Reader for Github {
+impl RunReader for Github {
     fn catch_up(&mut self, past: &[Event]) {
         let block = past_block(&mut self.view, past);
         self.output.block(&block);

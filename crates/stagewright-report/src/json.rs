@@ -10,8 +10,8 @@ use stagewright_api::{EventLine, VERSION};
 use stagewright_engine::{Event, EventKind, Observer};
 use stagewright_model::StageIndex;
 
-use crate::printer::{Output, Printer};
-use crate::reader::Reader;
+use crate::printer::{ObserverOutput, Printer};
+use crate::reader::RunReader;
 use crate::view::stage_of;
 use crate::wire::ToWire as _;
 
@@ -19,13 +19,13 @@ use crate::wire::ToWire as _;
 pub struct Json {
     /// By plan index. The rest of the run's state is the reader's to fold.
     ids: Vec<String>,
-    output: Output,
+    output: ObserverOutput,
 }
 
 impl Json {
     /// Onto `printer`. Each line is written and flushed at once.
     pub fn new(printer: Printer) -> Json {
-        Json { ids: Vec::new(), output: Output::new(printer) }
+        Json { ids: Vec::new(), output: ObserverOutput::new(printer) }
     }
 
     /// The first error of the writer since the last call, after which nothing more was written.
@@ -35,7 +35,7 @@ impl Json {
 }
 
 /// The past too: a program folds it.
-impl Reader for Json {}
+impl RunReader for Json {}
 
 impl Observer for Json {
     fn on_event(&mut self, event: &Event) {

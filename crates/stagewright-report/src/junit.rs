@@ -12,7 +12,7 @@ use stagewright_engine::{Failure, GateKind, Outcome};
 use crate::printable::{escaped, prose};
 use crate::summary::{problem_text, stream_mark};
 use crate::text::first_line;
-use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
+use crate::view::{RunView, StageStatus, StageView, UnsuccessfulAttempt};
 use crate::words;
 
 /// The report's XML. Meant for a run that has ended: stages that haven't are shown as skipped.
@@ -47,13 +47,13 @@ fn test_case(view: &RunView, stage: &StageView) -> TestCase {
 }
 
 fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
-    let (Status::Ended { outcome, .. }, Some(conclusion)) = (&stage.status, stage.status.shown()) else {
+    let (StageStatus::Ended { outcome, .. }, Some(conclusion)) = (&stage.status, stage.status.shown()) else {
         return skipped(match &stage.status {
-            Status::Waiting(gate) if gate.kind == GateKind::Freeze => "waits for the end of a freeze",
-            Status::Waiting(gate) if gate.kind == GateKind::Unresolved => "is in doubt, and waits to be settled",
-            Status::Waiting(_) => "waits for an answer",
-            Status::AwaitingEnvironment { .. } => "waits for another run",
-            Status::Recovering { .. } => "is in doubt",
+            StageStatus::Waiting(gate) if gate.kind == GateKind::Freeze => "waits for the end of a freeze",
+            StageStatus::Waiting(gate) if gate.kind == GateKind::Unresolved => "is in doubt, and waits to be settled",
+            StageStatus::Waiting(_) => "waits for an answer",
+            StageStatus::AwaitingEnvironment { .. } => "waits for another run",
+            StageStatus::Recovering { .. } => "is in doubt",
             _ => "did not run",
         });
     };

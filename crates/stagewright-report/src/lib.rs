@@ -49,8 +49,10 @@ pub use junit::junit;
 pub use plain::Plain;
 pub use printable::{Block, Printable, is_one_line};
 pub use printer::Printer;
-pub use reader::Reader;
-pub use style::{Line, Painted, Tone};
+pub use reader::RunReader;
+pub use style::{Painted, StyledLine, Tone};
 pub use terminal::{Terminal, TerminalOptions};
 pub use text::{duration, shell_word};
-pub use view::{Deployed, Group, Progress, RunView, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};
+pub use view::{
+    Deployed, GroupView, Progress, RunView, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt,
+};

@@ -8,8 +8,8 @@ use std::io;
 use stagewright_engine::{Event, EventKind, Failure, Finding, LogChunk, Observer, Outcome, Timestamp};
 
 use crate::printable::{Block, Printable, escaped, prose};
-use crate::printer::{Output, Printer};
-use crate::reader::{Reader, caught_up};
+use crate::printer::{ObserverOutput, Printer};
+use crate::reader::{RunReader, caught_up};
 use crate::summary::{self, problem_text, stream_mark};
 use crate::text;
 use crate::text::{duration, first_line, pad};
@@ -22,13 +22,13 @@ const WIDEST_STAGE: usize = 28;
 /// Writes a line an event, and the closing words at the end.
 pub struct Plain {
     view: RunView,
-    output: Output,
+    output: ObserverOutput,
 }
 
 impl Plain {
     /// Onto `printer`. Each event is written and flushed at once.
     pub fn new(printer: Printer) -> Plain {
-        Plain { view: RunView::default(), output: Output::new(printer) }
+        Plain { view: RunView::default(), output: ObserverOutput::new(printer) }
     }
 
     /// The first error of the writer since the last call, after which nothing more was written.
@@ -37,7 +37,7 @@ impl Plain {
     }
 }
 
-impl Reader for Plain {
+impl RunReader for Plain {
     fn catch_up(&mut self, past: &[Event]) {
         let block = past_block(&mut self.view, past);
         self.output.block(&block);

@@ -121,14 +121,14 @@ impl Printer {
 }
 
 /// A printer that takes nothing more after the first error, for readers of events, which can't report it.
-pub(crate) struct Output {
+pub(crate) struct ObserverOutput {
     printer: Printer,
     result: io::Result<()>,
 }
 
-impl Output {
-    pub(crate) fn new(printer: Printer) -> Output {
-        Output { printer, result: Ok(()) }
+impl ObserverOutput {
+    pub(crate) fn new(printer: Printer) -> ObserverOutput {
+        ObserverOutput { printer, result: Ok(()) }
     }
 
     pub(crate) fn block(&mut self, block: &Block) {

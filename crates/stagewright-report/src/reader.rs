@@ -2,11 +2,11 @@
 
 use stagewright_engine::{Event, Observer};
 
-use crate::view::{RunView, Status};
+use crate::view::{RunView, StageStatus};
 use crate::words;
 
 /// Shows a run, whose past may have been shown before.
-pub trait Reader: Observer {
+pub trait RunReader: Observer {
     /// Takes in what happened before this process continued the run. Readers for people sum it up.
     fn catch_up(&mut self, past: &[Event]) {
         past.iter().for_each(|event| self.on_event(event));
@@ -20,7 +20,7 @@ pub(crate) fn caught_up(view: &mut RunView, past: &[Event]) -> Vec<String> {
         return Vec::new();
     }
     let waiting = view.stages.iter().filter_map(|stage| match &stage.status {
-        Status::Waiting(gate) => Some(words::still_waiting(stage, gate)),
+        StageStatus::Waiting(gate) => Some(words::still_waiting(stage, gate)),
         _ => None,
     });
     [words::opening(view)].into_iter().chain(words::done_earlier(view)).chain(waiting).collect()

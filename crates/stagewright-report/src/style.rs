@@ -6,7 +6,7 @@ use std::fmt::Display;
 use stagewright_engine::Outcome;
 
 use crate::printable::Printable;
-use crate::view::{StageView, Status};
+use crate::view::{StageStatus, StageView};
 use crate::wrap::wrapped;
 
 /// What a line means.
@@ -29,21 +29,21 @@ pub enum Tone {
 
 /// A line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct StyledLine {
     /// What it means.
     pub tone: Tone,
     /// What it says.
     pub text: Printable,
 }
 
-impl Line {
-    pub(crate) fn new(tone: Tone, text: impl Display) -> Line {
-        Line { tone, text: Printable::new(text) }
+impl StyledLine {
+    pub(crate) fn new(tone: Tone, text: impl Display) -> StyledLine {
+        StyledLine { tone, text: Printable::new(text) }
     }
 
     /// The same in lines of at most `columns`.
-    pub(crate) fn wrapped(&self, columns: usize) -> Vec<Line> {
-        wrapped(self.text.as_str(), columns).into_iter().map(|text| Line::new(self.tone, text)).collect()
+    pub(crate) fn wrapped(&self, columns: usize) -> Vec<StyledLine> {
+        wrapped(self.text.as_str(), columns).into_iter().map(|text| StyledLine::new(self.tone, text)).collect()
     }
 
     /// In the tone's colour.
@@ -93,17 +93,17 @@ pub(crate) fn paint(color: bool, tone: Tone, text: &Printable) -> Painted {
 /// One character for how a stage stands.
 pub(crate) fn symbol(stage: &StageView) -> (&'static str, Tone) {
     match &stage.status {
-        Status::Ended { .. } if stage.undo_failure().is_some() => ("✗", Tone::Bad),
-        Status::Ended { .. } if stage.is_taken_back() || stage.undone_since().is_some() => ("↶", Tone::Warning),
-        Status::Pending => ("·", Tone::Muted),
-        Status::Running => ("▸", Tone::Neutral),
-        Status::Recovering { .. } => ("?", Tone::Warning),
-        Status::AwaitingEnvironment { .. } | Status::Waiting(_) => ("⏸", Tone::Warning),
-        Status::Retrying { .. } => ("↻", Tone::Warning),
-        Status::Ended { outcome: Outcome::Skipped, .. } => (outcome_symbol(Outcome::Skipped), Tone::Muted),
-        Status::Ended { outcome: Outcome::Rehearsed, .. } => (outcome_symbol(Outcome::Rehearsed), Tone::Muted),
-        Status::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),
-        Status::Ended { conclusion, .. } => (outcome_symbol(*conclusion), outcome_tone(*conclusion)),
+        StageStatus::Ended { .. } if stage.undo_failure().is_some() => ("✗", Tone::Bad),
+        StageStatus::Ended { .. } if stage.is_taken_back() || stage.undone_since().is_some() => ("↶", Tone::Warning),
+        StageStatus::Pending => ("·", Tone::Muted),
+        StageStatus::Running => ("▸", Tone::Neutral),
+        StageStatus::Recovering { .. } => ("?", Tone::Warning),
+        StageStatus::AwaitingEnvironment { .. } | StageStatus::Waiting(_) => ("⏸", Tone::Warning),
+        StageStatus::Retrying { .. } => ("↻", Tone::Warning),
+        StageStatus::Ended { outcome: Outcome::Skipped, .. } => (outcome_symbol(Outcome::Skipped), Tone::Muted),
+        StageStatus::Ended { outcome: Outcome::Rehearsed, .. } => (outcome_symbol(Outcome::Rehearsed), Tone::Muted),
+        StageStatus::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),
+        StageStatus::Ended { conclusion, .. } => (outcome_symbol(*conclusion), outcome_tone(*conclusion)),
     }
 }
 

@@ -21,11 +21,11 @@ pub(super) enum Work {
 }
 
 /// Layers of stages, each of which needs up to three of the layer before.
-pub(super) struct Graph {
+pub(super) struct StageGraph {
     pub(super) stages: usize,
 }
 
-impl Graph {
+impl StageGraph {
     /// Names of each stage's needs, in an order in which they can run.
     fn stages(&self) -> impl Iterator<Item = (String, Vec<String>)> {
         (0..self.stages).map(|number| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Subject;
 use super::contest::{Contender, Time, contest};
-use super::graph::{Graph, Work, write};
+use super::graph::{StageGraph, Work, write};
 use crate::cargo::{Result, is_installed, run};
 use crate::pipeline;
 
@@ -72,7 +72,7 @@ impl Bench {
 
     fn graph(&self) -> Result<Measured> {
         let folder = self.folder.join("graph");
-        let graph = Graph { stages: STAGES };
+        let graph = StageGraph { stages: STAGES };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Nothing))?;
         let mut contenders = vec![self.ours("stagewright, WASM stages", &["run"])];
         contenders.extend(process_peers(&folder, &graph)?);
@@ -82,7 +82,7 @@ impl Bench {
 
     fn processes(&self) -> Result<Measured> {
         let folder = self.folder.join("processes");
-        let graph = Graph { stages: STAGES };
+        let graph = StageGraph { stages: STAGES };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Process))?;
         let engine = self.engine.display().to_string();
         // In a user namespace that may have none below it there is no sandbox.
@@ -98,7 +98,7 @@ impl Bench {
 
     fn cached(&self) -> Result<Measured> {
         let folder = self.folder.join("cached");
-        let graph = Graph { stages: STAGES };
+        let graph = StageGraph { stages: STAGES };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Cached))?;
         let mut contenders = vec![self.ours("stagewright", &["run"])];
         if is_installed("turbo") {
@@ -117,7 +117,7 @@ impl Bench {
 
     fn start(&self) -> Result<Measured> {
         let folder = self.folder.join("start");
-        let graph = Graph { stages: 1 };
+        let graph = StageGraph { stages: 1 };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Nothing))?;
         let mut contenders = vec![
             self.ours("stagewright run", &["run"]),
@@ -150,7 +150,7 @@ impl Bench {
         let folder = self.folder.join("scale");
         for stages in [STAGES, 10 * STAGES, 100 * STAGES] {
             let name = format!("{stages}.toml");
-            write(&folder, &name, &Graph { stages }.pipeline(Work::Nothing))?;
+            write(&folder, &name, &StageGraph { stages }.pipeline(Work::Nothing))?;
             contenders.push(
                 self.ours(&format!("stagewright, {stages} stages"), &["run", &name]).after("rm -rf .stagewright"),
             );
@@ -203,7 +203,7 @@ pub(super) fn commit(folder: &Path) -> Result<()> {
 }
 
 /// Tools for which every stage is a process.
-fn process_peers(folder: &Path, graph: &Graph) -> Result<Vec<Contender>> {
+fn process_peers(folder: &Path, graph: &StageGraph) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
     for (tool, file, text, jobs) in [
         ("make", "Makefile", graph.makefile(), &[&["-j1"][..], &["-j2"]][..]),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use self::scratch::{Scratch, Verdict};
+use self::scratch::{MutantVerdict, Scratch};
 use crate::cargo::{Result, root};
 
 /// A fault to be planted: the text `search`, which is there once, becomes `replace`.
@@ -96,7 +96,7 @@ fn try_one(scratch: &Scratch, mutant: Mutant) -> Result<Noticed> {
     scratch.write(&path, &planted)?;
     let verdict = scratch.judge();
     scratch.write(&path, &sound)?;
-    let Verdict { simulator, tests } = verdict.map_err(|error| format!("mutant `{}`: {error}", mutant.name))?;
+    let MutantVerdict { simulator, tests } = verdict.map_err(|error| format!("mutant `{}`: {error}", mutant.name))?;
     Ok(Noticed { mutant, simulator, tests })
 }
 

@@ -14,7 +14,7 @@ use crate::cargo::{Result, capture, cargo, describe};
 const WORLDS: &str = "nothing_that_must_not_be_happens_in_any_world";
 
 /// Who noticed the fault that is planted.
-pub(super) struct Verdict {
+pub(super) struct MutantVerdict {
     pub(super) simulator: bool,
     pub(super) tests: Option<bool>,
 }
@@ -85,21 +85,21 @@ impl Scratch {
     /// What fails without a fault notices nothing.
     pub(super) fn expect_sound(&self) -> Result<()> {
         match self.judge()? {
-            Verdict { simulator: true, .. } => Err("the simulator fails without any mutant".to_owned()),
-            Verdict { tests: Some(true), .. } => Err("the engine's tests fail without any mutant".to_owned()),
+            MutantVerdict { simulator: true, .. } => Err("the simulator fails without any mutant".to_owned()),
+            MutantVerdict { tests: Some(true), .. } => Err("the engine's tests fail without any mutant".to_owned()),
             _ => Ok(()),
         }
     }
 
     /// Builds and tries the copy as it is now. An error when it can't be built.
-    pub(super) fn judge(&self) -> Result<Verdict> {
+    pub(super) fn judge(&self) -> Result<MutantVerdict> {
         let simulator = self.build(&["--package", "stagewright-tests", "--test", "simulator"])?;
         let simulator = self.fails(&simulator, &["--exact", WORLDS])?;
         if !self.with_tests {
-            return Ok(Verdict { simulator, tests: None });
+            return Ok(MutantVerdict { simulator, tests: None });
         }
         let tests = self.build(&["--package", "stagewright-engine", "--lib", "--tests"])?;
-        Ok(Verdict { simulator, tests: Some(self.fails(&tests, &[])?) })
+        Ok(MutantVerdict { simulator, tests: Some(self.fails(&tests, &[])?) })
     }
 
     /// The test programs, built.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::Finding;
+use super::TidyFinding;
 use super::modules::{Arrows, Modules};
 use crate::cargo::Result;
 
 /// Every circle of files within one crate.
-pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
+pub(super) fn check(root: &Path) -> Result<Vec<TidyFinding>> {
     let mut findings = Vec::new();
     for crate_root in crate_roots(root)? {
         let arrows = Modules::read(&crate_root)?.arrows();
@@ -62,13 +62,13 @@ fn circles(arrows: &Arrows) -> Vec<Vec<&Path>> {
     circles
 }
 
-fn finding(root: &Path, circle: &[&Path], arrows: &Arrows) -> Finding {
+fn finding(root: &Path, circle: &[&Path], arrows: &Arrows) -> TidyFinding {
     let shown = |file: &Path| file.strip_prefix(root).unwrap_or(file).display().to_string();
     let within =
         arrows.iter().filter(|((from, to), _)| circle.contains(&from.as_path()) && circle.contains(&to.as_path()));
     let ties = within.map(|((from, to), names)| format!("\n  {} -> {}: {}", shown(from), shown(to), names.join(", ")));
     let message = format!("{} modules depend on each other:{}", circle.len(), ties.collect::<String>());
-    Finding::error(shown(circle[0]), message, "move what both need into a module of its own, below them")
+    TidyFinding::error(shown(circle[0]), message, "move what both need into a module of its own, below them")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::cargo::Result;
 
 /// All packages of a workspace and what they depend on; development dependencies left out.
 #[derive(Default)]
-pub(super) struct Graph {
+pub(super) struct DependencyGraph {
     pub(super) packages: Vec<Package>,
 }
 
@@ -24,9 +24,9 @@ pub(super) struct Package {
     pub(super) dependencies: Vec<usize>,
 }
 
-impl Graph {
+impl DependencyGraph {
     /// Reads format version 1.
-    pub(super) fn from_metadata(metadata: &Json) -> Result<Graph> {
+    pub(super) fn from_metadata(metadata: &Json) -> Result<DependencyGraph> {
         let unexpected = || "`cargo metadata` printed an unexpected form".to_owned();
         let root = metadata["workspace_root"].as_str().ok_or_else(unexpected)?;
         let members = metadata["workspace_members"].as_array().ok_or_else(unexpected)?;
@@ -35,7 +35,7 @@ impl Graph {
 
         let indices: HashMap<_, _> =
             packages.iter().enumerate().map(|(index, package)| (&package["id"], index)).collect();
-        let mut graph = Graph { packages: Vec::with_capacity(packages.len()) };
+        let mut graph = DependencyGraph { packages: Vec::with_capacity(packages.len()) };
         for package in packages {
             let manifest = Path::new(package["manifest_path"].as_str().ok_or_else(unexpected)?);
             let manifest = manifest.strip_prefix(root).unwrap_or(manifest).display().to_string();
@@ -102,9 +102,9 @@ fn is_for_development_only(dependency: &Json) -> bool {
 /// Makes a graph for the tests of rules: each line is `name -> dependency dependency`, a member's name is followed by
 /// its manifest in brackets.
 #[cfg(test)]
-pub(super) fn parse(lines: &str) -> Graph {
-    let mut graph = Graph::default();
-    let index_of = |graph: &mut Graph, name: &str| {
+pub(super) fn parse(lines: &str) -> DependencyGraph {
+    let mut graph = DependencyGraph::default();
+    let index_of = |graph: &mut DependencyGraph, name: &str| {
         graph.packages.iter().position(|package| package.name == name).unwrap_or_else(|| {
             graph.packages.push(Package { name: name.to_owned(), ..Package::default() });
             graph.packages.len() - 1
@@ -145,10 +145,10 @@ mod tests {
                 { "id": "c", "deps": [] },
             ] },
         });
-        let graph = Graph::from_metadata(&metadata).unwrap();
+        let graph = DependencyGraph::from_metadata(&metadata).unwrap();
         let (_, ours, manifest) = graph.members().next().unwrap();
         assert_eq!((ours.name.as_str(), manifest, &ours.dependencies), ("ours", "crates/ours/Cargo.toml", &vec![1]));
-        assert!(Graph::from_metadata(&json!({})).is_err());
+        assert!(DependencyGraph::from_metadata(&json!({})).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who may depend on whom: the arrows of ARCHITECTURE.md.
 
-use super::Finding;
-use super::graph::{Graph, Package};
+use super::TidyFinding;
+use super::graph::{DependencyGraph, Package};
 
 /// What each crate may depend on among the workspace's own.
 const ARROWS: [(&str, &[&str]); 18] = [
@@ -97,7 +97,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
 ];
 
 /// Every arrow that must not be.
-pub(super) fn check(graph: &Graph) -> Vec<Finding> {
+pub(super) fn check(graph: &DependencyGraph) -> Vec<TidyFinding> {
     let mut findings = Vec::new();
     for (index, package, manifest) in graph.members() {
         check_arrows(graph, package, manifest, &mut findings);
@@ -106,13 +106,13 @@ pub(super) fn check(graph: &Graph) -> Vec<Finding> {
     findings
 }
 
-fn check_arrows(graph: &Graph, package: &Package, manifest: &str, findings: &mut Vec<Finding>) {
+fn check_arrows(graph: &DependencyGraph, package: &Package, manifest: &str, findings: &mut Vec<TidyFinding>) {
     let allowed = match ARROWS.iter().find(|(name, _)| *name == package.name) {
         Some((_, allowed)) => *allowed,
         None if manifest.starts_with("plugins/") || manifest.starts_with("tests/guests/") => PLUGIN_ARROWS,
         None => {
             let help = "say in ARROWS of xtask/src/tidy/layers.rs, and in ARCHITECTURE.md, what it may depend on";
-            findings.push(Finding::error(manifest, format!("{} has no place in the layers", package.name), help));
+            findings.push(TidyFinding::error(manifest, format!("{} has no place in the layers", package.name), help));
             return;
         }
     };
@@ -122,19 +122,19 @@ fn check_arrows(graph: &Graph, package: &Package, manifest: &str, findings: &mut
                 [] => "it may depend on none of the workspace's crates".to_owned(),
                 allowed => format!("it may depend on {}", allowed.join(", ")),
             };
-            findings.push(Finding::error(manifest, format!("{} -> {}", package.name, dependency.name), help));
+            findings.push(TidyFinding::error(manifest, format!("{} -> {}", package.name, dependency.name), help));
         }
     }
 }
 
-fn check_owners(graph: &Graph, index: usize, manifest: &str, findings: &mut Vec<Finding>) {
+fn check_owners(graph: &DependencyGraph, index: usize, manifest: &str, findings: &mut Vec<TidyFinding>) {
     let package = &graph.packages[index];
     for (library, owners) in OWNERS.iter().filter(|(_, owners)| !owners.contains(&package.name.as_str())) {
         // What lies behind an owner is the owner's business.
         let is_open = |package: &Package| !owners.contains(&package.name.as_str());
         if let Some(path) = graph.path(index, |package| package.name == *library, is_open) {
             let help = format!("{library} belongs to {}: ask that crate, through a port if need be", owners.join(", "));
-            findings.push(Finding::error(manifest, path.join(" -> "), help));
+            findings.push(TidyFinding::error(manifest, path.join(" -> "), help));
         }
     }
 }

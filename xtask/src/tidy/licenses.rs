@@ -2,29 +2,29 @@
 
 use spdx::{Expression, LicenseReq, ParseMode};
 
-use super::Finding;
-use super::graph::{Graph, Package};
+use super::TidyFinding;
+use super::graph::{DependencyGraph, Package};
 
 /// Every package that can't be had without a GPL-like licence, or says nothing.
-pub(super) fn check(graph: &Graph) -> Vec<Finding> {
+pub(super) fn check(graph: &DependencyGraph) -> Vec<TidyFinding> {
     graph.packages.iter().filter_map(check_package).collect()
 }
 
-fn check_package(package: &Package) -> Option<Finding> {
+fn check_package(package: &Package) -> Option<TidyFinding> {
     let name = &package.name;
     let Some(license) = &package.license else {
         let help = "find out its licence, or replace it";
-        return Some(Finding::error("Cargo.lock", format!("{name} names no licence"), help));
+        return Some(TidyFinding::error("Cargo.lock", format!("{name} names no licence"), help));
     };
     let Ok(expression) = Expression::parse_mode(license, ParseMode::LAX) else {
         let help = "an SPDX expression is expected; find out its licence, or replace it";
-        return Some(Finding::error("Cargo.lock", format!("{name} has the licence {license:?}"), help));
+        return Some(TidyFinding::error("Cargo.lock", format!("{name} has the licence {license:?}"), help));
     };
     if expression.evaluate(|requirement| !is_copyleft(requirement)) {
         return None;
     }
     let help = "GPL, LGPL and AGPL are out: replace it, or do without";
-    Some(Finding::error("Cargo.lock", format!("{name} is under {license}"), help))
+    Some(TidyFinding::error("Cargo.lock", format!("{name} is under {license}"), help))
 }
 
 fn is_copyleft(requirement: &LicenseReq) -> bool {

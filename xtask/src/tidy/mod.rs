@@ -17,12 +17,12 @@ use std::fmt;
 use std::path::Path;
 
 use crate::cargo::{Result, metadata, root};
-use graph::Graph;
+use graph::DependencyGraph;
 
 /// Something that must be put right, or at least looked at.
 #[derive(Debug, PartialEq, Eq)]
-struct Finding {
-    severity: Severity,
+struct TidyFinding {
+    severity: FindingSeverity,
     /// A file, with the line where there is one.
     place: String,
     message: String,
@@ -30,26 +30,31 @@ struct Finding {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Severity {
+enum FindingSeverity {
     Error,
     Warning,
 }
 
-impl Finding {
-    fn error(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Finding {
-        Finding { severity: Severity::Error, place: place.into(), message: message.into(), help: help.into() }
+impl TidyFinding {
+    fn error(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> TidyFinding {
+        TidyFinding {
+            severity: FindingSeverity::Error,
+            place: place.into(),
+            message: message.into(),
+            help: help.into(),
+        }
     }
 
-    fn warning(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> Finding {
-        Finding { severity: Severity::Warning, ..Finding::error(place, message, help) }
+    fn warning(place: impl Into<String>, message: impl Into<String>, help: impl Into<String>) -> TidyFinding {
+        TidyFinding { severity: FindingSeverity::Warning, ..TidyFinding::error(place, message, help) }
     }
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for TidyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+            FindingSeverity::Error => "error",
+            FindingSeverity::Warning => "warning",
         };
         write!(f, "{severity}: {}: {}\n  help: {}", self.place, self.message, self.help)
     }
@@ -61,16 +66,16 @@ pub(crate) fn run() -> Result<()> {
     for finding in &findings {
         eprintln!("{finding}");
     }
-    match findings.iter().filter(|finding| finding.severity == Severity::Error).count() {
+    match findings.iter().filter(|finding| finding.severity == FindingSeverity::Error).count() {
         0 => Ok(()),
         1 => Err("tidy found an error".to_owned()),
         errors => Err(format!("tidy found {errors} errors")),
     }
 }
 
-fn findings(root: &Path) -> Result<Vec<Finding>> {
-    let graph = Graph::from_metadata(&metadata(&root.join("Cargo.toml"))?)?;
-    let sample = Graph::from_metadata(&metadata(&root.join("pipelines/greeter/Cargo.toml"))?)?;
+fn findings(root: &Path) -> Result<Vec<TidyFinding>> {
+    let graph = DependencyGraph::from_metadata(&metadata(&root.join("Cargo.toml"))?)?;
+    let sample = DependencyGraph::from_metadata(&metadata(&root.join("pipelines/greeter/Cargo.toml"))?)?;
     let files = tree::read(root, &["crates", "pipelines", "plugins", "tests", "xtask"])?;
     let mut findings = layers::check(&graph);
     findings.extend(circles::check(root)?);
@@ -89,7 +94,7 @@ mod tests {
     #[test]
     fn this_tree_is_tidy() {
         let findings = findings(&root()).expect("the tree can be read");
-        let errors: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+        let errors: Vec<_> = findings.iter().filter(|finding| finding.severity == FindingSeverity::Error).collect();
         let shown: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert!(errors.is_empty(), "{}", shown.join("\n"));
     }

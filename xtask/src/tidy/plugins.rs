@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::Finding;
+use super::TidyFinding;
 use super::tree::File;
 
 /// Every plugin that nothing runs.
-pub(super) fn check(files: &[File]) -> Vec<Finding> {
+pub(super) fn check(files: &[File]) -> Vec<TidyFinding> {
     let plugins: BTreeSet<_> = files.iter().filter_map(|file| plugin_of_manifest(&file.path)).collect();
     let unused = plugins.into_iter().filter(|plugin| !files.iter().any(|file| runs(file, plugin)));
     unused
         .map(|plugin| {
             let message = format!("no pipeline and no test names the plugin {plugin}");
-            Finding::error(format!("plugins/{plugin}"), message, "use it in pipelines/ or in a test of tests/")
+            TidyFinding::error(format!("plugins/{plugin}"), message, "use it in pipelines/ or in a test of tests/")
         })
         .collect()
 }

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Finding;
+use super::TidyFinding;
 use super::tree::File;
 
 /// The file that this module is about.
@@ -29,9 +29,9 @@ struct Row<'a> {
 }
 
 /// Everything that doesn't fit. `documents` are Markdown files by path, the table among them; `files` are sources.
-pub(super) fn check(documents: &BTreeMap<String, String>, files: &[File]) -> Vec<Finding> {
+pub(super) fn check(documents: &BTreeMap<String, String>, files: &[File]) -> Vec<TidyFinding> {
     let Some(table) = documents.get(TABLE) else {
-        return vec![Finding::error(TABLE, "it is missing", "write the table of promises and their tests")];
+        return vec![TidyFinding::error(TABLE, "it is missing", "write the table of promises and their tests")];
     };
     let rows = rows(table);
     let mut findings = rows.iter().flat_map(|row| check_row(row, documents, files)).collect::<Vec<_>>();
@@ -39,16 +39,16 @@ pub(super) fn check(documents: &BTreeMap<String, String>, files: &[File]) -> Vec
     findings
 }
 
-fn check_row(row: &Row<'_>, documents: &BTreeMap<String, String>, files: &[File]) -> Vec<Finding> {
+fn check_row(row: &Row<'_>, documents: &BTreeMap<String, String>, files: &[File]) -> Vec<TidyFinding> {
     let place = format!("{TABLE}:{}", row.line);
     let mut findings = Vec::new();
     match documents.get(row.document) {
-        None => findings.push(Finding::error(
+        None => findings.push(TidyFinding::error(
             &place,
             format!("the document {} does not exist", row.document),
             "correct the heading, or drop the section",
         )),
-        Some(text) if !one_line(text).contains(&one_line(row.promise)) => findings.push(Finding::error(
+        Some(text) if !one_line(text).contains(&one_line(row.promise)) => findings.push(TidyFinding::error(
             &place,
             format!("{} doesn't say: {}", row.document, row.promise),
             "quote the sentence as it stands there, and check that the tests still show it",
@@ -57,21 +57,21 @@ fn check_row(row: &Row<'_>, documents: &BTreeMap<String, String>, files: &[File]
     }
     if row.tests.is_empty() {
         let help = "name a test as `path/of/file.rs::function`, or take the promise back where it is given";
-        findings.push(Finding::error(&place, "a promise without a test", help));
+        findings.push(TidyFinding::error(&place, "a promise without a test", help));
     }
     let missing = row.tests.iter().filter(|test| !is_test(test, files));
     findings.extend(missing.map(|test| {
         let help = "name a test that exists as `path/of/file.rs::function`";
-        Finding::error(&place, format!("there is no test `{test}`"), help)
+        TidyFinding::error(&place, format!("there is no test `{test}`"), help)
     }));
     findings
 }
 
 /// Promises of the complete table that have no row.
-fn without_row(documents: &BTreeMap<String, String>, rows: &[Row<'_>]) -> Vec<Finding> {
+fn without_row(documents: &BTreeMap<String, String>, rows: &[Row<'_>]) -> Vec<TidyFinding> {
     let (document, heading) = COMPLETE;
     let Some(text) = documents.get(document) else {
-        return vec![Finding::error(document, "it is missing", "write what is promised, and against whom")];
+        return vec![TidyFinding::error(document, "it is missing", "write what is promised, and against whom")];
     };
     let kept = rows.iter().filter(|row| row.document == document).map(|row| one_line(row.promise));
     let kept = kept.collect::<BTreeSet<_>>();
@@ -81,7 +81,7 @@ fn without_row(documents: &BTreeMap<String, String>, rows: &[Row<'_>]) -> Vec<Fi
     let missing = promised.filter(|promise| !kept.contains(&one_line(promise)));
     missing
         .map(|promise| {
-            Finding::error(document, format!("promised without a test: {promise}"), format!("add a row to {TABLE}"))
+            TidyFinding::error(document, format!("promised without a test: {promise}"), format!("add a row to {TABLE}"))
         })
         .collect()
 }

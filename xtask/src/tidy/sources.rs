@@ -1,6 +1,6 @@
 //! Rules for a source file by itself. Those on calls are a fast first net; clippy.toml holds the exact one.
 
-use super::Finding;
+use super::TidyFinding;
 
 /// Lines of a file that are worth a thought, and those that are too many.
 const LONG: usize = 500;
@@ -69,7 +69,7 @@ const RESTRICTIONS: [Restriction; 5] = [
 ];
 
 /// All findings of one file of the tree.
-pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
+pub(super) fn check(path: &str, text: &str) -> Vec<TidyFinding> {
     if !path.ends_with(".rs") {
         return Vec::new();
     }
@@ -84,28 +84,28 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-fn check_length(path: &str, text: &str) -> Option<Finding> {
+fn check_length(path: &str, text: &str) -> Option<TidyFinding> {
     let lines = text.lines().count();
     let message = format!("{lines} lines");
     let help = format!("split it by topic; files stay under {LONG} lines");
     match lines {
-        _ if lines > TOO_LONG => Some(Finding::error(path, message, help)),
-        _ if lines > LONG => Some(Finding::warning(path, message, help)),
+        _ if lines > TOO_LONG => Some(TidyFinding::error(path, message, help)),
+        _ if lines > LONG => Some(TidyFinding::warning(path, message, help)),
         _ => None,
     }
 }
 
-fn check_unfinished(path: &str, text: &str) -> Vec<Finding> {
+fn check_unfinished(path: &str, text: &str) -> Vec<TidyFinding> {
     // Put together here, so that this file passes its own rule.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!"), concat!("unimplemented", "!")];
     let found = marks.iter().flat_map(|mark| word_positions(text, mark).map(move |at| (mark, at)));
     found
-        .map(|(mark, at)| Finding::error(place(path, text, at), format!("`{mark}`"), "finish it, or open an issue"))
+        .map(|(mark, at)| TidyFinding::error(place(path, text, at), format!("`{mark}`"), "finish it, or open an issue"))
         .collect()
 }
 
 /// A crate's first page states what the crate never does.
-fn check_crate_doc(path: &str, text: &str) -> Option<Finding> {
+fn check_crate_doc(path: &str, text: &str) -> Option<TidyFinding> {
     let within_crate = path.strip_prefix("crates/")?.split_once('/')?.1;
     if within_crate != "src/lib.rs" && within_crate != "src/main.rs" {
         return None;
@@ -115,10 +115,10 @@ fn check_crate_doc(path: &str, text: &str) -> Option<Finding> {
         return None;
     }
     let help = "say what flows in and out and, after `Architecture invariant:`, what the crate may not do";
-    Some(Finding::error(path, "no module doc with an `Architecture invariant`", help))
+    Some(TidyFinding::error(path, "no module doc with an `Architecture invariant`", help))
 }
 
-fn check_calls(restriction: &Restriction, path: &str, code: &str) -> Vec<Finding> {
+fn check_calls(restriction: &Restriction, path: &str, code: &str) -> Vec<TidyFinding> {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if !starts(restriction.within) || starts(restriction.except) {
         return Vec::new();
@@ -127,7 +127,7 @@ fn check_calls(restriction: &Restriction, path: &str, code: &str) -> Vec<Finding
         let imported = import_positions(code, call);
         word_positions(code, call).chain(imported).map(move |at| (call, at))
     });
-    found.map(|(call, at)| Finding::error(place(path, code, at), format!("`{call}`"), restriction.help)).collect()
+    found.map(|(call, at)| TidyFinding::error(place(path, code, at), format!("`{call}`"), restriction.help)).collect()
 }
 
 /// Where `a::b::{…, c, …}` imports `a::b::c`.
@@ -229,8 +229,8 @@ mod tests {
     fn a_long_file_is_a_warning_and_a_very_long_one_an_error() {
         let severity = |lines: usize| check("xtask/src/a.rs", &"\n".repeat(lines)).first().map(|found| found.severity);
         assert_eq!(severity(500), None);
-        assert_eq!(severity(501), Some(super::super::Severity::Warning));
-        assert_eq!(severity(801), Some(super::super::Severity::Error));
+        assert_eq!(severity(501), Some(super::super::FindingSeverity::Warning));
+        assert_eq!(severity(801), Some(super::super::FindingSeverity::Error));
     }
 
     #[test]

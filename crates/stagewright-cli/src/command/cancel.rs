@@ -5,7 +5,7 @@ use stagewright_session::{Cancelled, Session};
 
 use crate::args::CancelArgs;
 use crate::drive::drive;
-use crate::drive_args::{CacheMode, DriveArgs, Format};
+use crate::drive_args::{CacheMode, DriveArgs, OutputFormat};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -26,7 +26,7 @@ pub(crate) async fn cancel(
     };
     let shown = DriveArgs {
         jobs: None,
-        format: Format::Text,
+        format: OutputFormat::Text,
         junit: None,
         wait: false,
         cache: CacheMode::Off,

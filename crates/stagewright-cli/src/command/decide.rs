@@ -3,7 +3,7 @@
 use stagewright_report::{Printer, captured, text};
 use stagewright_session::{Answer, RecordedAnswer, Session, Settlement, Verdict};
 
-use crate::args::{self, DecideArgs, Finding, SettleArgs};
+use crate::args::{self, DecideArgs, SettleArgs, SettledOutcome};
 use crate::error::CommandError;
 use crate::exit::Exit;
 
@@ -32,9 +32,9 @@ pub(crate) fn decide(
 /// `settle`: what an interrupted attempt did.
 pub(crate) fn settle(session: &Session, args: &SettleArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let settlement = match args.finding {
-        Finding::Applied => Settlement::Applied,
-        Finding::NotStarted => Settlement::NotStarted,
-        Finding::Failed => Settlement::Failed,
+        SettledOutcome::Applied => Settlement::Applied,
+        SettledOutcome::NotStarted => Settlement::NotStarted,
+        SettledOutcome::Failed => Settlement::Failed,
     };
     let answer = Answer {
         run: args.run.clone(),

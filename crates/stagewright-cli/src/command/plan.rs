@@ -20,7 +20,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 
 /// What a plan is shown with.
-struct Shown<'a> {
+struct PlanView<'a> {
     review: &'a Review,
     /// What a rehearsal would do; real unless a rehearsal is asked for.
     mode: RunMode,
@@ -30,7 +30,7 @@ pub(crate) async fn plan(session: &Session, args: &PlanArgs, out: &mut Printer) 
     let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
     let inputs = args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect();
     let review = session.review(pipeline, &inputs).await?;
-    let shown = Shown {
+    let shown = PlanView {
         review: &review,
         mode: if args.rehearse { RunMode::Rehearsal { offline: args.offline } } else { RunMode::Real },
     };
@@ -42,7 +42,7 @@ pub(crate) async fn plan(session: &Session, args: &PlanArgs, out: &mut Printer) 
     Ok(Exit::Success)
 }
 
-impl Shown<'_> {
+impl PlanView<'_> {
     fn write(&self, inputs: &BTreeMap<String, Json>, out: &mut Printer) -> std::io::Result<()> {
         let Review { plan, file, .. } = self.review;
         out.line(text!("{}  {}", plan.name, file.name))?;

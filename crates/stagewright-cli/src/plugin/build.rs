@@ -13,8 +13,8 @@ use wit_component::ComponentEncoder;
 use crate::console;
 
 use super::component::Interfaces;
-use super::guest::{self, Guest};
-use super::{BuildArgs, PluginError, fingerprint, toolchain};
+use super::guest::{self, GuestCrate};
+use super::{BuildArgs, PluginCommandError, fingerprint, toolchain};
 
 /// A plugin whose component is up to date.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Built {
     rebuilt: bool,
 }
 
-pub(super) fn run(args: &BuildArgs, out: &mut Printer) -> Result<(), PluginError> {
+pub(super) fn run(args: &BuildArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };
     for built in build(&paths, args.out.as_deref(), &args.release_profile, &mut console::err())? {
         let state = if built.rebuilt { "built" } else { "up to date" };
@@ -42,51 +42,51 @@ fn build(
     folder: Option<&Path>,
     profile: &str,
     progress: &mut Printer,
-) -> Result<Vec<Built>, PluginError> {
-    let mut by_workspace: BTreeMap<PathBuf, Vec<Guest>> = BTreeMap::new();
+) -> Result<Vec<Built>, PluginCommandError> {
+    let mut by_workspace: BTreeMap<PathBuf, Vec<GuestCrate>> = BTreeMap::new();
     for guest in guest::find(paths)? {
         by_workspace.entry(guest.workspace.clone()).or_default().push(guest);
     }
     let mut built = Vec::new();
     for (workspace, wanted) in by_workspace {
-        let workspace = Workspace::open(workspace, profile)?;
+        let workspace = GuestWorkspace::open(workspace, profile)?;
         built.extend(workspace.bring_up_to_date(&wanted, folder, progress)?);
     }
     Ok(built)
 }
 
 /// The guests that Cargo builds in one call.
-struct Workspace<'a> {
+struct GuestWorkspace<'a> {
     root: PathBuf,
-    guests: Vec<Guest>,
+    guests: Vec<GuestCrate>,
     profile: &'a str,
     fingerprint: String,
 }
 
-impl Workspace<'_> {
-    fn open(root: PathBuf, profile: &str) -> Result<Workspace<'_>, PluginError> {
+impl GuestWorkspace<'_> {
+    fn open(root: PathBuf, profile: &str) -> Result<GuestWorkspace<'_>, PluginCommandError> {
         let guests = guest::all_of(&root)?;
-        let mut workspace = Workspace { root, guests, profile, fingerprint: String::new() };
+        let mut workspace = GuestWorkspace { root, guests, profile, fingerprint: String::new() };
         workspace.fingerprint = workspace.take_fingerprint()?;
         Ok(workspace)
     }
 
-    fn take_fingerprint(&self) -> Result<String, PluginError> {
+    fn take_fingerprint(&self) -> Result<String, PluginCommandError> {
         let folders = guest::source_folders(&self.root, &self.guests)?;
         fingerprint::of_sources(&self.root, &folders, self.profile, &toolchain::identify(&self.root)?)
     }
 
     fn bring_up_to_date(
         mut self,
-        wanted: &[Guest],
+        wanted: &[GuestCrate],
         folder: Option<&Path>,
         progress: &mut Printer,
-    ) -> Result<Vec<Built>, PluginError> {
-        let component = |guest: &Guest| match folder {
+    ) -> Result<Vec<Built>, PluginCommandError> {
+        let component = |guest: &GuestCrate| match folder {
             Some(folder) => folder.join(format!("{}.wasm", guest.name)),
             None => guest.folder.join("plugin.wasm"),
         };
-        let stale: BTreeSet<&Guest> =
+        let stale: BTreeSet<&GuestCrate> =
             wanted.iter().filter(|guest| !fingerprint::is_current(&component(guest), &self.fingerprint)).collect();
         if !stale.is_empty() {
             let modules = self.compile(&stale, progress)?;
@@ -96,9 +96,10 @@ impl Workspace<'_> {
                 self.componentize(guest, &modules[&guest.folder], &component(guest))?;
             }
         }
-        let describe = |guest: &Guest| {
+        let describe = |guest: &GuestCrate| {
             let path = component(guest);
-            let bytes = fs::metadata(&path).map_err(|source| PluginError::Read { path: path.clone(), source })?.len();
+            let bytes =
+                fs::metadata(&path).map_err(|source| PluginCommandError::Read { path: path.clone(), source })?.len();
             Ok(Built { name: guest.name.clone(), component: path, bytes, rebuilt: stale.contains(guest) })
         };
         wanted.iter().map(describe).collect()
@@ -107,9 +108,9 @@ impl Workspace<'_> {
     /// The core modules by the guests' folders. Guests that weren't asked for may fail.
     fn compile(
         &self,
-        wanted: &BTreeSet<&Guest>,
+        wanted: &BTreeSet<&GuestCrate>,
         progress: &mut Printer,
-    ) -> Result<BTreeMap<PathBuf, PathBuf>, PluginError> {
+    ) -> Result<BTreeMap<PathBuf, PathBuf>, PluginCommandError> {
         let chosen = toolchain::choose(&self.root, progress)?;
         progress.line(text!("building {} with {}", count(self.guests.len(), "plugin"), chosen.describe()))?;
         let start = Instant::now();
@@ -127,16 +128,16 @@ impl Workspace<'_> {
         let missing = wanted.iter().filter(|guest| !modules.contains_key(&guest.folder));
         let missing: Vec<String> = missing.map(|guest| guest.name.clone()).collect();
         if !missing.is_empty() {
-            return Err(PluginError::Cargo { plugins: missing, status });
+            return Err(PluginCommandError::Cargo { plugins: missing, status });
         }
         progress.line(text!("built in {:.1} s", start.elapsed().as_secs_f32()))?;
         Ok(modules)
     }
 
-    fn componentize(&self, guest: &Guest, module: &Path, path: &Path) -> Result<(), PluginError> {
+    fn componentize(&self, guest: &GuestCrate, module: &Path, path: &Path) -> Result<(), PluginCommandError> {
         let core = stagewright_files::read(module, stagewright_files::RECORD)
-            .map_err(|source| PluginError::Read { path: module.to_owned(), source })?;
-        let unfit = |reason| PluginError::Componentize { plugin: guest.name.clone(), reason };
+            .map_err(|source| PluginCommandError::Read { path: module.to_owned(), source })?;
+        let unfit = |reason| PluginCommandError::Componentize { plugin: guest.name.clone(), reason };
         let component = encode(&core).map_err(unfit)?;
         let problems = Interfaces::of(&component).map_err(unfit)?.problems();
         if !problems.is_empty() {

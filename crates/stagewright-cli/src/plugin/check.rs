@@ -9,9 +9,9 @@ use stagewright_report::{Printer, text};
 
 use super::component::Interfaces;
 use super::describe::describe;
-use super::{CheckArgs, PluginError, fingerprint, guest};
+use super::{CheckArgs, PluginCommandError, fingerprint, guest};
 
-pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginError> {
+pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };
     let mut components = Vec::new();
     for path in &paths {
@@ -24,12 +24,12 @@ pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginError
         }
     }
     if failed > 0 {
-        return Err(PluginError::Unusable { failed, checked: components.len() });
+        return Err(PluginCommandError::Unusable { failed, checked: components.len() });
     }
     Ok(())
 }
 
-fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
+fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginCommandError> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
@@ -38,7 +38,7 @@ fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
 }
 
 /// Whether it can be used.
-fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginError> {
+fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginCommandError> {
     out.line(text!("{}", path.display()))?;
     let problems = match stagewright_files::read(path, stagewright_files::RECORD) {
         Ok(content) => show(path, &content, out)?,
@@ -51,7 +51,7 @@ fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginError> {
 }
 
 /// What is wrong with it.
-fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, PluginError> {
+fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, PluginCommandError> {
     let interfaces = match Interfaces::of(content) {
         Ok(interfaces) => interfaces,
         Err(reason) => return Ok(vec![reason]),
@@ -76,7 +76,7 @@ fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, P
     }
 }
 
-fn show_manifest(manifest: &Manifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginError> {
+fn show_manifest(manifest: &Manifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginCommandError> {
     let Manifest { name, version, description, config, outputs, capabilities } = manifest;
     out.line(text!("  manifest    {name} {version}: {description}"))?;
     if let Some(keys) = config.get("properties").and_then(|properties| properties.as_object()) {

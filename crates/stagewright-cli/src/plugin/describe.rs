@@ -65,7 +65,7 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
         environment: BTreeMap::new(),
         package_hosts: Arc::default(),
         pulls: Pulls::Never,
-        secrets: Arc::new(NoSecrets),
+        secrets: Arc::new(WithoutSecrets),
         registry,
         services: Arc::new(services),
         sandbox: None,
@@ -74,9 +74,9 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
     }
 }
 
-struct NoSecrets;
+struct WithoutSecrets;
 
-impl SecretSource for NoSecrets {
+impl SecretSource for WithoutSecrets {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(None)
     }

@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::exit::Exit;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PluginError {
+pub(crate) enum PluginCommandError {
     #[error("there is no plugin in {}", .0.display())]
     NoPlugin(PathBuf),
     #[error("can't read {}", path.display())]
@@ -47,60 +47,62 @@ pub(crate) enum ToolError {
     Timeout(u64),
 }
 
-impl PluginError {
+impl PluginCommandError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            PluginError::NoPlugin(_) => {
+            PluginCommandError::NoPlugin(_) => {
                 "name a folder whose Cargo.toml builds a `cdylib`, or a folder that holds such \
                                          folders; `stagewright plugin new NAME` makes one"
                     .to_owned()
             }
-            PluginError::NoToolchain { tried, remedy } => {
+            PluginCommandError::NoToolchain { tried, remedy } => {
                 return tried.iter().cloned().chain([format!("run: {remedy}")]).collect();
             }
-            PluginError::Tool { source: ToolError::Spawn(error), .. } => error.help().to_owned(),
-            PluginError::Cargo { .. } => "the compiler's own words stand above".to_owned(),
-            PluginError::Componentize { .. } => {
+            PluginCommandError::Tool { source: ToolError::Spawn(error), .. } => error.help().to_owned(),
+            PluginCommandError::Cargo { .. } => "the compiler's own words stand above".to_owned(),
+            PluginCommandError::Componentize { .. } => {
                 "export the stage with `stagewright_sdk::export_stage!`, and let it call nothing but the sdk".to_owned()
             }
-            PluginError::Unusable { .. } => "build them with `stagewright plugin build`".to_owned(),
-            PluginError::Name(_) => {
+            PluginCommandError::Unusable { .. } => "build them with `stagewright plugin build`".to_owned(),
+            PluginCommandError::Name(_) => {
                 "use letters, digits and hyphens, with a letter first, as in `count-lines`".to_owned()
             }
-            PluginError::Exists(_) => "choose another name, or another folder with `--path`".to_owned(),
-            PluginError::Manifest { .. }
-            | PluginError::Read { .. }
-            | PluginError::Write { .. }
-            | PluginError::Tool { .. }
-            | PluginError::Output(_) => return Vec::new(),
+            PluginCommandError::Exists(_) => "choose another name, or another folder with `--path`".to_owned(),
+            PluginCommandError::Manifest { .. }
+            | PluginCommandError::Read { .. }
+            | PluginCommandError::Write { .. }
+            | PluginCommandError::Tool { .. }
+            | PluginCommandError::Output(_) => return Vec::new(),
         };
         vec![hint]
     }
 
     fn exit(&self) -> Exit {
         match self {
-            PluginError::Name(_) | PluginError::Exists(_) => Exit::Usage,
-            PluginError::Read { .. } | PluginError::Write { .. } | PluginError::Output(_) => Exit::Internal,
-            PluginError::NoPlugin(_)
-            | PluginError::Manifest { .. }
-            | PluginError::NoToolchain { .. }
-            | PluginError::Tool { .. }
-            | PluginError::Cargo { .. }
-            | PluginError::Componentize { .. }
-            | PluginError::Unusable { .. } => Exit::NotReady,
+            PluginCommandError::Name(_) | PluginCommandError::Exists(_) => Exit::Usage,
+            PluginCommandError::Read { .. } | PluginCommandError::Write { .. } | PluginCommandError::Output(_) => {
+                Exit::Internal
+            }
+            PluginCommandError::NoPlugin(_)
+            | PluginCommandError::Manifest { .. }
+            | PluginCommandError::NoToolchain { .. }
+            | PluginCommandError::Tool { .. }
+            | PluginCommandError::Cargo { .. }
+            | PluginCommandError::Componentize { .. }
+            | PluginCommandError::Unusable { .. } => Exit::NotReady,
         }
     }
 }
 
-impl From<PluginError> for CommandError {
-    fn from(error: PluginError) -> CommandError {
+impl From<PluginCommandError> for CommandError {
+    fn from(error: PluginCommandError) -> CommandError {
         let mut failed = CommandError::new(error.exit(), error.to_string());
         failed.hints = error.hints();
         failed.source = match error {
-            PluginError::Read { source, .. } | PluginError::Write { source, .. } | PluginError::Output(source) => {
-                Some(source.into())
-            }
-            PluginError::Tool { source, .. } => Some(source.into()),
+            PluginCommandError::Read { source, .. }
+            | PluginCommandError::Write { source, .. }
+            | PluginCommandError::Output(source) => Some(source.into()),
+            PluginCommandError::Tool { source, .. } => Some(source.into()),
             _ => None,
         };
         failed

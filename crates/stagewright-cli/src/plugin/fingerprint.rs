@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::PluginError;
+use super::PluginCommandError;
 
 /// Names beside sources that don't go into the component.
 const PASSED_OVER: [&str; 6] = ["target", "tests", "examples", "benches", "plugin.wasm", "README.md"];
@@ -16,7 +16,7 @@ pub(super) fn of_sources(
     folders: &BTreeSet<PathBuf>,
     profile: &str,
     toolchain: &str,
-) -> Result<String, PluginError> {
+) -> Result<String, PluginCommandError> {
     let mut hash = Sha256::new();
     for part in ["1", env!("CARGO_PKG_VERSION"), profile, toolchain] {
         field(&mut hash, part.as_bytes());
@@ -33,7 +33,7 @@ pub(super) fn of_sources(
     }
     for file in files {
         let content = stagewright_files::read(&file, stagewright_files::RECORD)
-            .map_err(|source| PluginError::Read { path: file.clone(), source })?;
+            .map_err(|source| PluginCommandError::Read { path: file.clone(), source })?;
         // Relative, so that a moved checkout is still up to date.
         field(&mut hash, file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().as_bytes());
         field(&mut hash, &content);
@@ -53,14 +53,14 @@ pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
 }
 
 /// Notes beside `component` what it was made from.
-pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginError> {
+pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginCommandError> {
     write_whole(&stamp_path(component), stamp_text(fingerprint, content).as_bytes())
 }
 
 /// Replaces the file as a whole: a run that loads it meanwhile sees the old one or the new one.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError> {
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginCommandError> {
     let root = std::env::current_dir().unwrap_or_default();
-    let failed = |source| PluginError::Write { path: path.to_owned(), source };
+    let failed = |source| PluginCommandError::Write { path: path.to_owned(), source };
     stagewright_files::replace(&root, path, content).map_err(failed)
 }
 
@@ -78,8 +78,8 @@ fn stamp_path(component: &Path) -> PathBuf {
     component.with_file_name(format!(".{name}.stamp"))
 }
 
-fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginError> {
-    let unreadable = |source| PluginError::Read { path: folder.to_owned(), source };
+fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginCommandError> {
+    let unreadable = |source| PluginCommandError::Read { path: folder.to_owned(), source };
     for entry in folder.read_dir().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::PluginError;
+use super::PluginCommandError;
 
 /// What a guest written in Rust reaches its host through.
 const GUEST_SIDES: [&str; 2] = ["stagewright-sdk", "wit-bindgen"];
 
 /// A crate that builds to a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Guest {
+pub(super) struct GuestCrate {
     /// The package's name.
     pub(super) name: String,
     /// Absolute.
@@ -22,10 +22,10 @@ pub(super) struct Guest {
 }
 
 /// The plugins at the paths: each a plugin's folder, or a folder that holds such.
-pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Guest>, PluginError> {
+pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginCommandError> {
     let mut guests = BTreeSet::new();
     for path in paths {
-        let folder = path.canonicalize().map_err(|source| PluginError::Read { path: path.clone(), source })?;
+        let folder = path.canonicalize().map_err(|source| PluginCommandError::Read { path: path.clone(), source })?;
         match guest_in(&folder)? {
             Some(guest) => {
                 guests.insert(guest);
@@ -33,7 +33,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Guest>, PluginError> {
             None => {
                 let inside = guests_below(&folder)?;
                 if inside.is_empty() {
-                    return Err(PluginError::NoPlugin(path.clone()));
+                    return Err(PluginCommandError::NoPlugin(path.clone()));
                 }
                 guests.extend(inside);
             }
@@ -43,9 +43,9 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Guest>, PluginError> {
 }
 
 /// Where to look when nothing was named: here, else in `plugins`.
-pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginError> {
+pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginCommandError> {
     let here = PathBuf::from(".");
-    let folder = here.canonicalize().map_err(|source| PluginError::Read { path: here.clone(), source })?;
+    let folder = here.canonicalize().map_err(|source| PluginCommandError::Read { path: here.clone(), source })?;
     let plugins = PathBuf::from("plugins");
     Ok(vec![if guest_in(&folder)?.is_none() && plugins.is_dir() { plugins } else { here }])
 }
@@ -54,9 +54,9 @@ pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginError> {
 ///
 /// They are always built together: Cargo unifies the features of dependencies over the packages of one call, so a
 /// plugin's bytes, and its digest with them, would otherwise depend on what else was asked for.
-pub(super) fn all_of(workspace: &Path) -> Result<Vec<Guest>, PluginError> {
+pub(super) fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
     let manifest = read_manifest(workspace)?;
-    let mut guests: BTreeSet<Guest> = guest_in(workspace)?.into_iter().collect();
+    let mut guests: BTreeSet<GuestCrate> = guest_in(workspace)?.into_iter().collect();
     let members = manifest.get("workspace").and_then(|table| table.get("members")).and_then(Value::as_array);
     for member in members.into_iter().flatten().filter_map(Value::as_str) {
         match member.strip_suffix("/*") {
@@ -68,7 +68,7 @@ pub(super) fn all_of(workspace: &Path) -> Result<Vec<Guest>, PluginError> {
 }
 
 /// The folders that go into the guests: their own, and those of path dependencies, however deep.
-pub(super) fn source_folders(workspace: &Path, guests: &[Guest]) -> Result<BTreeSet<PathBuf>, PluginError> {
+pub(super) fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<BTreeSet<PathBuf>, PluginCommandError> {
     let root = read_manifest(workspace)?;
     let inherited = root.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
     let mut folders = BTreeSet::new();
@@ -84,7 +84,7 @@ pub(super) fn source_folders(workspace: &Path, guests: &[Guest]) -> Result<BTree
                 Some(workspace.join(inherited?.get(&name)?.get("path")?.as_str()?))
             };
             if let Some(path) = own.or_else(from_workspace) {
-                open.push(path.canonicalize().map_err(|source| PluginError::Read { path, source })?);
+                open.push(path.canonicalize().map_err(|source| PluginCommandError::Read { path, source })?);
             }
         }
     }
@@ -100,8 +100,8 @@ fn dependencies(manifest: &Table) -> Vec<(String, Table)> {
     entries.map(|(name, value)| (name.clone(), value.as_table().cloned().unwrap_or_default())).collect()
 }
 
-fn guests_below(folder: &Path) -> Result<Vec<Guest>, PluginError> {
-    let unreadable = |source| PluginError::Read { path: folder.to_owned(), source };
+fn guests_below(folder: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
+    let unreadable = |source| PluginCommandError::Read { path: folder.to_owned(), source };
     let mut guests = Vec::new();
     for entry in folder.read_dir().map_err(unreadable)? {
         guests.extend(guest_in(&entry.map_err(unreadable)?.path())?);
@@ -109,7 +109,7 @@ fn guests_below(folder: &Path) -> Result<Vec<Guest>, PluginError> {
     Ok(guests)
 }
 
-fn guest_in(folder: &Path) -> Result<Option<Guest>, PluginError> {
+fn guest_in(folder: &Path) -> Result<Option<GuestCrate>, PluginCommandError> {
     if !folder.join("Cargo.toml").is_file() {
         return Ok(None);
     }
@@ -121,14 +121,14 @@ fn guest_in(folder: &Path) -> Result<Option<Guest>, PluginError> {
         return Ok(None);
     }
     let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
-    let name = name.ok_or_else(|| PluginError::Manifest {
+    let name = name.ok_or_else(|| PluginCommandError::Manifest {
         path: folder.join("Cargo.toml"),
         reason: "`package.name` is missing".to_owned(),
     })?;
-    Ok(Some(Guest { name: name.to_owned(), folder: folder.to_owned(), workspace: workspace_of(folder)? }))
+    Ok(Some(GuestCrate { name: name.to_owned(), folder: folder.to_owned(), workspace: workspace_of(folder)? }))
 }
 
-fn workspace_of(folder: &Path) -> Result<PathBuf, PluginError> {
+fn workspace_of(folder: &Path) -> Result<PathBuf, PluginCommandError> {
     for ancestor in folder.ancestors().filter(|ancestor| ancestor.join("Cargo.toml").is_file()) {
         if read_manifest(ancestor)?.contains_key("workspace") {
             return Ok(ancestor.to_owned());
@@ -137,11 +137,11 @@ fn workspace_of(folder: &Path) -> Result<PathBuf, PluginError> {
     Ok(folder.to_owned())
 }
 
-fn read_manifest(folder: &Path) -> Result<Table, PluginError> {
+fn read_manifest(folder: &Path) -> Result<Table, PluginCommandError> {
     let path = folder.join("Cargo.toml");
     let text = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION)
-        .map_err(|source| PluginError::Read { path: path.clone(), source })?;
-    text.parse().map_err(|error: toml::de::Error| PluginError::Manifest { path, reason: error.to_string() })
+        .map_err(|source| PluginCommandError::Read { path: path.clone(), source })?;
+    text.parse().map_err(|error: toml::de::Error| PluginCommandError::Manifest { path, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ mod tests {
         (dir, root)
     }
 
-    fn names(guests: &[Guest]) -> Vec<&str> {
+    fn names(guests: &[GuestCrate]) -> Vec<&str> {
         guests.iter().map(|guest| guest.name.as_str()).collect()
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let guests = find(&[root.join("plugins")]).unwrap();
         assert_eq!(names(&guests), ["one", "two"]);
         assert!(guests.iter().all(|guest| guest.workspace == root));
-        assert!(matches!(find(&[root.join("sdk")]), Err(PluginError::NoPlugin(_))));
+        assert!(matches!(find(&[root.join("sdk")]), Err(PluginCommandError::NoPlugin(_))));
     }
 
     #[test]

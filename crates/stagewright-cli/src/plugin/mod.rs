@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use stagewright_report::Printer;
 
-pub(crate) use error::PluginError;
+pub(crate) use error::PluginCommandError;
 
 #[derive(Debug, Args)]
 pub(crate) struct PluginArgs {
@@ -71,7 +71,7 @@ struct CheckArgs {
 }
 
 /// Carries the command out: results go to `out`, progress to standard error.
-pub(crate) fn run(args: &PluginArgs, out: &mut Printer) -> Result<(), PluginError> {
+pub(crate) fn run(args: &PluginArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     match &args.command {
         PluginCommand::New(args) => new::run(args, out),
         PluginCommand::Build(args) => build::run(args, out),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use stagewright_report::{Printer, text};
 
-use super::{NewArgs, PluginError};
+use super::{NewArgs, PluginCommandError};
 
 /// A file of the sdk: path, content.
 macro_rules! sdk_files {
@@ -62,18 +62,19 @@ const TEMPLATE: [(&str, &str); 4] = [
     (".gitignore", include_str!("template/gitignore.in")),
 ];
 
-pub(super) fn run(args: &NewArgs, out: &mut Printer) -> Result<(), PluginError> {
+pub(super) fn run(args: &NewArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     let name = &args.name;
     if !is_name(name) {
-        return Err(PluginError::Name(name.clone()));
+        return Err(PluginCommandError::Name(name.clone()));
     }
     let folder = args.path.join(name);
     if folder.exists() {
-        return Err(PluginError::Exists(folder));
+        return Err(PluginCommandError::Exists(folder));
     }
     let sdk = match &args.sdk {
         Some(sdk) => {
-            let absolute = sdk.canonicalize().map_err(|source| PluginError::Read { path: sdk.clone(), source })?;
+            let absolute =
+                sdk.canonicalize().map_err(|source| PluginCommandError::Read { path: sdk.clone(), source })?;
             absolute.display().to_string()
         }
         None => "sdk".to_owned(),
@@ -114,8 +115,8 @@ fn vendored_manifest() -> String {
     SDK_MANIFEST.replace("[lints]\nworkspace = true\n", "").trim_end().to_owned() + "\n"
 }
 
-fn write(path: &Path, text: &str) -> Result<(), PluginError> {
-    let failed = |source| PluginError::Write { path: path.to_owned(), source };
+fn write(path: &Path, text: &str) -> Result<(), PluginCommandError> {
+    let failed = |source| PluginCommandError::Write { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -171,7 +172,7 @@ mod tests {
         let code = fs::read_to_string(root.join("src/lib.rs")).unwrap();
         assert!(code.contains("export_stage!(CountLines)") && !code.contains("{{"), "{code}");
         assert!(root.join("sdk/wit/stage.wit").is_file());
-        assert!(matches!(run(&args, &mut out), Err(PluginError::Exists(_))));
+        assert!(matches!(run(&args, &mut out), Err(PluginCommandError::Exists(_))));
     }
 
     #[test]

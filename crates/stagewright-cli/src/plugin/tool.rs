@@ -6,7 +6,7 @@ use std::time::Duration;
 use stagewright_process::{Command, ExitStatus, Source};
 use stagewright_report::{Block, Printer};
 
-use super::PluginError;
+use super::PluginCommandError;
 use super::error::ToolError;
 
 /// A program of the toolchain, to be run in a folder with this process's environment.
@@ -47,9 +47,9 @@ impl Tool {
     }
 
     /// Runs it to its end: the lines that it says on standard error go on to `progress`, standard output is handed back.
-    pub(super) fn run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), PluginError> {
+    pub(super) fn run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), PluginCommandError> {
         let program = self.command.program.display().to_string();
-        self.try_run(progress).map_err(|source| PluginError::Tool { program, source })
+        self.try_run(progress).map_err(|source| PluginCommandError::Tool { program, source })
     }
 
     fn try_run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), ToolError> {

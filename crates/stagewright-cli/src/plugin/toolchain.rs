@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stagewright_report::{Printer, text};
 
-use super::PluginError;
+use super::PluginCommandError;
 use super::tool::{Tool, in_path};
 
 /// What guests are compiled for: no WASI, so no ambient authority.
@@ -39,7 +39,7 @@ pub(super) enum Toolchain {
 }
 
 /// Names the compilers at hand: components are rebuilt when this changes.
-pub(super) fn identify(folder: &Path) -> Result<String, PluginError> {
+pub(super) fn identify(folder: &Path) -> Result<String, PluginCommandError> {
     let rustc = in_path("rustc").unwrap_or_else(|| PathBuf::from(DEBIAN_RUSTC));
     if !rustc.is_file() {
         return Ok("none".to_owned());
@@ -49,7 +49,7 @@ pub(super) fn identify(folder: &Path) -> Result<String, PluginError> {
 }
 
 /// The first way that works; says on `progress` what it installs.
-pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain, PluginError> {
+pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain, PluginCommandError> {
     let mut tried = Vec::new();
     let cargo = in_path("cargo");
     let sysroot = sysroot(folder)?;
@@ -60,12 +60,12 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
     }
     let is_ready = debian_is_complete() && is_recent(&debian_release(folder)?);
     if !is_ready && !install(&DEBIAN_PACKAGES, folder, &mut tried, progress)? {
-        return Err(PluginError::NoToolchain { tried, remedy: remedy() });
+        return Err(PluginCommandError::NoToolchain { tried, remedy: remedy() });
     }
     let release = debian_release(folder)?;
     if !is_recent(&release) {
         tried.push(format!("Debian's compiler is {release}, and plugins need {MINIMUM}"));
-        return Err(PluginError::NoToolchain { tried, remedy: NEWER.to_owned() });
+        return Err(PluginCommandError::NoToolchain { tried, remedy: NEWER.to_owned() });
     }
     if let Some(linker) = linker(sysroot.as_deref()) {
         return Ok(Toolchain::FromSource { linker });
@@ -76,7 +76,7 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
         Some(linker) => Ok(Toolchain::FromSource { linker }),
         None => {
             tried.push("Debian's compiler is here, but no linker for wasm".to_owned());
-            Err(PluginError::NoToolchain {
+            Err(PluginCommandError::NoToolchain {
                 tried,
                 remedy: format!("apt-get install -y --no-install-recommends {package}"),
             })
@@ -113,7 +113,7 @@ impl Toolchain {
     }
 }
 
-fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginError> {
+fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginCommandError> {
     let Some(rustc) = in_path("rustc") else { return Ok(None) };
     let (status, stdout) =
         Tool::new(rustc, folder).args(["--print", "sysroot"]).run(&mut Printer::new(std::io::sink()))?;
@@ -130,7 +130,7 @@ fn add_with_rustup(
     sysroot: &Path,
     tried: &mut Vec<String>,
     progress: &mut Printer,
-) -> Result<bool, PluginError> {
+) -> Result<bool, PluginCommandError> {
     let Some(rustup) = in_path("rustup") else {
         tried.push(format!("the active toolchain lacks `{TARGET}`, and there is no rustup to add it"));
         return Ok(false);
@@ -140,7 +140,7 @@ fn add_with_rustup(
     match tool.run(progress) {
         Ok((status, _)) if status.success() && has_target(sysroot) => return Ok(true),
         Ok((status, _)) => tried.push(format!("`rustup target add {TARGET}` ended with {status}")),
-        Err(PluginError::Tool { source, .. }) => tried.push(format!("`rustup target add {TARGET}`: {source}")),
+        Err(PluginCommandError::Tool { source, .. }) => tried.push(format!("`rustup target add {TARGET}`: {source}")),
         Err(error) => return Err(error),
     }
     Ok(false)
@@ -152,12 +152,12 @@ fn debian_is_complete() -> bool {
 }
 
 /// As in `1.96.0`.
-fn debian_release(folder: &Path) -> Result<String, PluginError> {
+fn debian_release(folder: &Path) -> Result<String, PluginCommandError> {
     debian_says(folder, "release: ")
 }
 
 /// What Debian's compiler says of itself behind `key`; empty when it isn't there.
-fn debian_says(folder: &Path, key: &str) -> Result<String, PluginError> {
+fn debian_says(folder: &Path, key: &str) -> Result<String, PluginCommandError> {
     let rustc = PathBuf::from(DEBIAN_RUSTC);
     if !rustc.is_file() {
         return Ok(String::new());
@@ -178,7 +178,7 @@ fn install(
     folder: &Path,
     tried: &mut Vec<String>,
     progress: &mut Printer,
-) -> Result<bool, PluginError> {
+) -> Result<bool, PluginCommandError> {
     let apt = Path::new(APT_GET);
     if !apt.is_file() || !rustix::process::geteuid().is_root() {
         tried.push(format!("installing {} takes apt-get and root", packages.join(" ")));
@@ -221,7 +221,7 @@ fn newest_llvm_linker() -> Option<PathBuf> {
 }
 
 /// The linker of the LLVM release that Debian's compiler is built on.
-fn linker_package(folder: &Path) -> Result<String, PluginError> {
+fn linker_package(folder: &Path) -> Result<String, PluginCommandError> {
     let version = debian_says(folder, "LLVM version: ")?;
     Ok(match version.split('.').next() {
         Some(release) if !release.is_empty() => format!("lld-{release}"),

@@ -27,7 +27,7 @@ pub(super) struct Placed {
     pub(super) width: usize,
 }
 
-pub(super) struct Layout {
+pub(super) struct GraphLayout {
     /// By node.
     pub(super) boxes: Vec<Placed>,
     /// Where the finally stages begin, if there are any.
@@ -42,7 +42,7 @@ pub(super) struct Layout {
     passes: BTreeMap<(usize, usize), usize>,
 }
 
-impl Layout {
+impl GraphLayout {
     /// The columns that the edge between two nodes passes: where they begin and end, and how far down it does so.
     pub(super) fn passes(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (self.column_of[from] + 1..self.column_of[to]).filter_map(move |column| {
@@ -54,36 +54,36 @@ impl Layout {
 
 /// What has a row of its own in a column.
 #[derive(Clone, Copy)]
-enum Item {
+enum ColumnItem {
     Node(usize),
     /// The edges of a node that lead to later columns.
     Pass(usize),
 }
 
-impl Item {
+impl ColumnItem {
     fn height(self) -> usize {
         match self {
-            Item::Node(_) => BOX_HEIGHT,
-            Item::Pass(_) => PASS_HEIGHT,
+            ColumnItem::Node(_) => BOX_HEIGHT,
+            ColumnItem::Pass(_) => PASS_HEIGHT,
         }
     }
 
     fn node(self) -> Option<usize> {
         match self {
-            Item::Node(node) => Some(node),
-            Item::Pass(_) => None,
+            ColumnItem::Node(node) => Some(node),
+            ColumnItem::Pass(_) => None,
         }
     }
 }
 
-pub(super) fn place(graph: &Graph) -> Layout {
+pub(super) fn place(graph: &Graph) -> GraphLayout {
     let column_of = column_of_each(graph);
     let items = ordered_columns(graph, &column_of);
-    let height = |column: &Vec<Item>| {
+    let height = |column: &Vec<ColumnItem>| {
         column.iter().map(|item| item.height()).sum::<usize>() + column.len().saturating_sub(1) * ROW_GAP
     };
     let tallest = items.iter().map(height).max().unwrap_or(0);
-    let mut layout = Layout {
+    let mut layout = GraphLayout {
         boxes: vec![Placed::default(); graph.nodes.len()],
         finally: None,
         width: 0,
@@ -102,8 +102,8 @@ pub(super) fn place(graph: &Graph) -> Layout {
         let mut y = MARGIN + (tallest - height(column)) / 2;
         for item in column {
             match *item {
-                Item::Node(node) => layout.boxes[node] = Placed { x, y, width },
-                Item::Pass(from) => drop(layout.passes.insert((layout.columns.len(), from), y + PASS_HEIGHT / 2)),
+                ColumnItem::Node(node) => layout.boxes[node] = Placed { x, y, width },
+                ColumnItem::Pass(from) => drop(layout.passes.insert((layout.columns.len(), from), y + PASS_HEIGHT / 2)),
             }
             y += item.height() + ROW_GAP;
         }
@@ -124,25 +124,25 @@ fn box_width(graph: &Graph, node: usize) -> usize {
 }
 
 /// What stands in each column; within one, near to what it comes from.
-fn ordered_columns(graph: &Graph, column_of: &[usize]) -> Vec<Vec<Item>> {
-    let mut columns: Vec<Vec<Item>> = vec![Vec::new(); column_of.iter().max().map_or(0, |last| last + 1)];
+fn ordered_columns(graph: &Graph, column_of: &[usize]) -> Vec<Vec<ColumnItem>> {
+    let mut columns: Vec<Vec<ColumnItem>> = vec![Vec::new(); column_of.iter().max().map_or(0, |last| last + 1)];
     for (node, &column) in column_of.iter().enumerate() {
-        columns[column].push(Item::Node(node));
+        columns[column].push(ColumnItem::Node(node));
     }
     for (from, &column) in column_of.iter().enumerate() {
         let targets = graph.edges().filter(|&(source, _)| source == from);
         let last = targets.map(|(_, to)| column_of[to]).max().unwrap_or(0);
-        (column + 1..last).for_each(|between| columns[between].push(Item::Pass(from)));
+        (column + 1..last).for_each(|between| columns[between].push(ColumnItem::Pass(from)));
     }
     // Of each node, or of its edges where they passed last.
     let mut row = vec![0; graph.nodes.len()];
     for column in &mut columns {
         column.sort_by_key(|item| match *item {
-            Item::Node(node) => (mean_row(&graph.nodes[node].needs, &row), node),
-            Item::Pass(from) => (row[from] * 100, from),
+            ColumnItem::Node(node) => (mean_row(&graph.nodes[node].needs, &row), node),
+            ColumnItem::Pass(from) => (row[from] * 100, from),
         });
         for (at, item) in column.iter().enumerate() {
-            let (Item::Node(node) | Item::Pass(node)) = *item;
+            let (ColumnItem::Node(node) | ColumnItem::Pass(node)) = *item;
             row[node] = at;
         }
     }
@@ -170,7 +170,7 @@ fn mean_row(needs: &[usize], row: &[usize]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Node, State};
+    use super::super::{GraphNode, NodeState};
     use super::*;
 
     /// Every combination of needs of five stages.
@@ -184,7 +184,7 @@ mod tests {
                 });
                 let needs = needs.collect();
                 let (id, uses) = (format!("stage-{index}"), "command".to_owned());
-                Node { id, uses, is_finally: index == 4 && bits % 3 == 0, needs, state: State::Planned }
+                GraphNode { id, uses, is_finally: index == 4 && bits % 3 == 0, needs, state: NodeState::Planned }
             });
             Graph::new("all", nodes.collect())
         })

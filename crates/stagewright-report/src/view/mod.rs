@@ -10,7 +10,7 @@ use stagewright_model::StageIndex;
 use crate::printable::escaped;
 use crate::text::width;
 
-pub use self::stage::{Progress, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};
+pub use self::stage::{Progress, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt};
 
 /// A run, as far as its events tell. Unlike the engine's own fold it doesn't judge: an event that can't follow is
 /// shown like any other, and one of an unknown stage is left out.
@@ -35,7 +35,7 @@ pub struct RunView {
     /// The last wish to end the run early: how, and by whom or what.
     pub cancel: Option<(Interrupt, String)>,
     /// The concurrency group that it has or waits for.
-    pub group: Option<Group>,
+    pub group: Option<GroupView>,
     /// What its stages deployed, in order.
     pub releases: Vec<Deployed>,
     /// Whether only gates are left.
@@ -46,7 +46,7 @@ pub struct RunView {
 
 /// A concurrency group, and the run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub struct GroupView {
     /// Its name.
     pub name: String,
     /// The run that has it; none when this one does.
@@ -111,9 +111,9 @@ impl RunView {
                 }
             }
             EventKind::GroupAwaited { group, holder } => {
-                self.group = Some(Group { name: group.clone(), holder: Some(holder.clone()) });
+                self.group = Some(GroupView { name: group.clone(), holder: Some(holder.clone()) });
             }
-            EventKind::GroupJoined { group, .. } => self.group = Some(Group { name: group.clone(), holder: None }),
+            EventKind::GroupJoined { group, .. } => self.group = Some(GroupView { name: group.clone(), holder: None }),
             EventKind::GroupLeft { .. } => self.group = None,
             EventKind::CancelRequested { how, reason } => self.cancel = Some((*how, reason.clone())),
             EventKind::RunSuspended { .. } => self.suspended = true,
@@ -187,7 +187,7 @@ impl RunView {
     /// The stages at an open gate.
     pub fn waiting(&self) -> impl Iterator<Item = (&StageView, &Gate)> {
         self.stages.iter().filter_map(|stage| match &stage.status {
-            Status::Waiting(gate) => Some((stage, gate.as_ref())),
+            StageStatus::Waiting(gate) => Some((stage, gate.as_ref())),
             _ => None,
         })
     }

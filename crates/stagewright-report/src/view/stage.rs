@@ -19,7 +19,7 @@ pub struct StageView {
     /// What [`EventKind::RunStarted`] said of it.
     pub summary: Arc<StageSummary>,
     /// Where it stands.
-    pub status: Status,
+    pub status: StageStatus,
     /// The last attempt that began; 0 when none did.
     pub attempt: u32,
     /// Whether an attempt began since the run was last resumed; of one before, the duration isn't known.
@@ -55,12 +55,12 @@ pub struct StageView {
     /// What became of its last attempt, when that had been left in doubt.
     pub recovered: Option<Finding>,
     /// Whether, and how, its effect was taken back.
-    pub undo: Option<Box<Undo>>,
+    pub undo: Option<Box<UndoView>>,
 }
 
 /// The effect of a stage is, or was, to be taken back.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Undo {
+pub struct UndoView {
     /// The stage whose failure asks for it; none when it could not even begin.
     pub because: Option<StageIndex>,
     /// When it began.
@@ -71,7 +71,7 @@ pub struct Undo {
 
 /// Where a stage stands.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Status {
+pub enum StageStatus {
     /// It hasn't begun, or is about to go on after a gate.
     Pending,
     /// An attempt is under way.
@@ -133,13 +133,13 @@ pub struct UnsuccessfulAttempt {
     pub failure: Option<Failure>,
 }
 
-impl Status {
+impl StageStatus {
     /// The result that readers show: the conclusion, but `skipped` for a stage that did nothing, although that counts
     /// as a success for those that need it.
     pub fn shown(&self) -> Option<Outcome> {
         match self {
-            Status::Ended { outcome: Outcome::Skipped, .. } => Some(Outcome::Skipped),
-            Status::Ended { conclusion, .. } => Some(*conclusion),
+            StageStatus::Ended { outcome: Outcome::Skipped, .. } => Some(Outcome::Skipped),
+            StageStatus::Ended { conclusion, .. } => Some(*conclusion),
             _ => None,
         }
     }
@@ -149,7 +149,7 @@ impl StageView {
     pub(super) fn new(summary: Arc<StageSummary>) -> StageView {
         StageView {
             summary,
-            status: Status::Pending,
+            status: StageStatus::Pending,
             attempt: 0,
             has_run: false,
             running_since: None,
@@ -178,22 +178,22 @@ impl StageView {
     }
 
     pub(super) fn forget_environment(&mut self) {
-        if let Status::AwaitingEnvironment { .. } = self.status {
-            self.status = Status::Pending;
+        if let StageStatus::AwaitingEnvironment { .. } = self.status {
+            self.status = StageStatus::Pending;
         }
     }
 
     /// The result after `continue-on-error`, once there is one.
     pub fn conclusion(&self) -> Option<Outcome> {
         match self.status {
-            Status::Ended { conclusion, .. } => Some(conclusion),
+            StageStatus::Ended { conclusion, .. } => Some(conclusion),
             _ => None,
         }
     }
 
     /// The run whose result stands for its own, once it has succeeded that way.
     pub fn is_cached(&self) -> Option<&RunId> {
-        let succeeded = matches!(self.status, Status::Ended { outcome: Outcome::Succeeded, .. });
+        let succeeded = matches!(self.status, StageStatus::Ended { outcome: Outcome::Succeeded, .. });
         self.cached.as_ref().filter(|_| succeeded)
     }
 
@@ -229,16 +229,16 @@ impl StageView {
     pub fn fidelity(&self) -> Option<Fidelity> {
         let planned = self.summary.rehearsal?;
         Some(match self.status {
-            Status::Ended { outcome: Outcome::Rehearsed, .. } => Fidelity::Rehearsed,
+            StageStatus::Ended { outcome: Outcome::Rehearsed, .. } => Fidelity::Rehearsed,
             // It ended without coming to what would not have been done.
-            Status::Ended { .. } => planned.min(Fidelity::StandIn),
+            StageStatus::Ended { .. } => planned.min(Fidelity::StandIn),
             _ => planned,
         })
     }
 
     /// Whether its effect was there and is no more.
     pub fn is_taken_back(&self) -> bool {
-        matches!(self.undo.as_deref(), Some(Undo { end: Some((Outcome::Succeeded, _)), .. }))
+        matches!(self.undo.as_deref(), Some(UndoView { end: Some((Outcome::Succeeded, _)), .. }))
     }
 
     /// How taking its effect back ended, when that didn't succeed.
@@ -289,34 +289,34 @@ impl StageView {
             EventKind::GateOpened { gate, .. } => {
                 self.stop(event.at);
                 self.decisions.clear();
-                self.status = Status::Waiting(Box::new(gate.clone()));
+                self.status = StageStatus::Waiting(Box::new(gate.clone()));
             }
             EventKind::GateDecided { decision, .. } => self.decide(decision),
-            EventKind::GateElapsed { .. } => self.status = Status::Pending,
+            EventKind::GateElapsed { .. } => self.status = StageStatus::Pending,
             // What waits to be taken back has ended before.
             EventKind::EnvironmentAwaited { holder, .. } if self.conclusion().is_none() => {
-                self.status = Status::AwaitingEnvironment { holder: holder.clone() };
+                self.status = StageStatus::AwaitingEnvironment { holder: holder.clone() };
             }
             EventKind::OutputsInherited { outputs, .. } => self.outputs.clone_from(outputs),
             EventKind::EffectIntended { what, .. } => self.intended = Some(what.clone()),
             EventKind::RecoveryStarted { attempt, .. } => {
                 self.stop(event.at);
                 self.attempt = *attempt;
-                self.status = Status::Recovering { since: event.at };
+                self.status = StageStatus::Recovering { since: event.at };
             }
             EventKind::Recovered { attempt, finding, outputs, .. } => self.recover(*attempt, finding, outputs),
             EventKind::UndoStarted { because, .. } => {
-                self.undo = Some(Box::new(Undo { because: Some(*because), since: event.at, end: None }));
+                self.undo = Some(Box::new(UndoView { because: Some(*because), since: event.at, end: None }));
             }
             EventKind::UndoEnded { outcome, failure, .. } => {
                 self.progress = None;
-                let undo = self.undo.get_or_insert(Box::new(Undo { because: None, since: event.at, end: None }));
+                let undo = self.undo.get_or_insert(Box::new(UndoView { because: None, since: event.at, end: None }));
                 undo.end = Some((*outcome, failure.clone()));
             }
             EventKind::AttemptEnded { attempt, outcome, failure, outputs, .. } => {
                 self.stop(event.at);
                 self.outputs.clone_from(outputs);
-                self.status = Status::Pending;
+                self.status = StageStatus::Pending;
                 if !matches!(outcome, Outcome::Succeeded | Outcome::Skipped | Outcome::Rehearsed) {
                     let (attempt, outcome, failure) = (*attempt, *outcome, failure.clone());
                     self.unsuccessful.push(UnsuccessfulAttempt { attempt, outcome, failure });
@@ -325,11 +325,11 @@ impl StageView {
                 }
             }
             EventKind::RetryScheduled { after, .. } => {
-                self.status = Status::Retrying { at: Timestamp(event.at.0 + after) };
+                self.status = StageStatus::Retrying { at: Timestamp(event.at.0 + after) };
             }
             EventKind::StageEnded { outcome, conclusion, reason, .. } => {
                 self.stop(event.at);
-                self.status = Status::Ended { outcome: *outcome, conclusion: *conclusion };
+                self.status = StageStatus::Ended { outcome: *outcome, conclusion: *conclusion };
                 self.ended = Some(event.at);
                 self.reason = reason.clone().or(self.reason.take());
             }
@@ -351,7 +351,7 @@ impl StageView {
         self.recovered = None;
         self.running_since = Some(at);
         self.progress = None;
-        self.status = Status::Running;
+        self.status = StageStatus::Running;
     }
 
     fn stop(&mut self, at: Timestamp) {
@@ -362,7 +362,7 @@ impl StageView {
 
     /// What was found takes the place of what an attempt that was broken off seemed to come to.
     fn recover(&mut self, attempt: u32, finding: &Finding, outputs: &BTreeMap<String, Json>) {
-        self.status = Status::Pending;
+        self.status = StageStatus::Pending;
         self.progress = None;
         self.recovered = Some(finding.clone());
         if *finding != Finding::NotStarted {
@@ -374,10 +374,10 @@ impl StageView {
     fn decide(&mut self, decision: &Decision) {
         self.decisions.push(decision.clone());
         let approvals = self.decisions.iter().filter(|decision| decision.approved).count();
-        if let Status::Waiting(gate) = &self.status
+        if let StageStatus::Waiting(gate) = &self.status
             && (!decision.approved || approvals >= gate.approvals as usize)
         {
-            self.status = Status::Pending;
+            self.status = StageStatus::Pending;
         }
     }
 }

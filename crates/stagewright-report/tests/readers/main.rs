@@ -18,7 +18,7 @@ use stagewright_engine::{
     Event, EventKind, Failure, FailureKind, Finding, Level, Observer, Outcome, Problem, RunId, Stream,
 };
 use stagewright_model::StageIndex;
-use stagewright_report::{Github, Graph, Json, Plain, Printer, Reader, RunView, junit};
+use stagewright_report::{Github, Graph, Json, Plain, Printer, RunReader, RunView, junit};
 
 /// A writer whose bytes can be looked at.
 #[derive(Clone, Default)]

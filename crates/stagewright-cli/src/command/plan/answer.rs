@@ -10,10 +10,10 @@ use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::wire::ToWire as _;
 use stagewright_session::Compared;
 
-use super::{Shown, texts};
+use super::{PlanView, texts};
 use crate::diagnostics;
 
-impl Shown<'_> {
+impl PlanView<'_> {
     pub(super) fn answer(&self, inputs: &BTreeMap<String, Json>) -> api::PlanAnswer {
         let stages = self.review.plan.stages.iter().zip(&self.review.described);
         api::PlanAnswer {
