@@ -1,10 +1,11 @@
 //! The `stagewright` command: a front end of sessions.
 //!
-//! In flow arguments, the environment and files; out flow an exit code (see [`exit::Exit`]), results on standard output
-//! and everything else on standard error. A command parses, asks a session, and shows what comes back.
+//! The input is arguments, the environment and files. The output is an exit code (see [`exit::Exit`]), results on
+//! standard output and everything else on standard error. A command parses its arguments, calls a session, and shows the
+//! result.
 //!
-//! Architecture invariant: no rule of what a pipeline means and no scheduling lives here, and nothing that another front
-//! end would need too: that belongs in `stagewright-session` or below.
+//! Architecture invariant: this crate contains neither the semantics of pipelines nor scheduling, nor anything else that
+//! another front end would need: that belongs in `stagewright-session` or below.
 
 mod answers;
 mod args;
@@ -36,7 +37,8 @@ use crate::session::block_on;
 
 fn main() -> ExitCode {
     console::hook_panics();
-    // The processes of a sandbox must have one thread, and nothing to do with the rest.
+    // The program also serves as the helper inside of sandboxes. A helper creates namespaces and forks, which takes a
+    // process with a single thread, so this must come before anything that could start one.
     if let Some(code) = stagewright_session::helper_main(std::env::args_os()) {
         return code;
     }
@@ -56,11 +58,11 @@ fn main() -> ExitCode {
     finish(result)
 }
 
-/// The exit code, after an error was shown.
+/// Shows the error, if there is one, and returns the exit code.
 fn finish(result: Result<Exit, CommandError>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
-        // The reader closed the pipe, as `head` does when it has its lines, which isn't a failure.
+        // A reader such as `head` closes the pipe when it has read enough, which isn't a failure.
         Err(error) if error.is_broken_pipe() => Exit::Success.into(),
         Err(error) => {
             console::show(&error.render());
@@ -69,7 +71,8 @@ fn finish(result: Result<Exit, CommandError>) -> ExitCode {
     }
 }
 
-/// Secrets get into this process by its environment, and by what it resolves.
+/// Keeps other processes of the user, stages included, from reading the memory of this one: it holds the environment and
+/// the values of resolved secrets.
 fn protect() -> Result<(), CommandError> {
     stagewright_process::protect()
         .map_err(|error| CommandError::internal("can't keep this process from being dumped").caused_by(error))
@@ -108,7 +111,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     }
 }
 
-/// `RUST_LOG` has the last word; `-v` and `-vv` are for those who don't know the crates' names.
+/// Sets up tracing. `RUST_LOG` overrides `-v` and `-vv`, which need no knowledge of the crates' names.
 fn trace(global: &Global) {
     let default = match global.verbose {
         0 => "error",
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn completions_are_printed_as_they_are() {
+    fn completion_scripts_are_not_changed_by_escaping() {
         for shell in clap_complete::Shell::value_variants() {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);

@@ -1,4 +1,4 @@
-//! A terminal: what runs now, redrawn in place, below what has ended.
+//! A terminal: the running stages, redrawn in place below the output of those that have ended.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,29 +8,29 @@ use stagewright_engine::{Event, EventKind, Finding, LogChunk, Observer, Outcome,
 
 use crate::frame::frame;
 use crate::printable::{escaped, prose};
-use crate::reader::{RunReader, caught_up};
+use crate::reader::{RunReader, past_summary};
 use crate::style::{Painted, StyledLine, Tone, symbol};
 use crate::summary::{closing, level_tone, problem_text, stream_mark};
 use crate::text::{duration, first_line};
 use crate::view::{RunView, StageStatus, StageView, stage_of};
 use crate::{gate, markdown, words};
 
-/// Lines that are held while somebody else has the terminal; of more, the last ones.
+/// The most lines that are held while a question has the terminal. Of more, the first ones are dropped.
 const HELD_LINES: usize = 10_000;
 
-/// How a [`Terminal`] shows things.
+/// How a [`Terminal`] shows a run.
 #[derive(Clone, Copy, Debug)]
 pub struct TerminalOptions {
-    /// Columns.
+    /// Width of the terminal in columns.
     pub width: usize,
-    /// Whether to colour.
+    /// Whether to use colours.
     pub color: bool,
-    /// Whether to show the log lines of every stage, not only the last ones of those that fail.
+    /// Whether to show the log lines of all stages; otherwise only the last ones of stages that failed.
     pub verbose: bool,
 }
 
-/// Redraws what runs now, and lets what has ended scroll by. Clones show the same run: one observes it, another ticks
-/// or asks questions.
+/// Redraws the running stages in place, and lets the lines of events scroll by above them. Clones share the same
+/// screen: one observes the run, another one ticks or asks questions.
 #[derive(Clone)]
 pub struct Terminal {
     screen: Arc<Mutex<ScreenState>>,
@@ -41,12 +41,12 @@ struct ScreenState {
     now: Timestamp,
     options: TerminalOptions,
     bar: ProgressBar,
-    /// What was said while the terminal is somebody else's; none when it is ours.
+    /// Lines that came while a question had the terminal; none when no question has it.
     held: Option<VecDeque<StyledLine>>,
 }
 
 impl Terminal {
-    /// Onto `target`.
+    /// Draws on `target`.
     pub fn new(target: ProgressDrawTarget, options: TerminalOptions) -> Terminal {
         let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::with_draw_target(None, target).with_style(style);
@@ -54,14 +54,14 @@ impl Terminal {
         Terminal { screen: Arc::new(Mutex::new(screen)) }
     }
 
-    /// Redraws for the time that has passed: ten times a second keeps the spinners turning.
+    /// Redraws with the time `now`. The spinner has ten frames a second.
     pub fn tick(&self, now: Timestamp) {
         let mut screen = self.lock();
         screen.now = now;
         screen.draw();
     }
 
-    /// The terminal has been resized.
+    /// Redraws for a new width, in columns.
     pub fn resize(&self, width: usize) {
         let mut screen = self.lock();
         if screen.options.width != width {
@@ -70,7 +70,8 @@ impl Terminal {
         }
     }
 
-    /// Runs `question` with the terminal to itself. The run goes on meanwhile, and what it says is shown afterwards.
+    /// Runs `question` while nothing else writes to the terminal. The run continues meanwhile; its lines are held and
+    /// shown afterwards.
     pub fn suspend<T>(&self, question: impl FnOnce() -> T) -> T {
         {
             let mut screen = self.lock();
@@ -80,7 +81,7 @@ impl Terminal {
         let answer = question();
         let mut screen = self.lock();
         let held: Vec<StyledLine> = screen.held.take().into_iter().flatten().collect();
-        screen.say(&held);
+        screen.print(&held);
         screen.draw();
         answer
     }
@@ -98,12 +99,12 @@ impl Terminal {
 impl RunReader for Terminal {
     fn catch_up(&mut self, past: &[Event]) {
         let mut screen = self.lock();
-        let lines = caught_up(&mut screen.view, past);
+        let lines = past_summary(&mut screen.view, past);
         let (first, rest) = lines.split_at(lines.len().min(1));
         let first = first.iter().map(|line| StyledLine::new(Tone::Strong, line));
         let lines: Vec<StyledLine> =
             first.chain(rest.iter().map(|line| StyledLine::new(Tone::Muted, format!("  {line}")))).collect();
-        screen.say(&lines);
+        screen.print(&lines);
     }
 }
 
@@ -112,12 +113,12 @@ impl Observer for Terminal {
         let mut screen = self.lock();
         screen.view.apply(event);
         screen.now = screen.now.max(event.at);
-        let lines = told(&screen.view, event, screen.options.verbose);
-        screen.say(&lines);
+        let lines = event_lines(&screen.view, event, screen.options.verbose);
+        screen.print(&lines);
         match event.kind {
             EventKind::RunEnded { .. } | EventKind::RunSuspended { .. } => {
                 let lines = closing(&screen.view);
-                screen.say(&lines);
+                screen.print(&lines);
                 screen.bar.finish_and_clear();
             }
             _ => screen.draw(),
@@ -129,15 +130,16 @@ impl Observer for Terminal {
         screen.view.apply_lines(chunk);
         screen.now = screen.now.max(chunk.at);
         if screen.options.verbose {
-            let lines: Vec<StyledLine> = chunk.events().flat_map(|event| told(&screen.view, &event, true)).collect();
-            screen.say(&lines);
+            let lines: Vec<StyledLine> =
+                chunk.events().flat_map(|event| event_lines(&screen.view, &event, true)).collect();
+            screen.print(&lines);
         }
         screen.draw();
     }
 }
 
 impl ScreenState {
-    fn say(&mut self, lines: &[StyledLine]) {
+    fn print(&mut self, lines: &[StyledLine]) {
         if let Some(held) = &mut self.held {
             held.extend(lines.iter().cloned());
             held.drain(..held.len().saturating_sub(HELD_LINES));
@@ -161,15 +163,15 @@ impl ScreenState {
     }
 }
 
-/// The lines of an event that stay.
-fn told(view: &RunView, event: &Event, verbose: bool) -> Vec<StyledLine> {
+/// The lines of an event that scroll by.
+fn event_lines(view: &RunView, event: &Event, verbose: bool) -> Vec<StyledLine> {
     match stage_of(&event.kind) {
-        Some(index) => view.stage(index).map(|stage| of_stage(view, stage, event, verbose)).unwrap_or_default(),
-        None => of_run(view, &event.kind),
+        Some(index) => view.stage(index).map(|stage| stage_lines(view, stage, event, verbose)).unwrap_or_default(),
+        None => run_lines(view, &event.kind),
     }
 }
 
-fn of_run(view: &RunView, event: &EventKind) -> Vec<StyledLine> {
+fn run_lines(view: &RunView, event: &EventKind) -> Vec<StyledLine> {
     match event {
         EventKind::RunStarted { .. } => vec![StyledLine::new(Tone::Strong, words::opening(view))],
         EventKind::RunResumed { reason, changed, .. } => {
@@ -191,7 +193,7 @@ fn of_run(view: &RunView, event: &EventKind) -> Vec<StyledLine> {
     }
 }
 
-fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<StyledLine> {
+fn stage_lines(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<StyledLine> {
     let name = escaped(&stage.summary.id);
     let line = match &event.kind {
         EventKind::Log { .. }
@@ -257,21 +259,21 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
             StyledLine::new(Tone::Strong, format!("▲ {}", words::release(view, release)))
         }
         EventKind::UndoStarted { .. } => {
-            let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();
-            StyledLine::new(Tone::Warning, format!("↶ taking back {name}{why}"))
+            let why = words::undo_cause(view, stage).map(|why| format!(" because {why}")).unwrap_or_default();
+            StyledLine::new(Tone::Warning, format!("↶ compensating {name}{why}"))
         }
         EventKind::UndoEnded { outcome, failure, .. } => {
             let (mark, tone) = symbol(stage);
             let text = words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at));
             StyledLine::new(tone, format!("{mark} {name} {text}"))
         }
-        EventKind::StageEnded { .. } => ended(stage),
+        EventKind::StageEnded { .. } => end_line(stage),
         _ => return Vec::new(),
     };
     vec![line]
 }
 
-fn ended(stage: &StageView) -> StyledLine {
+fn end_line(stage: &StageView) -> StyledLine {
     let (mark, tone) = symbol(stage);
     let outcome = match stage.status {
         StageStatus::Ended { outcome: Outcome::Succeeded, .. } if stage.is_cached().is_some() => " cached".to_owned(),

@@ -1,5 +1,5 @@
-//! Looks at built plugins: what they import and the permission that each import takes, what they export, what they say
-//! of themselves.
+//! `plugin check`: shows the imports of built plugins with the permission that each import requires, their exports, and
+//! their manifests.
 
 use std::path::{Path, PathBuf};
 
@@ -37,12 +37,12 @@ fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginCommandError> {
     Ok(guests.into_iter().map(|guest| guest.folder.join("plugin.wasm")).collect())
 }
 
-/// Whether it can be used.
+/// Shows a component. Returns whether it is usable.
 fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginCommandError> {
     out.line(text!("{}", path.display()))?;
     let problems = match stagewright_files::read(path, stagewright_files::RECORD) {
         Ok(content) => show(path, &content, out)?,
-        Err(error) => vec![format!("it can't be read: {error}")],
+        Err(error) => vec![format!("can't read it: {error}")],
     };
     for problem in &problems {
         out.line(text!("  error       {problem}"))?;
@@ -50,7 +50,7 @@ fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginCommandError> {
     Ok(problems.is_empty())
 }
 
-/// What is wrong with it.
+/// Shows the content of a component. Returns the problems that make it unusable.
 fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, PluginCommandError> {
     let interfaces = match Interfaces::of(content) {
         Ok(interfaces) => interfaces,
@@ -86,7 +86,7 @@ fn show_manifest(manifest: &Manifest, interfaces: &Interfaces, out: &mut Printer
         out.line(text!("  outputs     {}", list(outputs.iter().map(|output| &output.name))))?;
     }
     for (interface, _) in interfaces.permissions().filter(|(interface, _)| !capabilities.contains(*interface)) {
-        out.line(text!("  warning     it imports `{interface}`, and its manifest doesn't say so"))?;
+        out.line(text!("  warning     it imports `{interface}`, which its manifest doesn't declare"))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Asks a component for its manifest, in a host that grants nothing and keeps nothing.
+//! Reads a component's manifest by calling its `describe` in a host that grants nothing and stores nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use stagewright_plugin_host::{
     HostConfig, Manifest, PluginHost, PluginRuntime, Pulls, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
 };
 
-/// Why a component has no manifest: the sentence, its causes, the remedy.
+/// Why `describe` failed: the message, its causes, and the remedy.
 pub(super) type Reasons = Vec<String>;
 
-/// Runs `describe`, with every import trapping.
+/// Runs `describe`; any call of an import traps.
 pub(super) fn describe(component: &Path) -> Result<Manifest, Reasons> {
     let reason = |error: &dyn std::error::Error| vec![error.to_string()];
     let scratch = tempfile::tempdir().map_err(|error| reason(&error))?;

@@ -1,8 +1,9 @@
-//! Why a plugin could not be made, built or checked.
+//! The errors of `stagewright plugin`.
 
 use std::io;
 use std::path::PathBuf;
 
+use stagewright_model::count;
 use stagewright_process::{ExitStatus, SpawnError};
 
 use crate::error::CommandError;
@@ -10,33 +11,33 @@ use crate::exit::Exit;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PluginCommandError {
-    #[error("there is no plugin in {}", .0.display())]
+    #[error("{} contains no plugin", .0.display())]
     NoPlugin(PathBuf),
     #[error("can't read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("can't write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{} is no Cargo manifest of a plugin: {reason}", path.display())]
+    #[error("{} isn't a valid Cargo manifest of a plugin: {reason}", path.display())]
     Manifest { path: PathBuf, reason: String },
-    #[error("there is no Rust compiler for `wasm32-unknown-unknown` here")]
+    #[error("found no Rust compiler for `wasm32-unknown-unknown`")]
     NoToolchain { tried: Vec<String>, remedy: String },
     #[error("can't run `{program}`")]
     Tool { program: String, source: ToolError },
-    #[error("cargo could not build {}: it ended with {status}", plugins.join(", "))]
+    #[error("cargo failed to build {}: it ended with {status}", plugins.join(", "))]
     Cargo { plugins: Vec<String>, status: ExitStatus },
-    #[error("plugin `{plugin}` can't become a component: {reason}")]
+    #[error("can't make a component from plugin `{plugin}`: {reason}")]
     Componentize { plugin: String, reason: String },
-    #[error("{failed} of {checked} plugins can't be used")]
+    #[error("{failed} of {} can't be used", count(*checked, "plugin"))]
     Unusable { failed: usize, checked: usize },
-    #[error("`{0}` is no name for a plugin")]
+    #[error("`{0}` isn't a valid name for a plugin")]
     Name(String),
-    #[error("{} exists already", .0.display())]
+    #[error("{} already exists", .0.display())]
     Exists(PathBuf),
     #[error("can't write the output")]
     Output(#[from] io::Error),
 }
 
-/// Why a program of the toolchain did not run.
+/// Why a program of the toolchain could not be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ToolError {
     #[error(transparent)]
@@ -59,13 +60,14 @@ impl PluginCommandError {
                 return tried.iter().cloned().chain([format!("run: {remedy}")]).collect();
             }
             PluginCommandError::Tool { source: ToolError::Spawn(error), .. } => error.help().to_owned(),
-            PluginCommandError::Cargo { .. } => "the compiler's own words stand above".to_owned(),
+            PluginCommandError::Cargo { .. } => "see the compiler's messages above".to_owned(),
             PluginCommandError::Componentize { .. } => {
-                "export the stage with `stagewright_sdk::export_stage!`, and let it call nothing but the sdk".to_owned()
+                "export the stage with `stagewright_sdk::export_stage!`, and use no host interface but the SDK's"
+                    .to_owned()
             }
             PluginCommandError::Unusable { .. } => "build them with `stagewright plugin build`".to_owned(),
             PluginCommandError::Name(_) => {
-                "use letters, digits and hyphens, with a letter first, as in `count-lines`".to_owned()
+                "use lower-case letters, digits and hyphens, starting with a letter, as in `count-lines`".to_owned()
             }
             PluginCommandError::Exists(_) => "choose another name, or another folder with `--path`".to_owned(),
             PluginCommandError::Manifest { .. }

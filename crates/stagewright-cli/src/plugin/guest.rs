@@ -1,4 +1,4 @@
-//! Finds the crates that are plugins, and what they are made of.
+//! Finds guest crates, and the folders with their sources.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use toml::{Table, Value};
 
 use super::PluginCommandError;
 
-/// What a guest written in Rust reaches its host through.
-const GUEST_SIDES: [&str; 2] = ["stagewright-sdk", "wit-bindgen"];
+/// The crates that give a guest access to its host. A dependency on one of them distinguishes guests from native plugins.
+const HOST_BINDINGS: [&str; 2] = ["stagewright-sdk", "wit-bindgen"];
 
-/// A crate that builds to a plugin.
+/// A crate that compiles to a WebAssembly plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GuestCrate {
     /// The package's name.
     pub(super) name: String,
-    /// Absolute.
+    /// Its folder, as an absolute path.
     pub(super) folder: PathBuf,
-    /// The folder of its workspace; its own when it has none.
+    /// The folder of its workspace; its own folder if it isn't part of one.
     pub(super) workspace: PathBuf,
 }
 
-/// The plugins at the paths: each a plugin's folder, or a folder that holds such.
+/// The guests at the paths, each of which is the folder of a guest or a folder that contains such folders.
 pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginCommandError> {
     let mut guests = BTreeSet::new();
     for path in paths {
@@ -42,7 +42,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginCommandEr
     Ok(guests.into_iter().collect())
 }
 
-/// Where to look when nothing was named: here, else in `plugins`.
+/// The paths to use if none is given: the current folder if it is a guest, else its subfolder `plugins` if that exists.
 pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginCommandError> {
     let here = PathBuf::from(".");
     let folder = here.canonicalize().map_err(|source| PluginCommandError::Read { path: here.clone(), source })?;
@@ -52,8 +52,8 @@ pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginCommandError> {
 
 /// All guests of a workspace.
 ///
-/// They are always built together: Cargo unifies the features of dependencies over the packages of one call, so a
-/// plugin's bytes, and its digest with them, would otherwise depend on what else was asked for.
+/// They are always built together. Cargo unifies the features of dependencies across the packages of one call, so a
+/// plugin's bytes, and thus its digest, would otherwise depend on which other plugins were requested.
 pub(super) fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
     let manifest = read_manifest(workspace)?;
     let mut guests: BTreeSet<GuestCrate> = guest_in(workspace)?.into_iter().collect();
@@ -67,7 +67,7 @@ pub(super) fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginCommandE
     Ok(guests.into_iter().filter(|guest| guest.workspace == workspace).collect())
 }
 
-/// The folders that go into the guests: their own, and those of path dependencies, however deep.
+/// The folders with sources of the guests: their own, and those of direct and indirect path dependencies.
 pub(super) fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<BTreeSet<PathBuf>, PluginCommandError> {
     let root = read_manifest(workspace)?;
     let inherited = root.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
@@ -91,7 +91,7 @@ pub(super) fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<
     Ok(folders)
 }
 
-/// Those that end up in the guest; development dependencies don't.
+/// The dependencies that are compiled into the guest, or are needed to build it. Development dependencies are left out.
 fn dependencies(manifest: &Table) -> Vec<(String, Table)> {
     let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
     let holders = targets.filter_map(Value::as_table).chain([manifest]);
@@ -114,8 +114,8 @@ fn guest_in(folder: &Path) -> Result<Option<GuestCrate>, PluginCommandError> {
         return Ok(None);
     }
     let manifest = read_manifest(folder)?;
-    // A `cdylib` may be a native plugin just as well.
-    let is_guest = dependencies(&manifest).iter().any(|(name, _)| GUEST_SIDES.contains(&name.as_str()));
+    // The crate type `cdylib` isn't enough, since native plugins have it as well.
+    let is_guest = dependencies(&manifest).iter().any(|(name, _)| HOST_BINDINGS.contains(&name.as_str()));
     let kinds = manifest.get("lib").and_then(|lib| lib.get("crate-type")).and_then(Value::as_array);
     if !is_guest || !kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib"))) {
         return Ok(None);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_plugins_holds_those_that_are_cdylibs() {
+    fn only_cdylibs_with_host_bindings_are_guests() {
         let (_dir, root) = workspace();
         let guests = find(&[root.join("plugins")]).unwrap();
         assert_eq!(names(&guests), ["one", "two"]);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_knows_all_of_its_guests_whichever_was_named() {
+    fn all_guests_of_a_workspace_are_found() {
         let (_dir, root) = workspace();
         assert_eq!(names(&all_of(&root).unwrap()), ["one", "two"]);
     }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_without_a_workspace_is_its_own() {
+    fn a_guest_outside_of_a_workspace_is_its_own_workspace() {
         let (_dir, root) = workspace();
         let alone = root.join("plugins/two");
         fs::remove_file(root.join("Cargo.toml")).unwrap();

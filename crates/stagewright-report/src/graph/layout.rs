@@ -1,5 +1,5 @@
-//! Where the boxes go: a column for each length of the longest path that leads to a stage, finally stages to the
-//! right of all others. An edge that leads further than to the next column has room of its own in those between.
+//! The position of each box. A stage's column is the length of the longest path that leads to it; finally stages are to
+//! the right of all others. An edge that spans several columns gets a row of its own in each column that it crosses.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ pub(super) const BOX_HEIGHT: usize = 44;
 pub(super) const MARGIN: usize = 24;
 pub(super) const COLUMN_GAP: usize = 56;
 const ROW_GAP: usize = 18;
-/// Of the room that passing edges have.
+/// Height of the row of an edge that crosses a column.
 const PASS_HEIGHT: usize = 10;
 const PADDING: usize = 14;
-/// Of a monospaced character at the drawing's font size.
+/// Width of a monospaced character at the drawing's font size.
 const CHARACTER: usize = 8;
-/// Longer labels are cut; the box's title has the whole.
+/// In characters. Longer labels are truncated; the box's title has the full text.
 const LONGEST_LABEL: usize = 36;
 
 /// A box, by its top left corner.
@@ -28,22 +28,23 @@ pub(super) struct Placed {
 }
 
 pub(super) struct GraphLayout {
-    /// By node.
+    /// By index of the node.
     pub(super) boxes: Vec<Placed>,
-    /// Where the finally stages begin, if there are any.
+    /// The left side of the finally stages; none without such stages.
     pub(super) finally: Option<usize>,
     pub(super) width: usize,
     pub(super) height: usize,
-    /// By node.
+    /// By index of the node.
     column_of: Vec<usize>,
     /// Left side and width of each column.
     columns: Vec<(usize, usize)>,
-    /// By column and the node that they come from: how far down edges pass a column between its boxes.
+    /// By column and index of the source node: the y coordinate at which the node's edges cross the column.
     passes: BTreeMap<(usize, usize), usize>,
 }
 
 impl GraphLayout {
-    /// The columns that the edge between two nodes passes: where they begin and end, and how far down it does so.
+    /// The columns that the edge between two nodes crosses, each as its left side, its right side and the y coordinate of
+    /// the crossing.
     pub(super) fn passes(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (self.column_of[from] + 1..self.column_of[to]).filter_map(move |column| {
             let (left, width) = self.columns[column];
@@ -52,11 +53,11 @@ impl GraphLayout {
     }
 }
 
-/// What has a row of its own in a column.
+/// The content of a row of a column.
 #[derive(Clone, Copy)]
 enum ColumnItem {
     Node(usize),
-    /// The edges of a node that lead to later columns.
+    /// The edges of a node that cross the column on their way to later ones.
     Pass(usize),
 }
 
@@ -123,7 +124,7 @@ fn box_width(graph: &Graph, node: usize) -> usize {
     width(&label(&node.id)).max(width(&label(&node.uses))) * CHARACTER + 2 * PADDING
 }
 
-/// What stands in each column; within one, near to what it comes from.
+/// The items of each column, sorted so that an item is near the nodes it comes from.
 fn ordered_columns(graph: &Graph, column_of: &[usize]) -> Vec<Vec<ColumnItem>> {
     let mut columns: Vec<Vec<ColumnItem>> = vec![Vec::new(); column_of.iter().max().map_or(0, |last| last + 1)];
     for (node, &column) in column_of.iter().enumerate() {
@@ -134,7 +135,7 @@ fn ordered_columns(graph: &Graph, column_of: &[usize]) -> Vec<Vec<ColumnItem>> {
         let last = targets.map(|(_, to)| column_of[to]).max().unwrap_or(0);
         (column + 1..last).for_each(|between| columns[between].push(ColumnItem::Pass(from)));
     }
-    // Of each node, or of its edges where they passed last.
+    // The last known row of each node: its own, or the one in which its edges crossed a later column.
     let mut row = vec![0; graph.nodes.len()];
     for column in &mut columns {
         column.sort_by_key(|item| match *item {
@@ -162,7 +163,7 @@ fn column_of_each(graph: &Graph) -> Vec<usize> {
     columns
 }
 
-/// In hundredths of a row, so that it sorts.
+/// The mean row of the needed nodes, in hundredths of a row because sort keys are integers.
 fn mean_row(needs: &[usize], row: &[usize]) -> usize {
     let sum: usize = needs.iter().map(|&need| row[need] * 100).sum();
     sum / needs.len().max(1)
@@ -173,7 +174,7 @@ mod tests {
     use super::super::{GraphNode, NodeState};
     use super::*;
 
-    /// Every combination of needs of five stages.
+    /// Every combination of needs among five stages.
     fn graphs() -> impl Iterator<Item = Graph> {
         (0_u32..1 << 10).map(|bits| {
             let mut bit = 0;
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn no_edge_runs_behind_a_box() {
+    fn edges_never_run_behind_a_box() {
         for graph in graphs() {
             let layout = place(&graph);
             for (from, to) in graph.edges() {
@@ -199,7 +200,8 @@ mod tests {
                 for (left, right, y) in layout.passes(from, to) {
                     assert_eq!(left, expected, "{from} -> {to} skips a column of {graph:?}");
                     expected = right + COLUMN_GAP;
-                    let is_behind = |one: &&Placed| one.x == left && (one.y..=one.y + BOX_HEIGHT).contains(&y);
+                    let is_behind =
+                        |placed: &&Placed| placed.x == left && (placed.y..=placed.y + BOX_HEIGHT).contains(&y);
                     assert_eq!(layout.boxes.iter().find(is_behind), None, "{from} -> {to} of {graph:?}");
                 }
                 assert_eq!(layout.boxes[to].x, expected, "{from} -> {to} of {graph:?}");

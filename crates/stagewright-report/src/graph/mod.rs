@@ -1,4 +1,4 @@
-//! The DAG of a pipeline, drawn: as DOT, as Mermaid, and as an SVG that needs no other program.
+//! Draws the DAG of a pipeline as DOT, as Mermaid, or as an SVG that needs no other program.
 
 mod layout;
 mod svg;
@@ -28,7 +28,7 @@ struct GraphNode {
     state: NodeState,
 }
 
-/// What a node's colour says.
+/// The state of a stage as far as the drawing distinguishes it, by colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NodeState {
     Planned,
@@ -37,7 +37,7 @@ enum NodeState {
     Good,
     Bad,
     Skipped,
-    TakenBack,
+    Compensated,
 }
 
 impl NodeState {
@@ -48,7 +48,7 @@ impl NodeState {
         NodeState::Good,
         NodeState::Bad,
         NodeState::Skipped,
-        NodeState::TakenBack,
+        NodeState::Compensated,
     ];
 
     fn class(self) -> &'static str {
@@ -59,11 +59,11 @@ impl NodeState {
             NodeState::Good => "good",
             NodeState::Bad => "bad",
             NodeState::Skipped => "skipped",
-            NodeState::TakenBack => "taken-back",
+            NodeState::Compensated => "compensated",
         }
     }
 
-    /// For those who don't see the colour; none for what hasn't begun.
+    /// The state in words, for readers who can't see the colour; none for a stage that hasn't started.
     fn word(self) -> Option<&'static str> {
         match self {
             NodeState::Planned => None,
@@ -72,11 +72,11 @@ impl NodeState {
             NodeState::Good => Some("succeeded"),
             NodeState::Bad => Some("failed"),
             NodeState::Skipped => Some("skipped"),
-            NodeState::TakenBack => Some("taken back"),
+            NodeState::Compensated => Some("compensated"),
         }
     }
 
-    /// Stroke colours that can be told apart on white and on black; the same in each format.
+    /// The stroke colour, the same in each format. The colours are distinguishable on white and on black.
     fn color(self) -> &'static str {
         match self {
             NodeState::Planned => "#808890",
@@ -85,13 +85,13 @@ impl NodeState {
             NodeState::Good => "#16a34a",
             NodeState::Bad => "#dc2626",
             NodeState::Skipped => "#a0a8b0",
-            NodeState::TakenBack => "#a855f7",
+            NodeState::Compensated => "#a855f7",
         }
     }
 }
 
 impl Graph {
-    /// Of a plan: nothing has run.
+    /// The graph of a plan, in which no stage has run.
     pub fn of_plan(plan: &Plan) -> Graph {
         let nodes = plan.stages.iter().map(|stage| GraphNode {
             id: escaped(&stage.id).into_owned(),
@@ -103,7 +103,7 @@ impl Graph {
         Graph::new(&plan.name, nodes.collect())
     }
 
-    /// Of a run: coloured by how its stages stand.
+    /// The graph of a run, coloured by the states of its stages.
     pub fn of_run(view: &RunView) -> Graph {
         let nodes = view.stages.iter().map(|stage| GraphNode {
             id: escaped(&stage.summary.id).into_owned(),
@@ -116,14 +116,16 @@ impl Graph {
     }
 
     fn new(name: &str, mut nodes: Vec<GraphNode>) -> Graph {
-        // Plans are in topological order; a journal is only believed as far as it keeps to that.
+        // A plan is in topological order, so a need always precedes the stage. The stages of a run come from a journal,
+        // which may be damaged: edges that break the order are dropped, or the layout's columns, which are computed in
+        // one pass over the nodes, would be wrong.
         for (index, node) in nodes.iter_mut().enumerate() {
             node.needs.retain(|&need| need < index);
         }
         Graph { name: escaped(name).into_owned(), nodes }
     }
 
-    /// For Graphviz.
+    /// The graph in the DOT language of Graphviz.
     pub fn to_dot(&self) -> String {
         let mut dot = format!("digraph {} {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n", quoted(&self.name));
         self.write_nodes(&mut dot, "  subgraph cluster_finally {\n    label=finally;\n    style=dashed;\n", "  }\n", {
@@ -139,7 +141,7 @@ impl Graph {
         dot
     }
 
-    /// For Mermaid, which GitHub and GitLab draw in Markdown.
+    /// The graph as a Mermaid flowchart, which GitHub and GitLab render in Markdown.
     pub fn to_mermaid(&self) -> String {
         let mut text = "flowchart LR\n".to_owned();
         self.write_nodes(&mut text, "  subgraph finally\n", "  end\n", |index, node| {
@@ -155,7 +157,7 @@ impl Graph {
         text
     }
 
-    /// A picture that follows the reader's light or dark scheme.
+    /// The graph as a picture that follows the reader's light or dark colour scheme.
     pub fn to_svg(&self) -> String {
         svg::draw(self)
     }
@@ -187,7 +189,7 @@ fn state(stage: &StageView) -> NodeState {
             NodeState::Waiting
         }
         StageStatus::Ended { .. } if stage.undo_failure().is_some() => NodeState::Bad,
-        StageStatus::Ended { .. } if stage.is_taken_back() => NodeState::TakenBack,
+        StageStatus::Ended { .. } if stage.is_compensated() => NodeState::Compensated,
         StageStatus::Ended { .. } if stage.undone_since().is_some() => NodeState::Running,
         StageStatus::Ended { conclusion, .. } => match stage.status.shown().unwrap_or(*conclusion) {
             Outcome::Succeeded => NodeState::Good,
@@ -197,12 +199,12 @@ fn state(stage: &StageView) -> NodeState {
     }
 }
 
-/// A string of the DOT language, line ends as `\n`.
+/// Quotes a string for the DOT language; line ends become `\n`.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// Text within a quoted Mermaid label, which takes HTML and `#name;` entities.
+/// Escapes text for a quoted Mermaid label, which may contain HTML and `#name;` entities.
 fn mermaid_text(text: &str) -> String {
     text.replace('#', "#35;").replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;").replace('&', "#amp;")
 }

@@ -1,11 +1,11 @@
-//! The layout as SVG.
+//! Writes a layout as SVG.
 
 use std::fmt::Write;
 
 use super::layout::{BOX_HEIGHT, GraphLayout, MARGIN, Placed, label, place};
 use super::{Graph, GraphNode, NodeState};
 
-/// Colours are written out: readers other than browsers know no custom properties.
+/// Colours are repeated in each rule because SVG viewers other than browsers don't support custom properties.
 const STYLE: &str = "\
 text{font:13px ui-monospace,monospace;fill:#1f2328}
 .uses,.group{font-size:11px;fill:#59636e}
