@@ -1,11 +1,11 @@
-//! The programs that tests need, from Debian's packages: a real registry, clients that aren't ours, a tracer that kills
-//! the engine at a system call, a clock that can be put back, filters for git, and networks to put the engine in.
+//! The programs that tests need, from Debian packages: a real registry, independent clients, a tracer that kills the
+//! engine at a system call, a fake clock, filters for git, and tools to set up networks.
 
 use std::process::{Command, Stdio};
 
 use crate::cargo::{Result, is_installed, run as run_command};
 
-/// Programs with their packages.
+/// Programs, and the packages that contain them.
 const NEEDED: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
@@ -16,7 +16,8 @@ const NEEDED: [(&str, &str); 7] = [
     ("strace", "strace"),
 ];
 
-/// Installs what is missing where that is possible without asking, and names the one command elsewhere.
+/// Installs missing packages if this is a Debian system and the user is root. Otherwise the error names the command that
+/// installs them.
 pub(crate) fn require() -> Result<()> {
     let missing = NEEDED.into_iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| package);
     let missing = missing.collect::<Vec<_>>();

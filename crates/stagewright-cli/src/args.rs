@@ -93,8 +93,8 @@ pub(crate) struct RunArgs {
     /// Act on stand-ins; report what has none instead of doing it
     ///
     /// Gates are approved automatically, secrets are stand-ins, images are pushed to a registry in the state folder, and
-    /// services get a network and a port of their own. Programs that could reach beyond this machine, and requests, are reported as
-    /// "would run …" or "would send …" instead of being started or sent, and their stage ends as rehearsed.
+    /// services get a network and a port of their own. Requests, and programs that could reach beyond this machine, are
+    /// reported as "would send …" and "would run …" instead of being sent and started; the stage then ends as rehearsed.
     /// `[stages.X.rehearse]` grants exceptions. Two uses of the network remain, both without credentials: programs fetch
     /// packages from the hosts of `cargo`, `npm` and `pip`, and plugins are pulled by digest.
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! The dependency graph, from `cargo metadata`.
+//! The dependency graph, read from `cargo metadata`.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::cargo::Result;
 
-/// All packages of a workspace and what they depend on; development dependencies left out.
+/// All packages of a workspace and their dependencies, without development dependencies.
 #[derive(Default)]
 pub(super) struct DependencyGraph {
     pub(super) packages: Vec<Package>,
@@ -16,18 +16,18 @@ pub(super) struct DependencyGraph {
 #[derive(Default)]
 pub(super) struct Package {
     pub(super) name: String,
-    /// The manifest's path from the workspace's root; none for a package from elsewhere.
+    /// The path of its manifest from the root of the workspace; none for a package from elsewhere.
     pub(super) member: Option<String>,
-    /// As the manifest says it.
+    /// The `license` of its manifest.
     pub(super) license: Option<String>,
-    /// Indices of the packages that it is built from or with.
+    /// Indices of its normal and build dependencies.
     pub(super) dependencies: Vec<usize>,
 }
 
 impl DependencyGraph {
-    /// Reads format version 1.
+    /// Reads format version 1 of `cargo metadata`.
     pub(super) fn from_metadata(metadata: &Json) -> Result<DependencyGraph> {
-        let unexpected = || "`cargo metadata` printed an unexpected form".to_owned();
+        let unexpected = || "`cargo metadata` printed an unexpected format".to_owned();
         let root = metadata["workspace_root"].as_str().ok_or_else(unexpected)?;
         let members = metadata["workspace_members"].as_array().ok_or_else(unexpected)?;
         let packages = metadata["packages"].as_array().ok_or_else(unexpected)?;
@@ -55,7 +55,7 @@ impl DependencyGraph {
         Ok(graph)
     }
 
-    /// The packages of the workspace itself, each with its manifest's path.
+    /// The packages of the workspace itself, each with its index and the path of its manifest.
     pub(super) fn members(&self) -> impl Iterator<Item = (usize, &Package, &str)> {
         self.packages
             .iter()
@@ -63,25 +63,25 @@ impl DependencyGraph {
             .filter_map(|(index, package)| Some((index, package, package.member.as_deref()?)))
     }
 
-    /// The names on a shortest way from one package to the nearest that is `wanted`, both ends included. Packages that
-    /// `passes` refuses are not walked through.
+    /// The names on a shortest path from one package to the nearest that matches `is_target`, both ends included. The path
+    /// leads only through packages for which `may_pass` returns true.
     pub(super) fn path(
         &self,
         from: usize,
-        wanted: impl Fn(&Package) -> bool,
-        passes: impl Fn(&Package) -> bool,
+        is_target: impl Fn(&Package) -> bool,
+        may_pass: impl Fn(&Package) -> bool,
     ) -> Option<Vec<&str>> {
         let mut came_from = vec![None; self.packages.len()];
         came_from[from] = Some(from);
         let mut queue = VecDeque::from([from]);
         while let Some(at) = queue.pop_front() {
-            if at != from && wanted(&self.packages[at]) {
+            if at != from && is_target(&self.packages[at]) {
                 let steps = std::iter::successors(Some(at), |&step| came_from[step].filter(|_| step != from));
                 let mut names: Vec<_> = steps.map(|step| self.packages[step].name.as_str()).collect();
                 names.reverse();
                 return Some(names);
             }
-            if at != from && !passes(&self.packages[at]) {
+            if at != from && !may_pass(&self.packages[at]) {
                 continue;
             }
             for &next in &self.packages[at].dependencies {
@@ -99,8 +99,8 @@ fn is_for_development_only(dependency: &Json) -> bool {
     dependency["dep_kinds"].as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind["kind"] == "dev"))
 }
 
-/// Makes a graph for the tests of rules: each line is `name -> dependency dependency`, a member's name is followed by
-/// its manifest in brackets.
+/// Parses a graph for tests of rules. Each line is `name -> dependency dependency`; the name of a member of the workspace
+/// is followed by its manifest in brackets.
 #[cfg(test)]
 pub(super) fn parse(lines: &str) -> DependencyGraph {
     let mut graph = DependencyGraph::default();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_the_shortest_and_keeps_out_of_closed_packages() {
+    fn the_shortest_path_through_permitted_packages_is_found() {
         let graph = parse("a -> b c\n b -> d\n c -> x\n d -> x");
         let path = |closed: &str| graph.path(0, |package| package.name == "x", |package| package.name != closed);
         assert_eq!(path(""), Some(vec!["a", "c", "x"]));

@@ -1,10 +1,11 @@
-//! What must hold of this tree and the compiler can't see.
+//! Rules for this tree that the compiler doesn't check.
 //!
-//! In flow `cargo metadata` and the text of the sources; out flow findings, each with its place and a remedy. Every
-//! rule is a function from data to findings, so that its tests need no tree.
+//! The input is `cargo metadata` and the text of the sources; the output is findings, each with a location and a remedy.
+//! Every rule is a function from data to findings, so that it can be tested without a tree.
 
-mod circles;
+mod cycles;
 mod graph;
+mod language;
 mod layers;
 mod licenses;
 mod modules;
@@ -19,11 +20,11 @@ use std::path::Path;
 use crate::cargo::{Result, metadata, root};
 use graph::DependencyGraph;
 
-/// Something that must be put right, or at least looked at.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 struct TidyFinding {
     severity: FindingSeverity,
-    /// A file, with the line where there is one.
+    /// A file, with the line if there is one.
     place: String,
     message: String,
     help: String,
@@ -78,10 +79,11 @@ fn findings(root: &Path) -> Result<Vec<TidyFinding>> {
     let sample = DependencyGraph::from_metadata(&metadata(&root.join("pipelines/greeter/Cargo.toml"))?)?;
     let files = tree::read(root, &["crates", "pipelines", "plugins", "tests", "xtask"])?;
     let mut findings = layers::check(&graph);
-    findings.extend(circles::check(root)?);
+    findings.extend(cycles::check(root)?);
     findings.extend(licenses::check(&graph));
     findings.extend(licenses::check(&sample));
     findings.extend(files.iter().flat_map(|file| sources::check(&file.path, &file.text)));
+    findings.extend(language::check(&files));
     findings.extend(plugins::check(&files));
     findings.extend(promises::check(&tree::documents(root)?, &files));
     Ok(findings)
