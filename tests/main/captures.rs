@@ -139,7 +139,7 @@ fn files_that_were_captured_last_as_long_as_a_run_may_need_them() {
     environment.run(&["approve", "latest", "approve", "--by", "ada"]).exits(0);
     environment.run(&["resume", "latest"]).exits(0);
     let removed = environment.run(&["gc"]).exits(0);
-    assert!(captures().is_empty() && removed.stdout.contains("1 capture of files"), "{}", removed.stdout);
+    assert!(captures().is_empty() && removed.stdout.contains("1 unused capture"), "{}", removed.stdout);
     let gone = environment.run(&["resume", "latest", "--from", "deploy"]);
     assert!(gone.code == 1 && gone.stdout.contains("--from approve"), "{}{}", gone.stdout, gone.stderr);
 }

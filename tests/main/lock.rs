@@ -39,7 +39,7 @@ fn a_lock_is_written_once_and_checked() {
     for part in ["[pipelines.build.plugins.command]", "imports = [", "wit = \"0.1.0\"", "process = [\"sh\"]"] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
-    assert!(environment.run(&["lock"]).exits(0).stdout.contains("says so already"));
+    assert!(environment.run(&["lock"]).exits(0).stdout.contains("stagewright.lock is up to date"));
     environment.run(&["lock", "--check"]).exits(0);
     assert_eq!(environment.read(LOCK), text);
     environment.write("stagewright.toml", &PIPELINE.replace("[\"sh\"]", "[\"sh\", \"curl\"]"));
@@ -60,7 +60,7 @@ fn locking_one_pipeline_keeps_what_is_locked_of_others() {
     assert!(twins.stderr.contains("pipelines/other.toml and pipelines/twin.toml are both called `other`"));
     std::fs::remove_file(environment.root().join("pipelines/twin.toml")).unwrap();
     std::fs::remove_file(environment.root().join("pipelines/other.toml")).unwrap();
-    assert!(environment.run(&["lock"]).exits(0).stdout.contains("- the pipeline is gone"));
+    assert!(environment.run(&["lock"]).exits(0).stdout.contains("- the pipeline was removed"));
     assert!(!environment.read(LOCK).contains("other"));
 }
 
@@ -154,7 +154,7 @@ fn plan_shows_what_changed_first() {
     let plan = |environment: &TestEnvironment| environment.run(&["plan"]).exits(0).stdout;
     assert!(plan(&environment).contains("stagewright.lock doesn't exist"));
     environment.run(&["lock"]).exits(0);
-    assert!(plan(&environment).contains("As stagewright.lock says."));
+    assert!(plan(&environment).contains("stagewright.lock is up to date."));
     environment
         .write("stagewright.toml", &PIPELINE.replace("[\"sh\"]", "[\"bash\"]\nsocket = [\"docker\"]\nnet = [\"npm\"]"));
     let shown = plan(&environment);
@@ -184,7 +184,7 @@ fn plan_says_what_the_plugin_does_not_ask_for() {
         .replace("\"command\"", "\"noop\"");
     let environment = TestEnvironment::with_pipeline(&pipeline.replace("with = { run = \"echo hello\" }\n", ""));
     let shown = environment.run(&["plan"]).exits(0).stdout;
-    assert!(shown.contains("granted, but the plugin doesn't ask for it: write, net"), "{shown}");
+    assert!(shown.contains("granted, but not requested by the plugin: write, net"), "{shown}");
     assert!(
         shown.contains("can change what runs next: it may write `stagewright.toml`, `stagewright.lock`"),
         "{shown}"

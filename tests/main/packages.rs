@@ -54,7 +54,7 @@ fn a_mirror_of_the_user_is_shown_and_not_locked_and_the_policy_bounds_it() {
     environment.run(&["lock"]).exits(0);
     environment.write("../home/.npmrc", NPMRC);
     let shown = environment.run(&["plan"]).exits(0).stdout;
-    assert!(shown.contains("As stagewright.lock says."), "{shown}");
+    assert!(shown.contains("stagewright.lock is up to date."), "{shown}");
     assert!(shown.contains("by this machine, not locked: https://npm.acme.invalid ("), "{shown}");
     environment.run(&["run", "--locked"]).exits(0);
     environment.run(&["lock", "--check"]).exits(0);

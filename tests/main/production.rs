@@ -256,7 +256,7 @@ fn a_dead_deploy_holds_nobody_up() {
     let mut child = production.0.start(&["run", "--input", "version=1", "--input", &format!("wait-for={marker}")]);
     eventually("it holds production", || {
         let list = production.0.run(&["env", "list"]).stdout;
-        list.contains("deploys").then_some(())
+        list.contains("is deploying").then_some(())
     });
     child.kill().unwrap();
     child.wait().unwrap();

@@ -259,7 +259,7 @@ fn runs_of_a_group_do_not_overlap_and_none_is_cancelled_silently() {
     let first = run("a");
     begun(&environment, "a");
     let second = run("b");
-    shown(&environment, "which has the group");
+    shown(&environment, "which holds the group");
     let third = run("c");
     // The newest waiting run takes the place of the older one.
     let replaced = crate::environment::Ended::of(&second.wait_with_output().unwrap()).exits(130);

@@ -1,4 +1,4 @@
-//! Starting cargo and other programs, with errors that name the command line.
+//! Starts cargo and other programs, with errors that contain the command line.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 
-/// What went wrong, for a person.
+/// A result whose error is a message for a person.
 pub(crate) type Result<T> = std::result::Result<T, String>;
 
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
-    // Clones that share a target folder share this program: cargo says at the start which of them it is started in.
+    // Clones of the repository that share a target folder also share this executable, so the path at compile time may be
+    // that of another clone. Cargo sets the variable when it runs the program.
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let manifest = Path::new(&manifest);
     manifest.parent().unwrap_or(manifest).to_owned()
@@ -21,8 +22,9 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
-    // What cargo tells this program of its own package. Some build scripts (ring's) run again when it changes, and
-    // everything above them would be compiled anew after each change between `cargo xtask` and plain cargo.
+    // Removes the variables that describe this package, which cargo set for this program. Some build scripts (ring's) run
+    // again when one of them changes. Every crate that depends on them would be recompiled whenever a build by
+    // `cargo xtask` follows one by plain cargo, or the other way round.
     for (name, _) in std::env::vars_os() {
         let of_package = [&b"CARGO_PKG_"[..], b"CARGO_MANIFEST_"];
         if of_package.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix)) {
@@ -32,13 +34,13 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Runs to the end with inherited streams; anything but exit code 0 is an error.
+/// Runs a command to its end with inherited streams. Any exit code but 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|error| format!("can't start `{}`: {error}", describe(command)))?;
     if status.success() { Ok(()) } else { Err(format!("`{}` failed ({status})", describe(command))) }
 }
 
-/// Runs to the end and hands back standard output; standard error is inherited.
+/// Runs a command to its end and returns its standard output. Standard error is inherited.
 pub(crate) fn capture(command: &mut Command) -> Result<Vec<u8>> {
     command.stderr(Stdio::inherit());
     let output = command.output().map_err(|error| format!("can't start `{}`: {error}", describe(command)))?;
@@ -49,17 +51,18 @@ pub(crate) fn capture(command: &mut Command) -> Result<Vec<u8>> {
     }
 }
 
-/// `cargo metadata` of a manifest, dependencies of all features included, as resolved for this machine's platform.
+/// The output of `cargo metadata` for a manifest: with the dependencies of all features, as resolved for the platform of
+/// this machine.
 pub(crate) fn metadata(manifest: &Path) -> Result<Json> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--all-features"]);
     command.args(["--filter-platform", &host_platform()?, "--manifest-path"]);
     command.arg(manifest);
     let text = capture(&mut command)?;
-    serde_json::from_slice(&text).map_err(|error| format!("`{}` printed no JSON: {error}", describe(&command)))
+    serde_json::from_slice(&text).map_err(|error| format!("`{}` printed invalid JSON: {error}", describe(&command)))
 }
 
-/// The command line as a person would type it, the program without its folder.
+/// The command line as a person would type it; the program without its folder.
 pub(crate) fn describe(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_stem().unwrap_or(command.get_program());
     let words: Vec<_> = std::iter::once(program).chain(command.get_args()).map(OsStr::to_string_lossy).collect();
@@ -72,7 +75,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// As in `x86_64-unknown-linux-gnu`.
+/// The target triple of this machine, as in `x86_64-unknown-linux-gnu`.
 fn host_platform() -> Result<String> {
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     let text = capture(command.arg("-vV"))?;

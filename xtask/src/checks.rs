@@ -1,16 +1,17 @@
-//! `cargo xtask test`: every check of this repository, the cheap ones first, the tests' own summary last.
+//! `cargo xtask test`: runs every check of this repository. Cheap checks come first, and the tests last, so that their
+//! summary is the end of the output.
 
 use std::process::Command;
 
 use crate::cargo::{Result, capture, cargo, describe, root, run as run_command};
 use crate::{packages, pipeline, tidy};
 
-/// How the tests are run.
+/// Where the tests are run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// For a person who waits.
+    /// On a developer's machine.
     Local,
-    /// Writes JUnit.
+    /// In CI: nextest uses its profile `ci`, which writes a JUnit report.
     Ci,
 }
 
@@ -39,7 +40,8 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     step(&mut tests(profile)?)
 }
 
-/// Links in comments lead somewhere. Those to private items are for readers of the source.
+/// Builds the documentation, which finds broken links in comments. Links to private items are permitted: they are for
+/// readers of the source.
 fn documentation() -> Command {
     let mut command = cargo();
     command.args(["doc", "--quiet", "--workspace", "--all-features", "--no-deps", "--document-private-items"]);
@@ -54,10 +56,11 @@ fn without_features() -> Result<()> {
     step(cargo().args(["test", "--quiet", "--package", "stagewright-secrets", "--lib"]))
 }
 
-/// The sample service is a workspace of its own, as a user's would be.
+/// Checks the sample service, which is a workspace of its own like a user's project.
 fn sample() -> Result<()> {
     let folder = root().join("pipelines/greeter");
-    // Its own target folder also when this workspace's was moved: the release pipeline looks for it there.
+    // `CARGO_TARGET_DIR` is for the main workspace. The release pipeline expects the service in the service's own target
+    // folder.
     let cargo = || {
         let mut command = cargo();
         command.current_dir(&folder).env_remove("CARGO_TARGET_DIR");
@@ -76,11 +79,11 @@ fn tests(profile: Profile) -> Result<Command> {
             command.args(["--profile", "ci"]);
         }
     } else if profile == Profile::Ci {
-        return Err("`ci` writes JUnit, and cargo-nextest, which does that, isn't installed\n  \
+        return Err("`ci` writes a JUnit report, which requires cargo-nextest, and that isn't installed\n  \
                     help: cargo install --locked cargo-nextest, or use `cargo xtask test`"
             .to_owned());
     } else {
-        // Documentation tests were a step of their own.
+        // `--all-targets` doesn't include documentation tests, which are a separate step.
         command.args(["test", "--workspace", "--all-features", "--all-targets"]);
     }
     Ok(command)

@@ -1,8 +1,8 @@
 //! Automation of this repository: `cargo xtask COMMAND`.
 //!
-//! In flow the command line and the working tree; out flow calls of cargo and of the `stagewright` that this tree
-//! builds, and the findings of [`tidy`]. Nothing of the product depends on this crate, and it depends on none of the
-//! product's crates, so that it builds in seconds on a fresh clone.
+//! The input is the command line and the working tree; the output is calls of cargo and of the `stagewright` that this
+//! tree builds, and the findings of [`tidy`]. No crate of the product depends on this one, and it depends on none of
+//! them, so that it builds in seconds on a fresh clone.
 
 #![expect(clippy::print_stderr, reason = "a command line program speaks to its user")]
 
@@ -23,54 +23,54 @@ use clap::{Parser, Subcommand};
 /// Automation of this repository.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Arguments {
+struct XtaskArguments {
     #[command(subcommand)]
-    command: Command,
+    command: XtaskCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
-    /// Builds the engine and its plugins as needed, then runs `stagewright` with the arguments given here
+enum XtaskCommand {
+    /// Build the engine and its plugins as needed, then run `stagewright` with the given arguments
     ///
     /// `run`, `plan` and `graph` mean the pipeline `release` when no pipeline is named.
     #[command(after_help = "Examples:\n  cargo xtask pipeline run --rehearse\n  cargo xtask pipeline plan self")]
     Pipeline {
-        /// Handed on as they are
+        /// Arguments for `stagewright`, passed on unchanged
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
-    /// Builds the plugins in `plugins/` to WebAssembly components
+    /// Build the plugins in `plugins/` into WebAssembly components
     Plugins,
-    /// Every check there is: formatting, lints, tidy, plugins, documentation tests, the sample's tests, all tests
+    /// Run all checks: formatting, lints, tidy, plugins, documentation tests, the sample's tests, all tests
     Test,
-    /// As `test`, with nextest's profile `ci`, which writes `nextest/ci/junit.xml` below the target folder
+    /// Like `test`, with nextest's profile `ci`, which writes `nextest/ci/junit.xml` in the target folder
     Ci,
-    /// Checks what the compiler can't: dependencies between crates, licences, forbidden calls, file lengths
+    /// Check rules that the compiler doesn't: dependencies between crates, licences, forbidden calls, file lengths, names
     Tidy,
-    /// Writes docs/stagewright.schema.json anew from the model
+    /// Generate docs/stagewright.schema.json from the model
     Schema,
-    /// Plants faults in copies of the engine, and shows whether the simulator and the engine's tests notice them
+    /// Plant faults in copies of the engine, and show whether the simulator and the engine's tests detect them
     ///
-    /// Takes some seconds for each mutant. Fails when one is alive.
+    /// Takes some seconds for each mutant. Fails if one survives.
     #[command(after_help = "Examples:\n  cargo xtask mutants\n  cargo xtask mutants freeze --simulator-only")]
     Mutants(mutants::Options),
-    /// Measures side by side, in release builds; figures of one run alone can be compared
+    /// Run a benchmark against other tools; only figures of the same run can be compared
     Bench {
-        /// What is measured
+        /// The benchmark
         subject: bench::Subject,
     },
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Pipeline { arguments } => pipeline::run(&arguments),
-        Command::Plugins => pipeline::build_for_tests(),
-        Command::Test => checks::run(checks::Profile::Local),
-        Command::Ci => checks::run(checks::Profile::Ci),
-        Command::Tidy => tidy::run(),
-        Command::Schema => schema::write(),
-        Command::Mutants(options) => mutants::run(&options),
-        Command::Bench { subject } => bench::measure(subject),
+    let result = match XtaskArguments::parse().command {
+        XtaskCommand::Pipeline { arguments } => pipeline::run(&arguments),
+        XtaskCommand::Plugins => pipeline::build_for_tests(),
+        XtaskCommand::Test => checks::run(checks::Profile::Local),
+        XtaskCommand::Ci => checks::run(checks::Profile::Ci),
+        XtaskCommand::Tidy => tidy::run(),
+        XtaskCommand::Schema => schema::write(),
+        XtaskCommand::Mutants(options) => mutants::run(&options),
+        XtaskCommand::Bench { subject } => bench::measure(subject),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

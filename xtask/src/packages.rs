@@ -1,13 +1,13 @@
-//! Programs that this repository needs, from Debian's packages: what the tests run (a real registry, clients that aren't
-//! ours, a tracer that kills the engine at a system call, a clock that can be put back, filters for git, networks to put
-//! the engine in), and a compiler for plugins.
+//! Programs that this repository needs, from Debian packages: for the tests a real registry, independent clients, a tracer
+//! that kills the engine at a system call, a fake clock, filters for git, and tools to set up networks; for plugins a
+//! compiler.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
-/// Programs that the tests run, each with its package.
+/// Programs that the tests run, and the packages that contain them.
 const FOR_TESTS: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
@@ -32,7 +32,8 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_COMPILER: [&str; 3] = [DEBIAN_RUSTC, "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml"];
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
-/// Installs what the tests need where that is possible without asking, and names the one command elsewhere.
+/// Installs missing packages if this is a Debian system and the user is root. Otherwise the error names the command that
+/// installs them.
 pub(crate) fn require_for_tests() -> Result<()> {
     let missing = FOR_TESTS.into_iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| package);
     let missing = missing.collect::<Vec<_>>();

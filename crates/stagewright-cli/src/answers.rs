@@ -1,4 +1,4 @@
-//! Asks the person at the terminal about gates, while the run goes on.
+//! Asks the person at the terminal to answer gates, while the run continues.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -26,16 +26,16 @@ impl Prompter for AtTerminal {
     }
 
     fn close(&self) {
-        self.screen.settle();
+        self.screen.close_question();
     }
 }
 
-/// One question at the terminal. No answer, or the end of input, means: later.
+/// Asks one question at the terminal. The end of input counts as "later".
 fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> RunCommand {
     let gate = &question.gate;
     let _ = output.block(&introduction(question));
     if gate.kind == GateKind::Unresolved {
-        return ask_what_became(question, by, input, output);
+        return ask_outcome(question, by, input, output);
     }
     let mut say = |text: Printable| {
         let _ = output.prompt(&text);
@@ -79,7 +79,8 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
     RunCommand::Decide { stage: question.stage, decision }
 }
 
-/// Who asks what, and of whom. A message may have several lines, of which none can be taken for one of ours.
+/// The stage, its question, the approvers and the captured files. The further lines of a question with several lines are
+/// marked, so that none of them looks like a line of this program.
 fn introduction(question: &Question) -> Block {
     let Question { id, gate, .. } = question;
     let mut lines = gate.message.lines();
@@ -91,18 +92,18 @@ fn introduction(question: &Question) -> Block {
         block.push(&text!("  approvers: {}", list(&gate.approvers)));
     }
     if let Some(capture) = gate.capture.as_ref().filter(|capture| capture.files > 0) {
-        block.push(&text!("  for: {}", captured(capture)));
+        block.push(&text!("  files: {}", captured(capture)));
     }
     block
 }
 
-/// The question after a crash, when the plugin can't tell.
-fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> RunCommand {
+/// Asks for the outcome of an interrupted attempt that its plugin can't determine.
+fn ask_outcome(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Printer) -> RunCommand {
     let mut say = |text: Printable| {
         let _ = output.prompt(&text);
     };
     let finding: fn(String) -> Finding = loop {
-        say(text!("  what became of it? [d]one, [n]ot done (it runs again), done but [b]roken, or [l]ater? "));
+        say(text!("  outcome: [d]one, [n]ot done (it runs again), done but [b]roken, or [l]ater? "));
         match line(input).as_deref().map(str::trim) {
             Some("d" | "done") => break Finding::Applied,
             Some("n" | "not done") => break |_| Finding::NotStarted,
@@ -111,9 +112,9 @@ fn ask_what_became(question: &Question, by: &str, input: &mut dyn BufRead, outpu
             Some(_) => {}
         }
     };
-    say(text!("  how do you know (may be empty)? "));
+    say(text!("  how was it checked (may be empty)? "));
     let reason = line(input).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let detail = reason.clone().unwrap_or_else(|| format!("{by} says so"));
+    let detail = reason.clone().unwrap_or_else(|| format!("recorded by {by}"));
     let decision = Decision {
         token: question.gate.token.clone(),
         approved: true,
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_adds_no_line_of_ours() {
+    fn untrusted_text_in_a_question_cannot_imitate_our_lines() {
         let mut question = question();
         question.id = "a\u{1b}c".to_owned();
         question.gate.message = "Deploy?\n  approvers: you\u{202e}".to_owned();
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_approval_asks_for_what_the_form_requires_until_it_is_there() {
+    fn an_approval_repeats_the_prompt_until_a_required_field_is_filled_in() {
         let (control, shown) = answer("what?\na\n\n42\n\nlooks good\n");
         let RunCommand::Decide { stage: StageIndex(3), decision } = control else { panic!("{control:?}") };
         assert!(decision.approved && decision.token == "t1" && decision.by == "ada");
@@ -199,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_asks_for_no_form() {
+    fn a_rejection_skips_the_form() {
         let (control, shown) = answer("r\n\n");
         let RunCommand::Decide { decision, .. } = control else { panic!("{control:?}") };
         assert!(!decision.approved && decision.reason.is_none() && !shown.contains("ticket"));
     }
 
     #[test]
-    fn later_and_the_end_of_input_leave_the_gate_open() {
+    fn the_gate_stays_open_after_later_and_at_the_end_of_input() {
         for typed in ["l\n", "", "a\n"] {
             assert_eq!(answer(typed).0, RunCommand::Suspend, "{typed:?}");
         }

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stagewright_model::range;
 
-use crate::drive_args::{DriveArgs, Format, within};
+use crate::drive_args::{DriveArgs, OutputFormat, within};
 use crate::error::CommandError;
 use crate::global::Global;
 use crate::plugin::PluginArgs;
@@ -16,7 +16,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: CliCommand,
 }
 
 const EXIT_CODES: &str = "\
@@ -25,7 +25,7 @@ input, secret or permission is missing), 5 the run waits for a person, 6 rejecte
 cancelled.";
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Run a pipeline
     Run(RunArgs),
     /// Continue a waiting, failed or interrupted run from its original inputs
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Which pipeline.
+/// The pipeline and its inputs.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PipelineArgs {
     /// A file by its path (with a `/`, or ending in `.toml`), or the name of one in `pipelines/` [default:
@@ -92,14 +92,14 @@ pub(crate) struct RunArgs {
     pub(crate) pipeline: PipelineArgs,
     /// Act on stand-ins; report what has none instead of doing it
     ///
-    /// Gates answer themselves, secrets are stand-ins, images go to a registry in the state folder, and services get a
-    /// network and a port of their own. A program that may reach further than its stage isn't started and a request isn't
-    /// sent: the run says "would run …" or "would send …", and the stage ends as rehearsed. `[stages.X.rehearse]` grants
-    /// exceptions. What is left of the network: programs fetch packages from `cargo`, `npm` and `pip`, and plugins are
-    /// pulled by digest, both without credentials.
+    /// Gates are approved automatically, secrets are stand-ins, images are pushed to a registry in the state folder, and
+    /// services get a network and a port of their own. Requests, and programs that could reach beyond this machine, are
+    /// reported as "would send …" and "would run …" instead of being sent and started; the stage then ends as rehearsed.
+    /// `[stages.X.rehearse]` grants exceptions. Two uses of the network remain, both without credentials: programs fetch
+    /// packages from the hosts of `cargo`, `npm` and `pip`, and plugins are pulled by digest.
     #[arg(long)]
     pub(crate) rehearse: bool,
-    /// In a rehearsal, no network at all: no packages, no pulled plugins, no grants of `[stages.X.rehearse]`
+    /// Rehearse without any network: no packages, no pulled plugins, no grants of `[stages.X.rehearse]`
     #[arg(long, requires = "rehearse")]
     pub(crate) offline: bool,
     /// Leave the services of this rehearsal running until `service stop --rehearsal`
@@ -125,19 +125,19 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Its name; all cells of a matrix, or one by its id
+    /// The stage's name, which includes all cells of a matrix, or the id of one cell
     pub(crate) stage: String,
-    /// Of this run: its id, the beginning of its id, or `latest`
+    /// The run: its id, the beginning of its id, or `latest`
     #[arg(long, value_name = "RUN", default_value = "latest")]
     pub(crate) run: String,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
-    /// Its id, the beginning of its id, or `latest`
+    /// The run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
     /// Run this stage and all that needs it again, even if it succeeded; may be repeated
     #[arg(long, value_name = "STAGE")]
@@ -168,7 +168,7 @@ pub(crate) struct RollbackArgs {
     /// Roll back to this release instead of the last known-good one: its number in `env history`
     #[arg(long, value_name = "NUMBER")]
     pub(crate) to: Option<u64>,
-    /// Show what would be done, and do nothing
+    /// Show what would be done without doing it
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -177,7 +177,7 @@ pub(crate) struct RollbackArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
-    /// Its id, the beginning of its id, or `latest`
+    /// The run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
     /// The reason, which is shown with the run
     #[arg(long)]
@@ -194,7 +194,7 @@ pub(crate) struct PlanArgs {
     /// The same for a rehearsal without any network
     #[arg(long, requires = "rehearse")]
     pub(crate) offline: bool,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -203,7 +203,7 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ValidateArgs {
     /// Files or names [default: every pipeline of the repository]
     pub(crate) pipelines: Vec<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -241,17 +241,17 @@ pub(crate) struct RunsArgs {
     /// Only runs that wait for a person
     #[arg(long)]
     pub(crate) waiting: bool,
-    /// The most to list
+    /// The most runs to list
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: u32,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
-    /// Its id, the beginning of its id, or `latest`
+    /// The run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
     /// Only this stage
     pub(crate) stage: Option<String>,
@@ -262,14 +262,14 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DecideArgs {
-    /// Its id, the beginning of its id, or `latest`
+    /// The run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
     /// The stage that waits [default: the only one]
     pub(crate) stage: Option<String>,
     /// Who answers [default: the name in git's configuration, else $USER]
     #[arg(long)]
     pub(crate) by: Option<String>,
-    /// Why
+    /// The reason, which is recorded with the answer
     #[arg(long)]
     pub(crate) reason: Option<String>,
     /// A value for a field of the gate's form; may be repeated
@@ -279,13 +279,13 @@ pub(crate) struct DecideArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SettleArgs {
-    /// Its id, the beginning of its id, or `latest`
+    /// The run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
     /// The stage that waits
     pub(crate) stage: String,
     /// The outcome
     #[arg(value_enum)]
-    pub(crate) finding: Finding,
+    pub(crate) finding: SettledOutcome,
     /// Who records it [default: the name in git's configuration, else $USER]
     #[arg(long)]
     pub(crate) by: Option<String>,
@@ -295,7 +295,7 @@ pub(crate) struct SettleArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Finding {
+pub(crate) enum SettledOutcome {
     /// Its effect took place: the stage counts as succeeded
     Applied,
     /// Its effect didn't take place: the stage runs again
@@ -308,10 +308,10 @@ pub(crate) enum Finding {
 pub(crate) enum EnvCommand {
     /// List environments with their current releases
     List {
-        /// The stand-ins of rehearsals
+        /// List the stand-ins that rehearsals use
         #[arg(long)]
         rehearsal: bool,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -319,10 +319,10 @@ pub(crate) enum EnvCommand {
     Status {
         /// A key of `[environments]`
         environment: String,
-        /// The stand-in of rehearsals
+        /// Show the stand-in that rehearsals use
         #[arg(long)]
         rehearsal: bool,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -330,13 +330,13 @@ pub(crate) enum EnvCommand {
     History {
         /// A key of `[environments]`
         environment: String,
-        /// The stand-in of rehearsals
+        /// Show the stand-in that rehearsals use
         #[arg(long)]
         rehearsal: bool,
-        /// The most to list
+        /// The most releases to list
         #[arg(long, default_value_t = 20)]
         limit: u32,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -344,13 +344,13 @@ pub(crate) enum EnvCommand {
     Freeze {
         /// A key of `[environments]`
         environment: String,
-        /// Why
+        /// The reason, which is shown to runs that wait
         #[arg(long)]
         reason: String,
-        /// How long, as in `90m` or `3d` [default: until `env unfreeze`]
+        /// How long the freeze lasts, as in `90m` or `3d` [default: until `env unfreeze`]
         #[arg(long = "for", value_name = "DURATION")]
         duration: Option<String>,
-        /// Who [default: the name in git's configuration, else $USER]
+        /// Who freezes it [default: the name in git's configuration, else $USER]
         #[arg(long)]
         by: Option<String>,
     },
@@ -363,37 +363,37 @@ pub(crate) enum EnvCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Keep so many runs of each pipeline
+    /// The number of runs to keep of each pipeline
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) keep: u32,
-    /// Keep runs younger than so many days, and cached results and download caches that were used since
+    /// Keep runs younger than this many days, and cached results and download caches used within them
     #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(within(range::DAYS)))]
     pub(crate) days: u32,
-    /// Show what would be removed, and remove nothing
+    /// Show what would be removed without removing it
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Its id, the beginning of its id, or `latest`
+    /// The run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
     /// How to show it
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
     /// List services
     Status {
-        /// List the stand-ins of rehearsals
+        /// List the stand-ins that rehearsals use
         #[arg(long)]
         rehearsal: bool,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -402,9 +402,9 @@ pub(crate) enum ServiceCommand {
         /// A key of `[environments]`; with `--rehearsal`, may be left out to stop all services of rehearsals
         #[arg(required_unless_present = "rehearsal", requires = "service")]
         environment: Option<String>,
-        /// Its name
+        /// The service's name
         service: Option<String>,
-        /// Among the stand-ins of rehearsals
+        /// Stop stand-ins that rehearsals use
         #[arg(long)]
         rehearsal: bool,
     },
@@ -412,18 +412,18 @@ pub(crate) enum ServiceCommand {
     Logs {
         /// A key of `[environments]`
         environment: String,
-        /// Its name
+        /// The service's name
         service: String,
-        /// How many lines
+        /// The number of lines
         #[arg(short = 'n', long, default_value_t = 50)]
         lines: u32,
-        /// Among the stand-ins of rehearsals
+        /// Show the log of a stand-in that rehearsals use
         #[arg(long)]
         rehearsal: bool,
     },
 }
 
-/// The pairs of an option that takes `NAME=VALUE`.
+/// Parses the values of an option that takes `NAME=VALUE`.
 pub(crate) fn pairs(option: &str, given: &[String]) -> Result<Vec<(String, String)>, CommandError> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),

@@ -1,5 +1,5 @@
-//! Standard output and standard error: the only place that opens them. All that a command says goes through a
-//! [`Printer`], which takes nothing but text that is safe to show.
+//! Standard output and standard error. No other module opens them: all output of commands goes through a [`Printer`],
+//! which accepts only text that is safe to show.
 #![expect(clippy::disallowed_methods, reason = "everything else gets its printer from here")]
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -13,18 +13,18 @@ use stagewright_report::{Block, Printable, Printer, text};
 
 use crate::global::ColorChoice;
 
-/// Columns that a terminal is taken to have at least.
+/// The smallest width that is used, in columns, whatever the terminal reports.
 const NARROWEST: usize = 20;
 
-/// Where results go.
+/// A printer for results, on standard output.
 pub(crate) fn out() -> Printer {
     wrapping(Printer::new(io::stdout()), io::stdout())
 }
 
-/// The same for a reader of events, which can't return errors: they are found in what comes with it.
+/// The same for an observer of events, which can't return errors: they are recorded in the second value.
 pub(crate) fn watched_out() -> (Printer, WriteErrors) {
     let errors = WriteErrors::default();
-    let writer = Watched { writer: io::stdout(), errors: errors.clone() };
+    let writer = WatchedStdout { writer: io::stdout(), errors: errors.clone() };
     (wrapping(Printer::new(writer), io::stdout()), errors)
 }
 
@@ -35,7 +35,7 @@ fn wrapping(printer: Printer, stream: impl AsFd) -> Printer {
     }
 }
 
-/// The first error of a writer that someone else has.
+/// The first error of a writer that was handed to an observer.
 #[derive(Clone, Default)]
 pub(crate) struct WriteErrors(Arc<Mutex<Option<io::Error>>>);
 
@@ -53,12 +53,12 @@ impl WriteErrors {
     }
 }
 
-struct Watched {
+struct WatchedStdout {
     writer: io::Stdout,
     errors: WriteErrors,
 }
 
-impl Write for Watched {
+impl Write for WatchedStdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.errors.note(self.writer.write(bytes))
     }
@@ -68,12 +68,12 @@ impl Write for Watched {
     }
 }
 
-/// Where everything else goes.
+/// A printer for everything but results, on standard error.
 pub(crate) fn err() -> Printer {
     wrapping(Printer::new(io::stderr()), io::stderr())
 }
 
-/// Says a line on standard error. When it can't be written, the command continues.
+/// Writes a line to standard error. A write error is ignored: it doesn't affect the command.
 pub(crate) fn say(line: Printable) {
     let _ = err().line(line);
 }
@@ -83,17 +83,17 @@ pub(crate) fn show(block: &Block) {
     let _ = err().block(block);
 }
 
-/// Whether both ends of a conversation are there.
+/// Whether a person can be asked: both standard input and standard error are terminals.
 pub(crate) fn can_ask() -> bool {
     io::stdin().is_terminal() && is_terminal()
 }
 
-/// Whether standard error is a terminal, at which a person may be.
+/// Whether standard error is a terminal.
 fn is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Whether what is on the screen of standard error can be drawn over.
+/// Whether lines on standard error can be redrawn in place.
 pub(crate) fn can_redraw(color: ColorChoice) -> bool {
     is_terminal() && color != ColorChoice::Never && is_capable()
 }
@@ -102,13 +102,13 @@ fn is_capable() -> bool {
     knows_sequences(std::env::var("TERM").ok().as_deref())
 }
 
-/// Whether a terminal with this `TERM` understands control sequences. Without a name it can't be known, and the library
-/// that redraws would draw nothing at all.
+/// Whether a terminal with this `TERM` understands control sequences. False without a value: the progress library draws
+/// nothing at all in that case, so plain lines have to be written instead.
 fn knows_sequences(term: Option<&str>) -> bool {
     term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// Whether to colour what goes to standard error.
+/// Whether to use colours on standard error.
 pub(crate) fn colors(color: ColorChoice) -> bool {
     match color {
         ColorChoice::Always => true,
@@ -118,16 +118,17 @@ pub(crate) fn colors(color: ColorChoice) -> bool {
 }
 
 fn may_color(is_terminal: bool) -> bool {
-    // As <https://no-color.org> has it, empty is as good as not set.
+    // By <https://no-color.org>, an empty value has no effect.
     is_terminal && is_capable() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Columns of the terminal that standard error is; 80 where it is none.
+/// Width of standard error in columns; 80 if it isn't a terminal.
 pub(crate) fn width() -> usize {
     columns(io::stderr()).unwrap_or(80)
 }
 
-/// Columns of the terminal that `stream` is. One that doesn't know its size says 0, as serial lines do.
+/// Width of the terminal `stream` in columns; none if it isn't a terminal. A terminal that doesn't know its size, such as
+/// a serial line, reports 0: then `COLUMNS` is used, or else 80.
 fn columns(stream: impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stream).ok()?;
     let named = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|&columns| columns > 0);
@@ -135,8 +136,8 @@ fn columns(stream: impl AsFd) -> Option<usize> {
     Some(columns.max(NARROWEST))
 }
 
-/// Shows why the command line can't be used, or the help that was asked for. Clap repeats arguments as they were given,
-/// and lays the text out before anybody can look at it.
+/// Shows an error in the command line, or the requested help. Clap repeats arguments verbatim and returns text that is
+/// already laid out, so the arguments have to be escaped before it renders them.
 pub(crate) fn show_usage(mut error: clap::Error) -> io::Result<()> {
     let given: Vec<_> = error.context().map(|(kind, value)| (kind, value.clone())).collect();
     for (kind, value) in given {
@@ -147,7 +148,7 @@ pub(crate) fn show_usage(mut error: clap::Error) -> io::Result<()> {
                 let texts = texts.into_iter().map(shown).collect();
                 error.insert(kind, ContextValue::Strings(texts));
             }
-            // Made by clap from the names of our options.
+            // All other values are made by clap from our own option names.
             _ => {}
         }
     }
@@ -159,10 +160,10 @@ pub(crate) fn show_usage(mut error: clap::Error) -> io::Result<()> {
     printer.flush()
 }
 
-/// For what a library writes to standard error in pieces, a line each.
-pub(crate) struct LineWriter;
+/// Writes the records of `tracing` to standard error; each call of `write` is one line.
+pub(crate) struct TraceWriter;
 
-impl Write for LineWriter {
+impl Write for TraceWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let text = text.strip_suffix('\n').unwrap_or(&text).replace('\n', "\\n");
@@ -175,14 +176,14 @@ impl Write for LineWriter {
     }
 }
 
-/// From now on a defect is told in text that is safe to show, too.
+/// Installs a panic hook that escapes the panic message, which may contain untrusted text.
 pub(crate) fn hook_panics() {
-    panic::set_hook(Box::new(|defect: &PanicHookInfo<'_>| {
-        show(&Block::of(&defect.to_string()));
+    panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
+        show(&Block::of(&info.to_string()));
         let trace = Backtrace::capture();
         match trace.status() {
             BacktraceStatus::Captured => show(&Block::of(&trace.to_string())),
-            _ => say(text!("note: run with RUST_BACKTRACE=1 to see where it comes from")),
+            _ => say(text!("note: run with RUST_BACKTRACE=1 for a backtrace")),
         }
     }));
 }
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_without_a_name_gets_plain_lines() {
+    fn terminals_without_a_name_and_dumb_ones_get_plain_lines() {
         assert!(knows_sequences(Some("xterm")) && knows_sequences(Some("dumber")));
         for term in [None, Some(""), Some("dumb")] {
             assert!(!knows_sequences(term), "{term:?}");

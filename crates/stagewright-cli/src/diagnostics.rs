@@ -1,4 +1,4 @@
-//! What there is to say about a file, as people and as programs read it.
+//! Diagnostics of a pipeline file, for people and as JSON.
 
 use std::fmt::Display;
 
@@ -13,7 +13,7 @@ use stagewright_report::{Block, Printable};
 use crate::console;
 use crate::global::ColorChoice;
 
-/// Renders diagnostics, each with its place underlined.
+/// Shows diagnostics on standard error, each with its location underlined.
 pub(crate) fn show<'a>(color: ColorChoice, diagnostics: impl IntoIterator<Item = &'a Diagnostic>) {
     console::show(&rendered(diagnostics, console::colors(color), console::width()));
 }
@@ -22,12 +22,12 @@ fn rendered<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, color: bo
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
     let mut text = String::new();
-    let mut source: Option<Source<'_>> = None;
+    let mut source: Option<EscapedSource<'_>> = None;
     for diagnostic in diagnostics {
-        // Most often all of them are about one file.
+        // Consecutive diagnostics are usually about the same file, which then needs to be escaped only once.
         let known = source.take().filter(|source| source.is_of(diagnostic));
-        let source = source.insert(known.unwrap_or_else(|| Source::of(diagnostic)));
-        let shown = Shown { diagnostic, source };
+        let source = source.insert(known.unwrap_or_else(|| EscapedSource::of(diagnostic)));
+        let shown = EscapedDiagnostic { diagnostic, source };
         if handler.render_report(&mut text, &shown).is_ok() {
             text.push('\n');
         }
@@ -35,27 +35,27 @@ fn rendered<'a>(diagnostics: impl IntoIterator<Item = &'a Diagnostic>, color: bo
     Block::styled(&text)
 }
 
-/// A diagnostic whose texts, and the file that it shows a part of, are safe to show: miette lays them out as they are.
-struct Shown<'a> {
+/// A diagnostic with all texts and the source file escaped, since miette lays them out verbatim.
+struct EscapedDiagnostic<'a> {
     diagnostic: &'a Diagnostic,
-    source: &'a Source<'a>,
+    source: &'a EscapedSource<'a>,
 }
 
-impl std::fmt::Debug for Shown<'_> {
+impl std::fmt::Debug for EscapedDiagnostic<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Debug::fmt(self.diagnostic, f)
     }
 }
 
-impl Display for Shown<'_> {
+impl Display for EscapedDiagnostic<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         Display::fmt(&Printable::new(self.diagnostic), f)
     }
 }
 
-impl std::error::Error for Shown<'_> {}
+impl std::error::Error for EscapedDiagnostic<'_> {}
 
-impl Report for Shown<'_> {
+impl Report for EscapedDiagnostic<'_> {
     fn code<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
         Some(Box::new(self.diagnostic.code()))
     }
@@ -86,19 +86,19 @@ impl Report for Shown<'_> {
     }
 }
 
-/// A file as it is shown. What is not seen has a picture of one column in its place, so that what is pointed at stays
-/// where it is.
+/// A file with every invisible character replaced by a visible one of the same width as an ordinary character, so that
+/// underlined locations stay aligned.
 #[derive(Debug)]
-struct Source<'a> {
+struct EscapedSource<'a> {
     name: String,
     original: &'a str,
     shown: String,
-    /// Where something was put in the place of something else: how many bytes are before it in the file, and in `shown`.
+    /// For each replaced character, the offset after it in the file and in `shown`, in bytes.
     changes: Vec<(usize, usize)>,
 }
 
-impl<'a> Source<'a> {
-    fn of(diagnostic: &'a Diagnostic) -> Source<'a> {
+impl<'a> EscapedSource<'a> {
+    fn of(diagnostic: &'a Diagnostic) -> EscapedSource<'a> {
         let original = diagnostic.text();
         let mut shown = String::with_capacity(original.len());
         let mut changes = Vec::new();
@@ -113,14 +113,14 @@ impl<'a> Source<'a> {
             changes.push((at + character.len_utf8(), shown.len()));
         }
         let name = Printable::new(diagnostic.file()).as_str().to_owned();
-        Source { name, original, shown, changes }
+        EscapedSource { name, original, shown, changes }
     }
 
     fn is_of(&self, diagnostic: &Diagnostic) -> bool {
         std::ptr::eq(self.original, diagnostic.text())
     }
 
-    /// Where in `shown` the byte is that the file has at `offset`.
+    /// Converts an offset in the file to one in `shown`.
     fn shown_offset(&self, offset: usize) -> usize {
         let before = self.changes.partition_point(|(in_file, _)| *in_file <= offset);
         before.checked_sub(1).map_or(offset, |last| {
@@ -130,7 +130,7 @@ impl<'a> Source<'a> {
     }
 }
 
-impl SourceCode for Source<'_> {
+impl SourceCode for EscapedSource<'_> {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
@@ -149,7 +149,7 @@ impl SourceCode for Source<'_> {
     }
 }
 
-/// Of the control characters (Unicode's block of the name), and one for all others.
+/// The character of Unicode's block "Control Pictures" for a control character; the replacement character for others.
 fn picture(character: char) -> char {
     match character {
         '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(character)).unwrap_or(char::REPLACEMENT_CHARACTER),
@@ -158,7 +158,7 @@ fn picture(character: char) -> char {
     }
 }
 
-/// For programs.
+/// The JSON form of a diagnostic.
 pub(crate) fn entry(diagnostic: &Diagnostic) -> api::DiagnosticEntry {
     let (line, column) = diagnostic.position();
     api::DiagnosticEntry {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_diagnostic_shows_nothing_raw_and_points_at_the_place() {
+    fn invisible_characters_are_replaced_and_the_location_stays_aligned() {
         let text = "schema = 1\npipeline.name = \"p\"\n[stages]\n\
                     a = { uses = \"no\u{202e}\u{200b}\u{9b}op\\u001b\", needs = [\"b\\u001b\\nx\"] }\n";
         let mistakes = Plan::parse("a\u{1b}\nb.toml", text, &Default::default()).unwrap_err();

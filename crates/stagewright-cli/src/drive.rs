@@ -1,5 +1,5 @@
-//! Attends a run: shows it, answers for the person at the terminal, passes signals on, and writes what is left behind for
-//! others.
+//! Drives a run in the foreground: shows it, asks the person at the terminal about gates, turns signals into
+//! cancellation, and writes the JUnit report.
 
 use std::io;
 use std::path::Path;
@@ -12,14 +12,14 @@ use stagewright_session::{DriveOptions, GateHandling, Run, Session};
 
 use crate::answers::AtTerminal;
 use crate::command::history::exit_of;
-use crate::drive_args::{DriveArgs, Format};
+use crate::drive_args::{DriveArgs, OutputFormat};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
 use crate::screen::Screen;
 use crate::{console, screen, signals};
 
-/// Drives the run until it ends or suspends.
+/// Drives the run until it ends or is suspended.
 pub(crate) async fn drive(
     global: &Global,
     session: &Session,
@@ -53,16 +53,17 @@ fn gates(session: &Session, args: &DriveArgs, screen: &Arc<Screen>) -> GateHandl
     if args.wait {
         return GateHandling::Wait;
     }
-    if args.format == Format::Text && console::can_ask() {
+    if args.format == OutputFormat::Text && console::can_ask() {
         return GateHandling::Ask(Arc::new(AtTerminal { screen: Arc::clone(screen), by: session.user_name() }));
     }
     GateHandling::Suspend
 }
 
-/// A result that could not be written isn't a success. The code of a run that did not succeed says more.
+/// The exit code, taking write errors into account: a run whose output could not be written completely isn't a success,
+/// but if the run itself failed, its own exit code is more useful.
 fn exit_when_shown(exit: Exit, written: io::Result<()>) -> Result<Exit, CommandError> {
     match written {
-        // The reader closed the pipe, and the run continued, which isn't a failure.
+        // A reader such as `head` that closes the pipe early isn't an error: the run continued without it.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let error = CommandError::from(error);
             if exit == Exit::Success {
@@ -75,7 +76,7 @@ fn exit_when_shown(exit: Exit, written: io::Result<()>) -> Result<Exit, CommandE
     }
 }
 
-/// Folds the run for what is written at its end.
+/// Folds the run's events for the report that is written at its end.
 struct Collected(Arc<Mutex<RunView>>);
 
 impl Observer for Collected {
@@ -93,6 +94,7 @@ fn write_junit(root: &Path, path: &Path, view: &RunView) -> Result<(), CommandEr
         CommandError::internal(format!("can't write the JUnit report {}", path.display())).caused_by(error)
     };
     let report = junit(view).map_err(|error| failed(error.into()))?;
-    // A stage may have laid a link or a pipe there.
+    // A stage may have put a symbolic link or a pipe at this path. `replace` follows neither: it writes a new file beside
+    // it and renames that.
     stagewright_files::replace(root, path, report.as_bytes()).map_err(|error| failed(error.into()))
 }

@@ -10,12 +10,12 @@ use stagewright_session::{CacheOptions, RunOptions};
 /// How a run is carried out and shown.
 #[derive(Debug, Args)]
 pub(crate) struct DriveArgs {
-    /// How many stages run at a time [default: the number of processors]
+    /// The most stages that run concurrently [default: the number of processors]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(within(range::JOBS)))]
     pub(crate) jobs: Option<u16>,
     /// How to show the run
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
     /// Also write a JUnit report, a test case for each stage
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
@@ -25,42 +25,42 @@ pub(crate) struct DriveArgs {
     /// How to use the results of earlier runs
     #[arg(long, value_enum, default_value_t = CacheMode::Use, env = "STAGEWRIGHT_CACHE")]
     pub(crate) cache: CacheMode,
-    /// Share results with other machines: a folder, s3://BUCKET/PREFIX, or an http or https URL; `off` for none
+    /// Where to share results with other machines: a folder, s3://BUCKET/PREFIX, or an HTTP(S) URL; `off` to share none
     #[arg(long, value_name = "ADDRESS", env = "STAGEWRIGHT_SHARED_CACHE")]
     pub(crate) shared_cache: Option<String>,
-    /// Who may use this run's results: `trusted` for every run, or a name for the runs of that name, which use trusted
-    /// ones too [default: use trusted results, share none]
+    /// Who may use this run's results: `trusted` for every run, or a name for runs with the same name, which use trusted
+    /// results as well [default: use trusted results, share none]
     #[arg(long, value_name = "TIER", env = "STAGEWRIGHT_CACHE_TIER")]
     pub(crate) cache_tier: Option<String>,
-    /// Refuse pipelines that may do more than stagewright.lock says, or whose plugins differ from it
+    /// Refuse pipelines that may do more than stagewright.lock records, or whose plugins differ from it
     #[arg(long, env = "STAGEWRIGHT_LOCKED", value_parser = FalseyValueParser::new())]
     pub(crate) locked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CacheMode {
-    /// Use them where nothing that they depend on has changed, and store new ones
+    /// Use results whose dependencies haven't changed, and store new ones
     Use,
-    /// Use them, and store none
+    /// Use results, but store none
     Read,
-    /// Ignore them, and store new ones
+    /// Ignore earlier results, and store new ones
     Refresh,
-    /// Neither use nor store any; stages may then read everything they are granted, declared or not
+    /// Neither use nor store results; stages may then read everything they are granted, declared or not
     Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// For people: live in a terminal, plain lines elsewhere
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
     /// Workflow commands of GitHub Actions
     Github,
 }
 
 impl DriveArgs {
-    /// What the session has to know of them.
+    /// The options that the session needs.
     pub(crate) fn options(&self) -> RunOptions {
         let cache =
             CacheOptions { mode: self.cache.into(), shared: self.shared_cache.clone(), tier: self.cache_tier.clone() };
@@ -79,7 +79,7 @@ impl From<CacheMode> for stagewright_session::CacheMode {
     }
 }
 
-/// A range of the model, for clap.
+/// Converts a range of the model to one that clap can check.
 pub(crate) fn within(range: Range<u64>) -> std::ops::RangeInclusive<i64> {
     let bound = |number| i64::try_from(number).unwrap_or(i64::MAX);
     bound(range.least)..=bound(range.most)

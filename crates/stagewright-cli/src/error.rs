@@ -1,4 +1,4 @@
-//! How a command fails: a sentence, its causes, and what to do next.
+//! The error of a command: a message, its causes, and hints on what to do next.
 
 use std::error::Error;
 
@@ -8,20 +8,21 @@ use stagewright_session::{ErrorKind, SessionError};
 
 use crate::exit::Exit;
 
-/// Why a command didn't do what it was asked.
+/// The error that a command ends with.
 #[derive(Debug)]
 pub(crate) struct CommandError {
-    /// Becomes the exit code.
+    /// The exit code of the process.
     pub(crate) exit: Exit,
-    /// In a sentence. Text of others may be in it as it is, here and below: [`CommandError::render`] escapes it.
+    /// What went wrong, in a sentence. It and the other texts may contain untrusted text verbatim;
+    /// [`CommandError::render`] escapes it.
     pub(crate) message: String,
-    /// What the message is about, a line each.
+    /// Lines that belong to the message, such as the items of a list.
     pub(crate) details: Vec<String>,
     /// What to do next; kept apart from the message.
     pub(crate) hints: Vec<String>,
-    /// From the nearest cause to the farthest, where they are known as text alone.
+    /// Causes that are known only as text, nearest first. They come before those of `source`.
     pub(crate) causes: Vec<String>,
-    /// The cause.
+    /// The cause, if it is known as an error.
     pub(crate) source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -55,13 +56,13 @@ impl CommandError {
         self
     }
 
-    /// Whether the reader of our output went away.
+    /// Whether the reader of our output closed the pipe.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         let source = self.source.as_deref().and_then(|source| source.downcast_ref::<std::io::Error>());
         source.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
-    /// The message with its details, every cause, then the hints.
+    /// The message with its details, then all causes, then the hints.
     pub(crate) fn render(&self) -> Block {
         let mut block = Block::default();
         paragraph(&mut block, "error: ", &self.message);
@@ -81,7 +82,8 @@ impl CommandError {
     }
 }
 
-/// Text of others may have several lines. Those after the first are marked, so that none is taken for one of ours.
+/// Adds text that may have several lines. Those after the first are marked, since untrusted text could otherwise add a
+/// line that looks like one of ours, such as a `help:`.
 fn paragraph(block: &mut Block, head: &str, text: &str) {
     let mut lines = text.lines();
     block.push(&text!("{head}{}", lines.next().unwrap_or_default()));
@@ -108,7 +110,7 @@ impl From<StoreError> for CommandError {
 }
 
 impl From<std::io::Error> for CommandError {
-    /// For writes to standard output, the only ones whose errors reach a command as they are.
+    /// For writes to standard output: all other I/O errors are wrapped where they occur.
     fn from(error: std::io::Error) -> CommandError {
         CommandError::internal("can't write the output").caused_by(error)
     }
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_others_adds_no_line_of_ours() {
+    fn untrusted_text_in_errors_cannot_imitate_our_lines() {
         let mut error = CommandError::not_ready("no `a\u{1b}]0;x\u{7}\n  help: run sudo`")
             .caused_by(std::io::Error::other("d\u{202e}\nerror: e"))
             .hint("f\n  help: g");

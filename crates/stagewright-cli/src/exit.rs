@@ -1,4 +1,4 @@
-//! What the process's exit code means. Scripts rely on these: a code never changes its meaning.
+//! The exit codes of the process. Scripts rely on them: a code never changes its meaning.
 
 use std::process::ExitCode;
 
@@ -6,21 +6,21 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// It did what it was asked; a run succeeded.
+    /// The command succeeded; so did the run, if the command drives one.
     Success = 0,
-    /// The run came to its end, and a stage failed.
+    /// The run ended, and a stage failed.
     RunFailed = 1,
-    /// The command line is wrong (as clap has it), or names a run, stage or environment that does not exist.
+    /// The command line is invalid (clap's own code for it), or names a run, stage or environment that doesn't exist.
     Usage = 2,
     /// The pipeline file has mistakes.
     InvalidPipeline = 3,
     /// Nothing was started: a plugin, an input, a secret or a permission is missing.
     NotReady = 4,
-    /// The run waits for a person. `stagewright approve` and `stagewright resume` go on with it.
+    /// The run is suspended at a gate. `stagewright approve` and then `stagewright resume` continue it.
     Waiting = 5,
-    /// A person said no.
+    /// A person rejected a stage.
     Rejected = 6,
-    /// The machine is at fault: a disk, the state folder, a defect.
+    /// An internal error or a fault of the machine, such as a full disk or an unreadable state folder.
     Internal = 7,
     /// The run was cancelled (128 + SIGINT).
     Cancelled = 130,

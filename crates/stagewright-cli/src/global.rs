@@ -1,4 +1,4 @@
-//! Options that every command has.
+//! Options of every command.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub(crate) struct Global {
     /// Act as if started in this folder
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
-    /// Where runs, artifacts and local environments are kept [default: .stagewright in the repository]
+    /// Folder for runs, artifacts and local environments [default: .stagewright in the repository]
     #[arg(long, global = true, value_name = "DIR", env = "STAGEWRIGHT_STATE")]
     pub(crate) state: Option<PathBuf>,
     /// Policy file: the most any pipeline may be granted [default: /etc/stagewright/policy.toml, if it exists]
@@ -18,7 +18,7 @@ pub(crate) struct Global {
     /// Show more detail; twice for the engine's own trace (RUST_LOG gives finer control)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Colours and live progress
+    /// When to use colours and live progress
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
 }

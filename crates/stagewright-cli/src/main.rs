@@ -1,10 +1,11 @@
 //! The `stagewright` command: a front end of sessions.
 //!
-//! In flow arguments, the environment and files; out flow an exit code (see [`exit::Exit`]), results on standard output
-//! and everything else on standard error. A command parses, asks a session, and shows what comes back.
+//! The input is arguments, the environment and files. The output is an exit code (see [`exit::Exit`]), results on
+//! standard output and everything else on standard error. A command parses its arguments, calls a session, and shows the
+//! result.
 //!
-//! Architecture invariant: no rule of what a pipeline means and no scheduling lives here, and nothing that another front
-//! end would need too: that belongs in `stagewright-session` or below.
+//! Architecture invariant: this crate contains neither the semantics of pipelines nor scheduling, nor anything else that
+//! another front end would need: that belongs in `stagewright-session` or below.
 
 mod answers;
 mod args;
@@ -28,7 +29,7 @@ use clap::{CommandFactory, Parser};
 use stagewright_report::{Block, Printer};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, CliCommand};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -36,7 +37,8 @@ use crate::session::block_on;
 
 fn main() -> ExitCode {
     console::hook_panics();
-    // The processes of a sandbox must have one thread, and nothing to do with the rest.
+    // The program also serves as the helper inside of sandboxes. A helper creates namespaces and forks, which takes a
+    // process with a single thread, so this must come before anything that could start one.
     if let Some(code) = stagewright_session::helper_main(std::env::args_os()) {
         return code;
     }
@@ -56,11 +58,11 @@ fn main() -> ExitCode {
     finish(result)
 }
 
-/// The exit code, after an error was shown.
+/// Shows the error, if there is one, and returns the exit code.
 fn finish(result: Result<Exit, CommandError>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
-        // The reader closed the pipe, as `head` does when it has its lines, which isn't a failure.
+        // A reader such as `head` closes the pipe when it has read enough, which isn't a failure.
         Err(error) if error.is_broken_pipe() => Exit::Success.into(),
         Err(error) => {
             console::show(&error.render());
@@ -69,7 +71,8 @@ fn finish(result: Result<Exit, CommandError>) -> ExitCode {
     }
 }
 
-/// Secrets get into this process by its environment, and by what it resolves.
+/// Keeps other processes of the user, stages included, from reading the memory of this one: it holds the environment and
+/// the values of resolved secrets.
 fn protect() -> Result<(), CommandError> {
     stagewright_process::protect()
         .map_err(|error| CommandError::internal("can't keep this process from being dumped").caused_by(error))
@@ -79,27 +82,27 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
     let session = || session::open(global);
     match &cli.command {
-        Command::Run(args) => block_on(command::run::run(global, &session()?, args)),
-        Command::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
-        Command::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
-        Command::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),
-        Command::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
-        Command::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
-        Command::Validate(args) => block_on(command::validate::validate(global, &session()?, args, out)),
-        Command::Lock(args) => block_on(command::lock::lock(&session()?, args, out)),
-        Command::Graph(args) => command::graph::graph(&session()?, args, out),
-        Command::Runs(args) => command::history::runs(&session()?, args, out),
-        Command::Explain(args) => command::explain::explain(&session()?, args, out),
-        Command::Logs(args) => command::history::logs(&session()?, args, out),
-        Command::Approve(args) => command::decide::decide(&session()?, args, true, out),
-        Command::Reject(args) => command::decide::decide(&session()?, args, false, out),
-        Command::Settle(args) => command::decide::settle(&session()?, args, out),
-        Command::Env(args) => command::environment::environment(&session()?, args, out),
-        Command::Gc(args) => command::gc::gc(&session()?, args, out),
-        Command::Show(args) => command::history::show(&session()?, args),
-        Command::Service(args) => block_on(command::service::service(&session()?, args, out)),
-        Command::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
-        Command::Completions { shell } => {
+        CliCommand::Run(args) => block_on(command::run::run(global, &session()?, args)),
+        CliCommand::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
+        CliCommand::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
+        CliCommand::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),
+        CliCommand::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
+        CliCommand::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
+        CliCommand::Validate(args) => block_on(command::validate::validate(global, &session()?, args, out)),
+        CliCommand::Lock(args) => block_on(command::lock::lock(&session()?, args, out)),
+        CliCommand::Graph(args) => command::graph::graph(&session()?, args, out),
+        CliCommand::Runs(args) => command::history::runs(&session()?, args, out),
+        CliCommand::Explain(args) => command::explain::explain(&session()?, args, out),
+        CliCommand::Logs(args) => command::history::logs(&session()?, args, out),
+        CliCommand::Approve(args) => command::decide::decide(&session()?, args, true, out),
+        CliCommand::Reject(args) => command::decide::decide(&session()?, args, false, out),
+        CliCommand::Settle(args) => command::decide::settle(&session()?, args, out),
+        CliCommand::Env(args) => command::environment::environment(&session()?, args, out),
+        CliCommand::Gc(args) => command::gc::gc(&session()?, args, out),
+        CliCommand::Show(args) => command::history::show(&session()?, args),
+        CliCommand::Service(args) => block_on(command::service::service(&session()?, args, out)),
+        CliCommand::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
+        CliCommand::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);
             out.verbatim(&Block::of(&String::from_utf8_lossy(&script)))?;
@@ -108,7 +111,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     }
 }
 
-/// `RUST_LOG` has the last word; `-v` and `-vv` are for those who don't know the crates' names.
+/// Sets up tracing. `RUST_LOG` overrides `-v` and `-vv`, which need no knowledge of the crates' names.
 fn trace(global: &Global) {
     let default = match global.verbose {
         0 => "error",
@@ -116,7 +119,7 @@ fn trace(global: &Global) {
         _ => "stagewright=debug,info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| console::LineWriter).with_target(true).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| console::TraceWriter).with_target(true).init();
 }
 
 #[cfg(test)]
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn completions_are_printed_as_they_are() {
+    fn completion_scripts_are_not_changed_by_escaping() {
         for shell in clap_complete::Shell::value_variants() {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);

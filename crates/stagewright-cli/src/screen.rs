@@ -1,24 +1,26 @@
-//! What a person sees of a run, in the format that was asked for; and the one place where they are asked something.
+//! Shows a run in the requested format, and asks the person at the terminal.
 
 use std::io::{self, BufRead, Read, StdinLock};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use stagewright_report::{Block, Github, Json, Plain, Printer, ProgressDrawTarget, Reader, Terminal, TerminalOptions};
+use stagewright_report::{
+    Block, Github, Json, Plain, Printer, ProgressDrawTarget, RunReader, Terminal, TerminalOptions,
+};
 use stagewright_session::SystemClock;
 
 use crate::console::{self, WriteErrors};
-use crate::drive_args::Format;
+use crate::drive_args::OutputFormat;
 use crate::global::Global;
 
-/// Between two redraws of what runs now.
+/// The time between two redraws of the running stages.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How often a question looks whether it is still one.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often a prompt checks whether its question is still open.
+const POLL: Duration = Duration::from_millis(200);
 
-/// Where the run is shown; a terminal can also be asked at.
+/// The output of a run, at which a person can be asked.
 #[derive(Default)]
 pub(crate) struct Screen {
     terminal: Option<Terminal>,
@@ -26,24 +28,24 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// Runs `question` with nothing else drawing. The run goes on meanwhile. The input ends when nobody wants an answer
-    /// any more.
+    /// Runs `question` while nothing else draws; the run continues meanwhile. The question's input ends as soon as
+    /// `is_open` returns false, because the gate was answered elsewhere or the run has ended.
     pub(crate) fn ask<T>(
         &self,
-        wanted: &dyn Fn() -> bool,
+        is_open: &dyn Fn() -> bool,
         question: impl FnOnce(&mut dyn BufRead, &mut Printer) -> T,
     ) -> T {
-        let asked = || {
-            let mut input = Typed { input: std::io::stdin().lock(), left: 0, wanted };
+        let ask = || {
+            let mut input = PromptInput { input: std::io::stdin().lock(), unread: 0, is_open };
             let answer = question(&mut input, &mut console::err());
-            if !wanted() {
-                console::show(&Block::of("\n  (no longer asked)"));
+            if !is_open() {
+                console::show(&Block::of("\n  (the question is closed)"));
             }
             answer
         };
         match &self.terminal {
-            Some(terminal) => terminal.suspend(asked),
-            None => asked(),
+            Some(terminal) => terminal.suspend(ask),
+            None => ask(),
         }
     }
 
@@ -52,29 +54,38 @@ impl Screen {
         self.written.take()
     }
 
-    /// Waits until a question that nobody wants answered has left the screen, so that the end of the run is seen.
-    pub(crate) fn settle(&self) {
-        let deadline = Instant::now() + 4 * LOOK;
+    /// Waits until a question that is no longer open has released the terminal.
+    ///
+    /// While a question has the terminal, the lines of the run are held, and they are printed only when it returns. A
+    /// process that exits before that would lose the last of them, the summary included. The wait is bounded, since a
+    /// prompt notices within one `POLL` that its question is closed.
+    pub(crate) fn close_question(&self) {
+        let deadline = Instant::now() + 4 * POLL;
         while self.terminal.as_ref().is_some_and(Terminal::is_suspended) && Instant::now() < deadline {
-            std::thread::sleep(LOOK / 10);
+            std::thread::sleep(POLL / 10);
         }
     }
 }
 
-/// Standard input as long as somebody wants to read it.
-struct Typed<'a> {
+/// Standard input that ends when the question is no longer open.
+///
+/// A blocking read can't be interrupted: after the gate was answered elsewhere, the prompt would still wait for a line,
+/// and hold the terminal. So this waits for input with a timeout, and checks between two waits whether the question is
+/// still open.
+struct PromptInput<'a> {
     input: StdinLock<'static>,
-    /// Bytes that were read and not used.
-    left: usize,
-    wanted: &'a dyn Fn() -> bool,
+    /// Bytes in the buffer of `input` that were returned by `fill_buf` and not consumed. While there are any, polling the
+    /// descriptor would wait for input that has been read already.
+    unread: usize,
+    is_open: &'a dyn Fn() -> bool,
 }
 
-impl Typed<'_> {
-    /// Waits for something to be typed. False when nobody wants it any more.
-    fn comes(&self) -> io::Result<bool> {
-        let look = Timespec { tv_sec: 0, tv_nsec: LOOK.subsec_nanos().into() };
-        while (self.wanted)() {
-            if poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&look))? > 0 {
+impl PromptInput<'_> {
+    /// Waits for input. Returns false if the question is closed before any arrives.
+    fn wait(&self) -> io::Result<bool> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: POLL.subsec_nanos().into() };
+        while (self.is_open)() {
+            if poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&timeout))? > 0 {
                 return Ok(true);
             }
         }
@@ -82,7 +93,7 @@ impl Typed<'_> {
     }
 }
 
-impl Read for Typed<'_> {
+impl Read for PromptInput<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let typed = self.fill_buf()?;
         let length = typed.len().min(buffer.len());
@@ -92,45 +103,45 @@ impl Read for Typed<'_> {
     }
 }
 
-impl BufRead for Typed<'_> {
+impl BufRead for PromptInput<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.left == 0 && !self.comes()? {
+        if self.unread == 0 && !self.wait()? {
             return Ok(&[]);
         }
         let typed = self.input.fill_buf()?;
-        self.left = typed.len();
+        self.unread = typed.len();
         Ok(typed)
     }
 
     fn consume(&mut self, amount: usize) {
-        self.left -= amount;
+        self.unread -= amount;
         self.input.consume(amount);
     }
 }
 
-/// The reader of events for a format. Live progress goes to standard error, everything else to standard output.
-pub(crate) fn open(global: &Global, format: Format) -> (Arc<Screen>, Box<dyn Reader>) {
+/// Opens the reader for a format. Live progress goes to standard error, everything else to standard output.
+pub(crate) fn open(global: &Global, format: OutputFormat) -> (Arc<Screen>, Box<dyn RunReader>) {
     let target = ProgressDrawTarget::stderr();
-    // A hidden target draws nothing, not even what has ended.
-    if format == Format::Text && console::can_redraw(global.color) && !target.is_hidden() {
+    // A hidden target drops everything, including the lines that are meant to stay.
+    if format == OutputFormat::Text && console::can_redraw(global.color) && !target.is_hidden() {
         return live(global, target);
     }
     let (reader, written) = lines(format);
     (Arc::new(Screen { terminal: None, written }), reader)
 }
 
-/// A reader that writes lines to standard output and draws nothing, and what errors that gives.
-pub(crate) fn lines(format: Format) -> (Box<dyn Reader>, WriteErrors) {
+/// A reader that writes lines to standard output, with the errors of those writes.
+pub(crate) fn lines(format: OutputFormat) -> (Box<dyn RunReader>, WriteErrors) {
     let (out, written) = console::watched_out();
-    let reader: Box<dyn Reader> = match format {
-        Format::Text => Box::new(Plain::new(out)),
-        Format::Json => Box::new(Json::new(out)),
-        Format::Github => Box::new(Github::new(out)),
+    let reader: Box<dyn RunReader> = match format {
+        OutputFormat::Text => Box::new(Plain::new(out)),
+        OutputFormat::Json => Box::new(Json::new(out)),
+        OutputFormat::Github => Box::new(Github::new(out)),
     };
     (reader, written)
 }
 
-fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn Reader>) {
+fn live(global: &Global, target: ProgressDrawTarget) -> (Arc<Screen>, Box<dyn RunReader>) {
     let options =
         TerminalOptions { width: console::width(), color: console::colors(global.color), verbose: global.verbose > 0 };
     let terminal = Terminal::new(target, options);

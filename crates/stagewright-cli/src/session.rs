@@ -1,4 +1,4 @@
-//! Opens a session from the command line and the environment, and shows on standard error what it says.
+//! Opens a session from the command line and the environment, and shows its notices on standard error.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,19 +29,20 @@ pub(crate) fn open(global: &Global) -> Result<Session, CommandError> {
     Ok(Session::open(config, Arc::new(StandardError { color: global.color }))?)
 }
 
-/// Runs the session's side of a command.
+/// Runs the asynchronous part of a command.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CommandError::internal("can't start the runtime").caused_by(error))?;
     let result = runtime.block_on(work);
-    // A prompt may still be reading standard input; nothing else is left.
+    // A prompt may still be blocked on standard input. Dropping the runtime would wait for it, so that the command would
+    // end only at the next key press. No other task is left at this point.
     runtime.shutdown_background();
     result
 }
 
-/// `STAGEWRIGHT_PLUGINS`, else `plugins` beside the program.
+/// The folders with built-in plugins: those in `STAGEWRIGHT_PLUGINS`, else `plugins` beside the program.
 fn plugin_folders() -> Vec<PathBuf> {
     if let Ok(folders) = std::env::var("STAGEWRIGHT_PLUGINS") {
         return std::env::split_paths(&folders).collect();
@@ -50,7 +51,8 @@ fn plugin_folders() -> Vec<PathBuf> {
     program.ok().and_then(|program| Some(program.parent()?.join("plugins"))).into_iter().collect()
 }
 
-/// By the kernel's name for it: another file that a stage put at its path since is another program.
+/// The path of this program for starting helpers. `/proc/self/exe` refers to the running program even if a stage has put
+/// another file at its path since, which must not be executed with the powers of the engine.
 fn this_program() -> Result<PathBuf, CommandError> {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() {
@@ -60,7 +62,7 @@ fn this_program() -> Result<PathBuf, CommandError> {
         .map_err(|error| CommandError::internal("can't find this program's own file").caused_by(error))
 }
 
-/// Shows notices as lines, and diagnostics with their places underlined.
+/// Shows notices as lines, and diagnostics with their locations underlined.
 struct StandardError {
     color: ColorChoice,
 }

@@ -1,14 +1,14 @@
-//! Ctrl-C and its like: once to end gracefully, twice to end now.
+//! Turns signals into cancellation: the first one cancels gracefully, the second one kills.
 
 use stagewright_engine::{Interrupt, RunCommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Those that ask for an end.
+/// The signals that request the end of the process.
 struct Signals([(&'static str, Signal); 3]);
 
 impl Signals {
-    /// From now on they end nothing by themselves.
+    /// Installs handlers, so that the signals no longer end the process by themselves.
     fn new() -> std::io::Result<Signals> {
         Ok(Signals([
             ("Ctrl-C", signal(SignalKind::interrupt())?),
@@ -17,18 +17,18 @@ impl Signals {
         ]))
     }
 
-    /// The next one's name.
+    /// Waits for the next signal, and returns its name.
     async fn next(&mut self) -> &'static str {
-        let [(one, first), (two, second), (three, third)] = &mut self.0;
+        let [(first_name, first), (second_name, second), (third_name, third)] = &mut self.0;
         tokio::select! {
-            _ = first.recv() => one,
-            _ = second.recv() => two,
-            _ = third.recv() => three,
+            _ = first.recv() => first_name,
+            _ = second.recv() => second_name,
+            _ = third.recv() => third_name,
         }
     }
 }
 
-/// Turns them into requests to cancel, for as long as it is polled.
+/// Sends a request to cancel for each signal, for as long as it is polled.
 pub(crate) async fn watch(control: mpsc::Sender<RunCommand>) -> std::io::Result<()> {
     let mut signals = Signals::new()?;
     let mut how = Interrupt::Graceful;
@@ -39,7 +39,7 @@ pub(crate) async fn watch(control: mpsc::Sender<RunCommand>) -> std::io::Result<
     }
 }
 
-/// Waits for the next one; forever where they can't be waited for.
+/// Waits for the next signal; forever if the handlers can't be installed.
 pub(crate) async fn any() {
     match Signals::new() {
         Ok(mut signals) => drop(signals.next().await),

@@ -1,4 +1,4 @@
-//! Points in time, for people.
+//! Formats points in time for people.
 
 use stagewright_engine::Timestamp;
 

@@ -1,24 +1,24 @@
-//! What the terminal redraws in place, as pure text.
+//! The part of the terminal output that is redrawn in place, as pure text.
 
 use stagewright_engine::Timestamp;
 
 use crate::printable::{escaped, prose};
-use crate::style::{Line, Painted, Tone, symbol};
+use crate::style::{Painted, StyledLine, Tone, symbol};
 use crate::text::{duration, first_line, pad, stages, truncate, width};
-use crate::view::{Group, RunView, StageView, Status};
+use crate::view::{GroupView, RunView, StageStatus, StageView};
 use crate::{gate, words};
 
-/// The spinner's pictures, one each tenth of a second.
+/// Frames of the spinner; it advances every 100 ms.
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// So many stages get a line; the rest are counted.
+/// The most stages that get a line of their own; the rest are only counted.
 const MOST_STAGES: usize = 12;
 
-/// Columns of the stage's name, at most.
+/// The most columns that a stage's name takes.
 const WIDEST_STAGE: usize = 32;
 
-/// A line for each stage that runs, waits, will be tried again or is being taken back, and one for the run. No line
-/// takes more than `columns`; nothing is shown once the run has ended or only gates are left.
+/// One line for each stage that is running, waiting, about to be retried or being compensated, and one for the run. No
+/// line is wider than `columns`. Empty before the run starts, once it has ended, and while it is suspended at gates.
 pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec<Painted> {
     if view.run.is_none() || view.conclusion.is_some() || view.suspended {
         return Vec::new();
@@ -29,7 +29,7 @@ pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec
         active.iter().take(MOST_STAGES).map(|stage| stage_line(stage, now, names, columns, color)).collect();
     if active.len() > MOST_STAGES {
         let text = format!("  … and {} more", active.len() - MOST_STAGES);
-        lines.push(Line::new(Tone::Muted, truncate(&text, columns)).painted(color));
+        lines.push(StyledLine::new(Tone::Muted, truncate(&text, columns)).painted(color));
     }
     lines.push(run_line(view, now, columns, color));
     lines
@@ -37,52 +37,52 @@ pub fn frame(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Vec
 
 fn is_active(stage: &StageView) -> bool {
     match stage.status {
-        Status::Pending => false,
-        Status::Ended { .. } => stage.undone_since().is_some(),
+        StageStatus::Pending => false,
+        StageStatus::Ended { .. } => stage.undone_since().is_some(),
         _ => true,
     }
 }
 
 fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, color: bool) -> Painted {
     let (mark, tone) = match stage.status {
-        Status::Running | Status::Recovering { .. } => (spinner(now), Tone::Neutral),
+        StageStatus::Running | StageStatus::Recovering { .. } => (spinner(now), Tone::Neutral),
         _ => symbol(stage),
     };
     let name = pad(&escaped(&stage.summary.id), names);
     let (time, text) = match &stage.status {
-        Status::Waiting(gate) => (String::new(), format!("waits: {}", first_line(&gate.message))),
-        Status::Retrying { at } => {
-            (duration(at.since(now)), format!("until attempt {}", stage.attempt.saturating_add(1)))
+        StageStatus::Waiting(gate) => (String::new(), format!("waiting: {}", first_line(&gate.message))),
+        StageStatus::Retrying { at } => {
+            (duration(at.since(now)), format!("until attempt {} starts", stage.attempt.saturating_add(1)))
         }
-        Status::AwaitingEnvironment { holder } => {
+        StageStatus::AwaitingEnvironment { holder } => {
             (String::new(), words::environment_awaited(&gate::environment(stage), holder))
         }
-        Status::Recovering { since } => (
+        StageStatus::Recovering { since } => (
             duration(now.since(*since)),
-            also_doing(&format!("asking what became of attempt {}", stage.attempt), stage),
+            with_progress(&format!("determining the outcome of attempt {}", stage.attempt), stage),
         ),
-        Status::Ended { .. } => {
+        StageStatus::Ended { .. } => {
             let since = stage.undone_since().unwrap_or(now);
-            (duration(now.since(since)), also_doing("being taken back", stage))
+            (duration(now.since(since)), with_progress("compensating", stage))
         }
-        Status::Pending | Status::Running => (duration(stage.attempt_until(now)), doing(stage)),
+        StageStatus::Pending | StageStatus::Running => (duration(stage.attempt_until(now)), progress_text(stage)),
     };
     let head = truncate(&format!("{mark} {name} {time:>8}  "), columns).into_owned();
     let text = truncate(&text, columns.saturating_sub(width(&head))).into_owned();
     let text = text.trim_end();
     let head = if text.is_empty() { head.trim_end() } else { &head };
-    Line::new(tone, head).painted(color).then(&Line::new(Tone::Muted, text).painted(color))
+    StyledLine::new(tone, head).painted(color).then(&StyledLine::new(Tone::Muted, text).painted(color))
 }
 
-fn also_doing(what: &str, stage: &StageView) -> String {
-    match doing(stage) {
-        doing if doing.is_empty() => what.to_owned(),
-        doing => format!("{what}: {doing}"),
+fn with_progress(what: &str, stage: &StageView) -> String {
+    match progress_text(stage) {
+        progress if progress.is_empty() => what.to_owned(),
+        progress => format!("{what}: {progress}"),
     }
 }
 
-/// The progress that the attempt tells of; without it, its last log line.
-fn doing(stage: &StageView) -> String {
+/// The progress that the attempt last reported; if it reported none, its last log line.
+fn progress_text(stage: &StageView) -> String {
     match (&stage.progress, stage.tail.back()) {
         (Some(progress), _) => {
             let count = match progress.total {
@@ -103,17 +103,17 @@ fn run_line(view: &RunView, now: Timestamp, columns: usize, color: bool) -> Pain
     if failed > 0 {
         parts.push(format!("{failed} failed"));
     }
-    if let Some(Group { name, holder: Some(holder) }) = &view.group {
+    if let Some(GroupView { name, holder: Some(holder) }) = &view.group {
         parts.push(words::group_awaited(name, holder));
     }
     if view.cancel.is_some() {
-        parts.push("stopping".to_owned());
+        parts.push("cancelling".to_owned());
     }
     parts.push(duration(now.since(view.started)));
     let rehearsal = if view.rehearsal { " (rehearsal)" } else { "" };
     let text = format!("{}{rehearsal}: {}", escaped(&view.pipeline), parts.join(", "));
     let tone = if failed > 0 { Tone::Bad } else { Tone::Strong };
-    Line::new(tone, truncate(&text, columns)).painted(color)
+    StyledLine::new(tone, truncate(&text, columns)).painted(color)
 }
 
 fn spinner(now: Timestamp) -> &'static str {

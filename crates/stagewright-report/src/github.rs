@@ -1,8 +1,8 @@
-//! The log of a GitHub Actions job: a group for each attempt; annotations for findings and failures, for attempts in doubt
-//! and for what could not be taken back.
+//! The log of a GitHub Actions job: a group for each attempt, and annotations for findings, failures, attempts whose
+//! outcome is unknown, and stages that could not be compensated.
 //!
-//! Stages run at the same time and groups don't nest, so an attempt's log lines are held until it is over. No text of
-//! a stage can become a workflow command: [`Block`] sees to that for every line that isn't one of ours.
+//! Stages run concurrently and groups don't nest, so the log lines of an attempt are held until it has ended. The text
+//! of a stage can't become a workflow command: [`Block`] escapes every line that this module didn't write.
 //!
 //! Format: "Workflow commands for GitHub Actions" in GitHub's documentation; the escapes are those of the runner's
 //! `ActionCommand`.
@@ -16,35 +16,35 @@ use stagewright_model::{StageIndex, count};
 use crate::gate;
 use crate::plain::{event_lines, past_block};
 use crate::printable::{Block, Printable, prose, without_commands};
-use crate::printer::{Output, Printer};
-use crate::reader::Reader;
+use crate::printer::{ObserverOutput, Printer};
+use crate::reader::RunReader;
 use crate::summary;
 use crate::text;
 use crate::view::{RunView, StageView, stage_of};
 
-/// Log lines that are held for one attempt; of a longer log the first lines are left out.
+/// The most log lines that are held for one attempt. Of a longer log, the first lines are dropped.
 const HELD_LINES: usize = 10_000;
 
 /// Writes workflow commands.
 pub struct Github {
     view: RunView,
-    output: Output,
-    held: HashMap<StageIndex, Held>,
+    output: ObserverOutput,
+    held: HashMap<StageIndex, HeldLog>,
 }
 
 #[derive(Default)]
-struct Held {
+struct HeldLog {
     lines: VecDeque<Printable>,
     left_out: u64,
 }
 
 impl Github {
-    /// Onto `printer`. Each event is written and flushed at once.
+    /// Writes to `printer`, and flushes it after each event.
     pub fn new(printer: Printer) -> Github {
-        Github { view: RunView::default(), output: Output::new(printer), held: HashMap::new() }
+        Github { view: RunView::default(), output: ObserverOutput::new(printer), held: HashMap::new() }
     }
 
-    /// The first error of the writer since the last call, after which nothing more was written.
+    /// The first write error since the last call. Nothing is written after an error.
     pub fn take_result(&mut self) -> io::Result<()> {
         self.output.take_result()
     }
@@ -69,7 +69,7 @@ impl Github {
     }
 }
 
-impl Reader for Github {
+impl RunReader for Github {
     fn catch_up(&mut self, past: &[Event]) {
         let block = past_block(&mut self.view, past);
         self.output.block(&block);
@@ -83,14 +83,14 @@ impl Observer for Github {
             return self.hold(stage, event);
         }
         let mut block = Block::default();
-        if let Some((stage, what)) = ended_call(&event.kind) {
+        if let Some((stage, what)) = ended_plugin_call(&event.kind) {
             let id = self.view.stage_id(stage);
             self.group(stage, &format!("{id}, {what}"), &mut block);
         }
         block.extend(event_lines(&self.view, event));
         match (&event.kind, stage_of(&event.kind).and_then(|index| self.view.stage(index))) {
             (EventKind::Problem { problem, .. }, Some(stage)) => block.push_command(&problem_command(stage, problem)),
-            // One annotation is enough for a failure that a finding has told of.
+            // A failure that repeats a finding gets no annotation of its own.
             (EventKind::StageEnded { .. }, Some(stage))
                 if self.view.failed().any(|failed| failed == stage)
                     && !stage.failure().is_some_and(|failure| stage.reports(failure)) =>
@@ -98,7 +98,7 @@ impl Observer for Github {
                 block.push_command(&failure_command(stage));
             }
             (EventKind::GateOpened { gate, .. }, Some(stage)) if gate.kind == GateKind::Unresolved => {
-                block.push_command(&doubt_command(&self.view, stage, gate, event.at));
+                block.push_command(&unresolved_command(&self.view, stage, gate, event.at));
             }
             (EventKind::UndoEnded { .. }, Some(stage)) => {
                 undo_command(stage).iter().for_each(|command| block.push_command(command));
@@ -112,22 +112,22 @@ impl Observer for Github {
     }
 }
 
-/// The stage whose plugin has just done what it was called for, and what that was.
-fn ended_call(event: &EventKind) -> Option<(StageIndex, String)> {
+/// The stage whose plugin has just returned from a call, and a title for the log of that call.
+fn ended_plugin_call(event: &EventKind) -> Option<(StageIndex, String)> {
     match event {
         EventKind::AttemptEnded { stage, attempt, .. } => Some((*stage, format!("attempt {attempt}"))),
-        EventKind::Recovered { stage, attempt, .. } => Some((*stage, format!("what became of attempt {attempt}"))),
+        EventKind::Recovered { stage, attempt, .. } => Some((*stage, format!("outcome of attempt {attempt}"))),
         EventKind::GateOpened { stage, attempt, gate } if gate.kind == GateKind::Unresolved => {
-            Some((*stage, format!("what became of attempt {attempt}")))
+            Some((*stage, format!("outcome of attempt {attempt}")))
         }
-        EventKind::UndoEnded { stage, .. } => Some((*stage, "taking it back".to_owned())),
+        EventKind::UndoEnded { stage, .. } => Some((*stage, "compensation".to_owned())),
         _ => None,
     }
 }
 
-/// The question that only a person can answer, and how.
-fn doubt_command(view: &RunView, stage: &StageView, gate: &Gate, now: Timestamp) -> Printable {
-    let title = format!("{} is in doubt", stage.summary.id);
+/// The annotation for an attempt whose outcome only a person can determine, with the commands that record it.
+fn unresolved_command(view: &RunView, stage: &StageView, gate: &Gate, now: Timestamp) -> Printable {
+    let title = format!("{} has an unknown outcome", stage.summary.id);
     let mut lines = vec![gate.message.clone()];
     lines.extend(gate::terms(stage, gate, now));
     lines.extend(gate::commands(view, stage, gate));
@@ -136,12 +136,12 @@ fn doubt_command(view: &RunView, stage: &StageView, gate: &Gate, now: Timestamp)
 
 fn undo_command(stage: &StageView) -> Option<Printable> {
     let (outcome, failure) = stage.undo_failure()?;
-    let title = format!("{} was not taken back", stage.summary.id);
-    let message = failure.map_or_else(|| outcome.as_str().to_owned(), told);
+    let title = format!("{} was not compensated", stage.summary.id);
+    let message = failure.map_or_else(|| outcome.as_str().to_owned(), failure_text);
     Some(text!("::error title={}::{}", property(&title), data(&message)))
 }
 
-fn told(failure: &Failure) -> String {
+fn failure_text(failure: &Failure) -> String {
     let lines = [&failure.message].into_iter().chain(&failure.causes).chain(&failure.help);
     lines.cloned().collect::<Vec<_>>().join("\n")
 }
@@ -153,15 +153,15 @@ fn problem_command(stage: &StageView, problem: &Problem) -> Printable {
         Level::Info => "notice",
     };
     let title = format!("{}: {}", stage.summary.id, problem.code);
-    let file = problem.path.as_ref().map(|path| place(path, &problem.message)).unwrap_or_default();
+    let file = problem.path.as_ref().map(|path| location(path, &problem.message)).unwrap_or_default();
     let help = problem.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
     text!("::{command} {file}title={}::{}", property(&title), data(&format!("{}{help}", problem.message)))
 }
 
-/// The properties that say where a finding is. Many programs write the line, and the column, after the file's name; in
-/// a finding that is in its path, or else in its message.
-fn place(path: &str, message: &str) -> String {
-    let (file, own) = with_numbers(path);
+/// The `file`, `line` and `col` properties of a finding. Line and column are read from the text that follows the file's
+/// name in the form `:LINE:COLUMN`, which many programs write: first in the finding's path, else in its message.
+fn location(path: &str, message: &str) -> String {
+    let (file, own) = split_numbers(path);
     let mentions = message.match_indices(file).map(|(start, _)| &message[start + file.len()..]);
     let numbers = own.or_else(|| mentions.filter_map(leading_numbers).next());
     let mut properties = format!("file={},", property(file));
@@ -172,10 +172,11 @@ fn place(path: &str, message: &str) -> String {
     properties
 }
 
+/// A line, and a column if it is known; both from 1.
 type Numbers = (u32, Option<u32>);
 
-/// `src/lib.rs:8:5` as the file and the numbers.
-fn with_numbers(path: &str) -> (&str, Option<Numbers>) {
+/// Splits `src/lib.rs:8:5` into the file and the numbers.
+fn split_numbers(path: &str) -> (&str, Option<Numbers>) {
     let colons = path.match_indices(':').map(|(at, _)| at);
     let mut places = colons.filter_map(|at| {
         let (numbers, rest) = numbers(&path[at..])?;
@@ -188,7 +189,7 @@ fn leading_numbers(text: &str) -> Option<Numbers> {
     numbers(text).map(|(numbers, _)| numbers)
 }
 
-/// `:8` or `:8:5` at the start of `text`, and what follows.
+/// Parses `:8` or `:8:5` at the start of `text`. Returns the numbers and the rest of `text`.
 fn numbers(text: &str) -> Option<(Numbers, &str)> {
     let (line, rest) = number(text)?;
     match number(rest) {
@@ -207,17 +208,17 @@ fn number(text: &str) -> Option<(u32, &str)> {
 fn failure_command(stage: &StageView) -> Printable {
     let outcome = stage.conclusion().map_or("failed", |conclusion| conclusion.as_str());
     let title = format!("{} {outcome}", stage.summary.id);
-    let message = stage.failure().map(told).or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
+    let message = stage.failure().map(failure_text).or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
     text!("::error title={}::{}", property(&title), data(&message))
 }
 
-/// A command's text: its line ends are kept, escaped.
+/// Escapes the text of a command; line ends are kept as `%0A`.
 fn data(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(|line| prose(line).replace('%', "%25")).collect();
     without_commands(&lines.join("%0A")).into_owned()
 }
 
-/// A command's property.
+/// Escapes the value of a command's property.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_taken_from_where_it_is_known() {
+    fn line_and_column_are_read_from_the_path_or_else_from_the_message() {
         for (path, message, properties) in [
             ("src/lib.rs", "it failed (src/lib.rs:8:51)", "file=src/lib.rs,line=8,col=51,"),
             ("src/lib.rs", "it failed at src/lib.rs:8: no", "file=src/lib.rs,line=8,"),
@@ -237,7 +238,7 @@ mod tests {
             ("with.run", "at 5:3", "file=with.run,"),
             ("a:b", "", "file=a%3Ab,"),
         ] {
-            assert_eq!(place(path, message), properties, "{path:?} {message:?}");
+            assert_eq!(location(path, message), properties, "{path:?} {message:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A JSON object a line, for programs: each is an [`EventLine`].
+//! JSON Lines, for programs: one [`EventLine`] for each event.
 //!
 //! ```json
 //! {"v":1,"seq":4,"at":1700000000123,"type":"attempt-started","stage":0,"attempt":1,"stage-id":"test"}
@@ -10,32 +10,32 @@ use stagewright_api::{EventLine, VERSION};
 use stagewright_engine::{Event, EventKind, Observer};
 use stagewright_model::StageIndex;
 
-use crate::printer::{Output, Printer};
-use crate::reader::Reader;
+use crate::printer::{ObserverOutput, Printer};
+use crate::reader::RunReader;
 use crate::view::stage_of;
 use crate::wire::ToWire as _;
 
-/// Writes a JSON object a line.
+/// Writes one JSON object for each event, each on a line of its own.
 pub struct Json {
-    /// By plan index. The rest of the run's state is the reader's to fold.
+    /// Unique names of the stages, by plan index. Programs derive all other state from the events themselves.
     ids: Vec<String>,
-    output: Output,
+    output: ObserverOutput,
 }
 
 impl Json {
-    /// Onto `printer`. Each line is written and flushed at once.
+    /// Writes to `printer`, and flushes it after each line.
     pub fn new(printer: Printer) -> Json {
-        Json { ids: Vec::new(), output: Output::new(printer) }
+        Json { ids: Vec::new(), output: ObserverOutput::new(printer) }
     }
 
-    /// The first error of the writer since the last call, after which nothing more was written.
+    /// The first write error since the last call. Nothing is written after an error.
     pub fn take_result(&mut self) -> io::Result<()> {
         self.output.take_result()
     }
 }
 
-/// The past too: a program folds it.
-impl Reader for Json {}
+/// The default `catch_up` writes past events as well: a program needs all of them to know the state of the run.
+impl RunReader for Json {}
 
 impl Observer for Json {
     fn on_event(&mut self, event: &Event) {
@@ -47,7 +47,7 @@ impl Observer for Json {
     }
 }
 
-/// `ids`: unique names of the run's stages, by plan index.
+/// The line for an event. `ids` are the unique names of the run's stages, by plan index.
 fn line(ids: &[String], event: &Event) -> EventLine {
     let Event { seq, at, kind } = event;
     let id = |stage: StageIndex| ids.get(stage.get()).cloned();

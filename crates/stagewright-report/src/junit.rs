@@ -1,8 +1,8 @@
 //! A run as a JUnit report, which most CI systems can show.
 //!
-//! The pipeline is a suite, every stage (each cell of a matrix too) a test case. An answer of "no" is a failure; a
-//! stage that couldn't do its work is an error; what didn't run is skipped, and so
-//! is what was rehearsed or taken back; what could not be taken back is an error. Attempts before a success make it flaky.
+//! The pipeline is a suite; every stage, and every cell of a matrix, is a test case. A stage that failed or was rejected
+//! is a failure. A stage that couldn't do its work or couldn't be compensated is an error. A stage that didn't run, was
+//! rehearsed or was compensated is skipped. A stage that succeeded after unsuccessful attempts is flaky.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use stagewright_engine::{Failure, GateKind, Outcome};
 use crate::printable::{escaped, prose};
 use crate::summary::{problem_text, stream_mark};
 use crate::text::first_line;
-use crate::view::{RunView, StageView, Status, UnsuccessfulAttempt};
+use crate::view::{RunView, StageStatus, StageView, UnsuccessfulAttempt};
 use crate::words;
 
-/// The report's XML. Meant for a run that has ended: stages that haven't are shown as skipped.
+/// The report's XML. In the report of a run that hasn't ended, its unfinished stages are skipped.
 ///
 /// # Errors
-/// When the XML can't be written, which text of any content can't cause.
+/// When the XML can't be serialised. No content of the run causes that: all text is escaped first.
 pub fn junit(view: &RunView) -> Result<String, SerializeError> {
     let name = escaped(&view.pipeline);
     let mut suite = TestSuite::new(name.as_ref());
@@ -47,26 +47,26 @@ fn test_case(view: &RunView, stage: &StageView) -> TestCase {
 }
 
 fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
-    let (Status::Ended { outcome, .. }, Some(conclusion)) = (&stage.status, stage.status.shown()) else {
+    let (StageStatus::Ended { outcome, .. }, Some(conclusion)) = (&stage.status, stage.status.shown()) else {
         return skipped(match &stage.status {
-            Status::Waiting(gate) if gate.kind == GateKind::Freeze => "waits for the end of a freeze",
-            Status::Waiting(gate) if gate.kind == GateKind::Unresolved => "is in doubt, and waits to be settled",
-            Status::Waiting(_) => "waits for an answer",
-            Status::AwaitingEnvironment { .. } => "waits for another run",
-            Status::Recovering { .. } => "is in doubt",
+            StageStatus::Waiting(gate) if gate.kind == GateKind::Freeze => "waiting for the end of a freeze",
+            StageStatus::Waiting(gate) if gate.kind == GateKind::Unresolved => "outcome unknown, waiting to be settled",
+            StageStatus::Waiting(_) => "waiting for an answer",
+            StageStatus::AwaitingEnvironment { .. } => "waiting for another run",
+            StageStatus::Recovering { .. } => "outcome unknown",
             _ => "did not run",
         });
     };
-    if stage.is_taken_back() {
-        let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();
-        return skipped(&format!("succeeded, and was taken back{why}"));
+    if stage.is_compensated() {
+        let why = words::undo_cause(view, stage).map(|why| format!(" because {why}")).unwrap_or_default();
+        return skipped(&format!("succeeded, then was compensated{why}"));
     }
     if let Some((outcome, failure)) = stage.undo_failure() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_type("undo-failed");
         status.set_message(words::undo_ended(outcome, failure, 0));
         failure.into_iter().for_each(|failure| {
-            status.set_description(told(failure));
+            status.set_description(failure_text(failure));
         });
         return status;
     }
@@ -111,7 +111,7 @@ fn rerun(attempt: &UnsuccessfulAttempt) -> TestRerun {
     rerun.set_type(attempt.outcome.as_str());
     if let Some(failure) = &attempt.failure {
         rerun.set_message(first_line(&failure.message));
-        rerun.set_description(told(failure));
+        rerun.set_description(failure_text(failure));
     }
     rerun
 }
@@ -122,11 +122,11 @@ fn message(stage: &StageView) -> String {
 }
 
 fn description(stage: &StageView) -> String {
-    let failure = stage.failure().map(told);
+    let failure = stage.failure().map(failure_text);
     failure.into_iter().chain(stage.further_problems().map(problem_text)).collect::<Vec<_>>().join("\n")
 }
 
-fn told(failure: &Failure) -> String {
+fn failure_text(failure: &Failure) -> String {
     let causes = failure.causes.iter().map(|cause| format!("because: {cause}"));
     let help = failure.help.iter().map(|help| format!("help: {help}"));
     let lines: Vec<String> = [failure.message.clone()].into_iter().chain(causes).chain(help).collect();

@@ -1,20 +1,22 @@
 //! Shows runs.
 //!
-//! In flow the [`Event`](stagewright_engine::Event)s of a run, live or from its journal; out flow bytes, on the writer
-//! or terminal that the caller gave. Every reader folds the events into a [`RunView`] and shows that, so they agree:
+//! The input is the [`Event`](stagewright_engine::Event)s of a run, live or from its journal; the output is bytes on the
+//! writer or terminal that the caller passes in. Every reader folds the events into a [`RunView`] and shows that, so all
+//! readers agree:
 //!
-//! - [`Plain`]: lines for people, where there is no terminal to redraw.
-//! - [`Terminal`]: what runs now, redrawn in place, below what has ended.
-//! - [`Json`]: a JSON object a line, for programs; [`wire`] makes the types of `stagewright-api` that it writes.
+//! - [`Plain`]: lines for people, for output that isn't a terminal.
+//! - [`Terminal`]: the running stages, redrawn in place below the output of those that have ended.
+//! - [`Json`]: JSON Lines, for programs; [`wire`] converts the engine's types to those of `stagewright-api`.
 //! - [`Github`]: groups and annotations for a GitHub Actions log.
 //! - [`junit()`]: a JUnit report, once the run has ended.
 //! - [`Graph`]: the DAG as DOT, Mermaid or SVG.
 //!
-//! The same events always give the same bytes: a replayed journal looks like the live run. Text of others is escaped
-//! before it is shown, and the words of programs are first reduced to what a terminal would have left of them. So neither
-//! can move the cursor, colour what follows, hide, add a line or speak to the machine that reads the log. That is what the
-//! types [`Printable`] and [`Block`] stand for: [`Printer`], the writer of this crate and of the commands, takes nothing
-//! else.
+//! The same events always produce the same bytes: a replayed journal looks like the live run.
+//!
+//! Untrusted text is escaped before it is shown. The output of programs is first reduced to what a terminal would have
+//! displayed in the end. Neither can move the cursor, change the colour of what follows, hide text, add a line, or issue a
+//! command to the CI system that reads the log. The types [`Printable`] and [`Block`] guarantee it: [`Printer`], through
+//! which this crate and the commands write, accepts nothing else.
 //!
 //! Architecture invariant: nothing here reads a clock, the environment, files or the terminal's settings. Times come
 //! with the events and with [`Terminal::tick`], widths and colours from the caller.
@@ -49,8 +51,10 @@ pub use junit::junit;
 pub use plain::Plain;
 pub use printable::{Block, Printable, is_one_line};
 pub use printer::Printer;
-pub use reader::Reader;
-pub use style::{Line, Painted, Tone};
+pub use reader::RunReader;
+pub use style::{Painted, StyledLine, Tone};
 pub use terminal::{Terminal, TerminalOptions};
 pub use text::{duration, shell_word};
-pub use view::{Deployed, Group, Progress, RunView, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};
+pub use view::{
+    Deployed, GroupView, Progress, RunView, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt,
+};

@@ -1,9 +1,9 @@
-//! Markdown for readers that show text alone: what is only markup is left out, what is said stays.
+//! Markdown for readers that show plain text: markup is removed, the text is kept.
 
 use crate::printable::prose;
 
-/// The lines of `markdown`, made printable. Understands what summaries are made of: headings, emphasis, code, links,
-/// images, quotes and tables. Everything else stays as it is written, which is how Markdown is meant to be read anyway.
+/// The lines of `markdown`, made printable. Removes the markup that summaries use: headings, emphasis, code, links,
+/// images, quotes and tables. All other markup is kept as written, since Markdown is readable as plain text.
 pub(crate) fn lines(markdown: &str) -> Vec<String> {
     let mut is_code = false;
     let mut shown = Vec::new();
@@ -21,7 +21,7 @@ pub(crate) fn lines(markdown: &str) -> Vec<String> {
     shown
 }
 
-/// The line below a table's head.
+/// Whether the line separates the head of a table from its rows.
 fn is_rule(line: &str) -> bool {
     line.starts_with('|') && line.contains('-') && line.chars().all(|character| "|-: ".contains(character))
 }
@@ -71,7 +71,7 @@ fn inline(text: &str) -> String {
     shown
 }
 
-/// What stands between equally many backticks.
+/// The text between two equally long runs of backticks, and the rest.
 fn code(text: &str) -> Option<(&str, &str)> {
     let ticks = text.len() - text.trim_start_matches('`').len();
     let (mark, body) = text.split_at(ticks);
@@ -81,8 +81,8 @@ fn code(text: &str) -> Option<(&str, &str)> {
     Some((if is_padded { inner.trim() } else { inner }, &body[end + ticks..]))
 }
 
-/// What stands between two marks of emphasis. `before`: what stands before the first, for an underscore or an asterisk
-/// within a word is none.
+/// The text between two marks of emphasis, and the rest. `before` is the character before the first mark: an underscore
+/// or asterisk inside a word doesn't mark emphasis.
 fn emphasis(text: &str, before: Option<char>) -> Option<(&str, &str)> {
     let mark = ["**", "__", "~~", "*", "_"].into_iter().find(|mark| text.starts_with(mark))?;
     let body = &text[mark.len()..];
@@ -98,13 +98,13 @@ fn emphasis(text: &str, before: Option<char>) -> Option<(&str, &str)> {
     Some((&body[..end], &body[end + mark.len()..]))
 }
 
-/// `[label](target)` or an image, as label and target.
+/// The label and target of `[label](target)` or of an image, and the rest.
 fn link(text: &str) -> Option<(&str, &str, &str)> {
     let body = text.strip_prefix("![").or_else(|| text.strip_prefix('['))?;
     let (label, rest) = body.split_once("](")?;
     let (target, after) = rest.split_once(')')?;
-    let is_one = !label.contains(['[', ']']) && !target.contains('(');
-    is_one.then_some((label, target.split(' ').next().unwrap_or_default(), after))
+    let is_link = !label.contains(['[', ']']) && !target.contains('(');
+    is_link.then_some((label, target.split(' ').next().unwrap_or_default(), after))
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_is_left_out_and_text_stays() {
+    fn markup_is_removed_and_text_is_kept() {
         for (markdown, shown) in [
             ("**greeter** runs on `127.0.0.1:80`", "greeter runs on 127.0.0.1:80"),
             ("## Tests ##", "Tests"),

@@ -1,53 +1,53 @@
-//! Lines for people, where there is no terminal to redraw: CI systems, files, pipes.
+//! Lines for people, for output that isn't a terminal: CI systems, files, pipes.
 //!
-//! Every line has the same columns: seconds since the start, stage, a mark, text. The mark is `*` for what the engine
-//! did, and for log lines `|` standard output, `!` standard error, `>` the plugin, `#` the engine.
+//! Every line has the same columns: seconds since the start, stage, mark, text. The mark is `*` for an event. For a log
+//! line it is `|` for standard output, `!` for standard error, `>` for the plugin and `#` for the engine.
 
 use std::io;
 
 use stagewright_engine::{Event, EventKind, Failure, Finding, LogChunk, Observer, Outcome, Timestamp};
 
 use crate::printable::{Block, Printable, escaped, prose};
-use crate::printer::{Output, Printer};
-use crate::reader::{Reader, caught_up};
+use crate::printer::{ObserverOutput, Printer};
+use crate::reader::{RunReader, past_summary};
 use crate::summary::{self, problem_text, stream_mark};
 use crate::text;
 use crate::text::{duration, first_line, pad};
 use crate::view::{RunView, StageView, stage_of};
 use crate::{gate, markdown, words};
 
-/// The stage column grows no wider.
+/// The most columns that the stage takes.
 const WIDEST_STAGE: usize = 28;
 
-/// Writes a line an event, and the closing words at the end.
+/// Writes a line for each event, and a summary at the end.
 pub struct Plain {
     view: RunView,
-    output: Output,
+    output: ObserverOutput,
 }
 
 impl Plain {
-    /// Onto `printer`. Each event is written and flushed at once.
+    /// Writes to `printer`, and flushes it after each event.
     pub fn new(printer: Printer) -> Plain {
-        Plain { view: RunView::default(), output: Output::new(printer) }
+        Plain { view: RunView::default(), output: ObserverOutput::new(printer) }
     }
 
-    /// The first error of the writer since the last call, after which nothing more was written.
+    /// The first write error since the last call. Nothing is written after an error.
     pub fn take_result(&mut self) -> io::Result<()> {
         self.output.take_result()
     }
 }
 
-impl Reader for Plain {
+impl RunReader for Plain {
     fn catch_up(&mut self, past: &[Event]) {
         let block = past_block(&mut self.view, past);
         self.output.block(&block);
     }
 }
 
-/// What was before, in lines like those of what follows.
+/// A summary of the past events of a resumed run, in the same columns as the events that follow.
 pub(crate) fn past_block(view: &mut RunView, past: &[Event]) -> Block {
-    let lines = caught_up(view, past);
-    let columns = Columns::of(view, None, view.last);
+    let lines = past_summary(view, past);
+    let columns = Columns::new(view, None, view.last);
     lines.iter().map(|line| columns.line('*', line)).collect()
 }
 
@@ -63,7 +63,8 @@ impl Observer for Plain {
 
     fn on_lines(&mut self, chunk: &LogChunk<'_>) {
         self.view.apply_lines(chunk);
-        let head = Columns::of(&self.view, self.view.stage(chunk.stage), chunk.at).line(stream_mark(chunk.stream), "x");
+        let head =
+            Columns::new(&self.view, self.view.stage(chunk.stage), chunk.at).line(stream_mark(chunk.stream), "x");
         let head = Printable::new(head.as_str().strip_suffix('x').unwrap_or_default());
         let mut block = Block::with_capacity(chunk.lines.size() + chunk.lines.count() * head.as_str().len());
         chunk.lines.iter().for_each(|line| block.push_headed(&head, line));
@@ -71,22 +72,22 @@ impl Observer for Plain {
     }
 }
 
-/// The lines that tell of one event that `view` has just taken in.
+/// The lines for an event. `view` has applied it already.
 pub(crate) fn event_lines(view: &RunView, event: &Event) -> Vec<Printable> {
     let stage = stage_of(&event.kind).and_then(|index| view.stage(index));
-    let columns = Columns::of(view, stage, event.at);
+    let columns = Columns::new(view, stage, event.at);
     if let EventKind::Log { stream, line, .. } = &event.kind {
         return vec![columns.line(stream_mark(*stream), &prose(line))];
     }
-    let mut told = of_run(view, event);
+    let mut lines = run_lines(view, event);
     if let Some(stage) = stage {
-        told.extend(of_stage(view, stage, event));
+        lines.extend(stage_lines(view, stage, event));
     }
-    told.iter().map(|text| columns.line('*', text)).collect()
+    lines.iter().map(|text| columns.line('*', text)).collect()
 }
 
-/// What is told of an event that is about the run as a whole.
-fn of_run(view: &RunView, event: &Event) -> Vec<String> {
+/// The lines for an event of the run as a whole.
+fn run_lines(view: &RunView, event: &Event) -> Vec<String> {
     match &event.kind {
         EventKind::RunStarted { .. } => vec![words::opening(view)],
         EventKind::RunResumed { reason, changed, .. } => {
@@ -96,15 +97,15 @@ fn of_run(view: &RunView, event: &Event) -> Vec<String> {
         EventKind::CancelRequested { how, reason } => vec![words::cancelling(*how, reason)],
         EventKind::GroupAwaited { group, holder } => vec![words::group_awaited(group, holder)],
         EventKind::GroupJoined { group, replaced } => vec![words::group_joined(group, replaced)],
-        EventKind::GroupLeft { group } => vec![format!("lets others of the group {} go on", first_line(group))],
-        EventKind::RunSuspended { .. } => vec!["suspended: only gates are left".to_owned()],
+        EventKind::GroupLeft { group } => vec![format!("released the group {}", first_line(group))],
+        EventKind::RunSuspended { .. } => vec!["suspended until its open gates are answered".to_owned()],
         EventKind::RunEnded { conclusion } => vec![format!("run {}", conclusion.as_str())],
         _ => Vec::new(),
     }
 }
 
-/// What is told of an event that is about `stage`.
-fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
+/// The lines for an event of `stage`.
+fn stage_lines(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
     let text = match &event.kind {
         EventKind::OutputsInherited { from, outputs, .. } => words::inherited(from, outputs.keys()),
         EventKind::EnvironmentAwaited { environment, holder, .. } => words::environment_awaited(environment, holder),
@@ -117,8 +118,8 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
             format!("release marked good; {} can be rolled back to it", gate::environment(stage))
         }
         EventKind::UndoStarted { fence, .. } => {
-            let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();
-            format!("taking it back{why}{}", token(*fence))
+            let why = words::undo_cause(view, stage).map(|why| format!(" because {why}")).unwrap_or_default();
+            format!("compensating{why}{}", token(*fence))
         }
         EventKind::UndoEnded { outcome, failure, .. } => {
             words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at))
@@ -128,10 +129,10 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
         EventKind::Summary { markdown, .. } => return markdown::lines(markdown),
         EventKind::Problem { problem, .. } => problem_text(problem),
         EventKind::GateOpened { gate, .. } => {
-            let mut told = vec![format!("waits: {}", first_line(&gate.message))];
-            told.extend(gate::terms(stage, gate, event.at));
-            told.extend(gate::commands(view, stage, gate).into_iter().map(|command| format!("  {command}")));
-            return told;
+            let mut lines = vec![format!("waiting: {}", first_line(&gate.message))];
+            lines.extend(gate::terms(stage, gate, event.at));
+            lines.extend(gate::commands(view, stage, gate).into_iter().map(|command| format!("  {command}")));
+            return lines;
         }
         EventKind::GateElapsed { .. } => "the freeze has ended".to_owned(),
         EventKind::GateDecided { decision, .. } => words::decided(decision),
@@ -140,7 +141,7 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
             attempt_ended(stage, *attempt, *outcome, failure.as_ref())
         }
         EventKind::RetryScheduled { attempt, after, .. } => {
-            format!("attempt {attempt} follows in {}", duration(*after))
+            format!("attempt {attempt} starts in {}", duration(*after))
         }
         EventKind::StageEnded { outcome, conclusion, .. } => {
             return stage_ended(stage, *outcome, *conclusion).into_iter().collect();
@@ -156,7 +157,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(view: &RunView, stage: Option<&StageView>, at: Timestamp) -> Columns {
+    fn new(view: &RunView, stage: Option<&StageView>, at: Timestamp) -> Columns {
         let name = stage.map(|stage| escaped(&stage.summary.id)).unwrap_or_default();
         Columns { offset: at.since(view.started), stage: pad(&name, view.widest.min(WIDEST_STAGE)) }
     }
@@ -174,7 +175,7 @@ fn started(stage: &StageView, attempt: u32, fence: Option<u64>) -> String {
     format!("started {}{environment}{again}{}", escaped(&stage.summary.uses), token(fence))
 }
 
-/// The environment's token that something acts under.
+/// The fencing token of the environment, for the end of a line.
 fn token(fence: Option<u64>) -> String {
     fence.map(|fence| format!(" (token {fence})")).unwrap_or_default()
 }
@@ -186,14 +187,14 @@ fn attempt_ended(stage: &StageView, attempt: u32, outcome: Outcome, failure: Opt
     format!("{} after {}{again}{why}", outcome.as_str(), duration(stage.attempt_until(Timestamp::default())))
 }
 
-/// What the end of the stage adds to that of its last attempt.
+/// The line for the end of a stage; none if the end of its last attempt said the same.
 fn stage_ended(stage: &StageView, outcome: Outcome, conclusion: Outcome) -> Option<String> {
     if outcome != conclusion && outcome != Outcome::Skipped {
         return Some(format!("counts as {} (continue-on-error)", conclusion.as_str()));
     }
-    let is_found = matches!(stage.recovered, Some(Finding::Applied(_) | Finding::Failed(_)));
+    let is_recovered = matches!(stage.recovered, Some(Finding::Applied(_) | Finding::Failed(_)));
     let ended_by_attempt = stage.attempt > 0
-        && !is_found
+        && !is_recovered
         && stage.unsuccessful.last().is_none_or(|last| last.attempt != stage.attempt || last.outcome == outcome);
     let why = stage.reason.as_ref().map(|reason| format!(": {}", first_line(reason))).unwrap_or_default();
     (!ended_by_attempt).then(|| format!("{}{why}", outcome.as_str()))

@@ -1,38 +1,37 @@
-//! Text that is safe to show. What others wrote becomes a [`Printable`] or a [`Block`] before it can be handed to a
-//! [`Printer`](crate::Printer): the only way to get either from a string is to have it escaped.
+//! Text that is safe to show. Untrusted text must become a [`Printable`] or a [`Block`] before a
+//! [`Printer`](crate::Printer) accepts it, and the only way to make either from a string is to escape it.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 
 use stagewright_model::{is_invisible, visible_text};
 
-/// A line of text in which nothing is hidden, and which commands no terminal: every character of
-/// [`is_invisible`] is written as an escape (`\u{1b}`, `\n`), and a tab as four spaces.
+/// A line of text without hidden characters or terminal control sequences: every character of [`is_invisible`] is
+/// written as an escape (`\u{1b}`, `\n`), and a tab as four spaces.
 ///
-/// Since line breaks are escaped too, text of others can't add a line to what it is shown in. Escaping twice changes
-/// nothing more.
+/// Line breaks are escaped as well, so untrusted text can't add a line to the output around it. Escaping is idempotent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Printable(String);
 
-/// [`format!`], with a [`Printable`] line as the result, whatever the arguments hold. A line break in the template
-/// doesn't compile: it would be shown as an escape.
+/// Like [`format!`], but returns a [`Printable`] line: the arguments are escaped. A line break in the template would be
+/// shown as an escape, so it doesn't compile.
 #[macro_export]
 macro_rules! text {
     ($template:literal $($arguments:tt)*) => {{
-        const _: () = assert!($crate::is_one_line($template), "a line has no line break: write two");
+        const _: () = assert!($crate::is_one_line($template), "the template contains a line break: use one `text!` for each line");
         $crate::Printable::new(format_args!($template $($arguments)*))
     }};
 }
 
 impl Printable {
-    /// What `text` displays, as one line.
+    /// The text that `text` displays, as one line.
     pub fn new(text: impl Display) -> Printable {
         Printable::from_text(text.to_string())
     }
 
-    /// A line that a program wrote for a terminal, as its reader would have seen it: without complete control sequences
-    /// such as colours and links, and of a line that was redrawn the last state. Names are not prose: a sequence in one
-    /// of those is shown.
+    /// A line that a program wrote for a terminal, as the terminal would have displayed it: complete control sequences
+    /// such as colours and links are removed, and of a line that was redrawn the last state is kept. Don't use it for
+    /// names: a control sequence in a name is suspicious and should be visible.
     pub fn prose(text: &str) -> Printable {
         Printable(prose(text).into_owned())
     }
@@ -44,19 +43,19 @@ impl Printable {
         }
     }
 
-    /// Each line of `text`. For a layout in which no line of these can be taken for one of ours.
+    /// Each line of `text`. Use it only where the layout makes clear that the lines are untrusted.
     pub fn lines(text: &str) -> impl Iterator<Item = Printable> {
         text.lines().map(Printable::new)
     }
 
-    /// The same without blanks at its end.
+    /// The line without trailing whitespace.
     #[must_use]
     pub fn trimmed(mut self) -> Printable {
         self.0.truncate(self.0.trim_end().len());
         self
     }
 
-    /// The text.
+    /// The escaped text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -68,20 +67,20 @@ impl Display for Printable {
     }
 }
 
-/// Whole lines of text that is safe to show, each with its line end.
+/// Complete lines of text that is safe to show, each with its line end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block(String);
 
 impl Block {
-    /// Every line of `text`, escaped. For what a library or we have laid out, or where a layout can't be forged.
+    /// Every line of `text`, escaped. For trusted layouts, and where a forged line does no harm.
     pub fn of(text: &str) -> Block {
         let mut block = Block::default();
         Printable::lines(text).for_each(|line| block.push(&line));
         block
     }
 
-    /// The same, but sequences that choose a colour or another style (ECMA-48, SGR) stay as they are. For what a
-    /// library has laid out and coloured, after the text of others in it was escaped.
+    /// The same, but sequences that select a colour or another style (ECMA-48, SGR) are kept. For the output of a library
+    /// that lays out and colours text in which untrusted parts were escaped before.
     pub fn styled(text: &str) -> Block {
         let mut block = Block::default();
         for line in text.lines() {
@@ -105,13 +104,13 @@ impl Block {
         self.end_line(start);
     }
 
-    /// Adds a line that commands a CI system, of which every part is escaped as that system wants it.
+    /// Adds a command for a CI system. The caller has escaped its parts by the rules of that system.
     pub(crate) fn push_command(&mut self, line: &Printable) {
         self.0.push_str(&line.0);
         self.0.push('\n');
     }
 
-    /// Ends the line that begins at `start`, so that it commands no CI system.
+    /// Ends the line that begins at `start`, after escaping what a CI system would take as a command.
     fn end_line(&mut self, start: usize) {
         if let Cow::Owned(line) = without_commands(&self.0[start..]) {
             self.0.truncate(start);
@@ -120,7 +119,7 @@ impl Block {
         self.0.push('\n');
     }
 
-    /// Adds a line that is `head` and the prose `text`, without blanks at its end.
+    /// Adds a line that consists of `head` and the prose `text`, without trailing whitespace.
     pub(crate) fn push_headed(&mut self, head: &Printable, text: &str) {
         let start = self.0.len();
         self.0.push_str(&head.0);
@@ -133,7 +132,7 @@ impl Block {
         Block(String::with_capacity(bytes))
     }
 
-    /// The text, which is empty or ends with a line end.
+    /// The text; empty, or ending with a line end.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -153,7 +152,7 @@ impl FromIterator<Printable> for Block {
     }
 }
 
-/// What comes before the first `ESC [ digits m`, that, and what follows.
+/// Splits `text` at the first `ESC [ digits m`: the text before it, the sequence, and the rest.
 fn split_at_style(text: &str) -> Option<(&str, &str, &str)> {
     for (start, _) in text.match_indices("\u{1b}[") {
         let parameters = &text[start + 2..];
@@ -166,8 +165,8 @@ fn split_at_style(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-/// `line` as it commands none of the CI systems that read what a job prints: GitHub takes lines that begin with `::`, and
-/// Azure Pipelines, TeamCity and older runners of GitHub's take `##vso[…]`, `##teamcity[…]` and `##[…]` anywhere.
+/// Escapes what CI systems would execute as a command in the output of a job: `::` at the beginning of a line (GitHub
+/// Actions), and `##vso[…]`, `##teamcity[…]` and `##[…]` anywhere (Azure Pipelines, TeamCity, older GitHub runners).
 pub(crate) fn without_commands(line: &str) -> Cow<'_, str> {
     let begins = line.trim_start().starts_with("::");
     let Some(first) = command_within(line).or_else(|| begins.then_some(line.len())) else { return Cow::Borrowed(line) };
@@ -185,7 +184,7 @@ pub(crate) fn without_commands(line: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Where `##word[` begins.
+/// The position of the first `##word[`.
 fn command_within(text: &str) -> Option<usize> {
     let is_command = |at: &usize| {
         let word = text[at + 2..].trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -195,7 +194,7 @@ fn command_within(text: &str) -> Option<usize> {
     signs.filter(|at| text[at + 1..].starts_with('#')).find(is_command)
 }
 
-/// A line of a program's words; see [`Printable::prose`].
+/// A line of a program's output; see [`Printable::prose`].
 pub(crate) fn prose(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
         return Cow::Borrowed(text);
@@ -207,11 +206,12 @@ pub(crate) fn prose(text: &str) -> Cow<'_, str> {
 }
 
 fn is_plain(text: &str) -> bool {
-    // Without branches, so that many bytes are looked at together: most text is plain.
+    // `fold` instead of `all`: without early exits the compiler vectorises the loop, which pays off because nearly all
+    // text is plain and has to be looked at to the end anyway.
     text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte))
 }
 
-/// `text` as one line in which nothing is hidden; see [`Printable`].
+/// `text` as one line without hidden characters; see [`Printable`].
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if is_plain(text) || !text.contains(is_invisible) {
         return Cow::Borrowed(text);
@@ -225,7 +225,7 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
             _ if !is_invisible(character) || joins(before, character, rest.clone().next()) => shown.push(character),
             _ => shown.extend(character.escape_default()),
         }
-        // What chooses the look of a picture is part of it.
+        // A variation selector belongs to the character before it: a joiner that follows joins that character.
         if !matches!(character, '\u{fe0e}' | '\u{fe0f}') {
             before = Some(character);
         }
@@ -233,8 +233,8 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether an invisible character does what it is for, between these two: it joins pictures into one or chooses their
-/// look (UTS #51), or it joins or parts letters of scripts whose spelling needs that (UAX #31, section 2.3).
+/// Whether an invisible character has its intended effect between these two: it joins emoji or selects their
+/// presentation (UTS #51), or it joins or separates letters of a script that needs it (UAX #31, section 2.3).
 fn joins(before: Option<char>, character: char, after: Option<char>) -> bool {
     let Some(before) = before else { return false };
     match character {
@@ -245,7 +245,7 @@ fn joins(before: Option<char>, character: char, after: Option<char>) -> bool {
     }
 }
 
-/// Of the blocks that emoji are in.
+/// Whether the character is in one of the blocks that contain emoji.
 fn is_picture(character: char) -> bool {
     matches!(
         character,
@@ -263,7 +263,8 @@ fn is_picture(character: char) -> bool {
     )
 }
 
-/// Of the Arabic, Syriac and Indic scripts, Myanmar, Khmer and Mongolian.
+/// Whether the character is in a block of a script with joined letters: Arabic, Syriac, the Indic scripts, Myanmar, Khmer
+/// and Mongolian.
 fn has_joined_letters(character: char) -> bool {
     matches!(
         character,
@@ -271,10 +272,10 @@ fn has_joined_letters(character: char) -> bool {
     )
 }
 
-/// `json` with every invisible character in it written as `\u` and four digits. Outside of strings JSON has none but
-/// line breaks and blanks, and within them the escape means the same.
+/// `json` with every invisible character written as `\u` and four digits. The value stays the same: outside of strings
+/// JSON contains no invisible characters but whitespace, and inside of strings the escape is equivalent.
 ///
-/// Neither does a string of it command a CI system that reads lines: see [`without_commands`].
+/// Strings are also escaped so that a CI system finds no command in them; see [`without_commands`].
 pub(crate) fn escaped_json(mut json: String) -> String {
     if command_within(&json).is_some() {
         json = without_commands(&json).replace("\\u{23}", "\\u0023");
@@ -295,7 +296,7 @@ pub(crate) fn escaped_json(mut json: String) -> String {
     escaped
 }
 
-/// For [`text!`].
+/// Whether a template of [`text!`] has no control characters.
 #[doc(hidden)]
 pub const fn is_one_line(template: &str) -> bool {
     let bytes = template.as_bytes();
@@ -314,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_commands_a_terminal_or_is_not_seen() {
+    fn control_and_invisible_characters_are_escaped() {
         assert_eq!(escaped("plain é 漢"), "plain é 漢");
         assert_eq!(escaped("\u{1b}[31mred\rover\u{9b}0m\ta"), r"\u{1b}[31mred\rover\u{9b}0m    a");
         assert_eq!(escaped("user\u{202e}nimda"), r"user\u{202e}nimda");
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn of_prose_only_what_is_no_sequence_is_escaped() {
+    fn prose_loses_complete_sequences_and_escapes_other_control_characters() {
         for (text, shown) in [
             ("\u{1b}[1m\u{1b}[31merror\u{1b}[0m: it is broken", "error: it is broken"),
             ("\u{1b}]8;;https://a.example\u{7}link\u{1b}]8;;\u{1b}\\ \u{1b}(B|", "link |"),
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn joiners_stay_where_they_join() {
+    fn joiners_are_kept_only_where_they_join() {
         for kept in [
             "👩\u{200d}💻",
             "❤\u{fe0f}\u{200d}🔥",
@@ -358,15 +359,15 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stays_one() {
+    fn line_breaks_in_arguments_are_escaped() {
         let name = "a\n  2. deploy\r\n\u{85}\u{2028}b";
         assert_eq!(text!("  1. {name}").as_str(), r"  1. a\n  2. deploy\r\n\u{85}\u{2028}b");
-        assert_eq!(text!("{}", text!("{name}")), text!("{name}"), "once is enough");
+        assert_eq!(text!("{}", text!("{name}")), text!("{name}"), "escaping is idempotent");
         assert_eq!(Block::of("a\u{1b}c\nb\n").as_str(), "a\\u{1b}c\nb\n");
     }
 
     #[test]
-    fn no_line_commands_a_ci_system() {
+    fn commands_of_ci_systems_are_escaped() {
         let lines = [
             ("::error::x", "\\u{3a}:error::x"),
             ("  ::add-mask::x", "  \\u{3a}:add-mask::x"),
@@ -378,7 +379,7 @@ mod tests {
         ];
         for (line, shown) in lines {
             assert_eq!(Block::of(line).as_str(), format!("{shown}\n"));
-            assert_eq!(without_commands(shown), shown, "once is enough");
+            assert_eq!(without_commands(shown), shown, "escaping is idempotent");
             assert!(!Block::styled(&format!("\u{1b}[1m\u{1b}[0m{line}")).as_str().contains("##vso"));
         }
         let value = serde_json::json!({ "a": "##vso[b]" });
@@ -388,14 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_styled_block_the_colours_stay_and_nothing_else() {
+    fn a_styled_block_keeps_colours_and_no_other_sequences() {
         let text = "\u{1b}[1;31mred\u{1b}[0m\u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[31\nnext\u{202e}";
         let shown = "\u{1b}[1;31mred\u{1b}[0m\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{1b}[31\nnext\\u{202e}\n";
         assert_eq!(Block::styled(text).as_str(), shown);
     }
 
     #[test]
-    fn json_says_the_same_in_characters_that_are_seen() {
+    fn escaped_json_has_no_invisible_characters_and_the_same_value() {
         let value = serde_json::json!({ "a\u{9b}": "\u{202e}\u{e0041}\u{1b}é👩\u{200d}💻\u{2028}" });
         let written = escaped_json(serde_json::to_string_pretty(&value).unwrap());
         assert!(!written.contains(|character| is_invisible(character) && character != '\n'), "{written}");

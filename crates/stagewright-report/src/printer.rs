@@ -1,4 +1,4 @@
-//! The one writer of what people and programs read: it takes text that is safe to show, and no other.
+//! The writer of all output; it accepts only text that is safe to show.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::printable::{Block, Printable, escaped_json, without_commands};
 use crate::wrap::wrapped;
 
-/// Writes to a terminal, a file or a pipe. It has no method that takes a string: see [`text!`](macro@crate::text).
+/// Writes to a terminal, a file or a pipe. No method accepts a plain string; see [`text!`](macro@crate::text).
 ///
 /// ```compile_fail
 /// # fn show(out: &mut stagewright_report::Printer, name: String) -> std::io::Result<()> {
@@ -31,37 +31,37 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Onto `writer`.
+    /// Writes to `writer`, and doesn't wrap lines.
     pub fn new(writer: impl Write + Send + 'static) -> Printer {
         Printer { writer: Box::new(writer), columns: None }
     }
 
-    /// The same, for a terminal of so many columns: wider lines are broken between words.
+    /// The same for a terminal of this width: longer lines are wrapped between words.
     #[must_use]
     pub fn wrapping(self, columns: usize) -> Printer {
         Printer { columns: Some(columns), ..self }
     }
 
-    /// A line.
+    /// Writes a line.
     ///
     /// # Errors
-    /// The writer's, here and below.
+    /// When the writer fails.
     pub fn line(&mut self, line: Printable) -> io::Result<()> {
         self.lines([line])
     }
 
-    /// Lines, in one piece.
+    /// Writes lines in a single call of the writer.
     ///
     /// # Errors
-    /// The writer's.
+    /// When the writer fails.
     pub fn lines(&mut self, lines: impl IntoIterator<Item = Printable>) -> io::Result<()> {
         self.block(&lines.into_iter().collect())
     }
 
-    /// Lines, in one piece, so that nothing else gets in between.
+    /// Writes a block in a single call of the writer, so that the output of other threads can't come in between.
     ///
     /// # Errors
-    /// The writer's.
+    /// When the writer fails.
     pub fn block(&mut self, block: &Block) -> io::Result<()> {
         let Some(columns) = self.columns else { return self.verbatim(block) };
         let mut text = String::with_capacity(block.as_str().len());
@@ -72,63 +72,63 @@ impl Printer {
         self.writer.write_all(text.as_bytes())
     }
 
-    /// Lines that are left whole, whatever the terminal's width: those of a file, such as a picture or a script.
+    /// Writes a block without wrapping it, whatever the terminal's width: for file contents such as an image or a script.
     ///
     /// # Errors
-    /// The writer's.
+    /// When the writer fails.
     pub fn verbatim(&mut self, block: &Block) -> io::Result<()> {
         self.writer.write_all(block.as_str().as_bytes())
     }
 
-    /// The beginning of a line that a person is to end, shown at once.
+    /// Writes a prompt without a line end, and flushes.
     ///
     /// # Errors
-    /// The writer's.
+    /// When the writer fails.
     pub fn prompt(&mut self, text: &Printable) -> io::Result<()> {
         self.writer.write_all(without_commands(text.as_str()).as_bytes())?;
         self.writer.flush()
     }
 
-    /// A line of JSON, in which every invisible character is escaped.
+    /// Writes a value as a line of JSON, with every invisible character escaped.
     ///
     /// # Errors
-    /// The writer's, and those of a value that JSON can't express.
+    /// When the writer fails, or JSON can't express the value.
     pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.written_json(serde_json::to_string(value)?)
+        self.write_json(serde_json::to_string(value)?)
     }
 
-    /// The same over several lines.
+    /// The same, indented over several lines.
     ///
     /// # Errors
-    /// The writer's, and those of a value that JSON can't express.
+    /// When the writer fails, or JSON can't express the value.
     pub fn json_pretty(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.written_json(serde_json::to_string_pretty(value)?)
+        self.write_json(serde_json::to_string_pretty(value)?)
     }
 
-    fn written_json(&mut self, json: String) -> io::Result<()> {
+    fn write_json(&mut self, json: String) -> io::Result<()> {
         let mut json = escaped_json(json);
         json.push('\n');
         self.writer.write_all(json.as_bytes())
     }
 
-    /// What was written is to be seen now.
+    /// Flushes the writer.
     ///
     /// # Errors
-    /// The writer's.
+    /// When the writer fails.
     pub fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
 }
 
-/// A printer that takes nothing more after the first error, for readers of events, which can't report it.
-pub(crate) struct Output {
+/// A printer for observers, which have no way to return an error: it keeps the first error, and writes nothing after it.
+pub(crate) struct ObserverOutput {
     printer: Printer,
     result: io::Result<()>,
 }
 
-impl Output {
-    pub(crate) fn new(printer: Printer) -> Output {
-        Output { printer, result: Ok(()) }
+impl ObserverOutput {
+    pub(crate) fn new(printer: Printer) -> ObserverOutput {
+        ObserverOutput { printer, result: Ok(()) }
     }
 
     pub(crate) fn block(&mut self, block: &Block) {

@@ -1,4 +1,4 @@
-//! What a line means, and the colour that says so.
+//! The meaning of a line, and the colour that expresses it.
 
 use std::borrow::Borrow;
 use std::fmt::Display;
@@ -6,20 +6,20 @@ use std::fmt::Display;
 use stagewright_engine::Outcome;
 
 use crate::printable::Printable;
-use crate::view::{StageView, Status};
+use crate::view::{StageStatus, StageView};
 use crate::wrap::wrapped;
 
-/// What a line means.
+/// The meaning of a line, which determines its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing in particular.
+    /// Plain text, without a colour.
     #[default]
     Neutral,
-    /// It went well.
+    /// A success.
     Good,
-    /// It didn't.
+    /// A failure.
     Bad,
-    /// Somebody should look.
+    /// Something that needs attention.
     Warning,
     /// Less important than the rest.
     Muted,
@@ -29,41 +29,41 @@ pub enum Tone {
 
 /// A line for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// What it means.
+pub struct StyledLine {
+    /// Determines its colour.
     pub tone: Tone,
-    /// What it says.
+    /// The text, without colour sequences.
     pub text: Printable,
 }
 
-impl Line {
-    pub(crate) fn new(tone: Tone, text: impl Display) -> Line {
-        Line { tone, text: Printable::new(text) }
+impl StyledLine {
+    pub(crate) fn new(tone: Tone, text: impl Display) -> StyledLine {
+        StyledLine { tone, text: Printable::new(text) }
     }
 
-    /// The same in lines of at most `columns`.
-    pub(crate) fn wrapped(&self, columns: usize) -> Vec<Line> {
-        wrapped(self.text.as_str(), columns).into_iter().map(|text| Line::new(self.tone, text)).collect()
+    /// The line wrapped to at most `columns`.
+    pub(crate) fn wrapped(&self, columns: usize) -> Vec<StyledLine> {
+        wrapped(self.text.as_str(), columns).into_iter().map(|text| StyledLine::new(self.tone, text)).collect()
     }
 
-    /// In the tone's colour.
+    /// The line in the colour of its tone, or without one if `color` is false.
     pub(crate) fn painted(&self, color: bool) -> Painted {
         paint(color, self.tone, &self.text)
     }
 }
 
-/// A line that is safe to show, with the sequences that colour it.
+/// A line that is safe to show, colour sequences included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Painted(String);
 
 impl Painted {
-    /// Both, one after the other.
+    /// Appends `next` on the same line.
     pub(crate) fn then(mut self, next: &Painted) -> Painted {
         self.0.push_str(&next.0);
         self
     }
 
-    /// As it is written to a terminal.
+    /// The text with its colour sequences, as it is written to a terminal.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -75,7 +75,7 @@ impl Borrow<str> for Painted {
     }
 }
 
-/// `text` in the tone's colour, by ECMA-48 sequences.
+/// `text` in the colour of `tone`, by ECMA-48 sequences.
 pub(crate) fn paint(color: bool, tone: Tone, text: &Printable) -> Painted {
     let text = text.as_str();
     let code = match tone {
@@ -90,20 +90,20 @@ pub(crate) fn paint(color: bool, tone: Tone, text: &Printable) -> Painted {
     Painted(if color && !text.is_empty() { colored() } else { text.to_owned() })
 }
 
-/// One character for how a stage stands.
+/// The symbol and tone for the status of a stage.
 pub(crate) fn symbol(stage: &StageView) -> (&'static str, Tone) {
     match &stage.status {
-        Status::Ended { .. } if stage.undo_failure().is_some() => ("✗", Tone::Bad),
-        Status::Ended { .. } if stage.is_taken_back() || stage.undone_since().is_some() => ("↶", Tone::Warning),
-        Status::Pending => ("·", Tone::Muted),
-        Status::Running => ("▸", Tone::Neutral),
-        Status::Recovering { .. } => ("?", Tone::Warning),
-        Status::AwaitingEnvironment { .. } | Status::Waiting(_) => ("⏸", Tone::Warning),
-        Status::Retrying { .. } => ("↻", Tone::Warning),
-        Status::Ended { outcome: Outcome::Skipped, .. } => (outcome_symbol(Outcome::Skipped), Tone::Muted),
-        Status::Ended { outcome: Outcome::Rehearsed, .. } => (outcome_symbol(Outcome::Rehearsed), Tone::Muted),
-        Status::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),
-        Status::Ended { conclusion, .. } => (outcome_symbol(*conclusion), outcome_tone(*conclusion)),
+        StageStatus::Ended { .. } if stage.undo_failure().is_some() => ("✗", Tone::Bad),
+        StageStatus::Ended { .. } if stage.is_compensated() || stage.undone_since().is_some() => ("↶", Tone::Warning),
+        StageStatus::Pending => ("·", Tone::Muted),
+        StageStatus::Running => ("▸", Tone::Neutral),
+        StageStatus::Recovering { .. } => ("?", Tone::Warning),
+        StageStatus::AwaitingEnvironment { .. } | StageStatus::Waiting(_) => ("⏸", Tone::Warning),
+        StageStatus::Retrying { .. } => ("↻", Tone::Warning),
+        StageStatus::Ended { outcome: Outcome::Skipped, .. } => (outcome_symbol(Outcome::Skipped), Tone::Muted),
+        StageStatus::Ended { outcome: Outcome::Rehearsed, .. } => (outcome_symbol(Outcome::Rehearsed), Tone::Muted),
+        StageStatus::Ended { outcome, conclusion } if outcome != conclusion => ("!", Tone::Warning),
+        StageStatus::Ended { conclusion, .. } => (outcome_symbol(*conclusion), outcome_tone(*conclusion)),
     }
 }
 

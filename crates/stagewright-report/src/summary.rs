@@ -1,112 +1,113 @@
-//! What readers for people have in common: durations, the closing words of a run, and what to do next.
+//! Text that readers for people share: the summary at the end of a run, findings, and suggested commands.
 
 use std::collections::BTreeMap;
 
 use stagewright_engine::{Failure, Fidelity, GateKind, Level, Outcome, Problem, Release, Stream};
 
 use crate::printable::{escaped, prose};
-use crate::style::{Line, Tone, outcome_tone, symbol};
+use crate::style::{StyledLine, Tone, outcome_tone, symbol};
 use crate::text::{duration, first_line, pad, shell_word, stages};
-use crate::view::{Deployed, RunView, StageView, Status};
+use crate::view::{Deployed, RunView, StageStatus, StageView};
 use crate::{gate, words};
 
-/// The words at the end of a run, or where it is suspended: failures, the table of stages, the result, what runs where by
-/// now, what to do.
-pub fn closing(view: &RunView) -> Vec<Line> {
+/// The summary of a run that has ended or is suspended: failures, the table of stages, the result, the release that each
+/// environment now runs, and commands to continue with.
+pub fn closing(view: &RunView) -> Vec<StyledLine> {
     let mut lines = Vec::new();
     for stage in view.failed() {
-        lines.push(Line::new(Tone::Neutral, ""));
+        lines.push(StyledLine::new(Tone::Neutral, ""));
         lines.extend(failure_block(stage));
     }
-    for stage in view.not_taken_back() {
-        lines.push(Line::new(Tone::Neutral, ""));
+    for stage in view.not_compensated() {
+        lines.push(StyledLine::new(Tone::Neutral, ""));
         lines.extend(undo_block(stage));
     }
-    lines.push(Line::new(Tone::Neutral, ""));
+    lines.push(StyledLine::new(Tone::Neutral, ""));
     lines.extend(table(view));
-    lines.push(Line::new(Tone::Neutral, counts(view)));
+    lines.push(StyledLine::new(Tone::Neutral, counts(view)));
     lines.push(conclusion(view));
-    lines.extend(view.deployed().into_values().map(|deployed| runs_now(view, deployed)));
+    lines.extend(view.deployed().into_values().map(|deployed| release_line(view, deployed)));
     let steps = next_steps(view);
     if !steps.is_empty() {
-        lines.push(Line::new(Tone::Neutral, ""));
-        lines.push(Line::new(Tone::Strong, "What to do next:"));
-        lines.extend(steps.into_iter().map(|step| Line::new(Tone::Neutral, format!("  {step}"))));
+        lines.push(StyledLine::new(Tone::Neutral, ""));
+        lines.push(StyledLine::new(Tone::Strong, "Next steps:"));
+        lines.extend(steps.into_iter().map(|step| StyledLine::new(Tone::Neutral, format!("  {step}"))));
     }
     lines
 }
 
-/// What went wrong in a stage, with the end of its log.
-pub fn failure_block(stage: &StageView) -> Vec<Line> {
+/// The failure of a stage, with the end of its log.
+pub fn failure_block(stage: &StageView) -> Vec<StyledLine> {
     let outcome = stage.conclusion().map_or("failed", Outcome::as_str);
-    let mut lines = vec![Line::new(Tone::Bad, format!("{} {outcome}", escaped(&stage.summary.id)))];
+    let mut lines = vec![StyledLine::new(Tone::Bad, format!("{} {outcome}", escaped(&stage.summary.id)))];
     match stage.failure() {
-        Some(failure) => told(failure, &mut lines),
-        None => stage.reason.iter().for_each(|reason| indented(Tone::Neutral, "", reason, &mut lines)),
+        Some(failure) => push_failure(failure, &mut lines),
+        None => stage.reason.iter().for_each(|reason| push_indented(Tone::Neutral, "", reason, &mut lines)),
     }
     for problem in stage.further_problems() {
-        lines.push(Line::new(level_tone(problem.level), format!("  {}", problem_text(problem))));
+        lines.push(StyledLine::new(level_tone(problem.level), format!("  {}", problem_text(problem))));
     }
     lines.extend(end_of_log(stage));
     lines
 }
 
-/// Why the effect of a stage is still there, with the end of its log; nothing if that isn't so.
-fn undo_block(stage: &StageView) -> Vec<Line> {
+/// Why a stage could not be compensated, with the end of its log; empty if its compensation didn't fail.
+fn undo_block(stage: &StageView) -> Vec<StyledLine> {
     let Some((outcome, failure)) = stage.undo_failure() else { return Vec::new() };
-    let head = format!("{} could not be taken back ({})", escaped(&stage.summary.id), outcome.as_str());
-    let mut lines = vec![Line::new(Tone::Bad, head)];
-    failure.into_iter().for_each(|failure| told(failure, &mut lines));
+    let head = format!("{} could not be compensated ({})", escaped(&stage.summary.id), outcome.as_str());
+    let mut lines = vec![StyledLine::new(Tone::Bad, head)];
+    failure.into_iter().for_each(|failure| push_failure(failure, &mut lines));
     lines.extend(end_of_log(stage));
     lines
 }
 
-fn told(failure: &Failure, lines: &mut Vec<Line>) {
-    indented(Tone::Neutral, "", &failure.message, lines);
-    failure.causes.iter().for_each(|cause| indented(Tone::Neutral, "because: ", cause, lines));
-    failure.help.iter().for_each(|help| indented(Tone::Warning, "help: ", help, lines));
+fn push_failure(failure: &Failure, lines: &mut Vec<StyledLine>) {
+    push_indented(Tone::Neutral, "", &failure.message, lines);
+    failure.causes.iter().for_each(|cause| push_indented(Tone::Neutral, "because: ", cause, lines));
+    failure.help.iter().for_each(|help| push_indented(Tone::Warning, "help: ", help, lines));
 }
 
-fn indented(tone: Tone, head: &str, text: &str, lines: &mut Vec<Line>) {
+fn push_indented(tone: Tone, head: &str, text: &str, lines: &mut Vec<StyledLine>) {
     for (index, part) in text.lines().enumerate() {
         let head = if index == 0 { head } else { "" };
-        lines.push(Line::new(tone, format!("  {head}{}", prose(part))));
+        lines.push(StyledLine::new(tone, format!("  {head}{}", prose(part))));
     }
 }
 
-fn end_of_log(stage: &StageView) -> Vec<Line> {
+fn end_of_log(stage: &StageView) -> Vec<StyledLine> {
     let further: Vec<_> = stage.further_tail().collect();
-    let is_whole = further.len() == stage.tail.len();
-    let head = if is_whole { "  the end of its log:" } else { "  the end of its log, without the lines above:" };
-    let head = (!further.is_empty()).then(|| Line::new(Tone::Muted, head));
+    let is_complete = further.len() == stage.tail.len();
+    let head = if is_complete { "  end of its log:" } else { "  end of its log, without the lines above:" };
+    let head = (!further.is_empty()).then(|| StyledLine::new(Tone::Muted, head));
     let lines = further
         .into_iter()
-        .map(|line| Line::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), prose(&line.text))));
+        .map(|line| StyledLine::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), prose(&line.text))));
     head.into_iter().chain(lines).collect()
 }
 
-/// What an environment runs after all that the run did to it.
-fn runs_now(view: &RunView, deployed: &Deployed) -> Line {
-    if deployed.taken_back {
+/// What an environment runs at the end of the run.
+fn release_line(view: &RunView, deployed: &Deployed) -> StyledLine {
+    if deployed.compensated {
         let environment = escaped(&deployed.release.environment);
-        return Line::new(Tone::Warning, format!("what this run deployed to {environment} was taken back"));
+        return StyledLine::new(Tone::Warning, format!("the deploy of this run to {environment} was compensated"));
     }
     if view.stage(deployed.stage).is_some_and(|stage| stage.undo_failure().is_some()) {
         let Release { environment, artifact, fence, .. } = &deployed.release;
         let (environment, artifact) = (escaped(environment), escaped(artifact));
-        let text = format!("what {environment} runs is uncertain: {artifact} (token {fence}) could not be taken back");
-        return Line::new(Tone::Bad, text);
+        let text =
+            format!("the state of {environment} is unknown: {artifact} (token {fence}) could not be compensated");
+        return StyledLine::new(Tone::Bad, text);
     }
     let proven = if deployed.confirmed { ", known good" } else { "" };
-    Line::new(Tone::Strong, format!("{}{proven}", words::release(view, &deployed.release)))
+    StyledLine::new(Tone::Strong, format!("{}{proven}", words::release(view, &deployed.release)))
 }
 
-/// Every stage in plan order: result, attempts, duration, and why when that isn't plain.
-pub fn table(view: &RunView) -> Vec<Line> {
+/// A table of all stages in plan order: result, attempts, duration, and a note where the result needs one.
+pub fn table(view: &RunView) -> Vec<StyledLine> {
     let columns = view.widest.max(5);
     let rehearsal = if view.rehearsal { format!("{:<10} ", "rehearsal") } else { String::new() };
     let head = format!("  {} {:<12} {rehearsal}{:>8} {:>9}", pad("stage", columns), "result", "attempts", "duration");
-    let mut lines = vec![Line::new(Tone::Strong, head)];
+    let mut lines = vec![StyledLine::new(Tone::Strong, head)];
     for stage in &view.stages {
         let (mark, tone) = symbol(stage);
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
@@ -120,27 +121,27 @@ pub fn table(view: &RunView) -> Vec<Line> {
             result,
             note(view, stage)
         );
-        lines.push(Line::new(tone, text.trim_end()));
+        lines.push(StyledLine::new(tone, text.trim_end()));
     }
     lines
 }
 
 fn result(stage: &StageView) -> &'static str {
     match &stage.status {
-        Status::Pending => "not run",
-        Status::Running => "running",
-        Status::Recovering { .. } => "in doubt",
-        Status::Waiting(gate) if gate.kind == GateKind::Unresolved => "in doubt",
-        Status::AwaitingEnvironment { .. } | Status::Waiting(_) => "waiting",
-        Status::Retrying { .. } => "to be retried",
-        Status::Ended { .. } if stage.is_taken_back() => "taken back",
-        Status::Ended { .. } if stage.undo_failure().is_some() => "undo failed",
-        Status::Ended { .. } if stage.is_cached().is_some() => "cached",
-        Status::Ended { outcome, .. } => outcome.as_str(),
+        StageStatus::Pending => "not run",
+        StageStatus::Running => "running",
+        StageStatus::Recovering { .. } => "unresolved",
+        StageStatus::Waiting(gate) if gate.kind == GateKind::Unresolved => "unresolved",
+        StageStatus::AwaitingEnvironment { .. } | StageStatus::Waiting(_) => "waiting",
+        StageStatus::Retrying { .. } => "retrying",
+        StageStatus::Ended { .. } if stage.is_compensated() => "compensated",
+        StageStatus::Ended { .. } if stage.undo_failure().is_some() => "undo failed",
+        StageStatus::Ended { .. } if stage.is_cached().is_some() => "cached",
+        StageStatus::Ended { outcome, .. } => outcome.as_str(),
     }
 }
 
-/// Real, stand-in or rehearsed; a dash for a stage that did nothing, and in journals of earlier versions.
+/// Real, stand-in or rehearsed; a dash for a stage that did nothing, and for journals that don't record it.
 fn fidelity(stage: &StageView) -> &'static str {
     let did_something = stage.attempt > 0 || stage.conclusion().is_none();
     stage.fidelity().filter(|_| did_something).map_or("–", Fidelity::as_str)
@@ -148,30 +149,32 @@ fn fidelity(stage: &StageView) -> &'static str {
 
 fn note(view: &RunView, stage: &StageView) -> String {
     match &stage.status {
-        Status::Ended { .. } if stage.is_taken_back() || stage.undo_failure().is_some() => {
+        StageStatus::Ended { .. } if stage.is_compensated() || stage.undo_failure().is_some() => {
             words::undo_cause(view, stage).map(|why| format!("because {why}")).unwrap_or_default()
         }
-        // A stage that was left out, or found nothing to do, says why itself.
-        Status::Ended { outcome, conclusion } if outcome != conclusion && *outcome != Outcome::Skipped => {
+        // A skipped stage has a reason, which says more than that it counts as a success.
+        StageStatus::Ended { outcome, conclusion } if outcome != conclusion && *outcome != Outcome::Skipped => {
             format!("counts as {} (continue-on-error)", conclusion.as_str())
         }
-        Status::Waiting(gate) => first_line(&gate.message),
-        Status::AwaitingEnvironment { holder } => words::environment_awaited(&gate::environment(stage), holder),
-        Status::Ended { .. } => {
+        StageStatus::Waiting(gate) => first_line(&gate.message),
+        StageStatus::AwaitingEnvironment { holder } => words::environment_awaited(&gate::environment(stage), holder),
+        StageStatus::Ended { .. } => {
             let cached = || stage.is_cached().map(words::cached);
             stage.reason.as_deref().map(first_line).or_else(cached).unwrap_or_default()
         }
-        Status::Pending | Status::Running | Status::Recovering { .. } | Status::Retrying { .. } => String::new(),
+        StageStatus::Pending | StageStatus::Running | StageStatus::Recovering { .. } | StageStatus::Retrying { .. } => {
+            String::new()
+        }
     }
 }
 
 fn counts(view: &RunView) -> String {
     let mut outcomes = BTreeMap::new();
-    let (mut taken_back, mut not_taken_back, mut cached) = (0, 0, 0);
+    let (mut compensated, mut not_compensated, mut cached) = (0, 0, 0);
     for stage in &view.stages {
         match stage.status.shown() {
-            Some(_) if stage.is_taken_back() => taken_back += 1,
-            Some(_) if stage.undo_failure().is_some() => not_taken_back += 1,
+            Some(_) if stage.is_compensated() => compensated += 1,
+            Some(_) if stage.undo_failure().is_some() => not_compensated += 1,
             Some(_) if stage.is_cached().is_some() => cached += 1,
             Some(shown) => *outcomes.entry(shown).or_insert(0) += 1,
             None => {}
@@ -180,8 +183,8 @@ fn counts(view: &RunView) -> String {
     let waiting = view.waiting().count();
     let others = [
         (cached, "cached"),
-        (taken_back, "taken back"),
-        (not_taken_back, "not taken back"),
+        (compensated, "compensated"),
+        (not_compensated, "not compensated"),
         (waiting, "waiting"),
         (view.stages.len() - view.done() - waiting, "not run"),
     ];
@@ -191,7 +194,7 @@ fn counts(view: &RunView) -> String {
     format!("{}: {}", stages(view.stages.len()), parts.join(", "))
 }
 
-fn conclusion(view: &RunView) -> Line {
+fn conclusion(view: &RunView) -> StyledLine {
     let run = format!("run {} of {}", escaped(view.run_id()), escaped(&view.pipeline));
     let took = duration(view.last.since(view.started));
     match view.conclusion {
@@ -200,17 +203,17 @@ fn conclusion(view: &RunView) -> Line {
                 Some((_, reason)) if conclusion == Outcome::Cancelled => format!(": {}", first_line(reason)),
                 _ => String::new(),
             };
-            Line::new(outcome_tone(conclusion), format!("{run} {} after {took}{why}", conclusion.as_str()))
+            StyledLine::new(outcome_tone(conclusion), format!("{run} {} after {took}{why}", conclusion.as_str()))
         }
         None => {
             let is_frozen = view.waiting().all(|(_, gate)| gate.kind == GateKind::Freeze);
             let what = if is_frozen { "the end of a freeze" } else { "an answer" };
-            Line::new(Tone::Warning, format!("{run} waits for {what}; so far it took {took}"))
+            StyledLine::new(Tone::Warning, format!("{run} is waiting for {what} after {took}"))
         }
     }
 }
 
-/// Commands to type, with what they are for. Empty when all is well.
+/// Commands that answer open gates, show logs of failures, or continue the run. Empty after a success.
 pub fn next_steps(view: &RunView) -> Vec<String> {
     let run = shell_word(view.run_id());
     let mut steps: Vec<String> = Vec::new();
@@ -224,7 +227,7 @@ pub fn next_steps(view: &RunView) -> Vec<String> {
     for stage in view.failed().filter(|stage| stage.attempt > 0) {
         steps.push(format!("stagewright logs {run} {}", shell_word(&stage.summary.id)));
     }
-    for stage in view.not_taken_back() {
+    for stage in view.not_compensated() {
         steps.push(format!("stagewright logs {run} {}", shell_word(&stage.summary.id)));
         if let Some(environment) = &stage.summary.environment {
             steps.push(format!("stagewright rollback {}", shell_word(environment)));
@@ -237,7 +240,7 @@ pub fn next_steps(view: &RunView) -> Vec<String> {
     steps
 }
 
-/// A finding in one line.
+/// A finding as one line.
 pub(crate) fn problem_text(problem: &Problem) -> String {
     let level = match problem.level {
         Level::Error => "error",
@@ -257,7 +260,7 @@ pub(crate) fn level_tone(level: Level) -> Tone {
     }
 }
 
-/// `|` standard output, `!` standard error, `>` the plugin, `#` the engine.
+/// The mark before a log line: `|` standard output, `!` standard error, `>` the plugin, `#` the engine.
 pub(crate) fn stream_mark(stream: Stream) -> char {
     match stream {
         Stream::Stdout => '|',
@@ -267,7 +270,7 @@ pub(crate) fn stream_mark(stream: Stream) -> char {
     }
 }
 
-/// All lines of a program's words as one, made printable.
+/// All lines of `text` joined into one, made printable.
 fn one_line(text: &str) -> String {
     text.lines().map(prose).collect::<Vec<_>>().join(" ")
 }

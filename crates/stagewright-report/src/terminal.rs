@@ -1,4 +1,4 @@
-//! A terminal: what runs now, redrawn in place, below what has ended.
+//! A terminal: the running stages, redrawn in place below the output of those that have ended.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,60 +8,60 @@ use stagewright_engine::{Event, EventKind, Finding, LogChunk, Observer, Outcome,
 
 use crate::frame::frame;
 use crate::printable::{escaped, prose};
-use crate::reader::{Reader, caught_up};
-use crate::style::{Line, Painted, Tone, symbol};
+use crate::reader::{RunReader, past_summary};
+use crate::style::{Painted, StyledLine, Tone, symbol};
 use crate::summary::{closing, level_tone, problem_text, stream_mark};
 use crate::text::{duration, first_line};
-use crate::view::{RunView, StageView, Status, stage_of};
+use crate::view::{RunView, StageStatus, StageView, stage_of};
 use crate::{gate, markdown, words};
 
-/// Lines that are held while somebody else has the terminal; of more, the last ones.
+/// The most lines that are held while a question has the terminal. Of more, the first ones are dropped.
 const HELD_LINES: usize = 10_000;
 
-/// How a [`Terminal`] shows things.
+/// How a [`Terminal`] shows a run.
 #[derive(Clone, Copy, Debug)]
 pub struct TerminalOptions {
-    /// Columns.
+    /// Width of the terminal in columns.
     pub width: usize,
-    /// Whether to colour.
+    /// Whether to use colours.
     pub color: bool,
-    /// Whether to show the log lines of every stage, not only the last ones of those that fail.
+    /// Whether to show the log lines of all stages; otherwise only the last ones of stages that failed.
     pub verbose: bool,
 }
 
-/// Redraws what runs now, and lets what has ended scroll by. Clones show the same run: one observes it, another ticks
-/// or asks questions.
+/// Redraws the running stages in place, and lets the lines of events scroll by above them. Clones share the same
+/// screen: one observes the run, another one ticks or asks questions.
 #[derive(Clone)]
 pub struct Terminal {
-    screen: Arc<Mutex<Screen>>,
+    screen: Arc<Mutex<ScreenState>>,
 }
 
-struct Screen {
+struct ScreenState {
     view: RunView,
     now: Timestamp,
     options: TerminalOptions,
     bar: ProgressBar,
-    /// What was said while the terminal is somebody else's; none when it is ours.
-    held: Option<VecDeque<Line>>,
+    /// Lines that came while a question had the terminal; none when no question has it.
+    held: Option<VecDeque<StyledLine>>,
 }
 
 impl Terminal {
-    /// Onto `target`.
+    /// Draws on `target`.
     pub fn new(target: ProgressDrawTarget, options: TerminalOptions) -> Terminal {
         let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::with_draw_target(None, target).with_style(style);
-        let screen = Screen { view: RunView::default(), now: Timestamp::default(), options, bar, held: None };
+        let screen = ScreenState { view: RunView::default(), now: Timestamp::default(), options, bar, held: None };
         Terminal { screen: Arc::new(Mutex::new(screen)) }
     }
 
-    /// Redraws for the time that has passed: ten times a second keeps the spinners turning.
+    /// Redraws with the time `now`. The spinner has ten frames a second.
     pub fn tick(&self, now: Timestamp) {
         let mut screen = self.lock();
         screen.now = now;
         screen.draw();
     }
 
-    /// The terminal has been resized.
+    /// Redraws for a new width, in columns.
     pub fn resize(&self, width: usize) {
         let mut screen = self.lock();
         if screen.options.width != width {
@@ -70,7 +70,8 @@ impl Terminal {
         }
     }
 
-    /// Runs `question` with the terminal to itself. The run goes on meanwhile, and what it says is shown afterwards.
+    /// Runs `question` while nothing else writes to the terminal. The run continues meanwhile; its lines are held and
+    /// shown afterwards.
     pub fn suspend<T>(&self, question: impl FnOnce() -> T) -> T {
         {
             let mut screen = self.lock();
@@ -79,8 +80,8 @@ impl Terminal {
         }
         let answer = question();
         let mut screen = self.lock();
-        let held: Vec<Line> = screen.held.take().into_iter().flatten().collect();
-        screen.say(&held);
+        let held: Vec<StyledLine> = screen.held.take().into_iter().flatten().collect();
+        screen.print(&held);
         screen.draw();
         answer
     }
@@ -90,20 +91,20 @@ impl Terminal {
         self.lock().held.is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Screen> {
+    fn lock(&self) -> MutexGuard<'_, ScreenState> {
         self.screen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Reader for Terminal {
+impl RunReader for Terminal {
     fn catch_up(&mut self, past: &[Event]) {
         let mut screen = self.lock();
-        let lines = caught_up(&mut screen.view, past);
+        let lines = past_summary(&mut screen.view, past);
         let (first, rest) = lines.split_at(lines.len().min(1));
-        let first = first.iter().map(|line| Line::new(Tone::Strong, line));
-        let lines: Vec<Line> =
-            first.chain(rest.iter().map(|line| Line::new(Tone::Muted, format!("  {line}")))).collect();
-        screen.say(&lines);
+        let first = first.iter().map(|line| StyledLine::new(Tone::Strong, line));
+        let lines: Vec<StyledLine> =
+            first.chain(rest.iter().map(|line| StyledLine::new(Tone::Muted, format!("  {line}")))).collect();
+        screen.print(&lines);
     }
 }
 
@@ -112,12 +113,12 @@ impl Observer for Terminal {
         let mut screen = self.lock();
         screen.view.apply(event);
         screen.now = screen.now.max(event.at);
-        let lines = told(&screen.view, event, screen.options.verbose);
-        screen.say(&lines);
+        let lines = event_lines(&screen.view, event, screen.options.verbose);
+        screen.print(&lines);
         match event.kind {
             EventKind::RunEnded { .. } | EventKind::RunSuspended { .. } => {
                 let lines = closing(&screen.view);
-                screen.say(&lines);
+                screen.print(&lines);
                 screen.bar.finish_and_clear();
             }
             _ => screen.draw(),
@@ -129,15 +130,16 @@ impl Observer for Terminal {
         screen.view.apply_lines(chunk);
         screen.now = screen.now.max(chunk.at);
         if screen.options.verbose {
-            let lines: Vec<Line> = chunk.events().flat_map(|event| told(&screen.view, &event, true)).collect();
-            screen.say(&lines);
+            let lines: Vec<StyledLine> =
+                chunk.events().flat_map(|event| event_lines(&screen.view, &event, true)).collect();
+            screen.print(&lines);
         }
         screen.draw();
     }
 }
 
-impl Screen {
-    fn say(&mut self, lines: &[Line]) {
+impl ScreenState {
+    fn print(&mut self, lines: &[StyledLine]) {
         if let Some(held) = &mut self.held {
             held.extend(lines.iter().cloned());
             held.drain(..held.len().saturating_sub(HELD_LINES));
@@ -161,35 +163,37 @@ impl Screen {
     }
 }
 
-/// The lines of an event that stay.
-fn told(view: &RunView, event: &Event, verbose: bool) -> Vec<Line> {
+/// The lines of an event that scroll by.
+fn event_lines(view: &RunView, event: &Event, verbose: bool) -> Vec<StyledLine> {
     match stage_of(&event.kind) {
-        Some(index) => view.stage(index).map(|stage| of_stage(view, stage, event, verbose)).unwrap_or_default(),
-        None => of_run(view, &event.kind),
+        Some(index) => view.stage(index).map(|stage| stage_lines(view, stage, event, verbose)).unwrap_or_default(),
+        None => run_lines(view, &event.kind),
     }
 }
 
-fn of_run(view: &RunView, event: &EventKind) -> Vec<Line> {
+fn run_lines(view: &RunView, event: &EventKind) -> Vec<StyledLine> {
     match event {
-        EventKind::RunStarted { .. } => vec![Line::new(Tone::Strong, words::opening(view))],
+        EventKind::RunStarted { .. } => vec![StyledLine::new(Tone::Strong, words::opening(view))],
         EventKind::RunResumed { reason, changed, .. } => {
             let resumed = format!("run {} resumed: {}", escaped(view.run_id()), first_line(reason));
             let changes =
-                changed.iter().map(|change| Line::new(Tone::Warning, format!("  {}", words::changed(change))));
-            [Line::new(Tone::Strong, resumed)].into_iter().chain(changes).collect()
+                changed.iter().map(|change| StyledLine::new(Tone::Warning, format!("  {}", words::changed(change))));
+            [StyledLine::new(Tone::Strong, resumed)].into_iter().chain(changes).collect()
         }
-        EventKind::CancelRequested { how, reason } => vec![Line::new(Tone::Warning, words::cancelling(*how, reason))],
+        EventKind::CancelRequested { how, reason } => {
+            vec![StyledLine::new(Tone::Warning, words::cancelling(*how, reason))]
+        }
         EventKind::GroupAwaited { group, holder } => {
-            vec![Line::new(Tone::Warning, format!("⏸ {}", words::group_awaited(group, holder)))]
+            vec![StyledLine::new(Tone::Warning, format!("⏸ {}", words::group_awaited(group, holder)))]
         }
         EventKind::GroupJoined { group, replaced } if !replaced.is_empty() => {
-            vec![Line::new(Tone::Warning, words::group_joined(group, replaced))]
+            vec![StyledLine::new(Tone::Warning, words::group_joined(group, replaced))]
         }
         _ => Vec::new(),
     }
 }
 
-fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<Line> {
+fn stage_lines(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> Vec<StyledLine> {
     let name = escaped(&stage.summary.id);
     let line = match &event.kind {
         EventKind::Log { .. }
@@ -201,47 +205,47 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
             return Vec::new();
         }
         EventKind::Log { stream, line, .. } => {
-            Line::new(Tone::Muted, format!("  {name} {} {}", stream_mark(*stream), prose(line)))
+            StyledLine::new(Tone::Muted, format!("  {name} {} {}", stream_mark(*stream), prose(line)))
         }
         EventKind::EffectIntended { what, .. } => {
-            Line::new(Tone::Muted, format!("  {name} about to: {}", first_line(what)))
+            StyledLine::new(Tone::Muted, format!("  {name} about to: {}", first_line(what)))
         }
         EventKind::ArtifactPublished { artifact, .. } => {
-            Line::new(Tone::Muted, format!("  {name} {}", words::published(artifact)))
+            StyledLine::new(Tone::Muted, format!("  {name} {}", words::published(artifact)))
         }
         EventKind::OutputsInherited { from, outputs, .. } => {
-            Line::new(Tone::Muted, format!("  {name} {}", words::inherited(from, outputs.keys())))
+            StyledLine::new(Tone::Muted, format!("  {name} {}", words::inherited(from, outputs.keys())))
         }
         EventKind::Problem { problem, .. } => {
-            Line::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
+            StyledLine::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
         }
         EventKind::Summary { markdown, .. } => {
             let lines = markdown::lines(markdown).into_iter().map(|line| format!("  {name} {line}"));
-            return lines.map(|line| Line::new(Tone::Neutral, line)).collect();
+            return lines.map(|line| StyledLine::new(Tone::Neutral, line)).collect();
         }
         EventKind::EnvironmentAwaited { environment, holder, .. } => {
-            Line::new(Tone::Warning, format!("⏸ {name} {}", words::environment_awaited(environment, holder)))
+            StyledLine::new(Tone::Warning, format!("⏸ {name} {}", words::environment_awaited(environment, holder)))
         }
         EventKind::GateOpened { gate, .. } => {
-            let question = Line::new(Tone::Warning, format!("⏸ {name} {}", first_line(&gate.message)));
+            let question = StyledLine::new(Tone::Warning, format!("⏸ {name} {}", first_line(&gate.message)));
             let terms = gate::terms(stage, gate, event.at).into_iter().chain(gate::commands(view, stage, gate));
-            let terms = terms.map(|text| Line::new(Tone::Muted, format!("  {text}")));
+            let terms = terms.map(|text| StyledLine::new(Tone::Muted, format!("  {text}")));
             return [question].into_iter().chain(terms).collect();
         }
-        EventKind::GateElapsed { .. } => Line::new(Tone::Neutral, format!("⏸ {name} the freeze has ended")),
+        EventKind::GateElapsed { .. } => StyledLine::new(Tone::Neutral, format!("⏸ {name} the freeze has ended")),
         EventKind::GateDecided { decision, .. } => {
             let tone = if decision.approved || decision.finding.is_some() { Tone::Good } else { Tone::Bad };
-            Line::new(tone, format!("⏸ {name} {}", words::decided(decision)))
+            StyledLine::new(tone, format!("⏸ {name} {}", words::decided(decision)))
         }
         EventKind::DecisionRefused { by, reason, .. } => {
-            Line::new(Tone::Bad, format!("⏸ {name} {}", words::decision_refused(by, reason)))
+            StyledLine::new(Tone::Bad, format!("⏸ {name} {}", words::decision_refused(by, reason)))
         }
         EventKind::RetryScheduled { attempt, after, .. } => {
             let why = stage.failure().map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();
-            Line::new(Tone::Warning, format!("↻ {name} attempt {attempt} in {}{why}", duration(*after)))
+            StyledLine::new(Tone::Warning, format!("↻ {name} attempt {attempt} in {}{why}", duration(*after)))
         }
         EventKind::RecoveryStarted { attempt, .. } => {
-            Line::new(Tone::Warning, format!("? {name} {}", words::recovery_started(*attempt)))
+            StyledLine::new(Tone::Warning, format!("? {name} {}", words::recovery_started(*attempt)))
         }
         EventKind::Recovered { attempt, finding, by, .. } => {
             let tone = match finding {
@@ -249,32 +253,32 @@ fn of_stage(view: &RunView, stage: &StageView, event: &Event, verbose: bool) -> 
                 Finding::Applied(_) => Tone::Good,
                 Finding::Failed(_) => Tone::Bad,
             };
-            Line::new(tone, format!("? {name} {}", words::recovered(*attempt, finding, by.as_deref())))
+            StyledLine::new(tone, format!("? {name} {}", words::recovered(*attempt, finding, by.as_deref())))
         }
         EventKind::ReleaseRecorded { release, .. } => {
-            Line::new(Tone::Strong, format!("▲ {}", words::release(view, release)))
+            StyledLine::new(Tone::Strong, format!("▲ {}", words::release(view, release)))
         }
         EventKind::UndoStarted { .. } => {
-            let why = words::undo_cause(view, stage).map(|why| format!(", because {why}")).unwrap_or_default();
-            Line::new(Tone::Warning, format!("↶ taking back {name}{why}"))
+            let why = words::undo_cause(view, stage).map(|why| format!(" because {why}")).unwrap_or_default();
+            StyledLine::new(Tone::Warning, format!("↶ compensating {name}{why}"))
         }
         EventKind::UndoEnded { outcome, failure, .. } => {
             let (mark, tone) = symbol(stage);
             let text = words::undo_ended(*outcome, failure.as_ref(), words::undo_took(stage, event.at));
-            Line::new(tone, format!("{mark} {name} {text}"))
+            StyledLine::new(tone, format!("{mark} {name} {text}"))
         }
-        EventKind::StageEnded { .. } => ended(stage),
+        EventKind::StageEnded { .. } => end_line(stage),
         _ => return Vec::new(),
     };
     vec![line]
 }
 
-fn ended(stage: &StageView) -> Line {
+fn end_line(stage: &StageView) -> StyledLine {
     let (mark, tone) = symbol(stage);
     let outcome = match stage.status {
-        Status::Ended { outcome: Outcome::Succeeded, .. } if stage.is_cached().is_some() => " cached".to_owned(),
-        Status::Ended { outcome: Outcome::Succeeded, .. } => String::new(),
-        Status::Ended { outcome, .. } => format!(" {}", outcome.as_str()),
+        StageStatus::Ended { outcome: Outcome::Succeeded, .. } if stage.is_cached().is_some() => " cached".to_owned(),
+        StageStatus::Ended { outcome: Outcome::Succeeded, .. } => String::new(),
+        StageStatus::Ended { outcome, .. } => format!(" {}", outcome.as_str()),
         _ => String::new(),
     };
     let took = if stage.has_run { format!("  {}", duration(stage.busy)) } else { String::new() };
@@ -283,5 +287,5 @@ fn ended(stage: &StageView) -> Line {
         .filter(|failure| tone != Tone::Good && !stage.reports(failure))
         .map(|failure| failure.message.as_str());
     let why = why.or(stage.reason.as_deref()).map(|why| format!("  {}", first_line(why))).unwrap_or_default();
-    Line::new(tone, format!("{mark} {}{outcome}{took}{why}", escaped(&stage.summary.id)))
+    StyledLine::new(tone, format!("{mark} {}{outcome}{took}{why}", escaped(&stage.summary.id)))
 }

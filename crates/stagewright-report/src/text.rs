@@ -1,4 +1,4 @@
-//! Text cut, filled up and quoted, and times in words.
+//! Truncates, pads and quotes text, and formats durations.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -8,12 +8,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::printable::{escaped, prose};
 
-/// Columns that `text` takes in a terminal.
+/// The width of `text` in a terminal, in columns.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// `text` cut to `columns`, with `…` in the last one when something is missing.
+/// `text` truncated to `columns`; the last column is then `…`.
 pub(crate) fn truncate(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
@@ -33,7 +33,7 @@ pub(crate) fn truncate(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(kept)
 }
 
-/// `text` cut or filled up to exactly `columns`.
+/// `text` truncated or padded with spaces to exactly `columns`.
 pub(crate) fn pad(text: &str, columns: usize) -> String {
     let mut padded = truncate(text, columns).into_owned();
     let missing = columns.saturating_sub(width(&padded));
@@ -41,7 +41,7 @@ pub(crate) fn pad(text: &str, columns: usize) -> String {
     padded
 }
 
-/// `text` as one word of a POSIX shell's command line.
+/// `text` as one word of a POSIX shell command, quoted if needed.
 pub fn shell_word(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) {
@@ -50,12 +50,12 @@ pub fn shell_word(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", escaped(text).replace('\'', r"'\''")))
 }
 
-/// The first line of a program's words, made printable.
+/// The first line of `text`, made printable.
 pub(crate) fn first_line(text: &str) -> String {
     prose(text.lines().next().unwrap_or_default()).into_owned()
 }
 
-/// Milliseconds for people: `320 ms`, `4.2 s`, `1m 04s`, `2h 05m`, `3d 04h`.
+/// Formats milliseconds: `320 ms`, `4.2 s`, `1m 04s`, `2h 05m`, `3d 04h`.
 pub fn duration(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_change_their_unit() {
+    fn durations_are_shown_in_the_two_largest_units() {
         let shown = [0, 320, 999, 1_000, 4_250, 59_999, 60_000, 64_000, 3_599_999, 3_600_000, 7_500_000, 273_600_000];
         let expected = [
             "0 ms", "320 ms", "999 ms", "1.0 s", "4.2 s", "59.9 s", "1m 00s", "1m 04s", "59m 59s", "1h 00m", "2h 05m",
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_by_columns() {
+    fn text_is_truncated_and_padded_by_columns() {
         assert_eq!(truncate("abc", 3), "abc");
         assert_eq!(truncate("abcd", 3), "ab…");
         assert_eq!(truncate("漢字漢字", 5), "漢字…");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_for_the_shell() {
+    fn shell_words_are_quoted_where_needed() {
         assert_eq!(shell_word("deploy-production"), "deploy-production");
         assert_eq!(shell_word("test (os=linux)"), "'test (os=linux)'");
         assert_eq!(shell_word("it's"), r"'it'\''s'");

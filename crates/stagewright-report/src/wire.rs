@@ -1,7 +1,7 @@
-//! From the engine's types to those that programs are given.
+//! Converts the engine's types to the wire types of `stagewright-api`.
 //!
-//! Every conversion names each field and each variant, and ignores none: what is added to the engine doesn't compile
-//! until it is decided here how programs see it. A field that is renamed in the engine keeps its name for them.
+//! Every conversion destructures its value completely, without `..`: a new field or variant of the engine doesn't compile
+//! until its form on the wire is decided here. A field that is renamed in the engine keeps its name on the wire.
 
 mod event;
 mod gate;
@@ -13,12 +13,12 @@ mod stage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What has a form for programs.
+/// A type of the engine with a wire type.
 pub trait ToWire {
-    /// That form.
+    /// The wire type.
     type Wire;
 
-    /// Converts it.
+    /// Converts to the wire type.
     fn to_wire(&self) -> Self::Wire;
 }
 

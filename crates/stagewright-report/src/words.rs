@@ -1,4 +1,4 @@
-//! What readers for people say of events, in words that don't name the stage.
+//! Sentences about events that readers for people share. The reader puts the name of the stage before them.
 
 use indicatif::HumanBytes;
 use stagewright_engine::{
@@ -20,35 +20,35 @@ pub(crate) fn opening(view: &RunView) -> String {
     )
 }
 
-/// Names of stages in a line that sums up; the rest are counted.
+/// The most stages that a summary names; the rest are only counted.
 const MOST_NAMES: usize = 8;
 
-/// The stages that don't run again when a run is continued, unless that is asked for.
+/// The stages of a resumed run that have succeeded already.
 pub(crate) fn done_earlier(view: &RunView) -> Option<String> {
     let is_done = |stage: &&StageView| stage.conclusion() == Some(Outcome::Succeeded);
     let names: Vec<_> = view.stages.iter().filter(is_done).map(|stage| escaped(&stage.summary.id)).collect();
     let more = names.len().saturating_sub(MOST_NAMES);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let listed = names.iter().take(MOST_NAMES).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-    (!names.is_empty()).then(|| format!("{} done earlier: {listed}{more}", stages(names.len())))
+    (!names.is_empty()).then(|| format!("{} already succeeded: {listed}{more}", stages(names.len())))
 }
 
-/// A gate that was opened earlier.
+/// A gate that was opened before the run was resumed, and is still open.
 pub(crate) fn still_waiting(stage: &StageView, gate: &Gate) -> String {
-    format!("{} waits: {}", escaped(&stage.summary.id), first_line(&gate.message))
+    format!("{} is waiting: {}", escaped(&stage.summary.id), first_line(&gate.message))
 }
 
-/// What is no longer as it was when the run started.
+/// A difference from the start of the run that was accepted on resume.
 pub(crate) fn changed(change: &Change) -> String {
     let Change { what, then, now } = change;
-    let part = |text: &str| if text.is_empty() { "nothing".to_owned() } else { first_line(text) };
-    format!("changed since the start, and accepted: {} was {}, is {}", first_line(what), part(then), part(now))
+    let part = |text: &str| if text.is_empty() { "none".to_owned() } else { first_line(text) };
+    format!("accepted change: {}: {} -> {}", first_line(what), part(then), part(now))
 }
 
 pub(crate) fn cancelling(how: Interrupt, reason: &str) -> String {
     let verb = match how {
-        Interrupt::Graceful => "stopping",
-        Interrupt::Kill => "killing what runs",
+        Interrupt::Graceful => "cancelling",
+        Interrupt::Kill => "killing all running stages",
     };
     format!("{verb}: {}", first_line(reason))
 }
@@ -59,25 +59,25 @@ pub(crate) fn published(artifact: &Artifact) -> String {
 }
 
 pub(crate) fn group_awaited(group: &str, holder: &RunId) -> String {
-    format!("waits for run {}, which has the group {}", escaped(&holder.0), first_line(group))
+    format!("waiting for run {}, which holds the group {}", escaped(&holder.0), first_line(group))
 }
 
 pub(crate) fn group_joined(group: &str, replaced: &[RunId]) -> String {
     let runs = replaced.iter().map(|run| escaped(&run.0)).collect::<Vec<_>>().join(", ");
-    let asked = match replaced.len() {
+    let cancelled = match replaced.len() {
         0 => String::new(),
-        1 => format!("; run {runs} was asked to end"),
-        _ => format!("; the runs {runs} were asked to end"),
+        1 => format!("; requested cancellation of run {runs}"),
+        _ => format!("; requested cancellation of runs {runs}"),
     };
-    format!("has the group {}{asked}", first_line(group))
+    format!("acquired the group {}{cancelled}", first_line(group))
 }
 
 pub(crate) fn environment_awaited(environment: &str, holder: &RunId) -> String {
-    format!("waits for run {}, which has {}", escaped(&holder.0), escaped(environment))
+    format!("waiting for run {}, which holds {}", escaped(&holder.0), escaped(environment))
 }
 
 pub(crate) fn decision_refused(by: &str, reason: &str) -> String {
-    format!("the answer of {} doesn't count: {}", escaped(by), first_line(reason))
+    format!("refused the answer of {}: {}", escaped(by), first_line(reason))
 }
 
 pub(crate) fn decided(decision: &Decision) -> String {
@@ -92,26 +92,27 @@ pub(crate) fn decided(decision: &Decision) -> String {
 }
 
 pub(crate) fn recovery_started(attempt: u32) -> String {
-    format!("attempt {attempt} was broken off: asking what became of it")
+    format!("attempt {attempt} was interrupted: determining its outcome")
 }
 
 pub(crate) fn recovered(attempt: u32, finding: &Finding, by: Option<&str>) -> String {
-    let by = by.map(|by| format!(", says {}", escaped(by))).unwrap_or_default();
+    let by = by.map(|by| format!(", according to {}", escaped(by))).unwrap_or_default();
     let detail = |detail: &str| if detail.is_empty() { String::new() } else { format!(": {}", first_line(detail)) };
     match finding {
         Finding::NotStarted => format!("attempt {attempt} had no effect{by}: the stage runs again"),
-        Finding::Applied(what) => format!("attempt {attempt} had its effect{by}{}", detail(what)),
-        Finding::Failed(what) => format!("attempt {attempt} had its effect, which doesn't work{by}{}", detail(what)),
+        Finding::Applied(what) => format!("attempt {attempt} took effect{by}{}", detail(what)),
+        Finding::Failed(what) => format!("attempt {attempt} took effect but doesn't work{by}{}", detail(what)),
     }
 }
 
-/// What now runs where.
+/// The release that an environment runs.
 pub(crate) fn release(view: &RunView, release: &Release) -> String {
     let (now, again) = match release.origin {
         ReleaseOrigin::Deploy => (" now", ""),
         ReleaseOrigin::Rollback | ReleaseOrigin::Undo => ("", " again"),
     };
-    // A rehearsal's stand-in must not be taken for the real thing.
+    // In a rehearsal the release runs on a stand-in of the environment. Without the prefix, the line of a rehearsal could
+    // be mistaken for a deploy to production.
     let rehearsed = if view.rehearsal { "rehearsed: " } else { "" };
     let url = release.url.as_ref().map(|url| format!(" at {}", escaped(url))).unwrap_or_default();
     format!(
@@ -122,36 +123,36 @@ pub(crate) fn release(view: &RunView, release: &Release) -> String {
     )
 }
 
-/// Why a stage's effect is taken back: as in `smoke failed`.
+/// Why a stage is compensated, as in `smoke failed`.
 pub(crate) fn undo_cause(view: &RunView, stage: &StageView) -> Option<String> {
     let because = stage.undo.as_ref()?.because?;
     let outcome = view.stage(because).and_then(StageView::conclusion).unwrap_or(Outcome::Failed);
     Some(format!("{} {}", escaped(&view.stage_id(because)), outcome.as_str()))
 }
 
-/// The end of an undo; `since` is when it began.
+/// The end of a compensation that took `took` milliseconds.
 pub(crate) fn undo_ended(outcome: Outcome, failure: Option<&Failure>, took: u64) -> String {
     let why = failure.map(|failure| format!(": {}", first_line(&failure.message))).unwrap_or_default();
     match outcome {
-        Outcome::Succeeded => format!("taken back after {}", duration(took)),
-        Outcome::Skipped => format!("nothing to take back{why}"),
-        _ => format!("could not be taken back ({}){why}", outcome.as_str()),
+        Outcome::Succeeded => format!("compensated after {}", duration(took)),
+        Outcome::Skipped => format!("nothing to compensate{why}"),
+        _ => format!("could not be compensated ({}){why}", outcome.as_str()),
     }
 }
 
-/// Milliseconds that an undo which ended at `now` took.
+/// Milliseconds that the compensation of a stage took, if it ended at `now`.
 pub(crate) fn undo_took(stage: &StageView, now: Timestamp) -> u64 {
     stage.undo.as_ref().map_or(0, |undo| now.since(undo.since))
 }
 
-/// Where the result of a stage comes from that had nothing to do.
+/// The origin of a cached result.
 pub(crate) fn cached(from: &RunId) -> String {
     format!("as in run {}", escaped(&from.0))
 }
 
-/// The names of inherited outputs.
+/// The outputs that a skipped stage inherits from an earlier run, by name.
 pub(crate) fn inherited<'a>(from: &RunId, outputs: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = outputs.map(String::as_str).collect();
     let names = if names.is_empty() { String::new() } else { format!(": {}", escaped(&names.join(", "))) };
-    format!("has its outputs from run {}{names}", escaped(&from.0))
+    format!("inherited its outputs from run {}{names}", escaped(&from.0))
 }

@@ -1,13 +1,14 @@
-//! Lines that are wider than the terminal, broken between words instead of wherever the terminal's edge is.
+//! Wraps lines that are wider than the terminal between words, instead of at the terminal's edge.
 
 use std::borrow::Cow;
 
 use crate::text::width;
 
-/// `line` in lines of at most `columns`, but for words that are longer. Those after the first are indented to where the
-/// last column of the line begins, so that a table stays one. Sequences that colour (ECMA-48, SGR) take no column.
+/// `line` wrapped to at most `columns`, except where a single word is longer. Continuation lines are indented to the
+/// beginning of the line's last column, so that the rows of a table stay aligned. Colour sequences (ECMA-48, SGR) have no
+/// width.
 pub(crate) fn wrapped(line: &str, columns: usize) -> Vec<String> {
-    if seen_width(line) <= columns {
+    if visible_width(line) <= columns {
         return vec![line.to_owned()];
     }
     let indent = hanging_indent(line, columns);
@@ -15,7 +16,7 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> Vec<String> {
     let (mut current, mut has_word) = (String::new(), false);
     let room = columns.saturating_sub(indent);
     for (blanks, word) in words(line).flat_map(|(blanks, word)| parts(blanks, word, room)) {
-        let is_full = seen_width(&current) + blanks.len() + seen_width(word) > columns;
+        let is_full = visible_width(&current) + blanks.len() + visible_width(word) > columns;
         if is_full && has_word {
             lines.push(std::mem::replace(&mut current, " ".repeat(indent)));
         } else {
@@ -28,16 +29,16 @@ pub(crate) fn wrapped(line: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// A list or a name with a digest that has no room in a line, in parts that can be read by themselves.
+/// Splits a word that is wider than `room` after each `@` and `,`: lists, and names with a digest.
 fn parts<'a>(blanks: &'a str, word: &'a str, room: usize) -> Vec<(&'a str, &'a str)> {
-    if seen_width(word) <= room {
+    if visible_width(word) <= room {
         return vec![(blanks, word)];
     }
     let parts = word.split_inclusive(['@', ',']).enumerate();
     parts.map(|(index, part)| (if index == 0 { blanks } else { "" }, part)).collect()
 }
 
-/// Words, each with the blanks before it.
+/// The words of a line, each with the spaces before it.
 fn words(line: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = line.trim_end_matches(' ');
     std::iter::from_fn(move || {
@@ -49,8 +50,9 @@ fn words(line: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Where the lines after the first begin: below the last column of a table, which two blanks set apart, unless too little
-/// room would be left; else a little further than the first.
+/// The indent of continuation lines. Columns of a table are separated by at least two spaces: continuation lines begin
+/// below the last column, unless that leaves less than a third of the width. Otherwise they are indented by two spaces
+/// more than the line itself.
 fn hanging_indent(line: &str, columns: usize) -> usize {
     let plain = without_styles(line);
     let leading = plain.len() - plain.trim_start_matches(' ').len();
@@ -65,7 +67,7 @@ fn hanging_indent(line: &str, columns: usize) -> usize {
     last.filter(|&last| last <= columns * 2 / 3).unwrap_or_else(|| (leading + 2).min(columns / 2))
 }
 
-fn seen_width(text: &str) -> usize {
+fn visible_width(text: &str) -> usize {
     width(&without_styles(text))
 }
 
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_break_between_words_and_keep_their_column() {
+    fn lines_are_wrapped_between_words_and_keep_their_column() {
         for (line, columns, expected) in [
             ("short", 20, vec!["short"]),
             ("one two three four", 9, vec!["one two", "  three", "  four"]),
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_and_no_word_is_broken() {
+    fn wrapping_keeps_every_word_and_breaks_none() {
         let line = "  1. build  (command 0.1.0, local)  after an approval by team:release at a gate of its own";
         let expected: Vec<_> = line.split_whitespace().collect();
         for columns in 1..100 {

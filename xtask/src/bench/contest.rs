@@ -1,4 +1,4 @@
-//! Commands that are timed side by side, in turn, with hyperfine.
+//! Times commands in turn, with hyperfine.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,15 +9,16 @@ use serde_json::Value as Json;
 
 use crate::cargo::{Result, capture};
 
-/// How the names of our own begin; whoever else doesn't work is left out.
+/// The prefix of the names of our own contenders. A failure of one of these is an error; other tools that fail are left
+/// out.
 pub(super) const OURS: &str = "stagewright";
 
-/// One way to do something.
+/// A command to be timed.
 pub(super) struct Contender {
     pub(super) name: String,
-    /// Words; no shell takes part.
+    /// Program and arguments; they are run without a shell.
     pub(super) command: Vec<String>,
-    /// Done before each run, and not timed.
+    /// A shell command to be run before each run, which isn't timed.
     pub(super) before: Option<String>,
 }
 
@@ -32,16 +33,16 @@ impl Contender {
     }
 }
 
-/// How long each contender took: seconds.
+/// The times of a contender, in seconds.
 #[derive(Clone, Debug)]
 pub(super) struct Time {
     pub(super) name: String,
     pub(super) median: f64,
-    /// Between the fastest and the slowest run.
+    /// The fastest and the slowest run.
     pub(super) range: (f64, f64),
 }
 
-/// Times the contenders in `folder`. `environment` is added to that of this program.
+/// Times the contenders in `folder`. `environment` is added to the environment of this program.
 pub(super) fn contest(
     folder: &Path,
     environment: &BTreeMap<String, OsString>,
@@ -50,14 +51,15 @@ pub(super) fn contest(
 ) -> Result<Vec<Time>> {
     let mut measured: Vec<(&Contender, Vec<f64>)> = Vec::new();
     for contender in contenders {
-        // Once to warm up, and to see whether it works at all.
+        // The first run warms up caches, and shows whether the tool works at all.
         match once(folder, environment, contender) {
             Ok(_) => measured.push((contender, Vec::new())),
             Err(error) if contender.name.starts_with(OURS) => return Err(error),
             Err(error) => eprintln!("{} is left out: {error}", contender.name),
         }
     }
-    // One round for each run, so that whatever the machine does meanwhile is done to all of them.
+    // In each round every contender runs once, so that other load on the machine affects all of them alike. With all
+    // runs of one contender in a row, a slow minute would change the ratios, which are the result.
     for _ in 0..runs {
         for (contender, times) in &mut measured {
             times.push(once(folder, environment, contender)?);
@@ -79,10 +81,11 @@ fn once(folder: &Path, environment: &BTreeMap<String, OsString>, contender: &Con
     command.arg(format!("{bound}{words}"));
     capture(&mut command)?;
     let text = std::fs::read(&export).map_err(|error| format!("can't read {}: {error}", export.display()))?;
-    // What it leaves is of no use to anybody else.
+    // A file that is left behind does no harm, so a failure is ignored.
     let _ = std::fs::remove_file(&export);
-    let results: Json = serde_json::from_slice(&text).map_err(|error| format!("hyperfine wrote no JSON: {error}"))?;
-    results["results"][0]["median"].as_f64().ok_or_else(|| "hyperfine told no time".to_owned())
+    let results: Json =
+        serde_json::from_slice(&text).map_err(|error| format!("hyperfine wrote invalid JSON: {error}"))?;
+    results["results"][0]["median"].as_f64().ok_or_else(|| "hyperfine reported no median".to_owned())
 }
 
 fn quoted(word: &str) -> String {

@@ -1,4 +1,4 @@
-//! The same graph of stages, as files of each tool.
+//! The same graph of stages in the configuration format of each tool.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::cargo::Result;
 
-/// Stages side by side.
+/// The number of stages in a layer.
 const WIDE: usize = 10;
 
 /// What a stage does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Nothing, in a component; `/bin/true` for tools that only know processes.
+    /// Nothing, in a component. Tools that only run processes start `/bin/true`.
     Nothing,
     /// `/bin/true`.
     Process,
@@ -21,12 +21,12 @@ pub(super) enum Work {
 }
 
 /// Layers of stages, each of which needs up to three of the layer before.
-pub(super) struct Graph {
+pub(super) struct StageGraph {
     pub(super) stages: usize,
 }
 
-impl Graph {
-    /// Names of each stage's needs, in an order in which they can run.
+impl StageGraph {
+    /// The name of each stage and the names of its needs, in topological order.
     fn stages(&self) -> impl Iterator<Item = (String, Vec<String>)> {
         (0..self.stages).map(|number| {
             let (layer, place) = (number / WIDE, number % WIDE);
@@ -40,7 +40,7 @@ impl Graph {
         })
     }
 
-    /// A pipeline of our own.
+    /// A pipeline file for `stagewright`.
     pub(super) fn pipeline(&self, work: Work) -> String {
         let mut text = "schema = 1\n[pipeline]\nname = \"bench\"\nsandbox = \"preferred\"\n".to_owned();
         for (stage, needs) in self.stages() {
@@ -57,7 +57,7 @@ impl Graph {
         text
     }
 
-    /// For `make`.
+    /// A makefile for `make`.
     pub(super) fn makefile(&self) -> String {
         let all = self.stages().map(|(stage, _)| stage).collect::<Vec<_>>().join(" ");
         let mut text = format!(".PHONY: all {all}\nall: {all}\n");
@@ -67,7 +67,7 @@ impl Graph {
         text
     }
 
-    /// For `ninja`: what is never made is always made anew.
+    /// A build file for `ninja`. The targets are never created, so ninja builds all of them each time.
     pub(super) fn ninja(&self) -> String {
         let mut text = "rule true\n  command = /bin/true\n".to_owned();
         for (stage, needs) in self.stages() {
@@ -76,7 +76,7 @@ impl Graph {
         text
     }
 
-    /// For `just`.
+    /// A justfile for `just`.
     pub(super) fn justfile(&self) -> String {
         let all = self.stages().map(|(stage, _)| stage).collect::<Vec<_>>().join(" ");
         let mut text = format!("all: {all}\n");
@@ -86,7 +86,7 @@ impl Graph {
         text
     }
 
-    /// Packages of an npm workspace, for `turbo`; the needs are dependencies between them.
+    /// An npm workspace for `turbo`: a package for each stage, which depends on the packages of its needs.
     pub(super) fn turbo(&self, folder: &Path) -> Result<()> {
         write(
             folder,
@@ -109,7 +109,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Projects of a workspace, for `moon`.
+    /// A workspace for `moon`: a project for each stage.
     pub(super) fn moon(&self, folder: &Path) -> Result<()> {
         write(folder, ".moon/workspace.yml", "projects: ['packages/*']\ntelemetry: false\n")?;
         for (stage, needs) in self.stages() {
@@ -124,12 +124,12 @@ impl Graph {
     }
 }
 
-/// Letters first: some tools take a number for something else.
+/// The name of a stage. It starts with a letter, since some tools treat numbers differently.
 fn name(number: usize) -> String {
     format!("s{number}")
 }
 
-/// Writes a file, and makes its folder.
+/// Writes a file, and creates its folder.
 pub(super) fn write(folder: &Path, path: &str, text: &str) -> Result<()> {
     let path = folder.join(path);
     let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));

@@ -1,4 +1,4 @@
-//! An image from a binary, built and pushed.
+//! Builds an image from a binary and pushes it.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use super::graph::write;
 use super::peers::{Bench, Measured, RUNS};
 use crate::cargo::{Result, is_installed};
 
-/// Of the binary, bytes.
+/// Size of the binary in bytes.
 const SIZE: usize = 20_000_000;
 
 const PIPELINE: &str = r#"schema = 1
@@ -28,7 +28,7 @@ with = { layout = "image", image = "REGISTRY/ours", tags = ["latest"] }
 permissions = { read = ["image"], registry = ["REGISTRY/ours"] }
 "#;
 
-/// Each run has another binary, so that all of it is built and pushed.
+/// Changes the binary before each run, so that the image has to be built and pushed completely.
 const CHANGE: &str = "head -c 64 /dev/urandom | dd of=context/app bs=64 seek=10000 conv=notrunc status=none";
 
 impl Bench {
@@ -36,7 +36,11 @@ impl Bench {
         let folder = self.folder.join("image");
         let title = "An image from 20 MB, built and pushed";
         if !is_installed("docker-registry") {
-            return Ok(Measured { title, times: Vec::new(), notes: vec!["there is no `docker-registry`".to_owned()] });
+            return Ok(Measured {
+                title,
+                times: Vec::new(),
+                notes: vec!["skipped: `docker-registry` isn't installed".to_owned()],
+            });
         }
         let registry = format!("127.0.0.1:{}", free_port()?);
         write(&folder, "stagewright.toml", &PIPELINE.replace("REGISTRY", &registry))?;
@@ -86,7 +90,7 @@ impl Bench {
     }
 }
 
-/// Bytes of the largest layer that was pushed to a repository.
+/// The size in bytes of the largest layer that was pushed to a repository.
 fn pushed(registry: &Path, repository: &str) -> Option<u64> {
     let layers = registry.join("repositories").join(repository).join("_layers/sha256").read_dir().ok()?;
     let digests = layers.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -94,7 +98,7 @@ fn pushed(registry: &Path, repository: &str) -> Option<u64> {
     digests.filter_map(|digest| Some(blob(digest).metadata().ok()?.len())).max()
 }
 
-/// A process that ends with this value.
+/// A background process, which is stopped when this value is dropped.
 struct Daemon(Child);
 
 impl Daemon {
@@ -107,7 +111,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It ends its own children when it is asked to; what fails here has ended by itself.
+        // SIGTERM instead of SIGKILL: the daemons then stop their own children. `kill` fails only if the process has
+        // already ended.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
@@ -115,7 +120,7 @@ impl Drop for Daemon {
 
 fn free_port() -> Result<u16> {
     let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    bound.map(|address| address.port()).map_err(|error| format!("there is no free port: {error}"))
+    bound.map(|address| address.port()).map_err(|error| format!("can't find a free port: {error}"))
 }
 
 fn await_true(what: &str, ready: impl Fn() -> bool) -> Result<()> {

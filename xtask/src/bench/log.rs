@@ -1,4 +1,4 @@
-//! A stage with a lot to say.
+//! A stage that writes a large log.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -8,7 +8,7 @@ use super::graph::write;
 use super::peers::{Bench, Measured, SECRET};
 use crate::cargo::{Result, is_installed};
 
-/// Bytes.
+/// Size of the log in bytes.
 const SIZE: usize = 1_000_000_000;
 
 const PIPELINE: &str = r#"schema = 1
@@ -25,7 +25,7 @@ limits = { log-lines = 100000000 }
 permissions = { process = ["cat"], read = ["log.txt"], secrets = ["token:env"] }
 "#;
 
-/// What `sed` masks is the value as it is; the engine also looks for its encodings, in which it may be cut by line ends.
+/// `sed` masks only the plain value. The engine also masks its encodings, including those that are broken across lines.
 const MAKEFILE: &str = "plain:\n\t@cat log.txt > out.log\nsed:\n\t@cat log.txt | sed 's|SECRET|***|g' > out.log\n\
                         synced: sed\n\t@sync out.log\n";
 
@@ -54,7 +54,7 @@ impl Bench {
     }
 }
 
-/// As a build tool's: some 80 bytes each, and a secret in one of a thousand.
+/// Writes lines like those of a build tool: about 80 bytes each, with a secret in one of a thousand.
 fn lines(to: &mut impl std::io::Write) -> std::io::Result<()> {
     const WORDS: [&str; 12] = [
         "compiled",

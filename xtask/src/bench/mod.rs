@@ -1,7 +1,7 @@
-//! Figures, measured side by side in one run: `cargo xtask bench SUBJECT`.
+//! Benchmarks against other tools: `cargo xtask bench SUBJECT`.
 //!
-//! Every tool gets the same work, and all of them are timed in turn. What can be compared is the ratio within
-//! one run; seconds are those of the machine.
+//! Every tool does the same work, and all of them are timed in turn. Only ratios within one run can be compared: absolute
+//! times depend on the machine.
 
 mod contest;
 mod files;
@@ -40,11 +40,11 @@ pub(crate) enum Subject {
     Log,
     /// An image from a binary of 20 MB, built and pushed to a registry, against docker and buildah
     Image,
-    /// All of them but `sandbox`; writes the table and the picture in docs/benchmarks
+    /// All of them except `sandbox`; writes the table and the picture in docs/benchmarks
     All,
 }
 
-/// Builds what is measured in release, and measures it.
+/// Builds the programs in release mode, and measures them.
 pub(crate) fn measure(subject: Subject) -> Result<()> {
     if subject == Subject::Sandbox {
         const PACKAGE: [&str; 3] = ["--release", "--package", "stagewright-process"];
@@ -54,14 +54,15 @@ pub(crate) fn measure(subject: Subject) -> Result<()> {
     let released = ["--release", "--package", "stagewright-cli", "--features", pipeline::FULL];
     let engine = program(&["--bin", "stagewright"], &released)?;
     let bench = peers::Bench::new(engine)?;
-    let all = Subject::value_variants().iter().copied().filter(|one| !matches!(one, Subject::Sandbox | Subject::All));
-    let wanted = all.filter(|one| subject == Subject::All || subject == *one);
-    let measured = wanted.map(|one| bench.measure(one)).collect::<Result<Vec<_>>>()?;
+    let is_single = |candidate: &Subject| !matches!(candidate, Subject::Sandbox | Subject::All);
+    let all = Subject::value_variants().iter().copied().filter(is_single);
+    let chosen = all.filter(|candidate| subject == Subject::All || subject == *candidate);
+    let measured = chosen.map(|chosen| bench.measure(chosen)).collect::<Result<Vec<_>>>()?;
     table::show(&measured);
     if subject == Subject::All { table::write(&measured) } else { Ok(()) }
 }
 
-/// Builds a program, and says where it is.
+/// Builds a program, and returns its path.
 fn program(which: &[&str], package: &[&str]) -> Result<PathBuf> {
     let messages = capture(cargo().args(["build", "--quiet", "--message-format", "json"]).args(package).args(which))?;
     let messages = messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Json>(line).ok());

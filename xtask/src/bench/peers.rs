@@ -1,4 +1,4 @@
-//! What each subject pits against what.
+//! The contenders of each subject.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,28 +9,28 @@ use std::time::{Duration, Instant};
 
 use super::Subject;
 use super::contest::{Contender, Time, contest};
-use super::graph::{Graph, Work, write};
+use super::graph::{StageGraph, Work, write};
 use crate::cargo::{Result, is_installed, run};
 use crate::pipeline;
 
-/// Runs of each contender that count.
+/// The number of timed runs of each contender.
 pub(super) const RUNS: u32 = 7;
 
-/// Of most subjects.
+/// The number of stages in most subjects.
 const STAGES: usize = 1000;
 
-/// The value of the secret that is kept out of the log.
+/// The value of the secret that is masked in the log.
 pub(super) const SECRET: &str = "s3cr3t-token/with+signs";
 
 /// A subject's figures.
 pub(super) struct Measured {
     pub(super) title: &'static str,
     pub(super) times: Vec<Time>,
-    /// Lines beside the times.
+    /// Further figures, a line each.
     pub(super) notes: Vec<String>,
 }
 
-/// A folder to measure in.
+/// The folder and environment in which everything is measured.
 pub(super) struct Bench {
     pub(super) engine: PathBuf,
     pub(super) folder: PathBuf,
@@ -38,9 +38,9 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Starts with an empty folder.
+    /// Builds the plugins, and starts with an empty folder.
     pub(super) fn new(engine: PathBuf) -> Result<Bench> {
-        // Not in this repository: a tool that looks for one finds its own folder.
+        // The folder is outside of this repository: tools that search for an enclosing repository would find this one.
         let folder = std::env::temp_dir().join("stagewright-bench");
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|error| format!("can't remove {}: {error}", folder.display()))?;
@@ -49,7 +49,7 @@ impl Bench {
         let (_, plugins) = pipeline::build(pipeline::FULL, Stdio::null())?;
         environment.insert("STAGEWRIGHT_PLUGINS".to_owned(), plugins.into_os_string());
         environment.insert("BENCH_TOKEN".to_owned(), SECRET.into());
-        // Nothing is measured that goes out to the network.
+        // Turns off telemetry and update checks, so that no times depend on the network.
         for quiet in ["TURBO_TELEMETRY_DISABLED", "DO_NOT_TRACK", "TURBO_NO_UPDATE_NOTIFIER", "MOON_OFFLINE"] {
             environment.insert(quiet.to_owned(), "1".into());
         }
@@ -72,7 +72,7 @@ impl Bench {
 
     fn graph(&self) -> Result<Measured> {
         let folder = self.folder.join("graph");
-        let graph = Graph { stages: STAGES };
+        let graph = StageGraph { stages: STAGES };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Nothing))?;
         let mut contenders = vec![self.ours("stagewright, WASM stages", &["run"])];
         contenders.extend(process_peers(&folder, &graph)?);
@@ -82,10 +82,10 @@ impl Bench {
 
     fn processes(&self) -> Result<Measured> {
         let folder = self.folder.join("processes");
-        let graph = Graph { stages: STAGES };
+        let graph = StageGraph { stages: STAGES };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Process))?;
         let engine = self.engine.display().to_string();
-        // In a user namespace that may have none below it there is no sandbox.
+        // The sandbox needs a user namespace. In one that permits no nested namespaces, programs run unconfined.
         let plain = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {engine} run 2> /dev/null");
         let mut contenders = vec![
             self.ours("stagewright, confined", &["run"]),
@@ -98,7 +98,7 @@ impl Bench {
 
     fn cached(&self) -> Result<Measured> {
         let folder = self.folder.join("cached");
-        let graph = Graph { stages: STAGES };
+        let graph = StageGraph { stages: STAGES };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Cached))?;
         let mut contenders = vec![self.ours("stagewright", &["run"])];
         if is_installed("turbo") {
@@ -117,7 +117,7 @@ impl Bench {
 
     fn start(&self) -> Result<Measured> {
         let folder = self.folder.join("start");
-        let graph = Graph { stages: 1 };
+        let graph = StageGraph { stages: 1 };
         write(&folder, "stagewright.toml", &graph.pipeline(Work::Nothing))?;
         let mut contenders = vec![
             self.ours("stagewright run", &["run"]),
@@ -150,7 +150,7 @@ impl Bench {
         let folder = self.folder.join("scale");
         for stages in [STAGES, 10 * STAGES, 100 * STAGES] {
             let name = format!("{stages}.toml");
-            write(&folder, &name, &Graph { stages }.pipeline(Work::Nothing))?;
+            write(&folder, &name, &StageGraph { stages }.pipeline(Work::Nothing))?;
             contenders.push(
                 self.ours(&format!("stagewright, {stages} stages"), &["run", &name]).after("rm -rf .stagewright"),
             );
@@ -167,7 +167,7 @@ impl Bench {
         Ok(Measured { title: "More stages", times, notes })
     }
 
-    /// The most memory that a run had, KiB.
+    /// The peak resident memory of a run, in KiB.
     pub(super) fn peak(&self, folder: &Path, pipeline: &str) -> Result<u64> {
         let mut command = Command::new(&self.engine);
         command.current_dir(folder).envs(&self.environment).args(["run", pipeline]).stdout(Stdio::null());
@@ -182,7 +182,7 @@ impl Bench {
             match child.try_wait() {
                 Ok(Some(_)) => return Ok(peak),
                 Ok(None) if begun.elapsed() < Duration::from_secs(600) => std::thread::sleep(Duration::from_millis(5)),
-                _ => return Err("the engine doesn't come to its end".to_owned()),
+                _ => return Err("the engine didn't end within 10 minutes".to_owned()),
             }
         }
     }
@@ -193,7 +193,7 @@ impl Bench {
     }
 }
 
-/// Some tools want a repository with a commit.
+/// Creates a repository with a commit, which some tools require.
 pub(super) fn commit(folder: &Path) -> Result<()> {
     let identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.org"];
     for args in [&["init", "--quiet"][..], &["add", "--all"], &["commit", "--quiet", "--message", "bench"]] {
@@ -202,8 +202,8 @@ pub(super) fn commit(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Tools for which every stage is a process.
-fn process_peers(folder: &Path, graph: &Graph) -> Result<Vec<Contender>> {
+/// The tools that start a process for every stage.
+fn process_peers(folder: &Path, graph: &StageGraph) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
     for (tool, file, text, jobs) in [
         ("make", "Makefile", graph.makefile(), &[&["-j1"][..], &["-j2"]][..]),

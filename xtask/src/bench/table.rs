@@ -1,4 +1,4 @@
-//! Figures as a table, and as a picture.
+//! Writes figures as a table and as a picture.
 
 use std::fmt::Write as _;
 
@@ -6,25 +6,26 @@ use super::contest::OURS;
 use super::peers::Measured;
 use crate::cargo::{Result, capture, root};
 
-/// Of the picture, in pixels.
+/// Width of the picture, height of a bar, and width of the names, in pixels.
 const WIDTH: f64 = 760.0;
 const BAR: f64 = 18.0;
 const NAMES: f64 = 210.0;
 
-/// Prints it.
-#[expect(clippy::print_stdout, reason = "it is what the command is for")]
+/// Prints the figures.
+#[expect(clippy::print_stdout, reason = "the figures are the output of the command")]
 pub(super) fn show(measured: &[Measured]) {
     for subject in measured {
         println!("\n## {}\n\n{}", subject.title, table(subject));
     }
 }
 
-/// `docs/benchmarks/README.md`, with the picture beside it.
+/// Writes `docs/benchmarks/README.md` and the picture beside it.
 pub(super) fn write(measured: &[Measured]) -> Result<()> {
     let folder = root().join("docs/benchmarks");
     let mut text = format!(
-        "# Benchmarks\n\nMade by `cargo xtask bench all`, which finds the peers in `PATH` and times all of them in turn \
-         ({}). Medians; a ratio is that of a line to the first one above it. Only figures of one run can be compared.\n\n\
+        "# Benchmarks\n\nWritten by `cargo xtask bench all`, which looks up the other tools in `PATH` and times all of them in \
+         turn ({}). Times are medians, and ratios are relative to the first line of each table. Only figures of the same run \
+         can be compared.\n\n\
          ![The same figures as bars](benchmarks.svg)\n",
         machine()
     );
@@ -72,7 +73,7 @@ fn seconds(time: f64) -> String {
     if time < 1.0 { format!("{:.1} ms", time * 1e3) } else { format!("{time:.2} s") }
 }
 
-/// Bars, those of one subject on one scale.
+/// A bar chart; each subject has its own scale.
 fn picture(measured: &[Measured]) -> String {
     let mut y = 10.0;
     let mut body = String::new();

@@ -1,8 +1,8 @@
-//! `cargo xtask mutants`: whether the simulator and the engine's tests notice faults that are planted in the engine.
+//! `cargo xtask mutants`: checks whether the simulator and the engine's tests detect faults in the engine.
 //!
-//! In flows a list of faults that is kept by hand, each a change of one place of one file; out flows a table of who
-//! noticed which. The working tree is never touched: every fault is planted in a copy below the target folder, which has
-//! a target folder of its own, so that a fault costs a build of the engine and of what tests it.
+//! The input is a list of faults that is maintained by hand, each a change at one position of one file; the output is a
+//! table of what detected which. The working tree is never modified: faults are planted in a copy in the target folder.
+//! The copy has a target folder of its own, so that a fault costs only a build of the engine and of its tests.
 
 mod list;
 mod scratch;
@@ -12,54 +12,54 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use self::scratch::{Scratch, Verdict};
+use self::scratch::{MutantVerdict, Scratch};
 use crate::cargo::{Result, root};
 
-/// A fault to be planted: the text `search`, which is there once, becomes `replace`.
+/// A fault: the text `search`, which occurs exactly once in the file, is replaced by `replace`.
 #[derive(Clone, Copy, Debug)]
 struct Mutant {
-    /// Says the fault.
+    /// Describes the fault.
     name: &'static str,
-    /// Below the engine's `src`.
+    /// Relative to the engine's `src`.
     file: &'static str,
     search: &'static str,
     replace: &'static str,
 }
 
-/// Which faults, and how they are looked for.
+/// The faults to plant, and how to detect them.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only mutants whose name contains this
     filter: Option<String>,
-    /// Runs the simulator alone, without the engine's own tests
+    /// Run only the simulator, without the engine's own tests
     #[arg(long)]
     simulator_only: bool,
-    /// Prints JSON in place of the table
+    /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
-    /// Worlds that the simulator tries for each mutant; it stops at the first one that goes wrong
+    /// The number of worlds that the simulator tries for each mutant; it stops at the first failure
     #[arg(long, default_value_t = 1500, value_name = "NUMBER")]
     seeds: u64,
 }
 
-/// Who noticed a mutant.
-struct Noticed {
+/// What detected a mutant.
+struct Detection {
     mutant: Mutant,
     simulator: bool,
-    /// None when they weren't run.
+    /// None if the tests weren't run.
     tests: Option<bool>,
 }
 
-impl Noticed {
+impl Detection {
     fn is_alive(&self) -> bool {
         !self.simulator && self.tests != Some(true)
     }
 }
 
-/// An endless loop is noticed, too.
+/// The time limit for each test program. A mutant that exceeds it, such as an endless loop, counts as detected.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Plants one fault after the other, and fails when one of them lives.
+/// Plants one fault after the other, and fails if one of them survives.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let is_chosen = |mutant: &&Mutant| options.filter.as_ref().is_none_or(|text| mutant.name.contains(text.as_str()));
     let chosen: Vec<Mutant> = list::all().iter().filter(is_chosen).copied().collect();
@@ -69,35 +69,35 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let scratch = Scratch::new(&root(), options.seeds, !options.simulator_only)?;
     scratch.expect_sound()?;
-    let mut noticed = Vec::new();
+    let mut detections = Vec::new();
     for (number, mutant) in chosen.iter().enumerate() {
-        let one = try_one(&scratch, *mutant)?;
-        let verdict = match (one.simulator, one.tests) {
+        let detection = detect(&scratch, *mutant)?;
+        let verdict = match (detection.simulator, detection.tests) {
             (true, Some(true)) => "killed by both",
             (true, _) => "killed by the simulator",
             (false, Some(true)) => "killed by tests",
             (false, _) => "alive",
         };
         eprintln!("{}/{} {}: {verdict}", number + 1, chosen.len(), mutant.name);
-        noticed.push(one);
+        detections.push(detection);
     }
-    show(&noticed, options.json);
-    match noticed.iter().filter(|one| one.is_alive()).count() {
+    show(&detections, options.json);
+    match detections.iter().filter(|detection| detection.is_alive()).count() {
         0 => Ok(()),
         1 => Err("1 mutant is alive".to_owned()),
         alive => Err(format!("{alive} mutants are alive")),
     }
 }
 
-fn try_one(scratch: &Scratch, mutant: Mutant) -> Result<Noticed> {
+fn detect(scratch: &Scratch, mutant: Mutant) -> Result<Detection> {
     let path = mutant.path();
-    let sound = scratch.read(&path)?;
-    let planted = mutant.plant(&sound)?;
+    let original = scratch.read(&path)?;
+    let planted = mutant.plant(&original)?;
     scratch.write(&path, &planted)?;
     let verdict = scratch.judge();
-    scratch.write(&path, &sound)?;
-    let Verdict { simulator, tests } = verdict.map_err(|error| format!("mutant `{}`: {error}", mutant.name))?;
-    Ok(Noticed { mutant, simulator, tests })
+    scratch.write(&path, &original)?;
+    let MutantVerdict { simulator, tests } = verdict.map_err(|error| format!("mutant `{}`: {error}", mutant.name))?;
+    Ok(Detection { mutant, simulator, tests })
 }
 
 impl Mutant {
@@ -105,12 +105,12 @@ impl Mutant {
         format!("crates/stagewright-engine/src/{}", self.file)
     }
 
-    /// The file's text with the fault in it.
+    /// The text of the file with the fault planted.
     fn plant(&self, text: &str) -> Result<String> {
         match text.matches(self.search).count() {
             1 => Ok(text.replacen(self.search, self.replace, 1)),
             count => Err(format!(
-                "mutant `{}`: its text is {count} times in {}, and must be there once:\n{}\n  help: put the mutant right in \
+                "mutant `{}`: its text occurs {count} times in {}, and must occur once:\n{}\n  help: update the mutant in \
                  xtask/src/mutants/list",
                 self.name,
                 self.path(),
@@ -120,29 +120,30 @@ impl Mutant {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "it is what the command is for")]
-fn show(noticed: &[Noticed], as_json: bool) {
+#[expect(clippy::print_stdout, reason = "the table is the output of the command")]
+fn show(detections: &[Detection], as_json: bool) {
     if as_json {
-        let all: Vec<Json> = noticed.iter().map(to_json).collect();
+        let all: Vec<Json> = detections.iter().map(to_json).collect();
         println!("{}", Json::from(all));
         return;
     }
     println!("| mutant | killed by simulator | killed by tests | alive |\n|---|---|---|---|");
-    for one in noticed {
-        let tests = one.tests.map_or("not run", yes_or_no);
-        println!("| {} | {} | {tests} | {} |", one.mutant.name, yes_or_no(one.simulator), yes_or_no(one.is_alive()));
+    for detection in detections {
+        let Detection { mutant, simulator, tests } = detection;
+        let tests = tests.map_or("not run", yes_or_no);
+        println!("| {} | {} | {tests} | {} |", mutant.name, yes_or_no(*simulator), yes_or_no(detection.is_alive()));
     }
-    let by_simulator = noticed.iter().filter(|one| one.simulator).count();
-    println!("\n{by_simulator} of {} killed by the simulator alone", noticed.len());
+    let by_simulator = detections.iter().filter(|detection| detection.simulator).count();
+    println!("\n{by_simulator} of {} killed by the simulator alone", detections.len());
 }
 
-fn to_json(one: &Noticed) -> Json {
+fn to_json(detection: &Detection) -> Json {
     json!({
-        "mutant": one.mutant.name,
-        "file": one.mutant.path(),
-        "simulator": one.simulator,
-        "tests": one.tests,
-        "alive": one.is_alive(),
+        "mutant": detection.mutant.name,
+        "file": detection.mutant.path(),
+        "simulator": detection.simulator,
+        "tests": detection.tests,
+        "alive": detection.is_alive(),
     })
 }
 
@@ -166,11 +167,11 @@ mod tests {
             assert_ne!(planted, text, "{} changes nothing", mutant.name);
             assert!(names.insert(mutant.name), "two mutants are called {}", mutant.name);
         }
-        assert!(names.len() >= 40, "{} mutants are too few to tell how much the simulator sees", names.len());
+        assert!(names.len() >= 40, "{} mutants are too few to judge the simulator by", names.len());
     }
 
     #[test]
-    fn a_mutant_whose_text_is_not_there_once_is_an_error_that_names_it() {
+    fn a_mutant_that_does_not_apply_exactly_once_is_reported_by_name() {
         let mutant = Mutant { name: "lost", file: "gate.rs", search: "a", replace: "b" };
         for text in ["", "a a"] {
             let error = mutant.plant(text).expect_err("it can't be planted");

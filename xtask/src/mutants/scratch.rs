@@ -1,4 +1,4 @@
-//! The copy of the workspace in which faults are planted, built and tried.
+//! The copy of the workspace in which faults are planted, built and tested.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::cargo::{Result, capture, cargo, describe};
 /// The simulator's test that tries worlds.
 const WORLDS: &str = "nothing_that_must_not_be_happens_in_any_world";
 
-/// Who noticed the fault that is planted.
-pub(super) struct Verdict {
+/// What detected the planted fault.
+pub(super) struct MutantVerdict {
     pub(super) simulator: bool,
     pub(super) tests: Option<bool>,
 }
 
-/// The copy.
+/// The copy of the workspace.
 pub(super) struct Scratch {
     folder: PathBuf,
     target: PathBuf,
@@ -28,8 +28,8 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Copies what git tracks, and what it would. Files that haven't changed are left as they are, so that what was built
-    /// of them stays good.
+    /// Copies all files that git tracks or doesn't ignore. Files that haven't changed since the last copy are not written
+    /// again: cargo would recompile them because of their new modification time.
     pub(super) fn new(root: &Path, seeds: u64, with_tests: bool) -> Result<Scratch> {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let place = root.join(target).join("mutants");
@@ -47,9 +47,10 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// Removes what an earlier copy held and the tree no longer does: cargo finds crates and tests by their place.
+    /// Removes files of an earlier copy that no longer exist in the tree. Cargo discovers crates and tests by their paths,
+    /// and would build a test that was removed.
     fn remove_others(&self, folder: &Path, names: &BTreeSet<&str>) -> Result<()> {
-        let failed = |error| format!("can't tidy {}: {error}", folder.display());
+        let failed = |error| format!("can't clean up {}: {error}", folder.display());
         for entry in std::fs::read_dir(folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let (path, kind) = (entry.path(), entry.file_type().map_err(failed)?);
@@ -82,42 +83,42 @@ impl Scratch {
         written.map_err(|error| format!("can't write {}: {error}", path.display()))
     }
 
-    /// What fails without a fault notices nothing.
+    /// Checks that everything passes without a fault: a test that always fails detects nothing.
     pub(super) fn expect_sound(&self) -> Result<()> {
         match self.judge()? {
-            Verdict { simulator: true, .. } => Err("the simulator fails without any mutant".to_owned()),
-            Verdict { tests: Some(true), .. } => Err("the engine's tests fail without any mutant".to_owned()),
+            MutantVerdict { simulator: true, .. } => Err("the simulator fails without any mutant".to_owned()),
+            MutantVerdict { tests: Some(true), .. } => Err("the engine's tests fail without any mutant".to_owned()),
             _ => Ok(()),
         }
     }
 
-    /// Builds and tries the copy as it is now. An error when it can't be built.
-    pub(super) fn judge(&self) -> Result<Verdict> {
+    /// Builds and tests the copy in its present state. An error if it can't be built.
+    pub(super) fn judge(&self) -> Result<MutantVerdict> {
         let simulator = self.build(&["--package", "stagewright-tests", "--test", "simulator"])?;
         let simulator = self.fails(&simulator, &["--exact", WORLDS])?;
         if !self.with_tests {
-            return Ok(Verdict { simulator, tests: None });
+            return Ok(MutantVerdict { simulator, tests: None });
         }
         let tests = self.build(&["--package", "stagewright-engine", "--lib", "--tests"])?;
-        Ok(Verdict { simulator, tests: Some(self.fails(&tests, &[])?) })
+        Ok(MutantVerdict { simulator, tests: Some(self.fails(&tests, &[])?) })
     }
 
-    /// The test programs, built.
+    /// Builds test programs, and returns their paths.
     fn build(&self, which: &[&str]) -> Result<Vec<PathBuf>> {
         let mut command = cargo();
         command.current_dir(&self.folder).env("CARGO_TARGET_DIR", &self.target);
         command.args(["test", "--quiet", "--no-run", "--message-format", "json"]).args(which);
-        let messages = capture(&mut command).map_err(|error| format!("{error}; it has to compile"))?;
+        let messages = capture(&mut command).map_err(|error| format!("{error}; a mutant has to compile"))?;
         let messages =
             messages.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<Json>(line).ok());
-        // Programs that a test starts are built with it.
+        // The messages also contain ordinary programs, which are built because a test starts them.
         let tests = messages.filter(|message| message["profile"]["test"] == true);
         let programs: Vec<_> =
             tests.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).collect();
         if programs.is_empty() { Err(format!("`{}` built nothing", describe(&command))) } else { Ok(programs) }
     }
 
-    /// Whether one of the programs fails, or takes too long.
+    /// Whether one of the programs fails or exceeds the time limit.
     fn fails(&self, programs: &[PathBuf], arguments: &[&str]) -> Result<bool> {
         for program in programs {
             let mut command = Command::new(program);

@@ -1,4 +1,4 @@
-//! The dependency graph, from `cargo metadata`.
+//! The dependency graph, read from `cargo metadata`.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -7,27 +7,27 @@ use serde_json::Value as Json;
 
 use crate::cargo::Result;
 
-/// All packages of a workspace and what they depend on; development dependencies left out.
+/// All packages of a workspace and their dependencies, without development dependencies.
 #[derive(Default)]
-pub(super) struct Graph {
+pub(super) struct DependencyGraph {
     pub(super) packages: Vec<Package>,
 }
 
 #[derive(Default)]
 pub(super) struct Package {
     pub(super) name: String,
-    /// The manifest's path from the workspace's root; none for a package from elsewhere.
+    /// The path of its manifest from the root of the workspace; none for a package from elsewhere.
     pub(super) member: Option<String>,
-    /// As the manifest says it.
+    /// The `license` of its manifest.
     pub(super) license: Option<String>,
-    /// Indices of the packages that it is built from or with.
+    /// Indices of its normal and build dependencies.
     pub(super) dependencies: Vec<usize>,
 }
 
-impl Graph {
-    /// Reads format version 1.
-    pub(super) fn from_metadata(metadata: &Json) -> Result<Graph> {
-        let unexpected = || "`cargo metadata` printed an unexpected form".to_owned();
+impl DependencyGraph {
+    /// Reads format version 1 of `cargo metadata`.
+    pub(super) fn from_metadata(metadata: &Json) -> Result<DependencyGraph> {
+        let unexpected = || "`cargo metadata` printed an unexpected format".to_owned();
         let root = metadata["workspace_root"].as_str().ok_or_else(unexpected)?;
         let members = metadata["workspace_members"].as_array().ok_or_else(unexpected)?;
         let packages = metadata["packages"].as_array().ok_or_else(unexpected)?;
@@ -35,7 +35,7 @@ impl Graph {
 
         let indices: HashMap<_, _> =
             packages.iter().enumerate().map(|(index, package)| (&package["id"], index)).collect();
-        let mut graph = Graph { packages: Vec::with_capacity(packages.len()) };
+        let mut graph = DependencyGraph { packages: Vec::with_capacity(packages.len()) };
         for package in packages {
             let manifest = Path::new(package["manifest_path"].as_str().ok_or_else(unexpected)?);
             let manifest = manifest.strip_prefix(root).unwrap_or(manifest).display().to_string();
@@ -55,7 +55,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// The packages of the workspace itself, each with its manifest's path.
+    /// The packages of the workspace itself, each with its index and the path of its manifest.
     pub(super) fn members(&self) -> impl Iterator<Item = (usize, &Package, &str)> {
         self.packages
             .iter()
@@ -63,25 +63,25 @@ impl Graph {
             .filter_map(|(index, package)| Some((index, package, package.member.as_deref()?)))
     }
 
-    /// The names on a shortest way from one package to the nearest that is `wanted`, both ends included. Packages that
-    /// `passes` refuses are not walked through.
+    /// The names on a shortest path from one package to the nearest that matches `is_target`, both ends included. The path
+    /// leads only through packages for which `may_pass` returns true.
     pub(super) fn path(
         &self,
         from: usize,
-        wanted: impl Fn(&Package) -> bool,
-        passes: impl Fn(&Package) -> bool,
+        is_target: impl Fn(&Package) -> bool,
+        may_pass: impl Fn(&Package) -> bool,
     ) -> Option<Vec<&str>> {
         let mut came_from = vec![None; self.packages.len()];
         came_from[from] = Some(from);
         let mut queue = VecDeque::from([from]);
         while let Some(at) = queue.pop_front() {
-            if at != from && wanted(&self.packages[at]) {
+            if at != from && is_target(&self.packages[at]) {
                 let steps = std::iter::successors(Some(at), |&step| came_from[step].filter(|_| step != from));
                 let mut names: Vec<_> = steps.map(|step| self.packages[step].name.as_str()).collect();
                 names.reverse();
                 return Some(names);
             }
-            if at != from && !passes(&self.packages[at]) {
+            if at != from && !may_pass(&self.packages[at]) {
                 continue;
             }
             for &next in &self.packages[at].dependencies {
@@ -99,12 +99,12 @@ fn is_for_development_only(dependency: &Json) -> bool {
     dependency["dep_kinds"].as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind["kind"] == "dev"))
 }
 
-/// Makes a graph for the tests of rules: each line is `name -> dependency dependency`, a member's name is followed by
-/// its manifest in brackets.
+/// Parses a graph for tests of rules. Each line is `name -> dependency dependency`; the name of a member of the workspace
+/// is followed by its manifest in brackets.
 #[cfg(test)]
-pub(super) fn parse(lines: &str) -> Graph {
-    let mut graph = Graph::default();
-    let index_of = |graph: &mut Graph, name: &str| {
+pub(super) fn parse(lines: &str) -> DependencyGraph {
+    let mut graph = DependencyGraph::default();
+    let index_of = |graph: &mut DependencyGraph, name: &str| {
         graph.packages.iter().position(|package| package.name == name).unwrap_or_else(|| {
             graph.packages.push(Package { name: name.to_owned(), ..Package::default() });
             graph.packages.len() - 1
@@ -145,14 +145,14 @@ mod tests {
                 { "id": "c", "deps": [] },
             ] },
         });
-        let graph = Graph::from_metadata(&metadata).unwrap();
+        let graph = DependencyGraph::from_metadata(&metadata).unwrap();
         let (_, ours, manifest) = graph.members().next().unwrap();
         assert_eq!((ours.name.as_str(), manifest, &ours.dependencies), ("ours", "crates/ours/Cargo.toml", &vec![1]));
-        assert!(Graph::from_metadata(&json!({})).is_err());
+        assert!(DependencyGraph::from_metadata(&json!({})).is_err());
     }
 
     #[test]
-    fn a_path_is_the_shortest_and_keeps_out_of_closed_packages() {
+    fn the_shortest_path_through_permitted_packages_is_found() {
         let graph = parse("a -> b c\n b -> d\n c -> x\n d -> x");
         let path = |closed: &str| graph.path(0, |package| package.name == "x", |package| package.name != closed);
         assert_eq!(path(""), Some(vec!["a", "c", "x"]));

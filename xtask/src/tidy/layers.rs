@@ -1,9 +1,9 @@
-//! Who may depend on whom: the arrows of ARCHITECTURE.md.
+//! The permitted dependencies between crates: the arrows of ARCHITECTURE.md.
 
-use super::Finding;
-use super::graph::{Graph, Package};
+use super::TidyFinding;
+use super::graph::{DependencyGraph, Package};
 
-/// What each crate may depend on among the workspace's own.
+/// The crates of the workspace that each crate may depend on.
 const ARROWS: [(&str, &[&str]); 18] = [
     ("stagewright-api", &[]),
     ("stagewright-model", &[]),
@@ -60,11 +60,11 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("xtask", &[]),
 ];
 
-/// What a plugin, also one that only tests use, may depend on among the workspace's own.
+/// The crates of the workspace that a plugin may depend on, including plugins that only tests use.
 const PLUGIN_ARROWS: &[&str] = &["stagewright-sdk"];
 
-/// Heavy libraries and those that open an authority: each is behind the crates named here, and no other crate names it or
-/// reaches it in another way.
+/// Heavy libraries, and those that give access to a resource. Only the crates named here may depend on a library; all
+/// other crates may depend on it only through one of these.
 const OWNERS: [(&str, &[&str]); 15] = [
     ("age", &["stagewright-secrets"]),
     ("aws-sigv4", &["stagewright-secrets"]),
@@ -96,8 +96,8 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("wasmtime", &["stagewright-plugin-host"]),
 ];
 
-/// Every arrow that must not be.
-pub(super) fn check(graph: &Graph) -> Vec<Finding> {
+/// Every dependency that isn't permitted.
+pub(super) fn check(graph: &DependencyGraph) -> Vec<TidyFinding> {
     let mut findings = Vec::new();
     for (index, package, manifest) in graph.members() {
         check_arrows(graph, package, manifest, &mut findings);
@@ -106,13 +106,13 @@ pub(super) fn check(graph: &Graph) -> Vec<Finding> {
     findings
 }
 
-fn check_arrows(graph: &Graph, package: &Package, manifest: &str, findings: &mut Vec<Finding>) {
+fn check_arrows(graph: &DependencyGraph, package: &Package, manifest: &str, findings: &mut Vec<TidyFinding>) {
     let allowed = match ARROWS.iter().find(|(name, _)| *name == package.name) {
         Some((_, allowed)) => *allowed,
         None if manifest.starts_with("plugins/") || manifest.starts_with("tests/guests/") => PLUGIN_ARROWS,
         None => {
-            let help = "say in ARROWS of xtask/src/tidy/layers.rs, and in ARCHITECTURE.md, what it may depend on";
-            findings.push(Finding::error(manifest, format!("{} has no place in the layers", package.name), help));
+            let help = "add its permitted dependencies to ARROWS in xtask/src/tidy/layers.rs, and to ARCHITECTURE.md";
+            findings.push(TidyFinding::error(manifest, format!("{} isn't part of the layers", package.name), help));
             return;
         }
     };
@@ -122,19 +122,19 @@ fn check_arrows(graph: &Graph, package: &Package, manifest: &str, findings: &mut
                 [] => "it may depend on none of the workspace's crates".to_owned(),
                 allowed => format!("it may depend on {}", allowed.join(", ")),
             };
-            findings.push(Finding::error(manifest, format!("{} -> {}", package.name, dependency.name), help));
+            findings.push(TidyFinding::error(manifest, format!("{} -> {}", package.name, dependency.name), help));
         }
     }
 }
 
-fn check_owners(graph: &Graph, index: usize, manifest: &str, findings: &mut Vec<Finding>) {
+fn check_owners(graph: &DependencyGraph, index: usize, manifest: &str, findings: &mut Vec<TidyFinding>) {
     let package = &graph.packages[index];
     for (library, owners) in OWNERS.iter().filter(|(_, owners)| !owners.contains(&package.name.as_str())) {
-        // What lies behind an owner is the owner's business.
+        // Paths through an owner are permitted: it is the owner's purpose to hide the library.
         let is_open = |package: &Package| !owners.contains(&package.name.as_str());
         if let Some(path) = graph.path(index, |package| package.name == *library, is_open) {
-            let help = format!("{library} belongs to {}: ask that crate, through a port if need be", owners.join(", "));
-            findings.push(Finding::error(manifest, path.join(" -> "), help));
+            let help = format!("only {} may use {library}: go through it, by a port if needed", owners.join(", "));
+            findings.push(TidyFinding::error(manifest, path.join(" -> "), help));
         }
     }
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_of_the_table_are_fine() {
+    fn dependencies_in_the_table_are_permitted() {
         let lines = "
             stagewright-model [crates/stagewright-model/Cargo.toml] -> cel
             stagewright-engine [crates/stagewright-engine/Cargo.toml] -> stagewright-model tokio
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_against_the_layers_is_found() {
+    fn a_dependency_against_the_layers_is_found() {
         let lines = "
             stagewright-engine [crates/stagewright-engine/Cargo.toml]
             stagewright-model [crates/stagewright-model/Cargo.toml] -> stagewright-engine";
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_has_neither_a_terminal_nor_a_command_line() {
+    fn a_session_may_not_depend_on_the_report_or_clap() {
         let lines = "
             stagewright-report [crates/stagewright-report/Cargo.toml] -> indicatif
             stagewright-session [crates/stagewright-session/Cargo.toml] -> stagewright-report clap git2";
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_sees_the_sdk_alone() {
+    fn a_plugin_may_depend_only_on_the_sdk() {
         let lines = "
             stagewright-model [crates/stagewright-model/Cargo.toml]
             deploy [plugins/deploy/Cargo.toml] -> stagewright-model";
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_named_by_its_owners_only() {
+    fn a_direct_dependency_on_the_library_of_another_crate_is_found() {
         let lines = "
             stagewright-plugin-host [crates/stagewright-plugin-host/Cargo.toml] -> wasmtime
             stagewright-cli [crates/stagewright-cli/Cargo.toml] -> stagewright-plugin-host wasmtime";
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_reached_through_others_is_found_with_its_way() {
+    fn an_indirect_dependency_on_such_a_library_is_found_with_its_path() {
         let lines = "
             stagewright-model [crates/stagewright-model/Cargo.toml] -> harmless
             harmless -> tokio";
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_behind_its_owner_is_no_finding() {
+    fn a_dependency_through_the_owner_of_a_library_is_permitted() {
         let lines = "
             stagewright-model [crates/stagewright-model/Cargo.toml] -> cel
             stagewright-store [crates/stagewright-store/Cargo.toml] -> stagewright-model rusqlite";
@@ -207,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_crate_must_be_given_a_place() {
+    fn a_crate_missing_from_the_table_is_found() {
         let found = messages("stagewright-common [crates/stagewright-common/Cargo.toml]");
-        assert_eq!(found, ["stagewright-common has no place in the layers"]);
+        assert_eq!(found, ["stagewright-common isn't part of the layers"]);
     }
 }

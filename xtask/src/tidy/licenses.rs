@@ -1,30 +1,31 @@
-//! Licences of all dependencies: none may bind the product to the GPL's terms.
+//! Licences of all dependencies: none may require a licence of the GPL family.
 
 use spdx::{Expression, LicenseReq, ParseMode};
 
-use super::Finding;
-use super::graph::{Graph, Package};
+use super::TidyFinding;
+use super::graph::{DependencyGraph, Package};
 
-/// Every package that can't be had without a GPL-like licence, or says nothing.
-pub(super) fn check(graph: &Graph) -> Vec<Finding> {
+/// Every package without a licence, or with one that can't be satisfied without the GPL family.
+pub(super) fn check(graph: &DependencyGraph) -> Vec<TidyFinding> {
     graph.packages.iter().filter_map(check_package).collect()
 }
 
-fn check_package(package: &Package) -> Option<Finding> {
+fn check_package(package: &Package) -> Option<TidyFinding> {
     let name = &package.name;
     let Some(license) = &package.license else {
-        let help = "find out its licence, or replace it";
-        return Some(Finding::error("Cargo.lock", format!("{name} names no licence"), help));
+        let help = "find out its licence, or replace the package";
+        return Some(TidyFinding::error("Cargo.lock", format!("{name} names no licence"), help));
     };
     let Ok(expression) = Expression::parse_mode(license, ParseMode::LAX) else {
-        let help = "an SPDX expression is expected; find out its licence, or replace it";
-        return Some(Finding::error("Cargo.lock", format!("{name} has the licence {license:?}"), help));
+        let help = "find out its licence, or replace the package";
+        let message = format!("the licence of {name} isn't an SPDX expression: {license:?}");
+        return Some(TidyFinding::error("Cargo.lock", message, help));
     };
     if expression.evaluate(|requirement| !is_copyleft(requirement)) {
         return None;
     }
-    let help = "GPL, LGPL and AGPL are out: replace it, or do without";
-    Some(Finding::error("Cargo.lock", format!("{name} is under {license}"), help))
+    let help = "GPL, LGPL and AGPL aren't permitted: replace or remove the package";
+    Some(TidyFinding::error("Cargo.lock", format!("{name} is under {license}"), help))
 }
 
 fn is_copyleft(requirement: &LicenseReq) -> bool {
@@ -36,28 +37,28 @@ fn is_copyleft(requirement: &LicenseReq) -> bool {
 mod tests {
     use super::*;
 
-    fn is_fine(license: Option<&str>) -> bool {
+    fn is_permitted(license: Option<&str>) -> bool {
         let package = Package { name: "x".to_owned(), license: license.map(str::to_owned), ..Package::default() };
         check_package(&package).is_none()
     }
 
     #[test]
-    fn permissive_licences_pass() {
+    fn permissive_licences_are_permitted() {
         for license in ["MIT", "MIT OR Apache-2.0", "MIT/Apache-2.0", "Apache-2.0 WITH LLVM-exception", "MPL-2.0"] {
-            assert!(is_fine(Some(license)), "{license}");
+            assert!(is_permitted(Some(license)), "{license}");
         }
     }
 
     #[test]
-    fn a_choice_without_copyleft_passes() {
-        assert!(is_fine(Some("MIT OR Apache-2.0 OR LGPL-2.1-or-later")));
+    fn a_choice_with_a_permissive_licence_is_permitted() {
+        assert!(is_permitted(Some("MIT OR Apache-2.0 OR LGPL-2.1-or-later")));
     }
 
     #[test]
-    fn copyleft_silence_and_nonsense_are_found() {
+    fn copyleft_missing_and_invalid_licences_are_found() {
         for license in ["GPL-3.0-only", "LGPL-2.1-or-later", "AGPL-3.0", "MIT AND GPL-2.0-or-later", "as you like"] {
-            assert!(!is_fine(Some(license)), "{license}");
+            assert!(!is_permitted(Some(license)), "{license}");
         }
-        assert!(!is_fine(None));
+        assert!(!is_permitted(None));
     }
 }

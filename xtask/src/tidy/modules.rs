@@ -1,5 +1,5 @@
-//! Which module of a crate takes a name from which other: enough of Rust's name resolution to follow `use`, re-exports
-//! and paths. Method calls and what macros make are not seen.
+//! Dependencies between the modules of a crate. Implements as much of Rust's name resolution as is needed to follow `use`,
+//! re-exports and paths. Method calls, and names that macros generate, are ignored.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) struct Modules {
     modules: Vec<Module>,
 }
 
-/// From the file that takes a name to the file that defines it, with the names.
+/// From a file that uses names to the file that defines them, with the names.
 pub(super) type Arrows = BTreeMap<(PathBuf, PathBuf), Vec<String>>;
 
 #[derive(Default)]
@@ -23,23 +23,23 @@ struct Module {
     file: PathBuf,
     parent: Option<usize>,
     children: HashMap<String, usize>,
-    /// Names of types, functions, constants, traits and macros that it defines.
+    /// Names of the types, functions, constants, traits and macros that it defines.
     items: Vec<String>,
     imports: Vec<Import>,
-    /// Paths in its code, from the first segment on.
+    /// Paths in its code, each as its segments.
     mentions: Vec<Vec<String>>,
 }
 
 struct Import {
-    /// What it is called here; none for `*`.
+    /// The name in the importing module; none for `*`.
     name: Option<String>,
     path: Vec<String>,
-    /// `pub use` makes a name reachable and needs nothing of it.
+    /// Whether it is `pub use`, which makes a name available without depending on it.
     is_reexport: bool,
 }
 
 impl Modules {
-    /// Parses a crate from its root file on, without the modules and items that only tests have.
+    /// Parses a crate, starting with its root file. Modules and items for tests are left out.
     pub(super) fn read(root: &Path) -> Result<Modules> {
         let mut modules = Modules { modules: Vec::new() };
         let folder = root.parent().unwrap_or(root);
@@ -88,7 +88,7 @@ impl Modules {
         Ok(index)
     }
 
-    /// Every arrow from one file to another, but for those from a module to one that it lies within.
+    /// Every dependency of one file on another, except for those of a module on one that contains it.
     pub(super) fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for (index, module) in self.modules.iter().enumerate() {
@@ -107,16 +107,17 @@ impl Modules {
         arrows
     }
 
-    /// Whether a module lies below another one that isn't the crate itself. Together they are one part of the crate:
-    /// what the outer one defines is there for those within.
+    /// Whether a module is inside of another one that isn't the crate root. The two count as one unit: an inner module may
+    /// use whatever the outer one defines.
     fn is_part_of(&self, inner: usize, outer: usize) -> bool {
         outer != 0
             && std::iter::successors(self.modules[inner].parent, |&at| self.modules[at].parent).any(|at| at == outer)
     }
 
-    /// The module that defines what a path leads to, and its name there; none when that is a module, or outside.
+    /// The module that defines the item at `path`, and the item's name there; none if the path leads to a module or out of
+    /// the crate.
     fn resolve(&self, from: usize, path: &[String], depth: usize) -> Option<(usize, String)> {
-        // A circle of re-exports isn't Rust, but nothing here depends on that.
+        // The compiler refuses a cycle of re-exports, but this code may run before it does, and must end.
         if depth > 16 {
             return None;
         }
@@ -150,7 +151,7 @@ impl Modules {
         let full = named.map(|import| [&import.path[..], after].concat());
         let through_star = starred.map(|import| [&import.path[..], &[name.to_owned()], after].concat());
         full.chain(through_star).find_map(|path| {
-            // `use name::…` of another crate would come back to itself.
+            // `use name::…` of an external crate would be resolved by the same import again, without end.
             if path.first().is_some_and(|first| first == name) && !self.modules[at].children.contains_key(name) {
                 return None;
             }
@@ -236,7 +237,7 @@ impl<'ast> Visit<'ast> for Mentions<'_> {
     }
 
     fn visit_item_use(&mut self, import: &'ast syn::ItemUse) {
-        // Of a function's body: as if its paths were written out.
+        // A `use` inside of a function body counts as a mention of each of its paths.
         let mut imports = Vec::new();
         flatten(&import.tree, &mut Vec::new(), false, &mut imports);
         self.0.extend(imports.into_iter().map(|import| import.path));
@@ -249,7 +250,7 @@ impl<'ast> Visit<'ast> for Mentions<'_> {
     }
 }
 
-/// What a macro is given isn't parsed; words joined by `::` in it are taken for paths.
+/// Collects the paths in the arguments of a macro, which can't be parsed: all words joined by `::`.
 fn paths_of_tokens(tokens: TokenStream, into: &mut Vec<Vec<String>>) {
     let mut path: Vec<String> = Vec::new();
     let mut colons = 0;

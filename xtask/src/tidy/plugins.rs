@@ -1,28 +1,28 @@
-//! No plugin without a test of the whole: each must be run by a pipeline of this repository or by a system test.
+//! Each plugin must be run by a pipeline of this repository or by a system test.
 
 use std::collections::BTreeSet;
 
-use super::Finding;
+use super::TidyFinding;
 use super::tree::File;
 
-/// Every plugin that nothing runs.
-pub(super) fn check(files: &[File]) -> Vec<Finding> {
+/// Every plugin that no pipeline and no system test runs.
+pub(super) fn check(files: &[File]) -> Vec<TidyFinding> {
     let plugins: BTreeSet<_> = files.iter().filter_map(|file| plugin_of_manifest(&file.path)).collect();
     let unused = plugins.into_iter().filter(|plugin| !files.iter().any(|file| runs(file, plugin)));
     unused
         .map(|plugin| {
             let message = format!("no pipeline and no test names the plugin {plugin}");
-            Finding::error(format!("plugins/{plugin}"), message, "use it in pipelines/ or in a test of tests/")
+            TidyFinding::error(format!("plugins/{plugin}"), message, "use it in pipelines/ or in a test of tests/")
         })
         .collect()
 }
 
-/// As in `plugins/NAME/Cargo.toml`.
+/// The name of the plugin with this manifest, `plugins/NAME/Cargo.toml`.
 fn plugin_of_manifest(path: &str) -> Option<&str> {
     path.strip_prefix("plugins/")?.strip_suffix("/Cargo.toml").filter(|name| !name.contains('/'))
 }
 
-/// A plugin's own unit tests don't count: they run outside of the engine.
+/// Whether a file runs the plugin. Its own unit tests don't count, since they run outside of the engine.
 fn runs(file: &File, plugin: &str) -> bool {
     let is_pipeline = file.path.starts_with("pipelines/") && file.path.ends_with(".toml");
     let is_test =
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_nothing_runs_is_found() {
+    fn a_plugin_without_a_pipeline_or_test_is_found() {
         let files = [
             ("plugins/used/Cargo.toml", ""),
             ("plugins/tested/Cargo.toml", ""),

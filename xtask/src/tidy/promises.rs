@@ -1,5 +1,4 @@
-//! The table of promises, `docs/promises.md`: each sentence by which users rely on this project, and the tests that go
-//! red when it doesn't hold.
+//! The table of promises, `docs/promises.md`: sentences that users rely on, and the tests that fail if one doesn't hold.
 //!
 //! ```text
 //! ## SECURITY.md                                   the document that promises
@@ -7,17 +6,17 @@
 //! | A stage ends within its limits. | `tests/main/hostile/limits.rs::name`, … |
 //! ```
 //!
-//! A promise is quoted word for word, so that a document can't change its words, nor lose them, without a look at the
-//! tests. Every row of the table in SECURITY.md has to be there; of other documents, the sentences that someone chose.
+//! A promise is quoted verbatim, so that it can't be changed or removed without reviewing its tests. Every row of the
+//! table in SECURITY.md must be included; of other documents, selected sentences are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Finding;
+use super::TidyFinding;
 use super::tree::File;
 
-/// The file that this module is about.
+/// The table of promises.
 pub(super) const TABLE: &str = "docs/promises.md";
-/// Where every row of a table is a promise.
+/// The document and section in which every row of the table is a promise.
 const COMPLETE: (&str, &str) = ("SECURITY.md", "## What is promised");
 
 /// A row of the table.
@@ -28,10 +27,10 @@ struct Row<'a> {
     tests: Vec<&'a str>,
 }
 
-/// Everything that doesn't fit. `documents` are Markdown files by path, the table among them; `files` are sources.
-pub(super) fn check(documents: &BTreeMap<String, String>, files: &[File]) -> Vec<Finding> {
+/// Checks the table. `documents` are Markdown files by path, including the table; `files` are sources.
+pub(super) fn check(documents: &BTreeMap<String, String>, files: &[File]) -> Vec<TidyFinding> {
     let Some(table) = documents.get(TABLE) else {
-        return vec![Finding::error(TABLE, "it is missing", "write the table of promises and their tests")];
+        return vec![TidyFinding::error(TABLE, "it is missing", "write the table of promises and their tests")];
     };
     let rows = rows(table);
     let mut findings = rows.iter().flat_map(|row| check_row(row, documents, files)).collect::<Vec<_>>();
@@ -39,39 +38,39 @@ pub(super) fn check(documents: &BTreeMap<String, String>, files: &[File]) -> Vec
     findings
 }
 
-fn check_row(row: &Row<'_>, documents: &BTreeMap<String, String>, files: &[File]) -> Vec<Finding> {
+fn check_row(row: &Row<'_>, documents: &BTreeMap<String, String>, files: &[File]) -> Vec<TidyFinding> {
     let place = format!("{TABLE}:{}", row.line);
     let mut findings = Vec::new();
     match documents.get(row.document) {
-        None => findings.push(Finding::error(
+        None => findings.push(TidyFinding::error(
             &place,
             format!("the document {} does not exist", row.document),
-            "correct the heading, or drop the section",
+            "correct the heading, or remove the section",
         )),
-        Some(text) if !one_line(text).contains(&one_line(row.promise)) => findings.push(Finding::error(
+        Some(text) if !one_line(text).contains(&one_line(row.promise)) => findings.push(TidyFinding::error(
             &place,
-            format!("{} doesn't say: {}", row.document, row.promise),
-            "quote the sentence as it stands there, and check that the tests still show it",
+            format!("{} doesn't contain: {}", row.document, row.promise),
+            "quote the sentence verbatim, and check that the tests still cover it",
         )),
         Some(_) => {}
     }
     if row.tests.is_empty() {
-        let help = "name a test as `path/of/file.rs::function`, or take the promise back where it is given";
-        findings.push(Finding::error(&place, "a promise without a test", help));
+        let help = "name a test as `path/of/file.rs::function`, or remove the promise from its document";
+        findings.push(TidyFinding::error(&place, "a promise without a test", help));
     }
     let missing = row.tests.iter().filter(|test| !is_test(test, files));
     findings.extend(missing.map(|test| {
         let help = "name a test that exists as `path/of/file.rs::function`";
-        Finding::error(&place, format!("there is no test `{test}`"), help)
+        TidyFinding::error(&place, format!("the test `{test}` does not exist"), help)
     }));
     findings
 }
 
-/// Promises of the complete table that have no row.
-fn without_row(documents: &BTreeMap<String, String>, rows: &[Row<'_>]) -> Vec<Finding> {
+/// Promises in SECURITY.md that have no row.
+fn without_row(documents: &BTreeMap<String, String>, rows: &[Row<'_>]) -> Vec<TidyFinding> {
     let (document, heading) = COMPLETE;
     let Some(text) = documents.get(document) else {
-        return vec![Finding::error(document, "it is missing", "write what is promised, and against whom")];
+        return vec![TidyFinding::error(document, "it is missing", "write what is promised, and against whom")];
     };
     let kept = rows.iter().filter(|row| row.document == document).map(|row| one_line(row.promise));
     let kept = kept.collect::<BTreeSet<_>>();
@@ -81,7 +80,7 @@ fn without_row(documents: &BTreeMap<String, String>, rows: &[Row<'_>]) -> Vec<Fi
     let missing = promised.filter(|promise| !kept.contains(&one_line(promise)));
     missing
         .map(|promise| {
-            Finding::error(document, format!("promised without a test: {promise}"), format!("add a row to {TABLE}"))
+            TidyFinding::error(document, format!("promised without a test: {promise}"), format!("add a row to {TABLE}"))
         })
         .collect()
 }
@@ -120,13 +119,13 @@ fn is_test(reference: &str, files: &[File]) -> bool {
         line.strip_prefix("fn ").and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with('('))
     };
     let at = lines.iter().position(|line| declares(line));
-    // The attribute that makes it one stands above, perhaps with others in between.
+    // The `#[test]` attribute may be followed by others.
     at.is_some_and(|at| {
         lines[..at].iter().rev().take_while(|line| line.starts_with("#[")).any(|line| line.contains("test"))
     })
 }
 
-/// Line breaks of a paragraph mean nothing.
+/// Joins the lines of a paragraph, which may be wrapped differently in the two files.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -155,29 +154,29 @@ mod tests {
                          | A program sees the files that were granted. | `tests/main/a.rs::it_sees` |\n";
 
     #[test]
-    fn a_promise_with_its_tests_is_fine() {
+    fn quoted_promises_with_tests_are_accepted() {
         assert_eq!(found(WHOLE), Vec::<String>::new());
     }
 
     #[test]
-    fn a_test_has_to_exist_and_to_be_one() {
+    fn a_reference_to_anything_but_a_test_is_found() {
         for test in ["tests/main/a.rs::helper", "tests/main/a.rs::it", "tests/main/b.rs::it_ends", "it_ends"] {
             let table = WHOLE.replace("tests/main/a.rs::it_ends", test);
-            assert_eq!(found(&table), [format!("there is no test `{test}`")]);
+            assert_eq!(found(&table), [format!("the test `{test}` does not exist")]);
         }
     }
 
     #[test]
-    fn a_promise_needs_a_test_and_the_words_of_its_document() {
+    fn a_promise_without_a_test_or_with_other_words_than_its_document_is_found() {
         assert_eq!(found(&WHOLE.replace("`tests/main/a.rs::it_ends`", "")), ["a promise without a test"]);
         let changed = found(&WHOLE.replace("that were granted", "that exist"));
-        assert_eq!(changed, ["docs/sandbox.md doesn't say: A program sees the files that exist."]);
+        assert_eq!(changed, ["docs/sandbox.md doesn't contain: A program sees the files that exist."]);
         let elsewhere = found(&WHOLE.replace("docs/sandbox.md", "docs/box.md"));
         assert_eq!(elsewhere, ["the document docs/box.md does not exist"]);
     }
 
     #[test]
-    fn every_promise_of_the_security_page_has_a_row() {
+    fn a_promise_of_the_security_page_without_a_row_is_found() {
         let table = WHOLE.replace("| A stage ends. | `tests/main/a.rs::it_ends` |\n", "");
         assert_eq!(found(&table), ["promised without a test: A stage ends."]);
     }

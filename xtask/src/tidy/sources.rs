@@ -1,18 +1,18 @@
-//! Rules for a source file by itself. Those on calls are a fast first net; clippy.toml holds the exact one.
+//! Rules for a single source file. Those on calls are a fast approximation; the exact ones are in clippy.toml.
 
-use super::Finding;
+use super::TidyFinding;
 
-/// Lines of a file that are worth a thought, and those that are too many.
+/// Files with more lines get a warning, and an error.
 const LONG: usize = 500;
 const TOO_LONG: usize = 800;
 
-/// A call that only some places may make.
+/// Calls that only some parts of the tree may make.
 struct Restriction {
-    /// Paths as they are written in code.
+    /// The paths of the functions, as they are written in code.
     calls: &'static [&'static str],
-    /// Where it holds, by the start of a path.
+    /// Prefixes of the files that must not make the calls.
     within: &'static [&'static str],
-    /// Where it doesn't.
+    /// Prefixes of the files that may.
     except: &'static [&'static str],
     help: &'static str,
 }
@@ -22,7 +22,7 @@ const RESTRICTIONS: [Restriction; 5] = [
         calls: &["std::process::Command", "tokio::process::Command"],
         within: &[""],
         except: &["crates/stagewright-process/", "xtask/"],
-        help: "processes are started through stagewright-process alone, which groups, limits and reaps them",
+        help: "start processes through stagewright-process, which groups, limits and reaps them",
     },
     Restriction {
         calls: &[
@@ -52,7 +52,7 @@ const RESTRICTIONS: [Restriction; 5] = [
         ],
         within: &["crates/", "plugins/"],
         except: &["crates/stagewright-model/"],
-        help: "the model reads grants, once: take them as they are in `Permissions`",
+        help: "the model parses grants, once: use the parsed ones in `Permissions`",
     },
     Restriction {
         calls: &["println!", "print!", "eprintln!", "eprint!"],
@@ -64,12 +64,12 @@ const RESTRICTIONS: [Restriction; 5] = [
         calls: &["SystemTime::now", "Instant::now"],
         within: &["crates/stagewright-model/", "crates/stagewright-engine/", "crates/stagewright-report/"],
         except: &[],
-        help: "time comes in from outside: through the port `Clock`, or with the event",
+        help: "get the time from outside: through the port `Clock`, or with the event",
     },
 ];
 
 /// All findings of one file of the tree.
-pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
+pub(super) fn check(path: &str, text: &str) -> Vec<TidyFinding> {
     if !path.ends_with(".rs") {
         return Vec::new();
     }
@@ -84,28 +84,28 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-fn check_length(path: &str, text: &str) -> Option<Finding> {
+fn check_length(path: &str, text: &str) -> Option<TidyFinding> {
     let lines = text.lines().count();
     let message = format!("{lines} lines");
     let help = format!("split it by topic; files stay under {LONG} lines");
     match lines {
-        _ if lines > TOO_LONG => Some(Finding::error(path, message, help)),
-        _ if lines > LONG => Some(Finding::warning(path, message, help)),
+        _ if lines > TOO_LONG => Some(TidyFinding::error(path, message, help)),
+        _ if lines > LONG => Some(TidyFinding::warning(path, message, help)),
         _ => None,
     }
 }
 
-fn check_unfinished(path: &str, text: &str) -> Vec<Finding> {
-    // Put together here, so that this file passes its own rule.
+fn check_unfinished(path: &str, text: &str) -> Vec<TidyFinding> {
+    // Written in two parts, so that this file passes its own check.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!"), concat!("unimplemented", "!")];
     let found = marks.iter().flat_map(|mark| word_positions(text, mark).map(move |at| (mark, at)));
     found
-        .map(|(mark, at)| Finding::error(place(path, text, at), format!("`{mark}`"), "finish it, or open an issue"))
+        .map(|(mark, at)| TidyFinding::error(place(path, text, at), format!("`{mark}`"), "finish it, or open an issue"))
         .collect()
 }
 
-/// A crate's first page states what the crate never does.
-fn check_crate_doc(path: &str, text: &str) -> Option<Finding> {
+/// The documentation of a crate must state its architecture invariant: what the crate never does.
+fn check_crate_doc(path: &str, text: &str) -> Option<TidyFinding> {
     let within_crate = path.strip_prefix("crates/")?.split_once('/')?.1;
     if within_crate != "src/lib.rs" && within_crate != "src/main.rs" {
         return None;
@@ -115,10 +115,10 @@ fn check_crate_doc(path: &str, text: &str) -> Option<Finding> {
         return None;
     }
     let help = "say what flows in and out and, after `Architecture invariant:`, what the crate may not do";
-    Some(Finding::error(path, "no module doc with an `Architecture invariant`", help))
+    Some(TidyFinding::error(path, "no module doc with an `Architecture invariant`", help))
 }
 
-fn check_calls(restriction: &Restriction, path: &str, code: &str) -> Vec<Finding> {
+fn check_calls(restriction: &Restriction, path: &str, code: &str) -> Vec<TidyFinding> {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| path.starts_with(prefix));
     if !starts(restriction.within) || starts(restriction.except) {
         return Vec::new();
@@ -127,10 +127,10 @@ fn check_calls(restriction: &Restriction, path: &str, code: &str) -> Vec<Finding
         let imported = import_positions(code, call);
         word_positions(code, call).chain(imported).map(move |at| (call, at))
     });
-    found.map(|(call, at)| Finding::error(place(path, code, at), format!("`{call}`"), restriction.help)).collect()
+    found.map(|(call, at)| TidyFinding::error(place(path, code, at), format!("`{call}`"), restriction.help)).collect()
 }
 
-/// Where `a::b::{…, c, …}` imports `a::b::c`.
+/// The positions at which `a::b::{…, c, …}` imports `a::b::c`.
 fn import_positions(code: &str, call: &str) -> Vec<usize> {
     let Some((module, item)) = call.rsplit_once("::") else { return Vec::new() };
     let group = format!("{module}::{{");
@@ -143,8 +143,8 @@ fn import_positions(code: &str, call: &str) -> Vec<usize> {
         .collect()
 }
 
-/// Where a word stands that isn't part of a longer one.
-fn word_positions<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+/// The positions of a word in `text`, except for those where it is part of a longer word.
+pub(super) fn word_positions<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let is_part = |character: char| character.is_alphanumeric() || character == '_';
     text.match_indices(word).map(|(at, _)| at).filter(move |at| {
         let before = text[..*at].chars().next_back();
@@ -153,7 +153,8 @@ fn word_positions<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usiz
     })
 }
 
-fn place(path: &str, text: &str, at: usize) -> String {
+/// A location as `FILE:LINE`.
+pub(super) fn place(path: &str, text: &str, at: usize) -> String {
     format!("{path}:{}", text[..at].matches('\n').count() + 1)
 }
 
@@ -163,9 +164,9 @@ fn is_test_or_example(path: &str) -> bool {
         || ["/tests/", "/examples/", "/benches/"].iter().any(|folder| path.contains(folder))
 }
 
-/// The code of a file up to its unit tests, with comments and the content of literals blanked out; lines stay where
-/// they are.
-fn code_only(text: &str) -> String {
+/// The code of a file up to its unit tests. Comments and literals are replaced by spaces, so that lines keep their
+/// numbers.
+pub(super) fn code_only(text: &str) -> String {
     let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -183,7 +184,7 @@ fn code_only(text: &str) -> String {
     code
 }
 
-/// How long the comment or literal is that begins here; 0 when none does.
+/// The length of the comment or literal that begins here; 0 if none does.
 fn token_to_blank(rest: &str) -> usize {
     let up_to = |end: Option<usize>| end.unwrap_or(rest.len());
     if rest.starts_with("//") {
@@ -226,11 +227,11 @@ mod tests {
     const NONE: [&str; 0] = [];
 
     #[test]
-    fn a_long_file_is_a_warning_and_a_very_long_one_an_error() {
+    fn long_files_are_warnings_and_very_long_ones_errors() {
         let severity = |lines: usize| check("xtask/src/a.rs", &"\n".repeat(lines)).first().map(|found| found.severity);
         assert_eq!(severity(500), None);
-        assert_eq!(severity(501), Some(super::super::Severity::Warning));
-        assert_eq!(severity(801), Some(super::super::Severity::Error));
+        assert_eq!(severity(501), Some(super::super::FindingSeverity::Warning));
+        assert_eq!(severity(801), Some(super::super::FindingSeverity::Error));
     }
 
     #[test]
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_are_started_in_one_crate() {
+    fn only_one_crate_may_start_processes() {
         for text in [
             "let c = std::process::Command::new(\"a\");",
             "use tokio::process::Command;",
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_neither_read_the_environment_nor_print() {
+    fn libraries_may_not_read_the_environment_or_print() {
         for text in [
             "std::env::var(\"HOME\")",
             "use std::env;\nenv::var_os(\"HOME\")",
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inner_crates_take_time_from_outside() {
+    fn inner_crates_may_not_read_the_clock() {
         assert_eq!(messages("crates/stagewright-engine/src/a.rs", "SystemTime::now()").len(), 1);
         assert_eq!(messages("crates/stagewright-report/src/a.rs", "std::time::Instant::now()").len(), 1);
         assert_eq!(messages("crates/stagewright-process/src/a.rs", "Instant::now()"), NONE);

@@ -1,4 +1,4 @@
-//! Reading the tree's own files.
+//! Reads the files of the tree.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,12 @@ use crate::cargo::Result;
 
 /// A file of the tree.
 pub(super) struct File {
-    /// From the root, with `/`.
+    /// From the root, with `/` as the separator.
     pub(super) path: String,
     pub(super) text: String,
 }
 
-/// All `.rs` and `.toml` files below some folders of the root, in order of path; hidden and target folders left out.
+/// All `.rs` and `.toml` files in these folders of the root, sorted by path. Hidden folders and target folders are skipped.
 pub(super) fn read(root: &Path, folders: &[&str]) -> Result<Vec<File>> {
     let mut files = Vec::new();
     for folder in folders {

@@ -1,9 +1,9 @@
-//! `approve`, `reject` and `settle`: a person's answer to a gate, from any terminal.
+//! `approve`, `reject` and `settle`: answer a gate from any terminal.
 
 use stagewright_report::{Printer, captured, text};
 use stagewright_session::{GateAnswer, RecordedAnswer, Session, Settlement, Verdict};
 
-use crate::args::{self, DecideArgs, Finding, SettleArgs};
+use crate::args::{self, DecideArgs, SettleArgs, SettledOutcome};
 use crate::error::CommandError;
 use crate::exit::Exit;
 
@@ -29,12 +29,12 @@ pub(crate) fn decide(
     show(&session.answer(&answer)?, verb, out)
 }
 
-/// `settle`: what an interrupted attempt did.
+/// `settle`: records the outcome of an interrupted attempt.
 pub(crate) fn settle(session: &Session, args: &SettleArgs, out: &mut Printer) -> Result<Exit, CommandError> {
     let settlement = match args.finding {
-        Finding::Applied => Settlement::Applied,
-        Finding::NotStarted => Settlement::NotStarted,
-        Finding::Failed => Settlement::Failed,
+        SettledOutcome::Applied => Settlement::Applied,
+        SettledOutcome::NotStarted => Settlement::NotStarted,
+        SettledOutcome::Failed => Settlement::Failed,
     };
     let answer = GateAnswer {
         run: args.run.clone(),
@@ -50,11 +50,11 @@ fn show(recorded: &RecordedAnswer, verb: &str, out: &mut Printer) -> Result<Exit
     let RecordedAnswer { open, decision, missing, needs_resume } = recorded;
     let (run, stage) = (&open.run, &open.stage_id);
     let files = open.gate.capture.as_ref().filter(|capture| decision.approved && capture.files > 0).map(captured);
-    let files = files.map(|files| text!(", for {files}")).unwrap_or_default();
+    let files = files.map(|files| text!(", covering {files}")).unwrap_or_default();
     let shown = missing.as_ref().map(|missing| text!(": {missing}")).unwrap_or_default();
     out.line(text!("{verb}: {stage} of run {run}, by {}{files}{shown}.", decision.by))?;
     if *needs_resume {
-        out.line(text!("No process drives the run. Go on with it: stagewright resume {run}"))?;
+        out.line(text!("The run is suspended. To continue it: stagewright resume {run}"))?;
     }
     Ok(Exit::Success)
 }

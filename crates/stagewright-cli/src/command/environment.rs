@@ -1,4 +1,4 @@
-//! `env`: what runs where, since when, by whom, from which commit; and freezes.
+//! `env`: shows the releases of environments, and freezes and unfreezes them.
 
 use stagewright_api as api;
 use stagewright_engine::{ReleaseOrigin, Timestamp};
@@ -32,16 +32,16 @@ pub(crate) fn environment(session: &Session, command: &EnvCommand, out: &mut Pri
         }
         EnvCommand::Freeze { environment, reason, duration, by } => {
             let by = by.clone().unwrap_or_else(|| session.user_name());
-            let until = duration.as_deref().map(end_of).transpose()?;
+            let until = duration.as_deref().map(end_of_freeze).transpose()?;
             let freeze = EnvironmentFreeze { from: SystemClock::timestamp(), until, reason: reason.clone(), by };
             session.store()?.lock().freeze(environment, &freeze)?;
             let end = until.map_or_else(|| "`stagewright env unfreeze`".to_owned(), readable);
-            out.line(text!("{environment} is frozen until {end}. Runs that come to it wait."))?;
+            out.line(text!("{environment} is frozen until {end}. Runs wait before they deploy to it."))?;
         }
         EnvCommand::Unfreeze { environment } => {
             if session.store()?.lock().unfreeze(environment)? {
                 out.line(text!(
-                    "{environment} is no longer frozen. Go on with runs that wait: `stagewright runs --waiting`"
+                    "{environment} is no longer frozen. To list runs that can continue: `stagewright runs --waiting`"
                 ))?;
             } else {
                 out.line(text!("{environment} was not frozen."))?;
@@ -58,15 +58,15 @@ fn list(store: &Store, rehearsal: bool, json: bool, out: &mut Printer) -> Result
         return Ok(());
     }
     if rows.is_empty() {
-        out.line(text!("Nothing was deployed yet."))?;
+        out.line(text!("No environment has a release yet."))?;
     }
     for row in &rows {
         let release = match &row.current {
             Some(current) => format!("{}  since {}", current.release.artifact, readable(current.at)),
-            None => "nothing".to_owned(),
+            None => "no release".to_owned(),
         };
         let frozen = if row.freeze.is_some() { "  (frozen)" } else { "" };
-        let holder = row.holder.as_ref().map(|run| format!("  (run {run} deploys)")).unwrap_or_default();
+        let holder = row.holder.as_ref().map(|run| format!("  (run {run} is deploying)")).unwrap_or_default();
         out.line(text!("{:<16} {release}{frozen}{holder}", row.name))?;
     }
     Ok(())
@@ -76,8 +76,11 @@ fn find(store: &Store, name: &str, rehearsal: bool) -> Result<EnvironmentRow, Co
     let rows = store.environments(rehearsal, SystemClock::timestamp())?;
     let known = listed(rows.iter().map(|row| &row.name));
     rows.into_iter().find(|row| row.name == name).ok_or_else(|| {
-        let hint = if known.is_empty() { "nothing was deployed yet".to_owned() } else { format!("these are: {known}") };
-        CommandError::usage(format!("no run has been to an environment `{name}`")).hint(hint)
+        let hint = match known.is_empty() {
+            true => "no run has deployed to any environment yet".to_owned(),
+            false => format!("known environments: {known}"),
+        };
+        CommandError::usage(format!("no run has deployed to an environment `{name}`")).hint(hint)
     })
 }
 
@@ -85,16 +88,16 @@ fn write_status(out: &mut Printer, row: &EnvironmentRow) -> std::io::Result<()> 
     out.line(text!("{}", row.name))?;
     match &row.current {
         Some(current) => write_release(out, "runs", current)?,
-        None => out.line(text!("  runs         nothing that a run deployed"))?,
+        None => out.line(text!("  runs         no release"))?,
     }
     if let Some(good) = &row.last_known_good {
-        out.line(text!("  to go back   release {}: {}, run {}", good.number, good.release.artifact, good.run))?;
+        out.line(text!("  rollback to  release {}: {}, run {}", good.number, good.release.artifact, good.run))?;
     }
     if let Some(run) = &row.holder {
         out.line(text!("  deploying    run {run}"))?;
     }
     if let Some(freeze) = &row.freeze {
-        let until = freeze.until.map_or_else(|| "somebody lifts it".to_owned(), readable);
+        let until = freeze.until.map_or_else(|| "it is lifted".to_owned(), readable);
         out.line(text!("  frozen       until {until}, by {}: {}", freeze.by, freeze.reason))?;
     }
     out.line(text!("  last token   {}", row.fence))
@@ -106,7 +109,7 @@ fn write_release(out: &mut Printer, label: &str, row: &ReleaseRow) -> std::io::R
     if let Some(url) = &release.url {
         out.line(text!("  at           {url}"))?;
     }
-    out.line(text!("  since        {} (release {}, {})", readable(row.at), row.number, goodness(row)))?;
+    out.line(text!("  since        {} (release {}, {})", readable(row.at), row.number, verdict(row)))?;
     let commit = match release.commit.get(..12) {
         Some(commit) => format!(", commit {commit}"),
         None => String::new(),
@@ -120,16 +123,16 @@ fn write_release(out: &mut Printer, label: &str, row: &ReleaseRow) -> std::io::R
 
 fn write_history(out: &mut Printer, name: &str, rows: &[ReleaseRow]) -> std::io::Result<()> {
     if rows.is_empty() {
-        return out.line(text!("Nothing was deployed to {name}."));
+        return out.line(text!("{name} has no releases."));
     }
     for row in rows {
         let commit = row.release.commit.get(..12).unwrap_or("-");
         out.line(text!(
-            "{:>4}  {}  {:<8} {:<9} {:<12} {:<12} {}",
+            "{:>4}  {}  {:<8} {:<11} {:<12} {:<12} {}",
             row.number,
             readable(row.at),
             origin_name(row.release.origin),
-            goodness(row),
+            verdict(row),
             commit,
             row.release.by,
             row.run,
@@ -139,11 +142,11 @@ fn write_history(out: &mut Printer, name: &str, rows: &[ReleaseRow]) -> std::io:
     Ok(())
 }
 
-fn goodness(row: &ReleaseRow) -> &'static str {
+fn verdict(row: &ReleaseRow) -> &'static str {
     match (row.undone, row.confirmed) {
         (true, _) => "undone",
         (false, true) => "good",
-        (false, false) => "unproven",
+        (false, false) => "unconfirmed",
     }
 }
 
@@ -155,7 +158,7 @@ fn origin_name(origin: ReleaseOrigin) -> &'static str {
     }
 }
 
-/// For programs.
+/// The JSON form of an environment.
 fn answer(row: &EnvironmentRow) -> api::EnvironmentAnswer {
     let EnvironmentRow { name, current, last_known_good, holder, fence, freeze } = row;
     api::EnvironmentAnswer {
@@ -187,10 +190,10 @@ fn release_entry(row: &ReleaseRow) -> api::ReleaseEntry {
     }
 }
 
-/// When a freeze of that length ends.
-fn end_of(text: &str) -> Result<Timestamp, CommandError> {
+/// The end of a freeze that starts now and has the length `text`.
+fn end_of_freeze(text: &str) -> Result<Timestamp, CommandError> {
     let length = duration(text).ok_or_else(|| {
-        CommandError::usage(format!("`--for {text}` is no length of time")).hint("write it as in `90m`, `12h` or `3d`")
+        CommandError::usage(format!("`--for {text}` isn't a duration")).hint("write it as in `90m`, `12h` or `3d`")
     })?;
     if !range::WAIT.contains(length) {
         let refused = CommandError::usage(format!("`--for {text}` is out of range"));

@@ -1,4 +1,4 @@
-//! `explain`: why a stage ran, or came from the cache.
+//! `explain`: explains why a stage ran or came from the cache.
 
 use stagewright_api as api;
 use stagewright_engine::{RunId, StageSummary};
@@ -10,7 +10,7 @@ use crate::args::ExplainArgs;
 use crate::error::CommandError;
 use crate::exit::Exit;
 
-/// Differences of one kind that are shown; the rest is counted.
+/// The most differences of one kind that are shown; the rest are only counted.
 const SHOWN: usize = 20;
 
 /// `explain`.
@@ -30,20 +30,22 @@ pub(crate) fn explain(session: &Session, args: &ExplainArgs, out: &mut Printer) 
 fn in_words(run: &RunId, stage: &StageSummary, decision: &CacheDecision) -> Block {
     let name = &stage.id;
     let first = match decision {
-        CacheDecision::NotRun => text!("{name} did not run in {run}: `stagewright show {run}` says why"),
+        CacheDecision::NotRun => text!("{name} did not run in {run}: for the reason, see `stagewright show {run}`"),
         CacheDecision::NotCached(why) => text!("{name} ran in {run}: {why}"),
         CacheDecision::Taken(from) => {
             text!("{name} did not have to run in {run}: nothing that it depends on has changed since run {from}")
         }
         CacheDecision::Ran(Explanation::Unknown) => {
-            text!("{name} ran in {run}: what its result depended on is no longer kept, so it can't be compared")
+            text!(
+                "{name} ran in {run}: the record of what its result depended on was removed, so there is no comparison"
+            )
         }
-        CacheDecision::Ran(Explanation::First) => text!("{name} ran in {run}: there was no result of it before"),
+        CacheDecision::Ran(Explanation::First) => text!("{name} ran in {run}: it had no earlier result"),
         CacheDecision::Ran(Explanation::Changed(differences, since)) => {
             let since = since.as_ref().map(|since| format!(" since run {since}")).unwrap_or_default();
             match differences.as_slice() {
-                [] => text!("{name} ran in {run}: nothing has changed{since}, and that result was not there any more"),
-                _ => text!("{name} ran in {run}, because of what has changed{since}:"),
+                [] => text!("{name} ran in {run}: nothing has changed{since}, but the earlier result was removed"),
+                _ => text!("{name} ran in {run} because of changes{since}:"),
             }
         }
     };
@@ -76,21 +78,21 @@ fn line(difference: &Difference) -> String {
         Part::Need => "the output",
         Part::Artifact => "the artifact",
         Part::File => "the file",
-        Part::Before => "what was left by the stage",
+        Part::Before => "files left by the stage",
     };
-    // Digests say no more to a person than that something is different.
+    // A digest tells a person nothing but that the content differs, which "has changed" says already.
     let is_shown = |value: &&String| !value.is_empty() && !value.contains("sha256:");
     match (then, now) {
-        (None, Some(_)) => format!("{what} {name} is new"),
-        (Some(_), None) => format!("{what} {name} is gone"),
+        (None, Some(_)) => format!("{what} {name} was added"),
+        (Some(_), None) => format!("{what} {name} was removed"),
         (then, now) => match (then.as_ref().filter(is_shown), now.as_ref().filter(is_shown)) {
-            (Some(then), Some(now)) => format!("{what} {name}: {then} is now {now}"),
+            (Some(then), Some(now)) => format!("{what} {name} has changed from {then} to {now}"),
             _ => format!("{what} {name} has changed"),
         },
     }
 }
 
-/// For programs.
+/// The JSON form of a stage's explanation.
 fn entry(stage: &StageSummary, decision: &CacheDecision) -> api::ExplainEntry {
     use api::ExplainReason as Why;
     let (ran, why, since, differences) = match decision {

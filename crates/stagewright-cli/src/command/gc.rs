@@ -1,4 +1,4 @@
-//! `gc`: removes old runs with all that only they need, unused results of the cache, and unused download caches.
+//! `gc`: removes old runs with their files, and unused cache results, download caches and captures.
 
 use std::time::Duration;
 
@@ -34,22 +34,18 @@ pub(crate) fn gc(session: &Session, args: &GcArgs, out: &mut Printer) -> Result<
         out.line(text!("run {run} {verb}"))?;
     }
     for orphan in &removed.orphans {
-        out.line(text!("folder of {orphan}, which no run has, {verb}"))?;
+        out.line(text!("folder {orphan} of an unknown run {verb}"))?;
     }
     if removed.results > 0 {
-        out.line(text!("{} of the cache, unused since, {verb}", count(removed.results, "result")))?;
+        out.line(text!("{} {verb}", count(removed.results, "unused cache result")))?;
     }
     if removed.download_caches > 0 {
-        out.line(text!("{} of stages {verb}", count(removed.download_caches, "download cache")))?;
+        out.line(text!("{} {verb}", count(removed.download_caches, "unused download cache")))?;
     }
     if removed.captures > 0 {
-        out.line(text!("{} of files, not needed by an unfinished run, {verb}", count(removed.captures, "capture")))?;
+        out.line(text!("{} {verb}", count(removed.captures, "unused capture")))?;
     }
-    let count = removed.runs.len();
-    out.line(text!(
-        "{count} run{} {verb}, {:.1} MiB",
-        if count == 1 { "" } else { "s" },
-        removed.bytes as f64 / f64::from(1 << 20)
-    ))?;
+    let runs = count(removed.runs.len(), "run");
+    out.line(text!("{runs} {verb}, {:.1} MiB", removed.bytes as f64 / f64::from(1 << 20)))?;
     Ok(Exit::Success)
 }

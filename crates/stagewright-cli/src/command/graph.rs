@@ -1,4 +1,4 @@
-//! `graph`.
+//! `graph`: draws the stages of a pipeline.
 
 use stagewright_report::{Block, Graph, Printer};
 use stagewright_session::Session;

@@ -1,8 +1,8 @@
-//! `runs` and `logs`: what is kept of runs.
+//! `runs`, `show` and `logs`: read the store.
 
 use stagewright_api as api;
 use stagewright_engine::{Outcome, StageSummary, Stream};
-use stagewright_model::{StageIndex, list};
+use stagewright_model::{StageIndex, count, list};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Block, Printable, Printer, duration, text};
 use stagewright_session::{Session, stages_of};
@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::screen;
 use crate::time::readable;
 
-/// Of a digest, with its `sha256:`, in a line for people.
+/// Characters of an abbreviated digest, `sha256:` included.
 const SHORT: usize = 19;
 
 /// `runs`.
@@ -34,7 +34,7 @@ pub(crate) fn runs(session: &Session, args: &RunsArgs, out: &mut Printer) -> Res
     if rows.is_empty() {
         out.line(text!("No runs yet. Start one with `stagewright run`."))?;
     }
-    // As wide as needed: with a detail, a run then fits on most terminals.
+    // These columns are only as wide as their content, so that a line with a detail fits on most terminals.
     let pipelines = rows.iter().map(|row| row.pipeline.chars().count()).max().unwrap_or(0);
     let states = rows.iter().map(|row| state_name(row.state).len()).max().unwrap_or(0);
     for row in &rows {
@@ -58,18 +58,18 @@ pub(crate) fn runs(session: &Session, args: &RunsArgs, out: &mut Printer) -> Res
     Ok(Exit::Success)
 }
 
-/// The stages at open gates, each with the files that an approval would be for.
+/// The stages at open gates, each with the digest of the files that an approval would cover.
 fn waiting(store: &Store, row: &RunRow) -> Result<String, CommandError> {
     let gates = store.open_gates(&row.id)?;
-    let one = |stage: &String| {
+    let with_digest = |stage: &String| {
         let capture = gates.iter().find(|open| open.stage_id == *stage).and_then(|open| open.gate.capture.as_ref());
         let digest = capture.map(|capture| capture.digest.chars().take(SHORT).collect::<String>());
         digest.map_or_else(|| stage.clone(), |digest| format!("{stage} ({digest})"))
     };
-    Ok(list(row.waiting.iter().map(one).collect::<Vec<_>>()).to_string())
+    Ok(list(row.waiting.iter().map(with_digest).collect::<Vec<_>>()).to_string())
 }
 
-/// For programs.
+/// The JSON form of a run.
 fn entry(store: &Store, row: &RunRow) -> Result<api::RunEntry, CommandError> {
     let RunRow { id, pipeline, file, rehearsal, source, started, last, state, failed_stage, waiting } = row;
     let gates = if waiting.is_empty() { Vec::new() } else { store.open_gates(id)? };
@@ -107,7 +107,7 @@ fn state_name(state: RunPhase) -> &'static str {
     }
 }
 
-/// `show`: what the run's readers saw, from its journal.
+/// `show`: replays the output of a run from its journal.
 pub(crate) fn show(session: &Session, args: &ShowArgs) -> Result<Exit, CommandError> {
     let store = session.read_only_store()?;
     let run = store.find(&args.run)?;
@@ -124,38 +124,38 @@ pub(crate) fn logs(session: &Session, args: &LogsArgs, out: &mut Printer) -> Res
     let stages = stages_of(&store, &run)?;
     let chosen = match &args.stage {
         None => (0..stages.len()).collect::<Vec<_>>(),
-        Some(wanted) => {
-            let fits = |stage: &StageSummary| &stage.id == wanted || &stage.name == wanted;
+        Some(name) => {
+            let matches = |stage: &StageSummary| &stage.id == name || &stage.name == name;
             let chosen =
-                stages.iter().enumerate().filter(|(_, stage)| fits(stage)).map(|(at, _)| at).collect::<Vec<_>>();
+                stages.iter().enumerate().filter(|(_, stage)| matches(stage)).map(|(at, _)| at).collect::<Vec<_>>();
             if chosen.is_empty() {
                 let ids = list(stages.iter().map(|stage| &stage.id));
-                return Err(CommandError::usage(format!("run {run} has no stage `{wanted}`"))
+                return Err(CommandError::usage(format!("run {run} has no stage `{name}`"))
                     .hint(format!("its stages are: {ids}")));
             }
             chosen
         }
     };
-    let one = chosen.len() == 1;
+    let is_single = chosen.len() == 1;
     for at in chosen {
         let index = StageIndex(u32::try_from(at).unwrap_or(u32::MAX));
         let attempts = store.log_attempts(&run, index)?;
-        let wanted = match (args.attempt, one) {
+        let shown = match (args.attempt, is_single) {
             (Some(attempt), _) if !attempts.contains(&attempt) => {
                 return Err(CommandError::not_ready(format!("`{}` has no attempt {attempt}", stages[at].id))
-                    .hint(format!("it has {} with a log", attempts.len())));
+                    .hint(format!("it has {} with a log", count(attempts.len(), "attempt"))));
             }
             (Some(attempt), _) => vec![attempt],
             (None, true) => attempts.last().copied().into_iter().collect(),
             (None, false) => attempts,
         };
-        for attempt in wanted {
+        for attempt in shown {
             for line in store.read_log(&run, index, attempt) {
                 let line = line?;
                 let text = &line.text;
                 let mark = if line.stream == Stream::Stderr { "!" } else { " " };
                 let text = Printable::prose(text);
-                let line = match one {
+                let line = match is_single {
                     true => text,
                     false => text!("{:<24}{mark}{text}", format!("{} #{attempt}", stages[at].id)),
                 };
@@ -166,7 +166,7 @@ pub(crate) fn logs(session: &Session, args: &LogsArgs, out: &mut Printer) -> Res
     Ok(Exit::Success)
 }
 
-/// What a finished run's conclusion means for the exit code.
+/// The exit code for a run's conclusion; none for a run that is suspended.
 pub(crate) fn exit_of(conclusion: Option<Outcome>) -> Exit {
     match conclusion {
         None => Exit::Waiting,

@@ -1,4 +1,4 @@
-//! `lock`: writes down what pipelines may do, for review and for `--locked`.
+//! `lock`: records what pipelines may do, for review and for `--locked`.
 
 use stagewright_report::{Printer, text};
 use stagewright_session::{LOCK_FILE, Session};
@@ -13,11 +13,12 @@ pub(crate) async fn lock(session: &Session, args: &LockArgs, out: &mut Printer) 
         true => session.repository().all_pipelines()?,
         false => args.pipelines.clone(),
     };
-    // A lock that is written anew as a whole need not be whole before.
+    // If every pipeline is locked, the file is rewritten completely, and it doesn't matter if the old one can't be parsed.
+    // If only some are, the entries of the others are taken from the old file.
     let mut lock = session.update_lock(all, !args.check)?;
     for name in names {
         let locked = lock.add(session.pipeline(Some(&name))?).await?;
-        let known = if locked.is_new { ", not locked before" } else { "" };
+        let known = if locked.is_new { ", new" } else { "" };
         out.line(text!("{}  {}{known}", locked.pipeline, locked.file))?;
         for change in &locked.changes {
             out.line(text!("  {change}"))?;
@@ -25,15 +26,15 @@ pub(crate) async fn lock(session: &Session, args: &LockArgs, out: &mut Printer) 
     }
     for gone in lock.gone() {
         out.line(text!("{gone}"))?;
-        out.line(text!("  - the pipeline is gone"))?;
+        out.line(text!("  - the pipeline was removed"))?;
     }
     if lock.is_current() {
-        out.line(text!("{LOCK_FILE} says so already."))?;
+        out.line(text!("{LOCK_FILE} is up to date."))?;
         return Ok(Exit::Success);
     }
     if args.check {
         return Err(CommandError::not_ready(format!("{LOCK_FILE} is not up to date"))
-            .hint("look at the changes, then write them down: `stagewright lock`"));
+            .hint("review the changes, then record them: `stagewright lock`"));
     }
     lock.write()?;
     out.line(text!("Wrote {LOCK_FILE}."))?;

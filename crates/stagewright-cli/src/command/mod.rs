@@ -1,4 +1,4 @@
-//! One module for each command, or for a few that belong together.
+//! A module for each command, or for a few related ones.
 
 pub(crate) mod cancel;
 pub(crate) mod decide;

@@ -1,4 +1,4 @@
-//! `plan`: the stages in order, what each may touch, and what isn't sandboxed.
+//! `plan`: shows the stages in order, the permissions of each, and what isn't sandboxed.
 
 mod answer;
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use stagewright_model::{
     CacheUse, EffectClass, Grant, NamedBy, Origin, PackageManager, PathPattern, PathRule, Permission, Permissions,
-    Plan, Sandbox, Stage, StageKind, Trust, list, remarks,
+    Plan, Sandbox, Stage, StageKind, Trust, count, list, remarks,
 };
 use stagewright_plugin_host::{Description, PackageHosts};
 use stagewright_process::sandbox::{MountMode, ToolMount};
@@ -19,10 +19,10 @@ use crate::args::{self, PlanArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
 
-/// What a plan is shown with.
-struct Shown<'a> {
+/// A reviewed plan to be shown.
+struct PlanView<'a> {
     review: &'a Review,
-    /// What a rehearsal would do; real unless a rehearsal is asked for.
+    /// The kind of run that is shown: a rehearsal with `--rehearse`, else a real one.
     mode: RunMode,
 }
 
@@ -30,7 +30,7 @@ pub(crate) async fn plan(session: &Session, args: &PlanArgs, out: &mut Printer) 
     let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
     let inputs = args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect();
     let review = session.review(pipeline, &inputs).await?;
-    let shown = Shown {
+    let shown = PlanView {
         review: &review,
         mode: if args.rehearse { RunMode::Rehearsal { offline: args.offline } } else { RunMode::Real },
     };
@@ -42,7 +42,7 @@ pub(crate) async fn plan(session: &Session, args: &PlanArgs, out: &mut Printer) 
     Ok(Exit::Success)
 }
 
-impl Shown<'_> {
+impl PlanView<'_> {
     fn write(&self, inputs: &BTreeMap<String, Json>, out: &mut Printer) -> std::io::Result<()> {
         let Review { plan, file, .. } = self.review;
         out.line(text!("{}  {}", plan.name, file.name))?;
@@ -54,39 +54,37 @@ impl Shown<'_> {
             out.line(text!("  input {name} = {value}"))?;
         }
         if let Some(concurrency) = &plan.concurrency {
-            out.line(text!("  one run at a time of the group {}", concurrency.group.source()))?;
+            out.line(text!("  concurrency group {}: one run at a time", concurrency.group.source()))?;
         }
         if plan.sandbox == Sandbox::Preferred {
-            out.line(text!("  sandbox preferred: on a machine that can't confine programs, they run unconfined"))?;
+            out.line(text!("  sandbox preferred: programs run unconfined on machines that can't confine them"))?;
         }
         let mut unsandboxed = 0;
         for (position, (stage, description)) in plan.stages.iter().zip(&self.review.described).enumerate() {
             out.line(text!(""))?;
             self.write_stage(out, position + 1, stage, description)?;
-            unsandboxed += usize::from(!self.powers(stage).is_empty());
+            unsandboxed += usize::from(!self.unsandboxed_parts(stage).is_empty());
         }
         out.line(text!(""))?;
-        let count = plan.stages.len();
+        let stages = plan.stages.len();
         match unsandboxed {
-            0 if count == 1 => out.line(text!("1 stage, sandboxed.")),
-            0 => out.line(text!("{}, all sandboxed.", stages_of(count))),
+            0 if stages == 1 => out.line(text!("1 stage, sandboxed.")),
+            0 => out.line(text!("{}, all sandboxed.", count(stages, "stage"))),
             _ => out.line(text!(
-                "{}, {unsandboxed} not fully sandboxed: what is unsandboxed has the files and the network of the user who \
-                 runs the pipeline. Everything else has what is listed and nothing more.",
-                stages_of(count)
+                "{}, {unsandboxed} not fully sandboxed: unsandboxed code can use all files and the network of the user who \
+                 runs the pipeline. Everything else can use only what is listed.",
+                count(stages, "stage")
             )),
         }
     }
 
-    /// What the lock doesn't say, which is what a reviewer is to look at first.
+    /// The differences from the lock file, which a reviewer has to check first.
     fn write_changes(&self, out: &mut Printer) -> std::io::Result<()> {
         let lock = LOCK_FILE;
         match &self.review.compared {
-            Compared::NoLock => out.line(text!("{lock} doesn't exist; `stagewright lock` records what follows.")),
-            Compared::NotLocked => {
-                out.line(text!("{lock} has no entry for this pipeline: everything that follows is new."))
-            }
-            Compared::Changes(changes) if changes.is_empty() => out.line(text!("As {lock} says.")),
+            Compared::NoLock => out.line(text!("{lock} doesn't exist; `stagewright lock` records this plan.")),
+            Compared::NotLocked => out.line(text!("{lock} has no entry for this pipeline: everything below is new.")),
+            Compared::Changes(changes) if changes.is_empty() => out.line(text!("{lock} is up to date.")),
             Compared::Changes(changes) => {
                 out.line(text!("Since {lock} was written:"))?;
                 changes.iter().try_for_each(|change| out.line(text!("  {change}")))
@@ -115,7 +113,7 @@ impl Shown<'_> {
         line("if", stage.condition.as_ref().map(|condition| condition.source().to_owned()).unwrap_or_default())?;
         line("environment", environment(plan, stage))?;
         line("approves", list(stage.approves()))?;
-        line("takes back", list(stage.compensate.iter().map(|&one| &plan.stage(one).id)))?;
+        line("compensates", list(stage.compensate.iter().map(|&target| &plan.stage(target).id)))?;
         for kind in Permission::ALL {
             line(kind.key(), list(stage.permissions.of(kind)))?;
         }
@@ -128,7 +126,7 @@ impl Shown<'_> {
         line("limits", limits.collect::<Vec<_>>().join(", "))?;
         line("cache", self.cached(stage, description))?;
         line("toolchain", self.toolchain(stage))?;
-        line("unsandboxed", self.powers(stage))?;
+        line("unsandboxed", self.unsandboxed_parts(stage))?;
         self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
     }
 
@@ -136,7 +134,7 @@ impl Shown<'_> {
         self.review.is_cached(stage, description, self.mode)
     }
 
-    /// What a result of the stage depends on, and what is kept of it; empty when it runs each time.
+    /// The files that a cached result depends on, and those that it restores; empty if the stage isn't cached.
     fn cached(&self, stage: &Stage, description: &Description) -> String {
         if !self.is_cached(stage, description) {
             return String::new();
@@ -146,10 +144,11 @@ impl Shown<'_> {
         let inputs: Vec<&str> = stage.inputs.iter().map(PathPattern::as_str).collect();
         let inputs = if inputs.is_empty() { read } else { inputs };
         let outputs: Vec<&str> = stage.outputs.iter().map(PathPattern::as_str).collect();
-        let named = |globs: &[&str]| if globs.is_empty() { "no file".to_owned() } else { list(globs) };
-        let alone = if stage.cache == CacheUse::Read { "; read, and not kept" } else { "" };
-        let held = if self.powers(stage).is_empty() { "" } else { "; nothing keeps its programs to that" };
-        format!("by {}{held}; makes {}{alone}", named(&inputs), named(&outputs))
+        let or_none = |globs: &[&str]| if globs.is_empty() { "no files".to_owned() } else { list(globs) };
+        let read_only = if stage.cache == CacheUse::Read { "; doesn't store new results" } else { "" };
+        let unconfined =
+            if self.unsandboxed_parts(stage).is_empty() { "" } else { " (programs can read other files undetected)" };
+        format!("inputs {}{unconfined}; outputs {}{read_only}", or_none(&inputs), or_none(&outputs))
     }
 
     fn effect(&self, stage: &Stage, description: &Description) -> &'static str {
@@ -160,7 +159,7 @@ impl Shown<'_> {
         }
     }
 
-    /// What a reviewer could overlook.
+    /// Remarks on what a reviewer could overlook.
     fn notes(&self, stage: &Stage, description: &Description) -> Vec<String> {
         let files =
             std::iter::once(self.review.file.name.as_str()).chain(self.review.pipelines.iter().map(String::as_str));
@@ -169,21 +168,23 @@ impl Shown<'_> {
         if !description.native {
             let asked: Vec<&str> = description.permissions().into_values().flatten().collect();
             let granted = Permission::ALL.into_iter().filter(|kind| !stage.permissions.of(*kind).is_empty());
-            let unasked: Vec<&str> = granted.map(Permission::key).filter(|key| !asked.contains(key)).collect();
-            if !unasked.is_empty() {
-                notes.push(format!("granted, but the plugin doesn't ask for it: {}", unasked.join(", ")));
+            let unused: Vec<&str> = granted.map(Permission::key).filter(|key| !asked.contains(key)).collect();
+            if !unused.is_empty() {
+                notes.push(format!("granted, but not requested by the plugin: {}", unused.join(", ")));
             }
         }
         notes
     }
 
-    /// What of a stage runs outside of the sandbox; empty when nothing does.
-    fn powers(&self, stage: &Stage) -> String {
+    /// The parts of a stage that run outside of the sandbox; empty if it is fully sandboxed.
+    fn unsandboxed_parts(&self, stage: &Stage) -> String {
         let programs = list(&stage.permissions.process);
         match (&stage.trust, self.review.unsandboxed()) {
-            (Trust::Native { .. }, _) => "the plugin itself: a native library with the powers of the engine".to_owned(),
+            (Trust::Native { .. }, _) => {
+                "the plugin itself: a native library that can do whatever the engine can".to_owned()
+            }
             (Trust::Component, Some(missing)) if !programs.is_empty() => {
-                format!("programs it starts ({programs}): {}", missing.what)
+                format!("its programs ({programs}): {}", missing.what)
             }
             (Trust::Component, _) => String::new(),
         }
@@ -193,23 +194,23 @@ impl Shown<'_> {
         self.review.tools(stage)
     }
 
-    /// What the stage's programs see of the machine beside the system's own files.
+    /// The paths of the machine that the stage's programs see in addition to the system's own files.
     fn toolchain(&self, stage: &Stage) -> String {
         let tools = self.tools(stage);
-        let of = |is_meant: fn(MountMode) -> bool, words: &str| {
-            let paths = by_folder(tools.iter().filter(|need| is_meant(need.how)).map(|need| need.path.as_path()));
+        let mounted = |has_mode: fn(MountMode) -> bool, words: &str| {
+            let paths = by_folder(tools.iter().filter(|mount| has_mode(mount.how)).map(|mount| mount.path.as_path()));
             (!paths.is_empty()).then(|| format!("{words} {paths}"))
         };
         let parts = [
-            of(|how| how == MountMode::Execute, "starts what is in"),
-            of(|how| matches!(how, MountMode::Copy(_)), "reads a copy, without secrets, of"),
-            of(|how| matches!(how, MountMode::Kept | MountMode::KeptFile), "has caches of its own at"),
+            mounted(|how| how == MountMode::Execute, "programs in"),
+            mounted(|how| matches!(how, MountMode::Copy(_)), "a copy without credentials of"),
+            mounted(|how| matches!(how, MountMode::Kept | MountMode::KeptFile), "its own caches at"),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
-/// Paths in their order, those of one folder together, as in `/opt/node/{bin,lib}`.
+/// Lists paths, grouped by folder as in `/opt/node/{bin,lib}`.
 fn by_folder<'a>(paths: impl Iterator<Item = &'a Path>) -> String {
     let mut folders: BTreeMap<Option<&Path>, Vec<String>> = BTreeMap::new();
     for path in paths {
@@ -227,7 +228,7 @@ fn texts(origins: impl IntoIterator<Item = Origin>) -> Vec<String> {
     origins.into_iter().map(|origin| origin.to_string()).collect()
 }
 
-/// What a word stands for here, and who says so.
+/// The origins that the word for a package manager stands for, and the configurations that name them.
 fn package_hosts(manager: PackageManager, hosts: &PackageHosts) -> String {
     let mut parts = vec![texts(PackageHosts::usual(manager)).join(", ")];
     for (by, words) in [(NamedBy::Repository, "by the repository"), (NamedBy::Machine, "by this machine, not locked")] {
@@ -240,11 +241,7 @@ fn package_hosts(manager: PackageManager, hosts: &PackageHosts) -> String {
     parts.join("; ")
 }
 
-fn stages_of(count: usize) -> String {
-    format!("{count} stage{}", if count == 1 { "" } else { "s" })
-}
-
-/// The environment that the stage acts on, and which gate stands before that.
+/// The environment that the stage acts on, and the approval that it needs first.
 fn environment(plan: &Plan, stage: &Stage) -> String {
     let Some(name) = stage.environment.as_ref().map(|environment| &environment.name) else { return String::new() };
     let declared = plan.environments.get(name);
@@ -252,12 +249,12 @@ fn environment(plan: &Plan, stage: &Stage) -> String {
     let Some(approvers) = approvers else { return name.clone() };
     let gates = gates_before(plan, stage, name);
     match gates.is_empty() {
-        true => format!("{name}, after an approval by {approvers} at a gate of its own"),
+        true => format!("{name}, after an approval by {approvers}"),
         false => format!("{name}, after an approval by {approvers} at {}", gates.join(" or ")),
     }
 }
 
-/// The stages before this one whose gates approve an environment.
+/// The stages upstream of this one whose gates approve the environment.
 fn gates_before(plan: &Plan, stage: &Stage, environment: &str) -> Vec<String> {
     let (mut seen, mut open, mut found) = (BTreeSet::new(), stage.needs.clone(), Vec::new());
     while let Some(index) = open.pop() {
@@ -271,7 +268,7 @@ fn gates_before(plan: &Plan, stage: &Stage, environment: &str) -> Vec<String> {
     found
 }
 
-/// How much of the stage is real in a rehearsal, and what it is granted there; of a real run, the grants alone.
+/// In a rehearsal, how much of the stage is real and what it is granted; otherwise only the rehearsal grants.
 fn rehearsal(mode: RunMode, stage: &Stage, description: &Description) -> String {
     let granted = stage.rehearsal_grants().into_iter().flat_map(Permissions::entries);
     let granted = granted.map(Grant::phrase).collect::<Vec<_>>().join(", ");

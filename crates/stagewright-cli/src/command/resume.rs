@@ -1,4 +1,4 @@
-//! `resume`.
+//! `resume`: continues a run.
 
 use stagewright_session::{ResumeOptions, Session};
 
@@ -11,7 +11,7 @@ use crate::global::Global;
 /// `resume`.
 pub(crate) async fn resume(global: &Global, session: &Session, args: &ResumeArgs) -> Result<Exit, CommandError> {
     let request = ResumeOptions {
-        reason: "asked for".to_owned(),
+        reason: "requested on the command line".to_owned(),
         from: args.from.clone(),
         accept_changes: args.accept_changes,
         options: args.drive.options(),

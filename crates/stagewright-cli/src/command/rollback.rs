@@ -1,4 +1,4 @@
-//! `rollback`: deploys an earlier release of an environment once more.
+//! `rollback`: deploys an earlier release of an environment again.
 
 use stagewright_report::{Printer, text};
 use stagewright_session::{RollbackTarget, Session};
@@ -21,16 +21,16 @@ pub(crate) async fn rollback(
     let (current, target) = match session.rollback_target(name, args.to)? {
         RollbackTarget::Release { current, target } => (current, target),
         RollbackTarget::NothingDeployed => {
-            out.line(text!("Nothing was deployed to {name}: there is nothing to go back from, and nothing was done."))?;
+            out.line(text!("{name} has no release to roll back from; nothing was done."))?;
             return Ok(Exit::Success);
         }
         RollbackTarget::Current(target) => {
-            out.line(text!("{name} runs {} already: nothing was done.", target.release.artifact))?;
+            out.line(text!("{name} already runs {}; nothing was done.", target.release.artifact))?;
             return Ok(Exit::Success);
         }
     };
-    let from = current.map_or_else(|| "nothing".to_owned(), |current| describe(&current));
-    out.line(text!("{name} goes back from {from}"))?;
+    let from = current.map_or_else(|| "no release".to_owned(), |current| describe(&current));
+    out.line(text!("Rolling back {name} from {from}"))?;
     out.line(text!("  to {}", describe(&target)))?;
     if args.dry_run {
         out.line(text!("Nothing was done (--dry-run)."))?;

@@ -29,7 +29,7 @@ pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> R
     match session.start(pipeline, &request).await? {
         StartOutcome::Run(run) => drive(global, session, &args.drive, *run).await,
         StartOutcome::Unaffected { since } => {
-            console::say(text!("no stage of {file} is affected by what changed since {since}"));
+            console::say(text!("no stage of {file} is affected by the changes since {since}"));
             Ok(Exit::Success)
         }
     }

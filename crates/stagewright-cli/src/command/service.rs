@@ -1,4 +1,4 @@
-//! `service`: what deploys to the `process` target left running on this machine.
+//! `service`: manages the services that deploys to the `process` target left running on this machine.
 
 use stagewright_api as api;
 use stagewright_engine::Timestamp;
@@ -21,11 +21,11 @@ pub(crate) async fn service(
     let services = session.services();
     match command {
         ServiceCommand::Status { rehearsal, json } => {
-            let found = services.status(*rehearsal).await.map_err(failed)?;
+            let statuses = services.status(*rehearsal).await.map_err(failed)?;
             if *json {
-                out.json_pretty(&found.iter().map(entry).collect::<Vec<_>>())?;
+                out.json_pretty(&statuses.iter().map(entry).collect::<Vec<_>>())?;
             } else {
-                write_table(out, &found)?;
+                write_table(out, &statuses)?;
             }
         }
         ServiceCommand::Stop { environment: Some(environment), service: Some(service), rehearsal } => {
@@ -45,11 +45,11 @@ pub(crate) async fn service(
     Ok(Exit::Success)
 }
 
-fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()> {
-    if found.is_empty() {
-        return out.line(text!("No service was deployed here yet."));
+fn write_table(out: &mut Printer, statuses: &[ServiceStatus]) -> std::io::Result<()> {
+    if statuses.is_empty() {
+        return out.line(text!("No services have been deployed here."));
     }
-    for status in found {
+    for status in statuses {
         let phase = match status.phase {
             Phase::Starting => "starting",
             Phase::Running => "running",
@@ -63,7 +63,7 @@ fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()
                 out.line(text!("{head} {}  since {since}{run}", current.address))?;
                 out.line(text!("{:<14} {}", "", current.image))?;
             }
-            None => out.line(text!("{head} nothing was promoted yet"))?,
+            None => out.line(text!("{head} no release was promoted yet"))?,
         }
         if let Some(failure) = &status.failure {
             out.line(text!("{:<14} {failure}", ""))?;
@@ -72,7 +72,7 @@ fn write_table(out: &mut Printer, found: &[ServiceStatus]) -> std::io::Result<()
     Ok(())
 }
 
-/// For programs.
+/// The JSON form of a service.
 fn entry(status: &ServiceStatus) -> api::ServiceEntry {
     let ServiceStatus { environment, service, current, rehearsal, phase, restarts, failure } = status;
     api::ServiceEntry {

@@ -1,4 +1,4 @@
-//! `validate`: every mistake of every pipeline file, and of every stage's configuration.
+//! `validate`: reports every mistake in pipeline files and in the configuration of their stages.
 
 use stagewright_api::DiagnosticEntry;
 use stagewright_model::{Mistake, MistakePlace, Plan, count};
@@ -25,11 +25,11 @@ pub(crate) async fn validate(
     let mut is_valid = true;
     for name in names {
         let file = session.pipeline(Some(&name))?;
-        let mut take = |found: ValidationFindings<'_>| match args.json {
+        let mut on_findings = |found: ValidationFindings<'_>| match args.json {
             true => listed.extend(entries(&file, found)),
             false => show(global, &file, found),
         };
-        let validity = session.validate(&file, &mut take).await?;
+        let validity = session.validate(&file, &mut on_findings).await?;
         is_valid &= matches!(validity, Validity::Valid { .. });
         if !args.json {
             out.line(text!("{}: {}", file.name, in_words(&validity)))?;
@@ -45,10 +45,10 @@ fn in_words(validity: &Validity) -> String {
     match validity {
         Validity::Valid { stages } => format!("valid, {}", count(*stages, "stage")),
         Validity::Mistakes(mistakes) => count(*mistakes, "mistake"),
-        Validity::BeyondPolicy => "asks for more than the policy allows".to_owned(),
+        Validity::BeyondPolicy => "requests more than the policy allows".to_owned(),
         Validity::Misconfigured(stages) => stages.clone(),
-        Validity::OpenCode(expressions) => format!("{} inside code", count(*expressions, "expression")),
-        Validity::ForeignTargets(deploys) => format!("{} to a target that doesn't work yet", count(*deploys, "deploy")),
+        Validity::OpenCode(expressions) => format!("{} inside of code", count(*expressions, "expression")),
+        Validity::ForeignTargets(deploys) => format!("{} to an unsupported target", count(*deploys, "deploy")),
     }
 }
 
@@ -61,12 +61,12 @@ fn show(global: &Global, file: &PipelineFile, found: ValidationFindings<'_>) {
     }
 }
 
-/// For programs.
+/// The JSON form of findings.
 fn entries(file: &PipelineFile, found: ValidationFindings<'_>) -> Vec<DiagnosticEntry> {
     match found {
         ValidationFindings::Diagnostics(found) => found.iter().map(diagnostics::entry).collect(),
         ValidationFindings::Mistakes(plan, mistakes) => {
-            mistakes.iter().flat_map(|one| mistake_entry(file, plan, one)).collect()
+            mistakes.iter().flat_map(|mistake| mistake_entry(file, plan, mistake)).collect()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! From guest crates to components.
+//! `plugin build`: compiles guest crates to components.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,20 +13,20 @@ use wit_component::ComponentEncoder;
 use crate::console;
 
 use super::component::Interfaces;
-use super::guest::{self, Guest};
-use super::{BuildArgs, PluginError, fingerprint, toolchain};
+use super::guest::{self, GuestCrate};
+use super::{BuildArgs, PluginCommandError, fingerprint, toolchain};
 
-/// A plugin whose component is up to date.
+/// A plugin with an up-to-date component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Built {
     name: String,
     component: PathBuf,
     bytes: u64,
-    /// False when it was up to date before.
+    /// Whether it was out of date and has been rebuilt.
     rebuilt: bool,
 }
 
-pub(super) fn run(args: &BuildArgs, out: &mut Printer) -> Result<(), PluginError> {
+pub(super) fn run(args: &BuildArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };
     for built in build(&paths, args.out.as_deref(), &args.release_profile, &mut console::err())? {
         let state = if built.rebuilt { "built" } else { "up to date" };
@@ -42,74 +42,76 @@ fn build(
     folder: Option<&Path>,
     profile: &str,
     progress: &mut Printer,
-) -> Result<Vec<Built>, PluginError> {
-    let mut by_workspace: BTreeMap<PathBuf, Vec<Guest>> = BTreeMap::new();
+) -> Result<Vec<Built>, PluginCommandError> {
+    let mut by_workspace: BTreeMap<PathBuf, Vec<GuestCrate>> = BTreeMap::new();
     for guest in guest::find(paths)? {
         by_workspace.entry(guest.workspace.clone()).or_default().push(guest);
     }
     let mut built = Vec::new();
-    for (workspace, wanted) in by_workspace {
-        let workspace = Workspace::open(workspace, profile)?;
-        built.extend(workspace.bring_up_to_date(&wanted, folder, progress)?);
+    for (workspace, requested) in by_workspace {
+        let workspace = GuestWorkspace::open(workspace, profile)?;
+        built.extend(workspace.bring_up_to_date(&requested, folder, progress)?);
     }
     Ok(built)
 }
 
-/// The guests that Cargo builds in one call.
-struct Workspace<'a> {
+/// A workspace with guests, which Cargo builds in one call.
+struct GuestWorkspace<'a> {
     root: PathBuf,
-    guests: Vec<Guest>,
+    guests: Vec<GuestCrate>,
     profile: &'a str,
     fingerprint: String,
 }
 
-impl Workspace<'_> {
-    fn open(root: PathBuf, profile: &str) -> Result<Workspace<'_>, PluginError> {
+impl GuestWorkspace<'_> {
+    fn open(root: PathBuf, profile: &str) -> Result<GuestWorkspace<'_>, PluginCommandError> {
         let guests = guest::all_of(&root)?;
-        let mut workspace = Workspace { root, guests, profile, fingerprint: String::new() };
-        workspace.fingerprint = workspace.take_fingerprint()?;
+        let mut workspace = GuestWorkspace { root, guests, profile, fingerprint: String::new() };
+        workspace.fingerprint = workspace.compute_fingerprint()?;
         Ok(workspace)
     }
 
-    fn take_fingerprint(&self) -> Result<String, PluginError> {
+    fn compute_fingerprint(&self) -> Result<String, PluginCommandError> {
         let folders = guest::source_folders(&self.root, &self.guests)?;
         fingerprint::of_sources(&self.root, &folders, self.profile, &toolchain::identify(&self.root)?)
     }
 
     fn bring_up_to_date(
         mut self,
-        wanted: &[Guest],
+        requested: &[GuestCrate],
         folder: Option<&Path>,
         progress: &mut Printer,
-    ) -> Result<Vec<Built>, PluginError> {
-        let component = |guest: &Guest| match folder {
+    ) -> Result<Vec<Built>, PluginCommandError> {
+        let component = |guest: &GuestCrate| match folder {
             Some(folder) => folder.join(format!("{}.wasm", guest.name)),
             None => guest.folder.join("plugin.wasm"),
         };
-        let stale: BTreeSet<&Guest> =
-            wanted.iter().filter(|guest| !fingerprint::is_current(&component(guest), &self.fingerprint)).collect();
+        let stale: BTreeSet<&GuestCrate> =
+            requested.iter().filter(|guest| !fingerprint::is_current(&component(guest), &self.fingerprint)).collect();
         if !stale.is_empty() {
             let modules = self.compile(&stale, progress)?;
-            // Cargo may have written the lock file.
-            self.fingerprint = self.take_fingerprint()?;
+            // The build may have created or updated the lock file, which is part of the fingerprint. With the old
+            // fingerprint the component would count as out of date the next time.
+            self.fingerprint = self.compute_fingerprint()?;
             for guest in &stale {
                 self.componentize(guest, &modules[&guest.folder], &component(guest))?;
             }
         }
-        let describe = |guest: &Guest| {
+        let describe = |guest: &GuestCrate| {
             let path = component(guest);
-            let bytes = fs::metadata(&path).map_err(|source| PluginError::Read { path: path.clone(), source })?.len();
+            let bytes =
+                fs::metadata(&path).map_err(|source| PluginCommandError::Read { path: path.clone(), source })?.len();
             Ok(Built { name: guest.name.clone(), component: path, bytes, rebuilt: stale.contains(guest) })
         };
-        wanted.iter().map(describe).collect()
+        requested.iter().map(describe).collect()
     }
 
-    /// The core modules by the guests' folders. Guests that weren't asked for may fail.
+    /// Compiles all guests, and returns their core modules by the guests' folders. Fails only if a requested guest fails.
     fn compile(
         &self,
-        wanted: &BTreeSet<&Guest>,
+        requested: &BTreeSet<&GuestCrate>,
         progress: &mut Printer,
-    ) -> Result<BTreeMap<PathBuf, PathBuf>, PluginError> {
+    ) -> Result<BTreeMap<PathBuf, PathBuf>, PluginCommandError> {
         let chosen = toolchain::choose(&self.root, progress)?;
         progress.line(text!("building {} with {}", count(self.guests.len(), "plugin"), chosen.describe()))?;
         let start = Instant::now();
@@ -124,19 +126,19 @@ impl Workspace<'_> {
         }
         let (status, messages) = cargo.run(progress)?;
         let modules = modules(&messages);
-        let missing = wanted.iter().filter(|guest| !modules.contains_key(&guest.folder));
+        let missing = requested.iter().filter(|guest| !modules.contains_key(&guest.folder));
         let missing: Vec<String> = missing.map(|guest| guest.name.clone()).collect();
         if !missing.is_empty() {
-            return Err(PluginError::Cargo { plugins: missing, status });
+            return Err(PluginCommandError::Cargo { plugins: missing, status });
         }
         progress.line(text!("built in {:.1} s", start.elapsed().as_secs_f32()))?;
         Ok(modules)
     }
 
-    fn componentize(&self, guest: &Guest, module: &Path, path: &Path) -> Result<(), PluginError> {
+    fn componentize(&self, guest: &GuestCrate, module: &Path, path: &Path) -> Result<(), PluginCommandError> {
         let core = stagewright_files::read(module, stagewright_files::RECORD)
-            .map_err(|source| PluginError::Read { path: module.to_owned(), source })?;
-        let unfit = |reason| PluginError::Componentize { plugin: guest.name.clone(), reason };
+            .map_err(|source| PluginCommandError::Read { path: module.to_owned(), source })?;
+        let unfit = |reason| PluginCommandError::Componentize { plugin: guest.name.clone(), reason };
         let component = encode(&core).map_err(unfit)?;
         let problems = Interfaces::of(&component).map_err(unfit)?.problems();
         if !problems.is_empty() {
@@ -146,13 +148,15 @@ impl Workspace<'_> {
         fingerprint::stamp(path, &component, &self.fingerprint)
     }
 
-    /// Apart from the host's own artifacts: the two don't share a lock, so a guest can be built by a running build.
+    /// A target folder of its own. Cargo locks a target folder while it builds, so in the host's folder a guest could not be
+    /// built from within a running build, as tests do.
     fn target_folder(&self) -> PathBuf {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
         self.root.join(target).join("guests")
     }
 
-    /// Panic messages hold the paths of sources: the same sources must build to the same bytes wherever they lie.
+    /// Remaps the paths of sources. They are part of panic messages, and the same sources must compile to the same bytes,
+    /// and thus the same digest, wherever the checkout is.
     fn rustflags(&self) -> String {
         let home = std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
         let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
@@ -161,13 +165,13 @@ impl Workspace<'_> {
     }
 }
 
-/// The error says what the module lacks.
+/// Encodes a core module as a component. The error names what the module lacks.
 fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
     let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| format!("{error:#}"))
 }
 
-/// From Cargo's messages, one JSON object a line.
+/// The wasm modules in Cargo's messages (one JSON object per line), by the folder of their package.
 fn modules(messages: &[u8]) -> BTreeMap<PathBuf, PathBuf> {
     #[derive(Deserialize)]
     struct Message {

@@ -1,5 +1,5 @@
-//! Looks at built plugins: what they import and the permission that each import takes, what they export, what they say
-//! of themselves.
+//! `plugin check`: shows the imports of built plugins with the permission that each import requires, their exports, and
+//! their manifests.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,9 @@ use stagewright_report::{Printer, text};
 
 use super::component::Interfaces;
 use super::describe::describe;
-use super::{CheckArgs, PluginError, fingerprint, guest};
+use super::{CheckArgs, PluginCommandError, fingerprint, guest};
 
-pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginError> {
+pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };
     let mut components = Vec::new();
     for path in &paths {
@@ -24,12 +24,12 @@ pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginError
         }
     }
     if failed > 0 {
-        return Err(PluginError::Unusable { failed, checked: components.len() });
+        return Err(PluginCommandError::Unusable { failed, checked: components.len() });
     }
     Ok(())
 }
 
-fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
+fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginCommandError> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
@@ -37,12 +37,12 @@ fn components_at(path: &Path) -> Result<Vec<PathBuf>, PluginError> {
     Ok(guests.into_iter().map(|guest| guest.folder.join("plugin.wasm")).collect())
 }
 
-/// Whether it can be used.
-fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginError> {
+/// Shows a component. Returns whether it is usable.
+fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginCommandError> {
     out.line(text!("{}", path.display()))?;
     let problems = match stagewright_files::read(path, stagewright_files::RECORD) {
         Ok(content) => show(path, &content, out)?,
-        Err(error) => vec![format!("it can't be read: {error}")],
+        Err(error) => vec![format!("can't read it: {error}")],
     };
     for problem in &problems {
         out.line(text!("  error       {problem}"))?;
@@ -50,8 +50,8 @@ fn check(path: &Path, out: &mut Printer) -> Result<bool, PluginError> {
     Ok(problems.is_empty())
 }
 
-/// What is wrong with it.
-fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, PluginError> {
+/// Shows the content of a component. Returns the problems that make it unusable.
+fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, PluginCommandError> {
     let interfaces = match Interfaces::of(content) {
         Ok(interfaces) => interfaces,
         Err(reason) => return Ok(vec![reason]),
@@ -76,7 +76,7 @@ fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, P
     }
 }
 
-fn show_manifest(manifest: &PluginManifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginError> {
+fn show_manifest(manifest: &PluginManifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginCommandError> {
     let PluginManifest { name, version, description, config, outputs, capabilities } = manifest;
     out.line(text!("  manifest    {name} {version}: {description}"))?;
     if let Some(keys) = config.get("properties").and_then(|properties| properties.as_object()) {
@@ -86,7 +86,7 @@ fn show_manifest(manifest: &PluginManifest, interfaces: &Interfaces, out: &mut P
         out.line(text!("  outputs     {}", list(outputs.iter().map(|output| &output.name))))?;
     }
     for (interface, _) in interfaces.permissions().filter(|(interface, _)| !capabilities.contains(*interface)) {
-        out.line(text!("  warning     it imports `{interface}`, and its manifest doesn't say so"))?;
+        out.line(text!("  warning     it imports `{interface}`, which its manifest doesn't declare"))?;
     }
     Ok(())
 }

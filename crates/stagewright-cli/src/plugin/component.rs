@@ -1,27 +1,28 @@
-//! What a component's binary says: the interfaces that it imports and exports.
+//! Reads the imports and exports of a component from its binary.
 
 use stagewright_model::{EffectClass, Imports, Interface, Permission, Permissions, PluginCode, Reaches};
 use wit_component::DecodedWasm;
 
-/// Of the contract, as `stagewright:stage/context@0.1.0` is named.
+/// The prefix of the plugin contract's interfaces, as in `stagewright:stage/context@0.1.0`.
 const PACKAGE: &str = "stagewright:stage/";
-/// The contract that this version speaks; a patch release more or less is no matter.
+/// The supported minor version of the contract. All its patch versions are compatible.
 const VERSION: &str = "0.1.";
-/// Magic, version 1, layer 0, by the core specification.
+/// The header of a core module by the core specification: magic, version 1, layer 0.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
 /// The interfaces of a component, by the contract's short names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interfaces {
-    /// Those of the contract.
+    /// Imported interfaces of the contract.
     pub(super) imports: Vec<String>,
-    /// Those that no host of this contract offers, by their full names.
+    /// Imported interfaces that the contract doesn't have, by their full names.
     pub(super) foreign: Vec<String>,
-    /// Those of the contract.
+    /// Exported interfaces of the contract.
     pub(super) exports: Vec<String>,
 }
 
 impl Interfaces {
-    /// The error says why the bytes are no component.
+    /// Reads a component. The error says why the bytes aren't one.
     pub(super) fn of(component: &[u8]) -> Result<Interfaces, String> {
         if component.starts_with(CORE_MODULE) {
             return Err("it is a core module, not a component".to_owned());
@@ -29,7 +30,7 @@ impl Interfaces {
         let (resolve, world) = match wit_component::decode(component) {
             Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
             Ok(DecodedWasm::WitPackage(..)) => return Err("it is a WIT package, not a component".to_owned()),
-            Err(error) => return Err(format!("it is no component: {error:#}")),
+            Err(error) => return Err(format!("it is not a valid component: {error:#}")),
         };
         let world = &resolve.worlds[world];
         let mut interfaces = Interfaces::default();
@@ -45,12 +46,13 @@ impl Interfaces {
         Ok(interfaces)
     }
 
-    /// Permissions that the plugin has a use for, with the interface that each opens.
+    /// The permissions that the plugin can use, each with the interface that requires it.
     pub(super) fn permissions(&self) -> impl Iterator<Item = (&'static str, String)> {
         let known = Interface::ALL.into_iter().filter(|interface| self.has(*interface));
         known.filter_map(|interface| {
             let key = match interface {
-                // What its programs may reach is granted beside them.
+                // The interface also has the permissions of the programs it starts, such as `net`. A plugin that needs
+                // `process` doesn't necessarily need those.
                 Interface::Process => "process".to_owned(),
                 Interface::Secrets => "secrets".to_owned(),
                 other => other.permissions().iter().map(|key| key.key()).collect::<Vec<_>>().join(", "),
@@ -59,10 +61,10 @@ impl Interfaces {
         })
     }
 
-    /// How far the plugin can reach at most, with every grant that there is: the pipeline's may keep it nearer.
+    /// The effect class of the plugin if everything were granted to it. The grants of a pipeline can only lower it.
     pub(super) fn reach(&self) -> &'static str {
         let mut everything = Permissions::default();
-        // One of each kind stands for all of them.
+        // One grant of each kind is enough: the effect class doesn't depend on how many there are.
         for (kind, entry) in [
             (Permission::Process, "*"),
             (Permission::Read, "."),
@@ -79,7 +81,7 @@ impl Interfaces {
         }
     }
 
-    /// Why no host of this contract can run it.
+    /// The reasons why a host of this contract can't run the component.
     pub(super) fn problems(&self) -> Vec<String> {
         let foreign = self.foreign.iter().map(|name| format!("imports `{name}`, which stages are not given"));
         let missing = (!self.exports.iter().any(|export| export == "plugin"))
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn reach_is_that_of_the_farthest_import() {
+    fn reach_is_the_widest_of_all_imports() {
         assert_eq!(interfaces(&["context", "gate"]).reach(), "pure");
         assert_eq!(interfaces(&["context", "workspace"]).reach(), "local");
         assert_eq!(interfaces(&["context", "process"]).reach(), "external", "programs can be granted a network");
@@ -131,9 +133,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_says_so() {
+    fn bytes_other_than_a_component_are_refused_with_a_reason() {
         assert_eq!(Interfaces::of(CORE_MODULE).unwrap_err(), "it is a core module, not a component");
-        assert!(Interfaces::of(b"text").unwrap_err().starts_with("it is no component"));
+        assert!(Interfaces::of(b"text").unwrap_err().starts_with("it is not a valid component"));
         let lacking = Interfaces { foreign: vec!["wasi:cli/exit@0.2.0".to_owned()], ..Interfaces::default() };
         assert_eq!(lacking.problems().len(), 2);
     }

@@ -1,4 +1,4 @@
-//! Asks a component for its manifest, in a host that grants nothing and keeps nothing.
+//! Reads a component's manifest by calling its `describe` in a host that grants nothing and stores nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use stagewright_plugin_host::{
     SecretSource,
 };
 
-/// Why a component has no manifest: the sentence, its causes, the remedy.
+/// Why `describe` failed: the message, its causes, and the remedy.
 pub(super) type Reasons = Vec<String>;
 
-/// Runs `describe`, with every import trapping.
+/// Runs `describe`; any call of an import traps.
 pub(super) fn describe(component: &Path) -> Result<PluginManifest, Reasons> {
     let reason = |error: &dyn std::error::Error| vec![error.to_string()];
     let scratch = tempfile::tempdir().map_err(|error| reason(&error))?;
@@ -66,7 +66,7 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
         environment: BTreeMap::new(),
         package_hosts: Arc::default(),
         pulls: Pulls::Never,
-        secrets: Arc::new(NoSecrets),
+        secrets: Arc::new(WithoutSecrets),
         registry,
         services: Arc::new(services),
         sandbox: None,
@@ -75,9 +75,9 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
     }
 }
 
-struct NoSecrets;
+struct WithoutSecrets;
 
-impl SecretSource for NoSecrets {
+impl SecretSource for WithoutSecrets {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(None)
     }

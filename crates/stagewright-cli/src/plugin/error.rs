@@ -1,42 +1,43 @@
-//! Why a plugin could not be made, built or checked.
+//! The errors of `stagewright plugin`.
 
 use std::io;
 use std::path::PathBuf;
 
+use stagewright_model::count;
 use stagewright_process::{ExitStatus, SpawnError};
 
 use crate::error::CommandError;
 use crate::exit::Exit;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PluginError {
-    #[error("there is no plugin in {}", .0.display())]
+pub(crate) enum PluginCommandError {
+    #[error("{} contains no plugin", .0.display())]
     NoPlugin(PathBuf),
     #[error("can't read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("can't write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{} is no Cargo manifest of a plugin: {reason}", path.display())]
+    #[error("{} isn't a valid Cargo manifest of a plugin: {reason}", path.display())]
     Manifest { path: PathBuf, reason: String },
-    #[error("there is no Rust compiler for `wasm32-unknown-unknown` here")]
+    #[error("found no Rust compiler for `wasm32-unknown-unknown`")]
     NoToolchain { tried: Vec<String>, remedy: String },
     #[error("can't run `{program}`")]
     Tool { program: String, source: ToolError },
-    #[error("cargo could not build {}: it ended with {status}", plugins.join(", "))]
+    #[error("cargo failed to build {}: it ended with {status}", plugins.join(", "))]
     Cargo { plugins: Vec<String>, status: ExitStatus },
-    #[error("plugin `{plugin}` can't become a component: {reason}")]
+    #[error("can't make a component from plugin `{plugin}`: {reason}")]
     Componentize { plugin: String, reason: String },
-    #[error("{failed} of {checked} plugins can't be used")]
+    #[error("{failed} of {} can't be used", count(*checked, "plugin"))]
     Unusable { failed: usize, checked: usize },
-    #[error("`{0}` is no name for a plugin")]
+    #[error("`{0}` isn't a valid name for a plugin")]
     Name(String),
-    #[error("{} exists already", .0.display())]
+    #[error("{} already exists", .0.display())]
     Exists(PathBuf),
     #[error("can't write the output")]
     Output(#[from] io::Error),
 }
 
-/// Why a program of the toolchain did not run.
+/// Why a program of the toolchain could not be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ToolError {
     #[error(transparent)]
@@ -47,60 +48,63 @@ pub(crate) enum ToolError {
     Timeout(u64),
 }
 
-impl PluginError {
+impl PluginCommandError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            PluginError::NoPlugin(_) => {
+            PluginCommandError::NoPlugin(_) => {
                 "name a folder whose Cargo.toml builds a `cdylib`, or a folder that holds such \
                                          folders; `stagewright plugin new NAME` makes one"
                     .to_owned()
             }
-            PluginError::NoToolchain { tried, remedy } => {
+            PluginCommandError::NoToolchain { tried, remedy } => {
                 return tried.iter().cloned().chain([format!("run: {remedy}")]).collect();
             }
-            PluginError::Tool { source: ToolError::Spawn(error), .. } => error.help().to_owned(),
-            PluginError::Cargo { .. } => "the compiler's own words stand above".to_owned(),
-            PluginError::Componentize { .. } => {
-                "export the stage with `stagewright_sdk::export_stage!`, and let it call nothing but the sdk".to_owned()
+            PluginCommandError::Tool { source: ToolError::Spawn(error), .. } => error.help().to_owned(),
+            PluginCommandError::Cargo { .. } => "see the compiler's messages above".to_owned(),
+            PluginCommandError::Componentize { .. } => {
+                "export the stage with `stagewright_sdk::export_stage!`, and use no host interface but the SDK's"
+                    .to_owned()
             }
-            PluginError::Unusable { .. } => "build them with `stagewright plugin build`".to_owned(),
-            PluginError::Name(_) => {
-                "use letters, digits and hyphens, with a letter first, as in `count-lines`".to_owned()
+            PluginCommandError::Unusable { .. } => "build them with `stagewright plugin build`".to_owned(),
+            PluginCommandError::Name(_) => {
+                "use lower-case letters, digits and hyphens, starting with a letter, as in `count-lines`".to_owned()
             }
-            PluginError::Exists(_) => "choose another name, or another folder with `--path`".to_owned(),
-            PluginError::Manifest { .. }
-            | PluginError::Read { .. }
-            | PluginError::Write { .. }
-            | PluginError::Tool { .. }
-            | PluginError::Output(_) => return Vec::new(),
+            PluginCommandError::Exists(_) => "choose another name, or another folder with `--path`".to_owned(),
+            PluginCommandError::Manifest { .. }
+            | PluginCommandError::Read { .. }
+            | PluginCommandError::Write { .. }
+            | PluginCommandError::Tool { .. }
+            | PluginCommandError::Output(_) => return Vec::new(),
         };
         vec![hint]
     }
 
     fn exit(&self) -> Exit {
         match self {
-            PluginError::Name(_) | PluginError::Exists(_) => Exit::Usage,
-            PluginError::Read { .. } | PluginError::Write { .. } | PluginError::Output(_) => Exit::Internal,
-            PluginError::NoPlugin(_)
-            | PluginError::Manifest { .. }
-            | PluginError::NoToolchain { .. }
-            | PluginError::Tool { .. }
-            | PluginError::Cargo { .. }
-            | PluginError::Componentize { .. }
-            | PluginError::Unusable { .. } => Exit::NotReady,
+            PluginCommandError::Name(_) | PluginCommandError::Exists(_) => Exit::Usage,
+            PluginCommandError::Read { .. } | PluginCommandError::Write { .. } | PluginCommandError::Output(_) => {
+                Exit::Internal
+            }
+            PluginCommandError::NoPlugin(_)
+            | PluginCommandError::Manifest { .. }
+            | PluginCommandError::NoToolchain { .. }
+            | PluginCommandError::Tool { .. }
+            | PluginCommandError::Cargo { .. }
+            | PluginCommandError::Componentize { .. }
+            | PluginCommandError::Unusable { .. } => Exit::NotReady,
         }
     }
 }
 
-impl From<PluginError> for CommandError {
-    fn from(error: PluginError) -> CommandError {
+impl From<PluginCommandError> for CommandError {
+    fn from(error: PluginCommandError) -> CommandError {
         let mut failed = CommandError::new(error.exit(), error.to_string());
         failed.hints = error.hints();
         failed.source = match error {
-            PluginError::Read { source, .. } | PluginError::Write { source, .. } | PluginError::Output(source) => {
-                Some(source.into())
-            }
-            PluginError::Tool { source, .. } => Some(source.into()),
+            PluginCommandError::Read { source, .. }
+            | PluginCommandError::Write { source, .. }
+            | PluginCommandError::Output(source) => Some(source.into()),
+            PluginCommandError::Tool { source, .. } => Some(source.into()),
             _ => None,
         };
         failed

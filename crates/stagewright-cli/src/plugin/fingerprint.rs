@@ -1,22 +1,22 @@
-//! Tells whether a component is what its sources would build to, without starting Cargo.
+//! Determines whether a component is up to date with its sources, without starting Cargo.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::PluginError;
+use super::PluginCommandError;
 
-/// Names beside sources that don't go into the component.
-const PASSED_OVER: [&str; 6] = ["target", "tests", "examples", "benches", "plugin.wasm", "README.md"];
+/// Names of files and folders that aren't compiled into the component.
+const EXCLUDED: [&str; 6] = ["target", "tests", "examples", "benches", "plugin.wasm", "README.md"];
 
-/// Of everything that goes into the guests of a workspace: hexadecimal SHA-256.
+/// The fingerprint of everything that is compiled into the guests of a workspace, as a hexadecimal SHA-256.
 pub(super) fn of_sources(
     workspace: &Path,
     folders: &BTreeSet<PathBuf>,
     profile: &str,
     toolchain: &str,
-) -> Result<String, PluginError> {
+) -> Result<String, PluginCommandError> {
     let mut hash = Sha256::new();
     for part in ["1", env!("CARGO_PKG_VERSION"), profile, toolchain] {
         field(&mut hash, part.as_bytes());
@@ -33,15 +33,15 @@ pub(super) fn of_sources(
     }
     for file in files {
         let content = stagewright_files::read(&file, stagewright_files::RECORD)
-            .map_err(|source| PluginError::Read { path: file.clone(), source })?;
-        // Relative, so that a moved checkout is still up to date.
+            .map_err(|source| PluginCommandError::Read { path: file.clone(), source })?;
+        // The path is relative, so that components stay up to date when the checkout is moved.
         field(&mut hash, file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().as_bytes());
         field(&mut hash, &content);
     }
     Ok(hex(&hash.finalize()))
 }
 
-/// Whether `component` is there as it was when [`stamp`] was called with the same fingerprint.
+/// Whether `component` exists and is unchanged since [`stamp`] was called with the same fingerprint.
 pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
     let (Ok(stamp), Ok(content)) = (
         stagewright_files::read_text(&stamp_path(component), 1 << 10),
@@ -52,19 +52,19 @@ pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
     stamp == stamp_text(fingerprint, &content)
 }
 
-/// Notes beside `component` what it was made from.
-pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginError> {
+/// Records beside `component` the fingerprint that it was built from, and its own digest.
+pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginCommandError> {
     write_whole(&stamp_path(component), stamp_text(fingerprint, content).as_bytes())
 }
 
-/// Replaces the file as a whole: a run that loads it meanwhile sees the old one or the new one.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginError> {
+/// Replaces the file atomically: a run that loads it at the same time sees the old content or the new one.
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginCommandError> {
     let root = std::env::current_dir().unwrap_or_default();
-    let failed = |source| PluginError::Write { path: path.to_owned(), source };
+    let failed = |source| PluginCommandError::Write { path: path.to_owned(), source };
     stagewright_files::replace(&root, path, content).map_err(failed)
 }
 
-/// `sha256:…` of any content.
+/// The digest of `content`, as `sha256:…`.
 pub(super) fn digest(content: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(content)))
 }
@@ -78,13 +78,13 @@ fn stamp_path(component: &Path) -> PathBuf {
     component.with_file_name(format!(".{name}.stamp"))
 }
 
-fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginError> {
-    let unreadable = |source| PluginError::Read { path: folder.to_owned(), source };
+fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginCommandError> {
+    let unreadable = |source| PluginCommandError::Read { path: folder.to_owned(), source };
     for entry in folder.read_dir().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with('.') || PASSED_OVER.contains(&&*name) {
+        if name.starts_with('.') || EXCLUDED.contains(&&*name) {
             continue;
         }
         if entry.file_type().map_err(unreadable)?.is_dir() {
@@ -96,7 +96,7 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginErr
     Ok(())
 }
 
-/// With its length, so that no two lists of fields read the same.
+/// Hashes a field with its length before it, so that different lists of fields can't yield the same bytes.
 fn field(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_le_bytes());
     hash.update(bytes);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_into_the_component_counts_and_nothing_else() {
+    fn the_fingerprint_changes_only_with_what_is_compiled_into_the_component() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         fs::create_dir_all(root.join("one/src")).unwrap();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_was_tampered_with_is_not_current() {
+    fn a_component_changed_after_its_build_is_out_of_date() {
         let dir = tempfile::tempdir().unwrap();
         let component = dir.path().join("plugin.wasm");
         assert!(!is_current(&component, "abc"));

@@ -1,31 +1,31 @@
-//! Finds the crates that are plugins, and what they are made of.
+//! Finds guest crates, and the folders with their sources.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::PluginError;
+use super::PluginCommandError;
 
-/// What a guest written in Rust reaches its host through.
-const GUEST_SIDES: [&str; 2] = ["stagewright-sdk", "wit-bindgen"];
+/// The crates that give a guest access to its host. A dependency on one of them distinguishes guests from native plugins.
+const HOST_BINDINGS: [&str; 2] = ["stagewright-sdk", "wit-bindgen"];
 
-/// A crate that builds to a plugin.
+/// A crate that compiles to a WebAssembly plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Guest {
+pub(super) struct GuestCrate {
     /// The package's name.
     pub(super) name: String,
-    /// Absolute.
+    /// Its folder, as an absolute path.
     pub(super) folder: PathBuf,
-    /// The folder of its workspace; its own when it has none.
+    /// The folder of its workspace; its own folder if it isn't part of one.
     pub(super) workspace: PathBuf,
 }
 
-/// The plugins at the paths: each a plugin's folder, or a folder that holds such.
-pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Guest>, PluginError> {
+/// The guests at the paths, each of which is the folder of a guest or a folder that contains such folders.
+pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginCommandError> {
     let mut guests = BTreeSet::new();
     for path in paths {
-        let folder = path.canonicalize().map_err(|source| PluginError::Read { path: path.clone(), source })?;
+        let folder = path.canonicalize().map_err(|source| PluginCommandError::Read { path: path.clone(), source })?;
         match guest_in(&folder)? {
             Some(guest) => {
                 guests.insert(guest);
@@ -33,7 +33,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Guest>, PluginError> {
             None => {
                 let inside = guests_below(&folder)?;
                 if inside.is_empty() {
-                    return Err(PluginError::NoPlugin(path.clone()));
+                    return Err(PluginCommandError::NoPlugin(path.clone()));
                 }
                 guests.extend(inside);
             }
@@ -42,21 +42,21 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<Guest>, PluginError> {
     Ok(guests.into_iter().collect())
 }
 
-/// Where to look when nothing was named: here, else in `plugins`.
-pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginError> {
+/// The paths to use if none is given: the current folder if it is a guest, else its subfolder `plugins` if that exists.
+pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginCommandError> {
     let here = PathBuf::from(".");
-    let folder = here.canonicalize().map_err(|source| PluginError::Read { path: here.clone(), source })?;
+    let folder = here.canonicalize().map_err(|source| PluginCommandError::Read { path: here.clone(), source })?;
     let plugins = PathBuf::from("plugins");
     Ok(vec![if guest_in(&folder)?.is_none() && plugins.is_dir() { plugins } else { here }])
 }
 
 /// All guests of a workspace.
 ///
-/// They are always built together: Cargo unifies the features of dependencies over the packages of one call, so a
-/// plugin's bytes, and its digest with them, would otherwise depend on what else was asked for.
-pub(super) fn all_of(workspace: &Path) -> Result<Vec<Guest>, PluginError> {
+/// They are always built together. Cargo unifies the features of dependencies across the packages of one call, so a
+/// plugin's bytes, and thus its digest, would otherwise depend on which other plugins were requested.
+pub(super) fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
     let manifest = read_manifest(workspace)?;
-    let mut guests: BTreeSet<Guest> = guest_in(workspace)?.into_iter().collect();
+    let mut guests: BTreeSet<GuestCrate> = guest_in(workspace)?.into_iter().collect();
     let members = manifest.get("workspace").and_then(|table| table.get("members")).and_then(Value::as_array);
     for member in members.into_iter().flatten().filter_map(Value::as_str) {
         match member.strip_suffix("/*") {
@@ -67,8 +67,8 @@ pub(super) fn all_of(workspace: &Path) -> Result<Vec<Guest>, PluginError> {
     Ok(guests.into_iter().filter(|guest| guest.workspace == workspace).collect())
 }
 
-/// The folders that go into the guests: their own, and those of path dependencies, however deep.
-pub(super) fn source_folders(workspace: &Path, guests: &[Guest]) -> Result<BTreeSet<PathBuf>, PluginError> {
+/// The folders with sources of the guests: their own, and those of direct and indirect path dependencies.
+pub(super) fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<BTreeSet<PathBuf>, PluginCommandError> {
     let root = read_manifest(workspace)?;
     let inherited = root.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
     let mut folders = BTreeSet::new();
@@ -84,14 +84,14 @@ pub(super) fn source_folders(workspace: &Path, guests: &[Guest]) -> Result<BTree
                 Some(workspace.join(inherited?.get(&name)?.get("path")?.as_str()?))
             };
             if let Some(path) = own.or_else(from_workspace) {
-                open.push(path.canonicalize().map_err(|source| PluginError::Read { path, source })?);
+                open.push(path.canonicalize().map_err(|source| PluginCommandError::Read { path, source })?);
             }
         }
     }
     Ok(folders)
 }
 
-/// Those that end up in the guest; development dependencies don't.
+/// The dependencies that are compiled into the guest, or are needed to build it. Development dependencies are left out.
 fn dependencies(manifest: &Table) -> Vec<(String, Table)> {
     let targets = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(Table::values);
     let holders = targets.filter_map(Value::as_table).chain([manifest]);
@@ -100,8 +100,8 @@ fn dependencies(manifest: &Table) -> Vec<(String, Table)> {
     entries.map(|(name, value)| (name.clone(), value.as_table().cloned().unwrap_or_default())).collect()
 }
 
-fn guests_below(folder: &Path) -> Result<Vec<Guest>, PluginError> {
-    let unreadable = |source| PluginError::Read { path: folder.to_owned(), source };
+fn guests_below(folder: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
+    let unreadable = |source| PluginCommandError::Read { path: folder.to_owned(), source };
     let mut guests = Vec::new();
     for entry in folder.read_dir().map_err(unreadable)? {
         guests.extend(guest_in(&entry.map_err(unreadable)?.path())?);
@@ -109,26 +109,26 @@ fn guests_below(folder: &Path) -> Result<Vec<Guest>, PluginError> {
     Ok(guests)
 }
 
-fn guest_in(folder: &Path) -> Result<Option<Guest>, PluginError> {
+fn guest_in(folder: &Path) -> Result<Option<GuestCrate>, PluginCommandError> {
     if !folder.join("Cargo.toml").is_file() {
         return Ok(None);
     }
     let manifest = read_manifest(folder)?;
-    // A `cdylib` may be a native plugin just as well.
-    let is_guest = dependencies(&manifest).iter().any(|(name, _)| GUEST_SIDES.contains(&name.as_str()));
+    // The crate type `cdylib` isn't enough, since native plugins have it as well.
+    let is_guest = dependencies(&manifest).iter().any(|(name, _)| HOST_BINDINGS.contains(&name.as_str()));
     let kinds = manifest.get("lib").and_then(|lib| lib.get("crate-type")).and_then(Value::as_array);
     if !is_guest || !kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind.as_str() == Some("cdylib"))) {
         return Ok(None);
     }
     let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
-    let name = name.ok_or_else(|| PluginError::Manifest {
+    let name = name.ok_or_else(|| PluginCommandError::Manifest {
         path: folder.join("Cargo.toml"),
         reason: "`package.name` is missing".to_owned(),
     })?;
-    Ok(Some(Guest { name: name.to_owned(), folder: folder.to_owned(), workspace: workspace_of(folder)? }))
+    Ok(Some(GuestCrate { name: name.to_owned(), folder: folder.to_owned(), workspace: workspace_of(folder)? }))
 }
 
-fn workspace_of(folder: &Path) -> Result<PathBuf, PluginError> {
+fn workspace_of(folder: &Path) -> Result<PathBuf, PluginCommandError> {
     for ancestor in folder.ancestors().filter(|ancestor| ancestor.join("Cargo.toml").is_file()) {
         if read_manifest(ancestor)?.contains_key("workspace") {
             return Ok(ancestor.to_owned());
@@ -137,11 +137,11 @@ fn workspace_of(folder: &Path) -> Result<PathBuf, PluginError> {
     Ok(folder.to_owned())
 }
 
-fn read_manifest(folder: &Path) -> Result<Table, PluginError> {
+fn read_manifest(folder: &Path) -> Result<Table, PluginCommandError> {
     let path = folder.join("Cargo.toml");
     let text = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION)
-        .map_err(|source| PluginError::Read { path: path.clone(), source })?;
-    text.parse().map_err(|error: toml::de::Error| PluginError::Manifest { path, reason: error.to_string() })
+        .map_err(|source| PluginCommandError::Read { path: path.clone(), source })?;
+    text.parse().map_err(|error: toml::de::Error| PluginCommandError::Manifest { path, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -188,21 +188,21 @@ mod tests {
         (dir, root)
     }
 
-    fn names(guests: &[Guest]) -> Vec<&str> {
+    fn names(guests: &[GuestCrate]) -> Vec<&str> {
         guests.iter().map(|guest| guest.name.as_str()).collect()
     }
 
     #[test]
-    fn a_folder_of_plugins_holds_those_that_are_cdylibs() {
+    fn only_cdylibs_with_host_bindings_are_guests() {
         let (_dir, root) = workspace();
         let guests = find(&[root.join("plugins")]).unwrap();
         assert_eq!(names(&guests), ["one", "two"]);
         assert!(guests.iter().all(|guest| guest.workspace == root));
-        assert!(matches!(find(&[root.join("sdk")]), Err(PluginError::NoPlugin(_))));
+        assert!(matches!(find(&[root.join("sdk")]), Err(PluginCommandError::NoPlugin(_))));
     }
 
     #[test]
-    fn a_workspace_knows_all_of_its_guests_whichever_was_named() {
+    fn all_guests_of_a_workspace_are_found() {
         let (_dir, root) = workspace();
         assert_eq!(names(&all_of(&root).unwrap()), ["one", "two"]);
     }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_without_a_workspace_is_its_own() {
+    fn a_guest_outside_of_a_workspace_is_its_own_workspace() {
         let (_dir, root) = workspace();
         let alone = root.join("plugins/two");
         fs::remove_file(root.join("Cargo.toml")).unwrap();

@@ -1,10 +1,11 @@
-//! `stagewright plugin`: makes, builds and checks plugins.
+//! `stagewright plugin`: creates, builds and checks plugins.
 //!
-//! In flow folders of guest crates; out come components, and lines about them. Building goes from Rust through core
-//! wasm to a component: [`guest`] finds the crates, [`fingerprint`] tells whether anything changed, [`toolchain`] finds
-//! or installs a compiler for wasm, [`build`] drives both. [`check`] looks at what came out.
+//! The input is folders of guest crates; the output is components, and lines about them. Rust is compiled to a core
+//! module, which is then encoded as a component: [`guest`] finds the crates, [`fingerprint`] determines whether anything
+//! changed, [`toolchain`] finds or installs a compiler for wasm, and [`build`] uses all of them. [`check`] inspects the
+//! result.
 //!
-//! Architecture invariant: nothing here runs a plugin, but for its `describe`.
+//! Architecture invariant: nothing here runs a plugin, except for its `describe`.
 
 mod build;
 mod check;
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use stagewright_report::Printer;
 
-pub(crate) use error::PluginError;
+pub(crate) use error::PluginCommandError;
 
 #[derive(Debug, Args)]
 pub(crate) struct PluginArgs {
@@ -42,21 +43,21 @@ enum PluginCommand {
 
 #[derive(Debug, Args)]
 struct NewArgs {
-    /// Letters, digits and hyphens
+    /// The plugin's name: lower-case letters, digits and hyphens
     name: String,
-    /// Where to put its folder
+    /// Where to create its folder
     #[arg(long, value_name = "DIR", default_value = ".")]
     path: PathBuf,
-    /// Use the sdk in this folder, instead of a copy inside of the plugin
+    /// Use the SDK in this folder instead of a copy inside the plugin
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct BuildArgs {
-    /// Folders of plugins, or folders that hold such [default: this one, else `plugins`]
+    /// Folders of plugins, or folders that contain such [default: this one, else `plugins`]
     paths: Vec<PathBuf>,
-    /// Write DIR/NAME.wasm, instead of `plugin.wasm` in the plugin's folder
+    /// Write DIR/NAME.wasm instead of `plugin.wasm` in the plugin's folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The profile that Cargo builds with
@@ -70,8 +71,8 @@ struct CheckArgs {
     paths: Vec<PathBuf>,
 }
 
-/// Carries the command out: results go to `out`, progress to standard error.
-pub(crate) fn run(args: &PluginArgs, out: &mut Printer) -> Result<(), PluginError> {
+/// Executes the command. Results are written to `out`, progress to standard error.
+pub(crate) fn run(args: &PluginArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     match &args.command {
         PluginCommand::New(args) => new::run(args, out),
         PluginCommand::Build(args) => build::run(args, out),

@@ -1,21 +1,21 @@
-//! Makes a plugin: a workspace of its own, with a stage that does something, its test, and a copy of the sdk, so that
-//! it builds wherever it is put.
+//! `plugin new`: creates a plugin as a workspace of its own, with a working stage, its tests and a copy of the SDK, so
+//! that it builds anywhere.
 
 use std::fs;
 use std::path::Path;
 
 use stagewright_report::{Printer, text};
 
-use super::{NewArgs, PluginError};
+use super::{NewArgs, PluginCommandError};
 
-/// A file of the sdk: path, content.
+/// Embeds files of the SDK, each as its path and content.
 macro_rules! sdk_files {
     ($($path:literal),* $(,)?) => {
         &[$(($path, include_str!(concat!("../../../stagewright-sdk/", $path)))),*]
     };
 }
 
-/// Everything that the sdk takes to build, apart from its manifest.
+/// All files that are needed to build the SDK, except for its manifest.
 const SDK: &[(&str, &str)] = sdk_files![
     "src/artifacts.rs",
     "src/bindings.rs",
@@ -62,18 +62,19 @@ const TEMPLATE: [(&str, &str); 4] = [
     (".gitignore", include_str!("template/gitignore.in")),
 ];
 
-pub(super) fn run(args: &NewArgs, out: &mut Printer) -> Result<(), PluginError> {
+pub(super) fn run(args: &NewArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     let name = &args.name;
     if !is_name(name) {
-        return Err(PluginError::Name(name.clone()));
+        return Err(PluginCommandError::Name(name.clone()));
     }
     let folder = args.path.join(name);
     if folder.exists() {
-        return Err(PluginError::Exists(folder));
+        return Err(PluginCommandError::Exists(folder));
     }
     let sdk = match &args.sdk {
         Some(sdk) => {
-            let absolute = sdk.canonicalize().map_err(|source| PluginError::Read { path: sdk.clone(), source })?;
+            let absolute =
+                sdk.canonicalize().map_err(|source| PluginCommandError::Read { path: sdk.clone(), source })?;
             absolute.display().to_string()
         }
         None => "sdk".to_owned(),
@@ -88,14 +89,14 @@ pub(super) fn run(args: &NewArgs, out: &mut Printer) -> Result<(), PluginError> 
         }
     }
     let shown = folder.display();
-    out.line(text!("made {shown}; next:"))?;
+    out.line(text!("Created {shown}. Next steps:"))?;
     out.line(text!("  cargo test --manifest-path {shown}/Cargo.toml"))?;
     out.line(text!("  stagewright plugin build {shown}"))?;
     out.line(text!("  stagewright plugin check {shown}"))?;
     Ok(())
 }
 
-/// What Cargo, a Rust identifier and a pipeline file all take.
+/// Whether the name is valid for Cargo, can be turned into a Rust identifier, and is valid in a pipeline file.
 fn is_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(allowed) && !name.ends_with('-')
@@ -104,18 +105,18 @@ fn is_name(name: &str) -> bool {
 fn fill(template: &str, name: &str, sdk: &str) -> String {
     let words = name.split('-').filter(|word| !word.is_empty());
     let type_name: String = words.map(|word| word[..1].to_ascii_uppercase() + &word[1..]).collect();
-    // A path in TOML: backslashes and quotes are escaped as in JSON.
+    // TOML escapes backslashes and quotes in a string like JSON does.
     let sdk = serde_json::Value::from(sdk).to_string();
     template.replace("{{name}}", name).replace("{{Type}}", &type_name).replace("{{sdk}}", &sdk)
 }
 
-/// The lints are the only thing that the sdk takes from its workspace.
+/// The manifest of the SDK without the lints, the only thing that it inherits from its workspace.
 fn vendored_manifest() -> String {
     SDK_MANIFEST.replace("[lints]\nworkspace = true\n", "").trim_end().to_owned() + "\n"
 }
 
-fn write(path: &Path, text: &str) -> Result<(), PluginError> {
-    let failed = |source| PluginError::Write { path: path.to_owned(), source };
+fn write(path: &Path, text: &str) -> Result<(), PluginCommandError> {
+    let failed = |source| PluginCommandError::Write { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
@@ -123,7 +124,7 @@ fn write(path: &Path, text: &str) -> Result<(), PluginError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+#[expect(clippy::disallowed_methods, reason = "tests read files that they wrote themselves")]
 mod tests {
     use std::collections::BTreeSet;
     use std::path::PathBuf;
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_copy_of_the_sdk_is_whole() {
+    fn all_files_of_the_sdk_are_embedded() {
         let sdk = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../stagewright-sdk");
         let mut expected = BTreeSet::new();
         files_below(&sdk.join("src"), "src/", &mut expected);
@@ -153,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn the_copied_manifest_needs_no_workspace() {
+    fn the_copied_manifest_inherits_nothing_from_a_workspace() {
         let manifest: toml::Table = vendored_manifest().parse().unwrap();
         assert_eq!(manifest["package"]["name"].as_str(), Some("stagewright-sdk"));
         assert!(!vendored_manifest().contains("workspace = true"), "{}", vendored_manifest());
     }
 
     #[test]
-    fn a_plugin_is_made_with_its_name_and_refers_to_nothing_outside() {
+    fn a_created_plugin_has_the_name_and_refers_to_nothing_outside() {
         let dir = tempfile::tempdir().unwrap();
         let args = NewArgs { name: "count-lines".to_owned(), path: dir.path().to_owned(), sdk: None };
         let mut out = Printer::new(std::io::sink());
@@ -171,11 +172,11 @@ mod tests {
         let code = fs::read_to_string(root.join("src/lib.rs")).unwrap();
         assert!(code.contains("export_stage!(CountLines)") && !code.contains("{{"), "{code}");
         assert!(root.join("sdk/wit/stage.wit").is_file());
-        assert!(matches!(run(&args, &mut out), Err(PluginError::Exists(_))));
+        assert!(matches!(run(&args, &mut out), Err(PluginCommandError::Exists(_))));
     }
 
     #[test]
-    fn names() {
+    fn names_are_lower_case_and_start_with_a_letter() {
         assert!(is_name("count-lines2"));
         for bad in ["", "Count", "2count", "count_lines", "count-", "../count"] {
             assert!(!is_name(bad), "{bad}");

@@ -1,4 +1,4 @@
-//! Runs the programs of the toolchain.
+//! Runs programs of the toolchain.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use stagewright_process::{Command, ExitStatus, Source};
 use stagewright_report::{Block, Printer};
 
-use super::PluginError;
+use super::PluginCommandError;
 use super::error::ToolError;
 
-/// A program of the toolchain, to be run in a folder with this process's environment.
+/// A program of the toolchain, which runs in a folder with the environment of this process.
 #[derive(Debug)]
 pub(super) struct Tool {
     command: Command,
@@ -21,7 +21,7 @@ impl Tool {
         let env =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let command = Command { program, env: env.collect(), current_dir: folder.to_owned(), ..Command::default() };
-        // A cold build of many plugins on a small machine.
+        // Enough for a cold build of many plugins on a small machine.
         Tool { command, limit: Duration::from_secs(3600) }
     }
 
@@ -46,10 +46,10 @@ impl Tool {
         self
     }
 
-    /// Runs it to its end: the lines that it says on standard error go on to `progress`, standard output is handed back.
-    pub(super) fn run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), PluginError> {
+    /// Runs the program to its end. Writes the lines of its standard error to `progress`, and returns its standard output.
+    pub(super) fn run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), PluginCommandError> {
         let program = self.command.program.display().to_string();
-        self.try_run(progress).map_err(|source| PluginError::Tool { program, source })
+        self.try_run(progress).map_err(|source| PluginCommandError::Tool { program, source })
     }
 
     fn try_run(self, progress: &mut Printer) -> Result<(ExitStatus, Vec<u8>), ToolError> {
@@ -77,7 +77,7 @@ impl Tool {
     }
 }
 
-/// The program of that name in `PATH`.
+/// Looks up a program in `PATH`.
 pub(super) fn in_path(name: &str) -> Option<PathBuf> {
     stagewright_process::which(name, std::env::var_os("PATH").unwrap_or_default())
 }

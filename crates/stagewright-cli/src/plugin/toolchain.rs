@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stagewright_report::{Printer, text};
 
-use super::PluginError;
+use super::PluginCommandError;
 use super::tool::{Tool, in_path};
 
 /// What guests are compiled for: no WASI, so no ambient authority.
@@ -36,7 +36,7 @@ pub(super) enum Toolchain {
 }
 
 /// Names the compilers at hand: components are rebuilt when this changes.
-pub(super) fn identify(folder: &Path) -> Result<String, PluginError> {
+pub(super) fn identify(folder: &Path) -> Result<String, PluginCommandError> {
     let rustc = in_path("rustc").unwrap_or_else(|| PathBuf::from(DEBIAN_RUSTC));
     if !rustc.is_file() {
         return Ok("none".to_owned());
@@ -46,7 +46,7 @@ pub(super) fn identify(folder: &Path) -> Result<String, PluginError> {
 }
 
 /// The first that works. Reports on `progress` when it has rustup add the target.
-pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain, PluginError> {
+pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain, PluginCommandError> {
     let mut tried = Vec::new();
     let cargo = in_path("cargo");
     let sysroot = sysroot(folder)?;
@@ -57,7 +57,7 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
     }
     if !debian_is_complete() {
         tried.push("Debian's compiler and the source of its standard library are not installed".to_owned());
-        return Err(PluginError::NoToolchain { tried, remedy: remedy() });
+        return Err(PluginCommandError::NoToolchain { tried, remedy: remedy() });
     }
     let release = debian_release(folder)?;
     if !is_recent(&release) {
@@ -66,14 +66,14 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
             "Debian's compiler is {release}, and plugins need {MINIMUM}: newer ones are among Debian's security updates \
              (`deb http://deb.debian.org/debian-security bookworm-security main` in /etc/apt/sources.list)"
         ));
-        return Err(PluginError::NoToolchain { tried, remedy: remedy() });
+        return Err(PluginCommandError::NoToolchain { tried, remedy: remedy() });
     }
     match linker(sysroot.as_deref()) {
         Some(linker) => Ok(Toolchain::FromSource { linker }),
         None => {
             tried.push("Debian's compiler is installed, but no linker for wasm".to_owned());
             let remedy = format!("apt-get install -y --no-install-recommends {}", linker_package(folder)?);
-            Err(PluginError::NoToolchain { tried, remedy })
+            Err(PluginCommandError::NoToolchain { tried, remedy })
         }
     }
 }
@@ -107,7 +107,7 @@ impl Toolchain {
     }
 }
 
-fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginError> {
+fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginCommandError> {
     let Some(rustc) = in_path("rustc") else { return Ok(None) };
     let (status, stdout) =
         Tool::new(rustc, folder).args(["--print", "sysroot"]).run(&mut Printer::new(std::io::sink()))?;
@@ -124,7 +124,7 @@ fn add_with_rustup(
     sysroot: &Path,
     tried: &mut Vec<String>,
     progress: &mut Printer,
-) -> Result<bool, PluginError> {
+) -> Result<bool, PluginCommandError> {
     let Some(rustup) = in_path("rustup") else {
         tried.push(format!("the active toolchain lacks `{TARGET}`, and there is no rustup to add it"));
         return Ok(false);
@@ -134,7 +134,7 @@ fn add_with_rustup(
     match tool.run(progress) {
         Ok((status, _)) if status.success() && has_target(sysroot) => return Ok(true),
         Ok((status, _)) => tried.push(format!("`rustup target add {TARGET}` ended with {status}")),
-        Err(PluginError::Tool { source, .. }) => tried.push(format!("`rustup target add {TARGET}`: {source}")),
+        Err(PluginCommandError::Tool { source, .. }) => tried.push(format!("`rustup target add {TARGET}`: {source}")),
         Err(error) => return Err(error),
     }
     Ok(false)
@@ -146,12 +146,12 @@ fn debian_is_complete() -> bool {
 }
 
 /// As in `1.96.0`.
-fn debian_release(folder: &Path) -> Result<String, PluginError> {
+fn debian_release(folder: &Path) -> Result<String, PluginCommandError> {
     debian_says(folder, "release: ")
 }
 
 /// What Debian's compiler says of itself behind `key`; empty when it isn't there.
-fn debian_says(folder: &Path, key: &str) -> Result<String, PluginError> {
+fn debian_says(folder: &Path, key: &str) -> Result<String, PluginCommandError> {
     let rustc = PathBuf::from(DEBIAN_RUSTC);
     if !rustc.is_file() {
         return Ok(String::new());
@@ -188,7 +188,7 @@ fn newest_llvm_linker() -> Option<PathBuf> {
 }
 
 /// The linker of the LLVM release that Debian's compiler is built on.
-fn linker_package(folder: &Path) -> Result<String, PluginError> {
+fn linker_package(folder: &Path) -> Result<String, PluginCommandError> {
     let version = debian_says(folder, "LLVM version: ")?;
     Ok(match version.split('.').next() {
         Some(release) if !release.is_empty() => format!("lld-{release}"),

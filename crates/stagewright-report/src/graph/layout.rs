@@ -1,5 +1,5 @@
-//! Where the boxes go: a column for each length of the longest path that leads to a stage, finally stages to the
-//! right of all others. An edge that leads further than to the next column has room of its own in those between.
+//! The position of each box. A stage's column is the length of the longest path that leads to it; finally stages are to
+//! the right of all others. An edge that spans several columns gets a row of its own in each column that it crosses.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ pub(super) const BOX_HEIGHT: usize = 44;
 pub(super) const MARGIN: usize = 24;
 pub(super) const COLUMN_GAP: usize = 56;
 const ROW_GAP: usize = 18;
-/// Of the room that passing edges have.
+/// Height of the row of an edge that crosses a column.
 const PASS_HEIGHT: usize = 10;
 const PADDING: usize = 14;
-/// Of a monospaced character at the drawing's font size.
+/// Width of a monospaced character at the drawing's font size.
 const CHARACTER: usize = 8;
-/// Longer labels are cut; the box's title has the whole.
+/// In characters. Longer labels are truncated; the box's title has the full text.
 const LONGEST_LABEL: usize = 36;
 
 /// A box, by its top left corner.
@@ -27,23 +27,24 @@ pub(super) struct Placed {
     pub(super) width: usize,
 }
 
-pub(super) struct Layout {
-    /// By node.
+pub(super) struct GraphLayout {
+    /// By index of the node.
     pub(super) boxes: Vec<Placed>,
-    /// Where the finally stages begin, if there are any.
+    /// The left side of the finally stages; none without such stages.
     pub(super) finally: Option<usize>,
     pub(super) width: usize,
     pub(super) height: usize,
-    /// By node.
+    /// By index of the node.
     column_of: Vec<usize>,
     /// Left side and width of each column.
     columns: Vec<(usize, usize)>,
-    /// By column and the node that they come from: how far down edges pass a column between its boxes.
+    /// By column and index of the source node: the y coordinate at which the node's edges cross the column.
     passes: BTreeMap<(usize, usize), usize>,
 }
 
-impl Layout {
-    /// The columns that the edge between two nodes passes: where they begin and end, and how far down it does so.
+impl GraphLayout {
+    /// The columns that the edge between two nodes crosses, each as its left side, its right side and the y coordinate of
+    /// the crossing.
     pub(super) fn passes(&self, from: usize, to: usize) -> impl Iterator<Item = (usize, usize, usize)> {
         (self.column_of[from] + 1..self.column_of[to]).filter_map(move |column| {
             let (left, width) = self.columns[column];
@@ -52,38 +53,38 @@ impl Layout {
     }
 }
 
-/// What has a row of its own in a column.
+/// The content of a row of a column.
 #[derive(Clone, Copy)]
-enum Item {
+enum ColumnItem {
     Node(usize),
-    /// The edges of a node that lead to later columns.
+    /// The edges of a node that cross the column on their way to later ones.
     Pass(usize),
 }
 
-impl Item {
+impl ColumnItem {
     fn height(self) -> usize {
         match self {
-            Item::Node(_) => BOX_HEIGHT,
-            Item::Pass(_) => PASS_HEIGHT,
+            ColumnItem::Node(_) => BOX_HEIGHT,
+            ColumnItem::Pass(_) => PASS_HEIGHT,
         }
     }
 
     fn node(self) -> Option<usize> {
         match self {
-            Item::Node(node) => Some(node),
-            Item::Pass(_) => None,
+            ColumnItem::Node(node) => Some(node),
+            ColumnItem::Pass(_) => None,
         }
     }
 }
 
-pub(super) fn place(graph: &Graph) -> Layout {
+pub(super) fn place(graph: &Graph) -> GraphLayout {
     let column_of = column_of_each(graph);
     let items = ordered_columns(graph, &column_of);
-    let height = |column: &Vec<Item>| {
+    let height = |column: &Vec<ColumnItem>| {
         column.iter().map(|item| item.height()).sum::<usize>() + column.len().saturating_sub(1) * ROW_GAP
     };
     let tallest = items.iter().map(height).max().unwrap_or(0);
-    let mut layout = Layout {
+    let mut layout = GraphLayout {
         boxes: vec![Placed::default(); graph.nodes.len()],
         finally: None,
         width: 0,
@@ -102,8 +103,8 @@ pub(super) fn place(graph: &Graph) -> Layout {
         let mut y = MARGIN + (tallest - height(column)) / 2;
         for item in column {
             match *item {
-                Item::Node(node) => layout.boxes[node] = Placed { x, y, width },
-                Item::Pass(from) => drop(layout.passes.insert((layout.columns.len(), from), y + PASS_HEIGHT / 2)),
+                ColumnItem::Node(node) => layout.boxes[node] = Placed { x, y, width },
+                ColumnItem::Pass(from) => drop(layout.passes.insert((layout.columns.len(), from), y + PASS_HEIGHT / 2)),
             }
             y += item.height() + ROW_GAP;
         }
@@ -123,26 +124,26 @@ fn box_width(graph: &Graph, node: usize) -> usize {
     width(&label(&node.id)).max(width(&label(&node.uses))) * CHARACTER + 2 * PADDING
 }
 
-/// What stands in each column; within one, near to what it comes from.
-fn ordered_columns(graph: &Graph, column_of: &[usize]) -> Vec<Vec<Item>> {
-    let mut columns: Vec<Vec<Item>> = vec![Vec::new(); column_of.iter().max().map_or(0, |last| last + 1)];
+/// The items of each column, sorted so that an item is near the nodes it comes from.
+fn ordered_columns(graph: &Graph, column_of: &[usize]) -> Vec<Vec<ColumnItem>> {
+    let mut columns: Vec<Vec<ColumnItem>> = vec![Vec::new(); column_of.iter().max().map_or(0, |last| last + 1)];
     for (node, &column) in column_of.iter().enumerate() {
-        columns[column].push(Item::Node(node));
+        columns[column].push(ColumnItem::Node(node));
     }
     for (from, &column) in column_of.iter().enumerate() {
         let targets = graph.edges().filter(|&(source, _)| source == from);
         let last = targets.map(|(_, to)| column_of[to]).max().unwrap_or(0);
-        (column + 1..last).for_each(|between| columns[between].push(Item::Pass(from)));
+        (column + 1..last).for_each(|between| columns[between].push(ColumnItem::Pass(from)));
     }
-    // Of each node, or of its edges where they passed last.
+    // The last known row of each node: its own, or the one in which its edges crossed a later column.
     let mut row = vec![0; graph.nodes.len()];
     for column in &mut columns {
         column.sort_by_key(|item| match *item {
-            Item::Node(node) => (mean_row(&graph.nodes[node].needs, &row), node),
-            Item::Pass(from) => (row[from] * 100, from),
+            ColumnItem::Node(node) => (mean_row(&graph.nodes[node].needs, &row), node),
+            ColumnItem::Pass(from) => (row[from] * 100, from),
         });
         for (at, item) in column.iter().enumerate() {
-            let (Item::Node(node) | Item::Pass(node)) = *item;
+            let (ColumnItem::Node(node) | ColumnItem::Pass(node)) = *item;
             row[node] = at;
         }
     }
@@ -162,7 +163,7 @@ fn column_of_each(graph: &Graph) -> Vec<usize> {
     columns
 }
 
-/// In hundredths of a row, so that it sorts.
+/// The mean row of the needed nodes, in hundredths of a row because sort keys are integers.
 fn mean_row(needs: &[usize], row: &[usize]) -> usize {
     let sum: usize = needs.iter().map(|&need| row[need] * 100).sum();
     sum / needs.len().max(1)
@@ -170,10 +171,10 @@ fn mean_row(needs: &[usize], row: &[usize]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Node, State};
+    use super::super::{GraphNode, NodeState};
     use super::*;
 
-    /// Every combination of needs of five stages.
+    /// Every combination of needs among five stages.
     fn graphs() -> impl Iterator<Item = Graph> {
         (0_u32..1 << 10).map(|bits| {
             let mut bit = 0;
@@ -184,14 +185,14 @@ mod tests {
                 });
                 let needs = needs.collect();
                 let (id, uses) = (format!("stage-{index}"), "command".to_owned());
-                Node { id, uses, is_finally: index == 4 && bits % 3 == 0, needs, state: State::Planned }
+                GraphNode { id, uses, is_finally: index == 4 && bits % 3 == 0, needs, state: NodeState::Planned }
             });
             Graph::new("all", nodes.collect())
         })
     }
 
     #[test]
-    fn no_edge_runs_behind_a_box() {
+    fn edges_never_run_behind_a_box() {
         for graph in graphs() {
             let layout = place(&graph);
             for (from, to) in graph.edges() {
@@ -199,7 +200,8 @@ mod tests {
                 for (left, right, y) in layout.passes(from, to) {
                     assert_eq!(left, expected, "{from} -> {to} skips a column of {graph:?}");
                     expected = right + COLUMN_GAP;
-                    let is_behind = |one: &&Placed| one.x == left && (one.y..=one.y + BOX_HEIGHT).contains(&y);
+                    let is_behind =
+                        |placed: &&Placed| placed.x == left && (placed.y..=placed.y + BOX_HEIGHT).contains(&y);
                     assert_eq!(layout.boxes.iter().find(is_behind), None, "{from} -> {to} of {graph:?}");
                 }
                 assert_eq!(layout.boxes[to].x, expected, "{from} -> {to} of {graph:?}");

@@ -1,4 +1,4 @@
-//! The DAG of a pipeline, drawn: as DOT, as Mermaid, and as an SVG that needs no other program.
+//! Draws the DAG of a pipeline as DOT, as Mermaid, or as an SVG that needs no other program.
 
 mod layout;
 mod svg;
@@ -9,96 +9,103 @@ use stagewright_engine::Outcome;
 use stagewright_model::{Plan, StageKind};
 
 use crate::printable::escaped;
-use crate::view::{RunView, StageView, Status};
+use crate::view::{RunView, StageStatus, StageView};
 
 /// A pipeline's stages and what they need. Each cell of a matrix is a node of its own.
 #[derive(Clone, Debug)]
 pub struct Graph {
     name: String,
-    nodes: Vec<Node>,
+    nodes: Vec<GraphNode>,
 }
 
 #[derive(Clone, Debug)]
-struct Node {
+struct GraphNode {
     id: String,
     uses: String,
     is_finally: bool,
     /// Positions in `nodes`, all before this node's own.
     needs: Vec<usize>,
-    state: State,
+    state: NodeState,
 }
 
-/// What a node's colour says.
+/// The state of a stage as far as the drawing distinguishes it, by colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum NodeState {
     Planned,
     Running,
     Waiting,
     Good,
     Bad,
     Skipped,
-    TakenBack,
+    Compensated,
 }
 
-impl State {
-    const ALL: [State; 7] =
-        [State::Planned, State::Running, State::Waiting, State::Good, State::Bad, State::Skipped, State::TakenBack];
+impl NodeState {
+    const ALL: [NodeState; 7] = [
+        NodeState::Planned,
+        NodeState::Running,
+        NodeState::Waiting,
+        NodeState::Good,
+        NodeState::Bad,
+        NodeState::Skipped,
+        NodeState::Compensated,
+    ];
 
     fn class(self) -> &'static str {
         match self {
-            State::Planned => "planned",
-            State::Running => "running",
-            State::Waiting => "waiting",
-            State::Good => "good",
-            State::Bad => "bad",
-            State::Skipped => "skipped",
-            State::TakenBack => "taken-back",
+            NodeState::Planned => "planned",
+            NodeState::Running => "running",
+            NodeState::Waiting => "waiting",
+            NodeState::Good => "good",
+            NodeState::Bad => "bad",
+            NodeState::Skipped => "skipped",
+            NodeState::Compensated => "compensated",
         }
     }
 
-    /// For those who don't see the colour; none for what hasn't begun.
+    /// The state in words, for readers who can't see the colour; none for a stage that hasn't started.
     fn word(self) -> Option<&'static str> {
         match self {
-            State::Planned => None,
-            State::Running => Some("running"),
-            State::Waiting => Some("waiting"),
-            State::Good => Some("succeeded"),
-            State::Bad => Some("failed"),
-            State::Skipped => Some("skipped"),
-            State::TakenBack => Some("taken back"),
+            NodeState::Planned => None,
+            NodeState::Running => Some("running"),
+            NodeState::Waiting => Some("waiting"),
+            NodeState::Good => Some("succeeded"),
+            NodeState::Bad => Some("failed"),
+            NodeState::Skipped => Some("skipped"),
+            NodeState::Compensated => Some("compensated"),
         }
     }
 
-    /// Stroke colours that can be told apart on white and on black; the same in each format.
+    /// The stroke colour, the same in each format. The colours are distinguishable on white and on black.
     fn color(self) -> &'static str {
         match self {
-            State::Planned => "#808890",
-            State::Running => "#3b82f6",
-            State::Waiting => "#d97706",
-            State::Good => "#16a34a",
-            State::Bad => "#dc2626",
-            State::Skipped => "#a0a8b0",
-            State::TakenBack => "#a855f7",
+            NodeState::Planned => "#808890",
+            NodeState::Running => "#3b82f6",
+            NodeState::Waiting => "#d97706",
+            NodeState::Good => "#16a34a",
+            NodeState::Bad => "#dc2626",
+            NodeState::Skipped => "#a0a8b0",
+            NodeState::Compensated => "#a855f7",
         }
     }
 }
 
 impl Graph {
-    /// Of a plan: nothing has run.
+    /// The graph of a plan, in which no stage has run.
     pub fn of_plan(plan: &Plan) -> Graph {
-        let nodes = plan.stages.iter().map(|stage| Node {
+        let nodes = plan.stages.iter().map(|stage| GraphNode {
             id: escaped(&stage.id).into_owned(),
             uses: escaped(&stage.uses.to_string()).into_owned(),
             is_finally: stage.kind == StageKind::Finally,
             needs: stage.needs.iter().map(|need| need.get()).collect(),
-            state: State::Planned,
+            state: NodeState::Planned,
         });
         Graph::new(&plan.name, nodes.collect())
     }
 
-    /// Of a run: coloured by how its stages stand.
+    /// The graph of a run, coloured by the states of its stages.
     pub fn of_run(view: &RunView) -> Graph {
-        let nodes = view.stages.iter().map(|stage| Node {
+        let nodes = view.stages.iter().map(|stage| GraphNode {
             id: escaped(&stage.summary.id).into_owned(),
             uses: escaped(&stage.summary.uses).into_owned(),
             is_finally: stage.summary.kind == StageKind::Finally,
@@ -108,15 +115,17 @@ impl Graph {
         Graph::new(&view.pipeline, nodes.collect())
     }
 
-    fn new(name: &str, mut nodes: Vec<Node>) -> Graph {
-        // Plans are in topological order; a journal is only believed as far as it keeps to that.
+    fn new(name: &str, mut nodes: Vec<GraphNode>) -> Graph {
+        // A plan is in topological order, so a need always precedes the stage. The stages of a run come from a journal,
+        // which may be damaged: edges that break the order are dropped, or the layout's columns, which are computed in
+        // one pass over the nodes, would be wrong.
         for (index, node) in nodes.iter_mut().enumerate() {
             node.needs.retain(|&need| need < index);
         }
         Graph { name: escaped(name).into_owned(), nodes }
     }
 
-    /// For Graphviz.
+    /// The graph in the DOT language of Graphviz.
     pub fn to_dot(&self) -> String {
         let mut dot = format!("digraph {} {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n", quoted(&self.name));
         self.write_nodes(&mut dot, "  subgraph cluster_finally {\n    label=finally;\n    style=dashed;\n", "  }\n", {
@@ -132,7 +141,7 @@ impl Graph {
         dot
     }
 
-    /// For Mermaid, which GitHub and GitLab draw in Markdown.
+    /// The graph as a Mermaid flowchart, which GitHub and GitLab render in Markdown.
     pub fn to_mermaid(&self) -> String {
         let mut text = "flowchart LR\n".to_owned();
         self.write_nodes(&mut text, "  subgraph finally\n", "  end\n", |index, node| {
@@ -142,18 +151,18 @@ impl Graph {
         for (from, to) in self.edges() {
             let _ = writeln!(text, "  n{from} --> n{to}");
         }
-        for state in State::ALL.into_iter().filter(|&state| self.nodes.iter().any(|node| node.state == state)) {
+        for state in NodeState::ALL.into_iter().filter(|&state| self.nodes.iter().any(|node| node.state == state)) {
             let _ = writeln!(text, "  classDef {} stroke:{}", state.class(), state.color());
         }
         text
     }
 
-    /// A picture that follows the reader's light or dark scheme.
+    /// The graph as a picture that follows the reader's light or dark colour scheme.
     pub fn to_svg(&self) -> String {
         svg::draw(self)
     }
 
-    fn write_nodes(&self, text: &mut String, open: &str, close: &str, node: impl Fn(usize, &Node) -> String) {
+    fn write_nodes(&self, text: &mut String, open: &str, close: &str, node: impl Fn(usize, &GraphNode) -> String) {
         let (finally, main): (Vec<_>, Vec<_>) = self.nodes.iter().enumerate().partition(|(_, node)| node.is_finally);
         for (index, stage) in main {
             let _ = writeln!(text, "  {}", node(index, stage));
@@ -172,28 +181,30 @@ impl Graph {
     }
 }
 
-fn state(stage: &StageView) -> State {
+fn state(stage: &StageView) -> NodeState {
     match &stage.status {
-        Status::Pending => State::Planned,
-        Status::Running | Status::Recovering { .. } => State::Running,
-        Status::AwaitingEnvironment { .. } | Status::Waiting(_) | Status::Retrying { .. } => State::Waiting,
-        Status::Ended { .. } if stage.undo_failure().is_some() => State::Bad,
-        Status::Ended { .. } if stage.is_taken_back() => State::TakenBack,
-        Status::Ended { .. } if stage.undone_since().is_some() => State::Running,
-        Status::Ended { conclusion, .. } => match stage.status.shown().unwrap_or(*conclusion) {
-            Outcome::Succeeded => State::Good,
-            Outcome::Skipped | Outcome::Cancelled | Outcome::Rehearsed => State::Skipped,
-            _ => State::Bad,
+        StageStatus::Pending => NodeState::Planned,
+        StageStatus::Running | StageStatus::Recovering { .. } => NodeState::Running,
+        StageStatus::AwaitingEnvironment { .. } | StageStatus::Waiting(_) | StageStatus::Retrying { .. } => {
+            NodeState::Waiting
+        }
+        StageStatus::Ended { .. } if stage.undo_failure().is_some() => NodeState::Bad,
+        StageStatus::Ended { .. } if stage.is_compensated() => NodeState::Compensated,
+        StageStatus::Ended { .. } if stage.undone_since().is_some() => NodeState::Running,
+        StageStatus::Ended { conclusion, .. } => match stage.status.shown().unwrap_or(*conclusion) {
+            Outcome::Succeeded => NodeState::Good,
+            Outcome::Skipped | Outcome::Cancelled | Outcome::Rehearsed => NodeState::Skipped,
+            _ => NodeState::Bad,
         },
     }
 }
 
-/// A string of the DOT language, line ends as `\n`.
+/// Quotes a string for the DOT language; line ends become `\n`.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// Text within a quoted Mermaid label, which takes HTML and `#name;` entities.
+/// Escapes text for a quoted Mermaid label, which may contain HTML and `#name;` entities.
 fn mermaid_text(text: &str) -> String {
     text.replace('#', "#35;").replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;").replace('&', "#amp;")
 }

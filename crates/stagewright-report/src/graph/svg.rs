@@ -1,11 +1,11 @@
-//! The layout as SVG.
+//! Writes a layout as SVG.
 
 use std::fmt::Write;
 
-use super::layout::{BOX_HEIGHT, Layout, MARGIN, Placed, label, place};
-use super::{Graph, Node, State};
+use super::layout::{BOX_HEIGHT, GraphLayout, MARGIN, Placed, label, place};
+use super::{Graph, GraphNode, NodeState};
 
-/// Colours are written out: readers other than browsers know no custom properties.
+/// Colours are repeated in each rule because SVG viewers other than browsers don't support custom properties.
 const STYLE: &str = "\
 text{font:13px ui-monospace,monospace;fill:#1f2328}
 .uses,.group{font-size:11px;fill:#59636e}
@@ -34,7 +34,7 @@ pub(super) fn draw(graph: &Graph) -> String {
          height=\"{height}\" role=\"img\" aria-labelledby=\"title\">\n<title id=\"title\">{}</title>\n<style>\n{STYLE}",
         escaped(&format!("Stages of {}", graph.name))
     );
-    for state in State::ALL {
+    for state in NodeState::ALL {
         let _ = writeln!(svg, ".{} rect{{stroke:{}}}", state.class(), state.color());
     }
     svg.push_str("</style>\n");
@@ -51,7 +51,7 @@ pub(super) fn draw(graph: &Graph) -> String {
     svg
 }
 
-fn frame_finally(svg: &mut String, layout: &Layout, x: usize) {
+fn frame_finally(svg: &mut String, layout: &GraphLayout, x: usize) {
     let (left, top) = (x - MARGIN / 2, MARGIN / 2);
     let (width, height) = (layout.width - left - MARGIN / 2, layout.height - MARGIN);
     let _ = writeln!(
@@ -62,7 +62,7 @@ fn frame_finally(svg: &mut String, layout: &Layout, x: usize) {
     );
 }
 
-fn edge(svg: &mut String, layout: &Layout, from: usize, to: usize) {
+fn edge(svg: &mut String, layout: &GraphLayout, from: usize, to: usize) {
     let (source, target) = (&layout.boxes[from], &layout.boxes[to]);
     let (mut x, mut y) = (source.x + source.width, source.y + BOX_HEIGHT / 2);
     let (end, end_y) = (target.x, target.y + BOX_HEIGHT / 2);
@@ -85,7 +85,7 @@ fn edge(svg: &mut String, layout: &Layout, from: usize, to: usize) {
     );
 }
 
-fn stage(svg: &mut String, node: &Node, placed: &Placed) {
+fn stage(svg: &mut String, node: &GraphNode, placed: &Placed) {
     let Placed { x, y, width } = placed;
     let state = node.state.word().map(|word| format!(", {word}")).unwrap_or_default();
     let title = escaped(&format!("{}: {}{state}", node.id, node.uses));

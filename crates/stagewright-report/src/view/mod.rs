@@ -1,4 +1,4 @@
-//! A run as its readers see it: the fold of its events so far.
+//! The state of a run as its readers show it: a fold over its events.
 
 mod stage;
 
@@ -10,17 +10,17 @@ use stagewright_model::StageIndex;
 use crate::printable::escaped;
 use crate::text::width;
 
-pub use self::stage::{Progress, StageView, Status, TAIL, TailLine, Undo, UnsuccessfulAttempt};
+pub use self::stage::{Progress, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt};
 
-/// A run, as far as its events tell. Unlike the engine's own fold it doesn't judge: an event that can't follow is
-/// shown like any other, and one of an unknown stage is left out.
+/// The state of a run after its events so far. Unlike the engine's own fold, it doesn't validate: an illegal transition
+/// is shown like any other, and an event of an unknown stage is ignored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunView {
     /// None before the first event.
     pub run: Option<RunId>,
     /// `[pipeline] name`.
     pub pipeline: String,
-    /// The pipeline file, as it was given.
+    /// The pipeline file, relative to the repository.
     pub file: String,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
@@ -30,51 +30,51 @@ pub struct RunView {
     pub last: Timestamp,
     /// By plan index.
     pub stages: Vec<StageView>,
-    /// Columns of the longest name of a stage.
+    /// Width of the longest stage name, in columns.
     pub(crate) widest: usize,
-    /// The last wish to end the run early: how, and by whom or what.
+    /// The last request to cancel the run: how, and its reason.
     pub cancel: Option<(Interrupt, String)>,
-    /// The concurrency group that it has or waits for.
-    pub group: Option<Group>,
-    /// What its stages deployed, in order.
+    /// The concurrency group that the run holds or waits for.
+    pub group: Option<GroupView>,
+    /// The releases that its stages deployed, in order.
     pub releases: Vec<Deployed>,
-    /// Whether only gates are left.
+    /// Whether the run is suspended: no stage can run until an open gate is answered.
     pub suspended: bool,
-    /// Set when the run has ended.
+    /// None until the run has ended.
     pub conclusion: Option<Outcome>,
 }
 
-/// A concurrency group, and the run.
+/// The concurrency group of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub struct GroupView {
     /// Its name.
     pub name: String,
-    /// The run that has it; none when this one does.
+    /// The other run that holds it; none if this run holds it.
     pub holder: Option<RunId>,
 }
 
-/// Something that the run deployed.
+/// A release that the run deployed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deployed {
-    /// Which stage did.
+    /// The stage that deployed it.
     pub stage: StageIndex,
-    /// What, where to, and how.
+    /// The release, with its environment.
     pub release: Release,
-    /// Whether it proved good.
+    /// Whether the stages that directly need its stage have succeeded.
     pub confirmed: bool,
-    /// Whether it was taken back.
-    pub taken_back: bool,
+    /// Whether its stage was compensated.
+    pub compensated: bool,
 }
 
 impl RunView {
-    /// Of a run's events so far.
+    /// The state after these events.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> RunView {
         let mut view = RunView::default();
         events.into_iter().for_each(|event| view.apply(event));
         view
     }
 
-    /// Takes one event in.
+    /// Applies one event.
     pub fn apply(&mut self, event: &Event) {
         if self.run.is_none() {
             self.started = event.at;
@@ -106,14 +106,14 @@ impl RunView {
                 }
                 for index in again {
                     if let Some(stage) = self.stages.get_mut(index.get()) {
-                        stage.begin_anew();
+                        stage.reset();
                     }
                 }
             }
             EventKind::GroupAwaited { group, holder } => {
-                self.group = Some(Group { name: group.clone(), holder: Some(holder.clone()) });
+                self.group = Some(GroupView { name: group.clone(), holder: Some(holder.clone()) });
             }
-            EventKind::GroupJoined { group, .. } => self.group = Some(Group { name: group.clone(), holder: None }),
+            EventKind::GroupJoined { group, .. } => self.group = Some(GroupView { name: group.clone(), holder: None }),
             EventKind::GroupLeft { .. } => self.group = None,
             EventKind::CancelRequested { how, reason } => self.cancel = Some((*how, reason.clone())),
             EventKind::RunSuspended { .. } => self.suspended = true,
@@ -122,12 +122,12 @@ impl RunView {
         }
     }
 
-    /// The same, for lines of a log.
+    /// Applies log lines. Equivalent to an event for each of them.
     pub fn apply_lines(&mut self, chunk: &LogChunk<'_>) {
         self.last = chunk.at;
         if let Some(stage) = self.stages.get_mut(chunk.stage.get()) {
             let skipped = chunk.lines.count().saturating_sub(TAIL);
-            chunk.lines.iter().skip(skipped).for_each(|line| stage.say(chunk.stream, line));
+            chunk.lines.iter().skip(skipped).for_each(|line| stage.push_line(chunk.stream, line));
         }
     }
 
@@ -135,21 +135,21 @@ impl RunView {
         match event {
             EventKind::ReleaseRecorded { stage, release, .. } => {
                 let release = release.clone();
-                self.releases.push(Deployed { stage: *stage, release, confirmed: false, taken_back: false });
+                self.releases.push(Deployed { stage: *stage, release, confirmed: false, compensated: false });
             }
             EventKind::ReleaseConfirmed { stage } => {
                 let last = self.releases.iter_mut().rfind(|deployed| deployed.stage == *stage);
                 last.into_iter().for_each(|deployed| deployed.confirmed = true);
             }
             EventKind::UndoEnded { stage, outcome: Outcome::Succeeded, .. } => {
-                let of_it = self.releases.iter_mut().filter(|deployed| deployed.stage == *stage);
-                of_it.for_each(|deployed| deployed.taken_back = true);
+                let releases = self.releases.iter_mut().filter(|deployed| deployed.stage == *stage);
+                releases.for_each(|deployed| deployed.compensated = true);
             }
             _ => {}
         }
     }
 
-    /// What the run did last to each environment that it deployed to.
+    /// The last release that the run deployed to each environment.
     pub fn deployed(&self) -> BTreeMap<&str, &Deployed> {
         self.releases.iter().map(|deployed| (deployed.release.environment.as_str(), deployed)).collect()
     }
@@ -159,12 +159,12 @@ impl RunView {
         self.stages.get(index.get())
     }
 
-    /// The stage's id; its number when the run has no such stage.
+    /// The unique name of a stage; `stage N` if the run has no stage with this index.
     pub fn stage_id(&self, index: StageIndex) -> String {
         self.stage(index).map_or_else(|| format!("stage {}", index.0), |stage| stage.summary.id.clone())
     }
 
-    /// The run's id as text; empty before the first event.
+    /// The run's id; empty before the first event.
     pub fn run_id(&self) -> &str {
         self.run.as_ref().map_or("", |run| &run.0)
     }
@@ -174,26 +174,26 @@ impl RunView {
         self.stages.iter().filter(|stage| stage.conclusion().is_some()).count()
     }
 
-    /// The stages whose conclusion stops what needs them, other than by being skipped or cancelled.
+    /// The stages that ended with a conclusion other than succeeded, skipped, cancelled or rehearsed.
     pub fn failed(&self) -> impl Iterator<Item = &StageView> {
         self.stages.iter().filter(|stage| stage.has_failed())
     }
 
-    /// The stages whose effect should have been taken back, and wasn't.
-    pub fn not_taken_back(&self) -> impl Iterator<Item = &StageView> {
+    /// The stages whose compensation failed.
+    pub fn not_compensated(&self) -> impl Iterator<Item = &StageView> {
         self.stages.iter().filter(|stage| stage.undo_failure().is_some())
     }
 
-    /// The stages at an open gate.
+    /// The stages at an open gate, with the gate.
     pub fn waiting(&self) -> impl Iterator<Item = (&StageView, &Gate)> {
         self.stages.iter().filter_map(|stage| match &stage.status {
-            Status::Waiting(gate) => Some((stage, gate.as_ref())),
+            StageStatus::Waiting(gate) => Some((stage, gate.as_ref())),
             _ => None,
         })
     }
 }
 
-/// The stage that an event is about.
+/// The stage of an event; none for an event of the run as a whole.
 pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
     match kind {
         EventKind::AttemptStarted { stage, .. }

@@ -1,4 +1,4 @@
-//! One stage as readers see it.
+//! The state of one stage as readers show it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,90 +10,90 @@ use stagewright_engine::{
 };
 use stagewright_model::StageIndex;
 
-/// How many log lines of each stage are kept at hand.
+/// The number of log lines that are kept for each stage.
 pub const TAIL: usize = 20;
 
-/// A stage, as far as the events tell.
+/// The state of a stage after the events so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StageView {
-    /// What [`EventKind::RunStarted`] said of it.
+    /// The stage as [`EventKind::RunStarted`] describes it.
     pub summary: Arc<StageSummary>,
-    /// Where it stands.
-    pub status: Status,
-    /// The last attempt that began; 0 when none did.
+    /// Its current status.
+    pub status: StageStatus,
+    /// The last attempt that started, from 1; 0 if none did.
     pub attempt: u32,
-    /// Whether an attempt began since the run was last resumed; of one before, the duration isn't known.
+    /// Whether an attempt started since the run was last resumed. The duration of an earlier attempt isn't known.
     pub has_run: bool,
-    /// When the attempt that is running now began, or went on after a gate.
+    /// When the running attempt started, or continued after a gate.
     pub running_since: Option<Timestamp>,
-    /// Milliseconds that attempts took which don't run any more, without waits at gates and between attempts.
+    /// Milliseconds that finished attempts took, without the time at gates and between attempts.
     pub busy: u64,
-    /// The part of `busy` that came before the last attempt.
+    /// The part of `busy` from before the last attempt.
     pub busy_before: u64,
     /// When it ended.
     pub ended: Option<Timestamp>,
-    /// Why it never started, when it didn't.
+    /// Why it never started or had nothing to do.
     pub reason: Option<String>,
-    /// What its running attempt last said of itself.
+    /// The progress that the running attempt last reported.
     pub progress: Option<Progress>,
     /// The last [`TAIL`] log lines of the last attempt.
     pub tail: VecDeque<TailLine>,
     /// Attempts that didn't succeed, in order.
     pub unsuccessful: Vec<UnsuccessfulAttempt>,
-    /// Of the last attempt that ended.
+    /// Outputs of the last attempt that ended, by name.
     pub outputs: BTreeMap<String, Json>,
     /// Findings of the last attempt.
     pub problems: Vec<Problem>,
     /// Markdown of the last attempt.
     pub summaries: Vec<String>,
-    /// The run whose result was taken for that of its last attempt.
+    /// The run whose cached result its last attempt used.
     pub cached: Option<RunId>,
-    /// Answers to the gate that is or was open.
+    /// Answers to the gate that is open or was open last.
     pub decisions: Vec<Decision>,
-    /// The first effect beyond this machine that its last attempt was about to have.
+    /// The first effect beyond this machine that its last attempt announced.
     pub intended: Option<String>,
-    /// What became of its last attempt, when that had been left in doubt.
+    /// The outcome that was determined for its last attempt after an interruption.
     pub recovered: Option<Finding>,
-    /// Whether, and how, its effect was taken back.
-    pub undo: Option<Box<Undo>>,
+    /// Its compensation, once that has started or was skipped.
+    pub undo: Option<Box<UndoView>>,
 }
 
-/// The effect of a stage is, or was, to be taken back.
+/// The compensation of a stage.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Undo {
-    /// The stage whose failure asks for it; none when it could not even begin.
+pub struct UndoView {
+    /// The stage whose failure requires it; none if it ended without having started.
     pub because: Option<StageIndex>,
-    /// When it began.
+    /// When it started.
     pub since: Timestamp,
-    /// How it ended, and what went wrong or why there was nothing to do; none while it is under way.
+    /// How it ended, and what went wrong or why there was nothing to undo; none while it is running.
     pub end: Option<(Outcome, Option<Failure>)>,
 }
 
-/// Where a stage stands.
+/// The status of a stage.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Status {
-    /// It hasn't begun, or is about to go on after a gate.
+pub enum StageStatus {
+    /// It hasn't started, or is about to continue after a gate.
     Pending,
-    /// An attempt is under way.
+    /// An attempt is running.
     Running,
-    /// Another run has its environment.
+    /// It waits for another run to release its environment.
     AwaitingEnvironment {
-        /// Which.
+        /// The run that holds the environment.
         holder: RunId,
     },
-    /// Its last attempt was broken off, and what became of that is being found out.
+    /// Its last attempt was interrupted, and its plugin is determining the outcome.
     Recovering {
-        /// When that began.
+        /// Since when.
         since: Timestamp,
     },
-    /// It waits for a person, or for a time.
+    /// It waits at an open gate.
     Waiting(Box<Gate>),
-    /// The next attempt waits for its time.
+    /// It waits to be retried.
     Retrying {
-        /// When that is.
+        /// When the next attempt starts.
         at: Timestamp,
     },
-    /// Nothing more will happen to it.
+    /// It has ended.
     Ended {
         /// Raw result.
         outcome: Outcome,
@@ -102,18 +102,18 @@ pub enum Status {
     },
 }
 
-/// How far an attempt is.
+/// The progress of an attempt, as its plugin reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// What it does.
+    /// What the attempt is doing.
     pub message: String,
-    /// Units done.
+    /// Units that are done; the plugin chooses the unit.
     pub current: u32,
-    /// Units in all, when known.
+    /// All units, if known.
     pub total: Option<u32>,
 }
 
-/// A log line at hand.
+/// A log line in [`StageView::tail`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct TailLine {
     /// Where it came from.
@@ -125,21 +125,21 @@ pub struct TailLine {
 /// An attempt that didn't succeed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnsuccessfulAttempt {
-    /// Which try.
+    /// Its number, from 1.
     pub attempt: u32,
     /// How it ended.
     pub outcome: Outcome,
-    /// Why.
+    /// What went wrong, if it was reported.
     pub failure: Option<Failure>,
 }
 
-impl Status {
-    /// The result that readers show: the conclusion, but `skipped` for a stage that did nothing, although that counts
-    /// as a success for those that need it.
+impl StageStatus {
+    /// The result that readers show: the conclusion, except that a skipped stage is shown as skipped even if it counts
+    /// as a success for the stages that need it.
     pub fn shown(&self) -> Option<Outcome> {
         match self {
-            Status::Ended { outcome: Outcome::Skipped, .. } => Some(Outcome::Skipped),
-            Status::Ended { conclusion, .. } => Some(*conclusion),
+            StageStatus::Ended { outcome: Outcome::Skipped, .. } => Some(Outcome::Skipped),
+            StageStatus::Ended { conclusion, .. } => Some(*conclusion),
             _ => None,
         }
     }
@@ -149,7 +149,7 @@ impl StageView {
     pub(super) fn new(summary: Arc<StageSummary>) -> StageView {
         StageView {
             summary,
-            status: Status::Pending,
+            status: StageStatus::Pending,
             attempt: 0,
             has_run: false,
             running_since: None,
@@ -171,44 +171,45 @@ impl StageView {
         }
     }
 
-    /// For a resume: but for what a crash may have left behind, nothing has happened.
-    pub(super) fn begin_anew(&mut self) {
+    /// Forgets everything but the number of the last attempt and its announced effect: a resume runs the stage again, and
+    /// the effect may have happened although the attempt's end was never recorded.
+    pub(super) fn reset(&mut self) {
         let (attempt, intended) = (self.attempt, self.intended.take());
         *self = StageView { attempt, intended, ..StageView::new(self.summary.clone()) };
     }
 
     pub(super) fn forget_environment(&mut self) {
-        if let Status::AwaitingEnvironment { .. } = self.status {
-            self.status = Status::Pending;
+        if let StageStatus::AwaitingEnvironment { .. } = self.status {
+            self.status = StageStatus::Pending;
         }
     }
 
-    /// The result after `continue-on-error`, once there is one.
+    /// The result after `continue-on-error`; none until the stage has ended.
     pub fn conclusion(&self) -> Option<Outcome> {
         match self.status {
-            Status::Ended { conclusion, .. } => Some(conclusion),
+            StageStatus::Ended { conclusion, .. } => Some(conclusion),
             _ => None,
         }
     }
 
-    /// The run whose result stands for its own, once it has succeeded that way.
+    /// The run whose cached result the stage succeeded with.
     pub fn is_cached(&self) -> Option<&RunId> {
-        let succeeded = matches!(self.status, Status::Ended { outcome: Outcome::Succeeded, .. });
+        let succeeded = matches!(self.status, StageStatus::Ended { outcome: Outcome::Succeeded, .. });
         self.cached.as_ref().filter(|_| succeeded)
     }
 
-    /// Why its last attempt didn't succeed, if it didn't.
+    /// The failure of its last attempt.
     pub fn failure(&self) -> Option<&Failure> {
         let last = self.unsuccessful.last().filter(|last| last.attempt == self.attempt)?;
         last.failure.as_ref()
     }
 
-    /// Whether one of its findings says `failure` already, as the refusal of a permission does.
+    /// Whether one of its findings repeats the message of `failure`, as the finding of a denied permission does.
     pub(crate) fn reports(&self, failure: &Failure) -> bool {
         self.problems.iter().any(|problem| problem.message == failure.message)
     }
 
-    /// Findings that its failure doesn't repeat.
+    /// The findings whose messages its failure doesn't repeat.
     pub(crate) fn further_problems(&self) -> impl Iterator<Item = &Problem> {
         let failure = self.failure();
         self.problems.iter().filter(move |problem| {
@@ -217,7 +218,7 @@ impl StageView {
         })
     }
 
-    /// The end of its log, without lines that its failure repeats.
+    /// The end of its log, without the lines that its failure repeats.
     pub(crate) fn further_tail(&self) -> impl Iterator<Item = &TailLine> {
         let causes = self.failure().map(|failure| failure.causes.as_slice()).unwrap_or_default();
         let repeated =
@@ -225,23 +226,25 @@ impl StageView {
         self.tail.iter().filter(move |line| !repeated(&line.text))
     }
 
-    /// How much of it was real, when it was rehearsed; before it has ended, how much is going to be.
+    /// In a rehearsal, how much of the stage was real, or before it has ended, how much is planned to be; none in other
+    /// runs.
     pub fn fidelity(&self) -> Option<Fidelity> {
         let planned = self.summary.rehearsal?;
         Some(match self.status {
-            Status::Ended { outcome: Outcome::Rehearsed, .. } => Fidelity::Rehearsed,
-            // It ended without coming to what would not have been done.
-            Status::Ended { .. } => planned.min(Fidelity::StandIn),
+            StageStatus::Ended { outcome: Outcome::Rehearsed, .. } => Fidelity::Rehearsed,
+            // A stage that is planned as `Rehearsed` may end before it reaches an effect that has to be left out. All
+            // that it did was then real or acted on stand-ins.
+            StageStatus::Ended { .. } => planned.min(Fidelity::StandIn),
             _ => planned,
         })
     }
 
-    /// Whether its effect was there and is no more.
-    pub fn is_taken_back(&self) -> bool {
-        matches!(self.undo.as_deref(), Some(Undo { end: Some((Outcome::Succeeded, _)), .. }))
+    /// Whether its compensation succeeded.
+    pub fn is_compensated(&self) -> bool {
+        matches!(self.undo.as_deref(), Some(UndoView { end: Some((Outcome::Succeeded, _)), .. }))
     }
 
-    /// How taking its effect back ended, when that didn't succeed.
+    /// How its compensation ended, if it failed.
     pub fn undo_failure(&self) -> Option<(Outcome, Option<&Failure>)> {
         match self.undo.as_ref()?.end.as_ref()? {
             (Outcome::Succeeded | Outcome::Skipped | Outcome::Rehearsed, _) => None,
@@ -249,17 +252,17 @@ impl StageView {
         }
     }
 
-    /// Since when its effect is being taken back, if it is.
+    /// When its compensation started, while that is running.
     pub fn undone_since(&self) -> Option<Timestamp> {
         self.undo.as_ref().filter(|undo| undo.end.is_none()).map(|undo| undo.since)
     }
 
-    /// Milliseconds that its attempts took, the running one up to `now`.
+    /// Milliseconds that its attempts took; of the running one, up to `now`.
     pub fn busy_until(&self, now: Timestamp) -> u64 {
         self.busy + self.running_since.map_or(0, |since| now.since(since))
     }
 
-    /// Milliseconds that its last attempt took, up to `now` if it is running.
+    /// Milliseconds that its last attempt took; up to `now` if it is running.
     pub fn attempt_until(&self, now: Timestamp) -> u64 {
         self.busy_until(now) - self.busy_before
     }
@@ -269,7 +272,7 @@ impl StageView {
         self.conclusion().is_some_and(|conclusion| !matches!(conclusion, Succeeded | Skipped | Cancelled | Rehearsed))
     }
 
-    pub(super) fn say(&mut self, stream: Stream, line: &str) {
+    pub(super) fn push_line(&mut self, stream: Stream, line: &str) {
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
@@ -279,7 +282,7 @@ impl StageView {
     pub(super) fn apply(&mut self, event: &Event) {
         match &event.kind {
             EventKind::AttemptStarted { attempt, .. } => self.start(*attempt, event.at),
-            EventKind::Log { stream, line, .. } => self.say(*stream, line),
+            EventKind::Log { stream, line, .. } => self.push_line(*stream, line),
             EventKind::Progress { message, current, total, .. } => {
                 self.progress = Some(Progress { message: message.clone(), current: *current, total: *total });
             }
@@ -289,34 +292,34 @@ impl StageView {
             EventKind::GateOpened { gate, .. } => {
                 self.stop(event.at);
                 self.decisions.clear();
-                self.status = Status::Waiting(Box::new(gate.clone()));
+                self.status = StageStatus::Waiting(Box::new(gate.clone()));
             }
             EventKind::GateDecided { decision, .. } => self.decide(decision),
-            EventKind::GateElapsed { .. } => self.status = Status::Pending,
-            // What waits to be taken back has ended before.
+            EventKind::GateElapsed { .. } => self.status = StageStatus::Pending,
+            // A stage that waits for its environment in order to be compensated has ended already, and stays ended.
             EventKind::EnvironmentAwaited { holder, .. } if self.conclusion().is_none() => {
-                self.status = Status::AwaitingEnvironment { holder: holder.clone() };
+                self.status = StageStatus::AwaitingEnvironment { holder: holder.clone() };
             }
             EventKind::OutputsInherited { outputs, .. } => self.outputs.clone_from(outputs),
             EventKind::EffectIntended { what, .. } => self.intended = Some(what.clone()),
             EventKind::RecoveryStarted { attempt, .. } => {
                 self.stop(event.at);
                 self.attempt = *attempt;
-                self.status = Status::Recovering { since: event.at };
+                self.status = StageStatus::Recovering { since: event.at };
             }
             EventKind::Recovered { attempt, finding, outputs, .. } => self.recover(*attempt, finding, outputs),
             EventKind::UndoStarted { because, .. } => {
-                self.undo = Some(Box::new(Undo { because: Some(*because), since: event.at, end: None }));
+                self.undo = Some(Box::new(UndoView { because: Some(*because), since: event.at, end: None }));
             }
             EventKind::UndoEnded { outcome, failure, .. } => {
                 self.progress = None;
-                let undo = self.undo.get_or_insert(Box::new(Undo { because: None, since: event.at, end: None }));
+                let undo = self.undo.get_or_insert(Box::new(UndoView { because: None, since: event.at, end: None }));
                 undo.end = Some((*outcome, failure.clone()));
             }
             EventKind::AttemptEnded { attempt, outcome, failure, outputs, .. } => {
                 self.stop(event.at);
                 self.outputs.clone_from(outputs);
-                self.status = Status::Pending;
+                self.status = StageStatus::Pending;
                 if !matches!(outcome, Outcome::Succeeded | Outcome::Skipped | Outcome::Rehearsed) {
                     let (attempt, outcome, failure) = (*attempt, *outcome, failure.clone());
                     self.unsuccessful.push(UnsuccessfulAttempt { attempt, outcome, failure });
@@ -325,11 +328,11 @@ impl StageView {
                 }
             }
             EventKind::RetryScheduled { after, .. } => {
-                self.status = Status::Retrying { at: Timestamp(event.at.0 + after) };
+                self.status = StageStatus::Retrying { at: Timestamp(event.at.0 + after) };
             }
             EventKind::StageEnded { outcome, conclusion, reason, .. } => {
                 self.stop(event.at);
-                self.status = Status::Ended { outcome: *outcome, conclusion: *conclusion };
+                self.status = StageStatus::Ended { outcome: *outcome, conclusion: *conclusion };
                 self.ended = Some(event.at);
                 self.reason = reason.clone().or(self.reason.take());
             }
@@ -351,7 +354,7 @@ impl StageView {
         self.recovered = None;
         self.running_since = Some(at);
         self.progress = None;
-        self.status = Status::Running;
+        self.status = StageStatus::Running;
     }
 
     fn stop(&mut self, at: Timestamp) {
@@ -360,9 +363,9 @@ impl StageView {
         self.progress = None;
     }
 
-    /// What was found takes the place of what an attempt that was broken off seemed to come to.
+    /// Replaces the result of an interrupted attempt by the outcome that was determined.
     fn recover(&mut self, attempt: u32, finding: &Finding, outputs: &BTreeMap<String, Json>) {
-        self.status = Status::Pending;
+        self.status = StageStatus::Pending;
         self.progress = None;
         self.recovered = Some(finding.clone());
         if *finding != Finding::NotStarted {
@@ -374,10 +377,10 @@ impl StageView {
     fn decide(&mut self, decision: &Decision) {
         self.decisions.push(decision.clone());
         let approvals = self.decisions.iter().filter(|decision| decision.approved).count();
-        if let Status::Waiting(gate) = &self.status
+        if let StageStatus::Waiting(gate) = &self.status
             && (!decision.approved || approvals >= gate.approvals as usize)
         {
-            self.status = Status::Pending;
+            self.status = StageStatus::Pending;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Gates, and what people answer.
+//! Gates, and the answers of people.
 
 use stagewright_api as api;
 use stagewright_engine::{Capture, Decision, Field, FieldKind, Finding, Gate, GateKind, Made};

@@ -1,4 +1,4 @@
-//! How things end, and what is found on the way.
+//! Outcomes, failures and findings.
 
 use stagewright_api as api;
 use stagewright_engine::{Failure, FailureKind, Level, Outcome, Problem};

@@ -1,4 +1,4 @@
-//! What is deployed, and which files are handed on.
+//! Releases and artifacts.
 
 use stagewright_api as api;
 use stagewright_engine::{Artifact, Release, ReleaseOrigin};

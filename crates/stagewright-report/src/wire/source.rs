@@ -1,4 +1,4 @@
-//! What a run is of, and what started it.
+//! The source of a run: commit, trigger and circumstances.
 
 use stagewright_api as api;
 use stagewright_engine::{Change, GitState, RollbackSource, RunSource, Trigger};

@@ -1,4 +1,4 @@
-//! What each reader shows of a few scripted runs.
+//! The output of each reader for a few scripted runs.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails the test that called it")]
 
@@ -18,9 +18,9 @@ use stagewright_engine::{
     Event, EventKind, Failure, FailureKind, Finding, Level, Observer, Outcome, Problem, RunId, Stream,
 };
 use stagewright_model::StageIndex;
-use stagewright_report::{Github, Graph, Json, Plain, Printer, Reader, RunView, junit};
+use stagewright_report::{Github, Graph, Json, Plain, Printer, RunReader, RunView, junit};
 
-/// A writer whose bytes can be looked at.
+/// A writer that keeps its bytes for inspection.
 #[derive(Clone, Default)]
 struct Bytes(Arc<Mutex<Vec<u8>>>);
 
@@ -51,7 +51,7 @@ fn plain() {
 
 #[test]
 fn json() {
-    let some = ["success", "waiting", "shipped", "taken_back"];
+    let some = ["success", "waiting", "shipped", "compensated"];
     for (name, events) in script::ALL.into_iter().filter(|(name, _)| some.contains(name)) {
         insta::assert_snapshot!(format!("json_{name}"), shown(Json::new, &events()));
     }
@@ -59,7 +59,7 @@ fn json() {
 
 #[test]
 fn github() {
-    let some = ["failure_with_retry", "waiting", "matrix", "not_taken_back", "found", "doubtful"];
+    let some = ["failure_with_retry", "waiting", "matrix", "not_compensated", "found_in_place", "unresolved"];
     for (name, events) in script::ALL.into_iter().filter(|(name, _)| some.contains(name)) {
         insta::assert_snapshot!(format!("github_{name}"), shown(Github::new, &events()));
     }
@@ -80,22 +80,22 @@ fn graphs() {
     insta::assert_snapshot!("graph_svg", graph.to_svg());
     insta::assert_snapshot!("graph_svg_waiting", Graph::of_run(&RunView::of(&script::waiting())).to_svg());
     insta::assert_snapshot!(
-        "graph_mermaid_undone",
-        Graph::of_run(&RunView::of(&production::taken_back())).to_mermaid()
+        "graph_mermaid_compensated",
+        Graph::of_run(&RunView::of(&production::compensated())).to_mermaid()
     );
 }
 
 #[test]
-fn a_graph_without_stages_is_still_a_picture() {
+fn a_graph_without_stages_is_a_valid_picture() {
     let graph = Graph::of_run(&RunView::of(&Script::of(Vec::new()).so_far()));
     assert!(graph.to_svg().ends_with("</svg>\n"));
     assert_eq!(graph.to_mermaid(), "flowchart LR\n");
 }
 
-/// Every text field of an event may come from a stage.
+/// Any text field of an event may come from a stage.
 #[test]
-fn no_reader_lets_a_control_character_through() {
-    // `release` alone is a key and a part of types, too.
+fn no_reader_writes_a_control_character() {
+    // Not `release` alone: it is also a key, and part of the names of event types.
     const WORDS: [&str; 24] = [
         "tests.xml",
         "application/",
@@ -104,7 +104,7 @@ fn no_reader_lets_a_control_character_through() {
         "signal",
         "alas",
         "unmaintained",
-        "nobody",
+        "no recipients",
         "good",
         "case_",
         "test (",
@@ -125,7 +125,7 @@ fn no_reader_lets_a_control_character_through() {
     const NASTY: &str = "a\u{1b}]0;x\u{7}\u{9b}2J\u{7f}\r\u{202e}b";
     for (name, events) in script::ALL {
         let text = serde_json::to_string(&events()).unwrap();
-        // Into the middle of all strings that people or stages write.
+        // Inserts control characters into all strings that people or stages write.
         let nasty = serde_json::to_string(NASTY).unwrap();
         let nasty = nasty.trim_matches('"');
         let text = WORDS.iter().fold(text, |text, word| text.replace(word, &format!("{nasty}{word}")));
@@ -147,7 +147,7 @@ fn no_reader_lets_a_control_character_through() {
 }
 
 #[test]
-fn a_log_line_cannot_become_a_workflow_command() {
+fn a_log_line_never_becomes_a_workflow_command() {
     let text = shown(Github::new, &script::failure_with_retry());
     let allowed = ["::group::", "::endgroup::", "::error ", "::warning "];
     for line in text.lines().filter(|line| line.trim_start().starts_with("::")) {
@@ -168,7 +168,7 @@ fn a_view_keeps_the_last_twenty_lines_of_the_last_attempt() {
 }
 
 #[test]
-fn a_resumed_stage_starts_afresh_and_counts_its_attempts_on() {
+fn a_resumed_stage_forgets_its_result_and_keeps_counting_attempts() {
     let mut events = script::failure_with_retry();
     let again = vec![StageIndex(0), StageIndex(2)];
     let resumed = EventKind::RunResumed { reason: "asked for".to_owned(), again, changed: Vec::new() };
@@ -179,7 +179,7 @@ fn a_resumed_stage_starts_afresh_and_counts_its_attempts_on() {
 }
 
 #[test]
-fn what_is_found_takes_the_place_of_what_an_attempt_seemed_to_come_to() {
+fn a_determined_outcome_replaces_the_result_of_an_interrupted_attempt() {
     let again = EventKind::RetryScheduled { stage: StageIndex(0), attempt: 2, after: 0 };
     let outputs = BTreeMap::from([("url".to_owned(), "http://here".into())]);
     let finding = Finding::Applied("it answers".to_owned());
@@ -198,10 +198,10 @@ fn what_is_found_takes_the_place_of_what_an_attempt_seemed_to_come_to() {
 }
 
 #[test]
-fn a_stage_whose_undo_waits_for_the_environment_has_ended_all_the_same() {
+fn a_stage_whose_compensation_waits_for_the_environment_stays_ended() {
     let holder = RunId("r0".to_owned());
     let awaited = EventKind::EnvironmentAwaited { stage: StageIndex(1), environment: "production".to_owned(), holder };
-    let mut events = production::taken_back();
+    let mut events = production::compensated();
     let undo = events.iter().position(|event| matches!(event.kind, EventKind::UndoStarted { .. })).unwrap();
     events.truncate(undo);
     events.push(Event { kind: awaited, ..events[undo - 1].clone() });
@@ -209,7 +209,7 @@ fn a_stage_whose_undo_waits_for_the_environment_has_ended_all_the_same() {
 }
 
 #[test]
-fn events_of_unknown_stages_are_left_out() {
+fn events_of_unknown_stages_are_ignored() {
     let events = Script::of(Vec::new())
         .start(7, 1)
         .log(7, Stream::Stdout, "lost")
@@ -220,22 +220,22 @@ fn events_of_unknown_stages_are_left_out() {
 }
 
 #[test]
-fn what_an_environment_runs_is_said_as_far_as_it_is_known() {
-    let said = |events: &[Event]| {
+fn the_summary_names_the_state_of_an_environment_after_a_compensation() {
+    let release_line = |events: &[Event]| {
         let text = shown(Plain::new, events);
-        text.lines().rfind(|line| line.contains("production") && line.contains("taken back")).unwrap().to_owned()
+        text.lines().rfind(|line| line.contains("production") && line.contains("compensated")).unwrap().to_owned()
     };
     let is_after =
         |event: &Event| matches!(event.kind, EventKind::ReleaseRecorded { ref release, .. } if release.fence == 8);
-    let mut events = production::taken_back();
+    let mut events = production::compensated();
     events.retain(|event| !is_after(event));
-    assert_eq!(said(&events), "what this run deployed to production was taken back");
-    let uncertain = said(&production::not_taken_back());
-    assert!(uncertain.starts_with("what production runs is uncertain: local/app@sha256:bbbb"), "{uncertain}");
+    assert_eq!(release_line(&events), "the deploy of this run to production was compensated");
+    let unknown = release_line(&production::not_compensated());
+    assert!(unknown.starts_with("the state of production is unknown: local/app@sha256:bbbb"), "{unknown}");
 }
 
 #[test]
-fn a_rehearsal_is_never_taken_for_production() {
+fn releases_of_a_rehearsal_are_marked_as_rehearsed() {
     let mut events = production::shipped();
     if let EventKind::RunStarted { rehearsal, .. } = &mut events[0].kind {
         *rehearsal = true;
@@ -258,14 +258,14 @@ impl Write for Full {
 }
 
 #[test]
-fn a_writer_that_fails_is_told_of_once() {
+fn the_error_of_a_failed_writer_is_returned_once() {
     let mut plain = Plain::new(Printer::new(Full));
     script::success().iter().for_each(|event| plain.on_event(event));
     assert_eq!(plain.take_result().unwrap_err().kind(), io::ErrorKind::StorageFull);
     assert!(plain.take_result().is_ok());
 }
 
-/// A failure, as programs write it for a terminal.
+/// A run that failed, with text in which programs wrote control sequences for a terminal.
 fn colourful() -> Vec<Event> {
     let failure = Failure {
         kind: FailureKind::Reported,
@@ -283,7 +283,7 @@ fn colourful() -> Vec<Event> {
 }
 
 #[test]
-fn every_reader_shows_words_as_a_terminal_would() {
+fn every_reader_shows_text_as_a_terminal_would_display_it() {
     let events = colourful();
     let view = RunView::of(&events);
     let all = [
@@ -309,7 +309,7 @@ fn every_reader_shows_words_as_a_terminal_would() {
 #[test]
 fn no_character_makes_a_junit_report_invalid() {
     let all: String = (char::MIN..=char::MAX).filter(|&character| character != '\n').collect();
-    // Each by itself: a sequence takes what follows it along.
+    // Each character is on a line of its own, because a control sequence would swallow what follows it.
     let all: String = all.chars().flat_map(|character| ['\n', character, 'x']).collect();
     let failure = Failure {
         kind: FailureKind::Reported,
@@ -333,7 +333,7 @@ fn no_character_makes_a_junit_report_invalid() {
 }
 
 #[test]
-fn a_failure_says_nothing_twice() {
+fn a_failure_repeats_neither_log_lines_nor_findings() {
     let lines: Vec<String> = (1..=20).map(|number| format!("line {number}")).collect();
     let failure = Failure {
         kind: FailureKind::Reported,
@@ -373,7 +373,7 @@ fn a_failure_says_nothing_twice() {
         .end(0, 1, Outcome::Errored, Some(failure))
         .conclude(0, Outcome::Errored, None)
         .run_ended(Outcome::Failed);
-    // When it happens, and at the end.
+    // Once when it happens, and once in the summary.
     for text in [terminal::screen_after(&events, false), shown(Plain::new, &events)] {
         assert_eq!(text.matches("may not start").count(), 2, "{text}");
     }
@@ -383,7 +383,7 @@ fn a_failure_says_nothing_twice() {
 }
 
 #[test]
-fn the_past_of_a_resumed_run_is_summed_up() {
+fn the_past_of_a_resumed_run_is_summarised() {
     let stages = vec![script::stage("build", "command", &[]), script::stage("test", "command", &[0])];
     let past = Script::of(stages)
         .start(0, 1)
@@ -399,11 +399,11 @@ fn the_past_of_a_resumed_run_is_summed_up() {
     plain.catch_up(&past);
     let text = String::from_utf8(bytes.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<&str> = text.lines().map(|line| line.split_once("* ").unwrap().1).collect();
-    assert_eq!(lines, ["run r1 of release (stagewright.toml): 2 stages", "1 stage done earlier: build"]);
+    assert_eq!(lines, ["run r1 of release (stagewright.toml): 2 stages", "1 stage already succeeded: build"]);
 
     let (mut live, screen) = terminal::terminal(true, false);
     live.catch_up(&past);
-    assert_eq!(screen.contents(), "run r1 of release (stagewright.toml): 2 stages\n  1 stage done earlier: build");
+    assert_eq!(screen.contents(), "run r1 of release (stagewright.toml): 2 stages\n  1 stage already succeeded: build");
 }
 
 #[test]

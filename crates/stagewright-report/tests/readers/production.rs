@@ -1,4 +1,5 @@
-//! Event streams of runs that act on production: gates, environments that others have, crashes, releases, undoing.
+//! Event streams of runs that act on production: gates, environments held by other runs, crashes, releases,
+//! compensation.
 
 use std::collections::BTreeMap;
 
@@ -82,7 +83,7 @@ impl Script {
         self.then(EventKind::RunResumed { reason: reason.to_owned(), again, changed })
     }
 
-    /// Begins to deploy, up to the moment before the effect.
+    /// Starts to deploy, up to the announcement of the effect.
     fn deploying(self, attempt: u32, fence: u64) -> Script {
         let what = "deploy local/app to production".to_owned();
         self.then(EventKind::AttemptStarted { stage: DEPLOY, attempt, fence: Some(fence) })
@@ -114,7 +115,7 @@ impl Script {
         self.wait(60_000)
             .end(1, 1, Outcome::Lost, Some(failure(FailureKind::Killed, "the process that ran it went away")))
             .conclude(1, Outcome::Lost, None)
-            .resume("asked for on the command line", &[1, 2], Vec::new())
+            .resume("requested on the command line", &[1, 2], Vec::new())
             .then(EventKind::RecoveryStarted { stage: DEPLOY, attempt: 1 })
             .log(1, Stream::Plugin, "asking the target")
             .wait(400)
@@ -126,7 +127,7 @@ impl Script {
     }
 }
 
-/// Waits for its group, for an approval and for another run, and goes well.
+/// Waits for its group, for an approval and for another run, and succeeds.
 pub(crate) fn shipped() -> Vec<Event> {
     let outputs = BTreeMap::from([("digest".to_owned(), json!("sha256:0")), ("image".to_owned(), json!("local/app"))]);
     Script::of(stages())
@@ -149,8 +150,8 @@ pub(crate) fn shipped() -> Vec<Event> {
         .run_ended(Outcome::Succeeded)
 }
 
-/// What a smoke test finds bad is taken back.
-pub(crate) fn taken_back() -> Vec<Event> {
+/// The smoke test fails, and the deploy is compensated.
+pub(crate) fn compensated() -> Vec<Event> {
     Script::of(stages())
         .built()
         .deploying(1, 7)
@@ -163,8 +164,8 @@ pub(crate) fn taken_back() -> Vec<Event> {
         .run_ended(Outcome::Failed)
 }
 
-/// The same, and that fails too.
-pub(crate) fn not_taken_back() -> Vec<Event> {
+/// The smoke test times out, and the compensation fails.
+pub(crate) fn not_compensated() -> Vec<Event> {
     let failure = Some(failure(FailureKind::Reported, "the release before can't be found:\nsha256:aaaa is gone"));
     Script::of(stages())
         .built()
@@ -176,7 +177,7 @@ pub(crate) fn not_taken_back() -> Vec<Event> {
         .run_ended(Outcome::Failed)
 }
 
-/// The engine was killed; the plugin knows that nothing had happened, and the stage runs again.
+/// The engine was killed; the plugin determines that the deploy had no effect, and the stage runs again.
 pub(crate) fn recovered() -> Vec<Event> {
     let changed = vec![
         Change { what: "plugin deploy".to_owned(), then: "sha256:1111".to_owned(), now: "sha256:2222".to_owned() },
@@ -187,15 +188,15 @@ pub(crate) fn recovered() -> Vec<Event> {
         .deploying(1, 7)
         .recovering()
         .recovered(Finding::NotStarted, None)
-        .resume("asked for again", &[], changed)
+        .resume("requested again", &[], changed)
         .deploying(2, 9)
         .deployed(2, 9)
         .smoke(Outcome::Succeeded)
         .run_ended(Outcome::Succeeded)
 }
 
-/// The same, and the plugin finds the deploy in place.
-pub(crate) fn found() -> Vec<Event> {
+/// The engine was killed; the plugin determines that the deploy took effect.
+pub(crate) fn found_in_place() -> Vec<Event> {
     Script::of(stages())
         .built()
         .deploying(1, 7)
@@ -207,22 +208,22 @@ pub(crate) fn found() -> Vec<Event> {
         .run_ended(Outcome::Succeeded)
 }
 
-fn until_doubt() -> Script {
-    let message = "attempt 1 of `deploy-production` was broken off, and what became of it is unknown: no dashboard";
+fn until_unresolved() -> Script {
+    let message = "attempt 1 of `deploy-production` was interrupted, and its outcome is unknown: no dashboard";
     Script::of(stages()).built().deploying(1, 7).recovering().gate(1, gate(GateKind::Unresolved, message)).suspend()
 }
 
-/// The same, and the plugin can't tell.
-pub(crate) fn doubtful() -> Vec<Event> {
-    until_doubt().so_far()
+/// The engine was killed; the plugin can't determine the outcome.
+pub(crate) fn unresolved() -> Vec<Event> {
+    until_unresolved().so_far()
 }
 
-/// A person can.
+/// The same; a person determines that the deploy took effect but doesn't work.
 pub(crate) fn settled() -> Vec<Event> {
     let finding = Finding::Failed("the dashboard is red".to_owned());
-    until_doubt()
+    until_unresolved()
         .wait(HOUR)
-        .resume("a decision came", &[], Vec::new())
+        .resume("a gate was answered", &[], Vec::new())
         .then(EventKind::GateDecided { stage: DEPLOY, decision: decision(true, "looked", Some(finding.clone())) })
         .recovered(finding, Some("ada"))
         .conclude(1, Outcome::Failed, Some("found broken: the dashboard is red"))
@@ -236,16 +237,16 @@ fn until_freeze() -> Script {
     Script::of(stages()).built().gate(1, Gate { until, ..gate }).suspend()
 }
 
-/// Nobody deploys for now.
+/// The environment is frozen.
 pub(crate) fn frozen() -> Vec<Event> {
     until_freeze().so_far()
 }
 
-/// The freeze ends; then somebody has frozen the environment by hand.
-pub(crate) fn thawed() -> Vec<Event> {
+/// The freeze ends, but a person has frozen the environment since.
+pub(crate) fn frozen_again() -> Vec<Event> {
     until_freeze()
         .wait(62 * HOUR)
-        .resume("asked for on the command line", &[], Vec::new())
+        .resume("requested on the command line", &[], Vec::new())
         .then(EventKind::GateElapsed { stage: DEPLOY })
         .gate(1, gate(GateKind::Freeze, "`production` is frozen (by grace: incident). Deploy anyway?"))
         .suspend()

@@ -1,4 +1,4 @@
-//! A run that is shown again from its record looks as it did when it was live.
+//! A run that is replayed from its journal looks as it did live.
 
 use stagewright_engine::{Event, Observer, Timestamp};
 use stagewright_report::{Github, Json, Plain, RunView, frame, junit};
@@ -6,7 +6,7 @@ use stagewright_report::{Github, Json, Plain, RunView, frame, junit};
 use crate::terminal::terminal;
 use crate::{script, shown};
 
-/// As the events come back from where they are kept.
+/// The events after a round trip through the journal's form.
 fn recorded(events: &[Event]) -> Vec<Event> {
     let line = |event: &Event| serde_json::to_string(event).unwrap();
     let lines: Vec<String> = events.iter().map(line).collect();
@@ -14,7 +14,7 @@ fn recorded(events: &[Event]) -> Vec<Event> {
 }
 
 #[test]
-fn readers_write_the_same_bytes_again() {
+fn a_replay_writes_the_same_bytes() {
     for (name, events) in script::ALL {
         let (live, again) = (events(), recorded(&events()));
         assert_eq!(shown(Plain::new, &live), shown(Plain::new, &again), "plain {name}");
@@ -27,14 +27,14 @@ fn readers_write_the_same_bytes_again() {
 }
 
 #[test]
-fn the_terminal_shows_the_same_screens_again() {
+fn a_replay_shows_the_same_screens() {
     for (name, events) in script::ALL {
         let events = events();
         let (mut live, live_screen) = terminal(true, true);
         let (mut again, again_screen) = terminal(true, true);
         for (event, again_event) in events.iter().zip(&recorded(&events)) {
             live.on_event(event);
-            // Whoever watches sees spinners turn meanwhile.
+            // Only the live screen has ticks between events.
             (1..20).for_each(|tenth| live.tick(Timestamp(event.at.0 + tenth * 100)));
             live.tick(event.at);
             again.on_event(again_event);
@@ -45,7 +45,7 @@ fn the_terminal_shows_the_same_screens_again() {
 }
 
 #[test]
-fn frames_are_made_of_events_and_the_time_alone() {
+fn frames_depend_only_on_events_and_the_time() {
     for (name, events) in script::ALL {
         let (mut live, mut again) = (RunView::default(), RunView::default());
         for (event, again_event) in events().iter().zip(recorded(&events())) {

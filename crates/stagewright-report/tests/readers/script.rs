@@ -1,4 +1,4 @@
-//! Event streams for tests, written down by hand.
+//! Event streams for tests, written by hand.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::production;
 
 pub(crate) const START: u64 = 1_700_000_000_000;
 
-/// Builds events: numbers recorded ones, and keeps the time.
+/// Builds events: numbers those that are recorded, and advances the time.
 pub(crate) struct Script {
     events: Vec<Event>,
     seq: u64,
@@ -146,8 +146,8 @@ pub(crate) fn success() -> Vec<Event> {
         .conclude(1, Outcome::Succeeded, None)
         .start(2, 1)
         .wait(30)
-        .end(2, 1, Outcome::Skipped, Some(failure(FailureKind::Reported, "nobody to tell")))
-        .conclude_as(2, Outcome::Skipped, Outcome::Succeeded, Some("nobody to tell"))
+        .end(2, 1, Outcome::Skipped, Some(failure(FailureKind::Reported, "no recipients")))
+        .conclude_as(2, Outcome::Skipped, Outcome::Succeeded, Some("no recipients"))
         .run_ended(Outcome::Succeeded)
 }
 
@@ -267,7 +267,7 @@ pub(crate) fn matrix() -> Vec<Event> {
     .run_ended(Outcome::Failed)
 }
 
-/// A name for snapshots, and what happens.
+/// A name for snapshots, and the events.
 type Scenario = (&'static str, fn() -> Vec<Event>);
 
 pub(crate) const ALL: [Scenario; 15] = [
@@ -278,12 +278,12 @@ pub(crate) const ALL: [Scenario; 15] = [
     ("approved", approved),
     ("matrix", matrix),
     ("shipped", production::shipped),
-    ("taken_back", production::taken_back),
-    ("not_taken_back", production::not_taken_back),
+    ("compensated", production::compensated),
+    ("not_compensated", production::not_compensated),
     ("recovered", production::recovered),
-    ("found", production::found),
-    ("doubtful", production::doubtful),
+    ("found_in_place", production::found_in_place),
+    ("unresolved", production::unresolved),
     ("settled", production::settled),
     ("frozen", production::frozen),
-    ("thawed", production::thawed),
+    ("frozen_again", production::frozen_again),
 ];

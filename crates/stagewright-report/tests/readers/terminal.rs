@@ -6,7 +6,7 @@ use stagewright_report::{ProgressDrawTarget, RunView, Terminal, TerminalOptions,
 
 use crate::script::{self, START, Script, stage};
 
-/// The frame after each event, where it changes.
+/// The frame after each event that changes it.
 pub(crate) fn frames(events: &[Event], columns: usize) -> String {
     let mut view = RunView::default();
     let mut shown = String::new();
@@ -23,7 +23,7 @@ pub(crate) fn frames(events: &[Event], columns: usize) -> String {
 }
 
 #[test]
-fn frames_tell_what_runs() {
+fn frames_show_the_running_stages() {
     insta::assert_snapshot!("frames_success", frames(&script::success(), 60));
     insta::assert_snapshot!("frames_failure", frames(&script::failure_with_retry(), 44));
     for (name, events) in script::ALL.into_iter().skip(6) {
@@ -56,7 +56,7 @@ fn a_frame_counts_the_stages_that_it_has_no_room_for() {
 
 pub(crate) fn terminal(verbose: bool, color: bool) -> (Terminal, InMemoryTerm) {
     let screen = InMemoryTerm::new(60, 80);
-    // So fast that no frame is left out: indicatif goes by the wall clock there.
+    // Without a rate limit: indicatif would drop frames depending on the wall clock.
     let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
     (Terminal::new(target, TerminalOptions { width: 80, color, verbose }), screen)
 }
@@ -86,7 +86,7 @@ fn the_screen_while_stages_run() {
 }
 
 #[test]
-fn a_question_has_the_screen_to_itself() {
+fn lines_and_frames_are_held_while_a_question_is_open() {
     let events = script::failure_with_retry();
     let (mut terminal, screen) = terminal(true, false);
     events[..3].iter().for_each(|event| terminal.on_event(event));
@@ -103,7 +103,7 @@ fn a_question_has_the_screen_to_itself() {
 }
 
 #[test]
-fn colours_only_when_asked_and_only_ours() {
+fn colours_are_shown_only_if_enabled_and_never_those_of_programs() {
     let events = Script::of(vec![stage("a", "noop", &[])]).start(0, 1).log(0, Stream::Stdout, "\u{1b}[31mred").so_far();
     let plain = frame(&RunView::of(&events), Timestamp(START), 60, false).join("\n");
     assert!(!plain.contains('\u{1b}'), "{plain:?}");

@@ -1,6 +1,6 @@
-//! The form that each event of the engine has for programs.
+//! The wire form of each event of the engine.
 //!
-//! Each field has a value of its own, so that the snapshot shows where it goes.
+//! Each field has a distinct value, so that the snapshot shows where it ends up.
 
 use std::collections::BTreeMap;
 
@@ -208,9 +208,9 @@ fn every_field_of_an_event() {
     insta::assert_snapshot!("wire", shown(JsonLines::new, &events.collect::<Vec<_>>()));
 }
 
-/// The engine has names of its own, which programs don't learn of.
+/// Event types and fields were renamed in the engine, but programs rely on the earlier names.
 #[test]
-fn the_names_of_the_engine_are_not_those_of_the_wire() {
+fn names_on_the_wire_stay_when_the_engine_renames_them() {
     let kind = EventKind::CacheLookedUp { stage: StageIndex(0), attempt: 1, key: s("k"), hit_from: Some(run("r0")) };
     let line = shown(JsonLines::new, &[Event { seq: 0, at: Timestamp(0), kind }]);
     assert_eq!(

@@ -4,13 +4,13 @@ use super::Mutant;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
-        name: "what ended first is compensated first",
+        name: "the first stage to end is compensated first",
         file: "scheduler/compensation.rs",
         search: "targets.into_iter().rev().map",
         replace: "targets.into_iter().map",
     },
     Mutant {
-        name: "what failed is compensated",
+        name: "a failed stage is compensated",
         file: "scheduler/compensation.rs",
         search: "let did_it = matches!(state.status, Status::Ended { outcome: Outcome::Succeeded, .. });",
         replace: "let did_it = matches!(state.status, Status::Ended { .. });",
@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "if how == Interrupt::Kill || how == Interrupt::Graceful {",
     },
     Mutant {
-        name: "an interrupted compensation is left as it is",
+        name: "an interrupted compensation is not continued",
         file: "scheduler/resume.rs",
         search: "Undo::Started => true,",
         replace: "Undo::Started => false,",
@@ -64,25 +64,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "AttemptEnd::Unsuccessful(_, failure) => (Outcome::Succeeded, Some(failure)),",
     },
     Mutant {
-        name: "what is named is not run again",
+        name: "a stage named on resume is not run again",
         file: "scheduler/resume.rs",
         search: " || from.contains(&index);",
         replace: " || from.contains(&StageIndex(u32::MAX));",
     },
     Mutant {
-        name: "what came of something that runs again stays",
+        name: "a stage that depends on one that runs again keeps its result",
         file: "scheduler/resume.rs",
         search: "undone[index.get()] = anew && succeeded;",
         replace: "undone[index.get()] = false;",
     },
     Mutant {
-        name: "what was left out comes back",
+        name: "a stage that was left out runs after a resume",
         file: "scheduler/resume.rs",
         search: "let came_of_it = !left_out && ",
         replace: "let came_of_it = (!left_out || true) && ",
     },
     Mutant {
-        name: "a release is confirmed before it is proven",
+        name: "a release is confirmed before its dependents succeed",
         file: "scheduler/releases.rs",
         search: "if proven { self",
         replace: "if proven || true { self",

@@ -4,13 +4,13 @@ use super::Mutant;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
-        name: "a gate that has expired still takes an answer",
+        name: "an expired gate accepts an answer",
         file: "gate.rs",
         search: "if gate.expires.is_some_and(",
         replace: "if false && gate.expires.is_some_and(",
     },
     Mutant {
-        name: "an answer in time comes too late",
+        name: "an answer before the expiry is refused as late",
         file: "gate.rs",
         search: "decision.at.unwrap_or(now)",
         replace: "decision.at.map_or(now, |at| at.max(now))",
@@ -40,13 +40,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "_ if approvals >= 1 =>",
     },
     Mutant {
-        name: "a no counts as a yes",
+        name: "a rejection counts as an approval",
         file: "state.rs",
         search: "_ if !decision.approved => S::Refused(now),",
         replace: "",
     },
     Mutant {
-        name: "an approval outlives what it was given for",
+        name: "an approval stays valid after its binding changes",
         file: "scheduler/resume.rs",
         search: "anew || self.has_lapsed(index) || ",
         replace: "anew || ",
@@ -64,7 +64,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "if false && self.lacks_approval(index) {",
     },
     Mutant {
-        name: "a stranger approves of an environment",
+        name: "an environment accepts the approval of a person who may not approve",
         file: "scheduler/gates.rs",
         search: "let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));",
         replace: "let is_approver = |by: &str| members.iter().any(|member| !member.is_empty() || same_person(member, by));",
@@ -82,19 +82,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "state.admitted.iter().any(|other| counts(&other.gate)) && answers.any",
     },
     Mutant {
-        name: "a gate does not know who may answer",
+        name: "a gate has no list of members who may answer",
         file: "scheduler/gates.rs",
         search: "gate.members = self.members_of(&gate.approvers);",
         replace: "",
     },
     Mutant {
-        name: "a gate of a stage forgets who approves of its environment",
+        name: "a gate of a stage ignores the approvers of its environment",
         file: "scheduler/gates.rs",
         search: "        if gate.approvers.is_empty() {\n            gate.approvers = self.environment_approvers(stage);",
         replace: "        if gate.approvers.is_empty() {\n            gate.approvers = Vec::new();",
     },
     Mutant {
-        name: "a gate that was reached by a failure stays",
+        name: "a gate that was reached by a failure stays open",
         file: "scheduler/resume.rs",
         search: "let premature = conclusion.is_none() && ",
         replace: "let premature = false && ",

@@ -1,5 +1,4 @@
-//! The faults. A name says what would be wrong with the engine; what they have in common is that people would notice them
-//! late, and in production.
+//! The list of mutants. A name describes the fault. All of them are faults that would be noticed late, and in production.
 
 mod compensation;
 mod gates;
@@ -9,7 +8,7 @@ mod starts;
 
 use super::Mutant;
 
-/// All of them.
+/// All mutants.
 pub(super) fn all() -> Vec<Mutant> {
     [starts::MUTANTS, recovery::MUTANTS, gates::MUTANTS, places::MUTANTS, compensation::MUTANTS].concat()
 }

@@ -4,19 +4,19 @@ use super::Mutant;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
-        name: "a freeze is not held",
+        name: "a freeze is ignored",
         file: "scheduler/start.rs",
         search: "let override_freeze = self.overrides_freeze(index) || self.has_acted_on_environment(index);",
         replace: "let override_freeze = true;",
     },
     Mutant {
-        name: "a manual freeze is not held",
+        name: "a manual freeze is ignored",
         file: "scheduler/environments.rs",
         search: "let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };",
         replace: "let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
     },
     Mutant {
-        name: "a freeze is not held after a resume",
+        name: "a freeze is ignored after a resume",
         file: "scheduler/environments.rs",
         search: "state.attempt_fence.is_some() && state.status != Status::Pending",
         replace: "state.attempt_fence.is_some()",
@@ -70,7 +70,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "self.needs_environment(stage) && others.any(acts_on_it) && false",
     },
     Mutant {
-        name: "cancel-in-progress is forgotten",
+        name: "cancel-in-progress is ignored",
         file: "scheduler/environments.rs",
         search: "cancel_in_progress: concurrency.cancel_in_progress,",
         replace: "cancel_in_progress: false,",
@@ -88,7 +88,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "        for",
     },
     Mutant {
-        name: "a claim is not asked for again",
+        name: "a request for an environment is not repeated",
         file: "scheduler/environments.rs",
         search: "self.response.actions.push(Action::Wake { stage, attempt, after: ASK_AGAIN });\n                if self.awaited",
         replace: "if self.awaited",

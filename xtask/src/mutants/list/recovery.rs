@@ -1,28 +1,28 @@
-//! Doubt, intents and stops: what keeps a deploy from happening twice.
+//! Unresolved attempts, intents and stops: what prevents a deploy from happening twice.
 
 use super::Mutant;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
-        name: "an unknown observation is taken for not started",
+        name: "an unknown observation counts as not started",
         file: "scheduler/recovery.rs",
         search: "AttemptEnd::Observed(Observation::Unknown(why)) => why,",
         replace: "AttemptEnd::Observed(Observation::Unknown(_)) => {\n                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
     },
     Mutant {
-        name: "a failed observation is taken for not started",
+        name: "a failed observation counts as not started",
         file: "scheduler/recovery.rs",
         search: "AttemptEnd::Unsuccessful(_, failure) => failure.message,",
         replace: "AttemptEnd::Unsuccessful(..) => {\n                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
     },
     Mutant {
-        name: "an effect found in place is taken for not started",
+        name: "an effect found in place counts as not started",
         file: "scheduler/recovery.rs",
         search: "return self.settle(stage, attempt, finding, None, report.outputs);",
         replace: "return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);",
     },
     Mutant {
-        name: "a person who found the effect in place is not believed",
+        name: "the finding of a person is ignored",
         file: "scheduler/recovery.rs",
         search: "self.settle(stage, attempt, finding, Some(decision.by), BTreeMap::new())",
         replace: "self.settle(stage, attempt, Finding::NotStarted, Some(decision.by), BTreeMap::new())",
@@ -34,31 +34,31 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "Finding::Failed(detail) => Some((Outcome::Succeeded,",
     },
     Mutant {
-        name: "an effect that still goes on is never asked about again",
+        name: "an effect in progress is not observed again",
         file: "scheduler/recovery.rs",
         search: "self.response.actions.push(Action::Wake { stage, attempt, after: LOOK_AGAIN });",
         replace: "let _ = LOOK_AGAIN;",
     },
     Mutant {
-        name: "an answer outlives its question",
+        name: "an answer is kept for the next gate",
         file: "state.rs",
         search: "self.step(*stage, event)?.decisions.clear();",
         replace: "self.step(*stage, event)?;",
     },
     Mutant {
-        name: "a doubt is forgotten before a retry",
+        name: "an unresolved attempt is forgotten before a retry",
         file: "scheduler/start.rs",
         search: "Status::Pending | Status::Backoff(_) => state.doubt,",
         replace: "Status::Pending => state.doubt,",
     },
     Mutant {
-        name: "a doubt is forgotten on resume",
+        name: "an unresolved attempt is forgotten on resume",
         file: "state.rs",
         search: "*state = StageState { attempts, attempts_before, doubt, fence,",
         replace: "*state = StageState { attempts, attempts_before, doubt: doubt.filter(|_| false), fence,",
     },
     Mutant {
-        name: "a doubt is not asked about after a resume",
+        name: "an unresolved attempt is not observed after a resume",
         file: "scheduler/start.rs",
         search: "Status::Pending | Status::Backoff(_) => state.doubt,",
         replace: "Status::Backoff(_) => state.doubt,",
@@ -70,19 +70,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "if is_certain(*outcome, failure.as_ref()) || true {",
     },
     Mutant {
-        name: "a trapped plugin knows what it did",
+        name: "the outcome of a trapped plugin is certain",
         file: "state.rs",
         search: "                | FailureKind::Trapped\n",
         replace: "",
     },
     Mutant {
-        name: "an intent leaves no doubt",
+        name: "an announced effect leaves no unresolved attempt",
         file: "state.rs",
         search: "state.doubt = Some(*attempt);\n                state.acted = true;",
         replace: "state.acted = true;",
     },
     Mutant {
-        name: "an interrupted compensation leaves no doubt",
+        name: "an interrupted compensation leaves no unresolved attempt",
         file: "state.rs",
         search: "state.fence = fence.or(state.fence);\n                        state.doubt = Some(*attempt);",
         replace: "let _ = attempt;\n                        state.fence = fence.or(state.fence);",
@@ -118,7 +118,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "Ok(())",
     },
     Mutant {
-        name: "a plugin that ignores a kill is waited for",
+        name: "the engine waits for a plugin that ignores a kill",
         file: "drive.rs",
         search: "                running.task.abort();\n                self.end(stage, running.attempt, left_behind())",
         replace: "                let _ = left_behind();\n                Ok(())",

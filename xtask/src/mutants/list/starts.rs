@@ -1,4 +1,4 @@
-//! What starts, how often, and how it concludes.
+//! Starts of attempts, retries and conclusions.
 
 use super::Mutant;
 
@@ -130,13 +130,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "if false && plan.stage(index).matrix",
     },
     Mutant {
-        name: "fail-fast lets running cells go on",
+        name: "fail-fast doesn't stop running cells",
         file: "scheduler/cancel.rs",
         search: "let how = Interrupt::Graceful;\n                    self.response.actions.push(Action::Interrupt { stage: sibling, how });",
         replace: "",
     },
     Mutant {
-        name: "a graceful cancel stops nothing that runs",
+        name: "a graceful cancel doesn't stop running attempts",
         file: "scheduler/cancel.rs",
         search: "if how == Interrupt::Kill || self.undoing != Some(stage) {",
         replace: "if how == Interrupt::Kill {",
@@ -172,7 +172,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "",
     },
     Mutant {
-        name: "continue-on-error passes over an interrupted deploy",
+        name: "continue-on-error hides an interrupted deploy",
         file: "scheduler/resume.rs",
         search: "let conclusion = if broke_off { outcome } else",
         replace: "let conclusion = if broke_off && false { outcome } else",

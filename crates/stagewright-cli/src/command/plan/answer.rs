@@ -1,4 +1,4 @@
-//! The plan as programs are given it.
+//! The JSON form of a plan.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::wire::ToWire as _;
 use stagewright_session::Compared;
 
-use super::{Shown, texts};
+use super::{PlanView, texts};
 use crate::diagnostics;
 
-impl Shown<'_> {
+impl PlanView<'_> {
     pub(super) fn answer(&self, inputs: &BTreeMap<String, Json>) -> api::PlanAnswer {
         let stages = self.review.plan.stages.iter().zip(&self.review.described);
         api::PlanAnswer {
@@ -62,7 +62,7 @@ impl Shown<'_> {
             },
             inputs: strings(&stage.inputs),
             outputs: strings(&stage.outputs),
-            unsandboxed: !self.powers(stage).is_empty(),
+            unsandboxed: !self.unsandboxed_parts(stage).is_empty(),
             toolchain: self.tools(stage).iter().map(tool_mount).collect(),
             notes: self.notes(stage, description),
         }
@@ -84,7 +84,7 @@ fn comparison(compared: &Compared) -> api::LockComparison {
     match compared {
         Compared::NoLock => api::LockComparison::NoLock,
         Compared::NotLocked => api::LockComparison::NotLocked,
-        Compared::Changes(none) if none.is_empty() => api::LockComparison::Same,
+        Compared::Changes(changes) if changes.is_empty() => api::LockComparison::Same,
         Compared::Changes(changes) => {
             let changes = changes.iter().map(|change| {
                 let stagewright_model::LockChange { is_wider, text } = change;
@@ -142,8 +142,8 @@ fn package_origin(named: &PackageOrigin) -> api::PackageOriginEntry {
     }
 }
 
-fn tool_mount(need: &ToolMount) -> api::ToolMount {
-    let ToolMount { path, how, program } = need;
+fn tool_mount(mount: &ToolMount) -> api::ToolMount {
+    let ToolMount { path, how, program } = mount;
     api::ToolMount {
         path: path.display().to_string(),
         how: match how {

@@ -1,4 +1,4 @@
-//! No module of a crate depends on one that depends on it, also not by way of others.
+//! No cycles of dependencies between the modules of a crate.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::Finding;
+use super::TidyFinding;
 use super::modules::{Arrows, Modules};
 use crate::cargo::Result;
 
-/// Every circle of files within one crate.
-pub(super) fn check(root: &Path) -> Result<Vec<Finding>> {
+/// Every cycle of files within one crate.
+pub(super) fn check(root: &Path) -> Result<Vec<TidyFinding>> {
     let mut findings = Vec::new();
     for crate_root in crate_roots(root)? {
         let arrows = Modules::read(&crate_root)?.arrows();
-        findings.extend(circles(&arrows).iter().map(|circle| finding(root, circle, &arrows)));
+        findings.extend(cycles(&arrows).iter().map(|cycle| finding(root, cycle, &arrows)));
     }
     Ok(findings)
 }
 
-/// `lib.rs` and `main.rs` of each crate, plugin and of xtask.
+/// `lib.rs` and `main.rs` of each crate, of each plugin and of xtask.
 fn crate_roots(root: &Path) -> Result<Vec<PathBuf>> {
     let mut roots = Vec::new();
     for group in ["crates", "plugins"] {
@@ -37,8 +37,8 @@ fn crate_roots(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.filter(|file| file.is_file()).collect())
 }
 
-/// The files that depend on each other, for each circle.
-fn circles(arrows: &Arrows) -> Vec<Vec<&Path>> {
+/// The files of each cycle.
+fn cycles(arrows: &Arrows) -> Vec<Vec<&Path>> {
     let files: BTreeMap<&Path, usize> =
         arrows.keys().flat_map(|(from, to)| [from, to]).map(|file| (file.as_path(), 0)).collect();
     let names: Vec<&Path> = files.into_keys().collect();
@@ -50,32 +50,32 @@ fn circles(arrows: &Arrows) -> Vec<Vec<&Path>> {
     for (from, to) in arrows.keys() {
         graph.add_edge(number(from), number(to), ());
     }
-    let mut circles: Vec<Vec<&Path>> = tarjan_scc(&graph)
+    let mut cycles: Vec<Vec<&Path>> = tarjan_scc(&graph)
         .into_iter()
-        .filter(|circle| circle.len() > 1)
-        .map(|circle| circle.into_iter().map(|node| graph[node]).collect())
+        .filter(|cycle| cycle.len() > 1)
+        .map(|cycle| cycle.into_iter().map(|node| graph[node]).collect())
         .collect();
-    for circle in &mut circles {
-        circle.sort();
+    for cycle in &mut cycles {
+        cycle.sort();
     }
-    circles.sort();
-    circles
+    cycles.sort();
+    cycles
 }
 
-fn finding(root: &Path, circle: &[&Path], arrows: &Arrows) -> Finding {
+fn finding(root: &Path, cycle: &[&Path], arrows: &Arrows) -> TidyFinding {
     let shown = |file: &Path| file.strip_prefix(root).unwrap_or(file).display().to_string();
     let within =
-        arrows.iter().filter(|((from, to), _)| circle.contains(&from.as_path()) && circle.contains(&to.as_path()));
+        arrows.iter().filter(|((from, to), _)| cycle.contains(&from.as_path()) && cycle.contains(&to.as_path()));
     let ties = within.map(|((from, to), names)| format!("\n  {} -> {}: {}", shown(from), shown(to), names.join(", ")));
-    let message = format!("{} modules depend on each other:{}", circle.len(), ties.collect::<String>());
-    Finding::error(shown(circle[0]), message, "move what both need into a module of its own, below them")
+    let message = format!("{} modules depend on each other:{}", cycle.len(), ties.collect::<String>());
+    TidyFinding::error(shown(cycle[0]), message, "move what both need into a module that depends on neither")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What `check` finds in a crate of these files.
+    /// The findings in a crate with these files.
     fn found(files: &[(&str, &str)]) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let source = folder.path().join("xtask/src");
@@ -91,23 +91,23 @@ mod tests {
     }
 
     #[test]
-    fn modules_that_need_each_other_are_found_through_imports_and_reexports() {
+    fn cycles_are_found_through_imports_and_reexports() {
         let lib = ("lib.rs", "mod a;\nmod b;\nmod c;\npub use a::A;\npub use b::*;\n");
         let a = ("a.rs", "pub struct A;\nfn f() { let x = crate::b::make(1); println!(\"{}\", x); }\n");
         let b = ("b.rs", "use crate::c::C;\npub fn make(c: u8) -> C { C }\n");
         assert_eq!(found(&[lib, a, b, ("c.rs", "pub struct C;\n")]), [""; 0]);
-        let circle = found(&[lib, a, b, ("c.rs", "use crate::A as Other;\npub struct C(Other);\n")]);
-        assert_eq!(circle.len(), 1);
+        let cycle = found(&[lib, a, b, ("c.rs", "use crate::A as Other;\npub struct C(Other);\n")]);
+        assert_eq!(cycle.len(), 1);
         assert!(
-            circle[0].contains("3 modules") && circle[0].contains("xtask/src/c.rs -> xtask/src/a.rs: A"),
-            "{circle:?}"
+            cycle[0].contains("3 modules") && cycle[0].contains("xtask/src/c.rs -> xtask/src/a.rs: A"),
+            "{cycle:?}"
         );
         let in_a_macro = ("c.rs", "pub struct C;\nfn f() { assert!(matches!(0, _ if crate::make(2) == C)); }\n");
         assert!(found(&[lib, a, b, in_a_macro])[0].contains("2 modules"));
     }
 
     #[test]
-    fn what_lies_within_a_module_may_use_it_and_tests_may_use_everything() {
+    fn inner_modules_may_use_outer_ones_and_tests_may_use_everything() {
         let files = [
             ("main.rs", "mod a;\n"),
             ("a/mod.rs", "mod inner;\npub struct A;\nfn f() { inner::g(A) }\n#[cfg(test)]\nmod tests;\n"),
