@@ -1,4 +1,4 @@
-//! `run --affected`: what a change touches, and nothing else.
+//! `run --affected`: runs the stages that a change affects, and no others.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ fn commit(environment: &TestEnvironment) {
     git(environment, &["commit", "--quiet", "--message", "a change"]);
 }
 
-/// Stages that ran, or would have, in the order of their names; finally stages aside.
+/// The main stages that ran, or would have, in the order of their names.
 fn ran(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
     let (code, events) = environment.events(&[&["run", "--affected"], args].concat());
     assert_eq!(code, 0, "{events:#?}");
@@ -62,7 +62,7 @@ fn a_change_runs_what_it_touches_and_what_that_needs() {
     let environment = repository();
     let nothing = environment.run(&["run", "--affected"]).exits(0);
     assert!(nothing.stderr.contains("no stage of stagewright.toml is affected"), "{}", nothing.stderr);
-    environment.write("other", "of nobody's inputs");
+    environment.write("other", "not an input");
     environment.write("one/noise.log", "ignored");
     assert!(environment.run(&["run", "--affected"]).exits(0).stderr.contains("no stage"));
 
@@ -79,7 +79,7 @@ fn a_change_runs_what_it_touches_and_what_that_needs() {
     assert_eq!(ran(&environment, &["--base", "HEAD~1"]), ["docs"]);
     assert_eq!(ran(&environment, &["--base", "HEAD~1", "--skip", "docs"]), [""; 0]);
 
-    // What main did meanwhile is no change of the branch.
+    // Commits on main since the branch was made aren't changes of the branch.
     git(&environment, &["checkout", "--quiet", "main"]);
     environment.write("two/a", "changed on main");
     commit(&environment);

@@ -1,4 +1,4 @@
-//! Gates: a run without a person suspends, and goes on once somebody has answered from elsewhere.
+//! Gates: a run without a person suspends, and continues after an answer from another terminal.
 
 use crate::environment::{TestEnvironment, outcomes, text};
 
@@ -36,7 +36,7 @@ fn approve_and_resume() {
     assert_eq!(code, 0, "{events:#?}");
     assert_eq!(outcomes(&events)["after"], "succeeded");
     let starts = events.iter().filter(|event| event["type"] == "attempt-started" && event["stage-id"] == "before");
-    assert_eq!(starts.count(), 1, "what had succeeded ran again");
+    assert_eq!(starts.count(), 1, "a stage that had succeeded ran again");
     let after = events.iter().find(|event| event["type"] == "attempt-ended" && event["stage-id"] == "after").unwrap();
     assert_eq!(text(&after["outputs"]["by"]), "ada");
     environment.run(&["resume", "latest"]).exits(4);

@@ -1,4 +1,4 @@
-//! What was approved is what is deployed, and no run takes another one's results.
+//! What was approved is deployed, and a run never uses files that another run made.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -71,21 +71,21 @@ fn what_was_approved_is_deployed_whatever_was_changed_since() {
         environment.write(path, "slipped in\n");
     }
     environment.write("tool", "#!/bin/sh\necho slipped in\n");
-    std::fs::write(environment.root().join(".git/index"), "nothing that can be read").expect("a file");
+    std::fs::write(environment.root().join(".git/index"), "not a git index").expect("a file");
     std::fs::remove_file(environment.root().join(".git/index")).expect("a file");
     git(&environment, &["commit", "--quiet", "--allow-empty", "--message", "two"]);
 
     let (code, events) = environment.events(&["resume", "latest"]);
     assert_eq!(code, 0, "{events:#?}");
     assert_eq!(environment.read("deployed.txt"), format!("app 1\nignored 1\nmodule 1\ntool 1\n{commit}\nbuilt 1\n"));
-    assert_eq!(environment.read("target/app"), "slipped in\n", "what an editor has built stays");
-    let opened = events.iter().find(|event| event["type"] == "gate-opened").expect("it is shown again");
+    assert_eq!(environment.read("target/app"), "slipped in\n", "the file that was built meanwhile is kept");
+    let opened = events.iter().find(|event| event["type"] == "gate-opened").expect("replayed");
     assert_eq!(text(&opened["gate"]["capture"]["digest"]), digest);
     let decided = events.iter().find(|event| event["type"] == "gate-decided").expect("an answer");
     assert_eq!(text(&decided["decision"]["capture"]), digest);
 }
 
-/// A result of the cache is one of the workspace as it is.
+/// A cached result was made from the workspace's current files, and not from the captured ones.
 #[test]
 fn a_stage_behind_a_gate_takes_no_result_that_was_made_of_other_files() {
     let environment = TestEnvironment::with_pipeline(
@@ -105,7 +105,7 @@ outputs = ["packed.txt"]
 permissions = { process = ["sh", "cat"], read = ["app"], write = ["packed.txt"] }
 "#,
     );
-    // The second time all that a result depends on is there.
+    // The second time the files are those that the result was made from.
     for approved in ["slipped in\n", "slipped in\n", "approved\n"] {
         environment.write("app", approved);
         environment.run(&["run"]).exits(5);
@@ -190,5 +190,5 @@ permissions = { process = ["sh", "cat"], read = ["app.txt"], write = ["image.txt
     assert_eq!(outcomes(&events)["image"], "errored");
     let why = failure(&events, "image");
     assert!(text(&why["message"]).contains("`app.txt` is not what `build` made"), "{why}");
-    assert_eq!(environment.read("image.txt"), "2\n", "as the second run has it");
+    assert_eq!(environment.read("image.txt"), "2\n", "made by the second run");
 }

@@ -1,4 +1,4 @@
-//! Arguments, errors, exit codes, and what is kept of a run.
+//! Arguments, errors, exit codes, and the records of a run.
 
 use crate::environment::TestEnvironment;
 
@@ -44,7 +44,12 @@ fn a_failed_run_says_where_why_and_what_next() {
     let environment = TestEnvironment::with_pipeline(TWO);
     let ended = environment.run(&["run", "--input", "name=Ada"]).exits(1);
     for part in ["hello Ada", "oh no", "exit code 3", "stagewright logs", "stagewright resume"] {
-        assert!(ended.stdout.contains(part), "{part:?} is not in:\n{}", ended.stdout);
+        assert!(
+            ended.stdout.contains(part),
+            "{part:?} is missing in:
+{}",
+            ended.stdout
+        );
     }
     let log = environment.run(&["logs", "latest", "hello"]).exits(0);
     assert_eq!(log.stdout, "hello Ada\n");
@@ -73,9 +78,14 @@ fn mistakes_are_shown_with_their_place_and_nothing_runs() {
     let environment = TestEnvironment::with_pipeline(&broken);
     let ended = environment.run(&["run"]).exits(3);
     for part in ["stagewright.toml:", "need", "needs", "comand", "command"] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is missing in:
+{}",
+            ended.stderr
+        );
     }
-    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
+    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "a run was recorded");
     let checked = environment.run(&["validate", "--json"]).exits(3);
     let found: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
     assert!(found.as_array().unwrap().len() >= 2, "{found:#}");
@@ -86,7 +96,12 @@ fn a_wrong_configuration_is_found_before_anything_starts() {
     let environment = TestEnvironment::with_pipeline(&TWO.replace("run = \"echo oh", "runn = \"echo oh"));
     let ended = environment.run(&["run"]).exits(3);
     for part in ["fails", "runn", "run"] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is missing in:
+{}",
+            ended.stderr
+        );
     }
     assert!(!ended.stdout.contains("hello world"));
 }
@@ -97,7 +112,7 @@ fn a_component_is_asked_once_about_the_same_configuration() {
     let mut environment = TestEnvironment::with_pipeline(ONE);
     let cache = environment.root().join("../cache");
     environment.set("XDG_CACHE_HOME", &cache.display().to_string());
-    // Made by whoever has to ask.
+    // The compiled component exists only once a command had to load the plugin.
     let compiled = cache.join("stagewright/compiled");
     for (with, code) in [("", 0), ("with = { nonsense = 1 }\n", 3)] {
         environment.write("stagewright.toml", &format!("{ONE}{with}"));
@@ -134,7 +149,12 @@ fn plan_shows_what_each_stage_may_touch() {
     let environment = TestEnvironment::with_pipeline(TWO);
     let plan = environment.run(&["plan"]).exits(0);
     for part in ["hello", "fails", "sh", "2 stages, all sandboxed."] {
-        assert!(plan.stdout.contains(part), "{part:?} is not in:\n{}", plan.stdout);
+        assert!(
+            plan.stdout.contains(part),
+            "{part:?} is missing in:
+{}",
+            plan.stdout
+        );
     }
     let json = environment.run(&["plan", "--json"]).exits(0);
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
@@ -175,7 +195,7 @@ fn a_secret_that_is_not_set_stops_the_run_before_it_starts_and_one_that_is_never
     assert!(!environment.run(&["logs", "latest"]).exits(0).stdout.contains("hunter2"));
 }
 
-/// As git checks it out, and editors write it, on Windows.
+/// CRLF, as git and editors write it on Windows.
 #[test]
 fn a_file_with_other_line_ends_is_the_same_file() {
     let text = "schema = 1\npipeline.name = \"ends\"\n[stages.a]\nuses = \"command\"\n\
@@ -222,10 +242,15 @@ fn a_deploy_to_a_target_that_is_not_there_is_refused_before_anything_starts() {
         for part in
             ["`deploy` can't deploy to a target `kubernetes` yet", "stagewright.toml:10:16", "target = \"process\""]
         {
-            assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+            assert!(
+                ended.stderr.contains(part),
+                "{part:?} is missing in:
+{}",
+                ended.stderr
+            );
         }
     }
-    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
+    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "a run was recorded");
 }
 
 #[test]

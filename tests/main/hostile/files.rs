@@ -1,9 +1,9 @@
-//! Files: those of the user, of the machine, of the engine, and those of the workspace that weren't granted.
+//! Files: those of the user, of the machine and of the engine, and files of the workspace that aren't granted.
 
 use super::{fails, holds, log, make_executable, repository, stage, tries, write_pipeline};
 use crate::environment::{TestEnvironment, text};
 
-/// As it was before.
+/// Checks that a file has its previous content.
 #[track_caller]
 fn unchanged(environment: &TestEnvironment, path: &str, before: &str) {
     assert_eq!(environment.read(path), before, "{path} was changed");
@@ -108,7 +108,7 @@ fn what_may_only_be_read_cannot_be_changed_in_any_way() {
     unchanged(&environment, "src/open", "for all\n");
 }
 
-/// Whoever could write these would run outside of any sandbox, or be granted everything the next time.
+/// A stage that could write these files could run code outside the sandbox, or grant itself everything in the next run.
 #[test]
 fn hooks_pipeline_and_lock_cannot_be_written_from_a_folder_beside_them() {
     let environment = repository();
@@ -142,7 +142,7 @@ fn who_may_write_everything_still_cannot_plant_a_hook() {
     assert!(!environment.root().join(".git/hooks/pre-push").exists());
 }
 
-/// A repository that isn't git's yet would run the hooks of the one that a stage makes of it.
+/// If a stage could make a git repository of the workspace, the user's next git command would run its hooks.
 #[test]
 fn no_stage_makes_a_repository_of_a_workspace() {
     let environment = repository();
@@ -203,12 +203,12 @@ fn a_link_that_is_made_during_the_run_leads_nowhere() {
     assert!(!outside.join("new").exists());
 }
 
-/// The plugin reads that file through the engine, which sees all of the machine.
+/// The plugin reads that file through the engine, which can read everything on the machine.
 #[test]
 fn the_engine_does_not_follow_a_link_that_a_program_left_for_it() {
     let environment = repository();
     let pipeline = |link: &str| {
-        let with = format!("run = 'ln -sf {link} out/told', outputs-file = 'out/told'");
+        let with = format!("run = 'ln -sf {link} out/values', outputs-file = 'out/values'");
         format!(
             "schema = 1\n[pipeline]\nname = \"hostile\"\n[stages.attack]\nuses = \"command\"\nwith = {{ {with} }}\n\
              [stages.attack.permissions]\nprocess = [\"sh\"]\nwrite = [\"out\"]\n"
@@ -226,7 +226,7 @@ fn the_engine_does_not_follow_a_link_that_a_program_left_for_it() {
     assert!(ended.stdout.contains("for-all"), "{}", ended.stdout);
 }
 
-/// One stage turns a folder into a link to the outside and back, while others are started that are granted it.
+/// One stage keeps replacing a folder by a link to the outside, while other stages start that are granted the folder.
 #[test]
 fn a_link_that_flips_while_sandboxes_are_made_never_leads_outside() {
     let environment = repository();
@@ -327,7 +327,7 @@ fn programs_are_started_only_where_exec_or_write_grants_it() {
         never sh -c 'cp src/tool web/node_modules/.bin/other'"#;
     tries(&environment, "read = [\"src\", \"web\"]\nexec = [\"web/node_modules\"]\n", script);
     tries(&environment, "exec = [\"web\"]\nread = [\"src\", \"web/node_modules\"]\n", script);
-    // A cached stage starts what it declares, and nothing beside that.
+    // A cached stage can start only programs that it declares.
     environment.write("web/node_modules/.bin/undeclared", "#!/bin/sh\n");
     make_executable(&environment, "web/node_modules/.bin/undeclared");
     let permissions = "read = [\"src\"]\nexec = [\"web\"]\n";
@@ -356,7 +356,7 @@ fn a_folder_that_is_declared_is_given_as_far_as_it_is_granted() {
     assert!(said.contains("tried it all") && !said.contains("WRONG"), "{said}");
 }
 
-/// What one stage has downloaded and unpacked another one would run.
+/// A stage could put programs into a shared cache that another stage would run.
 #[test]
 fn caches_that_are_kept_belong_to_one_stage() {
     let environment = repository();
@@ -394,7 +394,7 @@ fn scratch_folders_are_gone_with_their_run_and_hidden_from_others() {
     assert_eq!(left, 0, "a scratch folder is left");
 }
 
-/// Variables of the stage say where a toolchain is, which is no grant for any folder of the machine.
+/// A stage's variables can name a toolchain's folder, which must not grant arbitrary folders.
 #[test]
 fn a_variable_that_names_a_toolchain_opens_no_other_folder() {
     let environment = repository();
@@ -409,7 +409,7 @@ fn a_variable_that_names_a_toolchain_opens_no_other_folder() {
     }
 }
 
-/// What reads from a named pipe acts on what is written there.
+/// The reader of a named pipe acts on what is written to it.
 #[test]
 fn a_named_pipe_that_may_be_read_is_not_written_to() {
     let environment = repository();
@@ -418,7 +418,7 @@ fn a_named_pipe_that_may_be_read_is_not_written_to() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
     }
-    // For reading and writing a pipe opens at once, whoever is at its other end.
+    // Opened for reading and writing, a pipe doesn't wait for its other end.
     let script = r#"
         both() { (exec 3<> "$1"); }
         may both out/pipe

@@ -1,4 +1,4 @@
-//! Rehearsals of what a stage can be beside one component that runs once: native code, cells of a matrix, a second time.
+//! Rehearsals of native plugins, of cells of a matrix, and of stages that are run again.
 
 use sha2::Digest as _;
 
@@ -17,8 +17,8 @@ fn what_is_run_again_is_a_rehearsal_again() {
     for stage in REHEARSED.iter().filter(|stage| !["uses-output"].contains(stage)) {
         assert_eq!(reason(&again, stage), reason(&first, stage));
     }
-    witness.heard_nothing();
-    on_socket.heard_nothing();
+    witness.assert_not_contacted();
+    on_socket.assert_not_contacted();
     assert!(!environment.root().join("reached").exists() && !environment.root().join("fetched").exists());
 }
 
@@ -59,7 +59,7 @@ fn each_cell_of_a_matrix_is_rehearsed_by_itself() {
 fn native_code_is_called_only_where_the_pipeline_says_how() {
     let environment = TestEnvironment::new();
     let library = std::env::current_exe().expect("a test").with_file_name("libnative_example.so");
-    let bytes = std::fs::read(library).expect("`plugins/native-example`, which cargo builds beside this test");
+    let bytes = std::fs::read(library).expect("`plugins/native-example`, which is built with this test");
     std::fs::write(environment.root().join("native.so"), &bytes).expect("a copy");
     let digest: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let pipeline = r#"

@@ -1,10 +1,10 @@
-//! Outputs of a stage are data: whatever is in them, no expression, shell or type is made of it downstream.
+//! Outputs of a stage are data: they are never evaluated as expressions, run by a shell or converted to another type.
 
 use super::{Ended, attack, pipeline, repository, run};
 use crate::environment::{outcomes, text};
 
-/// A stage that puts out what a file says, and another that is given it. The file, because in the pipeline itself `${{ }}`
-/// is an expression.
+/// Runs a stage whose output is a file's content, and another stage that uses the output. The value comes from a file,
+/// because in the pipeline itself `${{ }}` would be an expression.
 fn downstream(value: &str, stage: &str) -> Ended {
     let environment = repository();
     environment.write("open/poison", value);
@@ -13,7 +13,7 @@ fn downstream(value: &str, stage: &str) -> Ended {
     environment.write("stagewright.toml", &(pipeline(&[deed], "", "read = [\"open\"]") + &after));
     let ended = run(&environment);
     assert_eq!(ended.ended("stranger")["outputs"]["said"], value);
-    assert!(!environment.root().join("pwned").exists(), "{value} was carried out");
+    assert!(!environment.root().join("pwned").exists(), "{value} was executed");
     ended
 }
 
@@ -106,7 +106,7 @@ fn an_output_has_one_value_a_plain_name_and_a_size() {
     assert_eq!(ended.ended("stranger")["outputs"]["v"], "last");
 }
 
-/// A branch, an input and an output that each hold a command, in all that executes text.
+/// A branch, an input and an output with a command, used in every key whose text is executed.
 #[test]
 fn text_from_outside_is_refused_in_what_is_executed() {
     for with in [

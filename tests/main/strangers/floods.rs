@@ -1,13 +1,13 @@
-//! Too much of everything: the attempt ends with an error that names the limit, or what is too much is cut; the disk of
-//! the engine holds little of it, and the stage beside it isn't bothered.
+//! Exceeded limits: the attempt ends with an error that names the limit, or the excess is cut off. The engine's disk usage
+//! stays small, and other stages aren't affected.
 
 use super::{Ended, pipeline, repository, run, state_size};
 use crate::environment::{outcomes, text};
 
-/// Of the state folder, after a run in which one stage wrote hundreds of megabytes.
-const LITTLE: usize = 8 << 20;
+/// The limit of the state folder's size in bytes, after a run in which a stage produced hundreds of megabytes.
+const STATE_LIMIT: usize = 8 << 20;
 
-/// Pours one of the guest's floods, beside a stage that does no harm.
+/// Runs one of the guest's floods next to a harmless stage.
 #[track_caller]
 fn pour(flood: &str, settings: &str, permissions: &str) -> Ended {
     let environment = repository();
@@ -17,10 +17,10 @@ fn pour(flood: &str, settings: &str, permissions: &str) -> Ended {
     let ended = run(&environment);
     assert_eq!(outcomes(&ended.events)["beside"], "succeeded");
     let size = state_size(&environment);
-    assert!(size < LITTLE, "{flood} left {size} bytes in the state folder");
+    assert!(size < STATE_LIMIT, "{flood} left {size} bytes in the state folder");
     let shown: usize = ended.events.iter().map(|event| event.to_string().len()).sum();
-    assert!(shown < LITTLE, "{flood}: {shown} bytes of events");
-    // What was recorded can be shown again.
+    assert!(shown < STATE_LIMIT, "{flood}: {shown} bytes of events");
+    // The record can be replayed.
     environment.run(&["show", "latest"]);
     ended
 }
@@ -29,7 +29,7 @@ fn pour(flood: &str, settings: &str, permissions: &str) -> Ended {
 fn ends_as(ended: &Ended, kind: &str, mention: &str) {
     let failure = &ended.ended("stranger")["failure"];
     assert_eq!(text(&failure["kind"]), kind, "{failure:#}");
-    assert!(failure.to_string().contains(mention), "{mention} is not in {failure:#}");
+    assert!(failure.to_string().contains(mention), "{mention} is missing in {failure:#}");
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn more_arguments_than_the_host_takes() {
     ends_as(&pour("arguments", r#"memory = "512MiB""#, ""), "trapped", "");
 }
 
-/// What a plugin hands over leaves its own memory, and counts like it.
+/// Memory of the host that a plugin uses counts like the plugin's own.
 #[test]
 fn commands_and_questions_of_gigabytes() {
     ends_as(&pour("commands", "", ""), "out-of-memory", "raise the limit");
@@ -80,7 +80,7 @@ fn summaries_and_findings_of_megabytes_are_cut() {
     assert_eq!(pour("problems", "", "").answers(), ["poured"]);
 }
 
-/// What has no size has a number all the same.
+/// Findings without text have no size, so their number is limited.
 #[test]
 fn findings_that_say_nothing_are_counted() {
     let ended = pour("empty-problems", "", "");
@@ -88,7 +88,7 @@ fn findings_that_say_nothing_are_counted() {
     assert_eq!((ended.answers(), findings), (vec!["poured".to_owned()], 10_000));
 }
 
-/// Each refusal is journalled past the bound of findings, so that it takes a bound of its own.
+/// Refusals are recorded outside the limit of findings, so they have a limit of their own.
 #[test]
 fn refusals_without_end_are_told_up_to_a_number() {
     let ended = pour("refusals", "", "");
@@ -108,7 +108,7 @@ fn files_without_end_and_files_of_holes() {
     let pipeline = pipeline(&[publish, read], "limits.artifacts = \"16MiB\"", "read = [\"open\"]");
     environment.write("stagewright.toml", &pipeline);
     assert_eq!(run(&environment).answers(), ["ErrorCode::ResourceExhausted", "ErrorCode::ResourceExhausted"]);
-    assert!(state_size(&environment) < LITTLE);
+    assert!(state_size(&environment) < STATE_LIMIT);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Requests: nothing but the granted origins, whatever servers and names say; and a secret goes where it may.
+//! Requests go only to granted origins, regardless of redirects and name resolution, and secrets only to their hosts.
 
 use super::server::{Endless, Server, ok, to};
 use super::{DENIED, TOKEN, attack, pipeline, repository};
@@ -8,12 +8,12 @@ fn call(url: &str) -> String {
     format!(r#"do = "call", url = "{url}""#)
 }
 
-/// With the secret as `authorization`.
+/// A call with the secret in the header `authorization`.
 fn call_with_secret(url: &str) -> String {
     format!(r#"do = "call", url = "{url}", secret-headers = {{ authorization = "token" }}"#)
 }
 
-/// The same; the answer is spelled, so that what people see of it hides nothing of what the guest got.
+/// The same, with a result that is spelled letter by letter, so that masking doesn't hide what the guest got.
 fn spell_with_secret(url: &str) -> String {
     format!(r#"do = "spell", url = "{url}", secret-headers = {{ authorization = "token" }}"#)
 }
@@ -44,7 +44,7 @@ fn a_redirect_leads_nowhere_that_was_not_granted() {
     assert_eq!(attack(&repository(), &[&call(&server.origin())], &grant).answers(), ["200  other"]);
 }
 
-/// Names that their owner points at this machine, and at the place where clouds keep credentials.
+/// Names that resolve to this machine, and to the metadata service of clouds.
 #[test]
 fn a_name_leads_neither_to_this_machine_nor_to_its_clouds_credentials() {
     let server = Server::start(|_| ok("", "served"));
@@ -63,7 +63,7 @@ fn a_name_leads_neither_to_this_machine_nor_to_its_clouds_credentials() {
     let answers = shown.lines().find(|line| line.contains(r#""answers""#)).unwrap();
     assert!(answers.contains(&format!(r#"["{DENIED}","{DENIED}","200  served"]"#)), "{answers}");
     assert!(shown.contains("rebound.test") && shown.contains("credentials of its machines"), "{shown}");
-    assert_eq!(server.asked().len(), 1, "what was granted by its name, localhost");
+    assert_eq!(server.asked().len(), 1, "only `localhost`, which is granted by name, is called");
 }
 
 /// Runs the pipeline on a machine where the file `hosts` is `/etc/hosts`.
@@ -117,7 +117,7 @@ fn a_secret_stays_behind_when_a_redirect_leaves_its_origin() {
 fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
     let server = Server::start(|head| {
         let got = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default().to_owned();
-        // In chunks with the border within the secret, and once more in a trailer.
+        // In two chunks that split the secret, and again in a trailer.
         let (first, second) = got.split_at(got.len() / 2);
         format!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\nx-echo: {got}\r\ntransfer-encoding: chunked\r\ntrailer: x-late\r\n\r\n\
@@ -129,10 +129,10 @@ fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
     let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
     let ended = attack(&repository(), &[&spell_with_secret(&server.origin())], &grant);
     assert_eq!(ended.answers()[0], "2 0 0   B e a r e r   * * *   B e a r e r   * * * ");
-    assert!(server.asked()[0].contains(TOKEN), "the server had it");
+    assert!(server.asked()[0].contains(TOKEN), "the server got the secret");
 }
 
-/// What is said of a redirect that can't be followed repeats where it was to lead.
+/// The error for a redirect that can't be followed contains its target.
 #[test]
 fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
     let environment = repository();
@@ -144,7 +144,7 @@ fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
         });
         let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
         let ended = attack(&environment, &[&spell_with_secret(&server.origin())], &grant);
-        assert!(server.asked()[0].contains("hunter2-of-the-registry"), "the server had it");
+        assert!(server.asked()[0].contains("hunter2-of-the-registry"), "the server got the secret");
         let said = ended.answers()[0].split(' ').collect::<String>();
         assert!(said.contains("***") && !said.contains("hunter2"), "{place}: {said}");
         assert!(!format!("{:?}", ended.events).contains("hunter2"), "{place}: {:#?}", ended.events);
@@ -174,7 +174,7 @@ fn a_request_is_not_bent_by_its_parts() {
     assert_eq!(server.asked().len(), 1, "{:?}", server.asked());
 }
 
-/// What nobody reads stays with the server: neither the engine's memory nor its disk takes it.
+/// Unread responses must be buffered neither in the engine's memory nor on its disk.
 #[test]
 fn answers_that_nobody_reads_are_few_and_hold_little() {
     let server = Endless::start();
@@ -186,7 +186,7 @@ fn answers_that_nobody_reads_are_few_and_hold_little() {
     environment.write("stagewright.toml", &pipeline(&[&hoard, wait], "limits.requests = 8", &grant));
     let ended = super::run(&environment);
     assert_eq!(ended.answers(), ["8", "done"]);
-    // Buffers of a connection have some megabytes.
+    // The buffers of a connection have a few megabytes.
     let sent = server.sent();
     assert!(sent > 0 && sent < 8 * (16 << 20), "{sent} bytes");
 }

@@ -1,4 +1,4 @@
-//! Files: links, pipes and exchanges under way lead a stage nowhere that its grants don't.
+//! Files: links, pipes and concurrent changes don't give a stage access beyond its grants.
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{DENIED, attack, pipeline, repository, run};
 use crate::environment::TestEnvironment;
 
-/// With links in a folder that a stage may read and write.
+/// A repository with links in a folder that a stage may read and write.
 fn with_links() -> TestEnvironment {
     let environment = repository();
     environment.write("../outside/file", "outside");
@@ -43,14 +43,17 @@ fn a_link_leads_nowhere_that_is_not_granted() {
     assert!(answers.iter().all(|answer| answer.starts_with("ErrorCode::")), "{answers:#?}");
     assert_eq!(
         (environment.read("closed/file"), environment.read("../outside/file")),
-        ("for nobody".into(), "outside".into())
+        ("not granted".into(), "outside".into())
     );
-    assert!(!environment.root().join("closed/new").exists(), "made through a link that led to nothing");
+    assert!(!environment.root().join("closed/new").exists(), "created through a dangling link");
     let granted = attack(&environment, &[r#"do = "read", path = "own/to-own""#], OWN).answers();
     assert_eq!(granted, ["own"]);
-    // What is replaced is the link.
+    // The link itself is replaced.
     attack(&environment, &[r#"do = "write", path = "own/to-closed", text = "x""#], OWN);
-    assert_eq!((environment.read("closed/file"), environment.read("own/to-closed")), ("for nobody".into(), "x".into()));
+    assert_eq!(
+        (environment.read("closed/file"), environment.read("own/to-closed")),
+        ("not granted".into(), "x".into())
+    );
 }
 
 #[test]
@@ -61,12 +64,12 @@ fn a_listing_shows_nothing_behind_a_link() {
     assert!(answers[..2].iter().all(|answer| !answer.contains("file")), "{answers:#?}");
     assert!(answers[2].contains("own/file") && answers[2].contains("own/to-own"), "{answers:#?}");
     assert!(answers.iter().all(|answer| !answer.contains("to-folder/file") && !answer.contains("to-closed")));
-    // Nor a link that wasn't granted and leads to what was.
+    // Nor a link that isn't granted but leads to a granted file.
     let listed = attack(&with_links(), &[r#"do = "glob", pattern = "own/*""#], r#"read = ["own/file"]"#).answers();
     assert_eq!(listed, ["own/file"]);
 }
 
-/// Of all files together, by whatever way they are written.
+/// The limit applies to all files together, however they are written.
 #[test]
 fn what_is_written_and_published_has_a_bound() {
     let environment = repository();
@@ -89,7 +92,7 @@ fn what_is_written_and_published_has_a_bound() {
     assert_eq!(environment.read("out/a"), text);
 }
 
-/// A pipe without a writer would hold its reader for ever.
+/// Reading a pipe without a writer would block forever.
 #[test]
 fn a_pipe_holds_nobody() {
     let environment = with_links();
@@ -110,7 +113,7 @@ fn a_pipe_holds_nobody() {
     assert_eq!(answers[5..], ["done", "x"], "replaced by a file");
 }
 
-/// A program of the stage exchanges a file, or a folder, for a link while the guest reads and writes.
+/// A program of the stage replaces a file or a folder by a link while the guest reads and writes.
 #[test]
 fn an_exchange_between_check_and_use_gains_nothing() {
     let environment = with_links();
@@ -165,7 +168,7 @@ fn a_git_directory_is_closed_wherever_it_lies() {
     assert!(environment.root().join("own/x/.git/config").exists());
 }
 
-/// Git finds it by a file, whatever the folder is called.
+/// Git finds the directory through a file, so it can have any name.
 #[test]
 fn a_git_directory_of_another_name_is_closed_with_what_it_shares() {
     let environment = repository();
@@ -191,7 +194,7 @@ fn a_git_directory_of_another_name_is_closed_with_what_it_shares() {
     assert!(environment.root().join("own/git/config").exists());
 }
 
-/// An image layout in a folder that the stage's programs could have changed.
+/// An image layout in a folder that the stage's programs can change.
 #[test]
 fn a_layout_with_links_in_it_is_neither_read_nor_written() {
     let environment = repository();
