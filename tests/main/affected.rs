@@ -58,7 +58,7 @@ fn ran(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_change_runs_what_it_touches_and_what_that_needs() {
+fn affected_stages_run_with_their_needs() {
     let environment = repository();
     let nothing = environment.run(&["run", "--affected"]).exits(0);
     assert!(nothing.stderr.contains("no stage of stagewright.toml is affected"), "{}", nothing.stderr);
@@ -88,7 +88,7 @@ fn a_change_runs_what_it_touches_and_what_that_needs() {
 }
 
 #[test]
-fn a_file_that_went_away_and_a_pipeline_that_changed_count() {
+fn deleted_files_and_pipeline_changes_affect_stages() {
     let environment = repository();
     std::fs::remove_file(environment.root().join("two/a")).unwrap();
     assert_eq!(ran(&environment, &[]), ["both", "one", "two"]);
@@ -98,7 +98,7 @@ fn a_file_that_went_away_and_a_pipeline_that_changed_count() {
 }
 
 #[test]
-fn what_can_not_be_told_is_said() {
+fn affected_needs_a_repository_and_a_known_base() {
     let environment = repository();
     let said = |args: &[&str], words: &str| {
         let refused = environment.run(args).exits(2);

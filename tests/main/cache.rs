@@ -67,7 +67,7 @@ fn changes(environment: &TestEnvironment, stage: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_result_is_given_back_whole() {
+fn a_result_is_restored_completely() {
     let environment = repository();
     let first = run(&environment, &[]);
     assert_eq!(text(&explained(&environment, "make")["why"]), "first");
@@ -91,7 +91,7 @@ fn a_result_is_given_back_whole() {
 }
 
 #[test]
-fn whatever_it_depends_on_makes_it_run_again_and_explain_names_it() {
+fn every_changed_input_invalidates_the_result_and_explain_names_it() {
     let mut environment = repository();
     // A variable that is inherited, then replaced by the stage's own.
     environment.set("LANG", "C.UTF-8");
@@ -135,7 +135,7 @@ fn whatever_it_depends_on_makes_it_run_again_and_explain_names_it() {
 }
 
 #[test]
-fn what_it_does_not_depend_on_changes_nothing() {
+fn unrelated_changes_do_not_invalidate_a_result() {
     let environment = repository();
     run(&environment, &[]);
     environment.write("other", "changed");
@@ -149,7 +149,7 @@ fn what_it_does_not_depend_on_changes_nothing() {
 }
 
 #[test]
-fn the_cache_can_be_read_alone_refreshed_and_left_aside() {
+fn the_cache_can_be_read_only_refreshed_and_disabled() {
     let environment = repository();
     run(&environment, &["--cache", "read"]);
     run(&environment, &["--cache", "read"]);
@@ -194,7 +194,7 @@ fn a_program_and_a_plugin_see_nothing_that_is_not_declared() {
     let pipeline = |read: &str| {
         format!(
             "schema = 1\n[pipeline]\nname = \"p\"\n[stages.s]\nuses = \"stranger\"\ninputs = [\"src\"]\n\
-             with.deeds = [{{ do = \"read\", path = \"{read}\" }}, {{ do = \"glob\", pattern = \"*\" }}]\n\
+             with.actions = [{{ do = \"read\", path = \"{read}\" }}, {{ do = \"glob\", pattern = \"*\" }}]\n\
              [stages.s.permissions]\nread = [\".\"]\n"
         )
     };
@@ -236,15 +236,15 @@ fn a_result_says_whether_its_programs_were_confined() {
 }
 
 #[test]
-fn artifacts_are_published_again_and_count_for_those_that_come_after() {
+fn restored_artifacts_are_published_and_are_inputs_of_later_stages() {
     let pipeline = |text: &str| {
         format!(
             "schema = 1\n[pipeline]\nname = \"p\"\n[stages.publish]\nuses = \"stranger\"\ninputs = [\"src\"]\n\
-             with.deeds = [{{ do = \"publish\", name = \"a.txt\", path = \"src/a\", media-type = \"text/plain\" }}]\n\
+             with.actions = [{{ do = \"publish\", name = \"a.txt\", path = \"src/a\", media-type = \"text/plain\" }}]\n\
              [stages.publish.permissions]\nread = [\"src\"]\n\
              [stages.between]\nuses = \"noop\"\nneeds = [\"publish\"]\n\
              [stages.fetch]\nuses = \"stranger\"\nneeds = [\"between\"]\ncache = true\noutputs = [\"in\"]\n\
-             with.deeds = [{{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }}, {{ do = \"wait\", for-ms = {text} }}]\n\
+             with.actions = [{{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }}, {{ do = \"wait\", for-ms = {text} }}]\n\
              [stages.fetch.permissions]\nwrite = [\"in\"]\n"
         )
     };
@@ -281,14 +281,14 @@ fn artifacts_are_published_again_and_count_for_those_that_come_after() {
 
 /// The stage that publishes runs each time, and so does the one in between; only the last one is cached.
 #[test]
-fn an_artifact_of_a_stage_that_is_not_cached_counts_too() {
+fn artifacts_of_uncached_stages_are_inputs_too() {
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"p\"\n[stages.publish]\nuses = \"stranger\"\n\
-         with.deeds = [{ do = \"publish\", name = \"a.txt\", path = \"src/a\" }]\n\
+         with.actions = [{ do = \"publish\", name = \"a.txt\", path = \"src/a\" }]\n\
          [stages.publish.permissions]\nread = [\"src\"]\n\
          [stages.between]\nuses = \"noop\"\nneeds = [\"publish\"]\n\
          [stages.fetch]\nuses = \"stranger\"\nneeds = [\"between\"]\ncache = true\noutputs = [\"in\"]\n\
-         with.deeds = [{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }]\n\
+         with.actions = [{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }]\n\
          [stages.fetch.permissions]\nwrite = [\"in\"]\n",
     );
     for content in ["one", "two"] {
@@ -299,7 +299,7 @@ fn an_artifact_of_a_stage_that_is_not_cached_counts_too() {
 }
 
 #[test]
-fn what_is_as_it_should_be_stays_untouched() {
+fn unchanged_outputs_are_not_rewritten() {
     let environment = repository();
     let modified = || environment.root().join("out/made").metadata().unwrap().modified().unwrap();
     run(&environment, &[]);
@@ -328,7 +328,7 @@ fn a_link_shows_nothing_that_is_not_declared() {
 }
 
 #[test]
-fn failures_and_what_changes_under_way_are_not_kept() {
+fn failures_and_results_of_changed_inputs_are_not_stored() {
     let environment = repository();
     environment.write("stagewright.toml", &PIPELINE.replace("echo making;", "echo once more >> count/times; false;"));
     let sh_e = environment.run(&["run"]);
@@ -398,7 +398,7 @@ fn a_result_writes_nothing_that_its_stage_may_not() {
 }
 
 #[test]
-fn a_stage_that_is_to_run_again_runs_again() {
+fn resume_from_a_stage_runs_it_again_despite_its_result() {
     let environment = repository();
     run(&environment, &[]);
     environment.run(&["resume", "latest", "--from", "make"]).exits(0);
@@ -406,7 +406,7 @@ fn a_stage_that_is_to_run_again_runs_again() {
 }
 
 #[test]
-fn what_acts_beyond_the_machine_can_not_be_cached() {
+fn stages_with_external_effects_cannot_be_cached() {
     let environment = repository();
     for (line, named) in [
         ("net = [\"https://example.org\"]", "may call https://example.org"),
@@ -454,7 +454,7 @@ fn listing(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn modes_links_and_empty_folders_are_given_back() {
+fn modes_links_and_empty_folders_are_restored() {
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"modes\"\n[stages.a]\nuses = \"command\"\ninputs = [\"make.sh\"]\n\
          outputs = [\"dist/**\"]\nwith = { argv = [\"sh\", \"make.sh\"] }\n\

@@ -57,7 +57,7 @@ fn is_gone(pid: Pid) -> bool {
 }
 
 #[test]
-fn twice_ends_what_ignores_the_first_and_leaves_no_process() {
+fn a_second_interrupt_kills_stages_that_ignore_the_first() {
     let environment = TestEnvironment::with_pipeline(CLINGING);
     let (child, pids) = start(&environment);
     kill_process(pid_of(&child), Signal::INT).unwrap();
@@ -71,7 +71,7 @@ fn twice_ends_what_ignores_the_first_and_leaves_no_process() {
 }
 
 #[test]
-fn once_is_graceful_and_runs_finally_stages() {
+fn one_interrupt_cancels_gracefully_and_runs_finally_stages() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -97,7 +97,7 @@ fn once_is_graceful_and_runs_finally_stages() {
 
 /// The plugin would report that its program was killed by a signal, or that it failed.
 #[test]
-fn a_program_that_the_request_to_stop_ends_is_no_failure() {
+fn a_program_ended_by_the_stop_request_is_cancelled_and_not_failed() {
     for then in ["exec sleep 600", "trap 'exit 101' TERM; while :; do sleep 0.1; done"] {
         let environment = TestEnvironment::with_pipeline(&format!(
             r#"
@@ -123,7 +123,7 @@ fn a_program_that_the_request_to_stop_ends_is_no_failure() {
 }
 
 #[test]
-fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
+fn a_killed_engines_children_end_and_its_run_can_be_resumed() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1

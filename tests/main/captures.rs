@@ -87,7 +87,7 @@ fn what_was_approved_is_deployed_whatever_was_changed_since() {
 
 /// A cached result was made from the workspace's current files, and not from the captured ones.
 #[test]
-fn a_stage_behind_a_gate_takes_no_result_that_was_made_of_other_files() {
+fn a_stage_behind_a_gate_is_not_restored_from_a_result_of_other_files() {
     let environment = TestEnvironment::with_pipeline(
         r#"
 schema = 1
@@ -117,7 +117,7 @@ permissions = { process = ["sh", "cat"], read = ["app"], write = ["packed.txt"] 
 }
 
 #[test]
-fn a_new_capture_takes_a_new_approval() {
+fn a_new_capture_needs_a_new_approval() {
     let (environment, _) = waiting();
     environment.run(&["approve", "latest", "approve", "--by", "ada"]).exits(0);
     environment.write("ignored", "ignored 2\n");
@@ -128,7 +128,7 @@ fn a_new_capture_takes_a_new_approval() {
 }
 
 #[test]
-fn files_that_were_captured_last_as_long_as_a_run_may_need_them() {
+fn captured_files_are_kept_while_a_run_may_need_them() {
     let (environment, _) = waiting();
     let captures = || -> Vec<PathBuf> {
         let trees = std::fs::read_dir(environment.root().join(".stagewright/captures/trees")).expect("a folder");

@@ -36,7 +36,7 @@ fn finish(environment: &TestEnvironment, run: &str) {
 }
 
 #[test]
-fn runs_are_listed_shown_and_gone_on_with() {
+fn runs_of_an_earlier_version_are_listed_shown_and_resumed() {
     let environment = left_by_0_1();
     let [waiting, failed] = runs(&environment).try_into().expect("two runs");
     let listed = environment.run(&["runs"]).exits(0).stdout;
@@ -54,7 +54,7 @@ fn runs_are_listed_shown_and_gone_on_with() {
 }
 
 #[test]
-fn a_lock_means_what_it_meant() {
+fn a_lock_of_an_earlier_version_is_read_unchanged() {
     let environment = left_by_0_1();
     let ended = environment.run(&["lock", "--check"]);
     let said = ended.stdout + &ended.stderr;

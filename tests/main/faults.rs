@@ -37,7 +37,7 @@ fn with_own_mounts(environment: &TestEnvironment, script: &str) -> String {
 }
 
 #[test]
-fn a_full_disk_stops_the_run_and_room_lets_it_go_on() {
+fn a_full_disk_stops_the_run_which_can_be_resumed_with_free_space() {
     let environment = TestEnvironment::with_pipeline(CHATTY);
     let said = with_own_mounts(
         &environment,
@@ -56,7 +56,7 @@ fn a_full_disk_stops_the_run_and_room_lets_it_go_on() {
 }
 
 #[test]
-fn a_store_that_can_only_be_read_is_read_and_takes_no_run() {
+fn a_read_only_store_can_be_read_but_refuses_runs() {
     let environment = TestEnvironment::with_pipeline(CHATTY);
     environment.write("quiet", "");
     environment.run(&["run"]).exits(0);
@@ -71,7 +71,7 @@ fn a_store_that_can_only_be_read_is_read_and_takes_no_run() {
 }
 
 #[test]
-fn a_damaged_page_is_told_of_and_harms_nothing_else() {
+fn a_damaged_page_is_reported_and_damages_nothing_else() {
     let environment = TestEnvironment::with_pipeline(CHATTY);
     environment.write("quiet", "");
     environment.run(&["run"]).exits(0);
@@ -102,7 +102,7 @@ fn a_damaged_page_is_told_of_and_harms_nothing_else() {
 }
 
 #[test]
-fn several_engines_share_one_store_and_none_drives_the_run_of_another() {
+fn concurrent_engines_share_a_store_without_driving_each_others_runs() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -134,7 +134,7 @@ fn several_engines_share_one_store_and_none_drives_the_run_of_another() {
 }
 
 #[test]
-fn a_clock_that_jumps_changes_no_order_and_no_verdict() {
+fn clock_jumps_change_neither_order_nor_outcomes() {
     let mut production = Production::new();
     let library = eventually("libfaketime is there: apt-get install faketime", || {
         let folders = std::path::Path::new("/usr/lib").read_dir().ok()?.flatten();

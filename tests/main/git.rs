@@ -260,7 +260,7 @@ fn check_all(format: &str, changes: impl Iterator<Item = &'static (&'static str,
 }
 
 #[test]
-fn a_repository_is_taken_for_what_git_says_it_is() {
+fn the_engine_and_git_agree_on_a_repository() {
     check_all("", CHANGES.iter());
 }
 
@@ -346,7 +346,7 @@ fn a_repository_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn a_home_that_is_not_there_stays_away() {
+fn a_missing_home_is_not_created() {
     let mut environment = TestEnvironment::with_pipeline(PIPELINE);
     let home = environment.root().join("../no-home");
     environment.set("HOME", &home.display().to_string());
@@ -356,7 +356,7 @@ fn a_home_that_is_not_there_stays_away() {
 }
 
 #[test]
-fn a_gap_in_the_name_of_a_group_is_named() {
+fn an_empty_part_of_a_group_name_is_warned_of() {
     let group = |text: &str| format!("{PIPELINE}[concurrency]\ngroup = \"{text}\"\n");
     let environment = TestEnvironment::with_pipeline(&group("ci-${{ git.branch }}"));
     assert!(shell(

@@ -192,7 +192,7 @@ fn inspect(layout: &Path) -> Json {
 }
 
 #[test]
-fn a_program_that_could_not_start_in_its_image_is_found_out() {
+fn a_program_that_cannot_start_in_its_image_is_reported() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -216,7 +216,7 @@ fn a_program_that_could_not_start_in_its_image_is_found_out() {
 
 /// Unpacks the layer with the system's tar into an empty folder, as a container runtime would.
 #[test]
-fn links_and_long_names_come_out_of_a_layer_as_they_went_in() {
+fn links_and_long_names_of_a_layer_are_unpacked_unchanged() {
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"links\"\n[stages.image]\nuses = \"build-image\"\n\
          with = { files = [\"app\"], layout = \"img\", compression = \"none\" }\n\

@@ -74,7 +74,7 @@ fn a_mirror_of_the_user_is_shown_and_not_locked_and_the_policy_bounds_it() {
 }
 
 #[test]
-fn no_word_stands_for_this_machine_or_for_metadata() {
+fn package_words_never_stand_for_this_machine_or_metadata_services() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for (npmrc, origin) in [
         ("registry=http://127.0.0.1:4873/\n", "http://127.0.0.1:4873"),
@@ -109,7 +109,7 @@ fn no_word_stands_for_this_machine_or_for_metadata() {
 
 /// Otherwise a branch could choose the hosts that its rehearsal calls.
 #[test]
-fn in_a_rehearsal_only_the_lock_says_what_the_repository_names() {
+fn in_a_rehearsal_origins_of_the_repository_must_be_locked() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     environment.write(".npmrc", NPMRC);
     let words = "in a rehearsal `npm` doesn't stand for https://npm.acme.invalid, which .npmrc:1 names";
@@ -147,7 +147,7 @@ fn what_a_word_stands_for_is_fixed_when_the_run_starts() {
 }
 
 #[test]
-fn a_run_that_goes_on_is_held_to_what_its_words_stood_for() {
+fn a_resumed_run_keeps_the_origins_of_its_words() {
     let failing = PIPELINE.replace("echo hello", "test -e go");
     let failing = failing.replace("process = [\"sh\"]", "process = [\"sh\"]\nread = [\".\"]");
     let environment = TestEnvironment::with_pipeline(&failing);
@@ -166,7 +166,7 @@ fn a_run_that_goes_on_is_held_to_what_its_words_stood_for() {
 }
 
 #[test]
-fn configuration_that_is_a_pipe_does_not_hang() {
+fn a_configuration_file_that_is_a_pipe_does_not_block() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     assert!(environment.program("mkfifo").arg(".npmrc").status().unwrap().success());
     std::fs::create_dir_all(environment.root().join(".cargo")).unwrap();

@@ -85,7 +85,7 @@ fn a_policy_can_ask_for_the_lock() {
 
 /// A forbidden native plugin isn't even asked for its manifest, because that would run it.
 #[test]
-fn native_code_that_the_policy_rules_out_is_not_looked_at() {
+fn native_code_that_the_policy_forbids_is_not_loaded() {
     let environment = under("schema = 1\nnative = false\n");
     let native = format!("uses = \"path:evil.so\"\ntrust = \"native\"\ndigest = \"sha256:{}\"", "0".repeat(64));
     environment.write("stagewright.toml", &PIPELINE.replace("uses = \"command\"", &native));
@@ -96,7 +96,7 @@ fn native_code_that_the_policy_rules_out_is_not_looked_at() {
 }
 
 #[test]
-fn limits_that_a_pipeline_does_not_set_are_the_policys() {
+fn the_policys_limits_are_the_defaults() {
     let environment = under("schema = 1\n[limits]\nlog-limit = \"10B\"\n");
     let shown = environment.run(&["plan"]).exits(0).stdout;
     assert!(shown.contains("log-limit 10B"), "{shown}");

@@ -118,7 +118,7 @@ const COMMANDS: &[&[&str]] = &[
 ];
 
 #[test]
-fn text_of_others_prints_nothing_raw_and_adds_no_line() {
+fn untrusted_text_is_escaped_and_adds_no_lines() {
     let environment = environment();
     for args in COMMANDS {
         let args: Vec<String> = args.iter().map(|arg| arg.replace('@', NASTY.1)).collect();

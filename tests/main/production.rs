@@ -126,7 +126,7 @@ impl Drop for Production {
 }
 
 #[test]
-fn the_ledger_knows_what_runs_and_rollback_goes_back_to_it() {
+fn the_ledger_records_releases_and_rollback_restores_them() {
     let production = Production::new();
     let nothing = production.0.run(&["rollback", "production"]).exits(0);
     assert!(nothing.stdout.contains("nothing was done"), "{}", nothing.stdout);
@@ -153,7 +153,7 @@ fn the_ledger_knows_what_runs_and_rollback_goes_back_to_it() {
 }
 
 #[test]
-fn a_smoke_test_that_fails_takes_its_deploy_back() {
+fn a_failed_smoke_test_compensates_its_deploy() {
     let production = Production::new();
     production.deploy("1", 0);
     let args = ["run", "--input", "version=2", "--input", "broken=yes"];
@@ -214,7 +214,7 @@ fn a_frozen_environment_makes_a_run_wait_until_the_freeze_is_lifted_or_overridde
 }
 
 #[test]
-fn an_environment_with_approvers_is_deployed_to_after_one_of_them_said_so() {
+fn a_deploy_waits_for_an_approver_of_the_environment() {
     let production = Production::of("approvers = [\"team:release\"]\n[teams]\nrelease = [\"grace\"]", "", "\"push\"");
     let waiting = production.deploy("1", 5);
     assert!(waiting.stdout.contains("stagewright approve"), "{}", waiting.stdout);
@@ -226,7 +226,7 @@ fn an_environment_with_approvers_is_deployed_to_after_one_of_them_said_so() {
 }
 
 #[test]
-fn a_deploy_that_was_killed_midway_is_looked_at_before_it_runs_again() {
+fn a_killed_deploy_is_observed_before_it_runs_again() {
     let production = Production::new();
     production.deploy("1", 0);
     let marker = production.0.root().join("ready").display().to_string();
@@ -250,7 +250,7 @@ fn a_deploy_that_was_killed_midway_is_looked_at_before_it_runs_again() {
 }
 
 #[test]
-fn a_dead_deploy_holds_nobody_up() {
+fn a_killed_deploy_does_not_block_other_runs() {
     let production = Production::new();
     let marker = production.0.root().join("ready").display().to_string();
     let mut child = production.0.start(&["run", "--input", "version=1", "--input", &format!("wait-for={marker}")]);

@@ -89,7 +89,7 @@ fn spelled_in(content: &[u8]) -> impl Iterator<Item = &'static str> {
 }
 
 #[test]
-fn a_stage_gets_secrets_from_everywhere_and_nobody_sees_them() {
+fn secrets_of_all_sources_reach_their_stage_and_are_masked() {
     let environment = environment(PIPELINE);
     let ended = environment.run(&["run", "--format", "json"]).exits(0);
     let shown = format!("{}{}", ended.stdout, ended.stderr);
@@ -106,7 +106,7 @@ fn a_stage_gets_secrets_from_everywhere_and_nobody_sees_them() {
 }
 
 #[test]
-fn all_that_is_missing_is_named_before_anything_starts() {
+fn all_missing_secrets_are_reported_before_anything_starts() {
     let pipeline = PIPELINE
         .replace("file:../plain.txt", "env:NOT_SET_ANYWHERE")
         .replace("cat $0'", "cat $0; echo locked: no agent >&2; exit 4'")
@@ -126,7 +126,7 @@ fn all_that_is_missing_is_named_before_anything_starts() {
 }
 
 #[test]
-fn a_secret_for_requests_is_not_handed_to_a_program() {
+fn a_secret_for_requests_is_not_passed_to_a_program() {
     let environment = environment(&PIPELINE.replace("printed:env", "printed:header"));
     let (code, events) = environment.events(&["run"]);
     assert_eq!((code, outcomes(&events)["uses"].as_str()), (1, "errored"));
@@ -139,7 +139,7 @@ fn a_secret_for_requests_is_not_handed_to_a_program() {
 }
 
 #[test]
-fn a_use_that_there_is_not_is_no_pipeline() {
+fn an_unknown_use_of_a_secret_is_an_error() {
     let ended = environment(&PIPELINE.replace("printed:env", "printed:stdin")).run(&["validate"]).exits(3);
     assert!(ended.stderr.contains("unknown-secret-use") && ended.stderr.contains("printed:header"), "{}", ended.stderr);
 }
@@ -153,7 +153,7 @@ fn a_secret_too_short_to_be_masked_is_warned_of() {
 
 /// A stage that can write to the folder of a secret's file replaces the file.
 #[test]
-fn what_stands_in_the_place_of_a_secrets_file_is_neither_followed_nor_waited_for() {
+fn links_and_pipes_in_place_of_a_secrets_file_are_refused() {
     for (exchange, reason) in [
         ("mkfifo secrets/token", "it is a pipe"),
         ("ln -s /etc/hostname secrets/token", "it is a link"),
@@ -178,7 +178,7 @@ fn what_stands_in_the_place_of_a_secrets_file_is_neither_followed_nor_waited_for
 
 /// Pipes in place of files that the engine reads itself, in a malicious repository.
 #[test]
-fn a_pipe_in_the_place_of_a_file_of_the_repository_holds_nothing() {
+fn pipes_in_place_of_the_repositorys_files_do_not_block() {
     let pipeline = "schema = 1\npipeline.name = \"p\"\n[stages.a]\nuses = \"command\"\nwith.argv = [\"true\"]\n\
                     permissions = { process = [\"true\"], net = [\"npm\", \"cargo\"] }\n";
     for path in ["stagewright.lock", ".npmrc", ".cargo/config.toml", ".gitignore", "stagewright.toml"] {

@@ -157,7 +157,7 @@ fn words(sent: &str, columns: usize) -> String {
 }
 
 #[test]
-fn why_a_run_failed_is_seen_on_every_terminal() {
+fn every_terminal_shows_why_a_run_failed() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for kind in KINDS {
         for args in ["run -i end=bad", "resume latest"] {
@@ -176,7 +176,7 @@ fn why_a_run_failed_is_seen_on_every_terminal() {
 }
 
 #[test]
-fn success_and_questions_are_seen_on_every_terminal() {
+fn every_terminal_shows_success_and_questions() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for kind in KINDS {
         let good = on_terminal(&environment, kind, "run").exits(0);
@@ -222,7 +222,7 @@ fn a_result_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for args in ["run", "plan", "--help"] {
         let line = format!("'{}' {args} | true; exit ${{PIPESTATUS[0]}}", binary().display());

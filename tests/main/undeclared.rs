@@ -143,7 +143,7 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
 }
 
 #[test]
-fn what_changes_and_changes_back_is_not_kept() {
+fn inputs_changed_and_restored_prevent_caching() {
     let environment = TestEnvironment::new();
     let why = |run: &str, writes: &str| {
         for (path, content) in [("src/a", "one\n"), ("src/b", "two\n")] {
@@ -160,7 +160,7 @@ fn what_changes_and_changes_back_is_not_kept() {
 }
 
 #[test]
-fn a_pipe_or_a_name_that_is_no_text_is_said_to_be_no_input() {
+fn pipes_and_names_that_are_not_utf8_are_reported_and_not_cached() {
     let environment = TestEnvironment::new();
     environment.write("src/a", "one\n");
     let text = pipeline(
@@ -236,7 +236,7 @@ permissions = { process = ["sh", "cat"], read = ["src"], write = ["vendor", "out
 "#;
 
 #[test]
-fn what_a_stage_before_it_made_and_it_may_run_counts() {
+fn programs_made_by_earlier_stages_are_inputs() {
     let variants = [
         ("declared", "", ""),
         ("not declared", "outputs = [\"vendor/tool\"]\n", ""),
@@ -272,7 +272,7 @@ fn what_a_stage_before_it_made_and_it_may_run_counts() {
 }
 
 #[test]
-fn what_a_person_puts_where_it_may_write_counts_and_what_it_left_itself_does_not() {
+fn a_persons_files_in_writable_folders_are_inputs_and_the_stages_own_are_not() {
     let environment = TestEnvironment::with_pipeline(&pipeline(
         "cat lib/extra || true; echo once more >> lib/count; cat lib/count > out/made",
         "inputs = [\"src\"]\noutputs = [\"out/**\"]",
@@ -297,7 +297,7 @@ fn what_a_person_puts_where_it_may_write_counts_and_what_it_left_itself_does_not
 }
 
 #[test]
-fn an_input_that_another_process_can_write_to_is_not_believed() {
+fn inputs_open_for_writing_prevent_caching() {
     let environment = TestEnvironment::new();
     environment.write("src", "one\n");
     let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";
@@ -311,7 +311,7 @@ fn an_input_that_another_process_can_write_to_is_not_believed() {
 }
 
 #[test]
-fn two_runs_of_a_stage_in_one_place_keep_nothing_of_each_other() {
+fn concurrent_runs_of_a_stage_do_not_store_each_others_results() {
     let environment = TestEnvironment::new();
     environment.write("src", "");
     environment.write(".gitignore", "lib\n");
@@ -370,7 +370,7 @@ permissions = { process = ["sh", "vendor/tool"], read = ["src"] }
 "#;
 
 #[test]
-fn a_program_of_the_workspace_is_known_by_what_it_is_when_its_stage_starts() {
+fn a_workspace_program_is_an_input_with_its_content_at_the_start() {
     let environment = TestEnvironment::with_pipeline(EXCHANGED);
     environment.write("src", "");
     environment.write("vendor/tool", "#!/bin/sh\necho tool 0\n");
@@ -384,7 +384,7 @@ fn a_program_of_the_workspace_is_known_by_what_it_is_when_its_stage_starts() {
 }
 
 #[test]
-fn a_program_of_the_workspace_that_is_exchanged_while_it_runs_makes_no_result() {
+fn replacing_a_workspace_program_while_it_runs_prevents_caching() {
     let tool = "#!/bin/sh\necho tool > out/made\nwhile [ ! -e out/go ]; do sleep 0.05; done\n";
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"p\"\n[stages.a]\nuses = \"command\"\nwith = { argv = [\"vendor/tool\"] }\n\
@@ -407,7 +407,7 @@ fn a_program_of_the_workspace_that_is_exchanged_while_it_runs_makes_no_result() 
 
 /// Two stages that run cargo share `target`: files that one leaves there don't make the other one run again.
 #[test]
-fn working_files_in_a_shared_folder_that_is_ignored_let_results_be() {
+fn ignored_working_files_of_other_stages_do_not_invalidate_results() {
     let stage = |name: &str, needs: &str| {
         format!(
             "[stages.{name}]\nuses = \"command\"\nneeds = [{needs}]\ninputs = [\"src\"]\noutputs = [\"target/{name}\"]\n\
@@ -434,7 +434,7 @@ fn working_files_in_a_shared_folder_that_is_ignored_let_results_be() {
 }
 
 #[test]
-fn a_result_under_another_name_is_none() {
+fn a_result_under_another_key_is_not_used() {
     let environment = TestEnvironment::new();
     environment.write("src", "one\n");
     let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";

@@ -226,7 +226,7 @@ fn no_world_violates_the_oracle() {
 }
 
 #[test]
-fn a_seed_repeats_its_world() {
+fn a_seed_reproduces_its_world() {
     for seed in 0..20 {
         assert_eq!(simulate(seed, true).history, simulate(seed, true).history, "seed {seed}");
     }

@@ -41,7 +41,7 @@ fn with_git() -> TestEnvironment {
 }
 
 #[test]
-fn of_a_git_directory_programs_see_history_and_no_credentials() {
+fn programs_see_the_history_of_a_git_directory_without_credentials() {
     let environment = with_git();
     let script = r#"
         may test -d .git/objects/info
@@ -61,7 +61,7 @@ fn of_a_git_directory_programs_see_history_and_no_credentials() {
 }
 
 #[test]
-fn copies_of_the_users_configuration_hold_nothing_that_is_not_known() {
+fn copies_of_the_users_configuration_have_known_keys_only() {
     let environment = repository();
     environment.write("../home/.gitconfig", &GIT.replace("[core]", "[user]\n\tname = Ada\n[core]"));
     let npmrc = "registry=https://ada:hunter2@npm.test/\n//npm.test/:_authToken=hunter2\nmy-password=hunter2\n";
@@ -81,7 +81,7 @@ fn copies_of_the_users_configuration_hold_nothing_that_is_not_known() {
 
 /// The file is where every program may read.
 #[test]
-fn copies_of_the_machines_configuration_hold_nothing_that_is_not_known() {
+fn copies_of_the_machines_configuration_have_known_keys_only() {
     let environment = repository();
     environment.write("gitconfig", &GIT.replace("[core]", "[user]\n\tname = Ada\n[core]"));
     environment.write("npmrc", "registry=https://ada:hunter2@npm.test/\n//npm.test/:_authToken=hunter2\n");

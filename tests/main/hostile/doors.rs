@@ -84,7 +84,7 @@ fn a_service_that_begins_to_listen_later_is_not_reached_either() {
 
 /// The path and the descriptor change while the engine checks them. It must connect to what it has checked.
 #[test]
-fn a_path_that_flips_between_its_own_socket_and_a_service_leads_to_no_service() {
+fn a_path_that_flips_between_sockets_never_reaches_the_service() {
     let environment = repository();
     let service = UnixListener::bind(environment.root().join("out/a.sock")).expect("a socket");
     let script = r#"
@@ -195,7 +195,7 @@ fn families_that_no_network_namespace_covers_and_other_ways_to_call_the_kernel_a
 
 /// With root as the engine's user, it would run as root for every user of the machine.
 #[test]
-fn no_file_is_left_that_acts_for_its_owner() {
+fn no_set_user_id_files_can_be_left() {
     let environment = repository();
     let script = r#"
         put out/tool
@@ -236,7 +236,7 @@ fn a_hard_link_by_a_descriptor_does_not_lead_out_of_a_granted_folder() {
 
 /// In a container that allows namespaces, and on a machine that forbids them.
 #[test]
-fn a_user_namespace_around_the_engine_is_enough_and_a_machine_without_them_is_refused_with_a_remedy() {
+fn a_surrounding_user_namespace_suffices_and_a_machine_without_them_is_refused() {
     let environment = repository();
     write_pipeline(&environment, &[stage("attack", "", "", "may hostile own out/own.sock; never hostile ring")]);
     let within = |before: &str| {
@@ -255,7 +255,7 @@ fn a_user_namespace_around_the_engine_is_enough_and_a_machine_without_them_is_re
 
 /// The engine's memory has secrets, and so would a core dump.
 #[test]
-fn the_engine_leaves_no_core() {
+fn the_engine_writes_no_core_dump() {
     let environment = repository();
     write_pipeline(&environment, &[stage("waits", "", "", "put out/ready; sleep 600")]);
     let mut engine = environment.start(&["run"]);
@@ -277,7 +277,7 @@ fn the_engine_leaves_no_core() {
 
 /// Writing to the granted folder would also change the file outside, so `plan` warns.
 #[test]
-fn a_hard_link_that_leads_outside_is_named_in_the_plan() {
+fn plan_warns_of_a_hard_link_to_the_outside() {
     let environment = repository();
     let root = environment.root();
     std::fs::hard_link(root.join("out/mine"), root.join("out/again")).expect("a link");
@@ -291,7 +291,7 @@ fn a_hard_link_that_leads_outside_is_named_in_the_plan() {
 
 /// A tree that is deeper than the longest path, and folders without permissions for their owner.
 #[test]
-fn what_a_stage_leaves_in_its_scratch_folder_is_removed_whatever_it_is() {
+fn scratch_folders_are_removed_whatever_they_contain() {
     let environment = repository();
     let script = r#"
         may mkdir -p /tmp/closed/below "$HOME/closed/below"

@@ -24,7 +24,7 @@ fn the_users_keys_cannot_be_read_and_the_home_is_the_stages_own() {
 }
 
 #[test]
-fn the_journal_can_be_neither_read_nor_changed_by_who_may_write_everything() {
+fn write_on_everything_does_not_open_the_journal() {
     let environment = repository();
     let script = r#"
         may put anywhere
@@ -52,7 +52,7 @@ fn a_file_of_the_workspace_that_was_not_granted_is_not_there() {
 }
 
 #[test]
-fn secrets_in_etc_stay_secret_and_what_is_public_is_there() {
+fn secrets_in_etc_are_hidden_and_public_files_visible() {
     let environment = repository();
     let script = r#"
         may grep -q root /etc/passwd
@@ -68,7 +68,7 @@ fn secrets_in_etc_stay_secret_and_what_is_public_is_there() {
 }
 
 #[test]
-fn nothing_is_written_outside_of_what_may_be_written() {
+fn files_outside_of_write_cannot_be_written() {
     let environment = repository();
     let script = r#"
         may put out/new
@@ -90,7 +90,7 @@ fn nothing_is_written_outside_of_what_may_be_written() {
 }
 
 #[test]
-fn what_may_only_be_read_cannot_be_changed_in_any_way() {
+fn read_only_files_cannot_be_changed() {
     let environment = repository();
     let script = r#"
         may cat src/open
@@ -127,7 +127,7 @@ fn hooks_pipeline_and_lock_cannot_be_written_from_a_folder_beside_them() {
 }
 
 #[test]
-fn who_may_write_everything_still_cannot_plant_a_hook() {
+fn write_on_everything_does_not_allow_hooks() {
     let environment = repository();
     let script = r#"
         may put anywhere
@@ -156,7 +156,7 @@ fn no_stage_makes_a_repository_of_a_workspace() {
 }
 
 #[test]
-fn what_may_only_be_read_cannot_be_started_by_any_way() {
+fn files_that_are_only_readable_cannot_be_executed() {
     let environment = repository();
     std::fs::copy("/bin/true", environment.root().join("src/native")).expect("a program");
     let script = r#"
@@ -184,7 +184,7 @@ fn a_granted_path_that_is_a_link_to_the_outside_is_refused() {
 }
 
 #[test]
-fn a_link_that_is_made_during_the_run_leads_nowhere() {
+fn a_link_made_during_the_run_is_not_followed() {
     let environment = repository();
     let (home, outside) = (environment.root().join("../home"), environment.root().join("../outside"));
     let script = format!(
@@ -258,7 +258,7 @@ fn a_link_that_flips_while_sandboxes_are_made_never_leads_outside() {
 }
 
 #[test]
-fn a_link_that_flips_while_another_process_reads_through_it_shows_nothing_of_the_outside() {
+fn a_link_that_flips_during_reads_shows_no_file_outside() {
     let environment = repository();
     let script = r#"
         (until test -e out/stop; do ln -sfn ../../outside/prize out/door; ln -sfn mine out/door; done) &
@@ -273,7 +273,7 @@ fn a_link_that_flips_while_another_process_reads_through_it_shows_nothing_of_the
 }
 
 #[test]
-fn a_hard_link_to_what_was_not_granted_cannot_be_made() {
+fn a_hard_link_to_a_file_that_is_not_granted_cannot_be_made() {
     let environment = repository();
     let script = r#"
         may ln out/mine out/twice
@@ -285,7 +285,7 @@ fn a_hard_link_to_what_was_not_granted_cannot_be_made() {
 }
 
 #[test]
-fn dots_lead_nowhere() {
+fn paths_with_dots_do_not_leave_the_workspace() {
     let environment = repository();
     let script = r#"
         may cat src/../src/open
@@ -339,7 +339,7 @@ fn programs_are_started_only_where_exec_or_write_grants_it() {
 }
 
 #[test]
-fn a_folder_that_is_declared_is_given_as_far_as_it_is_granted() {
+fn a_declared_folder_is_visible_only_as_far_as_it_is_granted() {
     let environment = repository();
     for path in ["given/a", "given/deep/b", "given/kept.key"] {
         environment.write(path, "text\n");
@@ -396,7 +396,7 @@ fn scratch_folders_are_gone_with_their_run_and_hidden_from_others() {
 
 /// A stage's variables can name a toolchain's folder, which must not grant arbitrary folders.
 #[test]
-fn a_variable_that_names_a_toolchain_opens_no_other_folder() {
+fn a_toolchain_variable_grants_no_other_folder() {
     let environment = repository();
     let outside = std::fs::canonicalize(environment.root().join("../outside")).expect("a folder");
     for variable in ["RUSTUP_HOME", "CARGO_HOME"] {

@@ -109,7 +109,7 @@ fn what_was_granted_is_reached_and_its_neighbours_are_not() {
 }
 
 #[test]
-fn a_host_that_was_granted_cannot_send_a_program_elsewhere() {
+fn a_granted_host_cannot_redirect_a_program_to_another_one() {
     let environment = repository();
     let other = Server::new(0);
     let granted = Server::new(other.port);
@@ -127,7 +127,7 @@ fn a_host_that_was_granted_cannot_send_a_program_elsewhere() {
 
 /// A refusal names the requested host, which may contain a secret.
 #[test]
-fn what_is_said_of_a_refusal_holds_no_secret() {
+fn secrets_in_a_refusal_are_masked() {
     let mut environment = repository();
     environment.set("TOKEN", "hunter2-hunter2");
     let script = "may test -n \"$HTTP_PROXY\"; never curl -sSf -m 20 http://$TOKEN.test/";

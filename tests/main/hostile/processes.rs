@@ -71,7 +71,7 @@ fn processes_of_the_machine_are_neither_seen_nor_reached() {
 }
 
 #[test]
-fn a_program_that_kills_all_it_can_kills_nothing_of_the_machine() {
+fn a_program_that_kills_all_processes_reaches_none_of_the_machine() {
     let environment = repository();
     let mut victim = Victim::new(&environment);
     // Without a process namespace it would kill processes of the machine.
@@ -178,7 +178,7 @@ fn shared_memory_of_the_machine_is_not_there() {
 
 /// Session keys are inherited by child processes, regardless of namespaces.
 #[test]
-fn keys_in_the_kernel_are_those_of_the_user() {
+fn the_users_kernel_keys_are_not_visible() {
     let environment = repository();
     let program = env!("CARGO_BIN_EXE_hostile");
     write_pipeline(&environment, &[stage("attack", "", "", "may test -x tools/hostile; never tools/hostile key")]);
@@ -191,7 +191,7 @@ fn keys_in_the_kernel_are_those_of_the_user() {
 }
 
 #[test]
-fn devices_are_those_without_power() {
+fn only_harmless_devices_exist() {
     let environment = repository();
     // As root this makes a real device in a granted folder.
     let made = environment.program("/usr/bin/mknod").args(["src/zero", "c", "1", "5"]).output().expect("mknod");
@@ -232,7 +232,7 @@ fn the_sandbox_cannot_be_taken_apart_from_within() {
 }
 
 #[test]
-fn no_program_gains_power_by_its_file() {
+fn no_program_gains_privileges_from_its_file() {
     let environment = repository();
     let script = r#"
         status() { grep -q "^$1:[[:space:]]*$2\$" /proc/self/status; }
@@ -253,7 +253,7 @@ fn no_program_gains_power_by_its_file() {
 }
 
 #[test]
-fn settings_of_the_kernel_are_not_for_stages() {
+fn kernel_settings_cannot_be_written() {
     let environment = repository();
     let script = "
         may cat /proc/sys/kernel/osrelease
@@ -274,7 +274,7 @@ fn settings_of_the_kernel_are_not_for_stages() {
 /// The limit is on concurrent processes, not on their total: the kernel reuses process ids, but after a wraparound leaves
 /// out those below 300.
 #[test]
-fn a_bound_of_processes_is_of_those_at_a_time() {
+fn the_process_limit_counts_concurrent_processes_only() {
     let environment = repository();
     let script = "n=0; while [ $n -lt 700 ]; do n=$((n + 1)); /bin/true & /bin/true & wait; done; echo ran $n";
     let limits = "limits = { processes = 40 }\ntimeout = \"1m\"";
@@ -314,7 +314,7 @@ fn a_daemon_ends_with_its_stage() {
 }
 
 #[test]
-fn a_program_that_does_not_listen_ends_with_its_timeout() {
+fn a_program_that_ignores_signals_ends_with_its_timeout() {
     let environment = repository();
     let word = format!("deaf-{}", std::process::id());
     let script = format!("sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' {word}");
@@ -324,7 +324,7 @@ fn a_program_that_does_not_listen_ends_with_its_timeout() {
 }
 
 #[test]
-fn what_takes_too_much_is_stopped_and_what_takes_less_is_not() {
+fn processes_beyond_a_limit_are_stopped() {
     let environment = repository();
     for spin in ["(while :; do :; done) & (while :; do :; done) & wait", "while :; do :; done"] {
         let failure = fails(&environment, "limits = { cpu = \"2s\" }\ntimeout = \"2m\"", "", spin);
@@ -349,7 +349,7 @@ fn what_takes_too_much_is_stopped_and_what_takes_less_is_not() {
 }
 
 #[test]
-fn logs_without_end_are_cut_whatever_their_form() {
+fn endless_logs_are_truncated() {
     let environment = repository();
     let bound = "log-limit = \"64KiB\"\ntimeout = \"1m\"";
     for script in ["yes", "cat /dev/zero | tr '\\000' x", "yes >&2"] {
@@ -364,7 +364,7 @@ fn logs_without_end_are_cut_whatever_their_form() {
 
 /// Output of programs is shown on terminals, which execute control sequences.
 #[test]
-fn a_program_cannot_speak_to_the_readers_terminal() {
+fn a_programs_output_cannot_command_the_terminal() {
     let environment = repository();
     let script = r#"
         printf '\033]0;title\007one\n'
@@ -392,7 +392,7 @@ fn a_program_cannot_speak_to_the_readers_terminal() {
 }
 
 #[test]
-fn a_program_cannot_type_into_the_terminal_of_whoever_started_the_run() {
+fn a_program_cannot_inject_input_into_the_terminal() {
     let environment = repository();
     let script = "
         may sh -c 'exec 3> /dev/pts/ptmx'
@@ -413,7 +413,7 @@ fn a_program_cannot_type_into_the_terminal_of_whoever_started_the_run() {
 }
 
 #[test]
-fn nothing_that_the_engine_has_open_is_open_in_a_program() {
+fn a_program_inherits_no_descriptors_of_the_engine() {
     let environment = repository();
     write_pipeline(&environment, &[stage("attack", "", "", "exec tools/hostile descriptors")]);
     // Descriptors that the engine inherited aren't open either.

@@ -67,7 +67,7 @@ fn a_folder_around_the_state_folder_can_be_written_and_not_moved() {
 }
 
 #[test]
-fn a_plugin_reaches_the_state_folder_by_no_link_and_removes_no_folder_around_it() {
+fn a_plugin_can_neither_reach_nor_move_the_state_folder() {
     let environment = repository();
     link(&environment, "var/state", ".stagewright");
     environment.write("var/state/canary", "kept");
@@ -92,7 +92,7 @@ fn a_plugin_reaches_the_state_folder_by_no_link_and_removes_no_folder_around_it(
 }
 
 #[test]
-fn what_a_second_mount_shows_again_is_closed_there_as_well() {
+fn reserved_paths_are_closed_in_a_second_mount() {
     let environment = repository();
     std::fs::create_dir(environment.root().join("mirror")).expect("a folder");
     let script = r#"
@@ -166,7 +166,7 @@ fn a_link_of_one_stage_leads_the_next_one_nowhere() {
 }
 
 #[test]
-fn a_program_that_is_a_link_stays_one() {
+fn a_program_that_is_a_link_is_started_as_one() {
     let environment = repository();
     environment.write("pkg/tool", "#!/bin/sh\ncat \"$(dirname \"$(readlink -f \"$0\")\")/words\"\n");
     environment.write("pkg/words", "words beside it\n");
@@ -414,7 +414,7 @@ fn compiled_plugins_are_kept_where_no_stage_may_write() {
 }
 
 #[test]
-fn a_name_of_a_pipeline_never_means_a_file_beside() {
+fn a_pipeline_name_never_selects_a_file_in_the_working_folder() {
     let environment = repository();
     let pipeline = |name: &str| format!("schema = 1\n[pipeline]\nname = \"{name}\"\n[stages.s]\nuses = \"noop\"\n");
     environment.write("pipelines/release.toml", &pipeline("reviewed"));

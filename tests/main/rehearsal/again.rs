@@ -6,7 +6,7 @@ use super::{REHEARSED, everything, reason};
 use crate::environment::{TestEnvironment, outcomes};
 
 #[test]
-fn what_is_run_again_is_a_rehearsal_again() {
+fn a_rerun_of_a_rehearsal_is_a_rehearsal() {
     let (environment, witness, on_socket) = everything();
     let (code, first) = environment.events(&["run", "--rehearse"]);
     assert_eq!(code, 0, "{first:#?}");
@@ -23,7 +23,7 @@ fn what_is_run_again_is_a_rehearsal_again() {
 }
 
 #[test]
-fn each_cell_of_a_matrix_is_rehearsed_by_itself() {
+fn each_cell_of_a_matrix_is_rehearsed_separately() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -56,7 +56,7 @@ fn each_cell_of_a_matrix_is_rehearsed_by_itself() {
 }
 
 #[test]
-fn native_code_is_called_only_where_the_pipeline_says_how() {
+fn native_code_is_rehearsed_only_if_the_pipeline_configures_it() {
     let environment = TestEnvironment::new();
     let library = std::env::current_exe().expect("a test").with_file_name("libnative_example.so");
     let bytes = std::fs::read(library).expect("`plugins/native-example`, which is built with this test");

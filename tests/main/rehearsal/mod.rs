@@ -187,7 +187,7 @@ fn everything() -> (TestEnvironment, Witness, Witness) {
 const REHEARSED: [&str; 7] = ["get", "inherits", "post", "program", "secret", "socket", "uses-output"];
 
 #[test]
-fn a_rehearsal_of_everything_reaches_nobody_and_says_what_it_would_have_done() {
+fn a_rehearsal_contacts_no_service_and_reports_what_it_skipped() {
     let (environment, witness, on_socket) = everything();
     let (code, events) = environment.events(&["run", "--rehearse"]);
     let ended = outcomes(&events);
@@ -250,7 +250,7 @@ fn a_token_in_a_file_of_the_project_makes_its_package_host_one_to_publish_to() {
 }
 
 #[test]
-fn offline_nothing_is_reached_that_a_rehearsal_is_granted() {
+fn offline_blocks_hosts_that_a_rehearsal_is_granted() {
     let (environment, witness) = (TestEnvironment::new(), Witness::new());
     let pipeline = r#"
         schema = 1
@@ -280,7 +280,7 @@ fn offline_nothing_is_reached_that_a_rehearsal_is_granted() {
 }
 
 #[test]
-fn what_a_rehearsal_is_granted_for_real_is_done_each_time_and_never_cached() {
+fn real_effects_of_a_rehearsal_are_never_cached() {
     let witness = Witness::new();
     let pipeline = r#"
         schema = 1

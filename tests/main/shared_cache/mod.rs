@@ -44,7 +44,7 @@ fn works(environment: &TestEnvironment, args: &[&str]) -> (bool, Ended) {
 }
 
 #[test]
-fn what_one_machine_has_made_another_takes() {
+fn a_result_of_one_machine_is_used_by_another() {
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().display().to_string();
     let maker = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
@@ -71,7 +71,7 @@ fn what_one_machine_has_made_another_takes() {
 }
 
 #[test]
-fn an_untrusted_run_takes_trusted_results_and_gives_none() {
+fn an_untrusted_run_reads_trusted_results_and_shares_none() {
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().display().to_string();
     let of = |tier: &str| machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", tier)]);
@@ -92,7 +92,7 @@ fn an_untrusted_run_takes_trusted_results_and_gives_none() {
 
 /// Such a result may depend on files of the machine that aren't declared.
 #[test]
-fn what_was_not_held_to_its_inputs_stays_on_its_machine() {
+fn unconfined_results_are_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().display().to_string();
     let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
@@ -113,7 +113,7 @@ fn what_was_not_held_to_its_inputs_stays_on_its_machine() {
 }
 
 #[test]
-fn the_policy_decides() {
+fn the_policy_bounds_the_shared_cache() {
     let folder = tempfile::tempdir().unwrap();
     let mut runner = machine(&[]);
     let shared = folder.path().display();
@@ -129,7 +129,7 @@ fn the_policy_decides() {
 }
 
 #[test]
-fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
+fn invalid_cache_settings_are_refused_before_anything_runs() {
     let environment = machine(&[]);
     for (args, words) in [
         (["--shared-cache", "results"], "its path isn't absolute"),
@@ -151,7 +151,7 @@ fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn an_http_server_keeps_results_and_gets_the_token() {
+fn an_http_cache_stores_results_and_gets_the_token() {
     let server = Server::start();
     let address = format!("http://{}/results", server.address);
     let settings = [
@@ -175,7 +175,7 @@ fn an_http_server_keeps_results_and_gets_the_token() {
 
 /// Not even to read, because that would send its credentials.
 #[test]
-fn a_rehearsal_asks_no_shared_cache() {
+fn a_rehearsal_does_not_use_the_shared_cache() {
     let server = Server::start();
     let address = format!("http://{}/results", server.address);
     let mut environment = machine(&[
@@ -195,7 +195,7 @@ fn a_rehearsal_asks_no_shared_cache() {
 }
 
 #[test]
-fn no_pipeline_gets_what_is_the_cache_s_alone() {
+fn no_pipeline_gets_the_caches_credentials() {
     let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE_TOKEN", "the-token"), ("OTHER", "is-there")]);
     environment.write(
         "stagewright.toml",
@@ -212,7 +212,7 @@ fn no_pipeline_gets_what_is_the_cache_s_alone() {
 }
 
 #[test]
-fn a_bucket_gets_signed_requests() {
+fn requests_to_a_bucket_are_signed() {
     let server = Server::start();
     let endpoint = format!("http://{}", server.address);
     let settings = [
@@ -263,7 +263,7 @@ fn a_cache_that_fails_costs_a_run_little_time_and_nothing_else() {
 }
 
 #[test]
-fn a_silent_cache_is_waited_for_once_and_not_by_who_cancels() {
+fn a_silent_cache_times_out_once_and_does_not_delay_cancellation() {
     let server = Server::start();
     server.behaves(Behaviour::Silent);
     let address = format!("http://{}/results", server.address);

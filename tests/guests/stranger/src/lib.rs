@@ -18,7 +18,7 @@ use action::Action;
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub struct Config {
     /// The actions, performed in order, regardless of failures.
-    deeds: Vec<Action>,
+    actions: Vec<Action>,
 }
 
 /// The stage.
@@ -34,8 +34,8 @@ impl Stage for Stranger {
     fn run(config: Config) -> Result<Outcome> {
         let mut answers = Vec::new();
         let mut end = Ok(Outcome::Succeeded);
-        for deed in config.deeds {
-            match deed.perform(&mut end) {
+        for action in config.actions {
+            match action.perform(&mut end) {
                 Ok(answer) => answers.push(answer),
                 Err(error) => answers.push(format!("{:?}", error.code)),
             }

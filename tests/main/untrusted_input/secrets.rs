@@ -47,14 +47,14 @@ const GRANT: &str = "secrets = [\"token\"]\nreveal = [\"token\"]";
 
 #[test]
 fn every_place_and_every_spelling_is_masked() {
-    let deeds: Vec<String> = PLACES
+    let actions: Vec<String> = PLACES
         .iter()
         .flat_map(|place| SPELLINGS.iter().map(|(spelling, _)| say(place, spelling)))
         .chain(["output-name", "file-name", "header"].map(|place| say(place, "plain")))
         .collect();
-    let deeds: Vec<&str> = deeds.iter().map(String::as_str).collect();
+    let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
     let environment = repository();
-    let ended = attack(&environment, &deeds, GRANT);
+    let ended = attack(&environment, &actions, GRANT);
     let shown = format!("{:?}{}", ended.events, reports(&environment));
     assert_eq!(found(&environment, &shown), Vec::<&str>::new(), "{shown}");
     for kind in ["log", "summary", "problem"] {
@@ -83,14 +83,14 @@ fn no_name_holds_a_secret() {
     let environment = repository();
     environment.write("to-publish.txt", "x");
     environment.write("../token.txt", "a-secret-that-could-be-a-name");
-    let deeds = ["output-name", "artifact-name", "media-type"]
+    let actions = ["output-name", "artifact-name", "media-type"]
         .map(|place| format!(r#"do = "say", place = "{place}", text = "x-{{}}", secret = "token""#));
     let granted = [
         r#"do = "say", place = "output-name", text = "x-name""#.to_owned(),
         r#"do = "say", place = "artifact-name", text = "x-name""#.to_owned(),
     ];
-    let deeds: Vec<&str> = deeds.iter().chain(&granted).map(String::as_str).collect();
-    let ended = attack(&environment, &deeds, &format!("{GRANT}\nread = [\"to-publish.txt\"]"));
+    let actions: Vec<&str> = actions.iter().chain(&granted).map(String::as_str).collect();
+    let ended = attack(&environment, &actions, &format!("{GRANT}\nread = [\"to-publish.txt\"]"));
     let refused = "ErrorCode::InvalidArgument";
     assert_eq!(ended.answers(), [refused, refused, refused, "done", "done"]);
     let kept = content_below(&environment.root().join(".stagewright"));
@@ -111,16 +111,16 @@ fn walk(folder: &std::path::Path) -> String {
 
 /// A stage without a grant for the secret finds it in a file that another stage left.
 #[test]
-fn a_stage_without_a_secret_cannot_tell_the_one_that_it_finds() {
+fn a_secret_found_by_another_stage_is_masked() {
     let environment = repository();
     let leave = "\n[stages.leaves]\nuses = \"command\"\n\
                  with = { secret-env = { TOKEN = \"token\" }, run = 'printf %s \"$TOKEN\" > left/token' }\n\
                  [stages.leaves.permissions]\nprocess = [\"sh\"]\nwrite = [\"left\"]\nsecrets = [\"token\"]\n";
     let finds = |place: &str| format!(r#"do = "say", place = "{place}", text = "found {{}} so", file = "left/token""#);
     for places in [&PLACES[..], &["failure"], &["skip"], &["gate"]] {
-        let deeds: Vec<String> = places.iter().map(|place| finds(place)).collect();
-        let deeds: Vec<&str> = deeds.iter().map(String::as_str).collect();
-        let text = pipeline(&deeds, "needs = [\"leaves\"]", "read = [\"left\"]") + leave;
+        let actions: Vec<String> = places.iter().map(|place| finds(place)).collect();
+        let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+        let text = pipeline(&actions, "needs = [\"leaves\"]", "read = [\"left\"]") + leave;
         environment.write("stagewright.toml", &text);
         let ended = run(&environment);
         let shown = format!("{:?}{}", ended.events, reports(&environment));
@@ -137,12 +137,12 @@ fn a_stage_without_a_secret_cannot_tell_the_one_that_it_finds() {
 
 /// Text beyond a limit is cut off, which may split a secret.
 #[test]
-fn a_secret_at_the_border_of_what_is_cut_is_masked() {
+fn a_secret_at_a_truncation_limit_is_masked() {
     let borders = [("summary", (1 << 20) - 10), ("field", 4096 - 15), ("problem", 65536 - 15), ("log", 65536 - 15)];
     for (place, padding) in borders {
         let environment = repository();
-        let deed = format!(r#"do = "say", place = "{place}", text = "{{}}", secret = "token", padding = {padding}"#);
-        let ended = attack(&environment, &[&deed], GRANT);
+        let action = format!(r#"do = "say", place = "{place}", text = "{{}}", secret = "token", padding = {padding}"#);
+        let ended = attack(&environment, &[&action], GRANT);
         let shown = format!("{:?}{}", ended.events, reports(&environment));
         assert!(!shown.contains("tok/en") && !shown.contains("und-mehr"), "{place} shows a part");
         assert!(shown.contains("xxx***"), "{place}");
@@ -150,7 +150,7 @@ fn a_secret_at_the_border_of_what_is_cut_is_masked() {
 }
 
 #[test]
-fn what_a_release_says_is_masked() {
+fn secrets_in_a_release_are_masked() {
     let environment = repository();
     // Only a stage with external effects acts under a fencing token.
     let place = "environment = \"staging\"";

@@ -25,7 +25,7 @@ const ACTIONS: [(&str, &str, &str); 13] = [
 ];
 
 #[test]
-fn nothing_is_had_without_a_grant_and_every_refusal_is_in_the_journal() {
+fn every_capability_is_refused_without_a_grant_and_refusals_are_recorded() {
     let environment = repository();
     let actions = ACTIONS.map(|(action, ..)| action);
     let call = r#"do = "call", url = "http://127.0.0.1:9/""#;
@@ -43,7 +43,7 @@ fn nothing_is_had_without_a_grant_and_every_refusal_is_in_the_journal() {
 }
 
 #[test]
-fn each_is_had_with_its_grant() {
+fn every_capability_works_with_its_grant() {
     for (action, grant, answer) in ACTIONS {
         let ended = attack(&repository(), &[action], grant);
         assert!(ended.answers()[0].contains(answer), "{action}: {:?}", ended.answers());
@@ -60,7 +60,7 @@ fn a_handle_is_not_a_value() {
 }
 
 #[test]
-fn a_grant_is_not_the_one_beside_it() {
+fn a_grant_does_not_cover_similar_names() {
     let actions = [
         r#"do = "read", path = "open-too/file""#,
         r#"do = "read", path = "open/../closed/file""#,
@@ -88,7 +88,7 @@ fn a_grant_is_not_the_one_beside_it() {
 
 /// The engine's own folders can't be granted, and naming one in a pipeline is an error.
 #[test]
-fn the_engines_own_folders_are_nobodys() {
+fn the_engines_own_folders_cannot_be_granted() {
     let environment = repository();
     environment.write(".git/config", "[remote]");
     let paths = [".git/config", ".git/hooks/pre-commit", ".stagewright/journal", "./.git//config"];
@@ -115,7 +115,7 @@ fn the_engines_own_folders_are_nobodys() {
 }
 
 #[test]
-fn artifacts_have_names_and_no_paths() {
+fn artifact_names_are_not_paths() {
     let names = ["../a", "a/b", "/a", ".hidden", "", "a\\u0000b", "a\\u001b[2J", "a b"];
     let actions: Vec<String> =
         names.iter().map(|name| format!(r#"do = "publish", name = "{name}", path = "open/file""#)).collect();
@@ -133,7 +133,7 @@ fn artifacts_have_names_and_no_paths() {
 }
 
 #[test]
-fn no_pipeline_bends_the_policy_or_the_lock() {
+fn no_pipeline_evades_the_policy_or_the_lock() {
     let environment = TestEnvironment::new();
     for line in ["policy = \"/dev/null\"", "locked = false", "native = true"] {
         let text = format!("schema = 1\n[pipeline]\nname = \"p\"\n{line}\n[stages.a]\nuses = \"noop\"\n");

@@ -32,7 +32,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_plugin_that_an_earlier_stage_exchanged_does_not_run() {
+fn a_plugin_replaced_by_an_earlier_stage_does_not_run() {
     let ended = run(&with_plugin("cat other.wasm > plugins/mine.wasm", "misbehave"));
     assert_eq!(ended.code, 1);
     let failure = failure(&ended.events, "mine");
@@ -123,7 +123,7 @@ fn a_plugin_with_another_digest_is_not_taken_from_a_registry() {
 
 /// Compiled code runs like native code: if others could have written it, it isn't loaded, and damaged code isn't run.
 #[test]
-fn compiled_plugins_that_somebody_touched_are_not_loaded() {
+fn modified_compiled_plugins_are_not_loaded() {
     let mut environment = with_plugin("true", "noop");
     let cache = environment.root().join("../cache");
     environment.set("XDG_CACHE_HOME", &cache.display().to_string());

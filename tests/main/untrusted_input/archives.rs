@@ -77,13 +77,13 @@ fn image(environment: &TestEnvironment, layer: &[u8]) -> String {
 /// Pushes an image with this layer, and starts it as a service.
 fn serve(environment: &TestEnvironment, layer: &[u8]) -> Ended {
     let digest = image(environment, layer);
-    let deeds = [
+    let actions = [
         r#"do = "push", layout = "open/image", reference = "local/app:1""#,
         &format!(r#"do = "serve", service = "app", image = "local/app@{digest}""#),
     ];
     let grants = "read = [\"open\"]\nregistry = [\"local/app\"]\nservice = [\"app\"]";
     let settings = "environment = \"test\"";
-    let text = pipeline(&deeds, settings, grants) + "[environments.test]\ntarget = \"process\"\n";
+    let text = pipeline(&actions, settings, grants) + "[environments.test]\ntarget = \"process\"\n";
     environment.write("stagewright.toml", &text);
     run(environment)
 }
@@ -104,7 +104,7 @@ fn an_image_that_is_a_bomb_is_not_unpacked() {
 
 /// A layout may have been written by programs of the stage, so its documents can have any length.
 #[test]
-fn an_index_without_end_is_not_read() {
+fn an_image_index_beyond_the_limit_is_not_read() {
     let environment = repository();
     image(&environment, &harmless());
     let index = std::fs::File::options().write(true).open(environment.root().join("open/image/index.json"));
@@ -115,7 +115,7 @@ fn an_index_without_end_is_not_read() {
 }
 
 #[test]
-fn a_database_of_advisories_that_is_a_bomb_fails_its_stage() {
+fn an_advisory_database_that_is_a_bomb_fails_its_stage() {
     for (what, bomb) in [("a name", long_name(512 << 20)), ("zeros", zeros(512 << 20))] {
         let server = Server::start(move |_| ok("", &bomb));
         let environment = repository();

@@ -19,7 +19,7 @@ fn spell_with_secret(url: &str) -> String {
 }
 
 #[test]
-fn a_redirect_leads_nowhere_that_was_not_granted() {
+fn redirects_are_followed_only_to_granted_origins() {
     let other = Server::start(|_| ok("", "other"));
     let targets = [
         other.origin(),
@@ -56,9 +56,9 @@ fn a_name_leads_neither_to_this_machine_nor_to_its_clouds_credentials() {
         "http://cloud.test/latest/meta-data".to_owned(),
         format!("http://localhost:{port}/"),
     ];
-    let deeds = urls.each_ref().map(|url| call(url));
+    let actions = urls.each_ref().map(|url| call(url));
     let grant = format!("net = [\"http://rebound.test:{port}\", \"http://cloud.test\", \"http://localhost:{port}\"]");
-    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), "", &grant));
+    environment.write("stagewright.toml", &pipeline(&actions.each_ref().map(String::as_str), "", &grant));
     let shown = with_hosts(&environment).exits(0).stdout;
     let answers = shown.lines().find(|line| line.contains(r#""answers""#)).unwrap();
     assert!(answers.contains(&format!(r#"["{DENIED}","{DENIED}","200  served"]"#)), "{answers}");
@@ -78,7 +78,7 @@ fn with_hosts(environment: &TestEnvironment) -> Ended {
 #[test]
 fn a_secret_goes_to_its_hosts_alone_and_not_in_plain_text() {
     let server = Server::start(|_| ok("", "served"));
-    let deeds = [
+    let actions = [
         call_with_secret("http://10.255.255.1/"),
         call_with_secret(&format!("http://sub.localhost:{}/", server.port)),
         call_with_secret(&server.origin()),
@@ -88,7 +88,7 @@ fn a_secret_goes_to_its_hosts_alone_and_not_in_plain_text() {
         server.origin(),
         server.port
     );
-    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &grant);
+    let ended = attack(&repository(), &actions.each_ref().map(String::as_str), &grant);
     assert_eq!(ended.answers(), [DENIED, DENIED, "200  served"]);
     let denials = ended.denials().join("\n");
     assert!(denials.contains("plain text") && denials.contains("sub.localhost"), "{denials}");
@@ -105,16 +105,16 @@ fn a_secret_stays_behind_when_a_redirect_leaves_its_origin() {
         false if head.starts_with("GET /landed") => ok("", "landed"),
         false => to(&location),
     });
-    let deeds = [call_with_secret(&format!("{}/within", server.origin())), call_with_secret(&server.origin())];
+    let actions = [call_with_secret(&format!("{}/within", server.origin())), call_with_secret(&server.origin())];
     let grant = format!("secrets = [\"token\"]\nnet = [\"{}\", \"{}\"]", server.origin(), other.origin());
-    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &grant);
+    let ended = attack(&repository(), &actions.each_ref().map(String::as_str), &grant);
     assert_eq!(ended.answers(), ["200  landed", "200  other"]);
     assert!(server.asked().iter().all(|head| head.contains(TOKEN)), "{:?}", server.asked());
     assert!(other.asked().iter().all(|head| !head.contains("authorization")), "{:?}", other.asked());
 }
 
 #[test]
-fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
+fn a_secret_echoed_by_a_server_is_masked() {
     let server = Server::start(|head| {
         let got = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default().to_owned();
         // In two chunks that split the secret, and again in a trailer.
@@ -134,7 +134,7 @@ fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
 
 /// The error for a redirect that can't be followed contains its target.
 #[test]
-fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
+fn a_secret_in_a_redirect_is_masked() {
     let environment = repository();
     environment.write("../token.txt", "hunter2-of-the-registry");
     for place in ["http://{}.test/", "http://[{}"] {
@@ -152,12 +152,12 @@ fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
 }
 
 #[test]
-fn a_request_is_not_bent_by_its_parts() {
+fn header_and_url_injection_is_refused() {
     let server = Server::start(|_| ok("", "served"));
     let origin = server.origin();
     let with =
         |header: &str, value: &str| format!(r#"do = "call", url = "{origin}", headers = {{ "{header}" = "{value}" }}"#);
-    let deeds = [
+    let actions = [
         with("host", "169.254.169.254"),
         with("transfer-encoding", "chunked"),
         with("x", "a\\r\\nhost: evil"),
@@ -166,7 +166,7 @@ fn a_request_is_not_bent_by_its_parts() {
         format!(r#"do = "call", url = "{origin}", method = "GET / HTTP/1.1\r\nhost: evil""#),
         with("x-plain", "value"),
     ];
-    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &format!("net = [\"{origin}\"]"));
+    let ended = attack(&repository(), &actions.each_ref().map(String::as_str), &format!("net = [\"{origin}\"]"));
     let answers = ended.answers();
     let (granted, refused) = answers.split_last().unwrap();
     assert_eq!(granted, "200  served");
@@ -176,7 +176,7 @@ fn a_request_is_not_bent_by_its_parts() {
 
 /// Unread responses must be buffered neither in the engine's memory nor on its disk.
 #[test]
-fn answers_that_nobody_reads_are_few_and_hold_little() {
+fn unread_responses_are_limited_in_number_and_size() {
     let server = Endless::start();
     let url = format!("http://127.0.0.1:{}", server.port);
     let environment = repository();

@@ -11,9 +11,9 @@ const STATE_LIMIT: usize = 8 << 20;
 #[track_caller]
 fn pour(flood: &str, settings: &str, permissions: &str) -> Ended {
     let environment = repository();
-    let deed = format!(r#"do = "flood", with = "{flood}""#);
+    let action = format!(r#"do = "flood", with = "{flood}""#);
     let beside = "\n[stages.beside]\nuses = \"noop\"\n";
-    environment.write("stagewright.toml", &(pipeline(&[&deed], settings, permissions) + beside));
+    environment.write("stagewright.toml", &(pipeline(&[&action], settings, permissions) + beside));
     let ended = run(&environment);
     assert_eq!(outcomes(&ended.events)["beside"], "succeeded");
     let size = state_size(&environment);
@@ -33,48 +33,48 @@ fn ends_as(ended: &Ended, kind: &str, mention: &str) {
 }
 
 #[test]
-fn a_million_handles() {
+fn a_million_handles_trap() {
     ends_as(&pour("handles", "", ""), "trapped", "resource table");
 }
 
 #[test]
-fn more_arguments_than_the_host_takes() {
+fn arguments_beyond_the_hosts_limit_are_refused() {
     ends_as(&pour("arguments", r#"memory = "512MiB""#, ""), "trapped", "");
 }
 
 /// Memory of the host that a plugin uses counts like the plugin's own.
 #[test]
-fn commands_and_questions_of_gigabytes() {
+fn commands_and_questions_of_gigabytes_end_at_the_memory_limit() {
     ends_as(&pour("commands", "", ""), "out-of-memory", "raise the limit");
     ends_as(&pour("questions", "", ""), "out-of-memory", "raise the limit");
 }
 
 #[test]
-fn a_stack_without_end() {
+fn endless_recursion_traps() {
     ends_as(&pour("stack", "", ""), "trapped", "");
 }
 
 #[test]
-fn a_log_of_nothing() {
+fn empty_log_lines_are_limited() {
     ends_as(&pour("empty-lines", r#"log-limit = "64KiB""#, ""), "log-limit", "64KiB");
     ends_as(&pour("empty-lines", "limits = { log-lines = 1000 }", ""), "log-limit", "1000 lines");
 }
 
 #[test]
-fn a_failure_of_megabytes_is_cut() {
+fn a_failure_message_of_megabytes_is_truncated() {
     let ended = pour("failure", "", "");
     ends_as(&ended, "reported", "cut here: too long");
 }
 
 #[test]
-fn a_reason_a_question_and_progress_of_megabytes_are_cut() {
+fn reasons_questions_and_progress_of_megabytes_are_truncated() {
     assert_eq!(pour("skip", "", "").code, 0);
     assert_eq!(pour("gate", "", "").code, 5);
     assert_eq!(pour("progress", "", "").code, 0);
 }
 
 #[test]
-fn summaries_and_findings_of_megabytes_are_cut() {
+fn summaries_and_findings_of_megabytes_are_truncated() {
     let ended = pour("summaries", "", "");
     assert_eq!(ended.answers(), ["poured"]);
     assert_eq!(pour("problems", "", "").answers(), ["poured"]);
@@ -82,7 +82,7 @@ fn summaries_and_findings_of_megabytes_are_cut() {
 
 /// Findings without text have no size, so their number is limited.
 #[test]
-fn findings_that_say_nothing_are_counted() {
+fn empty_findings_are_limited_in_number() {
     let ended = pour("empty-problems", "", "");
     let findings = ended.events.iter().filter(|event| event["type"] == "problem").count();
     assert_eq!((ended.answers(), findings), (vec!["poured".to_owned()], 10_000));
@@ -90,13 +90,13 @@ fn findings_that_say_nothing_are_counted() {
 
 /// Refusals are recorded outside the limit of findings, so they have a limit of their own.
 #[test]
-fn refusals_without_end_are_told_up_to_a_number() {
+fn reported_refusals_are_limited_in_number() {
     let ended = pour("refusals", "", "");
     assert_eq!((ended.answers(), ended.denials().len()), (vec!["poured".to_owned()], 100));
 }
 
 #[test]
-fn files_without_end_and_files_of_holes() {
+fn endless_and_sparse_files_are_limited() {
     let ended = pour("files", "limits.workspace = \"64MiB\"", "write = [\"flood\"]");
     assert_eq!(ended.answers(), ["ErrorCode::ResourceExhausted"]);
     let environment = repository();
@@ -112,7 +112,7 @@ fn files_without_end_and_files_of_holes() {
 }
 
 #[test]
-fn a_configuration_asked_for_again_and_again() {
+fn repeated_reads_of_the_configuration_are_harmless() {
     let ended = pour("configuration", r#"timeout = "60s""#, "");
     assert_eq!(ended.code, 0, "{:#}", ended.ended("stranger"));
 }

@@ -9,9 +9,9 @@ const EVIL: &str =
 #[test]
 fn no_command_comes_through() {
     let places = ["log", "field", "progress", "summary", "problem", "output", "failure"];
-    let deeds = places.map(|place| format!(r#"do = "say", place = "{place}", text = "{EVIL}""#));
+    let actions = places.map(|place| format!(r#"do = "say", place = "{place}", text = "{EVIL}""#));
     let environment = repository();
-    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), "", ""));
+    environment.write("stagewright.toml", &pipeline(&actions.each_ref().map(String::as_str), "", ""));
     let commands: [&[&str]; 7] = [
         &["run"],
         &["run", "--format", "github"],
