@@ -59,7 +59,7 @@ impl StatusesForm {
     fn patterns(self, into: &mut Vec<Pattern>) -> Option<()> {
         match self {
             StatusesForm::Number(status) => {
-                into.push((100..600).contains(&status).then_some(Pattern::Exactly(status))?)
+                into.push((100..600).contains(&status).then_some(Pattern::Exactly(status))?);
             }
             StatusesForm::Text(text) => {
                 let class: u16 = text.strip_suffix("xx")?.parse().ok()?;

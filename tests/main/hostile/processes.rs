@@ -271,8 +271,7 @@ fn kernel_settings_cannot_be_written() {
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a setting"), before);
 }
 
-/// The limit is on concurrent processes, not on their total: the kernel reuses process ids, but after a wraparound leaves
-/// out those below 300.
+/// Process ids are reused, except that the kernel leaves out those below 300 after a wraparound.
 #[test]
 fn the_process_limit_counts_concurrent_processes_only() {
     let environment = repository();
