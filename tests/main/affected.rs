@@ -1,4 +1,4 @@
-//! `run --affected`: what a change touches, and nothing else.
+//! `run --affected`: runs the stages that a change affects, and no others.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ fn commit(environment: &TestEnvironment) {
     git(environment, &["commit", "--quiet", "--message", "a change"]);
 }
 
-/// Stages that ran, or would have, in the order of their names; finally stages aside.
+/// The main stages that ran, or would have, in the order of their names.
 fn ran(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
     let (code, events) = environment.events(&[&["run", "--affected"], args].concat());
     assert_eq!(code, 0, "{events:#?}");
@@ -58,11 +58,11 @@ fn ran(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_change_runs_what_it_touches_and_what_that_needs() {
+fn affected_stages_run_with_their_needs() {
     let environment = repository();
     let nothing = environment.run(&["run", "--affected"]).exits(0);
     assert!(nothing.stderr.contains("no stage of stagewright.toml is affected"), "{}", nothing.stderr);
-    environment.write("other", "of nobody's inputs");
+    environment.write("other", "not an input");
     environment.write("one/noise.log", "ignored");
     assert!(environment.run(&["run", "--affected"]).exits(0).stderr.contains("no stage"));
 
@@ -79,7 +79,7 @@ fn a_change_runs_what_it_touches_and_what_that_needs() {
     assert_eq!(ran(&environment, &["--base", "HEAD~1"]), ["docs"]);
     assert_eq!(ran(&environment, &["--base", "HEAD~1", "--skip", "docs"]), [""; 0]);
 
-    // What main did meanwhile is no change of the branch.
+    // Commits on main since the branch was made aren't changes of the branch.
     git(&environment, &["checkout", "--quiet", "main"]);
     environment.write("two/a", "changed on main");
     commit(&environment);
@@ -88,7 +88,7 @@ fn a_change_runs_what_it_touches_and_what_that_needs() {
 }
 
 #[test]
-fn a_file_that_went_away_and_a_pipeline_that_changed_count() {
+fn deleted_files_and_pipeline_changes_affect_stages() {
     let environment = repository();
     std::fs::remove_file(environment.root().join("two/a")).unwrap();
     assert_eq!(ran(&environment, &[]), ["both", "one", "two"]);
@@ -98,7 +98,7 @@ fn a_file_that_went_away_and_a_pipeline_that_changed_count() {
 }
 
 #[test]
-fn what_can_not_be_told_is_said() {
+fn affected_needs_a_repository_and_a_known_base() {
     let environment = repository();
     let said = |args: &[&str], words: &str| {
         let refused = environment.run(args).exits(2);

@@ -1,4 +1,4 @@
-//! Gates: a run without a person suspends, and goes on once somebody has answered from elsewhere.
+//! Gates: a run without a person suspends, and continues after an answer from another terminal.
 
 use crate::environment::{TestEnvironment, outcomes, text};
 
@@ -36,7 +36,7 @@ fn approve_and_resume() {
     assert_eq!(code, 0, "{events:#?}");
     assert_eq!(outcomes(&events)["after"], "succeeded");
     let starts = events.iter().filter(|event| event["type"] == "attempt-started" && event["stage-id"] == "before");
-    assert_eq!(starts.count(), 1, "what had succeeded ran again");
+    assert_eq!(starts.count(), 1, "a stage that had succeeded ran again");
     let after = events.iter().find(|event| event["type"] == "attempt-ended" && event["stage-id"] == "after").unwrap();
     assert_eq!(text(&after["outputs"]["by"]), "ada");
     environment.run(&["resume", "latest"]).exits(4);
@@ -52,7 +52,7 @@ fn reject() {
 }
 
 #[test]
-fn a_rehearsal_answers_by_itself_and_says_so() {
+fn a_rehearsal_approves_gates_and_reports_it() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     let (code, events) = environment.events(&["run", "--rehearse"]);
     assert_eq!(code, 0);
@@ -61,7 +61,7 @@ fn a_rehearsal_answers_by_itself_and_says_so() {
 }
 
 #[test]
-fn a_run_that_waits_takes_an_answer_from_another_terminal() {
+fn a_waiting_run_accepts_an_answer_from_another_terminal() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     let child = environment.start(&["run", "--wait", "--format", "json"]);
     crate::environment::eventually("the gate opens", || {
@@ -106,7 +106,7 @@ fn a_vote_is_checked_when_it_is_given() {
 }
 
 #[test]
-fn of_votes_that_are_given_at_once_each_person_has_one() {
+fn concurrent_votes_count_once_per_person() {
     let environment = TestEnvironment::with_pipeline(TWO_OF_THREE);
     environment.run(&["run"]).exits(5);
     let votes: Vec<_> =
@@ -116,7 +116,7 @@ fn of_votes_that_are_given_at_once_each_person_has_one() {
 }
 
 #[test]
-fn people_whom_nobody_can_tell_apart_are_a_mistake() {
+fn approvers_with_confusable_names_are_an_error() {
     for (team, code) in [
         (r#"["ada", "Ada "]"#, "stagewright::duplicate-person"),
         (r#"["caxap", "сахар"]"#, "stagewright::duplicate-person"),

@@ -1,4 +1,4 @@
-//! Results that are given back, and what keeps them from being.
+//! Cached results: when they are restored, and when they aren't.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::environment::{Ended, TestEnvironment, binary, outcomes, text};
 
-/// A stage that makes `out/made` of `src`, and one that shows what it was given.
+/// A stage that makes `out/made` from `src`, and one that prints the other's outputs.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -38,17 +38,17 @@ fn repository() -> TestEnvironment {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     environment.write("src/a", "one\n");
     environment.write("src/b", "two\n");
-    environment.write("other", "of nobody's concern");
+    environment.write("other", "not an input");
     environment.write(".gitignore", "*.log\n");
     environment
 }
 
-/// How often the work was really done.
+/// How often the stage's program ran.
 fn times(environment: &TestEnvironment) -> usize {
     environment.read("count/times").lines().count()
 }
 
-/// The run's word for what became of a stage.
+/// Runs the pipeline, which must succeed.
 fn run(environment: &TestEnvironment, args: &[&str]) -> Ended {
     environment.run(&[&["run"], args].concat()).exits(0)
 }
@@ -58,7 +58,7 @@ fn explained(environment: &TestEnvironment, stage: &str) -> Json {
     serde_json::from_str::<Json>(&ended.stdout).expect("JSON")[0].clone()
 }
 
-/// What has changed, as in `file src/a`.
+/// The changes that `explain` names, as in `file src/a`.
 fn changes(environment: &TestEnvironment, stage: &str) -> Vec<String> {
     let explained = explained(environment, stage);
     assert_eq!(text(&explained["why"]), "changed", "{explained:#}");
@@ -67,7 +67,7 @@ fn changes(environment: &TestEnvironment, stage: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_result_is_given_back_whole() {
+fn a_result_is_restored_completely() {
     let environment = repository();
     let first = run(&environment, &[]);
     assert_eq!(text(&explained(&environment, "make")["why"]), "first");
@@ -81,19 +81,19 @@ fn a_result_is_given_back_whole() {
     assert!(second.stdout.contains("1 succeeded, 1 cached"), "{}", second.stdout);
     assert_eq!((environment.read("out/made"), times(&environment)), ("one\ntwo\n".to_owned(), 1));
     let shown = |ended: &Ended| ended.stdout.lines().filter(|line| line.contains("use  |")).count();
-    assert_eq!((shown(&first), shown(&second)), (3, 3), "outputs are what they were");
+    assert_eq!((shown(&first), shown(&second)), (3, 3), "the outputs are restored");
     assert_eq!(text(&explained(&environment, "make")["why"]), "unchanged");
     assert_eq!(text(&explained(&environment, "use")["why"]), "not-cached");
     let log = environment.run(&["logs", "latest", "make"]).exits(0).stdout;
     assert_eq!(log.trim(), "making");
-    // Shown again, it says the same.
+    // The replayed output says the same.
     assert!(environment.run(&["show", "latest"]).exits(0).stdout.contains("cached: as in run"));
 }
 
 #[test]
-fn whatever_it_depends_on_makes_it_run_again_and_explain_names_it() {
+fn every_changed_input_invalidates_the_result_and_explain_names_it() {
     let mut environment = repository();
-    // Inherited, and replaced by the stage's own.
+    // A variable that is inherited, then replaced by the stage's own.
     environment.set("LANG", "C.UTF-8");
     run(&environment, &[]);
     let mut done = 1;
@@ -135,7 +135,7 @@ fn whatever_it_depends_on_makes_it_run_again_and_explain_names_it() {
 }
 
 #[test]
-fn what_it_does_not_depend_on_changes_nothing() {
+fn unrelated_changes_do_not_invalidate_a_result() {
     let environment = repository();
     run(&environment, &[]);
     environment.write("other", "changed");
@@ -149,11 +149,11 @@ fn what_it_does_not_depend_on_changes_nothing() {
 }
 
 #[test]
-fn the_cache_can_be_read_alone_refreshed_and_left_aside() {
+fn the_cache_can_be_read_only_refreshed_and_disabled() {
     let environment = repository();
     run(&environment, &["--cache", "read"]);
     run(&environment, &["--cache", "read"]);
-    assert_eq!(times(&environment), 2, "none was kept");
+    assert_eq!(times(&environment), 2, "no result was stored");
     run(&environment, &[]);
     run(&environment, &["--cache", "read"]);
     assert_eq!(times(&environment), 3);
@@ -194,7 +194,7 @@ fn a_program_and_a_plugin_see_nothing_that_is_not_declared() {
     let pipeline = |read: &str| {
         format!(
             "schema = 1\n[pipeline]\nname = \"p\"\n[stages.s]\nuses = \"stranger\"\ninputs = [\"src\"]\n\
-             with.deeds = [{{ do = \"read\", path = \"{read}\" }}, {{ do = \"glob\", pattern = \"*\" }}]\n\
+             with.actions = [{{ do = \"read\", path = \"{read}\" }}, {{ do = \"glob\", pattern = \"*\" }}]\n\
              [stages.s.permissions]\nread = [\".\"]\n"
         )
     };
@@ -205,12 +205,12 @@ fn a_program_and_a_plugin_see_nothing_that_is_not_declared() {
         let ended = events.iter().find(|event| event["type"] == "attempt-ended").unwrap();
         assert_eq!(text(&ended["outputs"]["answers"][0]), answer, "{path}");
         assert!(!ended["outputs"]["answers"][1].to_string().contains("other"), "{ended:#}");
-        let told = events.iter().any(|event| event["problem"]["help"].to_string().contains("add it to `inputs`"));
-        assert_eq!(told, path == "other");
+        let has_help = events.iter().any(|event| event["problem"]["help"].to_string().contains("add it to `inputs`"));
+        assert_eq!(has_help, path == "other");
     }
 }
 
-/// What isn't held to its inputs is no result for who is.
+/// A result that was made without confinement isn't restored where programs are confined.
 #[test]
 fn a_result_says_whether_its_programs_were_confined() {
     let environment = repository();
@@ -219,7 +219,7 @@ fn a_result_says_whether_its_programs_were_confined() {
         &PIPELINE.replace("name = \"cached\"", "name = \"cached\"\nsandbox = \"preferred\""),
     );
     let unconfined = |args: &str| {
-        // In a user namespace that may have none below it there is no sandbox.
+        // In a user namespace that can't have nested ones, sandboxes can't be made.
         let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {} {args}", binary().display());
         let output = environment.program("unshare").args(["--user", "--map-root-user", "sh", "-c", &script]).output();
         Ended::of(&output.expect("unshare")).exits(0)
@@ -234,19 +234,19 @@ fn a_result_says_whether_its_programs_were_confined() {
     unconfined("run");
     assert_eq!(times(&environment), 2);
     run(&environment, &[]);
-    assert_eq!(times(&environment), 2, "each has its own");
+    assert_eq!(times(&environment), 2, "each one has its own result");
 }
 
 #[test]
-fn artifacts_are_published_again_and_count_for_those_that_come_after() {
+fn restored_artifacts_are_published_and_are_inputs_of_later_stages() {
     let pipeline = |text: &str| {
         format!(
             "schema = 1\n[pipeline]\nname = \"p\"\n[stages.publish]\nuses = \"stranger\"\ninputs = [\"src\"]\n\
-             with.deeds = [{{ do = \"publish\", name = \"a.txt\", path = \"src/a\", media-type = \"text/plain\" }}]\n\
+             with.actions = [{{ do = \"publish\", name = \"a.txt\", path = \"src/a\", media-type = \"text/plain\" }}]\n\
              [stages.publish.permissions]\nread = [\"src\"]\n\
              [stages.between]\nuses = \"noop\"\nneeds = [\"publish\"]\n\
              [stages.fetch]\nuses = \"stranger\"\nneeds = [\"between\"]\ncache = true\noutputs = [\"in\"]\n\
-             with.deeds = [{{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }}, {{ do = \"wait\", for-ms = {text} }}]\n\
+             with.actions = [{{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }}, {{ do = \"wait\", for-ms = {text} }}]\n\
              [stages.fetch.permissions]\nwrite = [\"in\"]\n"
         )
     };
@@ -268,7 +268,7 @@ fn artifacts_are_published_again_and_count_for_those_that_come_after() {
     };
     assert_eq!(ran(&environment), ["between", "fetch", "publish"]);
     assert_eq!(ran(&environment), ["between"]);
-    // Only the one that fetches runs, and finds what the other one published in an earlier run.
+    // Only the stage that fetches runs, and gets what the other one published in an earlier run.
     environment.write("stagewright.toml", &pipeline("2"));
     std::fs::remove_dir_all(environment.root().join("in")).unwrap();
     assert_eq!(ran(&environment), ["between", "fetch"]);
@@ -281,16 +281,16 @@ fn artifacts_are_published_again_and_count_for_those_that_come_after() {
     );
 }
 
-/// The one that publishes runs each time, and so does the one in between: only the last one has a key.
+/// The stage that publishes runs each time, and so does the one in between; only the last one is cached.
 #[test]
-fn an_artifact_of_a_stage_that_is_not_cached_counts_too() {
+fn artifacts_of_uncached_stages_are_inputs_too() {
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"p\"\n[stages.publish]\nuses = \"stranger\"\n\
-         with.deeds = [{ do = \"publish\", name = \"a.txt\", path = \"src/a\" }]\n\
+         with.actions = [{ do = \"publish\", name = \"a.txt\", path = \"src/a\" }]\n\
          [stages.publish.permissions]\nread = [\"src\"]\n\
          [stages.between]\nuses = \"noop\"\nneeds = [\"publish\"]\n\
          [stages.fetch]\nuses = \"stranger\"\nneeds = [\"between\"]\ncache = true\noutputs = [\"in\"]\n\
-         with.deeds = [{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }]\n\
+         with.actions = [{ do = \"fetch\", name = \"a.txt\", path = \"in/a\" }]\n\
          [stages.fetch.permissions]\nwrite = [\"in\"]\n",
     );
     for content in ["one", "two"] {
@@ -301,7 +301,7 @@ fn an_artifact_of_a_stage_that_is_not_cached_counts_too() {
 }
 
 #[test]
-fn what_is_as_it_should_be_stays_untouched() {
+fn unchanged_outputs_are_not_rewritten() {
     let environment = repository();
     let modified = || environment.root().join("out/made").metadata().unwrap().modified().unwrap();
     run(&environment, &[]);
@@ -312,7 +312,7 @@ fn what_is_as_it_should_be_stays_untouched() {
     }
 }
 
-/// A declared link is no way to what isn't: beside a file that is not declared, it is given by itself.
+/// A declared link doesn't make an undeclared file readable: next to one, only the link itself is visible.
 #[test]
 fn a_link_shows_nothing_that_is_not_declared() {
     let environment = repository();
@@ -330,14 +330,14 @@ fn a_link_shows_nothing_that_is_not_declared() {
 }
 
 #[test]
-fn failures_and_what_changes_under_way_are_not_kept() {
+fn failures_and_results_of_changed_inputs_are_not_stored() {
     let environment = repository();
     environment.write("stagewright.toml", &PIPELINE.replace("echo making;", "echo once more >> count/times; false;"));
     let sh_e = environment.run(&["run"]);
     let done = times(&environment);
     sh_e.exits(1);
     environment.run(&["run"]).exits(1);
-    assert!(times(&environment) > done, "a failure was given back");
+    assert!(times(&environment) > done, "a failure was restored");
     let changing = PIPELINE
         .replace("cat src/* > out/made", "echo more >> src/a; cat src/* > out/made")
         .replace("write = [\"out\", \"count\"]", "write = [\"out\", \"count\", \"src\"]");
@@ -346,7 +346,7 @@ fn failures_and_what_changes_under_way_are_not_kept() {
     assert!(ended.stdout.contains("not cached: its inputs changed while it ran"), "{}", ended.stdout);
 }
 
-/// Whatever is done to the folder of results, a run comes to the same.
+/// A run has the same result, however the folder of results was damaged.
 #[test]
 fn a_damaged_cache_costs_time_and_nothing_else() {
     let environment = repository();
@@ -369,7 +369,7 @@ fn a_damaged_cache_costs_time_and_nothing_else() {
         std::fs::remove_dir_all(environment.root().join("out")).unwrap();
         run(&environment, &[]);
         assert_eq!(environment.read("out/made"), "one\ntwo\n", "{part}");
-        // It is whole again by then.
+        // The next run has repaired it.
         std::fs::remove_dir_all(environment.root().join("out")).unwrap();
         assert!(run(&environment, &[]).stdout.contains("1 cached"), "{part}");
     }
@@ -378,11 +378,11 @@ fn a_damaged_cache_costs_time_and_nothing_else() {
     assert_eq!(text(&explained(&environment, "make")["why"]), "first");
 }
 
-/// An entry that somebody else wrote names files that the stage may not make.
+/// A forged entry names files that the stage isn't allowed to write.
 #[test]
 fn a_result_writes_nothing_that_its_stage_may_not() {
     let environment = repository();
-    // Else what is planted there would count.
+    // Otherwise the planted files would be inputs.
     environment.write(".gitignore", "out\n");
     run(&environment, &[]);
     let entry = files(&environment.root().join(".stagewright/cache/results/entries")).remove(0);
@@ -393,14 +393,14 @@ fn a_result_writes_nothing_that_its_stage_may_not() {
         std::fs::write(&entry, good.replace("out/made", path)).unwrap();
         let ended = run(&environment, &[]);
         assert!(!ended.stdout.contains("1 cached") || path == "out/way/other", "{path}: {}", ended.stdout);
-        assert_eq!(environment.read("other"), "of nobody's concern", "{path}");
+        assert_eq!(environment.read("other"), "not an input", "{path}");
         assert!(!outside.exists() && !environment.root().join(".git/hooks").exists(), "{path}");
         std::fs::write(&entry, &good).unwrap();
     }
 }
 
 #[test]
-fn a_stage_that_is_to_run_again_runs_again() {
+fn resume_from_a_stage_runs_it_again_despite_its_result() {
     let environment = repository();
     run(&environment, &[]);
     environment.run(&["resume", "latest", "--from", "make"]).exits(0);
@@ -408,7 +408,7 @@ fn a_stage_that_is_to_run_again_runs_again() {
 }
 
 #[test]
-fn what_acts_beyond_the_machine_can_not_be_cached() {
+fn stages_with_external_effects_cannot_be_cached() {
     let environment = repository();
     for (line, named) in [
         ("net = [\"https://example.org\"]", "may call https://example.org"),
@@ -420,7 +420,7 @@ fn what_acts_beyond_the_machine_can_not_be_cached() {
         environment.write("stagewright.toml", &text);
         let refused = environment.run(&["run"]).exits(3);
         assert!(refused.stderr.contains(named), "{}", refused.stderr);
-        // Not asked for, it simply isn't.
+        // Without `cache`, such a stage just isn't cached.
         environment.write("stagewright.toml", &text.replace("cache = true\n", ""));
         let (code, events) = environment.events(&["run"]);
         assert_eq!(code, 0, "{events:#?}");
@@ -436,7 +436,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| files(&path)).collect()
 }
 
-/// As `find` shows them: kind, mode, path, and where a link leads.
+/// The output of `find`: kind, mode, path, and the target of a link.
 fn listing(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -456,7 +456,7 @@ fn listing(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn modes_links_and_empty_folders_are_given_back() {
+fn modes_links_and_empty_folders_are_restored() {
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"modes\"\n[stages.a]\nuses = \"command\"\ninputs = [\"make.sh\"]\n\
          outputs = [\"dist/**\"]\nwith = { argv = [\"sh\", \"make.sh\"] }\n\

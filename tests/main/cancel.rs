@@ -1,4 +1,4 @@
-//! Ctrl-C: nothing is left running.
+//! Ctrl-C: no processes are left.
 
 use std::path::Path;
 use std::process::Child;
@@ -25,23 +25,23 @@ fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("not 0")
 }
 
-/// The run, once a shell of its stage is at work.
+/// Starts a run, and returns it once its stage's shell has started.
 fn start(environment: &TestEnvironment) -> (Child, Vec<Pid>) {
     let child = environment.start(&["run", "--format", "json"]);
     (child, at_work(environment))
 }
 
-/// The processes of a stage, once its shell has said that it is at work. What numbers they know themselves by means
-/// nothing out here, so they are found by the folder that they are in.
+/// The processes of a stage, once its shell has reported that it runs. The process ids that they see are those of their
+/// namespace, so they are found by their working folder.
 fn at_work(environment: &TestEnvironment) -> Vec<Pid> {
-    eventually("the shell says that it is at work", || {
+    eventually("the shell has started", || {
         let text = std::fs::read_to_string(environment.root().join("pids")).ok()?;
         let processes = programs_in(&environment.root());
         (text.ends_with('\n') && !processes.is_empty()).then_some(processes)
     })
 }
 
-/// Shells and what they started, in this folder.
+/// Shells, and processes that they started, with this working folder.
 fn programs_in(folder: &Path) -> Vec<Pid> {
     let all = std::fs::read_dir("/proc").expect("the machine's processes").flatten().map(|entry| entry.path());
     let here = all.filter(|process| std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder));
@@ -57,7 +57,7 @@ fn is_gone(pid: Pid) -> bool {
 }
 
 #[test]
-fn twice_ends_what_ignores_the_first_and_leaves_no_process() {
+fn a_second_interrupt_kills_stages_that_ignore_the_first() {
     let environment = TestEnvironment::with_pipeline(CLINGING);
     let (child, pids) = start(&environment);
     kill_process(pid_of(&child), Signal::INT).unwrap();
@@ -71,7 +71,7 @@ fn twice_ends_what_ignores_the_first_and_leaves_no_process() {
 }
 
 #[test]
-fn once_is_graceful_and_runs_finally_stages() {
+fn one_interrupt_cancels_gracefully_and_runs_finally_stages() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -97,7 +97,7 @@ fn once_is_graceful_and_runs_finally_stages() {
 
 /// The plugin would report that its program was killed by a signal, or that it failed.
 #[test]
-fn a_program_that_the_request_to_stop_ends_is_no_failure() {
+fn a_program_ended_by_the_stop_request_is_cancelled_and_not_failed() {
     for then in ["exec sleep 600", "trap 'exit 101' TERM; while :; do sleep 0.1; done"] {
         let environment = TestEnvironment::with_pipeline(&format!(
             r#"
@@ -123,7 +123,7 @@ fn a_program_that_the_request_to_stop_ends_is_no_failure() {
 }
 
 #[test]
-fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
+fn a_killed_engines_children_end_and_its_run_can_be_resumed() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -155,7 +155,7 @@ fn a_killed_engine_takes_its_children_along_and_its_run_can_be_gone_on_with() {
     assert_eq!(starts, ["first#1", "second#1", "second#2"]);
 }
 
-/// Each in its own way goes on whatever it is asked: in the guest, in a call of the host that waits for an answer, in a child.
+/// Stages that don't stop: one in the guest, one in a call of the host that waits for a response, one in a child process.
 const STUBBORN: &str = r#"
 schema = 1
 [pipeline]
@@ -180,7 +180,7 @@ uses = "noop"
 
 #[test]
 fn whatever_a_stage_does_a_run_that_is_cancelled_ends_within_the_bound() {
-    // It takes connections, and never says a word.
+    // A server that accepts connections and never responds.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let environment = TestEnvironment::with_pipeline(&STUBBORN.replace("SILENT", &address));
@@ -194,7 +194,7 @@ fn whatever_a_stage_does_a_run_that_is_cancelled_ends_within_the_bound() {
             std::thread::sleep(std::time::Duration::from_millis(300));
         }
         let ended = Ended::of(&child.wait_with_output().unwrap()).exits(130);
-        // What the machine adds when it is busy is none of the engine's doing: twice the bound, and not for ever.
+        // On a busy machine everything takes longer, so the test allows twice the bound.
         assert!(start.elapsed().as_secs() <= 2 * bound, "{:?} after {signals} times Ctrl-C", start.elapsed());
         for pid in pids {
             eventually("the stage's processes are gone", || is_gone(pid).then_some(()));

@@ -1,4 +1,4 @@
-//! What was approved is what is deployed, and no run takes another one's results.
+//! What was approved is deployed, and a run never uses files that another run made.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -71,23 +71,23 @@ fn what_was_approved_is_deployed_whatever_was_changed_since() {
         environment.write(path, "slipped in\n");
     }
     environment.write("tool", "#!/bin/sh\necho slipped in\n");
-    std::fs::write(environment.root().join(".git/index"), "nothing that can be read").expect("a file");
+    std::fs::write(environment.root().join(".git/index"), "not a git index").expect("a file");
     std::fs::remove_file(environment.root().join(".git/index")).expect("a file");
     git(&environment, &["commit", "--quiet", "--allow-empty", "--message", "two"]);
 
     let (code, events) = environment.events(&["resume", "latest"]);
     assert_eq!(code, 0, "{events:#?}");
     assert_eq!(environment.read("deployed.txt"), format!("app 1\nignored 1\nmodule 1\ntool 1\n{commit}\nbuilt 1\n"));
-    assert_eq!(environment.read("target/app"), "slipped in\n", "what an editor has built stays");
-    let opened = events.iter().find(|event| event["type"] == "gate-opened").expect("it is shown again");
+    assert_eq!(environment.read("target/app"), "slipped in\n", "the file that was built meanwhile is kept");
+    let opened = events.iter().find(|event| event["type"] == "gate-opened").expect("replayed");
     assert_eq!(text(&opened["gate"]["capture"]["digest"]), digest);
     let decided = events.iter().find(|event| event["type"] == "gate-decided").expect("an answer");
     assert_eq!(text(&decided["decision"]["capture"]), digest);
 }
 
-/// A result of the cache is one of the workspace as it is.
+/// A cached result was made from the workspace's current files, and not from the captured ones.
 #[test]
-fn a_stage_behind_a_gate_takes_no_result_that_was_made_of_other_files() {
+fn a_stage_behind_a_gate_is_not_restored_from_a_result_of_other_files() {
     let environment = TestEnvironment::with_pipeline(
         r#"
 schema = 1
@@ -105,7 +105,7 @@ outputs = ["packed.txt"]
 permissions = { process = ["sh", "cat"], read = ["app"], write = ["packed.txt"] }
 "#,
     );
-    // The second time all that a result depends on is there.
+    // The second time the files are those that the result was made from.
     for approved in ["slipped in\n", "slipped in\n", "approved\n"] {
         environment.write("app", approved);
         environment.run(&["run"]).exits(5);
@@ -117,7 +117,7 @@ permissions = { process = ["sh", "cat"], read = ["app"], write = ["packed.txt"] 
 }
 
 #[test]
-fn a_new_capture_takes_a_new_approval() {
+fn a_new_capture_needs_a_new_approval() {
     let (environment, _) = waiting();
     environment.run(&["approve", "latest", "approve", "--by", "ada"]).exits(0);
     environment.write("ignored", "ignored 2\n");
@@ -128,7 +128,7 @@ fn a_new_capture_takes_a_new_approval() {
 }
 
 #[test]
-fn files_that_were_captured_last_as_long_as_a_run_may_need_them() {
+fn captured_files_are_kept_while_a_run_may_need_them() {
     let (environment, _) = waiting();
     let captures = || -> Vec<PathBuf> {
         let trees = std::fs::read_dir(environment.root().join(".stagewright/captures/trees")).expect("a folder");
@@ -190,5 +190,5 @@ permissions = { process = ["sh", "cat"], read = ["app.txt"], write = ["image.txt
     assert_eq!(outcomes(&events)["image"], "errored");
     let why = failure(&events, "image");
     assert!(text(&why["message"]).contains("`app.txt` is not what `build` made"), "{why}");
-    assert_eq!(environment.read("image.txt"), "2\n", "as the second run has it");
+    assert_eq!(environment.read("image.txt"), "2\n", "made by the second run");
 }

@@ -1,4 +1,4 @@
-//! Arguments, errors, exit codes, and what is kept of a run.
+//! Arguments, errors, exit codes, and the records of a run.
 
 use crate::environment::TestEnvironment;
 
@@ -25,7 +25,7 @@ read = ["."]
 "#;
 
 #[test]
-fn every_command_explains_itself() {
+fn every_command_has_help() {
     let environment = TestEnvironment::new();
     let help = environment.run(&["--help"]).exits(0);
     for command in
@@ -40,11 +40,16 @@ fn every_command_explains_itself() {
 }
 
 #[test]
-fn a_failed_run_says_where_why_and_what_next() {
+fn a_failed_run_reports_the_place_the_cause_and_the_next_step() {
     let environment = TestEnvironment::with_pipeline(TWO);
     let ended = environment.run(&["run", "--input", "name=Ada"]).exits(1);
     for part in ["hello Ada", "oh no", "exit code 3", "stagewright logs", "stagewright resume"] {
-        assert!(ended.stdout.contains(part), "{part:?} is not in:\n{}", ended.stdout);
+        assert!(
+            ended.stdout.contains(part),
+            "{part:?} is missing in:
+{}",
+            ended.stdout
+        );
     }
     let log = environment.run(&["logs", "latest", "hello"]).exits(0);
     assert_eq!(log.stdout, "hello Ada\n");
@@ -73,9 +78,14 @@ fn mistakes_are_shown_with_their_place_and_nothing_runs() {
     let environment = TestEnvironment::with_pipeline(&broken);
     let ended = environment.run(&["run"]).exits(3);
     for part in ["stagewright.toml:", "need", "needs", "comand", "command"] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is missing in:
+{}",
+            ended.stderr
+        );
     }
-    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
+    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "a run was recorded");
     let checked = environment.run(&["validate", "--json"]).exits(3);
     let found: serde_json::Value = serde_json::from_str(&checked.stdout).unwrap();
     assert!(found.as_array().unwrap().len() >= 2, "{found:#}");
@@ -86,18 +96,23 @@ fn a_wrong_configuration_is_found_before_anything_starts() {
     let environment = TestEnvironment::with_pipeline(&TWO.replace("run = \"echo oh", "runn = \"echo oh"));
     let ended = environment.run(&["run"]).exits(3);
     for part in ["fails", "runn", "run"] {
-        assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(part),
+            "{part:?} is missing in:
+{}",
+            ended.stderr
+        );
     }
     assert!(!ended.stdout.contains("hello world"));
 }
 
 #[test]
-fn a_component_is_asked_once_about_the_same_configuration() {
+fn validation_results_are_cached_by_configuration() {
     const ONE: &str = "schema = 1\n[pipeline]\nname = \"one\"\n[stages.one]\nuses = \"noop\"\n";
     let mut environment = TestEnvironment::with_pipeline(ONE);
     let cache = environment.root().join("../cache");
     environment.set("XDG_CACHE_HOME", &cache.display().to_string());
-    // Made by whoever has to ask.
+    // The compiled component exists only once a command had to load the plugin.
     let compiled = cache.join("stagewright/compiled");
     for (with, code) in [("", 0), ("with = { nonsense = 1 }\n", 3)] {
         environment.write("stagewright.toml", &format!("{ONE}{with}"));
@@ -114,7 +129,7 @@ fn a_component_is_asked_once_about_the_same_configuration() {
 }
 
 #[test]
-fn inputs_and_stages_that_are_not_there_are_named() {
+fn unknown_inputs_and_stages_are_reported() {
     let environment = TestEnvironment::with_pipeline(TWO);
     assert!(environment.run(&["run", "--input", "nam=x"]).exits(4).stderr.contains("name"));
     assert!(environment.run(&["run", "--only", "helo"]).exits(2).stderr.contains("hello"));
@@ -134,7 +149,12 @@ fn plan_shows_what_each_stage_may_touch() {
     let environment = TestEnvironment::with_pipeline(TWO);
     let plan = environment.run(&["plan"]).exits(0);
     for part in ["hello", "fails", "sh", "2 stages, all sandboxed."] {
-        assert!(plan.stdout.contains(part), "{part:?} is not in:\n{}", plan.stdout);
+        assert!(
+            plan.stdout.contains(part),
+            "{part:?} is missing in:
+{}",
+            plan.stdout
+        );
     }
     let json = environment.run(&["plan", "--json"]).exits(0);
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
@@ -142,7 +162,7 @@ fn plan_shows_what_each_stage_may_touch() {
 }
 
 #[test]
-fn graphs_come_in_three_languages() {
+fn graphs_are_printed_in_three_formats() {
     let environment = TestEnvironment::with_pipeline(TWO);
     for (format, part) in [("dot", "digraph"), ("mermaid", "flowchart"), ("svg", "<svg")] {
         assert!(environment.run(&["graph", "--format", format]).exits(0).stdout.contains(part));
@@ -150,7 +170,7 @@ fn graphs_come_in_three_languages() {
 }
 
 #[test]
-fn a_secret_that_is_not_set_stops_the_run_before_it_starts_and_one_that_is_never_shows() {
+fn a_missing_secret_stops_the_run_and_a_set_one_is_masked() {
     let mut environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -175,9 +195,9 @@ fn a_secret_that_is_not_set_stops_the_run_before_it_starts_and_one_that_is_never
     assert!(!environment.run(&["logs", "latest"]).exits(0).stdout.contains("hunter2"));
 }
 
-/// As git checks it out, and editors write it, on Windows.
+/// CRLF, as git and editors write it on Windows.
 #[test]
-fn a_file_with_other_line_ends_is_the_same_file() {
+fn crlf_and_lf_files_are_equivalent() {
     let text = "schema = 1\npipeline.name = \"ends\"\n[stages.a]\nuses = \"command\"\n\
                 with = { run = \"\"\"\nif true; then\n  echo two\nfi\n\"\"\" }\npermissions = { process = [\"sh\"] }\n";
     let environment = TestEnvironment::with_pipeline(&format!("\u{feff}{}", text.replace('\n', "\r\n")));
@@ -200,7 +220,7 @@ fn junit_and_github_formats() {
 }
 
 #[test]
-fn a_deploy_to_a_target_that_is_not_there_is_refused_before_anything_starts() {
+fn a_deploy_to_an_unknown_target_is_refused_before_anything_starts() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -222,10 +242,15 @@ fn a_deploy_to_a_target_that_is_not_there_is_refused_before_anything_starts() {
         for part in
             ["`deploy` can't deploy to a target `kubernetes` yet", "stagewright.toml:10:16", "target = \"process\""]
         {
-            assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);
+            assert!(
+                ended.stderr.contains(part),
+                "{part:?} is missing in:
+{}",
+                ended.stderr
+            );
         }
     }
-    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "something was recorded");
+    assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "a run was recorded");
 }
 
 #[test]
@@ -285,7 +310,7 @@ fn every_mistake_in_a_with_table_is_shown_at_its_place() {
 }
 
 #[test]
-fn a_name_of_nothing_is_a_mistake_of_the_command_line() {
+fn an_unknown_name_is_a_usage_error() {
     let environment = TestEnvironment::with_pipeline("schema = 1\npipeline.name = \"x\"\nstages.a.uses = \"noop\"\n");
     environment.run(&["run"]).exits(0);
     for command in [
@@ -316,7 +341,7 @@ fn a_name_of_nothing_is_a_mistake_of_the_command_line() {
 }
 
 #[test]
-fn what_a_grant_names_and_nobody_has_is_a_warning() {
+fn a_grant_of_something_missing_is_a_warning() {
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\npipeline.name = \"x\"\n[stages.a]\nuses = \"command\"\nwith = { argv = [\"nosuch-tool\"] }\n\
          matrix = { a = [1, 2] }\n\

@@ -1,8 +1,8 @@
-//! `kill -9` at every write to the journal: whatever was written, a resume brings the run to the end that it would have
-//! had, and nothing was deployed twice.
+//! `kill -9` at every write to the journal: a resume always brings the run to the result that it would have had, and
+//! nothing is deployed twice.
 //!
-//! The kernel kills: a tracer has it deliver SIGKILL as the engine enters its n-th write to the write-ahead log. A
-//! record is several writes, so every record is cut off in between, before and after.
+//! A tracer makes the kernel deliver SIGKILL when the engine begins its n-th write to the write-ahead log. A record takes
+//! several writes, so the tests cover kills before, within and after each record.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -13,12 +13,12 @@ use crate::environment::{Ended, TestEnvironment, binary, outcomes, text};
 use crate::production::Production;
 use crate::release::sample;
 
-/// Every how many writes: 1 takes minutes. `STAGEWRIGHT_CRASH_STRIDE` sets it.
+/// The distance between tested writes; 1 takes minutes. `STAGEWRIGHT_CRASH_STRIDE` overrides it.
 fn stride(usual: usize) -> usize {
     std::env::var("STAGEWRIGHT_CRASH_STRIDE").ok().and_then(|stride| stride.parse().ok()).unwrap_or(usual)
 }
 
-/// Runs the binary and kills it at a write to the journal. None when it came to its end before that.
+/// Runs the binary and kills it at a write to the journal. None when it ended before that write.
 fn killed(environment: &TestEnvironment, args: &[&str], write: usize) -> Option<()> {
     let journal = environment.root().join(".stagewright/stagewright.db-wal").display().to_string();
     let inject = format!("inject=pwrite64:signal=SIGKILL:when={write}");
@@ -32,7 +32,7 @@ fn killed(environment: &TestEnvironment, args: &[&str], write: usize) -> Option<
     (ended.code == -1 || ended.code == 137).then_some(())
 }
 
-/// Goes on until nothing is left to do: a person answers what is asked.
+/// Resumes the run until it has ended, and answers its gates and unknown outcomes.
 fn to_the_end(environment: &TestEnvironment, first: &[&str]) {
     let rows = environment.run(&["runs", "--json"]).exits(0);
     let rows: Vec<Json> = serde_json::from_str(&rows.stdout).expect("JSON");
@@ -40,7 +40,7 @@ fn to_the_end(environment: &TestEnvironment, first: &[&str]) {
     let mut ended = match alive {
         Some(row) if environment.run(&["show", &text(&row["run"])]).stdout.is_empty() => environment.run(first),
         Some(_) => environment.run(&["resume", "latest"]),
-        // It had ended, or had never been recorded.
+        // The run has ended, or was never recorded.
         None if rows.first().is_some_and(|row| row["state"] == "succeeded") => return,
         None => environment.run(first),
     };
@@ -59,7 +59,7 @@ fn journal(environment: &TestEnvironment) -> Vec<Json> {
     shown.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
 }
 
-/// No two attempts acted under one token, and none acted without a record of it.
+/// Checks that no two attempts acted under one token, and that each one recorded its intent before.
 fn check_tokens(events: &[Json]) {
     let mut seen = BTreeSet::new();
     for event in events.iter().filter(|event| event["type"] == "attempt-started") {
@@ -79,7 +79,7 @@ fn check_tokens(events: &[Json]) {
     }
 }
 
-/// What is left of a run when it is over: how its stages ended, and what runs where.
+/// The final state of a run: the outcomes of its stages, and the releases in the environments.
 fn end_state(environment: &TestEnvironment) -> String {
     let events = journal(environment);
     check_tokens(&events);
@@ -96,7 +96,7 @@ fn end_state(environment: &TestEnvironment) -> String {
     format!("{:#?}\n{:#?}\n{:#?}", outcomes(&events), running.collect::<Vec<_>>(), services.collect::<Vec<_>>())
 }
 
-/// Programs that run from the repository: services that nobody stopped.
+/// The number of services that run from the repository.
 fn services(environment: &TestEnvironment) -> usize {
     let root = environment.root().canonicalize().expect("a folder");
     let processes = std::path::Path::new("/proc").read_dir().expect("/proc").flatten();
@@ -151,8 +151,7 @@ fn a_resume_survives_a_kill_at_any_write_to_the_journal() {
     }
 }
 
-/// The whole sample, for real and not as a rehearsal, before its gate and after. Few of its writes unless the stride says
-/// more.
+/// Runs the whole sample, without rehearsal, up to its gate and after it. By default only a few writes are tested.
 #[test]
 fn the_sample_survives_a_kill_at_any_write_to_the_journal() {
     let environment = sample();
@@ -184,7 +183,7 @@ fn the_sample_survives_a_kill_at_any_write_to_the_journal() {
     drop(stop);
 }
 
-/// Ends what the sample deployed.
+/// Stops the sample's services.
 struct Stopping<'a>(&'a TestEnvironment);
 
 impl Drop for Stopping<'_> {

@@ -1,8 +1,8 @@
-//! What an earlier version of the engine left: a state folder with its journals, and a lock.
+//! Reads the state folder and the lock file of an earlier version.
 //!
-//! `fixtures/state-of-0.1.tar.gz` is a repository in which version 0.1, at the commit before the crates were put in new
-//! order, ran a pipeline twice: the first run failed at `check`, the second one waits at `approve`. It must stay
-//! readable as it is; a version that changes a format adds a fixture of its own.
+//! `fixtures/state-of-0.1.tar.gz` is a repository in which version 0.1, at the commit before the crates were reorganised,
+//! ran a pipeline twice: the first run failed at `check`, the second one waits at `approve`. It must stay readable. A
+//! version that changes a format adds a fixture of its own.
 
 use crate::environment::TestEnvironment;
 
@@ -21,7 +21,7 @@ fn runs(environment: &TestEnvironment) -> Vec<String> {
     listed.lines().map(|line| line.split_whitespace().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Plugins are rebuilt, so approvals lapse once: they are given until the run ends.
+/// Approves until the run ends: the plugins were rebuilt since, so the first approval lapses.
 fn finish(environment: &TestEnvironment, run: &str) {
     let mut last = String::new();
     for _ in 0..3 {
@@ -36,7 +36,7 @@ fn finish(environment: &TestEnvironment, run: &str) {
 }
 
 #[test]
-fn runs_are_listed_shown_and_gone_on_with() {
+fn runs_of_an_earlier_version_are_listed_shown_and_resumed() {
     let environment = left_by_0_1();
     let [waiting, failed] = runs(&environment).try_into().expect("two runs");
     let listed = environment.run(&["runs"]).exits(0).stdout;
@@ -46,7 +46,7 @@ fn runs_are_listed_shown_and_gone_on_with() {
     assert_eq!(environment.run(&["logs", &failed, "build"]).exits(0).stdout.trim(), "built");
     let why = environment.run(&["explain", "build", "--run", &waiting]).exits(0).stdout;
     assert!(why.contains("nothing that it depends on has changed"), "{why}");
-    // In the order of their numbers: the older one would be superseded.
+    // In order of their numbers, because after the newer run the older one would be superseded.
     finish(&environment, &failed);
     finish(&environment, &waiting);
     let listed = environment.run(&["runs"]).exits(0).stdout;
@@ -54,11 +54,11 @@ fn runs_are_listed_shown_and_gone_on_with() {
 }
 
 #[test]
-fn a_lock_means_what_it_meant() {
+fn a_lock_of_an_earlier_version_is_read_unchanged() {
     let environment = left_by_0_1();
     let ended = environment.run(&["lock", "--check"]);
     let said = ended.stdout + &ended.stderr;
-    // That plugins were built again is all that is new.
+    // The rebuilt plugins are the only change.
     let changes = said.lines().filter(|line| line.trim_start().starts_with(['+', '-']));
     let unexpected: Vec<&str> = changes.filter(|line| !line.contains("+ plugin `")).collect();
     assert!(said.contains("deliver  stagewright.toml") && unexpected.is_empty(), "{said}");

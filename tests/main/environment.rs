@@ -1,4 +1,4 @@
-//! A repository of its own for each test, and the binary run in it with a cleared environment.
+//! A repository for each test, in which the binary runs with a cleared environment.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use crate::wire;
 
-/// A repository, with what `stagewright` needs around it.
+/// A repository, and the environment that `stagewright` runs in.
 pub(crate) struct TestEnvironment {
     folder: TempDir,
     variables: BTreeMap<String, String>,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -24,20 +24,20 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// The folder of the binary under test: the test binary lies in `deps` below it.
+/// The folder of the binary under test. The test binary is in `deps` below it.
 fn target() -> PathBuf {
     let this = std::env::current_exe().expect("a test binary");
     this.parent().and_then(Path::parent).expect("…/debug/deps/main").to_owned()
 }
 
-/// The binary; `cargo xtask test` builds it and the guests first.
+/// The binary under test, which `cargo xtask test` builds together with the guests.
 pub(crate) fn binary() -> PathBuf {
     let binary = target().join("stagewright");
     assert!(binary.is_file(), "{} isn't built: run `cargo xtask test`", binary.display());
     binary
 }
 
-/// The folders of the guests that are built in, and of those that only tests use.
+/// The folders of the built-in guests, and of those that only tests use.
 pub(crate) fn plugins() -> String {
     let folder = target().parent().expect("the target folder").join("stagewright");
     let folders = [folder.join("plugins"), folder.join("test-plugins")];
@@ -57,14 +57,14 @@ impl TestEnvironment {
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
             .collect::<BTreeMap<_, _>>();
-        // Cargo's things stay where they are; nothing else of this user's is of any concern to a test.
+        // Keep the user's Cargo folders, and hide everything else of the user's.
         if let Some(home) = variables.insert("HOME".to_owned(), folder.path().join("home").display().to_string()) {
             for (name, usual) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
                 variables.entry(name.to_owned()).or_insert_with(|| format!("{home}/{usual}"));
             }
         }
         variables.insert("STAGEWRIGHT_PLUGINS".to_owned(), plugins());
-        // Compiled guests are shared by all tests: what is under test is not the compiler's speed.
+        // All tests share the compiled guests, because compiling them takes long.
         let cache = target().join("test-cache");
         variables.insert("XDG_CACHE_HOME".to_owned(), cache.display().to_string());
         variables.insert("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned());
@@ -72,7 +72,7 @@ impl TestEnvironment {
         TestEnvironment { folder, variables }
     }
 
-    /// With a pipeline at the repository's root.
+    /// An environment with a pipeline at the repository's root.
     pub(crate) fn with_pipeline(text: &str) -> TestEnvironment {
         let environment = TestEnvironment::new();
         environment.write("stagewright.toml", text);
@@ -103,14 +103,14 @@ impl TestEnvironment {
         command
     }
 
-    /// Another program, started as the binary is.
+    /// Another program, to be started like the binary.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(name);
         command.current_dir(self.root()).env_clear().envs(&self.variables).stdin(Stdio::null());
         command
     }
 
-    /// Runs the binary to its end. Whatever it was about, what it printed is safe to show, and JSON is as the api says.
+    /// Runs the binary. Checks that its output has no raw control characters, and that JSON matches the api's types.
     #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
         let ended = Ended::of(&self.command(args).output().expect("the binary starts"));
@@ -129,13 +129,13 @@ impl TestEnvironment {
         assert!(output.status.success(), "git {args:?}: {output:?}");
     }
 
-    /// Starts the binary and leaves it running.
+    /// Starts the binary in the background.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         let mut command = self.command(args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
     }
 
-    /// Runs with `--format json` and gives the exit code and the events.
+    /// Runs with `--format json`. Returns the exit code and the events.
     pub(crate) fn events(&self, args: &[&str]) -> (i32, Vec<Json>) {
         let args = [args, &["--format", "json"]].concat();
         let ended = self.run(&args);
@@ -145,8 +145,8 @@ impl TestEnvironment {
     }
 }
 
-/// Commands a terminal, or isn't seen: the controls, what directs and joins text, tags. By the code points that matter
-/// most, not by the code under test.
+/// Whether a character commands a terminal or is invisible: controls, bidirectional controls, joiners, tags. It lists the
+/// most important code points, independently of the code under test.
 fn is_raw(character: char) -> bool {
     matches!(
         u32::from(character),
@@ -164,7 +164,7 @@ impl Ended {
         }
     }
 
-    /// Checks the exit code, and shows all there was to see when it is another.
+    /// Checks the exit code, and shows the whole output when it differs.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Ended {
         assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
@@ -172,7 +172,7 @@ impl Ended {
     }
 }
 
-/// How each stage ended, by its name.
+/// The outcome of each stage, by its name.
 pub(crate) fn outcomes(events: &[Json]) -> BTreeMap<String, String> {
     let ended = events.iter().filter(|event| event["type"] == "stage-ended");
     ended.map(|event| (text(&event["stage-id"]), text(&event["outcome"]))).collect()
@@ -189,7 +189,7 @@ pub(crate) fn text(value: &Json) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Asks again and again, up to a minute.
+/// Polls for up to a minute.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! A machine that fails: a full disk, a store that can't be written or is damaged, two engines at once, a clock that
-//! jumps. The run stops with a clear error, or isn't bothered; nothing else is harmed.
+//! Failures of the machine: a full disk, a store that is read-only or damaged, concurrent engines, a clock that jumps. The
+//! run stops with a clear error or isn't affected, and nothing else is damaged.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -26,7 +26,7 @@ uses = "noop"
 needs = ["talk"]
 "#;
 
-/// Runs a script with a mount table of its own, where `S` is the binary, and gives what it printed.
+/// Runs a script in its own mount namespace, where `S` is the binary. Returns its output.
 fn with_own_mounts(environment: &TestEnvironment, script: &str) -> String {
     let script = format!("set -eu; S={}; STATE=$PWD/.stagewright; {script}", binary().display());
     let root = rustix::process::geteuid().is_root();
@@ -37,7 +37,7 @@ fn with_own_mounts(environment: &TestEnvironment, script: &str) -> String {
 }
 
 #[test]
-fn a_full_disk_stops_the_run_and_room_lets_it_go_on() {
+fn a_full_disk_stops_the_run_which_can_be_resumed_with_free_space() {
     let environment = TestEnvironment::with_pipeline(CHATTY);
     let said = with_own_mounts(
         &environment,
@@ -56,7 +56,7 @@ fn a_full_disk_stops_the_run_and_room_lets_it_go_on() {
 }
 
 #[test]
-fn a_store_that_can_only_be_read_is_read_and_takes_no_run() {
+fn a_read_only_store_can_be_read_but_refuses_runs() {
     let environment = TestEnvironment::with_pipeline(CHATTY);
     environment.write("quiet", "");
     environment.run(&["run"]).exits(0);
@@ -71,12 +71,12 @@ fn a_store_that_can_only_be_read_is_read_and_takes_no_run() {
 }
 
 #[test]
-fn a_damaged_page_is_told_of_and_harms_nothing_else() {
+fn a_damaged_page_is_reported_and_damages_nothing_else() {
     let environment = TestEnvironment::with_pipeline(CHATTY);
     environment.write("quiet", "");
     environment.run(&["run"]).exits(0);
     environment.run(&["run"]).exits(0);
-    // A run may end with all of it in the log beside the database; this writes it back.
+    // The data may still be in the write-ahead log. This writes it back to the database.
     environment.run(&["gc"]).exits(0);
     let database = environment.root().join(".stagewright/stagewright.db");
     let size = std::fs::metadata(&database).unwrap().len();
@@ -89,8 +89,8 @@ fn a_damaged_page_is_told_of_and_harms_nothing_else() {
         file.write_all_at(&vec![0xa5; 4096], number * page).unwrap();
         for command in [&["runs"][..], &["show", "latest"], &["run"]] {
             let ended = environment.run(command);
-            let told = ended.code == 7 && ended.stderr.contains("error: ") && ended.stderr.contains("help: ");
-            assert!(ended.code == 0 || told, "page {number}: {ended:#?}");
+            let reported = ended.code == 7 && ended.stderr.contains("error: ") && ended.stderr.contains("help: ");
+            assert!(ended.code == 0 || reported, "page {number}: {ended:#?}");
             assert!(!ended.stderr.contains("panicked"), "page {number}: {ended:#?}");
         }
         for (file, content) in files.iter().zip(&before) {
@@ -102,7 +102,7 @@ fn a_damaged_page_is_told_of_and_harms_nothing_else() {
 }
 
 #[test]
-fn several_engines_share_one_store_and_none_drives_the_run_of_another() {
+fn concurrent_engines_share_a_store_without_driving_each_others_runs() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -134,7 +134,7 @@ fn several_engines_share_one_store_and_none_drives_the_run_of_another() {
 }
 
 #[test]
-fn a_clock_that_jumps_changes_no_order_and_no_verdict() {
+fn clock_jumps_change_neither_order_nor_outcomes() {
     let mut production = Production::new();
     let library = eventually("libfaketime is there: apt-get install faketime", || {
         let folders = std::path::Path::new("/usr/lib").read_dir().ok()?.flatten();
@@ -152,7 +152,7 @@ fn a_clock_that_jumps_changes_no_order_and_no_verdict() {
         eventually("the deploy holds production", || {
             production.0.run(&["env", "list"]).stdout.contains("deploys").then_some(())
         });
-        // In the middle of the deploy, and while others ask who has the environment.
+        // Let the clock jump during the deploy, while others query the environment.
         production.0.write("clock", clock);
         production.0.run(&["env", "list"]).exits(0);
         production.0.write(&format!("ready-{version}"), "");

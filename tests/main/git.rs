@@ -1,10 +1,10 @@
-//! What a run records of its repository, held against what `git` says of it.
+//! Compares what a run records about its repository with git's own answers.
 
 use std::path::Path;
 
 use crate::environment::{Ended, TestEnvironment, outcomes};
 
-/// The pipeline says by which of its stages run what the repository is taken for.
+/// Which stages of the pipeline run shows what the engine recorded about the repository.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -38,7 +38,7 @@ echo .stagewright > .gitignore
 git add --all && git commit --quiet --message start
 ";
 
-/// Names, and what is done to a repository. Each is looked at as it is left.
+/// Changes to a repository, by name. The engine and git are asked about the result of each.
 const CHANGES: &[(&str, &str)] = &[
     ("clean", ""),
     ("touched", "touch -d 2001-01-01 a/one"),
@@ -177,7 +177,7 @@ fn shell(environment: &TestEnvironment, script: &str) -> bool {
     run_script(environment, script).is_ok()
 }
 
-/// Gives what went wrong.
+/// Runs a script. The error is its output.
 fn run_script(environment: &TestEnvironment, script: &str) -> Result<(), String> {
     let sub = r"git init -q -b main ../up && echo l > ../up/l && git -C ../up add l && git -C ../up commit -qm l &&
         git -c protocol.file.allow=always submodule --quiet add ../up lib";
@@ -197,7 +197,7 @@ fn say(environment: &TestEnvironment, folder: &Path, args: &[&str]) -> String {
     output.stdout.trim_end_matches('\n').to_owned()
 }
 
-/// What is wrong with how a repository is taken.
+/// The differences between the engine's and git's view of a repository.
 fn differences(format: &str, change: &str) -> Vec<String> {
     let mut environment = TestEnvironment::new();
     environment.write(
@@ -260,11 +260,11 @@ fn check_all(format: &str, changes: impl Iterator<Item = &'static (&'static str,
 }
 
 #[test]
-fn a_repository_is_taken_for_what_git_says_it_is() {
+fn the_engine_and_git_agree_on_a_repository() {
     check_all("", CHANGES.iter());
 }
 
-/// libgit2 reads none of these, so that all is asked of the program. How git compares files is not tried again.
+/// Formats that libgit2 can't read, so that the engine runs git. The comparison of files is covered by the other test.
 #[test]
 fn a_repository_of_another_format_is_taken_for_what_git_says_it_is() {
     const KINDS: [&str; 9] =
@@ -273,8 +273,8 @@ fn a_repository_of_another_format_is_taken_for_what_git_says_it_is() {
     check_all("--object-format=sha256", CHANGES.iter().filter(|(name, _)| is_tried(name)));
 }
 
-/// A repository on which the program is asked, because libgit2 doesn't run filters. Its file is unchanged where the filter
-/// prints what was committed.
+/// A repository for which the engine runs git, because libgit2 doesn't run filters. Its file is unchanged if the filter
+/// prints the committed content.
 fn filtered(clean: &str, committed: &str) -> TestEnvironment {
     let mut environment = TestEnvironment::with_pipeline(PIPELINE);
     let config = "[user]\nname = tester\nemail = tester@example.org\n";
@@ -284,7 +284,7 @@ fn filtered(clean: &str, committed: &str) -> TestEnvironment {
     environment.write("x.dat", committed);
     assert!(shell(&environment, "git init -q -b main . && mkdir a b && echo .stagewright > .gitignore"));
     assert!(shell(&environment, "git add -A && git commit -qm start"));
-    // Git doesn't ask the filter about a file of another size.
+    // Git doesn't run the filter for a file of another size.
     environment.write("x.dat", &"x".repeat(committed.len()));
     environment.write(".git/info/attributes", "*.dat filter=own\n");
     environment.write("../gitconfig", &format!("{config}[filter \"own\"]\nclean = {clean}\n"));
@@ -301,7 +301,7 @@ fn is_dirty(environment: &TestEnvironment) -> bool {
 fn a_filter_of_the_users_configuration_runs_and_reaches_nothing() {
     assert!(!is_dirty(&filtered("echo committed", "committed\n")), "the filter isn't run");
     assert!(is_dirty(&filtered("echo other", "committed\n")));
-    // Each would print something else outside of the sandbox.
+    // Outside the sandbox, each filter would print something else.
     let mut environment = filtered("\"printenv CANARY_TOKEN | wc -l\"", "0\n");
     environment.set("CANARY_TOKEN", "CANARY");
     assert!(!is_dirty(&environment), "the filter sees the engine's environment");
@@ -346,7 +346,7 @@ fn a_repository_that_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn a_home_that_is_not_there_stays_away() {
+fn a_missing_home_is_not_created() {
     let mut environment = TestEnvironment::with_pipeline(PIPELINE);
     let home = environment.root().join("../no-home");
     environment.set("HOME", &home.display().to_string());
@@ -356,7 +356,7 @@ fn a_home_that_is_not_there_stays_away() {
 }
 
 #[test]
-fn a_gap_in_the_name_of_a_group_is_named() {
+fn an_empty_part_of_a_group_name_is_warned_of() {
     let group = |text: &str| format!("{PIPELINE}[concurrency]\ngroup = \"{text}\"\n");
     let environment = TestEnvironment::with_pipeline(&group("ci-${{ git.branch }}"));
     assert!(shell(
@@ -369,7 +369,7 @@ fn a_gap_in_the_name_of_a_group_is_named() {
     let warned = run(&environment);
     assert!(warned.contains("the concurrency group is `ci-`, because `git.branch` is empty"), "{warned}");
     environment.write("stagewright.toml", &group("ci-${{ git.branch == null ? git.commit : git.branch }}"));
-    assert!(!run(&environment).contains("group"), "the advice is good");
+    assert!(!run(&environment).contains("group"), "the suggested change removes the warning");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Images: the same files give the same bytes, and a registry that isn't ours takes them.
+//! Images: builds are reproducible, and another registry accepts them.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::environment::{TestEnvironment, failure, outcomes, text};
 
-/// `REGISTRY` is replaced by the address of one.
+/// `REGISTRY` is replaced by a registry's address.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -69,7 +69,7 @@ read = ["images/second"]
 registry = ["REGISTRY/team/hello"]
 "#;
 
-/// A registry of its own: the program `docker-registry` of Debian's package of that name.
+/// A running registry: `docker-registry` from Debian's package of that name.
 struct Registry {
     process: Child,
     address: String,
@@ -94,16 +94,16 @@ impl Registry {
             .spawn()
             .expect("the tests need a registry: install Debian's package `docker-registry`");
         let mut log = BufReader::new(process.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-        let told = log.find_map(|line| {
+        let address = log.find_map(|line| {
             let (_, rest) = line.split_once("listening on ")?;
             Some(rest.split('"').next()?.to_owned())
         });
-        // A registry whose log nobody reads would stand still.
+        // Keep reading the log, or the registry blocks once the pipe is full.
         std::thread::spawn(move || log.count());
-        Registry { process, address: told.expect("the registry tells its address"), _folder: folder }
+        Registry { process, address: address.expect("the registry logs its address"), _folder: folder }
     }
 
-    /// What it says a tag names.
+    /// The digest of a tag.
     fn digest(&self, repository: &str, tag: &str) -> String {
         let mut connection = TcpStream::connect(&self.address).expect("a connection");
         let request = format!(
@@ -183,7 +183,7 @@ fn the_same_files_give_the_same_image_and_a_registry_confirms_its_digest() {
     assert_eq!(inspected["Layers"].as_array().unwrap().len(), 1);
 }
 
-/// How another tool reads a layout.
+/// Reads a layout with another tool.
 fn inspect(layout: &Path) -> Json {
     let output = Command::new("skopeo").arg("inspect").arg(format!("oci:{}:1.0", layout.display())).output();
     let output = output.expect("the tests need a reader of images: install Debian's package `skopeo`");
@@ -192,7 +192,7 @@ fn inspect(layout: &Path) -> Json {
 }
 
 #[test]
-fn a_program_that_could_not_start_in_its_image_is_found_out() {
+fn a_program_that_cannot_start_in_its_image_is_reported() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -214,9 +214,9 @@ fn a_program_that_could_not_start_in_its_image_is_found_out() {
     assert!(text(&failure["help"]).contains("statically"), "{failure:#}");
 }
 
-/// By the system's tar, into an empty folder: what a container would start with.
+/// Unpacks the layer with the system's tar into an empty folder, as a container runtime would.
 #[test]
-fn links_and_long_names_come_out_of_a_layer_as_they_went_in() {
+fn links_and_long_names_of_a_layer_are_unpacked_unchanged() {
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"links\"\n[stages.image]\nuses = \"build-image\"\n\
          with = { files = [\"app\"], layout = \"img\", compression = \"none\" }\n\

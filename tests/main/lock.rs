@@ -1,4 +1,4 @@
-//! `stagewright.lock`: written, shown, kept to.
+//! `stagewright.lock`: how it is written, shown and enforced.
 
 use serde_json::Value as Json;
 
@@ -37,7 +37,11 @@ fn a_lock_is_written_once_and_checked() {
     environment.run(&["lock"]).exits(0);
     let text = environment.read(LOCK);
     for part in ["[pipelines.build.plugins.command]", "imports = [", "wit = \"0.1.0\"", "process = [\"sh\"]"] {
-        assert!(text.contains(part), "{part} is not in:\n{text}");
+        assert!(
+            text.contains(part),
+            "{part} is missing in:
+{text}"
+        );
     }
     assert!(environment.run(&["lock"]).exits(0).stdout.contains("stagewright.lock is up to date"));
     environment.run(&["lock", "--check"]).exits(0);
@@ -73,21 +77,26 @@ fn what_is_wider_than_the_lock_is_refused_before_anything_starts() {
     for part in
         ["+ `hello` may now start `curl` with any arguments", "nothing was run", "stagewright lock stagewright.toml"]
     {
-        assert!(refused.stderr.contains(part), "{part} is not in:\n{}", refused.stderr);
+        assert!(
+            refused.stderr.contains(part),
+            "{part} is missing in:
+{}",
+            refused.stderr
+        );
     }
     assert_eq!(runs(&environment), 1);
-    // Without the option it is told, on one line.
-    let told = environment.run(&["run"]).exits(0);
+    // Without the option there is a note of one line.
+    let noted = environment.run(&["run"]).exits(0);
     assert!(
-        told.stderr.contains("note: stagewright.toml may do one thing that stagewright.lock doesn't say"),
+        noted.stderr.contains("note: stagewright.toml may do one thing that stagewright.lock doesn't say"),
         "{}",
-        told.stderr
+        noted.stderr
     );
-    // A run that was started so can't be gone on with or repeated so.
+    // With the option, such a run can't be resumed or repeated.
     environment.run(&["rerun", "latest", "--locked"]).exits(4);
     environment.run(&["resume", "latest", "--from", "hello", "--locked"]).exits(4);
     environment.run(&["resume", "latest", "--from", "hello"]).exits(0);
-    // Less than what is locked is fine.
+    // Fewer grants than locked are allowed.
     environment.write("stagewright.toml", &PIPELINE.replace("[\"sh\"]", "[\"sh -eu -c *\"]"));
     environment.run(&["run", "--locked"]).exits(0);
 }
@@ -170,7 +179,11 @@ fn plan_shows_what_changed_first() {
     for part in
         ["full control of this machine", "`bash` can run any program", "npm          https://registry.npmjs.org"]
     {
-        assert!(shown.contains(part), "{part} is not in:\n{shown}");
+        assert!(
+            shown.contains(part),
+            "{part} is missing in:
+{shown}"
+        );
     }
     let json: Json = serde_json::from_str(&environment.run(&["plan", "--json"]).exits(0).stdout).unwrap();
     assert_eq!(json["lock"]["state"], "changed");

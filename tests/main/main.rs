@@ -1,6 +1,6 @@
-//! The system as its users meet it.
+//! Tests of the system through its command line.
 
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests start the binary and look at it")]
+#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests start the binary and check its files")]
 
 mod affected;
 mod approval;
@@ -27,8 +27,8 @@ mod rehearsal;
 mod release;
 mod secrets;
 mod shared_cache;
-mod strangers;
 mod terminals;
 mod toolchains;
 mod undeclared;
+mod untrusted_input;
 mod wire;

@@ -1,10 +1,10 @@
-//! Stages that go wrong: each ends in a typed failure that says what to change, and the other branches go on.
+//! Failing stages: each ends with a typed failure and a remedy, and the other branches continue.
 
 use serde_json::Value as Json;
 
 use crate::environment::{TestEnvironment, failure, outcomes, text};
 
-/// One stage that goes wrong beside one that doesn't.
+/// Runs a failing stage and one that succeeds. Returns the events and the failure.
 fn run(with: &str, settings: &str, permissions: &str) -> (Vec<Json>, Json) {
     let environment = TestEnvironment::with_pipeline(&format!(
         r#"
@@ -32,20 +32,20 @@ fn run(with: &str, settings: &str, permissions: &str) -> (Vec<Json>, Json) {
     (events, failure)
 }
 
-/// The outcome, the kind, and that the message and the help name what they should.
+/// Checks the outcome, the kind of failure, and that the message or the help mentions the given texts.
 #[track_caller]
 fn ends(with: &str, settings: &str, permissions: &str, outcome: &str, kind: &str, mentions: &[&str]) {
     let (events, failure) = run(with, settings, permissions);
     assert_eq!(outcomes(&events)["bad"], outcome, "{failure:#}");
     assert_eq!(text(&failure["kind"]), kind, "{failure:#}");
-    let told = format!("{} {}", text(&failure["message"]), text(&failure["help"]));
+    let shown = format!("{} {}", text(&failure["message"]), text(&failure["help"]));
     for mention in mentions {
-        assert!(told.contains(mention), "{mention:?} is not in {told:?}");
+        assert!(shown.contains(mention), "{mention:?} is missing in {shown:?}");
     }
 }
 
 #[test]
-fn a_trap() {
+fn a_trap_is_a_crash() {
     ends(r#"way = "trap""#, "", "", "errored", "trapped", &["panicked or aborted", "log"]);
 }
 
@@ -60,22 +60,22 @@ fn an_endless_wait_in_the_host_ends_with_its_timeout() {
 }
 
 #[test]
-fn memory_without_end() {
+fn endless_allocation_ends_at_the_limit() {
     ends(r#"way = "eat""#, r#"memory = "64MiB""#, "", "errored", "out-of-memory", &["64MiB", "memory = "]);
 }
 
 #[test]
-fn a_log_without_end() {
+fn an_endless_log_ends_at_the_limit() {
     ends(r#"way = "flood""#, r#"log-limit = "1MiB""#, "", "errored", "log-limit", &["1MiB", "log-limit = "]);
 }
 
 #[test]
-fn a_program_that_was_not_granted() {
+fn a_program_that_is_not_granted_is_denied() {
     ends(r#"way = "start", target = "rm""#, "", "", "errored", "denied", &["rm", r#"process = ["rm"]"#, "stages.bad"]);
 }
 
 #[test]
-fn a_file_that_was_not_granted() {
+fn a_file_that_is_not_granted_is_denied() {
     let with = r#"way = "read", target = "secret.txt""#;
     ends(with, "", r#"read = ["public"]"#, "errored", "denied", &["secret.txt", "read = "]);
     let with = r#"way = "write", target = "stagewright.toml""#;
@@ -83,13 +83,13 @@ fn a_file_that_was_not_granted() {
 }
 
 #[test]
-fn a_host_that_was_not_granted() {
+fn a_host_that_is_not_granted_is_denied() {
     let with = r#"way = "call", target = "http://127.0.0.1:9/""#;
     ends(with, "", r#"net = ["http://127.0.0.1:8"]"#, "errored", "denied", &["http://127.0.0.1:9", "net = "]);
 }
 
 #[test]
-fn a_child_that_is_killed_from_outside() {
+fn a_killed_child_process_fails_the_stage() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -111,11 +111,11 @@ fn a_child_that_is_killed_from_outside() {
 }
 
 #[test]
-fn what_a_plugin_reports_reaches_the_reader_whole() {
+fn message_causes_and_help_of_a_plugins_error_are_kept() {
     let (_, failure) = run(r#"way = "fail""#, "", "");
     assert_eq!(text(&failure["message"]), "it went wrong on purpose");
-    assert_eq!(text(&failure["causes"][0]), "it was told to");
-    assert_eq!(text(&failure["help"]), "tell it otherwise");
+    assert_eq!(text(&failure["causes"][0]), "the configuration asks for it");
+    assert_eq!(text(&failure["help"]), "configure another failure");
 }
 
 #[test]

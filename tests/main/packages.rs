@@ -1,4 +1,4 @@
-//! What `cargo`, `npm` and `pip` in `net` stand for: held by the lock, bounded by the policy, and fixed while a run lasts.
+//! The hosts that `cargo`, `npm` and `pip` in `net` stand for: locked, bounded by the policy, and fixed for a run.
 
 use serde_json::Value as Json;
 
@@ -42,12 +42,12 @@ fn an_origin_that_a_file_of_the_repository_adds_is_a_wider_grant() {
         environment.run(&["run", "--locked"]).exits(0);
     }
     assert!(environment.read("stagewright.lock").contains("npm = [\"https://npm.acme.invalid\"]"));
-    // Less is fine.
+    // Fewer hosts are allowed.
     std::fs::remove_file(environment.root().join(".npmrc")).unwrap();
     environment.run(&["run", "--locked"]).exits(0);
 }
 
-/// A lock that is written on a laptop holds on a server.
+/// A lock that was written on a laptop is valid on a server.
 #[test]
 fn a_mirror_of_the_user_is_shown_and_not_locked_and_the_policy_bounds_it() {
     let mut environment = TestEnvironment::with_pipeline(PIPELINE);
@@ -74,7 +74,7 @@ fn a_mirror_of_the_user_is_shown_and_not_locked_and_the_policy_bounds_it() {
 }
 
 #[test]
-fn no_word_stands_for_this_machine_or_for_metadata() {
+fn package_words_never_stand_for_this_machine_or_metadata_services() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for (npmrc, origin) in [
         ("registry=http://127.0.0.1:4873/\n", "http://127.0.0.1:4873"),
@@ -90,12 +90,12 @@ fn no_word_stands_for_this_machine_or_for_metadata() {
             assert!(refused.contains(&format!("net = [\"npm\", \"cargo\", \"{origin}\"]")), "{refused}");
         }
     }
-    // What is granted by itself is meant.
+    // An origin that is granted explicitly is allowed.
     environment.write(".npmrc", "registry=http://127.0.0.1:4873/\n");
     let granted = PIPELINE.replace("\"cargo\"]", "\"cargo\", \"http://127.0.0.1:4873\"]");
     environment.write("stagewright.toml", &granted);
     environment.run(&["run"]).exits(0);
-    // The user's own is the user's business: it is shown with what to write.
+    // The user's own configuration is shown, with the entry that would grant it.
     environment.write("stagewright.toml", PIPELINE);
     std::fs::rename(environment.root().join(".npmrc"), environment.root().join("../.npmrc")).unwrap();
     std::fs::create_dir_all(environment.root().join("../home")).unwrap();
@@ -107,9 +107,9 @@ fn no_word_stands_for_this_machine_or_for_metadata() {
     }
 }
 
-/// Otherwise a branch could choose whom a rehearsal of it calls.
+/// Otherwise a branch could choose the hosts that its rehearsal calls.
 #[test]
-fn in_a_rehearsal_only_the_lock_says_what_the_repository_names() {
+fn in_a_rehearsal_origins_of_the_repository_must_be_locked() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     environment.write(".npmrc", NPMRC);
     let words = "in a rehearsal `npm` doesn't stand for https://npm.acme.invalid, which .npmrc:1 names";
@@ -119,7 +119,7 @@ fn in_a_rehearsal_only_the_lock_says_what_the_repository_names() {
     assert!(!environment.run(&["run", "--rehearse"]).exits(0).stderr.contains("npm.acme.invalid"));
 }
 
-/// A stage can write what the next run goes by, and not what its own does.
+/// A stage can change the configuration for the next run, but not for its own.
 #[test]
 fn what_a_word_stands_for_is_fixed_when_the_run_starts() {
     let fetching = r#"
@@ -142,12 +142,12 @@ fn what_a_word_stands_for_is_fixed_when_the_run_starts() {
         let log = environment.run(&["logs", "latest", "fetch"]).exits(0);
         (log.stdout + &log.stderr).contains("the stage may not call http://planted.invalid")
     };
-    assert!(denied(&environment), "the first run went by what it wrote itself");
-    assert!(!denied(&environment), "it is the repository's, and there is no lock");
+    assert!(denied(&environment), "the first run used the configuration that it wrote");
+    assert!(!denied(&environment), "without a lock, the second run uses the repository's configuration");
 }
 
 #[test]
-fn a_run_that_goes_on_is_held_to_what_its_words_stood_for() {
+fn a_resumed_run_keeps_the_origins_of_its_words() {
     let failing = PIPELINE.replace("echo hello", "test -e go");
     let failing = failing.replace("process = [\"sh\"]", "process = [\"sh\"]\nread = [\".\"]");
     let environment = TestEnvironment::with_pipeline(&failing);
@@ -159,14 +159,14 @@ fn a_run_that_goes_on_is_held_to_what_its_words_stood_for() {
         assert!(refused.contains("package hosts of npm: none -> https://npm.acme.invalid"), "{refused}");
     }
     environment.run(&["resume", "latest", "--accept-changes"]).exits(0);
-    // It was accepted, and less is no change.
+    // The change was accepted, and fewer hosts don't count as a change.
     environment.run(&["resume", "latest", "--from", "hello"]).exits(0);
     std::fs::remove_file(environment.root().join(".npmrc")).unwrap();
     environment.run(&["resume", "latest", "--from", "hello"]).exits(0);
 }
 
 #[test]
-fn configuration_that_is_a_pipe_does_not_hang() {
+fn a_configuration_file_that_is_a_pipe_does_not_block() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     assert!(environment.program("mkfifo").arg(".npmrc").status().unwrap().success());
     std::fs::create_dir_all(environment.root().join(".cargo")).unwrap();

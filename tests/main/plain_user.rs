@@ -1,12 +1,12 @@
-//! The engine as a user without privileges, as it is used on most machines: sandboxes, services, and all that the kernel
-//! gives to root without asking.
+//! The engine as an unprivileged user, as on most machines: sandboxes, services, and everything that the kernel permits
+//! only root without further setup.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use crate::environment::{Ended, TestEnvironment, binary, outcomes, plugins};
 
-/// `nobody`, who owns nothing.
+/// The user id 65534, which owns no files.
 const PLAIN: u32 = 65534;
 
 const PIPELINE: &str = r#"
@@ -50,7 +50,7 @@ deadline = "5s"
 checks = [{ path = "/", status = 200, contains = "version 1" }]
 "#;
 
-/// A repository and the programs under test, where a user who may enter no other folder can use them.
+/// A repository and the programs under test, in a folder that the unprivileged user can access.
 struct Plain {
     environment: TestEnvironment,
     is_root: bool,
@@ -91,7 +91,7 @@ impl Plain {
     }
 }
 
-/// Gives a folder, with all below, to the plain user.
+/// Changes the owner of a folder and its content to the unprivileged user.
 fn hand_over(path: &Path) {
     std::os::unix::fs::chown(path, Some(PLAIN), Some(PLAIN)).expect("an owner");
     if path.is_dir() {

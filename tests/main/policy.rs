@@ -1,4 +1,4 @@
-//! The operator's policy: no pipeline on the machine gets more.
+//! The operator's policy, which bounds every pipeline on the machine.
 
 use crate::environment::TestEnvironment;
 
@@ -33,14 +33,19 @@ fn a_pipeline_beyond_the_policy_is_refused_everywhere() {
         let refused = environment.run(command).exits(4);
         for part in ["stagewright.toml:9:", "`hello` may start `sh`", "policy.toml:4 allows process = [\"cargo\"]"] {
             let text = refused.stderr.replace("\n        ", " ");
-            assert!(text.contains(part), "{command:?}: {part} is not in:\n{}", refused.stderr);
+            assert!(
+                text.contains(part),
+                "{command:?}: {part} is missing in:
+{}",
+                refused.stderr
+            );
         }
     }
     let checked = environment.run(&["validate", "--json"]).exits(3);
     assert!(checked.stdout.contains("stagewright::beyond-policy"), "{}", checked.stdout);
     let events = environment.run(&["runs", "--json"]).exits(0);
     assert_eq!(serde_json::from_str::<Vec<serde_json::Value>>(&events.stdout).unwrap().len(), 1);
-    // What is named on the command line comes first.
+    // The command line takes precedence.
     environment.write("../other.toml", "schema = 1\n[permissions]\nprocess = [\"sh -c *\", \"sh\"]\n");
     environment.run(&["run", "--policy", "../other.toml"]).exits(0);
 }
@@ -51,7 +56,12 @@ fn a_policy_that_cannot_be_read_stops_everything() {
     for command in [&["run"][..], &["plan"], &["validate"], &["lock"]] {
         let stopped = environment.run(command).exits(7);
         for part in ["policy.toml:2:", "permissions", "is invalid; nothing was run"] {
-            assert!(stopped.stderr.contains(part), "{command:?}: {part} is not in:\n{}", stopped.stderr);
+            assert!(
+                stopped.stderr.contains(part),
+                "{command:?}: {part} is missing in:
+{}",
+                stopped.stderr
+            );
         }
     }
     std::fs::remove_file(environment.root().with_file_name("policy.toml")).unwrap();
@@ -73,9 +83,9 @@ fn a_policy_can_ask_for_the_lock() {
     environment.run(&["run"]).exits(4);
 }
 
-/// Whoever is ruled out isn't even asked what it is: that would be running it.
+/// A forbidden native plugin isn't even asked for its manifest, because that would run it.
 #[test]
-fn native_code_that_the_policy_rules_out_is_not_looked_at() {
+fn native_code_that_the_policy_forbids_is_not_loaded() {
     let environment = under("schema = 1\nnative = false\n");
     let native = format!("uses = \"path:evil.so\"\ntrust = \"native\"\ndigest = \"sha256:{}\"", "0".repeat(64));
     environment.write("stagewright.toml", &PIPELINE.replace("uses = \"command\"", &native));
@@ -86,7 +96,7 @@ fn native_code_that_the_policy_rules_out_is_not_looked_at() {
 }
 
 #[test]
-fn limits_that_a_pipeline_does_not_set_are_the_policys() {
+fn the_policys_limits_are_the_defaults() {
     let environment = under("schema = 1\n[limits]\nlog-limit = \"10B\"\n");
     let shown = environment.run(&["plan"]).exits(0).stdout;
     assert!(shown.contains("log-limit 10B"), "{shown}");

@@ -1,9 +1,9 @@
-//! Text of others on the terminal: it commands nothing, hides nothing and adds no line. That nothing raw is printed,
-//! [`TestEnvironment::run`] sees to in every test.
+//! Untrusted text on the terminal: it can't command the terminal, hide text or add lines. That no raw control characters
+//! are printed is checked by [`TestEnvironment::run`] in every test.
 
 use crate::environment::TestEnvironment;
 
-/// What is put at the end of every text that others may choose; TOML's spelling of it, and the text itself.
+/// The suffix of all untrusted texts: its spelling in TOML, and the text itself.
 const NASTY: (&str, &str) = (
     r"\u001b]0;t\u0007\u009b2J\u202e\u200b\u2066\U000e0041\r\n  9. forged  (noop, pure)\n\u2028help: forged",
     "\u{1b}]0;t\u{7}\u{9b}2J\u{202e}\u{200b}\u{2066}\u{e0041}\r\n  9. forged  (noop, pure)\n\u{2028}help: forged",
@@ -57,7 +57,7 @@ fn environment() -> TestEnvironment {
     environment
 }
 
-/// The commands, in this order, on one repository; the text stands for `@`.
+/// The commands, run in this order on one repository. `@` is replaced by the text.
 const COMMANDS: &[&[&str]] = &[
     &["validate"],
     &["validate", "--json"],
@@ -118,13 +118,13 @@ const COMMANDS: &[&[&str]] = &[
 ];
 
 #[test]
-fn text_of_others_prints_nothing_raw_and_adds_no_line() {
+fn untrusted_text_is_escaped_and_adds_no_lines() {
     let environment = environment();
     for args in COMMANDS {
         let args: Vec<String> = args.iter().map(|arg| arg.replace('@', NASTY.1)).collect();
         let ended = environment.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
         for shown in [&ended.stdout, &ended.stderr] {
-            // Of a text of several lines each has a mark of ours before it, as has what is wrapped below a diagnostic.
+            // Each line of a multi-line text has a mark before it, and so have the wrapped lines of a diagnostic.
             let is_forged = |line: &&str| {
                 let line = line.trim_start();
                 line.starts_with("9. forged") || line.starts_with("help: forged")

@@ -1,4 +1,4 @@
-//! Environments: who may deploy, what runs where, and the way back.
+//! Environments: who may deploy, which release is current, and rollbacks.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -71,7 +71,7 @@ needs = ["push"]
 with = { message = "Go?" }
 "#;
 
-/// A repository with a production environment, whose services end with it.
+/// A repository with a production environment. Its services are stopped when it is dropped.
 pub(crate) struct Production(pub(crate) TestEnvironment);
 
 impl Production {
@@ -79,7 +79,7 @@ impl Production {
         Production::of("", "", "\"push\"")
     }
 
-    /// With a stage that asks before the deploy.
+    /// With a gate before the deploy.
     pub(crate) fn with_gate() -> Production {
         Production::of("", APPROVE, "\"push\", \"approve\"")
     }
@@ -95,7 +95,7 @@ impl Production {
         self.0.run(&["run", "--input", &format!("version={version}")]).exits(code)
     }
 
-    /// What answers in production.
+    /// The response of the release in production.
     pub(crate) fn serves(&self) -> String {
         let status = self.0.run(&["service", "status", "--json"]).exits(0);
         let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
@@ -126,7 +126,7 @@ impl Drop for Production {
 }
 
 #[test]
-fn the_ledger_knows_what_runs_and_rollback_goes_back_to_it() {
+fn the_ledger_records_releases_and_rollback_restores_them() {
     let production = Production::new();
     let nothing = production.0.run(&["rollback", "production"]).exits(0);
     assert!(nothing.stdout.contains("nothing was done"), "{}", nothing.stdout);
@@ -153,7 +153,7 @@ fn the_ledger_knows_what_runs_and_rollback_goes_back_to_it() {
 }
 
 #[test]
-fn a_smoke_test_that_fails_takes_its_deploy_back() {
+fn a_failed_smoke_test_compensates_its_deploy() {
     let production = Production::new();
     production.deploy("1", 0);
     let args = ["run", "--input", "version=2", "--input", "broken=yes"];
@@ -166,7 +166,7 @@ fn a_smoke_test_that_fails_takes_its_deploy_back() {
     assert_eq!((text(&history[0]["release"]["way"]), &history[0]["good"]), ("undo".to_owned(), &Json::Bool(true)));
     assert_eq!(history[1]["undone"], true, "{history:#?}");
 
-    // What was taken back is deployed again, for it to be tested again.
+    // A rerun deploys the compensated release again and repeats its smoke test.
     let (_, events) = production.0.events(&["resume", "latest"]);
     let starts = events.iter().filter(|event| event["type"] == "attempt-started" && event["stage-id"] == "deploy");
     assert_eq!(starts.count(), 2);
@@ -189,7 +189,7 @@ fn an_older_run_never_overtakes_a_newer_one() {
     assert_eq!(production.history().len(), 1);
 }
 
-/// Of a run that waits at its gate.
+/// The id of the run that waits at its gate.
 fn run_id(environment: &TestEnvironment, version: &str) -> String {
     let (code, events) = environment.events(&["run", "--input", &format!("version={version}")]);
     assert_eq!(code, 5, "{events:#?}");
@@ -214,7 +214,7 @@ fn a_frozen_environment_makes_a_run_wait_until_the_freeze_is_lifted_or_overridde
 }
 
 #[test]
-fn an_environment_with_approvers_is_deployed_to_after_one_of_them_said_so() {
+fn a_deploy_waits_for_an_approver_of_the_environment() {
     let production = Production::of("approvers = [\"team:release\"]\n[teams]\nrelease = [\"grace\"]", "", "\"push\"");
     let waiting = production.deploy("1", 5);
     assert!(waiting.stdout.contains("stagewright approve"), "{}", waiting.stdout);
@@ -226,7 +226,7 @@ fn an_environment_with_approvers_is_deployed_to_after_one_of_them_said_so() {
 }
 
 #[test]
-fn a_deploy_that_was_killed_midway_is_looked_at_before_it_runs_again() {
+fn a_killed_deploy_is_observed_before_it_runs_again() {
     let production = Production::new();
     production.deploy("1", 0);
     let marker = production.0.root().join("ready").display().to_string();
@@ -250,7 +250,7 @@ fn a_deploy_that_was_killed_midway_is_looked_at_before_it_runs_again() {
 }
 
 #[test]
-fn a_dead_deploy_holds_nobody_up() {
+fn a_killed_deploy_does_not_block_other_runs() {
     let production = Production::new();
     let marker = production.0.root().join("ready").display().to_string();
     let mut child = production.0.start(&["run", "--input", "version=1", "--input", &format!("wait-for={marker}")]);
@@ -262,7 +262,7 @@ fn a_dead_deploy_holds_nobody_up() {
     child.wait().unwrap();
     production.deploy("2", 0);
     assert_eq!(production.serves(), "version 2");
-    // The dead one is older now.
+    // The dead run is the older one now.
     production.0.write("ready", "");
     let late = production.0.run(&["resume", &first_run(&production.0)]).exits(1);
     assert!(late.stdout.contains("is newer"), "{}", late.stdout);

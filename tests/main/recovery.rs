@@ -1,10 +1,10 @@
-//! What is done about what was going on when the engine was killed, and what a resume takes for granted.
+//! Recovery after the engine was killed, and what a resume verifies.
 
 use serde_json::Value as Json;
 
 use crate::environment::{TestEnvironment, eventually, text};
 
-/// A program with network access: nobody can tell from here what it did.
+/// A program with network access, whose outcome can't be determined after a kill.
 const DOUBTFUL: &str = r#"
 schema = 1
 [pipeline]
@@ -21,7 +21,7 @@ uses = "noop"
 needs = ["publish"]
 "#;
 
-/// A run that was killed while its stage was under way.
+/// A repository with a run that was killed while its stage ran.
 fn killed(pipeline: &str) -> TestEnvironment {
     let environment = TestEnvironment::with_pipeline(pipeline);
     let mut child = environment.start(&["run"]);
@@ -37,14 +37,14 @@ fn starts(environment: &TestEnvironment) -> usize {
 }
 
 #[test]
-fn an_unknown_outcome_is_a_question_to_a_person() {
+fn an_unknown_outcome_is_settled_by_a_person() {
     for (finding, code, starts_after) in [("applied", 0, 1), ("not-started", 0, 2), ("failed", 1, 1)] {
         let environment = killed(DOUBTFUL);
         let asked = environment.run(&["resume", "latest"]).exits(5);
         let command = "stagewright settle";
         assert!(asked.stdout.contains(command), "{}", asked.stdout);
-        assert_eq!(starts(&environment), 1, "it ran again before anybody answered");
-        // Neither a plain approval nor a second resume brings it on.
+        assert_eq!(starts(&environment), 1, "it ran again without an answer");
+        // Neither a plain approval nor a second resume continues it.
         let refused = environment.run(&["approve", "latest"]).exits(4);
         assert!(refused.stderr.contains(&format!("{command} ")), "{}", refused.stderr);
         environment.run(&["resume", "latest"]).exits(5);
@@ -57,7 +57,7 @@ fn an_unknown_outcome_is_a_question_to_a_person() {
 }
 
 #[test]
-fn what_has_no_effect_outside_simply_runs_again() {
+fn a_stage_without_external_effects_runs_again() {
     let environment = killed(&DOUBTFUL.replace("net = [\"https://example.org\"]\n", ""));
     environment.run(&["resume", "latest"]).exits(0);
     assert_eq!(starts(&environment), 2);
@@ -87,7 +87,7 @@ fn commit(environment: &TestEnvironment, message: &str) {
 }
 
 #[test]
-fn what_changed_since_is_nothing_to_stages_behind_a_gate() {
+fn changes_since_the_start_do_not_affect_stages_behind_a_gate() {
     let environment = TestEnvironment::with_pipeline(GUARDED);
     commit(&environment, "first");
     environment.run(&["run", "--input", "version=2"]).exits(5);
@@ -95,7 +95,7 @@ fn what_changed_since_is_nothing_to_stages_behind_a_gate() {
     commit(&environment, "second");
     environment.run(&["resume", "latest"]).exits(0);
 
-    // A new run is one of what is there now.
+    // A new run uses the current files.
     let refused = environment.run(&["rerun", "latest"]).exits(4);
     assert!(refused.stderr.contains("commit: "), "{}", refused.stderr);
     let (code, events) = environment.events(&["rerun", "latest", "--accept-changes"]);
@@ -118,7 +118,7 @@ with = { message = "Go?" }
 "#;
 
 #[test]
-fn what_changed_since_is_shown_and_refused_before_a_gate() {
+fn changes_since_the_start_are_refused_before_a_gate() {
     let environment = TestEnvironment::with_pipeline(UNGUARDED);
     environment.write(".gitignore", ".stagewright/\n");
     commit(&environment, "first");
@@ -130,9 +130,9 @@ fn what_changed_since_is_shown_and_refused_before_a_gate() {
     environment.run(&["resume", "latest", "--accept-changes"]).exits(5);
 }
 
-/// What git was asked not to look at, or can't tell by size and time.
+/// Changes that git is configured to ignore, or can't detect by size and time.
 #[test]
-fn a_change_that_git_does_not_show_is_refused_as_well() {
+fn changes_hidden_from_git_are_refused() {
     for how in ["--assume-unchanged", "--skip-worktree", "trustctime"] {
         let environment = TestEnvironment::with_pipeline(UNGUARDED);
         environment.write(".gitignore", ".stagewright/\ngo\n");
@@ -148,7 +148,7 @@ fn a_change_that_git_does_not_show_is_refused_as_well() {
         let app = std::fs::File::options().write(true).open(environment.root().join("app")).expect("a file");
         let time = app.metadata().and_then(|file| file.modified()).expect("a time");
         environment.write("app", "two");
-        app.set_modified(time).expect("it is its owner's");
+        app.set_modified(time).expect("the test owns the file");
         let refused = environment.run(&["resume", "latest"]).exits(4);
         assert!(refused.stderr.contains("--accept-changes"), "{how}: {}", refused.stderr);
         environment.run(&["resume", "latest", "--accept-changes"]).exits(5);
@@ -156,7 +156,7 @@ fn a_change_that_git_does_not_show_is_refused_as_well() {
 }
 
 #[test]
-fn a_repository_that_cannot_be_read_is_not_taken_for_a_clean_one() {
+fn an_unreadable_repository_does_not_count_as_clean() {
     let environment = TestEnvironment::with_pipeline(GUARDED);
     commit(&environment, "first");
     environment.run(&["run"]).exits(5);
@@ -253,7 +253,7 @@ fn shown(environment: &TestEnvironment, pattern: &str) {
 }
 
 #[test]
-fn runs_of_a_group_do_not_overlap_and_none_is_cancelled_silently() {
+fn runs_of_a_group_do_not_overlap_and_cancellations_are_reported() {
     let environment = TestEnvironment::with_pipeline(&GROUPED.replace("POLICY", ""));
     let run = |name: &str| environment.start(&["run", "--input", &format!("name={name}")]);
     let first = run("a");
@@ -261,7 +261,7 @@ fn runs_of_a_group_do_not_overlap_and_none_is_cancelled_silently() {
     let second = run("b");
     shown(&environment, "which holds the group");
     let third = run("c");
-    // The newest waiting run takes the place of the older one.
+    // The newest waiting run replaces the older one.
     let replaced = crate::environment::Ended::of(&second.wait_with_output().unwrap()).exits(130);
     assert!(replaced.stdout.contains("group `shop`"), "{}", replaced.stdout);
     assert_eq!(environment.read("starts"), "a\n");
@@ -273,7 +273,7 @@ fn runs_of_a_group_do_not_overlap_and_none_is_cancelled_silently() {
 }
 
 #[test]
-fn a_newer_run_cancels_the_one_under_way_where_the_pipeline_says_so() {
+fn a_newer_run_cancels_the_current_one_with_cancel_in_progress() {
     let environment = TestEnvironment::with_pipeline(&GROUPED.replace("POLICY", "cancel-in-progress = true"));
     let run = |name: &str| environment.start(&["run", "--input", &format!("name={name}")]);
     let first = run("a");

@@ -1,4 +1,4 @@
-//! The sample: tested, audited, built, pushed, deployed, approved, deployed again, smoke-tested.
+//! The sample pipeline: test, audit, build, push, deploy, approve, deploy to production, smoke test.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A repository with nothing but the sample.
+/// A repository with the sample only.
 pub(crate) fn sample() -> TestEnvironment {
     let environment = TestEnvironment::new();
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
@@ -42,7 +42,7 @@ fn rehearse_the_release() {
     let services = environment.run(&["service", "status", "--rehearsal", "--json"]).exits(0);
     assert!(!services.stdout.contains("\"running\""), "a rehearsal left services running: {}", services.stdout);
 
-    // The same sources give the same image.
+    // Equal sources give equal images.
     let (code, again) = environment.events(&["run", "release", "--rehearse", "--only", "push"]);
     assert_eq!(code, 0);
     let ended = again.iter().find(|event| event["type"] == "attempt-ended" && event["stage-id"] == "push").unwrap();

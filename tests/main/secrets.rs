@@ -1,10 +1,10 @@
-//! Secrets: where they come from, who gets them, and that nobody sees them.
+//! Secrets: their sources, the stages that get them, and that they are never shown.
 
 use std::path::Path;
 
 use crate::environment::{TestEnvironment, failure, outcomes};
 
-/// Made by age-keygen and age 1.1.1 for this test: the key, and `token = "age-kept-value-4711"` encrypted to it.
+/// Made with age-keygen and age 1.1.1 for this test: a key, and `token = "age-kept-value-4711"` encrypted with it.
 const AGE_KEY: &str = "AGE-SECRET-KEY-1J8MCPWJLGWY5JL4T44558EZ7R62PL22LCP7MP270QKW0X9EFZTHSNGGTWX";
 const AGE_FILE: &str = "-----BEGIN AGE ENCRYPTED FILE-----
 YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOSBwdVZ0TG0wanBVWmMzR3NY
@@ -15,7 +15,7 @@ PcyaCy7BSvAW8kNHwOZIQarJxUyhp7JvNcuzu0Jz/2oXQRVqBw4=
 -----END AGE ENCRYPTED FILE-----
 ";
 
-/// Values with their base64, and their hex as far as it says something.
+/// Secret values with their base64 and hex encodings.
 const VALUES: [[&str; 3]; 3] = [
     ["printed-by-a-program", "cHJpbnRlZC1ieS1hLXByb2dyYW0", "7072696e7465642d62792d612d70726f6772616d"],
     ["age-kept-value-4711", "YWdlLWtlcHQtdmFsdWUtNDcxM", "6167652d6b6570742d76616c75652d34373131"],
@@ -68,7 +68,7 @@ fn environment(pipeline: &str) -> TestEnvironment {
     environment
 }
 
-/// The files below a folder in which one of the values stands, in one of its spellings.
+/// The files below a folder that contain one of the values in any encoding.
 fn files_with_values(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -89,24 +89,24 @@ fn spelled_in(content: &[u8]) -> impl Iterator<Item = &'static str> {
 }
 
 #[test]
-fn a_stage_gets_secrets_from_everywhere_and_nobody_sees_them() {
+fn secrets_of_all_sources_reach_their_stage_and_are_masked() {
     let environment = environment(PIPELINE);
     let ended = environment.run(&["run", "--format", "json"]).exits(0);
     let shown = format!("{}{}", ended.stdout, ended.stderr);
     assert_eq!(spelled_in(shown.as_bytes()).collect::<Vec<_>>(), Vec::<&str>::new(), "{shown}");
     assert!(shown.contains("plain ***") && shown.contains("error ***") && shown.contains("found"), "{shown}");
     let logs = environment.run(&["logs", "latest", "uses"]).exits(0).stdout;
-    assert!(!logs.contains("printed-") && !logs.contains("-program"), "a wrapped value shows nothing of it: {logs}");
+    assert!(!logs.contains("printed-") && !logs.contains("-program"), "a part of a wrapped value is shown: {logs}");
     assert_eq!(environment.run(&["logs", "latest", "finds"]).exits(0).stdout, "***\nfound\n");
     let kept = files_with_values(&environment.root().join(".stagewright"));
     assert_eq!(kept, Vec::<String>::new());
-    // What the test looks for is there to be found.
+    // Check that the search works: the values are in this file.
     assert_eq!(spelled_in(environment.read("left-behind.txt").as_bytes()).count(), 1);
-    assert_eq!(environment.read("asked"), "asked\n", "one run asks once");
+    assert_eq!(environment.read("asked"), "asked\n", "a run fetches a secret once");
 }
 
 #[test]
-fn all_that_is_missing_is_named_before_anything_starts() {
+fn all_missing_secrets_are_reported_before_anything_starts() {
     let pipeline = PIPELINE
         .replace("file:../plain.txt", "env:NOT_SET_ANYWHERE")
         .replace("cat $0'", "cat $0; echo locked: no agent >&2; exit 4'")
@@ -126,7 +126,7 @@ fn all_that_is_missing_is_named_before_anything_starts() {
 }
 
 #[test]
-fn a_secret_for_requests_is_not_handed_to_a_program() {
+fn a_secret_for_requests_is_not_passed_to_a_program() {
     let environment = environment(&PIPELINE.replace("printed:env", "printed:header"));
     let (code, events) = environment.events(&["run"]);
     assert_eq!((code, outcomes(&events)["uses"].as_str()), (1, "errored"));
@@ -139,7 +139,7 @@ fn a_secret_for_requests_is_not_handed_to_a_program() {
 }
 
 #[test]
-fn a_use_that_there_is_not_is_no_pipeline() {
+fn an_unknown_use_of_a_secret_is_an_error() {
     let ended = environment(&PIPELINE.replace("printed:env", "printed:stdin")).run(&["validate"]).exits(3);
     assert!(ended.stderr.contains("unknown-secret-use") && ended.stderr.contains("printed:header"), "{}", ended.stderr);
 }
@@ -151,9 +151,9 @@ fn a_secret_too_short_to_be_masked_is_warned_of() {
     assert!(ended.stderr.contains("the secret `printed` is shorter than 4 bytes"), "{}", ended.stderr);
 }
 
-/// A stage that may write beside a secret's file puts something else in its place.
+/// A stage that can write to the folder of a secret's file replaces the file.
 #[test]
-fn what_stands_in_the_place_of_a_secrets_file_is_neither_followed_nor_waited_for() {
+fn links_and_pipes_in_place_of_a_secrets_file_are_refused() {
     for (exchange, reason) in [
         ("mkfifo secrets/token", "it is a pipe"),
         ("ln -s /etc/hostname secrets/token", "it is a link"),
@@ -176,9 +176,9 @@ fn what_stands_in_the_place_of_a_secrets_file_is_neither_followed_nor_waited_for
     }
 }
 
-/// Files that the engine reads for itself, of a repository that wants to hold it.
+/// Pipes in place of files that the engine reads itself, in a malicious repository.
 #[test]
-fn a_pipe_in_the_place_of_a_file_of_the_repository_holds_nothing() {
+fn pipes_in_place_of_the_repositorys_files_do_not_block() {
     let pipeline = "schema = 1\npipeline.name = \"p\"\n[stages.a]\nuses = \"command\"\nwith.argv = [\"true\"]\n\
                     permissions = { process = [\"true\"], net = [\"npm\", \"cargo\"] }\n";
     for path in ["stagewright.lock", ".npmrc", ".cargo/config.toml", ".gitignore", "stagewright.toml"] {

@@ -1,4 +1,4 @@
-//! What is seen of a run on terminals of each kind, with the binary on a real one.
+//! The output of a run on various kinds of terminals, with the binary on a real pseudo-terminal.
 
 use std::io::{Read, Write};
 use std::process::Stdio;
@@ -32,7 +32,7 @@ uses = "noop"
 needs = ["check"]
 "#;
 
-/// `TERM`, columns, and another variable.
+/// `TERM`, the number of columns, and another variable.
 type Kind = (Option<&'static str>, usize, Option<(&'static str, &'static str)>);
 
 const KINDS: [Kind; 7] = [
@@ -45,7 +45,7 @@ const KINDS: [Kind; 7] = [
     (Some("xterm"), 80, Some(("CI", "true"))),
 ];
 
-/// Runs the binary on a terminal, by `script` of util-linux, and returns all that it was sent.
+/// Runs the binary on a terminal with util-linux's `script`. Returns everything that was sent to the terminal.
 fn on_terminal(environment: &TestEnvironment, (term, columns, other): Kind, args: &str) -> Ended {
     let line = format!("stty cols {columns} rows 50 -onlcr; exec '{}' {args}", binary().display());
     let mut command = environment.program("script");
@@ -71,7 +71,7 @@ fn on_terminal(environment: &TestEnvironment, (term, columns, other): Kind, args
     Ended { stdout: String::from_utf8(sent).expect("UTF-8"), ..ended }
 }
 
-/// What a terminal of so many columns shows in the end, with all that scrolled by.
+/// The final rows of a terminal with this number of columns, including those that scrolled out.
 fn rows(sent: &str, columns: usize) -> Vec<String> {
     let (mut rows, mut row, mut column) = (vec![Vec::new()], 0_usize, 0_usize);
     let mut rest = sent.chars();
@@ -80,7 +80,7 @@ fn rows(sent: &str, columns: usize) -> Vec<String> {
             '\r' => column = 0,
             '\n' => (row, column) = (row + 1, 0),
             '\u{1b}' => {
-                assert_eq!(rest.next(), Some('['), "only such sequences are ours");
+                assert_eq!(rest.next(), Some('['), "only CSI sequences are sent");
                 let sequence = rest.as_str();
                 let end = sequence.find(|one: char| one.is_ascii_alphabetic()).expect("a whole sequence");
                 rest = sequence[end + 1..].chars();
@@ -107,7 +107,7 @@ fn rows(sent: &str, columns: usize) -> Vec<String> {
     rows.into_iter().map(|row| row.into_iter().collect()).collect()
 }
 
-/// All that was sent, without sequences and without regard to where lines were broken.
+/// The text that was sent, without control sequences and line breaks.
 fn said(sent: &str) -> String {
     let mut parts = sent.split("\u{1b}[");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -116,7 +116,7 @@ fn said(sent: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Words of which every run shows some.
+/// Words that runs show. Each run shows some of them.
 const VOCABULARY: [&str; 16] = [
     "approve",
     "attempts",
@@ -139,7 +139,7 @@ const VOCABULARY: [&str; 16] = [
 fn check(kind: Kind, sent: &str) {
     let (term, columns, other) = kind;
     for pair in rows(sent, columns).windows(2) {
-        // Of a line that ends where the terminal does, the next one may begin without a blank.
+        // After a line that fills the terminal's width, the next one may begin without a blank.
         let last = pair[0].split(' ').next_back().filter(|_| pair[0].chars().count() == columns).unwrap_or_default();
         let broken = format!("{last}{}", pair[1].split(' ').next().unwrap_or_default());
         let is_broken = !last.is_empty() && broken != last && VOCABULARY.contains(&broken.as_str());
@@ -151,13 +151,13 @@ fn check(kind: Kind, sent: &str) {
     assert_eq!(is_colored, !is_plain && other.is_none_or(|(name, _)| name != "NO_COLOR"), "{kind:?}: {sent:?}");
 }
 
-/// Without regard to where lines were broken.
+/// The words on the terminal, regardless of line breaks.
 fn words(sent: &str, columns: usize) -> String {
     rows(sent, columns).join("\n").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn why_a_run_failed_is_seen_on_every_terminal() {
+fn every_terminal_shows_why_a_run_failed() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for kind in KINDS {
         for args in ["run -i end=bad", "resume latest"] {
@@ -176,7 +176,7 @@ fn why_a_run_failed_is_seen_on_every_terminal() {
 }
 
 #[test]
-fn success_and_questions_are_seen_on_every_terminal() {
+fn every_terminal_shows_success_and_questions() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for kind in KINDS {
         let good = on_terminal(&environment, kind, "run").exits(0);
@@ -215,14 +215,14 @@ fn a_result_that_cannot_be_written_is_an_error() {
         let ended = Ended::of(&output.expect("the binary starts")).exits(7);
         assert!(ended.stderr.contains("can't write the output"), "{args:?}: {}", ended.stderr);
     }
-    // The code of a run that failed says more.
+    // The exit code of a failed run takes precedence.
     let mut failing = environment.program(&binary().display().to_string());
     let ended = Ended::of(&failing.args(["run", "-i", "end=bad"]).stdout(full()).output().expect("the binary starts"));
     assert!(ended.exits(1).stderr.contains("can't write the output"));
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     for args in ["run", "plan", "--help"] {
         let line = format!("'{}' {args} | true; exit ${{PIPESTATUS[0]}}", binary().display());

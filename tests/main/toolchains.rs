@@ -1,9 +1,9 @@
-//! Real toolchains in the sandbox: what they need is found, what they fetch comes through the proxy, and what they cache
-//! stays with their stage. They fetch small packages from where the machine's own clients fetch theirs.
+//! Real toolchains in the sandbox: their files are found, downloads go through the proxy, and caches belong to their stage.
+//! They fetch small packages from the sources that the machine's own clients are configured with.
 
 use crate::environment::TestEnvironment;
 
-/// With the home of whoever runs the tests, where toolchains and their configuration are.
+/// An environment with the home of the user who runs the tests, where toolchains and their configuration are.
 fn environment(pipeline: &str) -> TestEnvironment {
     let mut environment = TestEnvironment::with_pipeline(pipeline);
     let home = std::env::home_dir().expect("a home");
@@ -37,7 +37,7 @@ fn cargo_tests_with_a_cold_registry() {
     );
     let ended = environment.run(&["run"]).exits(0);
     assert!(ended.stdout.contains("Downloaded itoa") && ended.stdout.contains("1 passed"), "{}", ended.stdout);
-    // What was downloaded is kept for the stage, and there alone.
+    // The downloads are kept for this stage only.
     let kept = environment.root().join(".stagewright/kept/2");
     let folders = kept.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path());
     let [of_the_stage] = &folders.collect::<Vec<_>>()[..] else { panic!("{} holds other than one", kept.display()) };
@@ -135,7 +135,7 @@ fn git_reads_history_without_credentials_and_writes_none_of_it() {
     }
     let ended = environment.run(&["run"]).exits(0);
     for words in ["The first of all", "https://example.org/app", "no header", "no hook"] {
-        assert!(ended.stdout.contains(words), "{words} is not in {}", ended.stdout);
+        assert!(ended.stdout.contains(words), "{words} is missing in {}", ended.stdout);
     }
     assert!(!ended.stdout.contains("hunter2"), "{}", ended.stdout);
     assert!(!environment.root().join(".git/hooks/pre-commit").exists());

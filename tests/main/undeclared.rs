@@ -1,4 +1,4 @@
-//! All that a cached stage can read counts, or isn't there: no result is given back that another content would change.
+//! Everything that a cached stage can read is an input or isn't visible, so a restored result is never outdated.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn run(environment: &TestEnvironment, args: &[&str]) -> Ended {
     environment.run(&[&["run"], args].concat()).exits(0)
 }
 
-/// The stages of a run that were given back.
+/// The stages of a run whose results were restored.
 fn cached(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
     let (code, events) = environment.events(&[&["run"], args].concat());
     assert_eq!(code, 0, "{events:#?}");
@@ -19,11 +19,12 @@ fn cached(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
     taken.map(|event| text(&event["stage-id"])).collect()
 }
 
-/// Why the latest attempt's result is not kept, or is not cached at all.
+/// The reason why the latest attempt's result isn't stored, or why the stage isn't cached.
 fn not_kept(environment: &TestEnvironment) -> String {
     let shown = run(environment, &[]).stdout;
-    let told = shown.lines().find_map(|line| line.split_once("not kept: ").or_else(|| line.split_once("not cached: ")));
-    told.unwrap_or_else(|| panic!("it is kept: {shown}")).1.to_owned()
+    let reason =
+        shown.lines().find_map(|line| line.split_once("not kept: ").or_else(|| line.split_once("not cached: ")));
+    reason.unwrap_or_else(|| panic!("the result is stored: {shown}")).1.to_owned()
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -40,7 +41,7 @@ fn git(environment: &TestEnvironment, args: &[&str]) {
     assert!(command.status().expect("git starts").success(), "{args:?}");
 }
 
-/// One stage, with `run` for a program, and these lines of its own and of its permissions.
+/// A pipeline with one stage that runs `run`. `own` and `permissions` are additional lines of TOML.
 fn pipeline(run: &str, own: &str, permissions: &str) -> String {
     format!(
         "schema = 1\n[pipeline]\nname = \"p\"\n[stages.a]\nuses = \"command\"\nwith = {{ run = '''{run}''' }}\n{own}\n\
@@ -78,11 +79,15 @@ fn a_download_cache_belongs_to_one_tier_and_one_pipeline_file() {
     assert_eq!(
         finds(&["--cache-tier", "pr/12"]),
         "nothing",
-        "nor does a tier get what it may trust: it could write it"
+        "a tier doesn't get the folder of another one, not even of one that it trusts, because it could write to it"
     );
-    assert_eq!(finds(&["pipelines/other.toml", "--cache-tier", "trusted"]), "nothing", "another file of that name");
+    assert_eq!(
+        finds(&["pipelines/other.toml", "--cache-tier", "trusted"]),
+        "nothing",
+        "another pipeline file with the same pipeline name"
+    );
     let gc = |args: &[&str]| environment.run(&[&["gc", "--json"], args].concat()).exits(0).stdout;
-    let caches = |told: &str| serde_json::from_str::<Json>(told).unwrap()["download-caches"].clone();
+    let caches = |json: &str| serde_json::from_str::<Json>(json).unwrap()["download-caches"].clone();
     assert_eq!(caches(&gc(&[])), 0);
     assert_eq!(caches(&gc(&["--days", "0"])), 5);
     assert_eq!(finds(&["--cache-tier", "trusted"]), "nothing");
@@ -110,7 +115,7 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
     commit("first");
     let refused = environment.run(&["run"]).exits(1).stdout;
     assert!(refused.contains("not a git repository") && refused.contains("and no `.git`"), "{refused}");
-    // A wildcard means files of the work, and not those of git.
+    // A wildcard doesn't match git's files.
     with("\"**\"", "read = [\".\"]");
     environment.run(&["run"]).exits(1);
     with("\"in\", \".git\"", "read = [\".\"]");
@@ -119,7 +124,7 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
     assert_eq!(cached(&environment, &[]), ["a"]);
     commit("third");
     assert!(run(&environment, &[]).stdout.contains("| third"));
-    // Of git's files, those that are named.
+    // Of git's files, only the declared ones are visible.
     let parts = pipeline(
         "cat .git/HEAD .git/config; cat .git/index",
         "inputs = [\".git/HEAD\", \".git/config\"]",
@@ -130,7 +135,7 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
     let shown = environment.run(&["run"]).exits(1).stdout;
     assert!(shown.contains("a | ref: refs/heads/") && shown.contains("https://example.org/x"), "{shown}");
     assert!(shown.contains(".git/index: No such file") && !shown.contains("hidden"), "{shown}");
-    // Not cached, it is as it was.
+    // Without the cache, all of them are visible.
     with("\"in\"", "read = [\".\"]");
     environment
         .write("stagewright.toml", &environment.read("stagewright.toml").replace("inputs", "cache = false\ninputs"));
@@ -138,7 +143,7 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
 }
 
 #[test]
-fn what_changes_and_changes_back_is_not_kept() {
+fn inputs_changed_and_restored_prevent_caching() {
     let environment = TestEnvironment::new();
     let why = |run: &str, writes: &str| {
         for (path, content) in [("src/a", "one\n"), ("src/b", "two\n")] {
@@ -155,7 +160,7 @@ fn what_changes_and_changes_back_is_not_kept() {
 }
 
 #[test]
-fn a_pipe_or_a_name_that_is_no_text_is_said_to_be_no_input() {
+fn pipes_and_names_that_are_not_utf8_are_reported_and_not_cached() {
     let environment = TestEnvironment::new();
     environment.write("src/a", "one\n");
     let text = pipeline(
@@ -168,7 +173,7 @@ fn a_pipe_or_a_name_that_is_no_text_is_said_to_be_no_input() {
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     assert_eq!(not_kept(&environment), "`src/pipe` is a pipe");
-    assert_eq!(environment.read("out/made"), "a\npipe\n", "it runs all the same");
+    assert_eq!(environment.read("out/made"), "a\npipe\n", "the stage runs without the cache");
     std::fs::remove_file(pipe).unwrap();
     run(&environment, &[]);
     assert_eq!(cached(&environment, &[]), ["a"]);
@@ -201,7 +206,7 @@ fn modes_and_empty_folders_come_back_as_they_were_left() {
         assert_eq!(cached(&environment, &[]), ["a"]);
         assert_eq!(modes(), left);
     }
-    assert_eq!(mode(&out.join("suid")), 0o755, "whose program runs as another user is not given back");
+    assert_eq!(mode(&out.join("suid")), 0o755, "the set-user-id bit is not restored");
 }
 
 /// `install` makes a tool, and `test` runs it, from a folder that it may write.
@@ -231,7 +236,7 @@ permissions = { process = ["sh", "cat"], read = ["src"], write = ["vendor", "out
 "#;
 
 #[test]
-fn what_a_stage_before_it_made_and_it_may_run_counts() {
+fn programs_made_by_earlier_stages_are_inputs() {
     let variants = [
         ("declared", "", ""),
         ("not declared", "outputs = [\"vendor/tool\"]\n", ""),
@@ -256,18 +261,18 @@ fn what_a_stage_before_it_made_and_it_may_run_counts() {
                 let there = environment.program("vendor/tool").output().unwrap().stdout;
                 let said = environment.read("out/said");
                 assert_eq!(said.as_bytes(), there, "{what}, ignored: {ignored:?}");
-                // What isn't declared isn't given back.
+                // Files that aren't declared aren't restored.
                 let is_given_back = what != "not declared";
                 assert!(!is_given_back || said == format!("tool {version}\n"), "{what}, ignored: {ignored:?}");
             }
-            // Nothing has changed: what was made is what it was.
+            // Nothing has changed: the tool was made again with the same content.
             assert!(cached(&environment, &[]).contains(&"test".to_owned()), "{what}, ignored: {ignored:?}");
         }
     }
 }
 
 #[test]
-fn what_a_person_puts_where_it_may_write_counts_and_what_it_left_itself_does_not() {
+fn a_persons_files_in_writable_folders_are_inputs_and_the_stages_own_are_not() {
     let environment = TestEnvironment::with_pipeline(&pipeline(
         "cat lib/extra || true; echo once more >> lib/count; cat lib/count > out/made",
         "inputs = [\"src\"]\noutputs = [\"out/**\"]",
@@ -285,14 +290,14 @@ fn what_a_person_puts_where_it_may_write_counts_and_what_it_left_itself_does_not
     assert!(run(&environment, &[]).stdout.contains("a | two"));
     std::fs::remove_file(environment.root().join("lib/extra")).unwrap();
     assert!(!run(&environment, &[]).stdout.contains("a | two"));
-    // What it counted itself was changed by another, and it can't be told whether meanwhile once more.
+    // A person changed a file that the stage also writes, so a change while it ran can't be excluded.
     environment.write("lib/count", "");
     assert_eq!(not_kept(&environment), "a file that it could read and write changed while it ran: `lib/count`");
-    assert_eq!(cached(&environment, &[]), ["a"], "now it is its own");
+    assert_eq!(cached(&environment, &[]), ["a"], "now the stage has written it itself");
 }
 
 #[test]
-fn an_input_that_another_process_can_write_to_is_not_believed() {
+fn inputs_open_for_writing_prevent_caching() {
     let environment = TestEnvironment::new();
     environment.write("src", "one\n");
     let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";
@@ -306,7 +311,7 @@ fn an_input_that_another_process_can_write_to_is_not_believed() {
 }
 
 #[test]
-fn two_runs_of_a_stage_in_one_place_keep_nothing_of_each_other() {
+fn concurrent_runs_of_a_stage_do_not_store_each_others_results() {
     let environment = TestEnvironment::new();
     environment.write("src", "");
     environment.write(".gitignore", "lib\n");
@@ -338,7 +343,7 @@ fn two_runs_of_a_stage_in_one_place_keep_nothing_of_each_other() {
     }
 }
 
-/// Two stages may start the same program, which one between them exchanges.
+/// Two stages start the same program, and a stage between them replaces it.
 const EXCHANGED: &str = r#"
 schema = 1
 [pipeline]
@@ -365,7 +370,7 @@ permissions = { process = ["sh", "vendor/tool"], read = ["src"] }
 "#;
 
 #[test]
-fn a_program_of_the_workspace_is_known_by_what_it_is_when_its_stage_starts() {
+fn a_workspace_program_is_an_input_with_its_content_at_the_start() {
     let environment = TestEnvironment::with_pipeline(EXCHANGED);
     environment.write("src", "");
     environment.write("vendor/tool", "#!/bin/sh\necho tool 0\n");
@@ -379,7 +384,7 @@ fn a_program_of_the_workspace_is_known_by_what_it_is_when_its_stage_starts() {
 }
 
 #[test]
-fn a_program_of_the_workspace_that_is_exchanged_while_it_runs_makes_no_result() {
+fn replacing_a_workspace_program_while_it_runs_prevents_caching() {
     let tool = "#!/bin/sh\necho tool > out/made\nwhile [ ! -e out/go ]; do sleep 0.05; done\n";
     let environment = TestEnvironment::with_pipeline(
         "schema = 1\n[pipeline]\nname = \"p\"\n[stages.a]\nuses = \"command\"\nwith = { argv = [\"vendor/tool\"] }\n\
@@ -400,9 +405,9 @@ fn a_program_of_the_workspace_that_is_exchanged_while_it_runs_makes_no_result() 
     assert!(shown.contains("not cached: ") && shown.contains("`vendor/tool`"), "{shown}");
 }
 
-/// As two stages of cargo's share `target`: what each leaves there is no reason for the other to run again.
+/// Two stages that run cargo share `target`: files that one leaves there don't make the other one run again.
 #[test]
-fn working_files_in_a_shared_folder_that_is_ignored_let_results_be() {
+fn ignored_working_files_of_other_stages_do_not_invalidate_results() {
     let stage = |name: &str, needs: &str| {
         format!(
             "[stages.{name}]\nuses = \"command\"\nneeds = [{needs}]\ninputs = [\"src\"]\noutputs = [\"target/{name}\"]\n\
@@ -417,11 +422,11 @@ fn working_files_in_a_shared_folder_that_is_ignored_let_results_be() {
         environment.write("src", content);
         assert!(cached(&environment, &[]).is_empty());
         assert_eq!(cached(&environment, &[]), ["build", "test"]);
-        // So do builds of people's own.
+        // The same applies to a person's own builds.
         environment.write("target/state", "");
         assert_eq!(cached(&environment, &[]), ["build", "test"]);
     }
-    // But not what runs of a tier left that isn't trusted.
+    // Files left by runs of an untrusted tier do count.
     environment.write("src", "three");
     run(&environment, &["--cache-tier", "pr-1"]);
     environment.write("src", "two");
@@ -429,7 +434,7 @@ fn working_files_in_a_shared_folder_that_is_ignored_let_results_be() {
 }
 
 #[test]
-fn a_result_under_another_name_is_none() {
+fn a_result_under_another_key_is_not_used() {
     let environment = TestEnvironment::new();
     environment.write("src", "one\n");
     let own = "inputs = [\"src\"]\noutputs = [\"out/**\"]";

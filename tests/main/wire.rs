@@ -1,11 +1,11 @@
-//! Whatever a test asks of the program as JSON must read as the type that the api has for it, with no key left over.
+//! Checks that all JSON output in the tests matches the api's types, without unknown keys.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use stagewright_api as api;
 
-/// Checks what a command printed, if that was JSON.
+/// Checks a command's output, if it is JSON.
 #[track_caller]
 pub(crate) fn check(args: &[&str], printed: &str) {
     if args.windows(2).any(|pair| pair == ["--format", "json"]) {

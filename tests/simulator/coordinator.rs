@@ -1,4 +1,4 @@
-//! The turns of a simulated world: the contract of [`RunCoordinator`], kept in memory.
+//! The coordinator of a simulated world: implements the contract of [`RunCoordinator`] in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,38 +12,38 @@ use stagewright_model::Queue;
 use crate::store::broken;
 use crate::world::{Inner, Run, World};
 
-/// Who has what.
+/// The holders of environments and groups.
 #[derive(Default)]
 pub(crate) struct CoordinatorState {
-    pub(crate) environments: BTreeMap<String, Held>,
-    groups: BTreeMap<String, Vec<Member>>,
+    pub(crate) environments: BTreeMap<String, EnvironmentState>,
+    groups: BTreeMap<String, Vec<GroupMember>>,
 }
 
-/// An environment.
+/// The state of an environment.
 #[derive(Default)]
-pub(crate) struct Held {
+pub(crate) struct EnvironmentState {
     /// The newest token.
     pub(crate) fence: u64,
-    /// The newest run that has been there.
+    /// The newest run that has acted on it.
     newest: Option<usize>,
-    holder: Option<Holder>,
-    /// Until when somebody froze it.
+    holder: Option<EnvironmentHolder>,
+    /// When a manual freeze ends, if there is one.
     pub(crate) frozen: Option<Timestamp>,
 }
 
-/// A run that has an environment.
+/// A run that holds an environment.
 #[derive(Clone, Copy)]
-struct Holder {
+struct EnvironmentHolder {
     run: usize,
-    /// The process that asked for it.
+    /// The process that acquired it.
     process: u32,
     beat: Timestamp,
 }
 
-/// A run that has a place in a group.
-struct Member {
+/// A run that holds a group or waits for it.
+struct GroupMember {
     run: usize,
-    /// The process that asked last.
+    /// The process that last tried to enter.
     process: u32,
     active: bool,
     asked: bool,
@@ -51,19 +51,20 @@ struct Member {
 }
 
 impl CoordinatorState {
-    /// The run that has the group.
+    /// The run that holds the group.
     pub(crate) fn holder(&self, group: &str) -> Option<usize> {
         self.groups.get(group)?.iter().find(|member| member.active).map(|member| member.run)
     }
 
-    /// An environment that was given to a process and not given back.
+    /// An environment that the process acquired and hasn't released.
     pub(crate) fn held_by(&self, run: usize, process: u32) -> Option<&str> {
-        let is_its = |held: &Held| held.holder.is_some_and(|holder| (holder.run, holder.process) == (run, process));
-        self.environments.iter().find(|(_, held)| is_its(held)).map(|(name, _)| name.as_str())
+        let belongs =
+            |held: &EnvironmentState| held.holder.is_some_and(|holder| (holder.run, holder.process) == (run, process));
+        self.environments.iter().find(|(_, held)| belongs(held)).map(|(name, _)| name.as_str())
     }
 
-    /// Whether the group was given to a process and not given back.
-    pub(crate) fn has_joined(&self, group: &str, run: usize, process: u32) -> bool {
+    /// Whether the process entered the group and hasn't left it.
+    pub(crate) fn has_entered(&self, group: &str, run: usize, process: u32) -> bool {
         let mut members = self.groups.get(group).into_iter().flatten();
         members.any(|member| member.active && (member.run, member.process) == (run, process))
     }
@@ -73,7 +74,7 @@ impl CoordinatorState {
     }
 }
 
-/// The turns as one process sees them.
+/// The coordinator for one process.
 pub(crate) struct SimCoordinator {
     pub(crate) world: Arc<World>,
     pub(crate) run: usize,
@@ -85,7 +86,7 @@ impl SimCoordinator {
         let mut inner = self.world.lock();
         let lives = inner.step(self.run, self.process);
         if !lives || inner.runs[self.run].coordinator_fails {
-            return Err(broken("nobody answers"));
+            return Err(broken("no response"));
         }
         inner.runs[self.run].facts.alive_at = Some(tokio::time::Instant::now());
         Ok(act(&mut inner))
@@ -93,9 +94,9 @@ impl SimCoordinator {
 }
 
 impl RunCoordinator for SimCoordinator {
-    fn acquire_environment(&mut self, claim: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
+    fn acquire_environment(&mut self, request: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
         let (run, process) = (self.run, self.process);
-        self.with(|inner| inner.claim(run, process, claim))
+        self.with(|inner| inner.acquire(run, process, request))
     }
 
     fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
@@ -124,9 +125,9 @@ impl RunCoordinator for SimCoordinator {
         })
     }
 
-    fn enter_group(&mut self, join: &GroupRequest) -> Result<GroupAnswer, StoreError> {
+    fn enter_group(&mut self, request: &GroupRequest) -> Result<GroupAnswer, StoreError> {
         let (run, process) = (self.run, self.process);
-        self.with(|inner| inner.join(run, process, join))
+        self.with(|inner| inner.enter(run, process, request))
     }
 
     fn leave_group(&mut self, _run: &RunId, group: &str) -> Result<(), StoreError> {
@@ -140,48 +141,48 @@ impl RunCoordinator for SimCoordinator {
 }
 
 impl Inner {
-    fn claim(&mut self, run: usize, process: u32, claim: &EnvironmentRequest) -> EnvironmentAnswer {
+    fn acquire(&mut self, run: usize, process: u32, request: &EnvironmentRequest) -> EnvironmentAnswer {
         let alive: Vec<bool> = self.runs.iter().map(|run| run.alive).collect();
-        let held = self.coordinator.environments.entry(claim.environment.clone()).or_default();
-        let claimed = match (held.frozen, held.newest, held.holder) {
-            (Some(until), _, _) if claim.at < until && !claim.override_freeze => {
+        let held = self.coordinator.environments.entry(request.environment.clone()).or_default();
+        let answer = match (held.frozen, held.newest, held.holder) {
+            (Some(until), _, _) if request.at < until && !request.override_freeze => {
                 EnvironmentAnswer::Frozen { until: Some(until), reason: "an incident".to_owned() }
             }
             (_, Some(newest), _) if run < newest => EnvironmentAnswer::Superseded { by: self.runs[newest].id.clone() },
-            (_, _, Some(Holder { run: by, beat, .. }))
-                if by != run && alive[by] && u128::from(claim.at.since(beat)) <= LEASE.as_millis() =>
+            (_, _, Some(EnvironmentHolder { run: by, beat, .. }))
+                if by != run && alive[by] && u128::from(request.at.since(beat)) <= LEASE.as_millis() =>
             {
                 EnvironmentAnswer::Held { by: self.runs[by].id.clone() }
             }
             _ => {
                 held.fence += 1;
                 held.newest = Some(run);
-                held.holder = Some(Holder { run, process, beat: claim.at });
+                held.holder = Some(EnvironmentHolder { run, process, beat: request.at });
                 EnvironmentAnswer::Granted { fence: held.fence, current: None, last_known_good: None }
             }
         };
-        self.count(match claimed {
-            EnvironmentAnswer::Granted { .. } => "claim granted",
-            EnvironmentAnswer::Held { .. } => "claim held",
-            EnvironmentAnswer::Superseded { .. } => "claim superseded",
-            EnvironmentAnswer::Frozen { .. } => "claim frozen",
+        self.count(match answer {
+            EnvironmentAnswer::Granted { .. } => "environment granted",
+            EnvironmentAnswer::Held { .. } => "environment held",
+            EnvironmentAnswer::Superseded { .. } => "environment superseded",
+            EnvironmentAnswer::Frozen { .. } => "environment frozen",
         });
-        self.tell(|| format!("r{run} claims {}: {claimed:?}", claim.environment));
-        self.runs[run].facts.record_claim(&claim.environment, &claimed);
-        claimed
+        self.log(|| format!("r{run} requests {}: {answer:?}", request.environment));
+        self.runs[run].facts.record_environment_answer(&request.environment, &answer);
+        answer
     }
 
-    fn join(&mut self, run: usize, process: u32, join: &GroupRequest) -> GroupAnswer {
-        self.check_join(run, join);
+    fn enter(&mut self, run: usize, process: u32, request: &GroupRequest) -> GroupAnswer {
+        self.check_group_request(run, request);
         let is_suspended =
             |run: &Run| run.journal.last().is_some_and(|event| matches!(event.kind, EventKind::RunSuspended { .. }));
         let keeps: Vec<bool> = self.runs.iter().map(|run| run.alive || is_suspended(run)).collect();
-        let members = self.coordinator.groups.entry(join.group.clone()).or_default();
+        let members = self.coordinator.groups.entry(request.group.clone()).or_default();
         members
             .retain(|member| member.run == run || keeps[member.run] && (!member.asked || self.runs[member.run].alive));
         promote(members);
         if !members.iter().any(|member| member.run == run) {
-            members.push(Member { run, process, active: false, asked: false, replaced: Vec::new() });
+            members.push(GroupMember { run, process, active: false, asked: false, replaced: Vec::new() });
             members.sort_by_key(|member| member.run);
             promote(members);
         }
@@ -193,7 +194,8 @@ impl Inner {
         let mut asked = Vec::new();
         if !members[place].asked {
             for older in 0..place {
-                let ends = if members[older].active { join.cancel_in_progress } else { join.queue == Queue::Single };
+                let ends =
+                    if members[older].active { request.cancel_in_progress } else { request.queue == Queue::Single };
                 if ends && !members[older].asked {
                     members[older].asked = true;
                     asked.push(members[older].run);
@@ -206,7 +208,7 @@ impl Inner {
         for older in asked {
             self.count("replaced");
             let reason = format!("r{run} is newer");
-            self.wish(older, RunCommand::Cancel { how: Interrupt::Graceful, reason });
+            self.send_command(older, RunCommand::Cancel { how: Interrupt::Graceful, reason });
         }
         self.count("group awaited");
         self.runs[run].facts.put_off = Some(tokio::time::Instant::now());
@@ -215,21 +217,21 @@ impl Inner {
 }
 
 impl Inner {
-    /// The engine asks for what the pipeline says.
-    fn check_join(&mut self, run: usize, join: &GroupRequest) {
+    /// Checks that the engine requests the group that the pipeline declares.
+    fn check_group_request(&mut self, run: usize, request: &GroupRequest) {
         let one = &self.runs[run];
         let concurrency = one.pipeline.plan.concurrency.as_ref();
         let as_planned = concurrency.is_some_and(|planned| {
-            (planned.cancel_in_progress, planned.queue) == (join.cancel_in_progress, join.queue)
+            (planned.cancel_in_progress, planned.queue) == (request.cancel_in_progress, request.queue)
         });
-        if !as_planned || one.pipeline.group.as_ref() != Some(&join.group) || join.run != one.id {
-            self.violate(|| format!("r{run} asks for another group than that of its pipeline: {join:?}"));
+        if !as_planned || one.pipeline.group.as_ref() != Some(&request.group) || request.run != one.id {
+            self.violate(|| format!("r{run} requests another group than its pipeline's: {request:?}"));
         }
     }
 }
 
-/// Gives the group to the first that waits, if nobody has it.
-fn promote(members: &mut [Member]) {
+/// Gives the group to the first waiting run, if it is free.
+fn promote(members: &mut [GroupMember]) {
     if members.iter().all(|member| !member.active)
         && let Some(next) = members.iter_mut().find(|member| !member.asked)
     {

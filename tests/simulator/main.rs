@@ -1,12 +1,12 @@
-//! Random worlds from a seed: several runs of random pipelines are driven by the real engine, among crashes, power cuts,
-//! stalls, full disks, clocks that jump, plugins that misbehave and people who make mistakes. Whatever happens, every
-//! decision of the engine is compared with what the world knows by itself; see `oracle`.
+//! Simulates random worlds from a seed: the real engine drives several runs of random pipelines, while there are crashes,
+//! power cuts, stalls, full disks, clock jumps, misbehaving plugins and people who make mistakes. Every decision of the
+//! engine is compared with the world's own knowledge; see `oracle`.
 //!
-//! `STAGEWRIGHT_SIM_SEED=n` repeats one world and prints its whole history; `STAGEWRIGHT_SIM_RUNS=n` says how many
-//! worlds are tried, from the seed `STAGEWRIGHT_SIM_FIRST` on.
+//! `STAGEWRIGHT_SIM_SEED=n` repeats one world and prints its whole history. `STAGEWRIGHT_SIM_RUNS=n` sets how many worlds
+//! are simulated, starting with the seed `STAGEWRIGHT_SIM_FIRST`.
 
-mod conduct;
 mod coordinator;
+mod drive;
 mod oracle;
 mod people;
 mod plans;
@@ -22,25 +22,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::world::{END, World};
 
-/// How many worlds are tried unless the environment says otherwise.
+/// The default number of simulated worlds.
 const RUNS: u64 = 1_500;
 
-/// What must have happened in some of that many worlds. What is counted beside it in the oracle can only go wrong where
-/// it happens.
+/// Cases that must have occurred in at least one of the worlds: a check of the oracle can only fail in a world in which its
+/// case occurs.
 const MUST_HAPPEN: [&str; 58] = [
     "answer after expiry refused",
-    "answer of a stranger refused",
+    "answer of another person refused",
     "answer to an earlier gate refused",
     "answer to another question refused",
     "answer to no open gate refused",
     "approval lapsed",
-    "as many cells as max-parallel lets",
+    "as many cells as max-parallel allows",
     "observed",
     "begun before a freeze",
     "cancel",
-    "claim frozen",
-    "claim held",
-    "claim superseded",
+    "environment frozen",
+    "environment held",
+    "environment superseded",
     "clock set",
     "crash",
     "disk full",
@@ -49,7 +49,7 @@ const MUST_HAPPEN: [&str; 58] = [
     "effect undone",
     "environment awaited",
     "fail-fast",
-    "failure passed over",
+    "failure ignored by continue-on-error",
     "finally stage",
     "found applied",
     "found failed",
@@ -74,7 +74,7 @@ const MUST_HAPPEN: [&str; 58] = [
     "resumed",
     "retries used up",
     "retry",
-    "run again with a doubt",
+    "run again without a known outcome",
     "second answer of a person refused",
     "settled",
     "several compensated",
@@ -84,11 +84,11 @@ const MUST_HAPPEN: [&str; 58] = [
     "suspended",
     "coordinator fails",
     "undo",
-    "undo without success",
-    "went on after a gate",
+    "compensation failed",
+    "continued after a gate",
 ];
 
-/// Events with which the journal of a process must have ended when it died.
+/// Events after which a process must have died in at least one of the worlds.
 const MUST_CRASH_AFTER: [&str; 12] = [
     "AttemptStarted",
     "CancelRequested",
@@ -104,7 +104,7 @@ const MUST_CRASH_AFTER: [&str; 12] = [
     "UndoStarted",
 ];
 
-/// What came of a world.
+/// The result of a simulated world.
 struct Outcome {
     violation: Option<String>,
     /// Its runs and their plans.
@@ -119,10 +119,10 @@ fn simulate(seed: u64, keep_history: bool) -> Outcome {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let world = runtime.block_on(async {
         let world = World::new(seed, keep_history);
-        live(&world).await;
+        run_world(&world).await;
         world
     });
-    // What outlived its process goes now.
+    // End the attempts that outlived their process.
     drop(runtime);
     let description = if keep_history { world.describe() } else { Vec::new() };
     let mut inner = world.lock();
@@ -135,11 +135,11 @@ fn simulate(seed: u64, keep_history: bool) -> Outcome {
     }
 }
 
-async fn live(world: &Arc<World>) {
+async fn run_world(world: &Arc<World>) {
     let runs = world.lock().runs.len();
-    let conductors = (0..runs).map(|run| tokio::spawn(conduct::conduct(Arc::clone(world), run))).collect::<Vec<_>>();
-    tokio::spawn(people::live(Arc::clone(world)));
-    let all = futures_util::future::join_all(conductors);
+    let drivers = (0..runs).map(|run| tokio::spawn(drive::drive_run(Arc::clone(world), run))).collect::<Vec<_>>();
+    tokio::spawn(people::act_until_over(Arc::clone(world)));
+    let all = futures_util::future::join_all(drivers);
     tokio::select! {
         biased;
         ended = all => for one in ended {
@@ -156,12 +156,12 @@ async fn live(world: &Arc<World>) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "which worlds are tried is for whoever runs the tests to say")]
+#[expect(clippy::disallowed_methods, reason = "the worlds to simulate are set by the environment")]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-#[expect(clippy::print_stderr, reason = "a history is for whoever looks for a mistake")]
+#[expect(clippy::print_stderr, reason = "the history is printed to debug a world")]
 fn print(history: &[String]) {
     for line in history {
         eprintln!("{line}");
@@ -169,7 +169,7 @@ fn print(history: &[String]) {
 }
 
 #[test]
-fn nothing_that_must_not_be_happens_in_any_world() {
+fn no_world_violates_the_oracle() {
     if let Some(seed) = number("STAGEWRIGHT_SIM_SEED") {
         let outcome = simulate(seed, true);
         print(&outcome.description);
@@ -211,13 +211,13 @@ fn nothing_that_must_not_be_happens_in_any_world() {
         let last = outcome.history.len().saturating_sub(120);
         print(&outcome.description);
         print(&outcome.history[last..]);
-        let what = outcome.violation.unwrap_or_else(|| "something that doesn't happen again".to_owned());
+        let what = outcome.violation.unwrap_or_else(|| "the violation isn't reproduced".to_owned());
         panic!("seed {seed}: {what}\nrepeat with STAGEWRIGHT_SIM_SEED={seed}");
     }
     let counts = counts.into_inner().expect("counts");
     if runs >= RUNS {
         let missing: Vec<&&str> = MUST_HAPPEN.iter().filter(|what| !counts.contains_key(**what)).collect();
-        assert!(missing.is_empty(), "worlds in which these never happen show nothing: {missing:?}");
+        assert!(missing.is_empty(), "these cases never occurred: {missing:?}");
         let crashes_after = crashes_after.into_inner().expect("events");
         let missing: Vec<&&str> = MUST_CRASH_AFTER.iter().filter(|what| !crashes_after.contains(**what)).collect();
         assert!(missing.is_empty(), "no process died after one of these: {missing:?}");
@@ -226,7 +226,7 @@ fn nothing_that_must_not_be_happens_in_any_world() {
 }
 
 #[test]
-fn a_seed_repeats_its_world() {
+fn a_seed_reproduces_its_world() {
     for seed in 0..20 {
         assert_eq!(simulate(seed, true).history, simulate(seed, true).history, "seed {seed}");
     }

@@ -1,4 +1,5 @@
-//! People of a simulated world: they answer gates, settle doubts, cancel, freeze environments and set clocks.
+//! The people of a simulated world: they answer gates, settle unknown outcomes, cancel runs, freeze environments and set
+//! the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,48 +10,48 @@ use stagewright_model::StageIndex;
 use crate::oracle::Phase;
 use crate::world::{CALM, END, Inner, Run, World};
 
-/// When people lose their patience with what still runs.
+/// After this time, people cancel what still runs.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Goes on until every run is over.
-pub(crate) async fn live(world: Arc<World>) {
+/// Acts until every run is over.
+pub(crate) async fn act_until_over(world: Arc<World>) {
     loop {
         let pause = {
             let mut inner = world.lock();
             if inner.runs.iter().all(|run| run.over) || inner.now >= END {
                 return;
             }
-            inner.look_around();
-            inner.some(1_000..40_000)
+            inner.act_once();
+            inner.random_duration(1_000..40_000)
         };
         tokio::time::sleep(pause).await;
     }
 }
 
 impl Inner {
-    /// Leaves a wish where the run's process, or the next one, finds it.
-    pub(crate) fn wish(&mut self, run: usize, wish: RunCommand) {
-        self.tell(|| format!("somebody tells r{run}: {wish:?}"));
+    /// Puts a command into the run's inbox, for its current process or the next one.
+    pub(crate) fn send_command(&mut self, run: usize, command: RunCommand) {
+        self.log(|| format!("a person sends r{run}: {command:?}"));
         let one = &mut self.runs[run];
-        match &wish {
+        match &command {
             RunCommand::Cancel { reason, .. } => {
                 one.cancels.insert(reason.clone());
             }
             RunCommand::Decide { stage, decision } => one.record_finding(*stage, decision),
             RunCommand::Suspend => {}
         }
-        one.inbox.push(wish);
+        one.inbox.push(command);
     }
 
-    fn look_around(&mut self) {
+    fn act_once(&mut self) {
         if !self.is_calm() {
-            self.meddle();
+            self.disturb();
         }
         for run in 0..self.runs.len() {
             if self.runs[run].over {
                 continue;
             }
-            self.look_at(run);
+            self.inspect(run);
             for stage in self.runs[run].pipeline.plan.indices() {
                 if let Phase::Waiting(_) = self.runs[run].truth.stage(stage).phase {
                     self.answer(run, stage);
@@ -59,41 +60,41 @@ impl Inner {
             let impatient = self.now >= CALM + PATIENCE;
             if impatient || (!self.is_calm() && self.roll(1)) {
                 let how = if impatient || self.roll(30) { Interrupt::Kill } else { Interrupt::Graceful };
-                let reason = format!("wish {}", self.rng.u64(..));
-                self.wish(run, RunCommand::Cancel { how, reason });
+                let reason = format!("cancellation {}", self.rng.u64(..));
+                self.send_command(run, RunCommand::Cancel { how, reason });
             }
         }
     }
 
     /// Sets the wall clock, or freezes an environment.
-    fn meddle(&mut self) {
+    fn disturb(&mut self) {
         if self.roll(2) {
             let jump = self.rng.i64(-600_000..600_000);
             self.wall_offset += jump;
             self.count("clock set");
-            self.tell(|| format!("the clock is set by {jump} ms"));
+            self.log(|| format!("the clock is set by {jump} ms"));
         }
         if self.roll(2) {
             let until = stagewright_engine::Timestamp(self.wall().0 + self.rng.u64(1_000..600_000));
             let environment = if self.rng.bool() { "production" } else { "staging" };
             self.coordinator.environments.entry(environment.to_owned()).or_default().frozen = Some(until);
-            self.tell(|| format!("somebody freezes {environment}"));
+            self.log(|| format!("a person freezes {environment}"));
         }
     }
 
     fn answer(&mut self, run: usize, stage: StageIndex) {
         let state = self.runs[run].truth.stage(stage);
         let (Some(gate), Phase::Waiting(attempt)) = (state.gate.clone(), state.phase) else { return };
-        // Where there is a last moment, some only come to it after that.
+        // At a gate that expires, some people answer too late.
         let dawdle = if gate.expires.is_some_and(|expires| expires > self.wall()) { 85 } else { 60 };
         if !self.is_calm() && self.roll(dawdle) {
             return;
         }
         let mut decision = Decision {
             token: gate.token.clone(),
-            by: self.somebody(&gate),
+            by: self.choose_approver(&gate),
             approved: self.is_calm() || !self.roll(15),
-            // From another terminal an answer comes with the time at which it was given.
+            // An answer from another terminal has the time at which it was given.
             at: self.roll(50).then(|| self.wall()),
             ..Decision::default()
         };
@@ -101,33 +102,33 @@ impl Inner {
             decision.finding = Some(self.truth(run, stage, attempt));
         }
         if !self.is_calm() && self.roll(10) {
-            // A mistake of one kind or another.
+            // A mistake of some kind.
             match self.rng.u32(0..3) {
                 0 => decision.token.push('x'),
                 1 => decision.finding = decision.finding.is_none().then_some(Finding::NotStarted),
                 _ => decision.by = "eve".to_owned(),
             }
-            // Whoever settles wrongly may do so twice, but nobody must be believed to have settled.
+            // A person may settle wrongly twice, but neither answer may be accepted.
             if gate.kind == GateKind::Unresolved && decision.token == gate.token && decision.finding.is_some() {
                 return;
             }
         }
         if self.roll(10) {
             let by = if self.rng.bool() { decision.by.to_uppercase() } else { decision.by.clone() };
-            self.wish(run, RunCommand::Decide { stage, decision: Decision { by, ..decision.clone() } });
+            self.send_command(run, RunCommand::Decide { stage, decision: Decision { by, ..decision.clone() } });
         }
-        self.wish(run, RunCommand::Decide { stage, decision });
+        self.send_command(run, RunCommand::Decide { stage, decision });
     }
 
-    fn somebody(&mut self, gate: &Gate) -> String {
-        let anybody = ["ada".to_owned(), "grace".to_owned()];
-        let may = if gate.members.is_empty() { &anybody } else { gate.members.as_slice() };
-        self.rng.choice(may).expect("somebody").clone()
+    fn choose_approver(&mut self, gate: &Gate) -> String {
+        let everyone = ["ada".to_owned(), "grace".to_owned()];
+        let may = if gate.members.is_empty() { &everyone } else { gate.members.as_slice() };
+        self.rng.choice(may).expect("at least one person").clone()
     }
 }
 
 impl Run {
-    /// A finding counts as given, whether or not the engine accepts the answer.
+    /// Records a finding, whether or not the engine accepts the answer.
     fn record_finding(&mut self, stage: StageIndex, decision: &Decision) {
         let state = self.truth.stage(stage);
         let asked = state.gate.as_ref().filter(|gate| gate.token == decision.token);

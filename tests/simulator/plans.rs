@@ -14,7 +14,7 @@ use stagewright_model::{
 
 use crate::world::BASE;
 
-/// An `if`, with what it means.
+/// A condition of an `if`, with its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Always,
@@ -46,7 +46,7 @@ impl Condition {
         }
     }
 
-    /// Whether it is evaluated also when a need didn't succeed.
+    /// Whether it is evaluated even if a need didn't succeed.
     pub(crate) fn asks_how_needs_ended(self) -> bool {
         !matches!(self, Condition::True | Condition::False)
     }
@@ -62,7 +62,7 @@ impl Condition {
     }
 }
 
-/// Says yes with a probability of so many percent.
+/// True with a probability of `percent`.
 pub(crate) fn chance(rng: &mut Rng, percent: u32) -> bool {
     rng.u32(0..100) < percent
 }
@@ -71,16 +71,16 @@ pub(crate) fn between(rng: &mut Rng, millis: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(rng.u64(millis))
 }
 
-/// A pipeline, with what the simulator knows of its plugins.
+/// A pipeline, and the simulator's facts about its plugins.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     pub(crate) plan: Arc<Plan>,
     pub(crate) facts: Vec<PluginFacts>,
-    /// What the stages' `if`s mean.
+    /// The conditions of the stages.
     pub(crate) conditions: Vec<Option<Condition>>,
-    /// Stages whose plugin asks people before it does anything.
+    /// Stages whose plugin opens a gate before it does anything.
     pub(crate) asks: Vec<bool>,
-    /// The environments that are approved with such a question.
+    /// The environments that such a gate approves.
     pub(crate) approves: Vec<Option<String>>,
     pub(crate) group: Option<String>,
 }
@@ -151,7 +151,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind, condition: Option<Con
     for _ in 0..rng.usize(0..=2) {
         let same_kind: Vec<&Stage> = before.iter().filter(|stage| stage.kind == kind).collect();
         let Some(chosen) = rng.choice(same_kind) else { continue };
-        // A need on a matrix is one on each cell.
+        // To need a matrix is to need each of its cells.
         let cells =
             (0..).zip(before).filter(|(_, stage)| stage.name == chosen.name).map(|(index, _)| StageIndex(index));
         needs.extend(cells);
@@ -213,7 +213,7 @@ fn facts(rng: &mut Rng, stage: &Stage) -> PluginFacts {
     PluginFacts { effect, ..PluginFacts::default() }
 }
 
-/// Has the stage's own gate approve an environment, in half of the stages.
+/// Makes the stage's own gate approve an environment, in half of the stages.
 fn approves(rng: &mut Rng, stage: &mut Stage) -> Option<String> {
     let environment = rng.bool().then(|| (*rng.choice(&["production", "staging"]).expect("a name")).to_owned())?;
     stage.with = templates(json!({ "run": "${{ run.id }}", "environments": [environment] }));

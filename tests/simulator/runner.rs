@@ -1,4 +1,4 @@
-//! Plugins of a simulated world: they take their time, announce effects, have them, and misbehave.
+//! The plugins of a simulated world: they take time, announce effects, have them, and misbehave.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,10 +19,10 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
-use crate::target::{Actor, Done};
+use crate::target::{Actor, EffectId};
 use crate::world::World;
 
-/// The plugins as one process sees them.
+/// The plugins for one process.
 pub(crate) struct SimRunner {
     pub(crate) world: Arc<World>,
     pub(crate) run: usize,
@@ -41,13 +41,13 @@ impl StageRunner for SimRunner {
         let plugin = Plugin {
             world: Arc::clone(&self.world),
             process: self.process,
-            done: Done { run: self.run, stage: request.stage, attempt: request.attempt },
+            done: EffectId { run: self.run, stage: request.stage, attempt: request.attempt },
             turn: fence,
             orphan: Arc::clone(&guard.orphan),
             request,
             output,
         };
-        let living = Living::new(&self.world, self.run, self.process, plugin.work(interrupt.clone()));
+        let living = ProcessFuture::new(&self.world, self.run, self.process, plugin.work(interrupt.clone()));
         async move {
             let guard = &mut guard;
             let worker = tokio::spawn(living);
@@ -69,7 +69,7 @@ impl StageRunner for SimRunner {
 }
 
 impl SimRunner {
-    /// Whether too much is under way. One that the engine has just left behind is gone in a moment.
+    /// Checks the limits of concurrent attempts a moment later, when an attempt that the engine has just abandoned is gone.
     fn look_again(&self) {
         let (world, run, process) = (Arc::clone(&self.world), self.run, self.process);
         tokio::spawn(async move {
@@ -81,14 +81,14 @@ impl SimRunner {
         });
     }
 
-    /// Has the call judged.
+    /// Reports the call to the oracle.
     fn begin(&self, request: &AttemptRequest) -> Option<Guard> {
         let mut inner = self.world.lock();
         let run = self.run;
         if !inner.step(run, self.process) {
             return None;
         }
-        inner.tell(|| format!("r{run} launches {:?} of {}#{}", request.call, request.stage_id, request.attempt));
+        inner.log(|| format!("r{run} launches {:?} of {}#{}", request.call, request.stage_id, request.attempt));
         let number = inner.on_call(run, self.process, request);
         self.look_again();
         let one = &inner.runs[run];
@@ -97,7 +97,7 @@ impl SimRunner {
             && inner.coordinator.holder(group) != Some(run)
         {
             let holder = inner.coordinator.holder(group);
-            inner.violate(|| format!("r{run} runs while {holder:?} has the group"));
+            inner.violate(|| format!("r{run} runs while {holder:?} holds the group"));
         }
         let survives = inner.roll(25);
         Some(Guard {
@@ -112,12 +112,12 @@ impl SimRunner {
     }
 }
 
-/// What becomes of an attempt whose future is dropped: it goes away, or goes on without anybody who listens.
+/// Handles an attempt whose future is dropped: it ends, or continues without its process.
 struct Guard {
     world: Arc<World>,
     run: usize,
     process: u32,
-    /// Of the call, among those of its process.
+    /// The number of the call among those of its process.
     number: usize,
     survives: bool,
     orphan: Arc<AtomicBool>,
@@ -125,7 +125,7 @@ struct Guard {
 }
 
 impl Guard {
-    /// The answer is handed to the engine now.
+    /// Records the report that is passed to the engine now.
     fn answered(&self, report: &AttemptReport, interrupt: &watch::Receiver<Option<Interrupt>>) {
         let mut inner = self.world.lock();
         if inner.runs[self.run].is_driven_by(self.process) {
@@ -150,8 +150,8 @@ impl Drop for Guard {
     }
 }
 
-/// A future of a process: it stands still while the process sleeps.
-pub(crate) struct Living<F: Future> {
+/// A future of a process. It makes no progress while the process is stalled.
+pub(crate) struct ProcessFuture<F: Future> {
     world: Arc<World>,
     run: usize,
     process: u32,
@@ -161,14 +161,14 @@ pub(crate) struct Living<F: Future> {
     inner: Pin<Box<F>>,
 }
 
-impl<F: Future> Living<F> {
-    fn new(world: &Arc<World>, run: usize, process: u32, inner: F) -> Living<F> {
-        Living { world: Arc::clone(world), run, process, mortal: false, stall: None, inner: Box::pin(inner) }
+impl<F: Future> ProcessFuture<F> {
+    fn new(world: &Arc<World>, run: usize, process: u32, inner: F) -> ProcessFuture<F> {
+        ProcessFuture { world: Arc::clone(world), run, process, mortal: false, stall: None, inner: Box::pin(inner) }
     }
 
-    /// One that is ready with nothing when the process is gone.
-    pub(crate) fn mortal(world: &Arc<World>, run: usize, process: u32, inner: F) -> Living<F> {
-        Living { mortal: true, ..Living::new(world, run, process, inner) }
+    /// A future that resolves to none when the process dies.
+    pub(crate) fn mortal(world: &Arc<World>, run: usize, process: u32, inner: F) -> ProcessFuture<F> {
+        ProcessFuture { mortal: true, ..ProcessFuture::new(world, run, process, inner) }
     }
 
     fn stalled_until(&self) -> Option<tokio::time::Instant> {
@@ -188,7 +188,7 @@ impl<F: Future> Living<F> {
     }
 }
 
-impl<F: Future> Future for Living<F> {
+impl<F: Future> Future for ProcessFuture<F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
@@ -215,7 +215,7 @@ impl<F: Future> Future for Living<F> {
 struct Plugin {
     world: Arc<World>,
     process: u32,
-    done: Done,
+    done: EffectId,
     turn: Option<(String, u64)>,
     orphan: Arc<AtomicBool>,
     request: AttemptRequest,
@@ -242,7 +242,7 @@ impl Plugin {
     }
 
     async fn pause(&self, millis: std::ops::Range<u64>) {
-        let long = self.world.lock().some(millis);
+        let long = self.world.lock().random_duration(millis);
         tokio::time::sleep(long).await;
     }
 
@@ -257,12 +257,12 @@ impl Plugin {
         let limit = self.request.timeout.unwrap_or(Duration::from_secs(86_400));
         let ended = tokio::select! {
             biased;
-            () = self.is_told_to_stop(interrupt, obeys) => unsuccessful(Outcome::Cancelled, FailureKind::Cancelled),
-            report = self.do_it() => report,
+            () = self.stop_requested(interrupt, obeys) => unsuccessful(Outcome::Cancelled, FailureKind::Cancelled),
+            report = self.perform() => report,
             () = tokio::time::sleep(limit) => unsuccessful(Outcome::TimedOut, FailureKind::Timeout),
         };
         if self.misbehaves(5) {
-            self.goes_on_after_the_end();
+            self.outlive_attempt();
         }
         let count = if self.roll(20) { self.world.lock().rng.u32(1..=2) } else { 0 };
         AttemptReport {
@@ -271,10 +271,10 @@ impl Plugin {
         }
     }
 
-    async fn is_told_to_stop(&self, mut interrupt: watch::Receiver<Option<Interrupt>>, obeys: Option<Interrupt>) {
+    async fn stop_requested(&self, mut interrupt: watch::Receiver<Option<Interrupt>>, obeys: Option<Interrupt>) {
         let Some(wanted) = obeys else { return std::future::pending().await };
         let asked = interrupt.wait_for(|how| *how >= Some(wanted)).await.ok().map(|how| *how);
-        // Nobody is there any more to tell it.
+        // The engine has dropped its end, so there will be no request.
         let Some(asked) = asked else { return std::future::pending().await };
         if asked == Some(Interrupt::Graceful) {
             let grace = self.pause(0..5_000);
@@ -286,8 +286,8 @@ impl Plugin {
         }
     }
 
-    /// A leftover of the attempt that nobody waits for.
-    fn goes_on_after_the_end(&self) {
+    /// Continues in the background after the attempt has ended.
+    fn outlive_attempt(&self) {
         let leftover = Plugin {
             world: Arc::clone(&self.world),
             process: self.process,
@@ -312,7 +312,7 @@ impl Plugin {
         });
     }
 
-    async fn do_it(&self) -> AttemptReport {
+    async fn perform(&self) -> AttemptReport {
         match self.request.call {
             Call::Run => self.run().await,
             Call::Observe => self.observe().await,
@@ -325,7 +325,7 @@ impl Plugin {
             self.pause(0..2_000).await;
             return report(AttemptEnd::Suspended(self.gate()));
         }
-        self.chat().await;
+        self.write_log().await;
         self.pause(0..10_000).await;
         let reaches_out = self.world.lock().reaches_out(self.done.run, self.done.stage);
         let effects = if !reaches_out || self.misbehaves(10) { 0 } else { self.world.lock().rng.u32(1..=2) };
@@ -335,7 +335,7 @@ impl Plugin {
             }
             self.pause(0..8_000).await;
         }
-        self.chat().await;
+        self.write_log().await;
         if self.misbehaves(30) {
             return self.fail().await;
         }
@@ -370,7 +370,7 @@ impl Plugin {
         }
     }
 
-    async fn chat(&self) {
+    async fn write_log(&self) {
         if self.roll(30) {
             self.output.lines(Stream::Stdout, "a line\nanother".into()).await;
         }
@@ -402,7 +402,7 @@ impl Plugin {
         }
     }
 
-    /// Announces an effect, and has it when it may.
+    /// Announces an effect, and has it if the engine allows it.
     async fn effect(&self) -> Result<(), FailureKind> {
         let before = {
             let mut inner = self.world.lock();
@@ -472,12 +472,12 @@ impl Plugin {
         let observation = if self.misbehaves(20) {
             Observation::InProgress
         } else if self.misbehaves(25) {
-            Observation::Unknown("the target is silent".to_owned())
+            Observation::Unknown("the target doesn't respond".to_owned())
         } else {
-            let Done { run, stage, attempt } = self.done;
+            let EffectId { run, stage, attempt } = self.done;
             let truth = self.world.lock().truth(run, stage, attempt);
             let broken = matches!(truth, Finding::Applied(_)) && self.misbehaves(10);
-            Observation::Found(if broken { Finding::Failed("it does not answer".to_owned()) } else { truth })
+            Observation::Found(if broken { Finding::Failed("it doesn't respond".to_owned()) } else { truth })
         };
         report(AttemptEnd::Observed(observation))
     }

@@ -72,14 +72,14 @@ impl Observer for SimStore {
             return;
         }
         if let EventKind::DecisionRefused { stage, by, reason } = &event.kind {
-            return inner.judge_refusal(self.run, self.process, *stage, by, reason);
+            return inner.check_refusal(self.run, self.process, *stage, by, reason);
         }
         if !event.kind.is_recorded() {
             return;
         }
         let at = usize::try_from(event.seq).expect("a short journal");
         if run.journal.get(at) != Some(event) {
-            inner.violate(|| format!("observed before it was recorded: {event:?}"));
+            inner.violate(|| format!("published before it was recorded: {event:?}"));
         }
     }
 }
@@ -96,16 +96,16 @@ impl Clock for SimStore {
 
 impl Inner {
     fn append(&mut self, run: usize, process: u32, event: &Event, durable: bool) {
-        self.tell(|| format!("r{run} {}{}", if durable { "" } else { "~" }, brief(event)));
+        self.log(|| format!("r{run} {}{}", if durable { "" } else { "~" }, brief(event)));
         if event.seq != self.runs[run].journal.len() as u64 {
             self.violate(|| format!("r{run} has a gap in its journal before {event:?}"));
         }
         self.check_durable(run, event, durable);
-        self.judge(run, process, event);
+        self.check_event(run, process, event);
         self.runs[run].journal.push(event.clone());
     }
 
-    /// Whether an event that has to be durable is.
+    /// Checks that an event is durable if it has to be.
     fn check_durable(&mut self, run: usize, event: &Event, durable: bool) {
         let is_intent = match &event.kind {
             EventKind::AttemptStarted { stage, .. } | EventKind::AttemptEnded { stage, .. } => {
@@ -124,18 +124,18 @@ impl Inner {
         }
     }
 
-    /// What came after something that was taken back is done again with it.
-    pub(crate) fn excuse_what_came_of_the_undone(&mut self, run: usize, again: &[StageIndex]) {
+    /// Allows the effects of stages to be repeated that come after a compensated one.
+    pub(crate) fn allow_repeats_after_compensation(&mut self, run: usize, again: &[StageIndex]) {
         let one = &self.runs[run];
         let undone: Vec<StageIndex> =
             again.iter().copied().filter(|stage| one.truth.stage(*stage).undo != UndoState::NotStarted).collect();
         for stage in undone {
-            self.excuse(run, stage, false);
+            self.allow_repeat(run, stage, false);
         }
     }
 
-    /// Effects of all that needs the stage may be repeated; and its own, if a person named it.
-    pub(crate) fn excuse(&mut self, run: usize, stage: StageIndex, itself: bool) {
+    /// Allows the effects of all stages that need the stage to be repeated, and its own if a person named it.
+    pub(crate) fn allow_repeat(&mut self, run: usize, stage: StageIndex, itself: bool) {
         let one = &mut self.runs[run];
         let graph = &one.pipeline.plan.graph;
         let mut after = Dfs::new(graph, stage.0.into());

@@ -1,29 +1,29 @@
-//! What the plugins of a simulated world act on, and the truth about it.
+//! The targets that the plugins of a simulated world act on, with their true state.
 
 use stagewright_engine::{Artifact, Call, EffectClass, EventKind, Finding};
 use stagewright_model::StageIndex;
 
 use crate::world::Inner;
 
-/// Something that runs deploy to, or any other place beyond the machine.
+/// An environment, or another external system that plugins act on.
 #[derive(Default)]
 pub(crate) struct Target {
-    /// What is there, oldest first.
-    pub(crate) effects: Vec<Done>,
-    /// The newest token under which anything was done. It takes nothing under an older one.
+    /// The applied effects, oldest first.
+    pub(crate) effects: Vec<EffectId>,
+    /// The newest token of any effect. Effects with an older one are refused.
     seen: u64,
     newest_run: usize,
 }
 
-/// An effect that stands.
+/// An effect that was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Done {
+pub(crate) struct EffectId {
     pub(crate) run: usize,
     pub(crate) stage: StageIndex,
     pub(crate) attempt: u32,
 }
 
-impl Done {
+impl EffectId {
     /// A file that a call of its plugin publishes.
     pub(crate) fn artifact(self, call: Call, number: u32) -> Artifact {
         Artifact {
@@ -35,19 +35,19 @@ impl Done {
     }
 }
 
-/// Who acts.
+/// The attempt that acts.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor {
-    pub(crate) done: Done,
+    pub(crate) done: EffectId,
     pub(crate) call: Call,
     /// Environment and token.
     pub(crate) turn: Option<(String, u64)>,
-    /// Its process, or what held it, is gone.
+    /// Whether its process has died.
     pub(crate) orphan: bool,
 }
 
 impl Actor {
-    /// Where it acts.
+    /// The name of its target.
     pub(crate) fn place(&self) -> String {
         match &self.turn {
             Some((environment, _)) => environment.clone(),
@@ -57,9 +57,9 @@ impl Actor {
 }
 
 impl Inner {
-    /// Lets an effect happen. Whether the target took it.
+    /// Applies an effect. Returns whether the target accepted it.
     pub(crate) fn act(&mut self, actor: &Actor) -> bool {
-        let Done { run, stage, attempt } = actor.done;
+        let EffectId { run, stage, attempt } = actor.done;
         let label = format!("r{run} stage {} attempt {attempt} {:?} under {:?}", stage.0, actor.call, actor.turn);
         if !self.has_durable_intent(actor) {
             self.violate(|| format!("an effect without a durable intent: {label}"));
@@ -68,7 +68,7 @@ impl Inner {
             let target = self.targets.entry(actor.place()).or_default();
             if *fence < target.seen {
                 self.count("stale effect refused by the target");
-                self.tell(|| format!("target refuses {label}"));
+                self.log(|| format!("target refuses {label}"));
                 return false;
             }
             target.seen = *fence;
@@ -78,7 +78,7 @@ impl Inner {
                 self.violate(|| format!("an older run acted after r{newest}: {label}"));
             }
         }
-        self.tell(|| format!("effect: {label}"));
+        self.log(|| format!("effect: {label}"));
         match actor.call {
             Call::Undo => {
                 let target = self.targets.entry(actor.place()).or_default();
@@ -100,7 +100,7 @@ impl Inner {
     }
 
     fn has_durable_intent(&self, actor: &Actor) -> bool {
-        let Done { run, stage, attempt } = actor.done;
+        let EffectId { run, stage, attempt } = actor.done;
         let run = &self.runs[run];
         run.journal[..run.durable].iter().any(|event| match (&event.kind, actor.call) {
             (EventKind::EffectIntended { stage: of, attempt: which, .. }, Call::Run)
@@ -111,31 +111,31 @@ impl Inner {
         })
     }
 
-    /// An effect that stands is not done again by another attempt, unless somebody said that it isn't there, the
-    /// attempt said itself that it failed, or a person asked for it.
+    /// An applied effect must not be repeated by another attempt, unless a finding says that it was not applied, the attempt
+    /// itself reported a failure, or a person asked for it.
     fn check_twice(&mut self, actor: &Actor) {
-        let Done { run, stage, attempt } = actor.done;
+        let EffectId { run, stage, attempt } = actor.done;
         if self.runs[run].excused.contains(&stage.0) {
             return;
         }
         let Some(target) = self.targets.get(&actor.place()) else { return };
         let standing =
             target.effects.iter().filter(|done| (done.run, done.stage) == (run, stage) && done.attempt != attempt);
-        // What the journal says of it doesn't count.
+        // The journal is no evidence here.
         let denied = &self.runs[run].facts.denied;
         let unexplained = standing.copied().find(|done| !denied.contains(&(stage, done.attempt)));
         if let Some(done) = unexplained {
             self.violate(|| {
-                format!("r{run} stage {} did in attempt {attempt} what attempt {} had done", stage.0, done.attempt)
+                format!("r{run} stage {} repeated in attempt {attempt} the effect of attempt {}", stage.0, done.attempt)
             });
         }
     }
 
-    /// What the target shows of an attempt.
+    /// The target's observation of an attempt.
     pub(crate) fn truth(&self, run: usize, stage: StageIndex, attempt: u32) -> Finding {
-        let done = Done { run, stage, attempt };
+        let done = EffectId { run, stage, attempt };
         if self.targets.values().any(|target| target.effects.contains(&done)) {
-            Finding::Applied("it is there".to_owned())
+            Finding::Applied("it was applied".to_owned())
         } else {
             Finding::NotStarted
         }

@@ -1,7 +1,6 @@
-//! What all parts of a simulated world share: its runs, the faults that are still to come, and what went wrong.
+//! The shared state of a simulated world: its runs, the faults to come, and the first violation.
 //!
-//! A world is single-threaded and draws every random number from one seeded generator, so that its seed alone repeats
-//! it.
+//! A world is single-threaded and draws all random numbers from one seeded generator, so that it is determined by its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,27 +17,27 @@ use crate::oracle::{Facts, Truth, name_of};
 use crate::plans::{self, Pipeline, between, chance};
 use crate::target::Target;
 
-/// The wall clock when a world begins, milliseconds since the Unix epoch.
+/// The wall-clock time at which a world begins, in milliseconds since the Unix epoch.
 pub(crate) const BASE: u64 = 1_700_000_000_000;
 
-/// From here on no more faults happen, plugins do what they should, and people stop what doesn't end.
+/// From this time there are no faults, plugins behave, and people cancel what doesn't end.
 pub(crate) const CALM: Duration = Duration::from_secs(1_800);
 
-/// When every run must have ended.
+/// The time by which every run must have ended.
 pub(crate) const END: Duration = Duration::from_secs(4_500);
 
-/// Something bad that happens to the process that drives a run.
+/// A fault of the process that drives a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The process is gone. What it appended stays.
+    /// The process dies. What it appended is kept.
     Crash,
-    /// The machine is gone, and with it what wasn't durable.
+    /// The machine loses power. What wasn't durable is lost.
     PowerCut,
-    /// Nothing can be appended any more.
+    /// Appending to the journal fails.
     DiskFull,
-    /// Nobody answers questions about turns.
+    /// Calls of the coordinator fail.
     TurnsFail,
-    /// The process sleeps.
+    /// The process stalls.
     Stall,
 }
 
@@ -48,25 +47,25 @@ pub(crate) struct Run {
     pub(crate) pipeline: Pipeline,
     pub(crate) jobs: usize,
     pub(crate) journal: Vec<Event>,
-    /// How many events of the journal survive the machine.
+    /// How many events of the journal are durable.
     pub(crate) durable: usize,
-    /// Lengths of the journal after each append: they are all or nothing.
+    /// The lengths of the journal after each append, which is atomic.
     pub(crate) appends: Vec<usize>,
-    /// What holds of it, as far as the engine may know.
+    /// The model of the run.
     pub(crate) truth: Truth,
-    /// The same at earlier lengths of the journal that a power cut may leave.
+    /// The model at earlier lengths of the journal, which a power cut may restore.
     past: Vec<(usize, Truth)>,
-    /// What happened outside of the engine.
+    /// What happened outside the engine.
     pub(crate) facts: Facts,
-    /// The stage that was left out when it started.
+    /// The stage that was excluded when it started.
     pub(crate) left_out: Option<StageIndex>,
-    /// Stages that a person named when it was last resumed.
+    /// The stages that a person named when it was last resumed.
     pub(crate) named: Vec<StageIndex>,
-    /// Wishes and answers from other terminals. They outlive the process.
+    /// Commands and answers from other terminals. They are kept when the process dies.
     pub(crate) inbox: Vec<RunCommand>,
-    /// Reasons of the wishes to cancel that somebody had.
+    /// The reasons of all requested cancellations.
     pub(crate) cancels: BTreeSet<String>,
-    /// What approvals are given for, as the process sees it.
+    /// The binding of approvals, for the current process.
     pub(crate) binding: &'static str,
     /// Counts the processes that drove the run.
     pub(crate) process: u32,
@@ -76,16 +75,16 @@ pub(crate) struct Run {
     pub(crate) disk_full: bool,
     pub(crate) coordinator_fails: bool,
     pub(crate) stalled_until: Option<Instant>,
-    /// Whether it ever stood still: then nothing is in time.
+    /// Whether a process was ever stalled: then time limits aren't checked.
     pub(crate) stalls: bool,
-    /// Wakes what has to notice that the process is gone.
+    /// Wakes futures that have to notice the death of the process.
     pub(crate) wakers: Vec<Waker>,
-    /// Stages that may have their effect anew because somebody named them, or because it was taken back.
+    /// Stages whose effect may be repeated, because a person named them or because it was compensated.
     pub(crate) excused: BTreeSet<u32>,
     pub(crate) over: bool,
 }
 
-/// All of a world but its clock.
+/// The state of a world, without its clock.
 pub(crate) struct Inner {
     pub(crate) rng: Rng,
     pub(crate) runs: Vec<Run>,
@@ -95,12 +94,12 @@ pub(crate) struct Inner {
     pub(crate) fences: BTreeSet<(String, u64)>,
     pub(crate) faults_left: u32,
     pub(crate) wall_offset: i64,
-    /// How often what happened.
+    /// How often each case occurred.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     /// Kinds of events after which a process died.
     pub(crate) crashes_after: BTreeSet<String>,
     pub(crate) violation: Option<String>,
-    /// What happened, line by line; none when nobody will read it.
+    /// The history, line by line; none unless it is to be printed.
     pub(crate) history: Option<Vec<String>>,
     pub(crate) now: Duration,
 }
@@ -112,7 +111,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// To be called on a paused clock.
+    /// Must be called with tokio's clock paused.
     pub(crate) fn new(seed: u64, keep_history: bool) -> Arc<World> {
         let mut rng = Rng::with_seed(seed);
         let environments = plans::environments(&mut rng);
@@ -141,7 +140,7 @@ impl World {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        let mut inner = self.inner.lock().expect("a world in order");
+        let mut inner = self.inner.lock().expect("no panic while the lock was held");
         inner.now = self.start.elapsed();
         inner
     }
@@ -218,14 +217,14 @@ impl Run {
         self.alive && self.process == process
     }
 
-    /// The process is gone, whatever it was doing.
+    /// Ends the current process.
     pub(crate) fn die(&mut self) {
         self.alive = false;
         self.fuse = None;
         self.wakers.drain(..).for_each(Waker::wake);
     }
 
-    /// The machine is gone: what wasn't durable may be lost, the later the sooner.
+    /// Cuts the power: a random part of the journal's end that wasn't durable is lost.
     fn lose_power(&mut self, rng: &mut Rng) {
         self.die();
         let kept: Vec<usize> = self.appends.iter().copied().filter(|end| *end >= self.durable).collect();
@@ -238,7 +237,7 @@ impl Run {
         self.past.retain(|(length, _)| *length <= keep);
     }
 
-    /// An append is complete. What was before a durable one can't come back.
+    /// Records an append. After a durable one, a power cut can't restore an earlier length.
     pub(crate) fn appended(&mut self, durable: bool) {
         let length = self.journal.len();
         self.appends.push(length);
@@ -264,7 +263,7 @@ impl Inner {
         chance(&mut self.rng, percent)
     }
 
-    pub(crate) fn some(&mut self, millis: std::ops::Range<u64>) -> Duration {
+    pub(crate) fn random_duration(&mut self, millis: std::ops::Range<u64>) -> Duration {
         between(&mut self.rng, millis)
     }
 
@@ -272,7 +271,7 @@ impl Inner {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    pub(crate) fn tell(&mut self, what: impl FnOnce() -> String) {
+    pub(crate) fn log(&mut self, what: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(history) = &mut self.history
             && self.violation.is_none()
@@ -281,16 +280,16 @@ impl Inner {
         }
     }
 
-    /// Keeps the first thing that must not be.
+    /// Records a violation, if it is the first one.
     pub(crate) fn violate(&mut self, what: impl FnOnce() -> String) {
         if self.violation.is_none() {
             let what = what();
-            self.tell(|| format!("VIOLATION {what}"));
+            self.log(|| format!("VIOLATION {what}"));
             self.violation = Some(what);
         }
     }
 
-    /// A step at which the process may be hit. Whether it still lives afterwards.
+    /// A step at which the planned fault may strike. Returns whether the process still lives.
     pub(crate) fn step(&mut self, run: usize, process: u32) -> bool {
         let now = Instant::now();
         let one = &mut self.runs[run];
@@ -303,7 +302,7 @@ impl Inner {
             return true;
         }
         one.fuse = None;
-        self.tell(|| format!("r{run} {fault:?}"));
+        self.log(|| format!("r{run} {fault:?}"));
         match fault {
             Fault::Crash => {
                 self.count("crash");
@@ -326,7 +325,7 @@ impl Inner {
             }
             Fault::Stall => {
                 self.count("stall");
-                let long = self.some(1_000..200_000);
+                let long = self.random_duration(1_000..200_000);
                 self.runs[run].stalled_until = Some(now + long);
                 self.runs[run].stalls = true;
             }
@@ -334,13 +333,13 @@ impl Inner {
         self.runs[run].is_driven_by(process)
     }
 
-    /// Which kind of event the journal ends with when the process dies.
+    /// Counts the kind of event that the journal ends with when the process dies.
     fn count_crash(&mut self, run: usize) {
         let last = self.runs[run].journal.last().map_or_else(|| "nothing".to_owned(), |event| name_of(&event.kind));
         self.crashes_after.insert(last);
     }
 
-    /// A new process for the run.
+    /// Starts a new process for the run.
     pub(crate) fn boot(&mut self, run: usize) -> u32 {
         let fault = if self.faults_left > 0 && !self.is_calm() && self.roll(80) {
             self.faults_left -= 1;

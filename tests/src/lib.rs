@@ -1,4 +1,4 @@
-//! Whole-system tests: the real binary, real guests, real processes. They are in `main/`.
+//! Tests of the whole system, with the real binary, guests and processes. They are in `main/`.
 //!
-//! Architecture invariant: nothing here is linked with the crates under test; only the binary's arguments, files,
-//! output and exit codes are used, as its users do.
+//! Architecture invariant: the tests don't link the crates under test. They use only the binary's arguments, files, output
+//! and exit codes, as users do.

@@ -1,4 +1,4 @@
-//! The WIT contract as Rust, generated. A guest imports only the interfaces that it calls.
+//! Bindings generated from the WIT contract. A guest imports only the interfaces that it calls.
 #![allow(missing_docs, unreachable_pub, clippy::semicolon_if_nothing_returned, reason = "generated code")]
 
 /// Every import, and the `plugin` export.
@@ -12,7 +12,7 @@ pub mod stage {
     });
 }
 
-/// The `reconcile` export alone: an effectful stage exports it beside `plugin`.
+/// The `reconcile` export, which an effectful stage has in addition to `plugin`.
 pub mod reconcile {
     wit_bindgen::generate!({
         path: "wit",

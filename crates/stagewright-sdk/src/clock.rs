@@ -1,21 +1,21 @@
-//! Time, as the host tells it.
+//! The host's clock.
 
 use std::time::Duration;
 
 use crate::duration::millis;
 use crate::{Result, host::clock as host};
 
-/// Since the Unix epoch.
+/// The time since the Unix epoch.
 pub fn now() -> Duration {
     Duration::from_millis(host::now_ms())
 }
 
-/// Since an arbitrary moment; never goes back.
+/// The time since an arbitrary starting point. It never decreases.
 pub fn monotonic() -> Duration {
     Duration::from_millis(host::monotonic_ms())
 }
 
-/// Waits.
+/// Suspends the stage for a duration.
 ///
 /// # Errors
 /// [`crate::ErrorCode::Cancelled`] as soon as the stage is asked to stop.

@@ -1,4 +1,4 @@
-//! From the `with` table's JSON to a typed configuration, or to a diagnostic that names the key.
+//! Parses the `with` table's JSON into a typed configuration, or into diagnostics that name the key.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -6,20 +6,21 @@ use serde_path_to_error::Segment;
 
 use crate::{Diagnostic, Error};
 
-/// The diagnostic's code for a `with` table that doesn't fit.
+/// The code of diagnostics for an invalid `with` table.
 const CODE: &str = "config";
 
-/// Mistakes of one table that are named.
-const MOST: usize = 20;
+/// The most mistakes that are reported for one table.
+const MAX_MISTAKES: usize = 20;
 
 /// # Errors
-/// Lists every mistake. In a key whose value has the wrong type, only the first is found.
+/// Lists all mistakes. Of a value with the wrong type, only the first one is found.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Diagnostic>> {
     let mut value: Json = serde_json::from_str(text)
-        .map_err(|error| vec![Diagnostic::error(CODE, format!("the `with` table isn't JSON: {error}"))])?;
+        .map_err(|error| vec![Diagnostic::error(CODE, format!("the `with` table isn't valid JSON: {error}"))])?;
     let mut found: Vec<Diagnostic> = Vec::new();
-    // Serde ends at the first mistake. It is taken out, and the rest looked at again. A key isn't missing that was taken out,
-    // or that is there under a misspelt name.
+    // Serde stops at the first mistake. So remove the key with the mistake, and parse the rest again until nothing is wrong.
+    // A removed key, and the key that a misspelt one was meant to be, must not be reported as missing in a later round:
+    // `present` has their names.
     let mut present: Vec<String> = Vec::new();
     loop {
         let error = match serde_path_to_error::deserialize(value.clone()) {
@@ -37,17 +38,17 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Diagnostic
         found.push(diagnose(place.as_deref().unwrap_or_default(), &message));
         let is_unknown = message.starts_with("unknown field");
         present.extend(message.strip_prefix("unknown field `").and_then(nearest).map(str::to_owned));
-        let key = take_out(&mut value, path.iter(), is_unknown);
+        let key = remove_key(&mut value, path.iter(), is_unknown);
         match key {
-            Some(key) if is_missing.is_none() && found.len() < MOST => present.push(key),
+            Some(key) if is_missing.is_none() && found.len() < MAX_MISTAKES => present.push(key),
             _ => return Err(found),
         }
     }
 }
 
-/// Removes the key at a path that is unknown, or else the outermost key on the way to a wrong value: what lies around the
-/// value may need it. Gives the key.
-fn take_out<'p>(value: &mut Json, path: impl Iterator<Item = &'p Segment>, is_unknown: bool) -> Option<String> {
+/// Removes an unknown key, or the outermost key on the path to an invalid value, because its other parts may not be valid
+/// without the value. Returns the key.
+fn remove_key<'p>(value: &mut Json, path: impl Iterator<Item = &'p Segment>, is_unknown: bool) -> Option<String> {
     let mut path = path.peekable();
     let mut at = value;
     loop {
@@ -62,7 +63,7 @@ fn take_out<'p>(value: &mut Json, path: impl Iterator<Item = &'p Segment>, is_un
     }
 }
 
-/// As the error of a run.
+/// Combines diagnostics into the error of a run.
 pub(crate) fn as_error(diagnostics: Vec<Diagnostic>) -> Error {
     let help = diagnostics.iter().find_map(|diagnostic| diagnostic.help.clone());
     let mistakes = diagnostics.into_iter().map(|Diagnostic { message, path, .. }| match path {
@@ -75,7 +76,7 @@ pub(crate) fn as_error(diagnostics: Vec<Diagnostic>) -> Error {
 }
 
 fn diagnose(path: &str, message: &str) -> Diagnostic {
-    let diagnostic = Diagnostic::error(CODE, in_words_of_toml(message));
+    let diagnostic = Diagnostic::error(CODE, in_toml_terms(message));
     let help = match message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `")) {
         Some(names) => nearest(names).map(|nearest| format!("did you mean `{nearest}`?")),
         None => missing_field(message).map(|field| format!("add `{field} = …` to the stage's `with` table")),
@@ -91,8 +92,8 @@ fn missing_field(message: &str) -> Option<&str> {
     message.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
-/// Serde says what it expected by the names of Rust's types.
-fn in_words_of_toml(message: &str) -> String {
+/// Replaces the names of Rust types in serde's messages.
+fn in_toml_terms(message: &str) -> String {
     let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
     let words = match expected {
         "a map" => "a table",
@@ -114,13 +115,14 @@ fn in_words_of_toml(message: &str) -> String {
     format!("{found}, expected {words}")
 }
 
-/// `names` is serde's own list: the unknown name, a backquote, prose, and the known names in backquotes.
+/// The known name that is most similar to an unknown one. `names` is the rest of serde's message: the unknown name, a
+/// backquote, and text with the known names in backquotes.
 fn nearest(names: &str) -> Option<&str> {
     let mut quoted = names.split('`').step_by(2);
     let unknown = quoted.next()?;
     let known: Vec<&str> = quoted.filter(|name| !name.is_empty()).collect();
     let (distance, nearest) = known.iter().map(|name| (strsim::levenshtein(unknown, name), name)).min()?;
-    // Farther than that, a guess confuses more than it helps.
+    // A name that differs in more than half of its characters is unlikely to be the intended one.
     (distance <= nearest.len().max(unknown.len()) / 2).then_some(*nearest)
 }
 
@@ -131,7 +133,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-    #[expect(dead_code, reason = "only how it is parsed matters")]
+    #[expect(dead_code, reason = "only parsed")]
     struct Config {
         checks: Vec<Check>,
         max_latency: Option<u32>,
@@ -139,7 +141,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only how it is parsed matters")]
+    #[expect(dead_code, reason = "only parsed")]
     struct Check {
         path: String,
         status: u16,
@@ -152,26 +154,26 @@ mod tests {
     }
 
     fn diagnostics(text: &str) -> Vec<Diagnostic> {
-        parse::<Config>(text).expect_err("must not fit")
+        parse::<Config>(text).expect_err("invalid")
     }
 
     #[test]
-    fn every_mistake_is_named_once() {
+    fn each_mistake_is_reported_once() {
         let found = diagnostics(
             r#"{ "a": 1, "checks": [{ "path": "/", "status": 200, "b": 1, "c": 2 }], "max-latency": "x", "z": 1 }"#,
         );
-        let mut paths: Vec<&str> = found.iter().filter_map(|one| one.path.as_deref()).collect();
+        let mut paths: Vec<&str> = found.iter().filter_map(|diagnostic| diagnostic.path.as_deref()).collect();
         paths.sort_unstable();
         assert_eq!(paths, ["a", "checks[0].b", "checks[0].c", "max-latency", "z"]);
         let found = diagnostics(r#"{ "max-latency": -1, "checks": 5 }"#);
-        assert_eq!(found.len(), 2, "a key that was taken out isn't missing: {found:?}");
+        assert_eq!(found.len(), 2, "a removed key isn't reported as missing: {found:?}");
         let found = diagnostics(r#"{ "max-latncy": 1 }"#);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[1].message.contains("missing field `checks`"), "{found:?}");
     }
 
     #[test]
-    fn no_type_of_rust_is_named() {
+    fn messages_do_not_mention_rust_types() {
         for (text, message) in [
             (r#"{ "checks": {} }"#, "invalid type: a table, expected a list"),
             (r#"{ "checks": ["/"] }"#, "invalid type: string \"/\", expected a table"),
@@ -190,19 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_told_its_neighbour() {
+    fn a_misspelt_key_gets_a_suggestion() {
         let found = diagnostic(r#"{ "checks": [], "max-latncy": 3 }"#);
         assert_eq!(found.path.as_deref(), Some("max-latncy"));
         assert_eq!(found.help.as_deref(), Some("did you mean `max-latency`?"));
     }
 
     #[test]
-    fn a_key_like_none_gets_no_guess() {
+    fn a_key_without_a_similar_one_gets_no_suggestion() {
         assert_eq!(diagnostic(r#"{ "checks": [], "zzz": 3 }"#).help, None);
     }
 
     #[test]
-    fn a_missing_key_says_what_to_add() {
+    fn a_missing_key_is_reported_with_help() {
         let found = diagnostic("{}");
         assert_eq!(found.path, None);
         assert_eq!(found.help.as_deref(), Some("add `checks = …` to the stage's `with` table"));

@@ -1,4 +1,4 @@
-//! Where the stage stands: its run, its configuration, and what came before it.
+//! The stage's run, configuration and inputs.
 
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -20,32 +20,32 @@ pub fn run_id() -> String {
     host::run_id()
 }
 
-/// 1 for the first try.
+/// The number of the attempt, from 1.
 pub fn attempt() -> u32 {
     host::attempt()
 }
 
-/// Whether effects act on local stand-ins.
+/// Whether this is a rehearsal, in which effects are redirected to local stand-ins.
 pub fn rehearsal() -> bool {
     host::rehearsal()
 }
 
-/// Whether the stage was asked to stop. Long loops of the guest's own should look now and then.
+/// Whether the stage was asked to stop. Poll it in long loops that don't call the host otherwise.
 pub fn cancelled() -> bool {
     host::cancelled()
 }
 
-/// Until the stage's timeout; none when it has none.
+/// The time until the stage's timeout; none without a timeout.
 pub fn remaining() -> Option<Duration> {
     host::remaining_ms().map(|millis| Duration::from_millis(millis.into()))
 }
 
-/// The W3C trace context to hand on.
+/// The W3C trace context, to pass on in requests.
 pub fn trace_parent() -> Option<String> {
     host::trace_parent()
 }
 
-/// The environment that the stage names, as in `environment = "staging"`.
+/// The stage's environment, as in `environment = "staging"`; none without one.
 pub fn environment() -> Option<String> {
     host::environment()
 }
@@ -58,7 +58,7 @@ pub fn variable(name: &str) -> Option<String> {
 /// The outputs of another stage; none when it isn't among this stage's needs.
 ///
 /// # Errors
-/// When they don't fit `T`.
+/// When they can't be deserialized into `T`.
 pub fn input<T: DeserializeOwned>(stage: &str) -> Result<Option<T>> {
     let Some(json) = host::input(stage) else { return Ok(None) };
     match serde_json::from_str(&json) {
@@ -67,15 +67,15 @@ pub fn input<T: DeserializeOwned>(stage: &str) -> Result<Option<T>> {
     }
 }
 
-/// The `with` table as JSON, expressions evaluated.
+/// The `with` table as JSON, with its expressions evaluated.
 pub fn config_json() -> String {
     host::config()
 }
 
-/// The `with` table. [`crate::Stage::run`] is handed it.
+/// The `with` table. [`crate::Stage::run`] gets it as its argument.
 ///
 /// # Errors
-/// When it doesn't fit `T`: names the key.
+/// When it can't be deserialized into `T`. The message names the key.
 pub fn config<T: DeserializeOwned>() -> Result<T> {
     config::parse(&host::config()).map_err(config::as_error)
 }

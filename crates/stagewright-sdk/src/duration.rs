@@ -1,4 +1,4 @@
-//! Durations as people write them in configuration.
+//! Durations in configuration.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-/// A duration in configuration: `"500ms"`, `"10s"`, `"5m"`, `"2h"`, `"1d"`, or a sum of such, as in `"1h30m"`.
+/// A duration in configuration: `"500ms"`, `"10s"`, `"5m"`, `"2h"`, `"1d"`, or a sum of them, as in `"1h30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DurationText(pub Duration);
 
-/// Ten years: a longer one is a mistake, and would overflow a clock that it is added to.
-const LONGEST: u64 = 3660 * 86_400_000;
+/// Ten years in milliseconds. A longer duration is a mistake, and could overflow when it is added to a time.
+const MAX_MILLIS: u64 = 3660 * 86_400_000;
 
-/// Longest first, so that `ms` isn't taken for `m`.
+/// `ms` before `m`, because the first unit that matches is used.
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl DurationText {
-    /// The duration that the text means; none when it means none.
+    /// Parses the text; none if it isn't a duration.
     pub fn parse(text: &str) -> Option<DurationText> {
         let mut rest = text.trim();
         let mut millis = 0_u64;
@@ -28,7 +28,7 @@ impl DurationText {
             let digits = rest.find(|c: char| !c.is_ascii_digit())?;
             let count: u64 = rest[..digits].parse().ok()?;
             let (unit, factor) = UNITS.into_iter().find(|(unit, _)| rest[digits..].starts_with(unit))?;
-            millis = millis.checked_add(count.checked_mul(factor)?).filter(|sum| *sum <= LONGEST)?;
+            millis = millis.checked_add(count.checked_mul(factor)?).filter(|sum| *sum <= MAX_MILLIS)?;
             rest = rest[digits + unit.len()..].trim_start();
         }
         Some(DurationText(Duration::from_millis(millis)))
@@ -59,7 +59,7 @@ impl JsonSchema for DurationText {
     }
 }
 
-/// What doesn't fit is as good as forever: 49 days.
+/// Milliseconds for the WIT. A longer duration than 32 bits of them is shortened to that, which is 49 days.
 pub(crate) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_unit_or_no_number_is_none() {
+    fn text_without_a_unit_or_a_number_is_invalid() {
         for text in ["", "10", "s", "1.5h", "-1s", "10 parsecs", "99999999999999999999s", "300000000000000d"] {
             assert_eq!(millis(text), None, "{text}");
         }

@@ -1,52 +1,52 @@
-//! The environment that the stage names, and its ledger of releases.
+//! The stage's environment and its ledger of releases.
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::{Error, Result, host::environment as host};
 
-/// A release of the ledger.
+/// A release in the ledger.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Release {
-    /// What it consists of, by digest.
+    /// What was deployed, by digest.
     pub artifact: String,
-    /// Where it answers.
+    /// The release's URL.
     #[serde(default)]
     pub url: Option<String>,
-    /// The `with` table that it was made with; secrets stand in it by name.
+    /// The `with` table that it was deployed with. It has the names of secrets and not their values.
     pub config: Json,
-    /// The token that it was made under.
+    /// The fencing token that it was deployed under.
     #[serde(default)]
     pub fence: u64,
 }
 
-/// The token that the attempt acts under, or acted under when [`crate::Reconcile::observe`] is asked about it. It only
-/// grows. None when the stage names no environment.
+/// The environment's fencing token that this attempt holds; in [`crate::Reconcile::observe`], the one that the interrupted
+/// attempt held. Tokens only grow. None for a stage without an environment.
 pub fn fence() -> Option<u64> {
     host::fence()
 }
 
-/// What the ledger says is current.
+/// The ledger's current release.
 ///
 /// # Errors
-/// When what the host tells isn't a release.
+/// When the host's record can't be parsed.
 pub fn current() -> Result<Option<Release>> {
     read(host::current())
 }
 
-/// The last release that proved good and is not the current one: what [`crate::Reconcile::undo`] goes back to.
+/// The last release that was marked good and isn't current: what [`crate::Reconcile::undo`] deploys.
 ///
 /// # Errors
-/// When what the host tells isn't a release.
+/// When the host's record can't be parsed.
 pub fn last_known_good() -> Result<Option<Release>> {
     read(host::last_known_good())
 }
 
-/// Tells the ledger what the attempt has put in place. The last call counts.
+/// Records in the ledger what the attempt has deployed. A later call replaces an earlier one.
 ///
 /// # Errors
-/// When the stage names no environment.
+/// When the stage has no environment.
 pub fn released(artifact: &str, url: Option<&str>) -> Result<()> {
     Ok(host::released(artifact, url)?)
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, told so that a person knows what to change.
+//! Errors and diagnostics, with help on how to fix them.
 
 use std::fmt;
 
@@ -6,74 +6,74 @@ use crate::bindings::stage::stagewright::stage::types as wire;
 
 pub use wire::{Diagnostic, ErrorCode, Severity};
 
-/// Of a stage, or of a call to the host.
+/// The result of a stage, or of a call to the host.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why something can't be done.
+/// The error of a stage, or of a call to the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
-    /// What kind of failure.
+    /// The kind of failure.
     pub code: ErrorCode,
-    /// What was asked and what is wrong with it, in a sentence.
+    /// What failed and why, in a sentence.
     pub message: String,
-    /// Whether the same may succeed later.
+    /// Whether a retry may succeed.
     pub retryable: bool,
-    /// From the nearest cause to the farthest.
+    /// The causes, from the nearest to the root.
     pub causes: Vec<String>,
-    /// What to change.
+    /// How to fix it, in the imperative.
     pub help: Option<String>,
 }
 
 impl Error {
-    /// Not retryable, without causes or help.
+    /// An error that isn't retryable, without causes and help.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
         Error { code, message: message.into(), retryable: false, causes: Vec::new(), help: None }
     }
 
-    /// The stage did its work and the answer is no: a test failed, a check didn't hold.
+    /// A negative result: a test or a check failed.
     pub fn failed(message: impl Into<String>) -> Error {
         Error::new(ErrorCode::FailedPrecondition, message)
     }
 
-    /// The configuration doesn't hold.
+    /// Invalid configuration.
     pub fn invalid(message: impl Into<String>) -> Error {
         Error::new(ErrorCode::InvalidArgument, message)
     }
 
-    /// Something answered in a way that it never should.
+    /// A response or a state that should be impossible.
     pub fn internal(message: impl Into<String>) -> Error {
         Error::new(ErrorCode::Internal, message)
     }
 
-    /// With a cause, farther than those before it.
+    /// Appends a cause.
     #[must_use]
     pub fn cause(mut self, cause: impl Into<String>) -> Error {
         self.causes.push(cause.into());
         self
     }
 
-    /// With several causes, the nearest first.
+    /// Appends causes, the nearest first.
     #[must_use]
     pub fn causes(mut self, causes: impl IntoIterator<Item = impl Into<String>>) -> Error {
         self.causes.extend(causes.into_iter().map(Into::into));
         self
     }
 
-    /// With advice.
+    /// Sets the help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Error {
         self.help = Some(help.into());
         self
     }
 
-    /// Worth another try.
+    /// Marks it as retryable.
     #[must_use]
     pub fn retryable(mut self) -> Error {
         self.retryable = true;
         self
     }
 
-    /// Says what was being done; the message so far becomes the nearest cause. Code, help and the rest stay.
+    /// Replaces the message with what was attempted. The old message becomes the nearest cause.
     #[must_use]
     pub fn context(mut self, doing: impl Into<String>) -> Error {
         let cause = std::mem::replace(&mut self.message, doing.into());
@@ -81,12 +81,12 @@ impl Error {
         self
     }
 
-    /// Whether the pipeline doesn't grant what was asked.
+    /// Whether the pipeline doesn't grant the call.
     pub fn is_denied(&self) -> bool {
         self.code == ErrorCode::PermissionDenied
     }
 
-    /// Whether what was asked for isn't there.
+    /// Whether what the call refers to doesn't exist.
     pub fn is_not_found(&self) -> bool {
         self.code == ErrorCode::NotFound
     }
@@ -116,13 +116,13 @@ impl From<Error> for wire::Error {
 
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Error {
-        Error::invalid(format!("not the JSON that was expected: {error}"))
+        Error::invalid(format!("unexpected JSON: {error}"))
     }
 }
 
 impl From<std::string::FromUtf8Error> for Error {
     fn from(error: std::string::FromUtf8Error) -> Error {
-        Error::invalid(format!("not UTF-8: {error}"))
+        Error::invalid(format!("invalid UTF-8: {error}"))
     }
 }
 
@@ -137,24 +137,24 @@ impl Diagnostic {
         Diagnostic::new(Severity::Warning, code, message)
     }
 
-    /// Something good to know; `code` is a stable name.
+    /// A note; `code` is a stable name.
     pub fn info(code: impl Into<String>, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(Severity::Info, code, message)
     }
 
-    /// Without a path or advice.
+    /// A diagnostic without path and help.
     pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Diagnostic {
         Diagnostic { severity, code: code.into(), message: message.into(), path: None, help: None }
     }
 
-    /// Where: a key of the `with` table, as in `args[0]`, or a file of the workspace.
+    /// Sets the path: a key of the `with` table, as in `args[0]`, or a file of the workspace.
     #[must_use]
     pub fn at(mut self, path: impl Into<String>) -> Diagnostic {
         self.path = Some(path.into());
         self
     }
 
-    /// With advice.
+    /// Sets the help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
         self.help = Some(help.into());

@@ -1,4 +1,4 @@
-//! From the typed traits to the generated ones: parses configuration, turns types into their wire form.
+//! Implements the generated traits for the typed ones: parses configuration, and converts types to those of the WIT.
 
 use std::marker::PhantomData;
 
@@ -50,20 +50,20 @@ pub(crate) fn validate<S: Stage>() -> Vec<Diagnostic> {
 }
 
 pub(crate) fn run<S: Stage>() -> Result<Outcome> {
-    S::run(accepted::<S>()?)
+    S::run(valid_config::<S>()?)
 }
 
 pub(crate) fn observe<S: Reconcile>() -> Result<Observation> {
-    S::observe(accepted::<S>()?)
+    S::observe(valid_config::<S>()?)
 }
 
 pub(crate) fn undo<S: Reconcile>() -> Result<()> {
-    S::undo(accepted::<S>()?)
+    S::undo(valid_config::<S>()?)
 }
 
-/// The configuration, if the stage finds no error in it. What was checked before the run is checked again, because
-/// expressions have their values only now.
-fn accepted<S: Stage>() -> Result<S::Config> {
+/// The configuration, if it is valid. It was validated before the run, but with expressions whose values are known only
+/// now, so it is validated again.
+fn valid_config<S: Stage>() -> Result<S::Config> {
     let config = context::config()?;
     let mut found = S::validate(&config).into_iter();
     match found.find(|diagnostic| diagnostic.severity == Severity::Error) {
@@ -75,7 +75,7 @@ fn accepted<S: Stage>() -> Result<S::Config> {
     }
 }
 
-/// A panic becomes a trap without words; the log is the one place where its message survives.
+/// Logs the messages of panics, because the host sees only a trap without a message.
 fn log_panics() {
     #[cfg(target_arch = "wasm32")]
     std::panic::set_hook(Box::new(|panic| crate::log::error(panic.to_string())));

@@ -1,4 +1,4 @@
-//! HTTP, to the origins that `net` grants.
+//! HTTP requests to the origins that `net` grants.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::duration::millis;
 use crate::secrets::Secret;
 use crate::{Error, ErrorCode, Result, host::http as host};
 
-/// Bytes asked for at a time.
-const PIECE: u32 = 64 << 10;
+/// How many bytes of a body are read at a time.
+const CHUNK: u32 = 64 << 10;
 
-/// Bytes of a body that [`Response::text`] and [`Response::json`] accept.
+/// The limit in bytes for [`Response::text`] and [`Response::json`].
 const BODY_LIMIT: usize = 16 << 20;
 
-/// A request to be sent.
+/// A request that hasn't been sent yet.
 #[derive(Debug)]
 pub struct Request(host::Request);
 
 impl Request {
-    /// `url` with its scheme.
+    /// A request to `url`, which has a scheme.
     pub fn new(method: &str, url: &str) -> Request {
         Request(host::Request::new(method, url))
     }
@@ -53,10 +53,10 @@ impl Request {
         self
     }
 
-    /// Sets the body to JSON, and the header that says so.
+    /// Sets the body to JSON, and the `content-type`.
     ///
     /// # Errors
-    /// When the value can't be JSON.
+    /// When the value can't be serialized.
     pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<&mut Request> {
         let body = serde_json::to_vec(value)?;
         Ok(self.header("content-type", "application/json").body(&body))
@@ -68,38 +68,38 @@ impl Request {
         self
     }
 
-    /// Until the whole answer is there.
+    /// Sets the timeout for the whole response.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Request {
         self.0.timeout_ms(millis(timeout));
         self
     }
 
-    /// 10 unless set; each hop is checked against the stage's `net` permission.
+    /// Sets the limit of redirects. Default: 10. Each redirect is checked against the stage's `net` permission.
     pub fn max_redirects(&mut self, count: u32) -> &mut Request {
         self.0.max_redirects(count);
         self
     }
 
-    /// Sends it.
+    /// Sends the request.
     ///
     /// # Errors
-    /// When no answer comes, or the origin isn't granted. An answer of status 500 is no error.
+    /// When there is no response, or the origin isn't granted. A response with status 500 isn't an error.
     pub fn send(&mut self) -> Result<Response> {
         Ok(Response(self.0.send()?))
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Response(host::Response);
 
 impl Response {
-    /// As in 200.
+    /// The status, as in 200.
     pub fn status(&self) -> u16 {
         self.0.status()
     }
 
-    /// Whether the status is of the 2xx kind.
+    /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status())
     }
@@ -112,15 +112,15 @@ impl Response {
     /// The body.
     ///
     /// # Errors
-    /// [`ErrorCode::ResourceExhausted`] when it is longer than `limit`, and whatever breaks the connection.
+    /// [`ErrorCode::ResourceExhausted`] when it is longer than `limit` bytes, and failures of the connection.
     pub fn bytes(&mut self, limit: usize) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let piece = self.0.read(PIECE)?;
-            if piece.is_empty() {
+            let chunk = self.0.read(CHUNK)?;
+            if chunk.is_empty() {
                 return Ok(body);
             }
-            body.extend_from_slice(&piece);
+            body.extend_from_slice(&chunk);
             if body.len() > limit {
                 return Err(Error::new(ErrorCode::ResourceExhausted, format!("the body is longer than {limit} bytes"))
                     .help("save it to a file of the workspace instead"));
@@ -139,15 +139,15 @@ impl Response {
     /// The body as JSON, up to 16 MiB.
     ///
     /// # Errors
-    /// As [`Response::bytes`], and when it doesn't fit `T`.
+    /// As [`Response::bytes`], and when it can't be deserialized into `T`.
     pub fn json<T: DeserializeOwned>(&mut self) -> Result<T> {
         Ok(serde_json::from_slice(&self.bytes(BODY_LIMIT)?)?)
     }
 
-    /// Writes the rest of the body into a file of the workspace; its length in bytes.
+    /// Writes the rest of the body to a file of the workspace. Returns its length in bytes.
     ///
     /// # Errors
-    /// When the connection breaks, or the file may not be written.
+    /// When the connection fails, or writing the file isn't granted.
     pub fn save(&mut self, path: &str) -> Result<u64> {
         Ok(self.0.save(path)?)
     }

@@ -1,19 +1,19 @@
-//! What a stage plugin is written against.
+//! The SDK for stage plugins.
 //!
-//! A plugin is a type that implements [`Stage`]: it says what it is ([`Stage::manifest`]), what it may be told
-//! ([`Stage::Config`]) and what it does ([`Stage::run`]). In flow the stage's `with` table and whatever the pipeline
-//! grants; out go outputs, log lines, findings and an [`Outcome`]. Each module is one capability of the host; a call
-//! that wasn't granted is an [`Error`] with [`ErrorCode::PermissionDenied`] and the TOML line that would grant it.
+//! A plugin is a type that implements [`Stage`]: its description ([`Stage::manifest`]), its configuration
+//! ([`Stage::Config`]) and its work ([`Stage::run`]). It gets the stage's `with` table and what the pipeline grants. It
+//! produces outputs, log lines, diagnostics and an [`Outcome`]. Each module is a capability of the host. A call that isn't
+//! granted returns an [`Error`] with [`ErrorCode::PermissionDenied`] and the line of TOML that would grant it.
 //!
 //! ```
 //! use serde::Deserialize;
 //! use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs};
 //!
-//! /// What the stage may be told.
+//! /// The stage's `with` table.
 //! #[derive(Deserialize, JsonSchema)]
 //! #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 //! struct Config {
-//!     /// Whom to greet.
+//!     /// The name of the person to greet.
 //!     name: String,
 //! }
 //!
@@ -23,7 +23,7 @@
 //!     type Config = Config;
 //!
 //!     fn manifest() -> Manifest {
-//!         Manifest::new("greet", env!("CARGO_PKG_VERSION")).output("greeting", "What was said")
+//!         Manifest::new("greet", env!("CARGO_PKG_VERSION")).output("greeting", "The greeting")
 //!     }
 //!
 //!     fn run(config: Config) -> Result<Outcome> {
@@ -39,10 +39,10 @@
 //! assert_eq!(report.outputs["greeting"], "Hello, Ada");
 //! ```
 //!
-//! Compiled to `wasm32`, the modules call the host. Everywhere else they call the scripted [`fake`] host, so a stage
-//! has ordinary unit tests.
+//! Compiled for `wasm32`, the modules call the host. On other targets they call the scripted [`fake`] host, so a stage can
+//! have ordinary unit tests.
 //!
-//! Architecture invariant: this crate knows the WIT contract and nothing of the host's crates.
+//! Architecture invariant: this crate depends on the WIT contract and on none of the host's crates.
 
 pub mod artifacts;
 #[doc(hidden)]
@@ -76,13 +76,13 @@ pub use error::{Diagnostic, Error, ErrorCode, Result, Severity};
 #[doc(hidden)]
 pub use export::Adapter;
 pub use manifest::{Capability, Manifest};
-/// Derive it for [`Stage::Config`]: the schema that editors and the engine check `with` tables against.
+/// To derive for [`Stage::Config`]. Editors and the engine check `with` tables against this schema.
 pub use schemars::JsonSchema;
 pub use stage::{Observation, Outcome, Reconcile, Stage, Suspension};
 pub use statuses::Statuses;
 pub use workspace_path::WorkspacePath;
 
-/// For `#[schemars(crate = "stagewright_sdk::schemars")]`, which saves a plugin the dependency.
+/// For `#[schemars(crate = "stagewright_sdk::schemars")]`, so that a plugin needn't depend on it.
 pub use schemars;
 
 #[cfg(target_arch = "wasm32")]

@@ -1,10 +1,10 @@
-//! What a plugin says of itself.
+//! A plugin's description of itself.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-/// Name, version, outputs and wishes of a plugin.
+/// Name, version, outputs and requested capabilities of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Manifest {
     name: String,
@@ -21,7 +21,7 @@ struct Output {
     description: String,
 }
 
-/// An interface of the host that a pipeline must grant, or at least should know of.
+/// An interface of the host that the plugin calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "named as the interfaces of the WIT, where they are explained")]
@@ -48,21 +48,21 @@ impl Manifest {
         }
     }
 
-    /// One sentence.
+    /// Sets the description, one sentence.
     #[must_use]
     pub fn description(mut self, description: impl Into<String>) -> Manifest {
         self.description = description.into();
         self
     }
 
-    /// An output that the stage sets.
+    /// Adds an output that the stage sets.
     #[must_use]
     pub fn output(mut self, name: impl Into<String>, description: impl Into<String>) -> Manifest {
         self.outputs.push(Output { name: name.into(), description: description.into() });
         self
     }
 
-    /// An interface that the stage calls.
+    /// Adds an interface that the stage calls.
     #[must_use]
     pub fn capability(mut self, capability: Capability) -> Manifest {
         self.capabilities.insert(capability);
@@ -77,6 +77,6 @@ impl Manifest {
             manifest: &'a Manifest,
             config: schemars::Schema,
         }
-        serde_json::to_string(&WithConfig { manifest: self, config }).expect("strings and lists are always JSON")
+        serde_json::to_string(&WithConfig { manifest: self, config }).expect("strings and lists can be serialized")
     }
 }

@@ -1,24 +1,24 @@
-//! What the stage tells other stages and people.
+//! The stage's results: outputs for other stages, summaries and diagnostics for people.
 
 use serde::Serialize;
 
 use crate::{Diagnostic, Result, host::outputs as host};
 
-/// Sets an output; a second time replaces the first.
+/// Sets an output. A later value replaces an earlier one.
 ///
 /// # Errors
-/// When the value can't be JSON, or is larger than the host takes.
+/// When the value can't be serialized, or exceeds the host's size limit.
 pub fn set<T: Serialize + ?Sized>(name: &str, value: &T) -> Result<()> {
     Ok(host::set(name, &serde_json::to_string(value)?)?)
 }
 
-/// Markdown to be shown with the run.
+/// Adds Markdown to the run's summary.
 pub fn summary(markdown: impl AsRef<str>) {
     host::summary(markdown.as_ref());
 }
 
-/// A finding: a failing test, an advisory.
-#[expect(clippy::needless_pass_by_value, reason = "made to be reported, and reported once")]
+/// Reports a diagnostic, such as a failed test or an advisory.
+#[expect(clippy::needless_pass_by_value, reason = "callers create it only to report it")]
 pub fn report(diagnostic: Diagnostic) {
     host::report(&diagnostic);
 }

@@ -1,5 +1,5 @@
-//! Programs of the machine, as far as `process` is granted. Their output always streams to the stage's log unless
-//! [`Command::quiet`] says otherwise.
+//! Programs of the machine, within the `process` grant. Their output streams to the stage's log, except with
+//! [`Command::quiet`].
 
 use std::fmt;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use crate::{Result, host::process as host};
 
 pub use crate::bindings::stage::stagewright::stage::process::{ExitStatus, Source};
 
-/// Bytes that [`Command::output`] keeps unless told otherwise.
+/// The default limit of [`Command::output`], in bytes.
 const OUTPUT_LIMIT: u32 = 16 << 20;
 
-/// A program to be started.
+/// A program that hasn't been started yet.
 #[derive(Debug)]
 pub struct Command {
     inner: host::Command,
     limit: Option<u32>,
 }
 
-/// What a program wrote.
+/// The output of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// How it ended.
@@ -31,10 +31,10 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
-/// One line of a program's output, without its end. What isn't UTF-8 is replaced.
+/// A line of a program's output, without its line end. Invalid UTF-8 is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// Which stream.
+    /// The stream it was written to.
     pub source: Source,
     /// The text.
     pub text: &'a str,
@@ -65,45 +65,45 @@ impl Command {
         self
     }
 
-    /// Where to start it, relative to the workspace.
+    /// Sets the working folder, relative to the workspace.
     pub fn current_dir(&mut self, path: &str) -> &mut Command {
         self.inner.current_dir(path);
         self
     }
 
-    /// What it reads; nothing unless set.
+    /// Sets its standard input. Default: empty.
     pub fn stdin(&mut self, data: &[u8]) -> &mut Command {
         self.inner.stdin(data);
         self
     }
 
-    /// Stops it after so long.
+    /// Sets how long it may run before it is killed.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Command {
         self.inner.timeout_ms(millis(timeout));
         self
     }
 
-    /// How many bytes of output the guest sees; the log gets all.
+    /// Captures at most this many bytes of output. The log gets all of it.
     pub fn capture_limit(&mut self, bytes: u32) -> &mut Command {
         self.limit = Some(bytes);
         self
     }
 
-    /// Keeps the output out of the log. Only for what the guest reads itself.
+    /// Keeps the output out of the log. Requires that the output is captured.
     pub fn quiet(&mut self) -> &mut Command {
         self.inner.quiet();
         self
     }
 
-    /// Runs it to its end.
+    /// Runs it until it exits.
     ///
     /// # Errors
-    /// When it can't be started. A program that fails is no error: see [`ExitStatus::success`].
+    /// When it can't be started. A program that fails isn't an error: see [`ExitStatus::success`].
     pub fn status(&mut self) -> Result<ExitStatus> {
         self.spawn_with(self.limit)?.wait()
     }
 
-    /// Runs it to its end and keeps what it wrote, up to 16 MiB unless [`Command::capture_limit`] is set.
+    /// Runs it until it exits, and returns its output, at most 16 MiB unless [`Command::capture_limit`] is set.
     ///
     /// # Errors
     /// As [`Command::status`].
@@ -119,7 +119,7 @@ impl Command {
         Ok(Output { status: child.wait()?, stdout, stderr })
     }
 
-    /// Runs it to its end and hands over each line as it comes.
+    /// Runs it until it exits, and calls `on_line` for each line of its output.
     ///
     /// # Errors
     /// As [`Command::status`].
@@ -134,8 +134,8 @@ impl Command {
         Ok(status)
     }
 
-    /// Runs it to its end and hands over what it writes as it comes, whatever that is. It goes on only as fast as this
-    /// is done with it.
+    /// Runs it until it exits, and calls `on_chunk` for each piece of its output. While `on_chunk` runs, the program blocks
+    /// once its output fills the host's buffer.
     ///
     /// # Errors
     /// As [`Command::status`].
@@ -147,7 +147,7 @@ impl Command {
         child.wait()
     }
 
-    /// Starts it; its output goes to the log, and to [`Child::next_chunk`] when [`Command::capture_limit`] is set.
+    /// Starts it. Its output goes to the log, and to [`Child::next_chunk`] if [`Command::capture_limit`] is set.
     ///
     /// # Errors
     /// When it can't be started.
@@ -163,12 +163,12 @@ impl Command {
     }
 }
 
-/// A program that was started. Dropped, it is stopped.
+/// A running program. Dropping it kills it.
 #[derive(Debug)]
 pub struct Child(host::Child);
 
 impl Child {
-    /// The next captured piece; none at the end of both streams.
+    /// The next piece of captured output; none at the end of both streams.
     ///
     /// # Errors
     /// When the stage is stopped.
@@ -179,21 +179,21 @@ impl Child {
     /// How it ended.
     ///
     /// # Errors
-    /// When its timeout passed, or the stage is stopped.
+    /// When its timeout passed, or the stage is asked to stop.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         Ok(self.0.wait()?)
     }
 
-    /// Stops it and all that it started.
+    /// Kills it and all processes that it started.
     ///
     /// # Errors
-    /// When it can't be stopped.
+    /// When it can't be killed.
     pub fn kill(&mut self) -> Result<()> {
         Ok(self.0.kill()?)
     }
 }
 
-/// Index of the first child to exit.
+/// The index of the first child that exits.
 ///
 /// # Errors
 /// When the stage is stopped.
@@ -219,7 +219,7 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// Cuts a stream of pieces into lines.
+/// Splits a stream into lines.
 struct Lines {
     source: Source,
     rest: Vec<u8>,

@@ -1,27 +1,27 @@
-//! Images. `local/NAME:TAG` is one in the embedded registry, `HOST[:PORT]/NAME:TAG` one behind the distribution API.
-//! Credentials stay in the host. A layout is a folder of the workspace that holds an OCI image layout.
+//! Images. `local/NAME:TAG` is one in the embedded registry, `HOST[:PORT]/NAME:TAG` one in a registry that speaks the OCI
+//! distribution API. The host supplies the credentials. A layout is a folder of the workspace with an OCI image layout.
 
 use crate::{Result, host::registry as host};
 
 pub use crate::bindings::stage::stagewright::stage::registry::Descriptor;
 
-/// Pushes the one image of a layout.
+/// Pushes the only image of a layout.
 ///
 /// # Errors
-/// When the layout isn't one, the repository isn't granted, or the registry refuses.
+/// When the layout is invalid, the repository isn't granted, or the registry refuses it.
 pub fn push(layout: &str, reference: &str) -> Result<Descriptor> {
     Ok(host::push(layout, reference)?)
 }
 
-/// What the registry answers now: the only source of a digest.
+/// The digest that the registry has for the reference now.
 ///
 /// # Errors
-/// [`crate::ErrorCode::NotFound`] when it has no such image.
+/// [`crate::ErrorCode::NotFound`] when the image doesn't exist.
 pub fn resolve(reference: &str) -> Result<Descriptor> {
     Ok(host::resolve(reference)?)
 }
 
-/// Copies an image as it is.
+/// Copies an image unchanged.
 ///
 /// # Errors
 /// As [`resolve`] for the source and [`push`] for the destination.
@@ -32,7 +32,7 @@ pub fn copy(source: &str, destination: &str) -> Result<Descriptor> {
 /// Pulls an image into a layout.
 ///
 /// # Errors
-/// As [`resolve`], and when the folder may not be written.
+/// As [`resolve`], and when writing the folder isn't granted.
 pub fn pull(reference: &str, layout: &str) -> Result<Descriptor> {
     Ok(host::pull(reference, layout)?)
 }

@@ -1,4 +1,4 @@
-//! Secrets by handle: to hold one is not to read it.
+//! Secrets, as handles that don't reveal the value.
 
 use crate::{Result, host::secrets as host};
 
@@ -8,7 +8,7 @@ use crate::{Result, host::secrets as host};
 pub struct Secret(pub(crate) host::Secret);
 
 impl Secret {
-    /// The value itself, into the guest's memory.
+    /// The value, copied into the guest's memory.
     ///
     /// # Errors
     /// Unless the pipeline grants `reveal` for it.
@@ -20,7 +20,7 @@ impl Secret {
 /// The secret of that name.
 ///
 /// # Errors
-/// When it isn't among the stage's `secrets` permission, or has no value.
+/// When the stage's `secrets` permission doesn't include it, or it has no value.
 pub fn get(name: &str) -> Result<Secret> {
     Ok(Secret(host::get(name)?))
 }

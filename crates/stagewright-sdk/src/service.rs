@@ -11,7 +11,7 @@ use crate::{Error, Result, host::service as host};
 
 pub use crate::bindings::stage::stagewright::stage::service::State;
 
-/// A release to be.
+/// A release that hasn't been started yet.
 #[derive(Debug)]
 pub struct Release(host::Release);
 
@@ -40,29 +40,29 @@ impl Release {
         self
     }
 
-    /// Told to the service in `PORT`. 0, the default: a free one, so that it starts beside the old release. A fixed
-    /// port makes [`Release::start`] stop the old release first.
+    /// Sets the port, which the service gets as `PORT`. Default: 0, which picks a free port, so that the new release starts
+    /// beside the old one. With a fixed port [`Release::start`] has to stop the old release first.
     pub fn port(&mut self, port: u16) -> &mut Release {
         self.0.port(port);
         self
     }
 
-    /// How many earlier releases stay on disk; 3 unless set.
+    /// Sets how many earlier releases to keep on disk. Default: 3.
     pub fn keep(&mut self, releases: u32) -> &mut Release {
         self.0.keep(releases);
         self
     }
 
-    /// Between the request to stop and the kill; ten seconds unless set.
+    /// Sets the time between SIGTERM and SIGKILL when the release is stopped. Default: 10 s.
     pub fn stop_grace(&mut self, grace: Duration) -> &mut Release {
         self.0.stop_grace_ms(millis(grace));
         self
     }
 
-    /// Starts it, beside the release that is current.
+    /// Starts it beside the current release.
     ///
     /// # Errors
-    /// When the image can't be had, or the program not be started.
+    /// When the image can't be pulled, or the program can't be started.
     pub fn start(&mut self) -> Result<Instance> {
         Ok(Instance(self.0.start()?))
     }
@@ -78,12 +78,12 @@ impl Instance {
         self.0.release()
     }
 
-    /// As in `http://127.0.0.1:41873`; the stage may call it without a `net` permission.
+    /// The address, as in `http://127.0.0.1:41873`. The stage may call it without a `net` permission.
     pub fn address(&self) -> String {
         self.0.address()
     }
 
-    /// What it does now.
+    /// Its state now.
     ///
     /// # Errors
     /// When the supervisor doesn't answer.
@@ -91,7 +91,7 @@ impl Instance {
         Ok(self.0.state()?)
     }
 
-    /// The last lines that it wrote.
+    /// The last lines of its log.
     ///
     /// # Errors
     /// When the log can't be read.
@@ -102,12 +102,12 @@ impl Instance {
     /// Makes it the current release, then stops the one before it.
     ///
     /// # Errors
-    /// When it has exited meanwhile.
+    /// When it has exited.
     pub fn promote(&self) -> Result<()> {
         Ok(self.0.promote()?)
     }
 
-    /// Stops it; a release that [`Release::start`] stopped is started again.
+    /// Stops it. Restarts the old release if [`Release::start`] had to stop it.
     ///
     /// # Errors
     /// When it can't be stopped.
@@ -116,22 +116,22 @@ impl Instance {
     }
 }
 
-/// The release that is current.
+/// The current release of a service.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Current {
-    /// Its name.
+    /// The release's name.
     pub release: String,
     /// `REFERENCE@DIGEST`.
     pub image: String,
-    /// As in `http://127.0.0.1:41873`.
+    /// The address, as in `http://127.0.0.1:41873`.
     pub address: String,
-    /// When it was promoted, as the host writes it.
+    /// When it was promoted, in the host's format.
     #[serde(default)]
     pub since: Json,
-    /// Whether its program runs, as far as the host can tell.
+    /// The state of its program; none if the host doesn't know it.
     #[serde(default, deserialize_with = "state")]
     pub state: Option<State>,
-    /// The environment's token that it was started under; see [`crate::environment::fence`].
+    /// The environment's fencing token that it was started under; see [`crate::environment::fence`].
     #[serde(default)]
     pub fence: Option<u64>,
 }
@@ -146,7 +146,7 @@ fn state<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
     })
 }
 
-/// The release of a service that is current; none before the first deploy.
+/// The current release of a service; none before the first deploy.
 ///
 /// # Errors
 /// When the service isn't granted.

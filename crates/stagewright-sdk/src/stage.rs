@@ -1,4 +1,4 @@
-//! What a plugin implements.
+//! The traits that a plugin implements.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ pub trait Stage {
     /// The stage's `with` table. Use `#[serde(deny_unknown_fields)]`, so that a misspelt key is an error.
     type Config: DeserializeOwned + JsonSchema;
 
-    /// What the plugin is. The schema of [`Stage::Config`] is added to it. May not call the host.
+    /// Describes the plugin. The schema of [`Stage::Config`] is added to it. Must not call the host.
     fn manifest() -> Manifest;
 
-    /// What is wrong with a configuration beyond its types. May call [`crate::context`] only. Asked before the run
-    /// starts, and again when the stage does: an error keeps it from running.
+    /// Checks a configuration beyond its types. May only call [`crate::context`]. It is called before the run starts, and
+    /// again when the stage starts; an error prevents either.
     fn validate(config: &Self::Config) -> Vec<Diagnostic> {
         let _ = config;
         Vec::new()
@@ -25,61 +25,61 @@ pub trait Stage {
     /// Does the work.
     ///
     /// # Errors
-    /// Whatever keeps it from being done, a negative result included.
+    /// When the work can't be done, or its result is negative, such as a failed test.
     fn run(config: Self::Config) -> Result<Outcome>;
 }
 
-/// A stage whose effect outlives it, such as a deploy.
+/// A stage with effects that outlive it, such as a deploy.
 pub trait Reconcile: Stage {
-    /// Asks the target what became of an attempt whose end wasn't recorded. It must not change anything: calls with an effect
-    /// beyond the machine are refused. Of an attempt that was applied, it sets the outputs once more, and tells the
-    /// environment's ledger what is there ([`crate::environment::released`]).
+    /// Determines what an interrupted attempt did. It must not change anything: the host refuses calls with an external
+    /// effect. For an attempt that was applied, it sets the outputs again, and records the release in the environment's
+    /// ledger ([`crate::environment::released`]).
     ///
     /// # Errors
-    /// When the target can't be asked. A person is asked then, as after [`Observation::Unknown`].
+    /// When the target can't be reached. As after [`Observation::Unknown`], a person has to decide then.
     fn observe(config: Self::Config) -> Result<Observation>;
 
-    /// Compensates for an attempt that was applied. It may be called again after it was broken off, and must then finish
-    /// what it began.
+    /// Compensates an attempt that was applied. It is called again after an interruption, and must then complete what the
+    /// interrupted call began.
     ///
     /// # Errors
-    /// When it can't.
+    /// When the attempt can't be compensated.
     fn undo(config: Self::Config) -> Result<()>;
 }
 
-/// How a stage ended that did not fail.
+/// The outcome of a stage that didn't fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It did what it is for.
+    /// It did its work.
     Succeeded,
-    /// It found nothing to do, and says why.
+    /// It had nothing to do; the text is the reason.
     Skipped(String),
-    /// It waits, and is called again; see [`crate::gate`].
+    /// It waits, and is to be called again; see [`crate::gate`].
     Suspended(Suspension),
 }
 
 /// What a stage waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspension {
-    /// Names what is waited for: the gate's token.
+    /// The gate's token.
     pub token: String,
-    /// For people.
+    /// What it waits for, shown to people.
     pub reason: String,
-    /// Call again after this long even if nothing was decided.
+    /// Call again after this time, even without a decision.
     pub poll_after: Option<Duration>,
 }
 
-/// What a target says of an attempt.
+/// What became of an attempt, according to its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// Nothing of it is there.
+    /// It had no effect.
     NotStarted,
     /// It is being applied.
     InProgress,
-    /// It is there; the text says what.
+    /// It was applied; the text describes the result.
     Applied(String),
-    /// It was tried and is not there; the text says why.
+    /// It was tried and failed; the text is the reason.
     Failed(String),
-    /// The target can't tell; the text says why.
+    /// The target can't tell; the text is the reason.
     Unknown(String),
 }

@@ -1,4 +1,4 @@
-//! Which HTTP statuses a check accepts.
+//! The HTTP statuses that a check accepts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,15 +6,15 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-/// Statuses in configuration: `200`, `"2xx"`, or a list of such, as in `[200, "3xx"]`.
+/// Statuses in configuration: `200`, `"2xx"`, or a list of these, as in `[200, "3xx"]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statuses(Vec<Pattern>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pattern {
     Exactly(u16),
-    /// The first digit.
-    Kind(u16),
+    /// A class of statuses by its first digit.
+    Class(u16),
 }
 
 impl Statuses {
@@ -22,7 +22,7 @@ impl Statuses {
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|pattern| match *pattern {
             Pattern::Exactly(exactly) => status == exactly,
-            Pattern::Kind(kind) => status / 100 == kind,
+            Pattern::Class(class) => status / 100 == class,
         })
     }
 }
@@ -30,7 +30,7 @@ impl Statuses {
 impl Default for Statuses {
     /// `2xx`.
     fn default() -> Statuses {
-        Statuses(vec![Pattern::Kind(2)])
+        Statuses(vec![Pattern::Class(2)])
     }
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Statuses {
             let separator = if index == 0 { "" } else { " or " };
             match pattern {
                 Pattern::Exactly(status) => write!(f, "{separator}{status}")?,
-                Pattern::Kind(kind) => write!(f, "{separator}{kind}xx")?,
+                Pattern::Class(class) => write!(f, "{separator}{class}xx")?,
             }
         }
         Ok(())
@@ -49,21 +49,23 @@ impl fmt::Display for Statuses {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum StatusesForm {
     Number(u16),
     Text(String),
-    List(Vec<Written>),
+    List(Vec<StatusesForm>),
 }
 
-impl Written {
+impl StatusesForm {
     fn patterns(self, into: &mut Vec<Pattern>) -> Option<()> {
         match self {
-            Written::Number(status) => into.push((100..600).contains(&status).then_some(Pattern::Exactly(status))?),
-            Written::Text(text) => {
-                let kind: u16 = text.strip_suffix("xx")?.parse().ok()?;
-                into.push((1..6).contains(&kind).then_some(Pattern::Kind(kind))?);
+            StatusesForm::Number(status) => {
+                into.push((100..600).contains(&status).then_some(Pattern::Exactly(status))?);
             }
-            Written::List(list) => list.into_iter().try_for_each(|item| item.patterns(into))?,
+            StatusesForm::Text(text) => {
+                let class: u16 = text.strip_suffix("xx")?.parse().ok()?;
+                into.push((1..6).contains(&class).then_some(Pattern::Class(class))?);
+            }
+            StatusesForm::List(list) => list.into_iter().try_for_each(|item| item.patterns(into))?,
         }
         Some(())
     }
@@ -71,9 +73,9 @@ impl Written {
 
 impl<'de> Deserialize<'de> for Statuses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Statuses, D::Error> {
-        let wrong = || de::Error::custom("expected a status such as 200 or \"2xx\", or a list of such");
+        let wrong = || de::Error::custom("expected a status such as 200 or \"2xx\", or a list of these");
         let mut patterns = Vec::new();
-        let written = Written::deserialize(deserializer).map_err(|_| wrong())?;
+        let written = StatusesForm::deserialize(deserializer).map_err(|_| wrong())?;
         written.patterns(&mut patterns).ok_or_else(wrong)?;
         if patterns.is_empty() {
             return Err(wrong());
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_kinds_and_lists() {
+    fn numbers_classes_and_lists_are_parsed() {
         let list = statuses(json!([200, "3xx"])).unwrap();
         assert!(list.contains(200) && list.contains(302) && !list.contains(201));
         assert_eq!(list.to_string(), "200 or 3xx");
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_statuses_are_refused() {
         for written in [json!(99), json!("9xx"), json!("ok"), json!([]), json!(["2xx", 700]), json!(true)] {
             assert_eq!(statuses(written.clone()), None, "{written}");
         }

@@ -1,4 +1,4 @@
-//! Words for messages.
+//! Helpers for messages.
 
 /// A number with its noun, as in `1 layer`, `2 layers` and `2 entries`.
 pub fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(number: N, noun: &str) -> String {

@@ -1,4 +1,4 @@
-//! Files below the workspace's root, by relative path with `/`, as far as `read` and `write` are granted.
+//! Files of the workspace, by path relative to its root, within the `read` and `write` grants.
 
 use crate::{Error, Result, host::workspace as host};
 
@@ -7,7 +7,7 @@ pub use crate::bindings::stage::stagewright::stage::workspace::{Entry, Located, 
 /// A file's content.
 ///
 /// # Errors
-/// When there is no such file, or it isn't granted.
+/// When the file doesn't exist, or isn't granted.
 pub fn read(path: &str) -> Result<Vec<u8>> {
     Ok(host::read(path)?)
 }
@@ -20,7 +20,7 @@ pub fn read_text(path: &str) -> Result<String> {
     String::from_utf8(read(path)?).map_err(|error| Error::from(error).context(format!("can't read `{path}` as text")))
 }
 
-/// A part of a file; fewer bytes than asked for only at its end.
+/// A part of a file. It has fewer than `length` bytes only at the end of the file.
 ///
 /// # Errors
 /// As [`read`].
@@ -28,7 +28,7 @@ pub fn read_at(path: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
     Ok(host::read_at(path, offset, length)?)
 }
 
-/// Replaces the file as a whole; makes the folders that are missing.
+/// Replaces the whole file. Creates missing folders.
 ///
 /// # Errors
 /// When it isn't granted, or the disk is full.
@@ -36,7 +36,7 @@ pub fn write(path: &str, data: impl AsRef<[u8]>) -> Result<()> {
     Ok(host::write(path, data.as_ref())?)
 }
 
-/// Adds to the end of a file, which is made if need be.
+/// Appends to a file. Creates it if it doesn't exist.
 ///
 /// # Errors
 /// As [`write()`].
@@ -44,23 +44,23 @@ pub fn append(path: &str, data: impl AsRef<[u8]>) -> Result<()> {
     Ok(host::append(path, data.as_ref())?)
 }
 
-/// What matches, sorted by path. `*` stays within a folder, `**` crosses folders.
+/// The entries that match, sorted by path. `*` doesn't cross folders, `**` does.
 ///
 /// # Errors
-/// When the pattern is none, or the folders may not be read.
+/// When the pattern is invalid, or reading the folders isn't granted.
 pub fn glob(pattern: &str) -> Result<Vec<Entry>> {
     Ok(host::glob(pattern)?)
 }
 
-/// As [`glob`], with links as links, whatever they lead to: for whoever must leave nothing out.
+/// Like [`glob`], but doesn't follow links. Includes dangling links and special files, which `glob` leaves out.
 ///
 /// # Errors
-/// As [`glob`], and when a name is not UTF-8.
+/// As [`glob`], and when a name isn't UTF-8.
 pub fn locate(pattern: &str) -> Result<Vec<Located>> {
     Ok(host::locate(pattern)?)
 }
 
-/// Removes a file, or a folder with what is in it. What is not there is no error.
+/// Removes a file, or a folder with its content. Succeeds when the path doesn't exist.
 ///
 /// # Errors
 /// When it isn't granted.
@@ -68,7 +68,7 @@ pub fn remove(path: &str) -> Result<()> {
     Ok(host::remove(path)?)
 }
 
-/// `sha256:…` of a file's content, which stays in the host.
+/// The digest of a file's content, as `sha256:…`. The content isn't copied to the guest.
 ///
 /// # Errors
 /// As [`read`].
@@ -76,7 +76,7 @@ pub fn digest(path: &str) -> Result<String> {
     Ok(host::digest(path)?)
 }
 
-/// Compresses a file into another one, both of which stay in the host. The same content gives the same bytes.
+/// Compresses a file into another one, without copying them to the guest. Equal content gives equal bytes.
 ///
 /// # Errors
 /// As [`read`] and [`write`](write()).
@@ -84,7 +84,7 @@ pub fn gzip(path: &str, to: &str) -> Result<()> {
     Ok(host::gzip(path, to)?)
 }
 
-/// Whether a file may be executed.
+/// Whether a file is executable.
 ///
 /// # Errors
 /// As [`read`].

@@ -1,4 +1,4 @@
-//! Paths of the workspace as people write them in configuration.
+//! Paths of the workspace in configuration.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 /// A path or glob in configuration, relative to the workspace's root and never outside it, as in `target/report.xml`.
 ///
-/// The host refuses any other path when it is used. As a type of a configuration's field it is refused by `validate`,
-/// with the key it stands under. The text stays as it was written, `./` included.
+/// The host refuses other paths when they are used. With this type for a field of the configuration, they are refused
+/// earlier, by `validate`, with their key. The text is kept unchanged, including `./`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkspacePath(String);
 
 impl WorkspacePath {
     /// # Errors
-    /// When the path is empty or absolute, or has `..` or a NUL character in it.
+    /// When the path is empty or absolute, or contains `..` or a NUL character.
     pub fn parse(path: impl Into<String>) -> Result<WorkspacePath, String> {
         let path = path.into();
         let problem = match path.as_str() {
@@ -30,20 +30,20 @@ impl WorkspacePath {
         Err(format!("path `{path}` {problem}; paths are relative to the workspace's root, as in `target/report.xml`"))
     }
 
-    /// A path that the plugin itself names, as for a key's default.
+    /// A constant path, as for the default of a key.
     ///
     /// # Panics
-    /// When it isn't a path of the workspace.
+    /// When the path is invalid.
     pub fn fixed(path: &'static str) -> WorkspacePath {
         WorkspacePath::parse(path).unwrap_or_else(|problem| panic!("{problem}"))
     }
 
-    /// As it was written.
+    /// The text, unchanged.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is the workspace itself, as `.` and `./` are.
+    /// Whether it is the workspace itself, as in `.` and `./`.
     pub fn is_root(&self) -> bool {
         self.0.split('/').all(|name| matches!(name, "" | "."))
     }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_stays_below_the_root() {
+    fn paths_outside_of_the_workspace_are_refused() {
         for path in ["a", "./a/", "a//b", ".", "..a/b..", "**/*.rs", "-"] {
             assert_eq!(WorkspacePath::parse(path).map(|path| path.0).as_deref(), Ok(path));
         }

@@ -1,4 +1,4 @@
-//! A stage against the fake host, through the public surface alone.
+//! Tests of a stage on the fake host, through the public API only.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use stagewright_sdk::{
     artifacts, clock, context, environment, gate, outputs, registry, secrets, service, workspace,
 };
 
-/// What the stage may be told.
+/// The stage's `with` table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Which folder to count.
+    /// The folder whose files are counted.
     folder: String,
 }
 
@@ -63,16 +63,16 @@ fn a_stage_runs_on_its_configuration() {
 }
 
 #[test]
-fn a_configuration_that_does_not_fit_never_reaches_the_stage() {
+fn an_invalid_configuration_never_reaches_the_stage() {
     let report = FakeHost::new().config(json!({ "foldr": "src" })).run::<Count>();
-    let error = report.result.expect_err("`foldr` is no key");
+    let error = report.result.expect_err("`foldr` isn't a key");
     assert_eq!(error.code, ErrorCode::InvalidArgument);
     assert_eq!(error.message, "`with.foldr`: unknown field `foldr`, expected `folder`");
     assert_eq!(error.help.as_deref(), Some("did you mean `folder`?"));
 }
 
 #[test]
-fn validation_is_of_types_first_and_of_the_stage_second() {
+fn types_are_validated_before_the_stages_own_checks() {
     let validate = |with| FakeHost::new().config(with).validate::<Count>();
     assert_eq!(validate(json!({ "folder": 1 }))[0].path.as_deref(), Some("folder"));
     assert_eq!(validate(json!({ "folder": "/" }))[0].message, "must be relative");
@@ -80,23 +80,23 @@ fn validation_is_of_types_first_and_of_the_stage_second() {
 }
 
 #[test]
-fn the_manifest_carries_the_schema() {
+fn the_manifest_includes_the_schema() {
     let manifest = FakeHost::describe::<Count>();
     assert_eq!(manifest["name"], "count");
     assert_eq!(manifest["outputs"], json!([{ "name": "files", "description": "How many" }]));
     assert_eq!(manifest["capabilities"], json!(["workspace"]));
-    assert_eq!(manifest["config"]["properties"]["folder"]["description"], "Which folder to count.");
+    assert_eq!(manifest["config"]["properties"]["folder"]["description"], "The folder whose files are counted.");
 }
 
 #[test]
-fn reconciliation_gets_the_configuration_too() {
+fn observe_and_undo_get_the_configuration() {
     let host = FakeHost::new().config(json!({ "folder": "src" }));
     assert_eq!(host.clone().observe::<Count>().result, Ok(Observation::Applied("src".to_owned())));
     assert_eq!(host.undo::<Count>().result, Err(Error::failed("counting can't be undone")));
 }
 
 #[test]
-fn lines_are_put_together_from_pieces_and_split_by_stream() {
+fn lines_are_assembled_from_chunks_for_each_stream() {
     let script = ProcessScript::new("tool", ["go"]).stdout("one\ntw").stderr("oops\r\n").stdout("o\nthree").exit(3);
     let (status, report) = FakeHost::new().process(script).with(|| {
         let mut lines = Vec::new();
@@ -122,21 +122,21 @@ fn a_program_without_a_script_and_a_denied_one_do_not_start() {
 }
 
 #[test]
-fn output_beyond_the_limit_stays_in_the_log() {
+fn captured_output_ends_at_the_limit() {
     let host = FakeHost::new().process(ProcessScript::new("tool", [""; 0]).stdout("0123456789"));
     let (output, _) = host.with(|| Command::new("tool").capture_limit(4).output());
     assert_eq!(output.expect("scripted").stdout, b"0123");
 }
 
 #[test]
-fn http_scripts_answer_in_order_and_the_last_one_stays() {
+fn http_scripts_are_used_in_order_and_the_last_one_repeats() {
     let url = "https://example.org/health";
     let slow = HttpScript::get(url).status(503).takes(Duration::from_millis(40));
     let host = FakeHost::new().http(slow).http(HttpScript::get(url).body(r#"{"ok":true}"#)).secret("token", "hush");
     let (statuses, report) = host.with(|| {
         let start = clock::monotonic();
         let token = secrets::get("token").expect("granted");
-        assert!(token.reveal().expect_err("held, not read").is_denied());
+        assert!(token.reveal().expect_err("`reveal` isn't granted").is_denied());
         let send = || Request::get(url).secret_header("authorization", "Bearer ", &token).send().expect("scripted");
         let statuses = [send().status(), send().status(), send().status()];
         assert_eq!(send().json::<serde_json::Value>().expect("is JSON"), json!({ "ok": true }));
@@ -151,14 +151,14 @@ fn http_scripts_answer_in_order_and_the_last_one_stays() {
 fn a_body_over_the_limit_is_refused() {
     let host = FakeHost::new().http(HttpScript::get("http://a/").body("x".repeat(100)));
     let (error, _) = host.with(|| {
-        let mut answer = Request::get("http://a/").send().expect("scripted");
-        answer.bytes(99).expect_err("too long")
+        let mut response = Request::get("http://a/").send().expect("scripted");
+        response.bytes(99).expect_err("too long")
     });
     assert_eq!(error.code, ErrorCode::ResourceExhausted);
 }
 
 #[test]
-fn sleeping_passes_time_and_ends_when_cancelled() {
+fn sleeping_advances_the_clock_and_fails_when_cancelled() {
     let host = FakeHost::new().remaining(Duration::from_secs(60));
     let (left, _) = host.clone().with(|| clock::sleep(Duration::from_secs(20)).map(|()| context::remaining()));
     assert_eq!(left, Ok(Some(Duration::from_secs(40))));
@@ -178,7 +178,7 @@ fn a_gate_opens_and_its_decision_is_read() {
     assert_eq!(report.gates[0].approvers, ["team:release"]);
     assert_eq!(report.gates[0].expires_ms, Some(60_000));
     let (decision, _) = FakeHost::new().approved("ada", None, json!({ "ticket": "T-1" })).with(gate::decision);
-    let decision = decision.expect("is a decision").expect("there is one");
+    let decision = decision.expect("is a decision").expect("a decision was made");
     assert_eq!((decision.by.as_str(), &decision.fields["ticket"]), ("ada", &json!("T-1")));
 }
 
@@ -213,7 +213,7 @@ fn a_promoted_release_is_the_current_one() {
 }
 
 #[test]
-fn what_is_published_can_be_fetched() {
+fn published_artifacts_can_be_fetched() {
     let (artifact, report) = FakeHost::new().file("a.txt", "hello").with(|| {
         artifacts::publish("greeting", "a.txt", "text/plain")?;
         artifacts::fetch("greeting", "b.txt")
@@ -241,7 +241,7 @@ fn an_environment_has_a_ledger() {
 }
 
 #[test]
-fn a_current_release_says_whether_it_runs() {
+fn a_current_release_has_a_state() {
     let current = |state: serde_json::Value| {
         let json = json!({ "release": "r1", "image": "app@1", "address": "http://x", "fence": 4, "state": state });
         let (found, _) = FakeHost::new().current_release("app", json).with(|| service::current("app"));
@@ -254,12 +254,12 @@ fn a_current_release_says_whether_it_runs() {
 
 #[test]
 #[should_panic(expected = "call the host inside")]
-fn outside_of_a_run_there_is_no_host() {
+fn calls_without_an_installed_host_panic() {
     context::attempt();
 }
 
 #[test]
-fn a_panic_leaves_no_host_behind() {
+fn a_panic_removes_the_installed_host() {
     let panicked = std::panic::catch_unwind(|| FakeHost::new().attempt(7).with(|| panic!("as scripted")));
     assert!(panicked.is_err());
     let (attempt, _) = FakeHost::new().with(context::attempt);

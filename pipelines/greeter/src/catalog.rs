@@ -9,10 +9,10 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// The greetings that are compiled in; `english`, if any, replaces that of `en`.
+    /// The built-in greetings; `english`, if set, replaces that of `en`.
     pub(crate) fn load(english: Option<String>) -> Catalog {
         let mut greetings: BTreeMap<String, String> =
-            serde_json::from_str(include_str!("greetings.json")).expect("a test reads the same text");
+            serde_json::from_str(include_str!("greetings.json")).expect("valid JSON, which a test checks");
         if let Some(greeting) = english {
             greetings.insert("en".to_owned(), greeting);
         }

@@ -1,7 +1,7 @@
-//! A greeting service, small but complete: health, readiness, limits, and an orderly end on SIGTERM.
+//! A small but complete greeting service: health, readiness, limits, and a graceful shutdown on SIGTERM.
 //!
-//! Configuration is the environment's: `HOST` (127.0.0.1 unless set), `PORT` (8080; 0 takes a free one) and
-//! `GREETING`, which replaces the English greeting. The first line on standard output tells the address.
+//! It is configured by environment variables: `HOST` (default: 127.0.0.1), `PORT` (default: 8080; 0 picks a free one) and
+//! `GREETING`, which replaces the English greeting. The first line of standard output has the address.
 
 mod catalog;
 mod request;
@@ -38,14 +38,14 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let port: u16 = variable("PORT")?.as_deref().unwrap_or("8080").parse().map_err(|_| "PORT must be 0 to 65535")?;
     let greeting = variable("GREETING")?;
 
-    // Before the address is told: whoever reads it may send a signal at once.
+    // Install the handler before printing the address, because its reader may send a signal right away.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let catalog = Arc::new(OnceLock::new());
     let server = Server::bind((host, port).into(), Service::new(catalog.clone()))
         .map_err(|error| format!("can't listen on {host}:{port}: {error}"))?;
     println!("greeter {} listens on http://{}", env!("CARGO_PKG_VERSION"), server.address());
 
-    // The socket is open first, so that health is answered while the greetings load.
+    // The socket is open first, so that health checks pass while the greetings are loaded.
     catalog.get_or_init(|| Catalog::load(greeting));
     let _ = signals.forever().next();
     println!("greeter stops");

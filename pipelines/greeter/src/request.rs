@@ -1,4 +1,4 @@
-//! Reading a request within bounds of size and time.
+//! Reads a request within limits of size and time.
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
@@ -6,33 +6,33 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 
-/// Bytes of request line and headers.
+/// Limit in bytes for the request line and the headers.
 const HEAD_LIMIT: usize = 8 * 1024;
 
-/// Header lines.
+/// Limit for the number of headers.
 const HEADER_LIMIT: usize = 32;
 
-/// What of a request the routes look at.
+/// The parts of a request that the routes need.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// As in `GET`.
+    /// The method, as in `GET`.
     pub(crate) method: String,
-    /// Without the query.
+    /// The path without the query.
     pub(crate) path: String,
-    /// Decoded names and values, in the order given.
+    /// The decoded query parameters, in order.
     pub(crate) query: Vec<(String, String)>,
 }
 
-/// Why there is no request to answer.
+/// Why a request couldn't be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RequestError {
-    /// The client went away, or never said anything.
+    /// The client disconnected, or sent nothing.
     Gone,
-    /// It took longer than it may.
+    /// It took too long.
     Slow,
-    /// Request line and headers are longer than they may be.
+    /// The request line and headers are too long.
     TooLarge,
-    /// It isn't HTTP/1, or its query isn't UTF-8.
+    /// It isn't valid HTTP/1, or its query isn't UTF-8.
     Malformed,
 }
 
@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_separator_separates_nothing() {
+    fn an_encoded_separator_is_part_of_the_value() {
         let request = Request::parse(b"GET /greet?name=a%26lang%3Des HTTP/1.1\r\n\r\n").unwrap().unwrap();
         assert_eq!(request.query, [("name".to_owned(), "a&lang=es".to_owned())]);
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn invalid_requests_are_refused() {
         assert_eq!(Request::parse(b"GET /greet?name=%FF HTTP/1.1\r\n\r\n"), Err(RequestError::Malformed));
         assert_eq!(Request::parse(b"\x16\x03\x01\r\n\r\n"), Err(RequestError::Malformed));
         assert_eq!(Request::parse(b"GET / HTTP/1.1\r\nHost:"), Ok(None));

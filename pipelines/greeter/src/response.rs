@@ -1,10 +1,10 @@
-//! Responses: always JSON, always the last of their connection.
+//! Responses: always JSON, and always the last one of their connection.
 
 use std::io::{self, Write};
 
 use serde_json::Value as Json;
 
-/// An answer.
+/// A response.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -16,12 +16,12 @@ impl Response {
         Response { status, body }
     }
 
-    /// The body of every error has the same shape.
+    /// An error; the bodies of all errors have the same shape.
     pub(crate) fn error(status: u16, message: impl Into<String>) -> Response {
         Response { status, body: serde_json::json!({ "error": message.into() }) }
     }
 
-    /// Writes it whole; `with_body` is false for `HEAD`.
+    /// Writes the response; `with_body` is false for `HEAD`.
     pub(crate) fn write(&self, to: &mut impl Write, with_body: bool) -> io::Result<()> {
         let body = format!("{}\n", self.body);
         let (status, reason, length) = (self.status, reason(self.status), body.len());

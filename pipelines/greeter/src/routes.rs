@@ -1,4 +1,4 @@
-//! What is answered to which request. Knows nothing of sockets.
+//! Maps requests to responses, independently of sockets.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 use crate::request::Request;
 use crate::response::Response;
 
-/// Characters of a name.
+/// Limit in characters for a name.
 const NAME_LIMIT: usize = 200;
 
 /// The greeting service.
@@ -18,12 +18,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Ready once the catalog is there.
+    /// Ready once the catalog is loaded.
     pub(crate) fn new(catalog: Arc<OnceLock<Catalog>>) -> Service {
         Service { catalog }
     }
 
-    /// The answer to a request.
+    /// Responds to a request.
     pub(crate) fn respond(&self, request: &Request) -> Response {
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Response::error(405, format!("{} is not answered here", request.method));

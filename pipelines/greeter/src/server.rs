@@ -1,4 +1,4 @@
-//! A thread for each connection, a bound on their number, and an end that waits for those under way.
+//! A thread for each connection, a limit on their number, and a shutdown that waits for open connections.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use crate::request::{Request, RequestError};
 use crate::response::Response;
 use crate::routes::Service;
 
-/// More than these are turned away at once.
+/// Connections beyond this number are refused.
 const CONNECTION_LIMIT: usize = 128;
 
-/// For reading a request, and for writing its answer.
+/// The timeout for reading a request, and for writing its response.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long `stop` waits for connections: longer than one can take, shorter than the 10 s that supervisors give.
@@ -29,7 +29,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens, and answers from now on.
+    /// Listens, and starts responding to requests.
     pub(crate) fn bind(address: SocketAddr, service: Service) -> io::Result<Server> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -42,15 +42,15 @@ impl Server {
         Ok(Server { address, stopping, connections, acceptor })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Accepts no more, and returns once the connections under way are answered or their time is over.
+    /// Stops accepting connections, and waits for the open ones, at most for `STOP_LIMIT`.
     pub(crate) fn stop(self) {
         self.stopping.store(true, Ordering::SeqCst);
-        // `accept` has no timeout: a connection wakes it. Without one, there is nothing to wait for either.
+        // `accept` has no timeout, so wake it with a connection. If that fails, nothing is listening any more.
         if TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok() {
             let _ = self.acceptor.join();
         }
@@ -102,14 +102,14 @@ fn turn_away(mut stream: TcpStream) {
     }
 }
 
-/// Counts connections under way.
+/// Counts open connections.
 #[derive(Default)]
 struct Connections {
     count: Mutex<usize>,
     ended: Condvar,
 }
 
-/// A connection under way; ends when dropped.
+/// A counted connection; dropping it decreases the count.
 struct Slot(Arc<Connections>);
 
 impl Connections {

@@ -1,4 +1,4 @@
-//! The built program, spoken to over a socket.
+//! Tests of the built program over a socket.
 #![expect(clippy::unwrap_used, reason = "a helper that fails should fail its test")]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -36,7 +36,7 @@ impl Greeter {
         stream
     }
 
-    /// Sends bytes and answers the whole response.
+    /// Sends bytes and returns the whole response.
     fn exchange(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();
@@ -70,11 +70,11 @@ impl Drop for Greeter {
     }
 }
 
-/// For what comes in milliseconds, or never.
+/// Polls a condition that is expected to hold within milliseconds.
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain until {what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "timed out waiting until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -90,7 +90,7 @@ fn status(response: &str) -> u16 {
 }
 
 #[test]
-fn greets_in_the_words_it_was_given() {
+fn the_greeting_can_be_configured() {
     let greeter = Greeter::start(&[("GREETING", "Ahoy")]);
     assert_eq!(greeter.get("/"), (200, json!({ "greeting": "Ahoy, world!", "version": env!("CARGO_PKG_VERSION") })));
     assert_eq!(greeter.get("/greet?name=Zo%C3%AB").1["greeting"], "Ahoy, Zoë!");
@@ -116,13 +116,13 @@ fn an_endless_head_is_refused() {
 }
 
 #[test]
-fn a_silent_client_is_told_so() {
+fn a_silent_client_gets_a_timeout_response() {
     let response = read_all(Greeter::start(&[]).connect());
     assert_eq!(status(&response), 408);
 }
 
 #[test]
-fn a_request_under_way_is_answered_before_the_end() {
+fn a_running_request_is_completed_before_the_shutdown() {
     let mut greeter = Greeter::start(&[]);
     let mut stream = greeter.connect();
     stream.write_all(b"GET /greet?name=last HTTP/1.1\r\n").unwrap();
@@ -132,14 +132,14 @@ fn a_request_under_way_is_answered_before_the_end() {
     let mut line = String::new();
     greeter.stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "greeter stops\n");
-    wait_until("it listens no more", || TcpStream::connect(greeter.address).is_err());
+    wait_until("it has stopped listening", || TcpStream::connect(greeter.address).is_err());
     stream.write_all(b"\r\n").unwrap();
     assert!(read_all(stream).contains("Hello, last!"));
     assert!(greeter.wait().success());
 }
 
 #[test]
-fn a_bad_port_is_named() {
+fn an_invalid_port_is_reported() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_greeter"));
     let output = command.env_clear().env("PORT", "many").output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,5 @@
-//! Waits for people. The first call opens a gate and ends; the call after the decision hands it on as outputs.
+//! Waits for people to approve. The first call opens a gate and suspends the stage. The host calls again after the
+//! decision, and that call publishes it as outputs.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -14,21 +15,21 @@ use stagewright_sdk::{
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// What is asked.
+    /// The question that approvers see.
     pub message: String,
-    /// Who may answer: `team:NAME` or a user. Without any, everyone may.
+    /// Who may approve or reject: `team:NAME` or a user. Everyone may if it is empty.
     #[serde(default)]
     pub approvers: Vec<String>,
-    /// The environments that may be acted on once it is approved. An approval is for no others.
+    /// The environments that an approval covers. It covers no others.
     #[serde(default)]
     pub environments: Vec<String>,
-    /// How many approvals it takes.
+    /// How many approvals are required, 1 to 100.
     #[serde(default = "one")]
     pub approvals: u32,
-    /// What an approval must or may say.
+    /// The fields of the form that comes with an approval.
     #[serde(default)]
     pub fields: Vec<Field>,
-    /// When the question lapses, as in `2h`.
+    /// How long the gate stays open, as in `2h`, at most 366 days. Without it, the gate doesn't expire.
     pub expires: Option<DurationText>,
 }
 
@@ -42,10 +43,10 @@ pub struct Field {
     /// Its type.
     #[serde(default)]
     pub kind: Kind,
-    /// Shown beside it.
+    /// The text shown next to it.
     #[serde(default)]
     pub description: String,
-    /// Whether an approval must fill it in.
+    /// Whether an approval must have a value for it.
     #[serde(default)]
     pub required: bool,
 }
@@ -64,8 +65,9 @@ pub enum Kind {
     Boolean,
 }
 
-/// What the host takes.
-const MOST_APPROVALS: u32 = 100;
+/// The limit of the host's `gate` interface.
+const MAX_APPROVALS: u32 = 100;
+/// The range that the host accepts.
 const EXPIRES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 60 * 60);
 
 fn one() -> u32 {
@@ -92,29 +94,35 @@ impl Stage for Approve {
         let wrong = |path: String, message: String| Diagnostic::error("config", message).at(path);
         let mut found = Vec::new();
         if config.message.trim().is_empty() {
-            found.push(wrong("message".to_owned(), "nothing is asked".to_owned()));
+            found.push(wrong("message".to_owned(), "the message is empty".to_owned()));
         }
         if config.approvals == 0 {
-            let help = "use 1 or more, or drop the stage";
-            found.push(wrong("approvals".to_owned(), "0 approvals is no question".to_owned()).help(help));
+            let help = "require at least 1 approval, or remove the stage";
+            found.push(wrong("approvals".to_owned(), "a gate with 0 approvals would never wait".to_owned()).help(help));
         }
-        if config.approvals > MOST_APPROVALS {
-            let message = format!("a gate takes 1 to {MOST_APPROVALS} approvals, and not {}", config.approvals);
+        if config.approvals > MAX_APPROVALS {
+            let message = format!("a gate takes 1 to {MAX_APPROVALS} approvals, not {}", config.approvals);
             found.push(wrong("approvals".to_owned(), message));
         }
         if let Some(DurationText(expires)) = config.expires.filter(|DurationText(expires)| !EXPIRES.contains(expires)) {
-            let message = format!("a gate expires after 1 ms to 366 days, and not after {} ms", expires.as_millis());
+            let message = format!("a gate expires after 1 ms to 366 days, not after {} ms", expires.as_millis());
             found.push(wrong("expires".to_owned(), message));
         }
-        // The members of a team aren't known here.
+        // Only the host knows how many members a team has, so a list with a team isn't checked.
         let teams = config.approvers.iter().any(|approver| approver.starts_with("team:"));
         if !teams && !config.approvers.is_empty() && config.approvers.len() < config.approvals as usize {
-            let (wanted, there) = (config.approvals, config.approvers.len());
-            found.push(wrong("approvals".to_owned(), format!("{wanted} approvals can't come from {there} approvers")));
+            let (required, listed) = (config.approvals, config.approvers.len());
+            found.push(wrong(
+                "approvals".to_owned(),
+                format!("{required} approvals are required, but `approvers` lists {listed}"),
+            ));
         }
         for (index, field) in config.fields.iter().enumerate() {
             if config.fields[..index].iter().any(|earlier| earlier.name == field.name) {
-                found.push(wrong(format!("fields[{index}].name"), format!("there are two fields `{}`", field.name)));
+                found.push(wrong(
+                    format!("fields[{index}].name"),
+                    format!("the field name `{}` is used twice", field.name),
+                ));
             }
         }
         found
@@ -122,13 +130,13 @@ impl Stage for Approve {
 
     fn run(config: Config) -> Result<Outcome> {
         match gate::decision()? {
-            Some(decision) => hand_on(decision),
-            None => ask(&config),
+            Some(decision) => publish_decision(decision),
+            None => open_gate(&config),
         }
     }
 }
 
-fn ask(config: &Config) -> Result<Outcome> {
+fn open_gate(config: &Config) -> Result<Outcome> {
     let mut approval = Approval::new(&config.message);
     approval.approvals(config.approvals);
     for approver in &config.approvers {
@@ -148,14 +156,14 @@ fn ask(config: &Config) -> Result<Outcome> {
     Ok(Outcome::Suspended(approval.open()?))
 }
 
-fn hand_on(decision: Decision) -> Result<Outcome> {
+fn publish_decision(decision: Decision) -> Result<Outcome> {
     let Decision { approved, by, reason, fields, rehearsed, .. } = decision;
-    let said = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let because = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     if !approved {
-        return Err(Error::new(ErrorCode::PermissionDenied, format!("{by} said no{said}")));
+        return Err(Error::new(ErrorCode::PermissionDenied, format!("{by} rejected it{because}")));
     }
     let how = if rehearsed { "approved in rehearsal" } else { "approved" };
-    log::info(format!("{by} {how}{said}"));
+    log::info(format!("{by} {how}{because}"));
     outputs::set("approved-by", &by)?;
     if let Some(reason) = reason {
         outputs::set("reason", &reason)?;
@@ -184,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_call_asks_and_waits() {
+    fn the_first_call_opens_a_gate_and_suspends() {
         let report = FakeHost::new().config(with()).run::<Approve>();
         let Ok(Outcome::Suspended(suspension)) = report.result else { panic!("{:?}", report.result) };
         assert_eq!((suspension.token.as_str(), suspension.reason.as_str()), ("gate-1", "Ship it?"));
@@ -195,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_call_hands_the_decision_on() {
+    fn the_second_call_publishes_the_decision() {
         let host = FakeHost::new().config(with()).approved("ada", Some("tested"), json!({ "ticket": "T-1" }));
         let report = host.run::<Approve>();
         assert_eq!(report.result, Ok(Outcome::Succeeded));
@@ -206,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_no_is_a_failure() {
+    fn a_rejection_is_a_failure() {
         let decision = json!({ "token": "gate-1", "approved": false, "by": "ada", "reason": "friday" });
         let error = FakeHost::new().config(with()).resumption(decision).run::<Approve>().result.unwrap_err();
-        assert_eq!(error.message, "ada said no: friday");
+        assert_eq!(error.message, "ada rejected it: friday");
     }
 
     #[test]
-    fn questions_that_nobody_can_answer_are_refused() {
+    fn gates_that_cannot_be_approved_are_refused() {
         let paths = |with: Json| -> Vec<_> {
             FakeHost::new().config(with).validate::<Approve>().into_iter().filter_map(|found| found.path).collect()
         };

@@ -1,4 +1,4 @@
-//! Which packages of a lock file have advisories, and which of those are known and accepted.
+//! Matches the packages of a lock file against the advisories, minus those that the configuration ignores.
 
 use jiff::civil::Date;
 use rustsec::advisory::Advisory;
@@ -10,15 +10,15 @@ use crate::database::Database;
 use crate::finding::{Finding, Kind};
 use crate::remedy;
 
-/// The advisories that hit, without those that are ignored.
+/// The advisories that apply to the lock file, split by whether they are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Matches {
     pub(crate) findings: Vec<Finding>,
-    /// Ids that would have been findings, with the reason given.
+    /// Ignored advisories, each with the reason from the configuration.
     pub(crate) ignored: Vec<(String, String)>,
 }
 
-/// Looks every package up. An `ignore` that has expired or hits nothing is a finding of its own.
+/// Looks up every package. An `ignore` entry that has expired or matches nothing becomes a finding of its own.
 pub(crate) fn check(
     lockfile: &Lockfile,
     database: &Database,
@@ -45,18 +45,28 @@ pub(crate) fn check(
         }
     }
     for (entry, used) in ignore.iter().zip(used) {
-        matches.findings.extend(judge_ignore(entry, used, today));
+        matches.findings.extend(check_ignore_entry(entry, used, today));
     }
     matches
 }
 
-fn judge_ignore(entry: &Ignore, used: bool, today: Date) -> Option<Finding> {
+fn check_ignore_entry(entry: &Ignore, used: bool, today: Date) -> Option<Finding> {
     let (deny, code, message, help) = if has_expired(entry, today) {
         let expired = entry.expires.map(|date| date.to_string()).unwrap_or_default();
-        let help = "update the crate, or judge it anew and move `expires`";
-        (true, "ignore-expired", format!("the `ignore` of {} ended on {expired}: {}", entry.id, entry.reason), help)
+        let help = "update the crate, or review the advisory again and extend `expires`";
+        (
+            true,
+            "ignore-expired",
+            format!("the `ignore` entry for {} expired on {expired}: {}", entry.id, entry.reason),
+            help,
+        )
     } else if !used {
-        (false, "ignore-unused", format!("the `ignore` of {} hits nothing in the lock file", entry.id), "remove it")
+        (
+            false,
+            "ignore-unused",
+            format!("the `ignore` entry for {} matches nothing in the lock file", entry.id),
+            "remove it",
+        )
     } else {
         return None;
     };
@@ -67,15 +77,16 @@ fn has_expired(entry: &Ignore, today: Date) -> bool {
     entry.expires.is_some_and(|expires| today > expires)
 }
 
-/// An advisory speaks of one registry's crate; a fork from git or a path of the same name is another crate.
+/// An advisory is about a crate of one registry. A git or path dependency of the same name is a different crate, and so is
+/// one of the workspace.
 fn same_source(advisory: &Advisory, package: &Package) -> bool {
     let Some(source) = &package.source else {
         return false;
     };
     match &advisory.metadata.source {
         None => source.is_default_registry(),
-        Some(wanted) if wanted.is_default_registry() => source.is_default_registry(),
-        Some(wanted) => same_registry(wanted, source),
+        Some(expected) if expected.is_default_registry() => source.is_default_registry(),
+        Some(expected) => same_registry(expected, source),
     }
 }
 
@@ -91,7 +102,7 @@ fn finding(lockfile: &Lockfile, advisory: &Advisory, package: &Package, deny_war
         Some(kind) => format!("[{}] ", kind.as_str()),
         None => String::new(),
     };
-    let help = remedy::of_advisory(lockfile, package, advisory.versions.patched());
+    let help = remedy::for_advisory(lockfile, package, advisory.versions.patched());
     Finding {
         kind: if informational.is_some() { Kind::Informational } else { Kind::Vulnerability },
         deny: informational.is_none() || deny_warnings,

@@ -16,33 +16,33 @@ pub struct Config {
     /// The lock file.
     #[serde(default = "default_lockfile")]
     pub(crate) lockfile: WorkspacePath,
-    /// RustSec's advisories: `path:FOLDER` in the workspace, or `https://….tar.gz`.
+    /// The RustSec advisory database: `path:FOLDER` in the workspace, or `https://….tar.gz`.
     pub(crate) database: Location,
-    /// What it means when the database or the index doesn't answer.
+    /// Whether the stage fails when the database or the index can't be reached.
     #[serde(default)]
     pub(crate) unreachable: Unreachable,
-    /// Advisories that are known and accepted for now.
+    /// Advisories that don't fail the stage.
     #[serde(default)]
     pub(crate) ignore: Vec<Ignore>,
-    /// Unmaintained and unsound crates, and notices, fail the stage too.
+    /// Also fail on informational advisories: unmaintained crates, unsound crates, notices.
     #[serde(default)]
     pub(crate) deny_warnings: bool,
-    /// What it means when a version was yanked from crates.io.
+    /// Whether a version that was yanked from crates.io fails the stage.
     #[serde(default)]
     pub(crate) yanked: Yanked,
-    /// The sparse index that is asked what was yanked.
+    /// The sparse index to look up yanked versions in.
     #[serde(default = "default_index")]
     pub(crate) index: String,
-    /// Where crates may come from; from anywhere unless given.
+    /// The allowed sources of crates. Default: any.
     pub(crate) sources: Option<Sources>,
-    /// Under which licences crates may be used; under any unless given.
+    /// The allowed licences of crates. Default: any.
     pub(crate) licenses: Option<Licenses>,
-    /// Crates that must not be used.
+    /// Denied crates.
     #[serde(default)]
     pub(crate) deny_crates: Vec<DenyCrate>,
 }
 
-/// `database`.
+/// Where the advisory database is: the key `database`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
@@ -59,7 +59,7 @@ impl TryFrom<String> for Location {
     fn try_from(text: String) -> Result<Location, String> {
         if let Some(folder) = text.strip_prefix("path:") {
             return match folder.trim_end_matches('/') {
-                "" => Err(format!("`{text}` names no folder of the workspace; write `path:advisories`")),
+                "" => Err(format!("`{text}` has no folder; write `path:FOLDER`, as in `path:advisories`")),
                 folder => WorkspacePath::parse(folder).map(Location::Folder),
             };
         }
@@ -71,33 +71,33 @@ impl TryFrom<String> for Location {
     }
 }
 
-/// `unreachable`: what it means when the database or the index doesn't answer.
+/// The key `unreachable`: the effect of a database or an index that can't be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unreachable {
-    /// The stage fails: what could not be checked is not taken as good.
+    /// Fails the stage: a check that couldn't be made doesn't count as passed.
     #[default]
     Error,
-    /// A warning that everybody sees.
+    /// Reports a warning, and sets the output `complete` to false.
     Warn,
 }
 
-/// `yanked`.
+/// The key `yanked`: the effect of a yanked version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Yanked {
-    /// It fails the stage.
+    /// Fails the stage.
     Error,
-    /// A warning.
+    /// Reports a warning.
     #[default]
     Warn,
-    /// The index isn't asked.
+    /// Doesn't query the index.
     Off,
 }
 
-/// An advisory that is known, and why it may stay for now.
+/// An advisory that doesn't fail the stage.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -105,9 +105,9 @@ pub(crate) struct Ignore {
     /// As in `RUSTSEC-2024-0001`.
     #[schemars(with = "String")]
     pub(crate) id: Id,
-    /// Why it may stay for now.
+    /// Why it is acceptable for now.
     pub(crate) reason: String,
-    /// The last day on which it counts, UTC, as in `2027-01-31`.
+    /// The last day on which it is ignored, in UTC, as in `2027-01-31`.
     #[schemars(with = "Option<String>")]
     pub(crate) expires: Option<Date>,
 }
@@ -128,21 +128,21 @@ pub(crate) struct Sources {
 pub(crate) struct Licenses {
     /// SPDX identifiers, as in `MIT` or `Apache-2.0 WITH LLVM-exception`.
     pub(crate) allow: Vec<String>,
-    /// A folder of vendored crates, as `cargo vendor` makes it; without it, `cargo metadata` is asked.
+    /// A folder of vendored crates, as `cargo vendor` writes it. Without it, `cargo metadata` is run.
     pub(crate) manifests: Option<WorkspacePath>,
-    /// Licences that one crate may have beyond `allow`.
+    /// Additional licences for single crates, by crate name.
     #[serde(default)]
     pub(crate) exceptions: BTreeMap<String, Vec<String>>,
 }
 
-/// A crate that must not be used.
+/// A denied crate.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct DenyCrate {
     /// The crate's name.
     pub(crate) name: String,
-    /// Which versions, as in `<2`; all of them unless given.
+    /// The denied versions, as in `<2`. Default: all.
     #[schemars(with = "Option<String>")]
     pub(crate) version: Option<VersionReq>,
     /// Why, and what to use instead.
@@ -158,7 +158,7 @@ fn default_index() -> String {
     "https://index.crates.io".to_owned()
 }
 
-/// What parsing alone doesn't find: each mistake's key, and what is wrong with it.
+/// Mistakes that parsing doesn't catch: the key and the message of each.
 pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (index, ignore) in config.ignore.iter().enumerate() {
@@ -189,7 +189,7 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
             if let Err(error) = spdx::Licensee::parse(id) {
                 found.push((
                     format!("licenses.{key}"),
-                    format!("`{id}` is no SPDX licence identifier: {}", error.reason),
+                    format!("`{id}` isn't an SPDX licence identifier: {}", error.reason),
                 ));
             }
         }

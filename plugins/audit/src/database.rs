@@ -1,7 +1,7 @@
 //! A RustSec advisory database in memory.
 //!
-//! In flow the files of a database, from a folder or a tarball; `rustsec` parses each. What doesn't parse is an error,
-//! never passed over: an advisory that can't be read might be the one that counts.
+//! It is read from the files of a folder or of a tarball; `rustsec` parses each. A file that doesn't parse is an error and
+//! never skipped, because the lock file might be affected by just that advisory.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -22,7 +22,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// From the files of a `.tar.gz`, as a forge makes it of a repository.
+    /// Reads the `.tar.gz` that a forge offers of a repository. Its files lie in a top folder of any name.
     pub(crate) fn from_tarball(compressed: impl Read) -> Result<Database, String> {
         let mut database = Database::default();
         let unpacked = flate2::read::MultiGzDecoder::new(compressed).take(MAX_UNPACKED);
@@ -40,7 +40,9 @@ impl Database {
             entry.read_to_string(&mut text).map_err(|error| format!("{path}: {error}"))?;
             database.add(&path, &text)?;
         }
-        // Only at gzip's own end is its checksum compared, and only there is it known that nothing was cut off.
+        // A tar ends at its two zero blocks, which a truncated or damaged download may still contain. gzip compares its
+        // checksum and length only at the end of its stream, so read up to there: otherwise a database with advisories
+        // missing would pass for a whole one.
         let mut rest = archive.into_inner();
         io::copy(&mut rest, &mut io::sink()).map_err(|error| format!("the archive is damaged: {error}"))?;
         if rest.limit() == 0 {
@@ -49,7 +51,8 @@ impl Database {
         Ok(database)
     }
 
-    /// Takes in one file. What isn't an advisory by its path is left out; drafts and withdrawn advisories too.
+    /// Adds a file. Files whose path isn't that of an advisory are ignored, and so are drafts. Withdrawn advisories are
+    /// counted but never match.
     pub(crate) fn add(&mut self, path: &str, text: &str) -> Result<(), String> {
         let Some((package, id)) = advisory_package(path) else {
             return Ok(());
@@ -71,12 +74,12 @@ impl Database {
         Ok(())
     }
 
-    /// How many advisories there are, withdrawn ones included.
+    /// The number of advisories, including withdrawn ones.
     pub(crate) fn len(&self) -> usize {
         self.count
     }
 
-    /// The advisories that speak of this version of this crate, by id.
+    /// The advisories that affect this version of the crate, sorted by id.
     pub(crate) fn affecting<'a>(&'a self, package: &str, version: &'a Version) -> impl Iterator<Item = &'a Advisory> {
         let mut advisories: Vec<&Advisory> = self.by_package.get(package).into_iter().flatten().collect();
         advisories.sort_by(|a, b| a.id().cmp(b.id()));
@@ -84,8 +87,8 @@ impl Database {
     }
 }
 
-/// Crate and id of an advisory by its place, `…crates/NAME/ID.md`. RustSec's second collection, `rust/`, is about the
-/// toolchain, of which a lock file says nothing.
+/// The crate and id of an advisory, from its path `…crates/NAME/ID.md`. None for files of RustSec's second collection,
+/// `rust/`: it is about the toolchain, which a lock file doesn't mention.
 fn advisory_package(path: &str) -> Option<(&str, &str)> {
     let mut parts = path.rsplit('/');
     let id = parts.next()?.strip_suffix(".md")?;

@@ -1,9 +1,9 @@
-//! What an audit finds.
+//! The findings of an audit.
 
 use rustsec::cargo_lock::Package;
 use serde::Serialize;
 
-/// One thing that is wrong, or may be.
+/// A problem with a package, or with the audit itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     pub(crate) kind: Kind,
@@ -11,13 +11,13 @@ pub(crate) struct Finding {
     pub(crate) deny: bool,
     /// As in `RUSTSEC-2024-0001`, or `yanked`.
     pub(crate) code: String,
-    /// The crate; empty when it isn't about one.
+    /// The crate's name; empty when the finding isn't about a crate.
     pub(crate) package: String,
     pub(crate) version: String,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
     pub(crate) url: Option<String>,
-    /// Version requirements that a repaired version meets, as in `>=1.2.3`.
+    /// Requirements that match the fixed versions, as in `>=1.2.3`.
     pub(crate) patched: Vec<String>,
 }
 
@@ -32,12 +32,12 @@ pub(crate) enum Kind {
     Source,
     License,
     DeniedCrate,
-    /// About the audit itself: an `ignore` that no longer holds, a source that didn't answer.
+    /// About the audit itself: an expired or unused `ignore` entry, an unreachable database.
     Audit,
 }
 
 impl Finding {
-    /// About the audit itself, and no crate.
+    /// A finding about the audit itself.
     pub(crate) fn about_audit(deny: bool, code: &str, message: String, help: &str) -> Finding {
         Finding {
             kind: Kind::Audit,
@@ -52,7 +52,7 @@ impl Finding {
         }
     }
 
-    /// About one crate that may not stay as it is.
+    /// A finding that fails the stage because of one package.
     pub(crate) fn denied(kind: Kind, code: &str, package: &Package, message: String, help: String) -> Finding {
         Finding {
             kind,

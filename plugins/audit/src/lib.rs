@@ -1,11 +1,11 @@
 //! Audits a `Cargo.lock`: advisories, yanked and denied crates, sources, licences.
 //!
-//! In flow the lock file and a RustSec database, and where the configuration asks for it the index and the manifests;
-//! out go one finding for each thing that is wrong, counts, and a table. `rustsec` parses, `spdx` judges licences; what
-//! is here decides what counts and reports it.
+//! Input: the lock file and a RustSec database, and, depending on the configuration, the registry index and the manifests
+//! of the crates. Output: a finding for each problem, counts, and a table in the summary. The crates `rustsec` and `spdx`
+//! parse and match; this plugin decides which findings fail the stage.
 //!
-//! What could not be checked is never passed over: an empty database, an advisory that doesn't parse and a crate
-//! without a manifest are errors.
+//! A check that can't be made is an error, never a pass: an empty database, an advisory that doesn't parse and a crate
+//! without a manifest all fail the stage.
 
 mod advisories;
 mod config;
@@ -31,9 +31,9 @@ use crate::advisories::Matches;
 use crate::config::{Config, Licenses, Location, Unreachable, Yanked};
 use crate::database::Database;
 use crate::finding::Finding;
-use crate::remote::Answer;
-use crate::report::Audited;
-use crate::yanked::Checked;
+use crate::remote::Fetched;
+use crate::report::AuditReport;
+use crate::yanked::YankedCheck;
 
 /// `cargo metadata` of a workspace with a thousand crates prints about 10 MB.
 const METADATA_LIMIT: u32 = 128 << 20;
@@ -51,12 +51,15 @@ impl Stage for Audit {
             .capability(Capability::Workspace)
             .capability(Capability::Http)
             .capability(Capability::Process)
-            .output("vulnerabilities", "How many packages have a security advisory")
-            .output("warnings", "How many findings don't fail the stage")
-            .output("ignored", "How many advisories were ignored for the reasons given")
-            .output("advisories", "How many advisories the database holds")
-            .output("complete", "False when the database or the index could not be reached")
-            .output("findings", "Each with kind, code, package, version, message, url and patched versions")
+            .output("vulnerabilities", "Number of packages with a security advisory")
+            .output("warnings", "Number of findings that don't fail the stage")
+            .output("ignored", "Number of ignored advisories")
+            .output("advisories", "Number of advisories in the database")
+            .output("complete", "False when the database or the index could not be reached, so that a check is missing")
+            .output(
+                "findings",
+                "The findings, each with kind, code, package, version, message, url and patched versions",
+            )
     }
 
     fn validate(config: &Config) -> Vec<Diagnostic> {
@@ -66,7 +69,7 @@ impl Stage for Audit {
 
     fn run(config: Config) -> Result<Outcome> {
         let lockfile = read_lockfile(&config.lockfile)?;
-        let mut audited = Audited { packages: lockfile.packages.len(), ..Audited::default() };
+        let mut audited = AuditReport { packages: lockfile.packages.len(), ..AuditReport::default() };
         check_advisories(&config, &lockfile, &mut audited)?;
         check_yanked(&config, &lockfile, &mut audited)?;
         if let Some(sources) = &config.sources {
@@ -89,10 +92,10 @@ fn read_lockfile(path: &str) -> Result<Lockfile> {
         let error = error.context(format!("can't read the lock file `{path}`"));
         if missing { error.help("run `cargo generate-lockfile`, or name the file in `lockfile`") } else { error }
     })?;
-    text.parse().map_err(|error| Error::failed(format!("`{path}` is no Cargo.lock: {error}")))
+    text.parse().map_err(|error| Error::failed(format!("invalid lock file `{path}`: {error}")))
 }
 
-fn check_advisories(config: &Config, lockfile: &Lockfile, audited: &mut Audited) -> Result<()> {
+fn check_advisories(config: &Config, lockfile: &Lockfile, audited: &mut AuditReport) -> Result<()> {
     let Some(database) = read_database(config, audited)? else {
         return Ok(());
     };
@@ -104,29 +107,29 @@ fn check_advisories(config: &Config, lockfile: &Lockfile, audited: &mut Audited)
     Ok(())
 }
 
-/// None when it can't be reached and that may be.
-fn read_database(config: &Config, audited: &mut Audited) -> Result<Option<Database>> {
+/// None when it can't be reached and `unreachable` is `warn`.
+fn read_database(config: &Config, audited: &mut AuditReport) -> Result<Option<Database>> {
     let (database, place) = match &config.database {
         Location::Folder(folder) => (read_folder(folder)?, folder.as_str()),
         Location::Tarball(url) => match remote::get(url)? {
-            Answer::Body(body) => {
+            Fetched::Body(body) => {
                 let database = Database::from_tarball(body.as_slice())
                     .map_err(|error| Error::failed(format!("the database from {url} can't be read: {error}")))?;
                 (database, url.as_str())
             }
-            Answer::Missing => {
-                return Err(Error::failed(format!("there is no database at {url}"))
+            Fetched::NotFound => {
+                return Err(Error::failed(format!("the database {url} does not exist"))
                     .help("correct `database`, or keep a copy in the workspace and name it with `path:FOLDER`"));
             }
-            Answer::Unreachable(error) => {
-                miss(config, audited, error, "no advisory was checked: the database could not be reached")?;
+            Fetched::Unreachable(error) => {
+                on_unreachable(config, audited, error, "no advisory was checked: the database could not be reached")?;
                 return Ok(None);
             }
         },
     };
     if database.len() == 0 {
-        return Err(Error::failed(format!("the database `{place}` holds no advisory"))
-            .help("it needs RustSec's layout, crates/NAME/RUSTSEC-….md, and `read` must be granted on it"));
+        return Err(Error::failed(format!("the database `{place}` has no advisories"))
+            .help("use a folder in RustSec's layout, crates/NAME/RUSTSEC-….md, and grant `read` on it"));
     }
     Ok(Some(database))
 }
@@ -137,44 +140,44 @@ fn read_folder(folder: &str) -> Result<Database> {
         let text = workspace::read_text(&entry.path)?;
         database.add(&entry.path, &text).map_err(|error| {
             Error::failed(format!("the database `{folder}` can't be read: {error}"))
-                .help("an advisory that doesn't parse might be the one that counts; repair or remove the file")
+                .help("fix or remove the file; it isn't skipped, because the lock file may be affected by it")
         })?;
     }
     Ok(database)
 }
 
-fn check_yanked(config: &Config, lockfile: &Lockfile, audited: &mut Audited) -> Result<()> {
+fn check_yanked(config: &Config, lockfile: &Lockfile, audited: &mut AuditReport) -> Result<()> {
     let deny = match config.yanked {
         Yanked::Off => return Ok(()),
         Yanked::Warn => false,
         Yanked::Error => true,
     };
     match yanked::check(lockfile, &config.index, deny) {
-        Ok(Checked::Found(findings)) => {
+        Ok(YankedCheck::Done(findings)) => {
             audited.findings.extend(findings);
             Ok(())
         }
-        Ok(Checked::Unreachable(error)) => {
-            miss(config, audited, error, "yanked versions were not checked: the index could not be reached")
+        Ok(YankedCheck::Unreachable(error)) => {
+            on_unreachable(config, audited, error, "yanked versions were not checked: the index could not be reached")
         }
         Err(error) if error.is_denied() => {
             let grant = error.help.clone().unwrap_or_else(|| format!("grant net = [\"{}\"]", config.index));
-            Err(error.context("can't ask which versions were yanked").help(format!("{grant}; or set yanked = \"off\"")))
+            Err(error.context("can't look up yanked versions").help(format!("{grant}; or set yanked = \"off\"")))
         }
         Err(error) => Err(error),
     }
 }
 
-/// A part of the audit that could not be done: an error, or a warning if the configuration says so.
-fn miss(config: &Config, audited: &mut Audited, error: Error, what: &str) -> Result<()> {
+/// Handles a check that couldn't be made: an error, or a warning if the configuration says so.
+fn on_unreachable(config: &Config, audited: &mut AuditReport, error: Error, what: &str) -> Result<()> {
     match config.unreachable {
         Unreachable::Error => Err(error
             .context(what)
-            .help("run again later, or set unreachable = \"warn\" to go on without it")
+            .help("run again later, or set unreachable = \"warn\" to skip this check")
             .retryable()),
         Unreachable::Warn => {
             let message = format!("{what} ({error})");
-            audited.missed = true;
+            audited.incomplete = true;
             audited.findings.push(Finding::about_audit(false, "unreachable", message, "run the audit again later"));
             Ok(())
         }
@@ -203,18 +206,15 @@ fn cargo_metadata(lockfile: &str) -> Result<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let words = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::failed(format!(
-        "`cargo metadata` ended with {}; licences are in the manifests that it reads",
-        output.status
-    ))
-    .causes(words.lines().map(str::trim).filter(|line| !line.is_empty()))
-    .help("run `cargo fetch --locked` in an earlier stage, or `cargo vendor` and name the folder in `manifests`"))
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Error::failed(format!("can't read the crates' licences: `cargo metadata` ended with {}", output.status))
+        .causes(stderr.lines().map(str::trim).filter(|line| !line.is_empty()))
+        .help("run `cargo fetch --locked` in an earlier stage, or `cargo vendor` and name the folder in `manifests`"))
 }
 
 fn today() -> Result<Date> {
     let millis = i64::try_from(clock::now().as_millis()).unwrap_or(i64::MAX);
     let now = Timestamp::from_millisecond(millis)
-        .map_err(|error| Error::internal(format!("the host's clock says {millis} ms: {error}")))?;
+        .map_err(|error| Error::internal(format!("the host's clock is out of range, {millis} ms: {error}")))?;
     Ok(now.to_zoned(TimeZone::UTC).date())
 }

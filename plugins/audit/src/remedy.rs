@@ -1,8 +1,8 @@
-//! What to do about a locked version that may not stay.
+//! Suggests how to replace a locked version.
 //!
-//! A lock file holds no requirements, only which package uses which. Cargo's default requirement takes every version
-//! that is compatible with the one it names, so a version that is compatible with the locked one is taken to be within
-//! reach of `cargo update`, and any other is not: whatever requires the crate has to be raised for it.
+//! A lock file has no version requirements, only which package depends on which. Cargo's default requirement allows every
+//! version compatible with the one it names. So `cargo update` is assumed to reach a version that is compatible with the
+//! locked one; for any other, the requirement of the crate's dependents has to be raised.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -10,46 +10,46 @@ use rustsec::Lockfile;
 use rustsec::cargo_lock::Package;
 use semver::{Comparator, Op, Version, VersionReq};
 
-/// Direct dependencies that a remedy names.
-const NAMED: usize = 3;
+/// How many direct dependencies a suggestion lists.
+const MAX_LISTED: usize = 3;
 
-/// For a version with an advisory: `patched` are the requirements that a repaired version meets.
-pub(crate) fn of_advisory(lockfile: &Lockfile, package: &Package, patched: &[VersionReq]) -> String {
+/// For a version with an advisory. `patched` are the requirements that match the fixed versions.
+pub(crate) fn for_advisory(lockfile: &Lockfile, package: &Package, patched: &[VersionReq]) -> String {
     let texts: Vec<String> = patched.iter().map(ToString::to_string).collect();
     if texts.is_empty() {
-        let Some(way) = ways(lockfile, package).into_iter().next() else {
-            return "no version repairs it: replace the crate, or put it under `ignore` with a reason".to_owned();
+        let Some(path) = dependency_paths(lockfile, package).into_iter().next() else {
+            return "no version fixes it: replace the crate, or add the advisory to `ignore` with a reason".to_owned();
         };
-        let direct = &way[0].name;
+        let direct = &path[0].name;
         return format!(
-            "no version repairs it: replace `{direct}`{}, or put the advisory under `ignore` with a reason",
-            chain(&way)
+            "no version fixes it: replace `{direct}`{}, or add the advisory to `ignore` with a reason",
+            chain(&path)
         );
     }
-    let repaired = texts.join(" or ");
+    let fixed = texts.join(" or ");
     let compatible = patched.iter().filter_map(lowest).filter(|version| {
         *version > package.version
             && is_compatible(&package.version, version)
             && patched.iter().any(|patched| patched.matches(version))
     });
     if let Some(version) = compatible.min() {
-        return format!("{}; repaired in {repaired}", update(lockfile, package, Some(&version)));
+        return format!("{}; fixed in {fixed}", update(lockfile, package, Some(&version)));
     }
     let within = patched.iter().any(|patched| may_hold_compatible(patched, &package.version));
     if within {
-        return format!("{}; repaired in {repaired}", update(lockfile, package, None));
+        return format!("{}; fixed in {fixed}", update(lockfile, package, None));
     }
-    format!("repaired in {repaired}, which isn't compatible with {}: {}", package.version, raise(lockfile, package))
+    format!("fixed in {fixed}, which isn't compatible with {}: {}", package.version, raise(lockfile, package))
 }
 
-/// For a version that isn't to be had any more: `there` are the versions that are.
-pub(crate) fn of_absence(lockfile: &Lockfile, package: &Package, there: &[Version]) -> String {
+/// For a version that was yanked or deleted. `available` are the versions that weren't.
+pub(crate) fn for_unavailable(lockfile: &Lockfile, package: &Package, available: &[Version]) -> String {
     let compatible = |version: &&Version| is_compatible(&package.version, version);
-    // The nearest later one; else the latest of before.
-    let later = there.iter().filter(compatible).filter(|version| **version > package.version).min();
-    match later.or_else(|| there.iter().filter(compatible).max()) {
+    // Prefer the next higher version; otherwise take the highest lower one.
+    let higher = available.iter().filter(compatible).filter(|version| **version > package.version).min();
+    match higher.or_else(|| available.iter().filter(compatible).max()) {
         Some(version) => update(lockfile, package, Some(version)),
-        None => format!("no compatible version is left: {}", raise(lockfile, package)),
+        None => format!("no compatible version is available: {}", raise(lockfile, package)),
     }
 }
 
@@ -58,7 +58,7 @@ fn update(lockfile: &Lockfile, package: &Package, precise: Option<&Version>) -> 
     format!("run `cargo update -p {}{precise}`", spec(lockfile, package))
 }
 
-/// A package id specification that means this package alone: "Package ID Specifications" in the Cargo book.
+/// A package id that is unambiguous in the lock file: "Package ID Specifications" in the Cargo book.
 fn spec(lockfile: &Lockfile, package: &Package) -> String {
     let short = format!("{}@{}", package.name, package.version);
     let same = lockfile.packages.iter().filter(|other| other.name == package.name && other.version == package.version);
@@ -72,7 +72,8 @@ fn spec(lockfile: &Lockfile, package: &Package) -> String {
     }
 }
 
-/// The lowest version that a requirement names as met; none where it names a bound that isn't met itself, or none.
+/// The lowest version that a requirement names and that matches it. None for an exclusive bound such as `>1.2.3`, and for
+/// a requirement without a lower bound.
 fn lowest(requirement: &VersionReq) -> Option<Version> {
     let bound = |comparator: &Comparator| {
         let Comparator { major, minor, patch, pre, .. } = comparator.clone();
@@ -83,7 +84,8 @@ fn lowest(requirement: &VersionReq) -> Option<Version> {
     requirement.matches(&highest_bound).then_some(highest_bound)
 }
 
-/// Whether a later version that is compatible with `version` may meet a requirement that names no such version.
+/// Whether a version above `version` and compatible with it can match a requirement, whose lowest version [`lowest`]
+/// couldn't give.
 fn may_hold_compatible(requirement: &VersionReq, version: &Version) -> bool {
     requirement.comparators.iter().all(|comparator| match comparator.op {
         Op::Greater => {
@@ -94,12 +96,12 @@ fn may_hold_compatible(requirement: &VersionReq, version: &Version) -> bool {
             let bound = Version::new(comparator.major, comparator.minor.unwrap_or(0), comparator.patch.unwrap_or(0));
             bound <= *version
         }
-        // Nothing later than a version that isn't below the bound is.
+        // An upper bound alone, as in `<1.2.3`: `version` is already at or above it, and so is every later version.
         _ => requirement.comparators.len() > 1,
     })
 }
 
-/// As a caret requirement takes it.
+/// By the rules of a caret requirement.
 fn is_compatible(with: &Version, version: &Version) -> bool {
     match (with.major, with.minor) {
         (0, 0) => (version.major, version.minor, version.patch) == (0, 0, with.patch),
@@ -108,48 +110,49 @@ fn is_compatible(with: &Version, version: &Version) -> bool {
     }
 }
 
-/// Which direct dependencies to raise.
+/// Lists the direct dependencies to upgrade.
 fn raise(lockfile: &Lockfile, package: &Package) -> String {
-    let ways = ways(lockfile, package);
-    if ways.iter().all(|way| way.len() == 1) {
+    let paths = dependency_paths(lockfile, package);
+    if paths.iter().all(|path| path.len() == 1) {
         return format!("raise the requirement on `{}` in Cargo.toml", package.name);
     }
-    let steps: Vec<String> = ways
+    let steps: Vec<String> = paths
         .iter()
-        .take(NAMED)
-        .map(|way| match way.as_slice() {
+        .take(MAX_LISTED)
+        .map(|path| match path.as_slice() {
             [direct] => format!("raise the requirement on `{}` in Cargo.toml", direct.name),
-            way => format!("upgrade `{}`{}", way[0].name, chain(way)),
+            path => format!("upgrade `{}`{}", path[0].name, chain(path)),
         })
         .collect();
-    let more = if ways.len() > NAMED { format!(", and {} more", ways.len() - NAMED) } else { String::new() };
+    let more =
+        if paths.len() > MAX_LISTED { format!(", and {} more", paths.len() - MAX_LISTED) } else { String::new() };
     format!("{}{more}", steps.join(", and "))
 }
 
-/// ` (required by a 1.2.0 -> b 0.3.0)`: what lies between the workspace and the last package of a way.
-fn chain(way: &[&Package]) -> String {
+/// ` (required by a 1.2.0 -> b 0.3.0)`: the packages between the workspace and the last package of a path.
+fn chain(path: &[&Package]) -> String {
     let above: Vec<String> =
-        way[..way.len() - 1].iter().map(|package| format!("{} {}", package.name, package.version)).collect();
+        path[..path.len() - 1].iter().map(|package| format!("{} {}", package.name, package.version)).collect();
     if above.is_empty() { String::new() } else { format!(" (required by {})", above.join(" -> ")) }
 }
 
-/// For each direct dependency of the workspace that leads to the package, the shortest way there, both ends included.
-/// Packages without a source are the workspace's own, or lie beside it, and can be changed.
-fn ways<'a>(lockfile: &'a Lockfile, package: &'a Package) -> Vec<Vec<&'a Package>> {
+/// For each direct dependency of the workspace that leads to the package, the shortest path to it, both ends included.
+/// Packages without a source belong to the workspace or are path dependencies, whose requirements the user can change.
+fn dependency_paths<'a>(lockfile: &'a Lockfile, package: &'a Package) -> Vec<Vec<&'a Package>> {
     let users = |used: &Package| {
         let uses = |user: &&Package| user.dependencies.iter().any(|dependency| dependency.matches(used));
         lockfile.packages.iter().filter(uses).collect::<Vec<_>>()
     };
     let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
     let mut waiting = VecDeque::from([vec![package]]);
-    while let Some(way) = waiting.pop_front() {
-        let users = users(way[0]);
+    while let Some(path) = waiting.pop_front() {
+        let users = users(path[0]);
         if users.is_empty() || users.iter().any(|user| user.source.is_none()) {
-            found.push(way.clone());
+            found.push(path.clone());
         }
         for user in users.into_iter().filter(|user| user.source.is_some()) {
             if seen.insert((user.name.as_str(), &user.version)) {
-                waiting.push_back([vec![user], way.clone()].concat());
+                waiting.push_back([vec![user], path.clone()].concat());
             }
         }
     }
@@ -160,7 +163,7 @@ fn ways<'a>(lockfile: &'a Lockfile, package: &'a Package) -> Vec<Vec<&'a Package
 mod tests {
     use super::*;
 
-    /// Two workspace packages; `ring` twice, and once more behind two others.
+    /// The workspace depends on `ring` 0.17 directly, and on `ring` 0.16 through `a` and `b`.
     const LOCK: &str = r#"
         version = 4
         [[package]]
@@ -191,58 +194,58 @@ mod tests {
         let lockfile: Lockfile = lock.parse().unwrap();
         let package = lockfile.packages.iter().find(|package| package.version.to_string() == version).unwrap();
         let patched: Vec<VersionReq> = patched.iter().map(|patched| patched.parse().unwrap()).collect();
-        of_advisory(&lockfile, package, &patched)
+        for_advisory(&lockfile, package, &patched)
     }
 
     #[test]
-    fn a_compatible_version_is_reached_by_an_update_of_that_package_alone() {
-        let run = "run `cargo update -p ring@0.17.5 --precise 0.17.12`; repaired in ";
+    fn a_compatible_version_needs_an_update_of_that_package_alone() {
+        let run = "run `cargo update -p ring@0.17.5 --precise 0.17.12`; fixed in ";
         assert_eq!(remedy(LOCK, "0.17.5", &[">=0.17.12"]), format!("{run}>=0.17.12"));
         assert_eq!(remedy(LOCK, "0.17.5", &["^0.17.12", ">=0.18.1"]), format!("{run}^0.17.12 or >=0.18.1"));
-        assert_eq!(remedy(LOCK, "0.17.5", &[">0.17.11"]), "run `cargo update -p ring@0.17.5`; repaired in >0.17.11");
+        assert_eq!(remedy(LOCK, "0.17.5", &[">0.17.11"]), "run `cargo update -p ring@0.17.5`; fixed in >0.17.11");
     }
 
     #[test]
-    fn an_incompatible_version_takes_an_upgrade_of_what_requires_it() {
+    fn an_incompatible_version_needs_an_upgrade_of_the_dependents() {
         assert_eq!(
             remedy(LOCK, "0.16.20", &[">=0.17.12"]),
-            "repaired in >=0.17.12, which isn't compatible with 0.16.20: upgrade `a` (required by a 1.2.0 -> b 0.3.1)"
+            "fixed in >=0.17.12, which isn't compatible with 0.16.20: upgrade `a` (required by a 1.2.0 -> b 0.3.1)"
         );
         let direct = remedy(LOCK, "0.17.5", &[">=0.18.0"]);
         assert!(direct.ends_with("0.17.5: raise the requirement on `ring` in Cargo.toml"), "{direct}");
         assert!(!remedy(LOCK, "0.17.5", &[">=1, <2"]).contains("cargo update"));
         assert!(!remedy(LOCK, "0.17.5", &["<0.17.0"]).contains("cargo update"));
         let none = remedy(LOCK, "0.16.20", &[]);
-        assert!(none.starts_with("no version repairs it: replace `a` (required by a 1.2.0 -> b 0.3.1)"), "{none}");
+        assert!(none.starts_with("no version fixes it: replace `a` (required by a 1.2.0 -> b 0.3.1)"), "{none}");
     }
 
     #[test]
-    fn a_circle_of_packages_ends() {
-        let circle = LOCK.replace("dependencies = [\"ring 0.16.20\"]", "dependencies = [\"a\", \"ring 0.16.20\"]");
-        assert!(remedy(&circle, "0.16.20", &[">=0.17.12"]).contains("upgrade `a`"));
+    fn a_dependency_cycle_terminates() {
+        let cycle = LOCK.replace("dependencies = [\"ring 0.16.20\"]", "dependencies = [\"a\", \"ring 0.16.20\"]");
+        assert!(remedy(&cycle, "0.16.20", &[">=0.17.12"]).contains("upgrade `a`"));
     }
 
     #[test]
-    fn a_version_that_is_gone_is_replaced_by_the_nearest_compatible_one() {
+    fn an_unavailable_version_is_replaced_by_the_nearest_compatible_one() {
         let lockfile: Lockfile = LOCK.parse().unwrap();
         let ring = lockfile.packages.iter().find(|package| package.version == Version::new(0, 17, 5)).unwrap();
-        let remedy = |there: &[&str]| {
-            let there: Vec<Version> = there.iter().map(|version| version.parse().unwrap()).collect();
-            of_absence(&lockfile, ring, &there)
+        let remedy = |available: &[&str]| {
+            let available: Vec<Version> = available.iter().map(|version| version.parse().unwrap()).collect();
+            for_unavailable(&lockfile, ring, &available)
         };
         let run = |version: &str| format!("run `cargo update -p ring@0.17.5 --precise {version}`");
         assert_eq!(remedy(&["0.17.4", "0.17.6", "0.17.9", "0.18.0"]), run("0.17.6"));
         assert_eq!(remedy(&["0.17.3", "0.17.4", "0.18.0"]), run("0.17.4"));
-        assert!(remedy(&["0.18.0"]).contains("no compatible version is left: raise the requirement on `ring`"));
+        assert!(remedy(&["0.18.0"]).contains("no compatible version is available: raise the requirement on `ring`"));
     }
 
     #[test]
-    fn a_name_and_version_of_two_sources_is_told_apart() {
+    fn packages_of_two_sources_are_distinguished() {
         let twice = format!(
             "{LOCK}\n[[package]]\nname = \"ring\"\nversion = \"0.17.5\"\nsource = \"registry+https://example.org/index\"\n"
         )
         .replace("\"ring 0.17.5\"", "\"ring 0.17.5 (registry+https://github.com/rust-lang/crates.io-index)\"");
-        let told = remedy(&twice, "0.17.5", &[">=0.17.12"]);
-        assert!(told.contains("-p registry+https://github.com/rust-lang/crates.io-index#ring@0.17.5 "), "{told}");
+        let help = remedy(&twice, "0.17.5", &[">=0.17.12"]);
+        assert!(help.contains("-p registry+https://github.com/rust-lang/crates.io-index#ring@0.17.5 "), "{help}");
     }
 }

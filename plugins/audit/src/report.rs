@@ -1,4 +1,4 @@
-//! Tells what the audit found: findings, outputs, a table, and whether the stage fails.
+//! Publishes the result of an audit: findings, outputs, a table, and whether the stage fails.
 
 use std::fmt::Write;
 
@@ -7,21 +7,21 @@ use stagewright_sdk::{Diagnostic, Error, Outcome, Result, outputs};
 
 use crate::finding::{Finding, Kind};
 
-/// All that an audit came to.
+/// The result of an audit.
 #[derive(Debug, Default)]
-pub(crate) struct Audited {
-    /// In the lock file.
+pub(crate) struct AuditReport {
+    /// Number of packages in the lock file.
     pub(crate) packages: usize,
-    /// In the database.
+    /// Number of advisories in the database.
     pub(crate) advisories: usize,
     pub(crate) findings: Vec<Finding>,
-    /// Advisory and reason.
+    /// Ignored advisories with their reasons.
     pub(crate) ignored: Vec<(String, String)>,
-    /// Whether a part could not be done.
-    pub(crate) missed: bool,
+    /// Whether a check couldn't be made.
+    pub(crate) incomplete: bool,
 }
 
-impl Audited {
+impl AuditReport {
     fn denied(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.deny)
     }
@@ -31,8 +31,8 @@ impl Audited {
     }
 }
 
-/// Reports everything; an error when something is denied.
-pub(crate) fn publish(audited: &Audited, lockfile: &str) -> Result<Outcome> {
+/// Reports all findings. An error if any of them fails the stage.
+pub(crate) fn publish(audited: &AuditReport, lockfile: &str) -> Result<Outcome> {
     for finding in &audited.findings {
         outputs::report(diagnostic(finding, lockfile));
     }
@@ -41,7 +41,7 @@ pub(crate) fn publish(audited: &Audited, lockfile: &str) -> Result<Outcome> {
     outputs::set("warnings", &(audited.findings.len() - denied))?;
     outputs::set("ignored", &audited.ignored.len())?;
     outputs::set("advisories", &audited.advisories)?;
-    outputs::set("complete", &!audited.missed)?;
+    outputs::set("complete", &!audited.incomplete)?;
     outputs::set("findings", &audited.findings)?;
     outputs::summary(summary(audited, lockfile));
     if denied == 0 {
@@ -75,7 +75,7 @@ fn diagnostic(finding: &Finding, lockfile: &str) -> Diagnostic {
     }
 }
 
-fn summary(audited: &Audited, lockfile: &str) -> String {
+fn summary(audited: &AuditReport, lockfile: &str) -> String {
     let mut text = format!(
         "**Audit of {lockfile}**: {} against {}: {}, {} in all, {} ignored.\n",
         count(audited.packages, "package"),
@@ -84,11 +84,11 @@ fn summary(audited: &Audited, lockfile: &str) -> String {
         count(audited.findings.len(), "finding"),
         audited.ignored.len(),
     );
-    if audited.missed {
-        text += "\n**Incomplete**: a part of the audit could not be done, see below.\n";
+    if audited.incomplete {
+        text += "\n**Incomplete**: a check could not be made, see below.\n";
     }
     if !audited.findings.is_empty() {
-        text += "\n| | Finding | Package | What | Repaired in |\n|---|---|---|---|---|\n";
+        text += "\n| | Finding | Package | What | Fixed in |\n|---|---|---|---|---|\n";
     }
     for finding in &audited.findings {
         let mark = if finding.deny { "error" } else { "warning" };
@@ -107,7 +107,7 @@ fn summary(audited: &Audited, lockfile: &str) -> String {
     text
 }
 
-/// Advisory titles are others' text: a bar or a line end in one must not break the table.
+/// Escapes bars and line ends: titles of advisories are untrusted text, and must not break the table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }

@@ -1,4 +1,4 @@
-//! The checks, one by one, on a database and lock files made for them.
+//! Tests of the checks and of the whole stage, against a small advisory database.
 
 mod checks;
 mod stage;

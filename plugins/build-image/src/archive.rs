@@ -1,7 +1,7 @@
-//! Docker's own archive format: what `docker save` writes and every `docker load` reads.
+//! Docker's archive format, as `docker save` writes it and `docker load` reads it.
 //!
-//! It has no specification but its reader. A tar with `manifest.json`, which names a configuration and layers by their
-//! paths in the tar.
+//! It has no specification; Docker's loader is the reference. It is a tar with a `manifest.json`, which names the
+//! configuration and the layers by their paths in the tar.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -15,7 +15,7 @@ use crate::layout::{Layout, descriptor};
 use crate::stream::{FileReader, FileWriter, host_error};
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// `manifest.json` and a configuration are small.
+/// Limit in bytes for `manifest.json` and the configuration; real ones have a few KB.
 const MAX_DOCUMENT: u64 = 4 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ struct Image {
     layers: Vec<String>,
 }
 
-/// Writes the image of a layout as an archive, its layers as they are: a reader tells by itself whether they are
-/// compressed.
+/// Writes the image of a layout as an archive. The layers are copied unchanged, since Docker's loader detects compression
+/// by itself.
 pub(crate) fn export(layout: &Layout, image: &Manifest, tags: &[String], path: &str) -> Result<()> {
     let layer_name = |layer: &Descriptor| {
         let suffix = if layer.media_type == LAYER_GZIP { "tar.gz" } else { "tar" };
@@ -72,13 +72,14 @@ fn hex(digest: &str) -> &str {
     digest.rsplit(':').next().unwrap_or(digest)
 }
 
-/// Reads an archive's one image into a layout, its configuration byte for byte, so that the image keeps its id.
+/// Reads the only image of an archive into a layout. The configuration is copied byte for byte, so that the image keeps
+/// its id.
 pub(crate) fn import(path: &str, layout: &Layout, compression: Compression) -> Result<Manifest> {
     let members = members(path)?;
     let images: Vec<Image> = serde_json::from_slice(&read_member(path, &members, "manifest.json")?)
         .map_err(|error| Error::failed(format!("`manifest.json` in `{path}` can't be read: {error}")))?;
     let [image] = images.as_slice() else {
-        return Err(Error::failed(format!("`{path}` holds {} images instead of one", images.len())));
+        return Err(Error::failed(format!("`{path}` has {} images, expected 1", images.len())));
     };
     let config = read_member(path, &members, &image.config)?;
     let diff_ids = diff_ids(&config)?;
@@ -114,12 +115,15 @@ fn import_layer(
         Ok(())
     })?;
     if diff_id.is_some_and(|expected| *expected != layer.diff_id) {
-        return Err(Error::failed(format!("a layer in `{path}` is {}, which its image doesn't list", layer.diff_id)));
+        return Err(Error::failed(format!(
+            "a layer in `{path}` has the digest {}, which its image doesn't list",
+            layer.diff_id
+        )));
     }
     Ok(layer.descriptor)
 }
 
-/// Compressed already: hashed and copied as it is.
+/// Copies a layer that is compressed already.
 fn copy_part(path: &str, offset: u64, size: u64, layout: &Layout) -> Result<String> {
     let blob = layout.add_layer(Compression::None, |into| {
         io::copy(&mut FileReader::part(path, offset, size), into)?;
@@ -142,9 +146,11 @@ fn diff_ids(config: &[u8]) -> Result<Vec<String>> {
     Ok(config.rootfs.diff_ids)
 }
 
-/// Where a member's content is, or which other member it stands for: layers of the same content are links.
+/// A member of the archive. Docker writes equal layers once, and the others as links.
 enum Member {
+    /// Offset and size of the content.
     Content(u64, u64),
+    /// The path of the member that it links to.
     Link(String),
 }
 
@@ -152,7 +158,7 @@ fn members(path: &str) -> Result<BTreeMap<String, Member>> {
     let size = workspace::glob(path)?.first().map_or(0, |entry| entry.size);
     let mut archive = tar::Archive::new(FileReader::part(path, 0, size));
     let mut members = BTreeMap::new();
-    let unreadable = |error: io::Error| host_error(error).context(format!("`{path}` is no archive of an image"));
+    let unreadable = |error: io::Error| host_error(error).context(format!("`{path}` isn't an image archive"));
     for entry in archive.entries().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -165,7 +171,7 @@ fn members(path: &str) -> Result<BTreeMap<String, Member>> {
     Ok(members)
 }
 
-/// A link's target, relative to the folder that the link is in.
+/// Resolves a link's target, which is relative to the link's folder.
 fn resolve(name: &str, target: &str) -> String {
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
@@ -186,13 +192,15 @@ fn find(path: &str, members: &BTreeMap<String, Member>, name: &str) -> Result<(u
     };
     match followed {
         Some(Member::Content(offset, size)) => Ok((*offset, *size)),
-        _ => Err(Error::failed(format!("`{path}` names `{name}` and doesn't hold it"))),
+        _ => Err(Error::failed(format!("`{path}` refers to `{name}`, which it doesn't contain"))),
     }
 }
 
 fn read_member(path: &str, members: &BTreeMap<String, Member>, name: &str) -> Result<Vec<u8>> {
     let (offset, size) = find(path, members, name)?;
     let length = u32::try_from(size).ok().filter(|_| size <= MAX_DOCUMENT);
-    let length = length.ok_or_else(|| Error::failed(format!("`{name}` in `{path}` has {size} bytes, too many")))?;
+    let length = length.ok_or_else(|| {
+        Error::failed(format!("`{name}` in `{path}` has {size} bytes, at most {MAX_DOCUMENT} are allowed"))
+    })?;
     workspace::read_at(path, offset, length)
 }

@@ -1,4 +1,4 @@
-//! The image that another one is built on.
+//! The base image of a build.
 
 use serde_json::Value as Json;
 use stagewright_sdk::{Error, Result, log, registry};
@@ -12,16 +12,16 @@ use crate::layout::{Layout, descriptor};
 pub(crate) struct Base {
     pub(crate) layout: Layout,
     pub(crate) manifest: Manifest,
-    /// Its configuration document.
+    /// The image's configuration document.
     pub(crate) config: Json,
     pub(crate) platform: Platform,
 }
 
-/// Pulls an image into the folder `into`, which must be new, and finds the one for `platform` in it.
+/// Pulls an image into the folder `into`, which must not exist, and picks the one for `platform`.
 pub(crate) fn pull(reference: &str, into: &str, platform: Option<&Platform>) -> Result<Base> {
     if !reference.contains("@sha256:") {
         log::warn(format!(
-            "the base {reference} is named by tag: name it by digest, or builds differ when the tag moves"
+            "the base {reference} has a tag instead of a digest: builds differ once the tag moves; use a digest"
         ));
     }
     let pulled =
@@ -33,12 +33,12 @@ pub(crate) fn pull(reference: &str, into: &str, platform: Option<&Platform>) -> 
     let config: Json = layout.json(&manifest.config)?;
     let text = |key: &str| config[key].as_str().map(str::to_owned);
     let (Some(os), Some(architecture)) = (text("os"), text("architecture")) else {
-        return Err(Error::failed(format!("the configuration of {reference} names no platform")));
+        return Err(Error::failed(format!("the configuration of {reference} has no platform")));
     };
     let found = Platform { os, architecture, variant: text("variant") };
-    if let Some(wanted) = platform.filter(|it| it.os != found.os || it.architecture != found.architecture) {
-        return Err(Error::failed(format!("the base {reference} is for {found}, and `platform` asks for {wanted}"))
-            .help("leave `platform` out, or choose a base that has it"));
+    if let Some(requested) = platform.filter(|it| it.os != found.os || it.architecture != found.architecture) {
+        return Err(Error::failed(format!("the base {reference} is for {found}, but `platform` is {requested}"))
+            .help("remove `platform`, or use a base for that platform"));
     }
     Ok(Base { layout, manifest, config, platform: found })
 }

@@ -10,16 +10,16 @@ use stagewright_sdk::{JsonSchema, WorkspacePath};
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// Layers, the lowest first.
+    /// The layers, from the lowest to the topmost.
     #[serde(default)]
     pub(crate) layers: Vec<Layer>,
-    /// Files, folders and globs of the workspace: the short form of one layer.
+    /// Files, folders and globs of the workspace: short form for one layer.
     #[serde(default)]
     pub(crate) files: Vec<FileSpec>,
     /// The program and its first arguments.
     #[serde(default)]
     pub(crate) entrypoint: Vec<String>,
-    /// Arguments that whoever runs the image may replace.
+    /// Default arguments, which `docker run` can override.
     #[serde(default)]
     pub(crate) cmd: Vec<String>,
     /// Variables of the program's environment.
@@ -28,63 +28,63 @@ pub struct Config {
     /// Labels of the image.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
-    /// As whom the program runs; 65532:65532, an unprivileged user, unless given.
+    /// The user that the program runs as. Default: 65532:65532, an unprivileged user.
     pub(crate) user: Option<String>,
-    /// Where the program runs.
+    /// The program's working folder in the image, an absolute path.
     pub(crate) workdir: Option<String>,
-    /// Ports that it listens on.
+    /// Ports that the program listens on.
     #[serde(default)]
     pub(crate) expose: Vec<Port>,
-    /// `scratch`, or an image whose layers come first.
+    /// The image to build on, or `scratch` for none.
     #[serde(default = "default_base")]
     pub(crate) base: String,
-    /// Names of the image in the layout, as `org.opencontainers.image.ref.name`.
+    /// Names of the image in the layout, as the annotation `org.opencontainers.image.ref.name`.
     #[serde(default)]
     pub(crate) tags: Vec<String>,
-    /// The repository under which `archive` is loaded.
+    /// The repository that `docker load` gives the image when it loads `archive`.
     pub(crate) name: Option<String>,
-    /// `epoch`, or a moment as in `2026-01-31T12:00:00Z`.
+    /// The image's creation time: `epoch`, or as in `2026-01-31T12:00:00Z`.
     #[serde(default)]
     pub(crate) created: Created,
-    /// The folder of the OCI image layout, which is replaced.
+    /// The folder of the OCI image layout. An existing layout is replaced.
     #[serde(default = "default_layout")]
     pub(crate) layout: WorkspacePath,
-    /// A tar for `docker load`, beside the layout.
+    /// Also write a tar for `docker load` to this path.
     pub(crate) archive: Option<WorkspacePath>,
-    /// Of the layers.
+    /// The compression of the layers.
     #[serde(default)]
     pub(crate) compression: Compression,
-    /// As in `linux/arm64`; the base's, or `linux/amd64`, unless given.
+    /// As in `linux/arm64`. Default: the base's platform, or `linux/amd64`.
     pub(crate) platform: Option<Platform>,
-    /// Warnings fail the stage.
+    /// Fail the stage on warnings.
     #[serde(default)]
     pub(crate) strict: bool,
-    /// A Dockerfile to build in place of `files` and `layers`.
+    /// A Dockerfile to build, instead of `files` and `layers`.
     pub(crate) dockerfile: Option<WorkspacePath>,
-    /// What builds it.
+    /// The program that builds the Dockerfile.
     pub(crate) builder: Option<Builder>,
-    /// The folder that the Dockerfile sees.
+    /// The build context of the Dockerfile.
     #[serde(default = "default_context")]
     pub(crate) context: WorkspacePath,
-    /// The Dockerfile's arguments.
+    /// Build arguments of the Dockerfile.
     #[serde(default)]
     pub(crate) build_args: BTreeMap<String, String>,
 }
 
 impl Config {
-    /// The layers in either form.
+    /// The layers of both forms: `layers`, then `files`.
     pub(crate) fn all_layers(&self) -> Vec<Layer> {
         let short = Layer { files: self.files.clone(), dest: default_dest() };
         let short = (!self.files.is_empty()).then_some(short);
         self.layers.iter().cloned().chain(short).collect()
     }
 
-    /// As whom the image's program runs.
+    /// The user of the image's program, with the default applied.
     pub(crate) fn user(&self) -> &str {
-        self.user.as_deref().unwrap_or(NOBODY)
+        self.user.as_deref().unwrap_or(UNPRIVILEGED_USER)
     }
 
-    /// None for an image from nothing.
+    /// None for `scratch`.
     pub(crate) fn base_reference(&self) -> Option<&str> {
         (self.base != SCRATCH).then_some(self.base.as_str())
     }
@@ -92,29 +92,29 @@ impl Config {
 
 const SCRATCH: &str = "scratch";
 
-/// `nonroot` of the distroless images: an id that no distribution gives to anybody.
-const NOBODY: &str = "65532:65532";
+/// `nonroot` of the distroless images: an id that no distribution assigns to a user.
+const UNPRIVILEGED_USER: &str = "65532:65532";
 
-/// Files that make up one layer.
+/// The files of one layer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Layer {
-    /// What is in it.
+    /// Its files, folders and globs of the workspace.
     pub(crate) files: Vec<FileSpec>,
-    /// The folder of the image to which relative targets belong.
+    /// The folder in the image that relative targets are joined to.
     #[serde(default = "default_dest")]
     pub(crate) dest: String,
 }
 
-/// A file, a folder or a glob of the workspace, and where it goes.
+/// A file, a folder or a glob of the workspace, with its target in the image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "FileForm")]
 pub(crate) struct FileSpec {
-    /// Without `./` before it or `/` behind it; empty for the whole workspace.
+    /// The path without a leading `./` and a trailing `/`; empty for the whole workspace.
     pub(crate) from: String,
-    /// The target's path; with `/` at the end, the folder it goes into.
+    /// The path in the image, relative to `dest`. With a trailing `/`, the folder to put it into.
     pub(crate) to: Option<String>,
     pub(crate) mode: Option<Mode>,
     pub(crate) executable: Option<bool>,
@@ -134,11 +134,11 @@ enum FileForm {
 struct FileTable {
     /// A file, a folder or a glob of the workspace.
     from: String,
-    /// The target's path; with `/` at the end, the folder it goes into.
+    /// The path in the image, relative to `dest`. With a trailing `/`, the folder to put it into.
     to: Option<String>,
     /// Permission bits in octal, as in `"0640"`.
     mode: Option<Mode>,
-    /// Whether it gets 0755 and not 0644, whatever it is in the workspace.
+    /// Whether its mode is 0755 or 0644, regardless of the mode in the workspace.
     executable: Option<bool>,
 }
 
@@ -156,7 +156,7 @@ impl TryFrom<FileForm> for FileSpec {
     }
 }
 
-/// Permission bits, written in octal as `"0640"`.
+/// Permission bits, in octal as in `"0640"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
@@ -169,7 +169,7 @@ impl TryFrom<String> for Mode {
         let digits = text.strip_prefix("0o").unwrap_or(&text);
         match u32::from_str_radix(digits, 8) {
             Ok(bits) if bits <= 0o7777 => Ok(Mode(bits)),
-            _ => Err(format!("`{text}` is no file mode; write it in octal, as in \"0640\"")),
+            _ => Err(format!("invalid file mode `{text}`; write it in octal, as in \"0640\"")),
         }
     }
 }
@@ -199,12 +199,12 @@ impl TryFrom<PortForm> for Port {
         let (number, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
         match (number.parse::<u16>(), protocol) {
             (Ok(number), "tcp" | "udp" | "sctp") => Ok(Port(format!("{number}/{protocol}"))),
-            _ => Err(format!("`{text}` is no port; write 8080 or \"53/udp\"")),
+            _ => Err(format!("invalid port `{text}`; write 8080 or \"53/udp\"")),
         }
     }
 }
 
-/// `created`: a fixed moment, so that the same files give the same image.
+/// The key `created`: a fixed time, so that the same files give the same image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[schemars(with = "String")]
@@ -224,12 +224,12 @@ impl TryFrom<String> for Created {
         if text == "epoch" {
             return Ok(Created::default());
         }
-        let help = "write \"epoch\" or a moment as in \"2026-01-31T12:00:00Z\"";
-        text.parse().map(Created).map_err(|error| format!("`{text}` is no moment ({error}); {help}"))
+        let help = "write \"epoch\" or a time as in \"2026-01-31T12:00:00Z\"";
+        text.parse().map(Created).map_err(|error| format!("invalid time `{text}` ({error}); {help}"))
     }
 }
 
-/// `compression` of the layers.
+/// The key `compression`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
@@ -239,7 +239,7 @@ pub(crate) enum Compression {
     None,
 }
 
-/// `platform`, as in `linux/arm64/v8`.
+/// The key `platform`, as in `linux/arm64/v8`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
@@ -266,7 +266,7 @@ impl TryFrom<String> for Platform {
             _ => ("", "", None),
         };
         if os.is_empty() || architecture.is_empty() || variant.is_some_and(str::is_empty) {
-            return Err(format!("`{text}` is no platform; write \"linux/amd64\" or \"linux/arm64/v8\""));
+            return Err(format!("invalid platform `{text}`; write \"linux/amd64\" or \"linux/arm64/v8\""));
         }
         Ok(Platform { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) })
     }
@@ -279,7 +279,7 @@ impl std::fmt::Display for Platform {
     }
 }
 
-/// What builds a `dockerfile`.
+/// The key `builder`: the program that builds `dockerfile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
@@ -304,31 +304,33 @@ fn default_context() -> WorkspacePath {
     WorkspacePath::fixed(".")
 }
 
-/// Whether a user, as in `0:0` or `root`, has every right in the container.
+/// Whether a user, as in `0:0` or `root`, is root.
 pub(crate) fn is_root(user: &str) -> bool {
     matches!(user.split(':').next(), Some("" | "0" | "root"))
 }
 
-/// What parsing alone doesn't find: each mistake's key, and what is wrong with it.
+/// Mistakes that parsing doesn't catch: the key and the message of each.
 pub(crate) fn mistakes(config: &Config) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     let layers = config.all_layers();
     match (&config.dockerfile, config.builder) {
-        (None, Some(_)) => found.push(("builder", "needs `dockerfile`, the file to build".to_owned())),
+        (None, Some(_)) => found.push(("builder", "requires `dockerfile`, the file to build".to_owned())),
         (Some(_), None) => {
-            found.push(("dockerfile", "needs `builder`, which is \"docker\" or \"buildah\"".to_owned()));
+            found.push(("dockerfile", "requires `builder`, \"docker\" or \"buildah\"".to_owned()));
         }
         (Some(_), Some(_)) if !layers.is_empty() => {
-            found.push(("dockerfile", "excludes `files` and `layers`: the Dockerfile copies them itself".to_owned()));
+            found.push((
+                "dockerfile",
+                "can't be combined with `files` and `layers`: copy the files in the Dockerfile".to_owned(),
+            ));
         }
         (None, None) if layers.is_empty() && config.base_reference().is_none() => {
-            found
-                .push(("files", "is empty: name at least one file, as in files = [\"target/release/app\"]".to_owned()));
+            found.push(("files", "is empty: add at least one file, as in files = [\"target/release/app\"]".to_owned()));
         }
         _ => {}
     }
     if config.dockerfile.is_some() {
-        let of_files = [
+        let keys_of_files = [
             ("entrypoint", !config.entrypoint.is_empty()),
             ("cmd", !config.cmd.is_empty()),
             ("env", !config.env.is_empty()),
@@ -338,21 +340,22 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(&'static str, String)> {
             ("expose", !config.expose.is_empty()),
             ("base", config.base_reference().is_some()),
         ];
-        let set = of_files.into_iter().filter(|(_, set)| *set);
-        found.extend(set.map(|(key, _)| (key, "belongs in the Dockerfile, when there is one".to_owned())));
+        let set = keys_of_files.into_iter().filter(|(_, set)| *set);
+        found.extend(
+            set.map(|(key, _)| (key, "can't be combined with `dockerfile`: set it in the Dockerfile".to_owned())),
+        );
     }
     for (key, path) in [("layout", Some(&config.layout)), ("archive", config.archive.as_ref())] {
         let Some(path) = path else { continue };
         if path.is_root() {
-            found
-                .push((key, format!("`{path}` is the workspace itself; name a path below it, as in \"target/image\"")));
+            found.push((key, format!("`{path}` is the workspace itself; use a path below it, as in \"target/image\"")));
         }
     }
     if let Some(workdir) = config.workdir.as_ref().filter(|workdir| !workdir.starts_with('/')) {
-        found.push(("workdir", format!("`{workdir}` isn't absolute; write `/{workdir}`")));
+        found.push(("workdir", format!("`{workdir}` isn't an absolute path; write `/{workdir}`")));
     }
     for tag in config.tags.iter().filter(|tag| tag.trim().is_empty() || tag.contains(char::is_whitespace)) {
-        found.push(("tags", format!("`{tag}` is no tag")));
+        found.push(("tags", format!("invalid tag `{tag}`: it is empty or has white space")));
     }
     found
 }

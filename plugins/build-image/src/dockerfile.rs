@@ -1,4 +1,4 @@
-//! Images that a Dockerfile describes: Docker or Buildah builds them, and the result becomes a layout like any other.
+//! Builds a Dockerfile with Docker or Buildah, and imports the result into the layout.
 
 use stagewright_sdk::process::Command;
 use stagewright_sdk::{Error, Result, context, log, workspace};
@@ -8,14 +8,14 @@ use crate::config::{Builder, Config};
 use crate::document::{Descriptor, Manifest, oci_layer_type};
 use crate::layout::Layout;
 
-/// Builds the Dockerfile into the layout: the image's manifest, and where it is.
+/// Builds the Dockerfile into the layout. Returns the image's manifest and its descriptor.
 pub(crate) fn build(
     config: &Config,
     dockerfile: &str,
     builder: Builder,
     layout: &Layout,
 ) -> Result<(Descriptor, Manifest)> {
-    // Of this run alone: another run on the same machine builds under another name.
+    // Unique to this stage of this run: other runs on the machine share the builder's images.
     let tag = format!("stagewright-build:{}", tag_of(&context::run_id(), &context::stage()));
     match builder {
         Builder::Docker => with_docker(config, dockerfile, &tag, layout),
@@ -29,12 +29,12 @@ fn with_docker(config: &Config, dockerfile: &str, tag: &str, layout: &Layout) ->
     run("docker", &["save", "--output", &saved, tag].map(str::to_owned))?;
     let manifest = archive::import(&saved, layout, config.compression)?;
     workspace::remove(&saved)?;
-    tidy("docker", &["image", "rm", tag]);
+    clean_up("docker", &["image", "rm", tag]);
     Ok((archive::add_manifest(layout, &manifest)?, manifest))
 }
 
 fn with_buildah(config: &Config, dockerfile: &str, tag: &str, layout: &Layout) -> Result<(Descriptor, Manifest)> {
-    // Buildah can fix all times itself; Docker's legacy builder can't.
+    // Buildah can set all timestamps to a fixed time; Docker's legacy builder can't.
     run("buildah", &build_args(config, &["build", "--timestamp", "0"], dockerfile, tag))?;
     let pushed = layout.path("buildah");
     run("buildah", &["push".to_owned(), tag.to_owned(), format!("oci:{pushed}")])?;
@@ -47,10 +47,13 @@ fn with_buildah(config: &Config, dockerfile: &str, tag: &str, layout: &Layout) -
         layout.add_bytes(&document.media_type, &workspace::read(&from.blob_path(&document.digest))?)?;
     }
     if let Some(layer) = manifest.layers.iter().find(|layer| oci_layer_type(&layer.media_type) != layer.media_type) {
-        return Err(Error::failed(format!("buildah wrote a layer of type {}, which isn't OCI's", layer.media_type)));
+        return Err(Error::failed(format!(
+            "buildah wrote a layer of type {}, which isn't an OCI type",
+            layer.media_type
+        )));
     }
     workspace::remove(&pushed)?;
-    tidy("buildah", &["rmi", tag]);
+    clean_up("buildah", &["rmi", tag]);
     Ok((at, manifest))
 }
 
@@ -73,20 +76,20 @@ fn run(program: &str, args: &[String]) -> Result<()> {
         return Ok(());
     }
     let command = args.first().map_or("", String::as_str);
-    Err(Error::failed(format!("`{program} {command}` ended with {status}")).help("its output is in the stage's log"))
+    Err(Error::failed(format!("`{program} {command}` ended with {status}")).help("see its output in the stage's log"))
 }
 
-/// The builder's own copy of the image isn't needed any more; that it can't be removed spoils nothing.
-fn tidy(program: &str, args: &[&str]) {
+/// Removes the builder's own copy of the image. Failing to do so is only a warning.
+fn clean_up(program: &str, args: &[&str]) {
     let removed = Command::new(program).args(args.iter().copied()).status();
     if !removed.is_ok_and(|status| status.success()) {
         log::warn(format!("`{program} {}` did not remove the builder's copy of the image", args.join(" ")));
     }
 }
 
-/// What a tag may hold, of names that may hold anything.
+/// A valid tag for a run and a stage, whose names may have characters that a tag can't.
 fn tag_of(run: &str, stage: &str) -> String {
     let text = format!("{run}-{stage}");
-    let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
-    text.chars().map(fits).take(120).collect()
+    let replace = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
+    text.chars().map(replace).take(120).collect()
 }

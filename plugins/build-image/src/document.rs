@@ -1,6 +1,6 @@
-//! The JSON of an OCI image: configuration, manifest, index (image-spec 1.1).
+//! The JSON documents of an OCI image: configuration, manifest, index (image-spec 1.1).
 //!
-//! Written here and not with a library because the bytes are the identity of an image: keys stand in one order, and
+//! They aren't written with a library, because their bytes are the identity of an image: the order of keys is fixed, and
 //! maps are sorted.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// Points at a blob.
+/// A reference to a blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Descriptor {
@@ -30,7 +30,7 @@ pub(crate) struct Descriptor {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-/// A platform as it stands in an index.
+/// A platform as an index writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PlatformJson {
     pub(crate) architecture: String,
@@ -50,7 +50,7 @@ pub(crate) struct Manifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
-/// An image index, also the `index.json` of a layout.
+/// An image index, which is also the format of a layout's `index.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Index {
@@ -60,19 +60,19 @@ pub(crate) struct Index {
     pub(crate) manifests: Vec<Descriptor>,
 }
 
-/// A layer as the image's configuration knows it.
+/// What the image's configuration records of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LayerRecord {
-    /// The digest of the layer's tar, uncompressed.
+    /// The digest of the layer's uncompressed tar.
     pub(crate) diff_id: String,
-    /// Shown by `docker history`.
+    /// The line that `docker history` shows.
     pub(crate) created_by: String,
 }
 
-/// The configuration of an image that puts `layers` on top of `base`, which is a configuration too.
+/// The configuration of an image with `layers` on top of `base`, the configuration of the base image.
 ///
-/// As with a Dockerfile's instructions, variables, labels and ports add to those of the base, and an entrypoint of its
-/// own drops the base's command.
+/// As in a Dockerfile, variables, labels and ports are added to those of the base, and a new entrypoint resets the base's
+/// command.
 pub(crate) fn image_config(config: &Config, platform: &Platform, base: Option<&Json>, layers: &[LayerRecord]) -> Json {
     let created = config.created.0.to_string();
     let empty = Json::Null;
@@ -87,11 +87,11 @@ pub(crate) fn image_config(config: &Config, platform: &Platform, base: Option<&J
     }
     image.insert("config".into(), execution_config(config, &base["config"]));
 
-    let of_base = |key: &str| base.pointer(key).and_then(Json::as_array).cloned().unwrap_or_default();
-    let mut diff_ids = of_base("/rootfs/diff_ids");
+    let from_base = |key: &str| base.pointer(key).and_then(Json::as_array).cloned().unwrap_or_default();
+    let mut diff_ids = from_base("/rootfs/diff_ids");
     diff_ids.extend(layers.iter().map(|layer| json!(layer.diff_id)));
     image.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": diff_ids }));
-    let mut history = of_base("/history");
+    let mut history = from_base("/history");
     history.extend(layers.iter().map(|layer| json!({ "created": created, "created_by": layer.created_by })));
     image.insert("history".into(), Json::Array(history));
     Json::Object(image)
@@ -127,7 +127,7 @@ fn execution_config(config: &Config, base: &Json) -> Json {
     Json::Object(result)
 }
 
-/// `NAME=value` lines: the base's in its order, then those that are new.
+/// `NAME=value` lines: the base's in their order, then the new ones.
 fn environment(config: &Config, base: &Json) -> Vec<String> {
     let base = base.as_array().into_iter().flatten().filter_map(Json::as_str);
     let (mut lines, mut rest) = (Vec::new(), config.env.clone());
@@ -146,7 +146,7 @@ fn sorted(value: &Json) -> BTreeMap<String, Json> {
     value.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The `index.json` of a layout that holds one image under some names.
+/// The `index.json` of a layout with one image, listed once per name.
 pub(crate) fn index(manifest: &Descriptor, names: &[String]) -> Index {
     let named = |name: &String| {
         let annotations = BTreeMap::from([(REF_NAME.to_owned(), name.clone())]);
@@ -156,12 +156,12 @@ pub(crate) fn index(manifest: &Descriptor, names: &[String]) -> Index {
     Index { schema_version: 2, media_type: Some(INDEX.to_owned()), manifests }
 }
 
-/// The manifest of an image.
+/// The manifest for a configuration and its layers.
 pub(crate) fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Manifest {
     Manifest { schema_version: 2, media_type: Some(MANIFEST.to_owned()), config, layers }
 }
 
-/// A layer's media type in OCI's words; Docker's own types name the same bytes.
+/// The OCI media type of a layer. Docker has types of its own for the same formats.
 pub(crate) fn oci_layer_type(media_type: &str) -> &str {
     match media_type {
         "application/vnd.docker.image.rootfs.diff.tar.gzip" => LAYER_GZIP,

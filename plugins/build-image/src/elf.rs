@@ -1,22 +1,22 @@
-//! Whether a program can start in the image at all.
+//! Reads from an ELF file what it requires of the image.
 
 use object::elf::{EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, FileHeader32, FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, FileKind};
 
-/// What an executable asks of the image that it runs in.
+/// What an executable requires of the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// The dynamic loader, as in `/lib64/ld-linux-x86-64.so.2`; none when it is linked statically.
+    /// The dynamic loader, as in `/lib64/ld-linux-x86-64.so.2`; none for a statically linked program.
     pub(crate) interpreter: Option<String>,
-    /// In the words of OCI, as in `amd64`; none for one that has no word here.
+    /// OCI's name for the architecture, as in `amd64`; none for architectures that this plugin doesn't know.
     pub(crate) architecture: Option<&'static str>,
 }
 
-/// How much of a file's beginning [`inspect`] wants: program headers and the interpreter's name stand at the front.
+/// How many bytes of a file [`inspect`] needs: the program headers and the interpreter's name are at the beginning.
 pub(crate) const HEAD: u32 = 64 * 1024;
 
-/// Reads the beginning of a file; none when it isn't an ELF executable.
+/// Parses the beginning of a file. None when it isn't an ELF executable.
 pub(crate) fn inspect(head: &[u8]) -> Option<Program> {
     match FileKind::parse(head).ok()? {
         FileKind::Elf32 => inspect_header::<FileHeader32<Endianness>>(head),

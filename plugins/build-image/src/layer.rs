@@ -1,4 +1,4 @@
-//! From the configuration's files to the tar of a layer.
+//! Collects the files of a layer and writes its tar.
 
 use std::io::{self, Write};
 
@@ -10,10 +10,10 @@ use crate::elf;
 use crate::stream::FileReader;
 use crate::tree::{Entry, Form, Tree, file_mode, target};
 
-/// How many neighbours an error names.
+/// How many neighbouring files the help of an error lists.
 const NEIGHBOURS: usize = 6;
 
-/// Finds a layer's files in the workspace.
+/// Collects a layer's files from the workspace.
 pub(crate) fn collect(layer: &Layer, on_base: bool) -> Result<Tree> {
     let mut tree = Tree::default();
     for spec in &layer.files {
@@ -26,7 +26,8 @@ pub(crate) fn collect(layer: &Layer, on_base: bool) -> Result<Tree> {
     Ok(tree)
 }
 
-/// A link that `from` names stands for what it leads to; one that is found below a folder or by a glob stays a link.
+/// Adds what `from` names. If `from` itself is a link, its target is added; links found below a folder or by a glob are
+/// added as links.
 fn add(tree: &mut Tree, spec: &FileSpec, dest: &str) -> Result<()> {
     let from = spec.from.as_str();
     if from.contains(['*', '?', '[', '{']) {
@@ -37,9 +38,9 @@ fn add(tree: &mut Tree, spec: &FileSpec, dest: &str) -> Result<()> {
     let named = if here { None } else { workspace::glob(from)?.into_iter().next() };
     match named {
         Some(file) if !file.directory => {
-            let real = workspace::locate(from)?.into_iter().find(|real| matches!(real.node, Node::Special(_)));
+            let special = workspace::locate(from)?.into_iter().find(|found| matches!(found.node, Node::Special(_)));
             let file = Located { path: file.path, node: Node::File, size: file.size };
-            add_all(tree, spec, dest, Form::File, &[real.unwrap_or(file)])
+            add_all(tree, spec, dest, Form::File, &[special.unwrap_or(file)])
         }
         Some(_) => add_all(tree, spec, dest, Form::Folder, &workspace::locate(&format!("{from}/**"))?),
         None if here => add_all(tree, spec, dest, Form::Folder, &workspace::locate("**")?),
@@ -49,9 +50,9 @@ fn add(tree: &mut Tree, spec: &FileSpec, dest: &str) -> Result<()> {
 
 fn add_all(tree: &mut Tree, spec: &FileSpec, dest: &str, form: Form, found: &[Located]) -> Result<()> {
     if found.iter().all(|found| matches!(found.node, Node::Folder)) {
-        let what = if form == Form::Glob { "matches no file" } else { "is a folder without files" };
+        let what = if form == Form::Glob { "matches no files" } else { "is a folder without files" };
         return Err(Error::new(ErrorCode::NotFound, format!("`{}` {what}", spec.from))
-            .help("correct the path, or make the files in an earlier stage and name it in `needs`"));
+            .help("correct the path, or create the files in an earlier stage and add it to `needs`"));
     }
     for found in found {
         let to = target(spec, dest, &found.path, form);
@@ -63,41 +64,44 @@ fn add_all(tree: &mut Tree, spec: &FileSpec, dest: &str, form: Form, found: &[Lo
             }
             Node::Link(leads_to) => tree.add_link(&to, &found.path, leads_to).map_err(Error::invalid)?,
             Node::Special(kind) => {
-                return Err(Error::invalid(format!("`{}` is {kind}, which an image can't hold", found.path))
-                    .help("remove it before this stage, or name the files beside it in `files`"));
+                return Err(Error::invalid(format!("`{}` is {kind}, which can't be added to an image", found.path))
+                    .help("remove it before this stage, or list the other files in `files`"));
             }
         }
     }
     Ok(())
 }
 
-/// What is near a path that isn't there: what the nearest folder that is there holds.
+/// The error for a path that doesn't exist. Its help lists files of the nearest folder that exists.
 fn missing(path: &str) -> Result<Error> {
-    // A listing passes over what isn't granted; a read says so.
+    // `glob` leaves out what isn't granted, so such a path looks like a missing one. A read reports the denial.
     if let Err(error) = workspace::read_at(path, 0, 1)
         && error.is_denied()
     {
         return Ok(error);
     }
     if let Some(Located { node: Node::Link(leads_to), .. }) = workspace::locate(path)?.into_iter().next() {
-        let message = format!("`{path}` is a link to `{leads_to}`, which isn't there or can't be read");
+        let message = format!("`{path}` is a link to `{leads_to}`, which doesn't exist or can't be read");
         return Ok(Error::new(ErrorCode::NotFound, message)
-            .help("grant `read` on what the link leads to, or name its folder, in which it stays a link"));
+            .help("grant `read` on its target, or list its folder, which adds it as a link"));
     }
-    let error = Error::new(ErrorCode::NotFound, format!("there is no `{path}` in the workspace"));
+    let error = Error::new(ErrorCode::NotFound, format!("`{path}` does not exist in the workspace"));
     let mut folder = path;
     while let Some((parent, _)) = folder.rsplit_once('/') {
         folder = parent;
         let names: Vec<String> =
             workspace::glob(&format!("{parent}/*"))?.into_iter().map(|found| found.path).take(NEIGHBOURS).collect();
         if !names.is_empty() {
-            return Ok(error.help(format!("`{parent}` holds {}; build it in an earlier stage", names.join(", "))));
+            return Ok(error.help(format!(
+                "`{parent}` contains {}; build the missing file in an earlier stage",
+                names.join(", ")
+            )));
         }
     }
     Ok(error.help("build it in an earlier stage, and grant `read` on it"))
 }
 
-/// Writes the tar. Everything that could differ between two builds of the same files is fixed.
+/// Writes the tar. Owners, times and the order of entries are fixed, so that two builds of the same files are equal.
 pub(crate) fn write_tar(tree: &Tree, into: &mut dyn Write) -> io::Result<()> {
     let mut tar = tar::Builder::new(into);
     for (path, entry) in &tree.entries {
@@ -128,8 +132,8 @@ pub(crate) fn write_tar(tree: &Tree, into: &mut dyn Write) -> io::Result<()> {
     tar.finish()
 }
 
-/// As it is, byte for byte: the library would tidy it up. One that is too long for its field comes before, as GNU tar
-/// writes it and every reader of layers knows it.
+/// Sets a link's target byte for byte, where the library's function would normalise it. A target that doesn't fit into the
+/// header's field is written in an entry before it, the GNU extension that all readers of layers support.
 fn set_target<W: Write>(tar: &mut tar::Builder<W>, header: &mut tar::Header, leads_to: &str) -> io::Result<()> {
     const FIELD: usize = 100;
     const LONG_LINK: &[u8] = b"././@LongLink";
@@ -150,17 +154,18 @@ fn set_target<W: Write>(tar: &mut tar::Builder<W>, header: &mut tar::Header, lea
     header.set_link_name_literal(&leads_to.as_bytes()[..FIELD])
 }
 
-/// Links that lead to nothing of the image, unless a base may have it.
+/// Warns of links whose target isn't in the image. With a base, the target may be in one of its layers.
 pub(crate) fn inspect_links(tree: &Tree, on_base: bool) -> Vec<Diagnostic> {
     let dangling = tree.dangling().into_iter().filter(|_| !on_base).map(|(path, source, leads_to)| {
-        let message = format!("/{path} is a link to `{leads_to}`, which the image doesn't have");
-        let help = format!("add what it leads to, or leave `{source}` out");
+        let message = format!("/{path} is a link to `{leads_to}`, which isn't in the image");
+        let help = format!("add its target, or leave `{source}` out");
         Diagnostic::warning("dangling-link", message).at(source).help(help)
     });
     dangling.collect()
 }
 
-/// Programs that can't start: linked dynamically in an image that has no loader, or made for another machine.
+/// Warns of programs that can't start: built for another architecture, or linked dynamically in an image without the
+/// loader.
 pub(crate) fn inspect_programs(tree: &Tree, platform: &Platform, on_base: bool) -> Result<Vec<Diagnostic>> {
     let mut problems = Vec::new();
     for (path, entry) in &tree.entries {
@@ -170,7 +175,7 @@ pub(crate) fn inspect_programs(tree: &Tree, platform: &Platform, on_base: bool) 
         }
         let Some(program) = elf::inspect(&workspace::read_at(source, 0, elf::HEAD)?) else { continue };
         if let Some(architecture) = program.architecture.filter(|it| *it != platform.architecture) {
-            let message = format!("/{path} is a program for {architecture}, and the image is for {platform}");
+            let message = format!("/{path} is a program for {architecture}, but the image is for {platform}");
             let help = format!("build it for {}, or set `platform`", platform.architecture);
             problems.push(Diagnostic::warning("foreign-architecture", message).at(source).help(help));
         }
@@ -179,7 +184,7 @@ pub(crate) fn inspect_programs(tree: &Tree, platform: &Platform, on_base: bool) 
         if !on_base && !in_layer {
             let message = format!("/{path} is linked dynamically and can't start: the image has no {loader}");
             let help = "link it statically (for Rust: target x86_64-unknown-linux-musl, or -C target-feature=+crt-static), \
-                        or choose a `base` that has the loader";
+                        or use a `base` with the loader";
             problems.push(Diagnostic::warning("dynamic-program", message).at(source).help(help));
         }
     }

@@ -11,36 +11,36 @@ use crate::config::{Compression, Platform};
 use crate::document::{Descriptor, INDEX, Index, LAYER, LAYER_GZIP, Manifest, oci_layer_type};
 use crate::stream::{CHUNK, FileReader, FileWriter, digest, host_error};
 
-/// Documents of an image are small; a larger one is none.
+/// Limit in bytes for the JSON documents of an image; real ones have a few KB.
 const MAX_DOCUMENT: u64 = 4 << 20;
 
-/// A folder of the workspace.
+/// A layout, by the path of its folder in the workspace.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: String,
 }
 
-/// A layer in a layout.
+/// A layer that was added to a layout.
 #[derive(Debug)]
 pub(crate) struct LayerBlob {
     pub(crate) descriptor: Descriptor,
-    /// The digest of the layer's tar, uncompressed.
+    /// The digest of the layer's uncompressed tar.
     pub(crate) diff_id: String,
 }
 
 impl Layout {
-    /// The layout that is at `root`.
+    /// Refers to the layout at `root` without reading it.
     pub(crate) fn at(root: &str) -> Layout {
         Layout { root: root.trim_end_matches('/').to_owned() }
     }
 
-    /// Makes an empty layout. An older one at its place is replaced; anything else is left alone, and an error.
+    /// Creates an empty layout, and replaces an existing one. A folder with anything else in it is an error.
     pub(crate) fn create(root: &str) -> Result<Layout> {
         let layout = Layout::at(root);
-        let there = workspace::glob(&layout.path("*"))?;
-        if !there.is_empty() && !there.iter().any(|entry| entry.path == layout.path("oci-layout")) {
-            return Err(Error::failed(format!("`{root}` is there and isn't an image layout; it would be replaced"))
-                .help("name another folder in `layout`, or remove this one"));
+        let existing = workspace::glob(&layout.path("*"))?;
+        if !existing.is_empty() && !existing.iter().any(|entry| entry.path == layout.path("oci-layout")) {
+            return Err(Error::failed(format!("`{root}` exists and isn't an image layout, so it isn't replaced"))
+                .help("set `layout` to another folder, or remove this one"));
         }
         workspace::remove(&layout.root)?;
         workspace::write(&layout.path("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
@@ -52,7 +52,7 @@ impl Layout {
         format!("{}/{below}", self.root)
     }
 
-    /// Where a blob is.
+    /// The path of a blob.
     pub(crate) fn blob_path(&self, digest: &str) -> String {
         self.path(&format!("blobs/{}", digest.replacen(':', "/", 1)))
     }
@@ -75,7 +75,8 @@ impl Layout {
         compression: Compression,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<LayerBlob> {
-        // A blob's name is its digest, which is known only at its end.
+        // A blob is named by its digest, which is known only once it is written. So write it under a temporary name, and
+        // copy it to its final one: the `workspace` interface has no rename.
         let (tar, zipped) = (self.path("blobs/unnamed.tar"), self.path("blobs/unnamed.tar.gz"));
         let mut writer = FileWriter::new(tar.clone());
         write(&mut writer).map_err(host_error)?;
@@ -95,13 +96,13 @@ impl Layout {
         Ok(LayerBlob { descriptor: descriptor(media_type, digest, size), diff_id })
     }
 
-    /// Copies a layer from another layout, under OCI's name for what it is.
+    /// Copies a layer from another layout, and gives its descriptor the OCI media type.
     pub(crate) fn copy_layer(&self, from: &Layout, layer: &Descriptor) -> Result<Descriptor> {
         copy_file(&from.blob_path(&layer.digest), layer.size, &self.blob_path(&layer.digest))?;
         Ok(descriptor(oci_layer_type(&layer.media_type), layer.digest.clone(), layer.size))
     }
 
-    /// Writes `index.json`, which makes the layout whole.
+    /// Writes `index.json`, which completes the layout.
     pub(crate) fn write_index(&self, index: &Index) -> Result<()> {
         workspace::write(&self.path("index.json"), serde_json::to_vec(index)?)
     }
@@ -110,10 +111,10 @@ impl Layout {
     pub(crate) fn first(&self) -> Result<Descriptor> {
         let path = self.path("index.json");
         let index: Index = parse(&path, &workspace::read(&path)?)?;
-        index.manifests.into_iter().next().ok_or_else(|| Error::failed(format!("`{path}` lists no image")))
+        index.manifests.into_iter().next().ok_or_else(|| Error::failed(format!("`{path}` lists no images")))
     }
 
-    /// An image's manifest, and what points to it. Of an image for several platforms, the one for `platform`.
+    /// An image's manifest and its descriptor. From an image for several platforms, picks the one for `platform`.
     pub(crate) fn image(&self, at: Descriptor, platform: Option<&Platform>) -> Result<(Descriptor, Manifest)> {
         let several = at.media_type == INDEX || at.media_type.ends_with("manifest.list.v2+json");
         let at = if several { self.choose(&self.json(&at)?, platform)? } else { at };
@@ -123,37 +124,37 @@ impl Layout {
 
     fn choose(&self, index: &Index, platform: Option<&Platform>) -> Result<Descriptor> {
         let fits = |candidate: &&Descriptor| match (&candidate.platform, platform) {
-            (Some(has), Some(wanted)) => {
-                let variant = wanted.variant.is_none() || has.variant == wanted.variant;
-                has.os == wanted.os && has.architecture == wanted.architecture && variant
+            (Some(has), Some(requested)) => {
+                let variant = requested.variant.is_none() || has.variant == requested.variant;
+                has.os == requested.os && has.architecture == requested.architecture && variant
             }
             (None, _) | (_, None) => true,
         };
         index.manifests.iter().find(fits).cloned().ok_or_else(|| {
-            let wanted = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
-            let has: Vec<String> = index
+            let requested = platform.map(|platform| format!(" for {platform}")).unwrap_or_default();
+            let available: Vec<String> = index
                 .manifests
                 .iter()
                 .filter_map(|manifest| manifest.platform.as_ref())
                 .map(|platform| format!("{}/{}", platform.os, platform.architecture))
                 .collect();
-            Error::failed(format!("the layout `{}` has no image{wanted}", self.root))
-                .help(format!("set `platform` to one that it has: {}", has.join(", ")))
+            Error::failed(format!("the layout `{}` has no image{requested}", self.root))
+                .help(format!("set `platform` to one of: {}", available.join(", ")))
         })
     }
 
-    /// A document by its descriptor.
+    /// Reads a JSON document by its descriptor.
     pub(crate) fn json<T: DeserializeOwned>(&self, at: &Descriptor) -> Result<T> {
         let path = self.blob_path(&at.digest);
         if at.size > MAX_DOCUMENT {
-            return Err(Error::failed(format!("`{path}` has {} bytes, too many for a document of an image", at.size)));
+            return Err(Error::failed(format!("`{path}` has {} bytes, at most {MAX_DOCUMENT} are allowed", at.size)));
         }
         parse(&path, &workspace::read(&path)?)
     }
 }
 
 fn parse<T: DeserializeOwned>(path: &str, data: &[u8]) -> Result<T> {
-    serde_json::from_slice(data).map_err(|error| Error::failed(format!("`{path}` isn't what an image needs: {error}")))
+    serde_json::from_slice(data).map_err(|error| Error::failed(format!("`{path}` is invalid: {error}")))
 }
 
 pub(crate) fn descriptor(media_type: &str, digest: String, size: u64) -> Descriptor {

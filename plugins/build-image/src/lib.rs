@@ -1,11 +1,11 @@
-//! Builds an OCI image layout in the workspace, the same bytes each time.
+//! Builds an OCI image layout in the workspace, reproducibly.
 //!
-//! In flow files of the workspace (or a Dockerfile and a builder), and a base image if one is asked for; out come a
-//! layout, its digest, and on request a tar for `docker load`. Two builds of the same files are equal byte for byte:
-//! entries are sorted, times and owners are zero, JSON has one order. Files pass through in chunks, so an image may be
-//! much larger than the guest's memory.
+//! Input: files of the workspace or a Dockerfile, and optionally a base image. Output: a layout, its digest, and optionally
+//! a tar for `docker load`. Two builds of the same files are equal byte for byte: entries are sorted, times and owners are
+//! zero, and the order of JSON keys is fixed. Files are processed in chunks, so an image may be much larger than the
+//! guest's memory.
 //!
-//! It pushes nothing: that is `push-image`'s.
+//! It doesn't push: `push-image` does.
 
 mod archive;
 mod base;
@@ -40,16 +40,16 @@ impl Stage for BuildImage {
 
     fn manifest() -> Manifest {
         Manifest::new("build-image", env!("CARGO_PKG_VERSION"))
-            .description("Builds an OCI image layout in the workspace, the same bytes each time")
+            .description("Builds an OCI image layout in the workspace, reproducibly")
             .capability(Capability::Workspace)
             .capability(Capability::Registry)
             .capability(Capability::Process)
-            .output("digest", "Of the image's manifest, as a registry will name it")
-            .output("image-id", "Of the image's configuration, as `docker images` shows it")
+            .output("digest", "The digest of the image's manifest, which is its digest in a registry")
+            .output("image-id", "The digest of the image's configuration, which `docker images` shows")
             .output("layout", "The folder of the layout")
-            .output("size", "Bytes of the manifest, the configuration and the layers")
-            .output("tags", "The names in the layout")
-            .output("archive", "The tar for `docker load`; null unless asked for")
+            .output("size", "Total size in bytes of the manifest, the configuration and the layers")
+            .output("tags", "The image's names in the layout")
+            .output("archive", "The path of the tar for `docker load`; null without `archive`")
     }
 
     fn validate(config: &Config) -> Vec<Diagnostic> {
@@ -59,7 +59,7 @@ impl Stage for BuildImage {
     }
 
     fn run(config: Config) -> Result<Outcome> {
-        judge(root_warning(&config).into_iter().collect(), config.strict)?;
+        report(root_warning(&config).into_iter().collect(), config.strict)?;
         let layout = Layout::create(&config.layout)?;
         let (manifest, image) = match (&config.dockerfile, config.builder) {
             (Some(dockerfile), Some(builder)) => dockerfile::build(&config, dockerfile, builder, &layout)?,
@@ -80,12 +80,12 @@ fn root_warning(config: &Config) -> Option<Diagnostic> {
     is_root(config.user()).then(|| {
         Diagnostic::warning("root-user", format!("the image's program runs as root (`{}`)", config.user()))
             .at("user")
-            .help("leave `user` out to run it as nobody, or name a user id")
+            .help("remove `user` to run it as an unprivileged user, or set a user id")
     })
 }
 
-/// Reports findings. When warnings fail the stage, the first one is the error.
-fn judge(problems: Vec<Diagnostic>, strict: bool) -> Result<()> {
+/// Reports problems. With `strict`, the first one becomes the stage's error.
+fn report(problems: Vec<Diagnostic>, strict: bool) -> Result<()> {
     let mut first = None;
     for mut problem in problems {
         if strict {
@@ -98,20 +98,20 @@ fn judge(problems: Vec<Diagnostic>, strict: bool) -> Result<()> {
         None => Ok(()),
         Some(problem) => {
             let error = Error::failed(problem.message);
-            Err(error.help(problem.help.unwrap_or_else(|| "or set strict = false".to_owned())))
+            Err(error.help(problem.help.unwrap_or_else(|| "or set `strict = false`".to_owned())))
         }
     }
 }
 
-/// Builds the image from files.
+/// Builds the image from `files` and `layers`.
 fn build(config: &Config, layout: &Layout) -> Result<(Descriptor, ImageManifest)> {
     let pulled = layout.path("base");
     let base = match config.base_reference() {
         Some(reference) => Some(base::pull(reference, &pulled, config.platform.as_ref())?),
         None => None,
     };
-    let of_base = base.as_ref().map(|base| base.platform.clone());
-    let platform = of_base.or_else(|| config.platform.clone()).unwrap_or_default();
+    let base_platform = base.as_ref().map(|base| base.platform.clone());
+    let platform = base_platform.or_else(|| config.platform.clone()).unwrap_or_default();
 
     let mut layers = Vec::new();
     if let Some(base) = &base {
@@ -125,7 +125,7 @@ fn build(config: &Config, layout: &Layout) -> Result<(Descriptor, ImageManifest)
         records.push(LayerRecord { diff_id: blob.diff_id, created_by });
         layers.push(blob.descriptor);
     }
-    judge(found, config.strict)?;
+    report(found, config.strict)?;
     let document = image_config(config, &platform, base.as_ref().map(|base: &Base| &base.config), &records);
     let image = document::manifest(layout.add_json(CONFIG, &document)?, layers);
     if base.is_some() {
@@ -167,7 +167,8 @@ fn add_layers(
     Ok((blobs, problems))
 }
 
-/// The names that `docker load` gives the image: whole references as they are, tags of `name`.
+/// The names that `docker load` gives the image. A tag that is a whole reference is used unchanged; others become tags of
+/// `name`.
 fn load_names(config: &Config) -> Vec<String> {
     let full = |tag: &String| match (&config.name, tag.contains(':')) {
         (_, true) => Some(tag.clone()),

@@ -1,45 +1,47 @@
-//! Files of the workspace as byte streams, so that no file has to fit into the guest's memory.
+//! Files of the workspace as byte streams, so that a file needn't fit into the guest's memory.
 
 use std::io::{self, Read, Write};
 
 use sha2::{Digest, Sha256};
 use stagewright_sdk::{Error, Result, workspace};
 
-/// Bytes moved at a time.
+/// Size of the buffers, in bytes.
 pub(crate) const CHUNK: u32 = 1 << 20;
 
-/// A part of a file, or all of it, read in order.
+/// Reads a range of a file.
 #[derive(Debug)]
 pub(crate) struct FileReader<'a> {
     path: &'a str,
     offset: u64,
-    left: u64,
+    remaining: u64,
     chunk: Vec<u8>,
     taken: usize,
 }
 
 impl<'a> FileReader<'a> {
-    /// `size` bytes from `offset` on. The file must have them.
+    /// Reads `size` bytes from `offset`. A file that ends before that is an error.
     pub(crate) fn part(path: &'a str, offset: u64, size: u64) -> FileReader<'a> {
-        FileReader { path, offset, left: size, chunk: Vec::new(), taken: 0 }
+        FileReader { path, offset, remaining: size, chunk: Vec::new(), taken: 0 }
     }
 }
 
 impl Read for FileReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.taken == self.chunk.len() {
-            if self.left == 0 {
+            if self.remaining == 0 {
                 return Ok(0);
             }
-            let wanted = u32::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
-            self.chunk = workspace::read_at(self.path, self.offset, wanted).map_err(io::Error::other)?;
+            let length = u32::try_from(self.remaining).unwrap_or(CHUNK).min(CHUNK);
+            self.chunk = workspace::read_at(self.path, self.offset, length).map_err(io::Error::other)?;
             self.taken = 0;
             if self.chunk.is_empty() {
-                let message = format!("`{}` became shorter while it was read", self.path);
-                return Err(io::Error::other(Error::failed(message).help("no other stage may write it meanwhile")));
+                let message = format!("`{}` was truncated while it was read", self.path);
+                return Err(io::Error::other(
+                    Error::failed(message).help("make sure that no other stage writes it at the same time"),
+                ));
             }
             self.offset += self.chunk.len() as u64;
-            self.left -= self.chunk.len() as u64;
+            self.remaining -= self.chunk.len() as u64;
         }
         let rest = &self.chunk[self.taken..];
         let count = rest.len().min(into.len());
@@ -49,7 +51,7 @@ impl Read for FileReader<'_> {
     }
 }
 
-/// Writes a file from its beginning, a chunk at a time.
+/// Writes a file in chunks.
 #[derive(Debug)]
 pub(crate) struct FileWriter {
     path: String,
@@ -58,17 +60,17 @@ pub(crate) struct FileWriter {
 }
 
 impl FileWriter {
-    /// Replaces what is there.
+    /// Replaces the file at `path` on the first write.
     pub(crate) fn new(path: String) -> FileWriter {
         FileWriter { path, chunk: Vec::with_capacity(CHUNK as usize), started: false }
     }
 
-    /// All of it is in the file once this returns.
+    /// Writes the remaining data. Without this call it is lost.
     pub(crate) fn finish(mut self) -> Result<()> {
-        self.put()
+        self.write_chunk()
     }
 
-    fn put(&mut self) -> Result<()> {
+    fn write_chunk(&mut self) -> Result<()> {
         if self.started {
             workspace::append(&self.path, &self.chunk)?;
         } else {
@@ -86,7 +88,7 @@ impl Write for FileWriter {
         let count = room.min(data.len());
         self.chunk.extend_from_slice(&data[..count]);
         if self.chunk.len() == CHUNK as usize {
-            self.put().map_err(io::Error::other)?;
+            self.write_chunk().map_err(io::Error::other)?;
         }
         Ok(count)
     }
@@ -96,7 +98,7 @@ impl Write for FileWriter {
     }
 }
 
-/// `sha256:…` of some bytes.
+/// The digest of `data`, as `sha256:…`.
 pub(crate) fn digest(data: &[u8]) -> String {
     digest_text(&Sha256::digest(data))
 }
@@ -105,7 +107,7 @@ fn digest_text(hash: &[u8]) -> String {
     hash.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// The host's own error, if an `io::Error` carries one through a library.
+/// Unwraps the host's error that a library returned as an `io::Error`.
 pub(crate) fn host_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,

@@ -1,4 +1,4 @@
-//! On the scripted host: what a reader of the layout finds, and that it is the same each time.
+//! Tests on the fake host: the content of the layout, and that builds are reproducible.
 
 mod base;
 mod docker;
@@ -31,7 +31,7 @@ fn build(with: Json) -> Report<Result<Outcome>> {
     report
 }
 
-/// The beginning of an ELF file for a machine, with or without a loader's name.
+/// The beginning of an ELF file for an architecture, with or without a dynamic loader.
 fn program(architecture: &str, dynamic: bool) -> Vec<u8> {
     const LOADER: &[u8] = b"/lib64/ld-linux-x86-64.so.2\0";
     let machine: u16 = if architecture == "amd64" { 62 } else { 183 };
@@ -68,7 +68,7 @@ fn document(files: &Files, layout: &str, at: &Json) -> Json {
     serde_json::from_slice(content).unwrap()
 }
 
-/// The manifest and the configuration of the image of a layout.
+/// The manifest and the configuration of a layout's image.
 fn image(files: &Files, layout: &str) -> (Json, Json) {
     let index: Json = serde_json::from_slice(&files[&format!("{layout}/index.json")]).unwrap();
     let manifest = document(files, layout, &index["manifests"][0]);

@@ -1,7 +1,7 @@
-//! What stands in one layer: which path of the image is which file of the workspace.
+//! The content of a layer: maps paths of the image to files of the workspace.
 //!
-//! Nothing of where and when an image is built may show in it, so owners, times and order are fixed, and permission
-//! bits are 0755 or 0644 unless the configuration says otherwise.
+//! An image must not depend on where and when it is built. So owners, times and order are fixed, and permission bits are
+//! 0755 or 0644 unless the configuration sets others.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
@@ -11,14 +11,14 @@ use crate::config::FileSpec;
 const FOLDER_MODE: u32 = 0o755;
 const PROGRAM_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
-/// It has no meaning for a link; this is what the kernel shows.
+/// Links have no permissions of their own; this is the mode that Linux reports for them.
 const LINK_MODE: u32 = 0o777;
-/// What the names of markers begin with that delete files of the layers below: the OCI image specification, "Whiteouts".
+/// A file whose name has this prefix deletes a file of the layers below: OCI image specification, "Whiteouts".
 const WHITEOUT: &str = ".wh.";
-/// Links that are followed one after the other: as many as the kernel follows.
-const MOST_LINKS: usize = 40;
+/// How many links are followed for one path: Linux's limit.
+const MAX_LINKS: usize = 40;
 
-/// A layer's entries by path, without `/` at either end. A folder sorts before what is in it.
+/// A layer's entries by path, without a leading or trailing `/`. A folder sorts before its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tree {
     pub(crate) entries: BTreeMap<String, Entry>,
@@ -37,7 +37,7 @@ pub(crate) enum Entry {
     Link {
         /// Its path in the workspace.
         source: String,
-        /// What is written in it.
+        /// Its target, unchanged.
         leads_to: String,
     },
 }
@@ -66,12 +66,12 @@ impl Entry {
 }
 
 impl Tree {
-    /// Adds a file. Two files for one path are an error: the order in which they are named must not matter.
+    /// Adds a file. Two files for one path are an error, so that the order of `files` makes no difference.
     pub(crate) fn add_file(&mut self, target: &str, source: &str, size: u64, mode: u32) -> Result<(), String> {
         self.add(target, source, Entry::File { source: source.to_owned(), size, mode })
     }
 
-    /// Adds a link as it is: where it leads is the image's affair.
+    /// Adds a link. Its target is a path of the image and isn't checked.
     pub(crate) fn add_link(&mut self, target: &str, source: &str, leads_to: &str) -> Result<(), String> {
         self.add(target, source, Entry::Link { source: source.to_owned(), leads_to: leads_to.to_owned() })
     }
@@ -95,7 +95,7 @@ impl Tree {
         }
     }
 
-    /// Adds a folder, empty or not.
+    /// Adds an entry for a folder.
     pub(crate) fn add_folder(&mut self, target: &str) -> Result<(), String> {
         let path = normalise(target)?;
         refuse_whiteout(&path, &path)?;
@@ -111,19 +111,19 @@ impl Tree {
         }
     }
 
-    /// Nothing may lie below a link: unpacked, it would land where the link leads.
+    /// Refuses entries below a link: unpacking them would write to the link's target.
     pub(crate) fn check_links(&self) -> Result<(), String> {
         for path in self.entries.keys() {
             for (end, _) in path.match_indices('/') {
                 if let Some(link @ Entry::Link { .. }) = self.entries.get(&path[..end]) {
-                    return Err(format!("/{path} would lie below {}; give one of them another `to`", link.shown()));
+                    return Err(format!("/{path} would be below {}; give one of them another `to`", link.shown()));
                 }
             }
         }
         Ok(())
     }
 
-    /// Links that lead to no entry: path, source, and what is written in them.
+    /// Links whose target isn't an entry: path, source and target.
     pub(crate) fn dangling(&self) -> Vec<(&str, &str, &str)> {
         let links = self.entries.iter().filter_map(|(path, entry)| match entry {
             Entry::Link { source, leads_to } if !self.leads_somewhere(path, leads_to) => {
@@ -134,7 +134,7 @@ impl Tree {
         links.collect()
     }
 
-    /// Follows links as the kernel does in the image's root, where `..` leads nowhere.
+    /// Resolves a link as the kernel does in the image's root, where `..` at the top stays at the top.
     fn leads_somewhere(&self, link: &str, leads_to: &str) -> bool {
         let folder_of = |path: &str| path.rsplit_once('/').map_or(String::new(), |(folder, _)| folder.to_owned());
         let mut at = folder_of(link);
@@ -154,7 +154,7 @@ impl Tree {
                 name => at = format!("{at}/{name}"),
             }
             match self.entries.get(&at) {
-                Some(Entry::Link { leads_to, .. }) if followed < MOST_LINKS => {
+                Some(Entry::Link { leads_to, .. }) if followed < MAX_LINKS => {
                     followed += 1;
                     at = if leads_to.starts_with('/') { String::new() } else { folder_of(&at) };
                     names.extend(leads_to.rsplit('/').map(str::to_owned));
@@ -166,8 +166,8 @@ impl Tree {
         true
     }
 
-    /// Adds the folders above all entries. Not for a layer on top of a base, where `bin` may be a link that a folder
-    /// entry would replace.
+    /// Adds entries for the parent folders of all entries. Must not be used for a layer on top of a base: there `bin`, for
+    /// example, may be a link, which a folder entry would replace.
     pub(crate) fn add_parents(&mut self) -> Result<(), String> {
         let parents: Vec<String> = self
             .entries
@@ -177,7 +177,7 @@ impl Tree {
         parents.iter().try_for_each(|parent| self.add_folder(parent))
     }
 
-    /// Bytes of all files.
+    /// Total size of the files, in bytes.
     pub(crate) fn size(&self) -> u64 {
         let sizes = self.entries.values().map(|entry| match entry {
             Entry::File { size, .. } => *size,
@@ -187,13 +187,14 @@ impl Tree {
     }
 }
 
-/// The permission bits of a file: what the configuration says, or else by whether it can be executed.
+/// A file's permission bits: the configured ones, or else 0755 or 0644 depending on whether it is executable.
 pub(crate) fn file_mode(spec: &FileSpec, executable: bool) -> u32 {
     let by_kind = if spec.executable.unwrap_or(executable) { PROGRAM_MODE } else { FILE_MODE };
     spec.mode.map_or(by_kind, |mode| mode.0)
 }
 
-/// Where a file goes whose path is `found`, when `from` named it: as a file, by a glob, or as the folder it is in.
+/// The path in the image of the file `found`, depending on how `from` named it: by its path, by a glob, or by a folder
+/// above it.
 pub(crate) fn target(spec: &FileSpec, dest: &str, found: &str, form: Form) -> String {
     let name = found.rsplit('/').next().unwrap_or(found);
     match (form, spec.to.as_deref()) {
@@ -210,7 +211,7 @@ pub(crate) fn target(spec: &FileSpec, dest: &str, found: &str, form: Form) -> St
     }
 }
 
-/// What the `from` of a [`FileSpec`] names.
+/// How the `from` of a [`FileSpec`] names files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     File,
@@ -229,7 +230,7 @@ fn refuse_whiteout(path: &str, source: &str) -> Result<(), String> {
     let marker = path.split('/').find(|name| name.starts_with(WHITEOUT));
     marker.map_or(Ok(()), |name| {
         Err(format!(
-            "`{source}` can't go into an image as /{path}: a name that begins with `{WHITEOUT}`, as `{name}`, deletes files \
+            "`{source}` can't be added to an image as /{path}: a name that begins with `{WHITEOUT}`, as `{name}`, deletes files \
              of the layers below; rename it, or leave it out of `files`"
         ))
     })

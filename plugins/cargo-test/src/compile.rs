@@ -1,22 +1,22 @@
-//! Tells code that doesn't compile from tests that fail.
+//! Recognises compile errors, which the plugin reports differently from failing tests.
 
-/// Lines of the first error that are kept.
+/// How many lines of the first error are kept.
 const LINES: usize = 15;
 
-/// What Cargo and the compiler say on standard error.
+/// The compile errors in Cargo's standard error.
 #[derive(Default)]
 pub(crate) struct CompileErrors {
-    /// The compiler's first error: its sentence, then where it is and what it looks like.
+    /// The compiler's first error: its message, then the lines with its place and the source code.
     first: Vec<String>,
     inside: bool,
     packages: Vec<String>,
 }
 
 impl CompileErrors {
-    pub(crate) fn take(&mut self, line: &str) {
+    pub(crate) fn push(&mut self, line: &str) {
         if let Some(rest) = line.strip_prefix("error: could not compile `") {
             self.inside = false;
-            // Cargo says so for each target of a package.
+            // Cargo prints this line for each target of a package.
             if let Some(package) =
                 rest.split('`').next().filter(|package| !self.packages.iter().any(|known| known == package))
             {

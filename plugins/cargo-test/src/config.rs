@@ -1,4 +1,4 @@
-//! The stage's `with` table, and the command line that it stands for.
+//! The stage's `with` table, and the command line it is turned into.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use stagewright_sdk::{JsonSchema, WorkspacePath};
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// For Cargo, as in `["--workspace"]`.
+    /// Arguments for Cargo, as in `["--workspace"]`.
     #[serde(default)]
     pub(crate) args: Vec<String>,
-    /// For the test executables: what stands after `--`.
+    /// Arguments for the test executables: what follows `--`.
     #[serde(default)]
     pub(crate) test_args: Vec<String>,
     /// The `Cargo.toml`, relative to `cwd`.
     pub(crate) manifest_path: Option<String>,
-    /// The profile to build with.
+    /// The Cargo profile to build with.
     pub(crate) profile: Option<String>,
-    /// Features to switch on.
+    /// Features to enable.
     #[serde(default)]
     pub(crate) features: Vec<String>,
     /// Which program runs the tests.
@@ -30,15 +30,15 @@ pub struct Config {
     /// Stop at the first test executable that fails.
     #[serde(default)]
     pub(crate) fail_fast: bool,
-    /// Variables of the environment.
+    /// Environment variables.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
-    /// Where to start it, relative to the workspace.
+    /// The folder to run in, relative to the workspace.
     pub(crate) cwd: Option<WorkspacePath>,
     /// Succeed even when no test ran.
     #[serde(default)]
     pub(crate) allow_empty: bool,
-    /// Where to write a JUnit report; it is published as an artifact too, under its file name.
+    /// Write a JUnit report to this path, and publish it as an artifact under its file name.
     pub(crate) junit: Option<WorkspacePath>,
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum Runner {
     /// `cargo test`.
     #[default]
     Cargo,
-    /// `cargo nextest run`, which must be installed. Runs no doc-tests.
+    /// `cargo nextest run`, which must be installed. It doesn't run doc-tests.
     Nextest,
 }
 
@@ -68,7 +68,7 @@ impl Config {
             command.args(["--manifest-path", path]);
         }
         if let Some(profile) = &self.profile {
-            // Nextest has profiles of its own.
+            // With nextest, `--profile` is a profile of its own configuration.
             let flag = if self.runner == Runner::Cargo { "--profile" } else { "--cargo-profile" };
             command.args([flag, profile]);
         }

@@ -1,4 +1,4 @@
-//! The results as JUnit XML, the one format that every CI server reads.
+//! The results as JUnit XML, a format that most CI servers read.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn test_suite(suite: &Suite) -> TestSuite {
     junit.add_test_cases(suite.tests.iter().map(|test| test_case(suite, test)));
     if suite.is_broken() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        status.set_message("the executable came to no end");
+        status.set_message("the executable didn't finish");
         junit.add_test_case(TestCase::new("(executable)", status));
     }
     junit
@@ -48,13 +48,13 @@ fn failure(kind: NonSuccessKind, test: &Test) -> TestCaseStatus {
     status
 }
 
-/// `text` without the two characters that XML 1.0 forbids and [`quick_junit::XmlString`] lets through; it removes control
-/// characters and terminal sequences itself.
+/// Removes the two characters that XML 1.0 forbids but [`quick_junit::XmlString`] keeps. It removes control characters and
+/// terminal sequences itself.
 fn allowed(text: &str) -> String {
     text.replace(['\u{fffe}', '\u{ffff}'], "")
 }
 
-/// What isn't a time is none.
+/// Zero for a value that isn't a valid duration.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
@@ -69,7 +69,7 @@ mod tests {
         let mut test = Test::new("t\u{ffff}\u{1}", Verdict::Failed);
         test.output = Output::default();
         test.output.push("\u{1b}[31mvisible\u{1b}[0m");
-        // In short lines: of each test only the first are kept.
+        // Few long lines, because only the first lines of a test's output are kept.
         let all: Vec<char> = (char::MIN..=char::MAX).filter(|&character| character != '\n').collect();
         all.chunks(8192).for_each(|line| test.output.push(&line.iter().collect::<String>()));
         let suite = Suite { name: "s\u{fffe}".to_owned(), tests: vec![test], ..Suite::default() };

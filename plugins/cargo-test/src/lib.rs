@@ -1,8 +1,9 @@
-//! Runs `cargo test`, or nextest, and reads what it prints: which tests failed and what they said. What tests print
-//! themselves is never taken for a failure: the runner's exit status and totals decide.
+//! Runs `cargo test` or nextest, and parses its output: which tests failed, and what they printed. Output of a test that
+//! looks like a failure isn't taken for one: the runner's exit status and totals decide.
 //!
-//! In flow the runner's two streams, line by line; out come counts, a finding for each failure, and a JUnit report.
-//! [`libtest`] and [`nextest`] read, [`results`] holds what was read, [`verdict`] judges it, [`junit`] writes it down.
+//! Input: the runner's two streams, line by line. Output: counts, a finding for each failure, and a JUnit report.
+//! [`libtest`] and [`nextest`] parse into [`results`], [`verdict`] decides whether the stage fails, [`junit`] writes the
+//! report.
 
 mod compile;
 mod config;
@@ -28,10 +29,10 @@ impl Stage for CargoTest {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("passed", "How many tests passed")
-            .output("failed", "How many failed")
-            .output("ignored", "How many were not run")
-            .output("duration", "Seconds that the tests took, without compiling")
+            .output("passed", "Number of tests that passed")
+            .output("failed", "Number of tests that failed")
+            .output("ignored", "Number of tests that were ignored")
+            .output("duration", "Seconds that the tests took, without compilation")
             .capability(Capability::Process)
             .capability(Capability::Workspace)
             .capability(Capability::Artifacts)
@@ -39,21 +40,21 @@ impl Stage for CargoTest {
 
     fn run(config: Config) -> Result<Outcome> {
         let mut reader = Reader::new(config.runner);
-        let status = config.command().run_lines(|line| reader.take(line))?;
-        let heard = reader.finish(status);
-        outputs::set("passed", &heard.results.passed())?;
-        outputs::set("failed", &heard.results.failed())?;
-        outputs::set("ignored", &heard.results.ignored())?;
-        outputs::set("duration", &heard.results.seconds())?;
-        for problem in verdict::problems(&heard.results) {
+        let status = config.command().run_lines(|line| reader.push(line))?;
+        let output = reader.finish(status);
+        outputs::set("passed", &output.results.passed())?;
+        outputs::set("failed", &output.results.failed())?;
+        outputs::set("ignored", &output.results.ignored())?;
+        outputs::set("duration", &output.results.seconds())?;
+        for problem in verdict::problems(&output.results) {
             outputs::report(problem);
         }
         if let Some(path) = &config.junit {
-            workspace::write(path, junit::render(&heard.results))?;
+            workspace::write(path, junit::render(&output.results))?;
             let name = path.rsplit('/').next().unwrap_or(path);
             artifacts::publish(name, path, "application/xml")?;
         }
-        match verdict::judge(&config, &heard) {
+        match verdict::failure(&config, &output) {
             Some(error) => Err(error),
             None => Ok(Outcome::Succeeded),
         }

@@ -1,48 +1,49 @@
-//! Reads what `cargo test` prints.
+//! Parses the output of `cargo test`.
 //!
-//! Cargo names each executable on standard error, and says there which of them failed; the executable prints its tests
-//! to standard output. The two streams arrive apart, but each keeps its order: the n-th executable named is the n-th
-//! that prints `running … tests`, unless one has a harness of its own.
+//! Cargo names each executable on standard error, and reports there which of them failed. The executables print their tests
+//! to standard output. The two streams aren't synchronised, but each is in order: the n-th executable that Cargo names is
+//! the n-th that prints `running … tests`, unless one has a test harness of its own.
 //!
-//! With `--nocapture` the output of tests stands between the lines of the runner, and may look like them. So the lines
-//! are judged at the end, by what a test can't print: Cargo's exit status, the totals, which have to agree with
-//! `running … tests`, and the list of failed tests right before them. An executable that Cargo counts as passed has no
-//! failed tests, whatever it printed.
+//! With `--nocapture` the tests' output is between the lines of the runner, and may look like them. So the lines are
+//! interpreted at the end, based on what a test can't forge: Cargo's exit status, totals that match the number in
+//! `running … tests`, and the list of failed tests right before the totals. An executable that passed according to Cargo
+//! has no failed tests, whatever it printed.
 
 use crate::results::{Counts, Results, Suite};
 
 mod report;
 
-use report::{Report, names_no_end, verdict};
+use report::{Report, is_glued_pass, verdict};
 
-/// Lines in a row that look like nothing of the runner's and are kept all the same: output of a test.
+/// How many consecutive lines of a test's output are kept. The rest is dropped, which bounds the memory for a test that
+/// prints a lot.
 const OUTPUT_IN_A_ROW: usize = 200;
 
 #[derive(Default)]
 pub(crate) struct Parser {
-    /// In the order in which Cargo named them.
+    /// In the order of Cargo's output.
     executables: Vec<Executable>,
-    /// Of standard output.
+    /// Lines of standard output.
     lines: Vec<String>,
     output_in_a_row: usize,
     done: u32,
     total: u32,
 }
 
-/// What Cargo says of an executable.
+/// What Cargo reported about an executable.
 struct Executable {
     name: String,
     failed: bool,
-    /// It ended otherwise than by the exit code that a failing test leads to.
+    /// Whether it ended with something else than the exit code of failed tests.
     crashed: bool,
 }
 
-/// What is known of an executable before its output is read.
+/// What is known about an executable before its output is parsed.
 #[derive(Clone, Copy)]
 struct Expected {
-    /// None when it isn't known.
+    /// None when it is unknown.
     failed: Option<bool>,
-    /// Whether it certainly printed its totals: `running … tests` before them is output of a test then.
+    /// Whether it is certain to have printed its totals. Then a second `running … tests` before them is a test's output.
     is_whole: bool,
 }
 
@@ -77,12 +78,12 @@ impl Parser {
         !self.executables.is_empty()
     }
 
-    /// Tests done, and how many there are as far as is known.
+    /// The number of tests that ended, and of all tests known so far.
     pub(crate) fn progress(&self) -> (u32, Option<u32>) {
         (self.done, Some(self.total.max(self.done)))
     }
 
-    /// `succeeded`: whether Cargo did.
+    /// `succeeded`: whether Cargo's exit status was success.
     pub(crate) fn finish(self, succeeded: bool) -> Results {
         let strict = self.read(|index| match self.executables.get(index) {
             _ if succeeded => Expected { failed: Some(false), is_whole: true },
@@ -92,7 +93,9 @@ impl Parser {
         let mut suites = if self.agrees(&strict, succeeded) {
             strict
         } else {
-            // An executable with a harness of its own, one that exited by itself, or forged words of Cargo.
+            // Cargo's lines and the executables' output can't be matched: an executable has a test harness of its own,
+            // a test called `exit`, or a test printed lines that look like Cargo's. Parse again without relying on
+            // Cargo's lines, except that after a success of Cargo no test has failed.
             let failed = succeeded.then_some(false);
             self.read(|_| Expected { failed, is_whole: false })
         };
@@ -102,7 +105,7 @@ impl Parser {
         Results { suites }
     }
 
-    /// Whether what the executables printed is what Cargo says of them.
+    /// Whether the parsed suites match what Cargo reported about the executables.
     fn agrees(&self, suites: &[Suite], succeeded: bool) -> bool {
         if succeeded {
             return !suites.iter().any(Suite::is_broken);
@@ -135,13 +138,13 @@ impl Parser {
     }
 }
 
-/// Whether a line may have a meaning, or is output of a test.
+/// Whether a line may be the runner's. Otherwise it is a test's output.
 fn may_be_the_runners(line: &str) -> bool {
     running(line).is_some()
         || test_result(line).is_some()
         || test_line(line).is_some()
         || verdict(line).is_some()
-        || names_no_end(line)
+        || is_glued_pass(line)
         || details_of(line).is_some()
         || line == "failures:"
         || line.starts_with("    ")

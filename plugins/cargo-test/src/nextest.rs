@@ -1,7 +1,7 @@
-//! Reads what `cargo nextest run` prints, all of it on standard error.
+//! Parses the output of `cargo nextest run`, which is all on standard error.
 //!
-//! Output of tests may stand between its lines and look like them. What counts in the end is what tests can't print:
-//! nextest's exit status, and its last summary with the list of failed tests after it.
+//! The tests' output may be between its lines and look like them. So the result is based on what a test can't forge:
+//! nextest's exit status, and its last summary, with the list of failed tests after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +9,15 @@ use crate::results::{Counts, Output, Results, Suite, Test, Verdict};
 
 #[derive(Default)]
 pub(crate) struct Parser {
-    /// In the order in which they were first seen.
+    /// In the order of their first line.
     suites: Vec<Suite>,
     by_name: BTreeMap<(String, String), (usize, usize)>,
     /// The failed test whose output is being printed.
     current: Option<(usize, usize)>,
     summary: Option<(Counts, f64)>,
-    /// Those that a line says passed, at any time.
+    /// Tests for which any line reported a pass.
     passed: BTreeSet<(usize, usize)>,
-    /// Those that are told as failed after the last summary.
+    /// Tests that were reported as failed after the last summary.
     listed: BTreeSet<(usize, usize)>,
     done: u32,
     total: Option<u32>,
@@ -32,7 +32,7 @@ impl Parser {
         } else if let Some(total) = starting(line) {
             self.total = Some(total);
         } else if let Some((status, seconds, suite, test)) = status_line(line) {
-            self.take(&status, seconds, suite, test);
+            self.record(&status, seconds, suite, test);
         } else if let Some((suite, test)) = self.current {
             if line.starts_with("error: ") || is_rule(line) {
                 self.current = None;
@@ -43,13 +43,13 @@ impl Parser {
         }
     }
 
-    /// Tests done, and how many there are once that is known.
+    /// The number of tests that ended, and of all tests once that is known.
     pub(crate) fn progress(&self) -> (u32, Option<u32>) {
         (self.done, self.total)
     }
 
-    /// Nextest sums up once for all suites; what it counted beyond the tests that it named goes to the first.
-    /// `succeeded`: whether nextest did.
+    /// `succeeded`: whether nextest's exit status was success. Nextest prints one summary for all suites: tests that it
+    /// counted without naming them are added to the first suite.
     pub(crate) fn finish(mut self, succeeded: bool) -> Results {
         self.drop_forged(succeeded);
         let Some((mut counts, seconds)) = self.summary else { return Results { suites: self.suites } };
@@ -80,7 +80,7 @@ impl Parser {
         Results { suites: self.suites }
     }
 
-    /// Takes back failures that only the output of tests told of.
+    /// Drops failures that were only in the tests' output.
     fn drop_forged(&mut self, succeeded: bool) {
         let is_listed = self.summary.is_some_and(|(counts, _)| counts.failed == self.listed.len());
         if !succeeded && !is_listed {
@@ -101,13 +101,13 @@ impl Parser {
         self.suites.retain(|suite| !suite.tests.is_empty());
     }
 
-    fn take(&mut self, status: &str, seconds: Option<f64>, suite: &str, test: &str) {
+    fn record(&mut self, status: &str, seconds: Option<f64>, suite: &str, test: &str) {
         let verdict = match status {
             "PASS" | "LEAK" => Verdict::Passed,
             "SKIP" => Verdict::Ignored,
-            // `FLAKY 2/3`: it passed in the end.
+            // `FLAKY 2/3`: a retry passed.
             _ if status.starts_with("FLAKY") => Verdict::Passed,
-            // `TRY 1 PASS`, `SLOW`: not its end.
+            // `TRY 1 PASS`, `SLOW`: the test's result follows on another line.
             _ if status.starts_with("TRY") && status.ends_with("PASS") => return,
             "START" | "SLOW" | "SETUP" | "TERMINATING" => return,
             // `FAIL`, `TIMEOUT`, `ABORT`, `SIGSEGV`, `TRY 2 FAIL` and the like.
@@ -121,7 +121,7 @@ impl Parser {
             Verdict::Ignored | Verdict::Unfinished => false,
         };
         let entry = &mut self.suites[suite_index].tests[test_index];
-        // A failure that was retried is told again at the end, without its output.
+        // nextest repeats failures after the summary, without their output.
         entry.verdict = verdict;
         entry.seconds = seconds.or(entry.seconds);
         self.current =
@@ -147,9 +147,9 @@ fn named(suite: &Suite) -> Counts {
     Counts { passed: count(Verdict::Passed), failed: count(Verdict::Failed), ignored: count(Verdict::Ignored) }
 }
 
-/// `PASS [   0.004s] (1/3) app::it tests::name`: status, seconds, suite, test. The counter came with later versions.
+/// `PASS [   0.004s] (1/3) app::it tests::name`: status, seconds, suite, test. Older versions don't print the counter.
 fn status_line(line: &str) -> Option<(String, Option<f64>, &str, &str)> {
-    let rest = word_of_nextest(line)?;
+    let rest = nextest_line(line)?;
     let (status, rest) = rest.split_once(" [")?;
     let words_are_capitals =
         status.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ' || c == '/');
@@ -170,14 +170,14 @@ fn status_line(line: &str) -> Option<(String, Option<f64>, &str, &str)> {
 
 /// `Starting 3 tests across 2 binaries`.
 fn starting(line: &str) -> Option<u32> {
-    let rest = word_of_nextest(line)?.strip_prefix("Starting ")?;
+    let rest = nextest_line(line)?.strip_prefix("Starting ")?;
     let (count, rest) = rest.split_once(' ')?;
     rest.starts_with("test").then(|| count.parse().ok())?
 }
 
 /// `Summary [   0.010s] 3 tests run: 2 passed (1 flaky), 1 failed, 1 timed out, 4 skipped`.
 fn summary(line: &str) -> Option<(Counts, f64)> {
-    let (time, rest) = word_of_nextest(line)?.strip_prefix("Summary [")?.split_once(']')?;
+    let (time, rest) = nextest_line(line)?.strip_prefix("Summary [")?.split_once(']')?;
     let seconds = time.trim().strip_suffix('s')?.trim().parse().ok()?;
     let (_, rest) = rest.split_once(": ")?;
     let mut counts = Counts::default();
@@ -194,8 +194,8 @@ fn summary(line: &str) -> Option<(Counts, f64)> {
     Some((counts, seconds))
 }
 
-/// A line whose first words end in the column that nextest aligns them to; output of tests is indented by 4.
-fn word_of_nextest(line: &str) -> Option<&str> {
+/// A line whose status ends in the column to which nextest aligns it. The tests' output is indented by 4 instead.
+fn nextest_line(line: &str) -> Option<&str> {
     const COLUMN: usize = 12;
     let words = line.trim_start();
     let indent = line.len() - words.len();
@@ -216,7 +216,7 @@ fn without_parentheses(text: &str) -> String {
     text.chars().filter(keep).collect()
 }
 
-/// A line that is drawn across the terminal.
+/// Whether a line is a horizontal rule.
 fn is_rule(line: &str) -> bool {
     line.chars().count() > 3 && line.chars().all(|c| c == '─' || c == '-')
 }

@@ -1,4 +1,4 @@
-//! Reads what Cargo or nextest prints while it runs.
+//! Reads the output of Cargo or nextest while it runs.
 
 use std::collections::VecDeque;
 
@@ -10,24 +10,24 @@ use crate::config::Runner;
 use crate::results::Results;
 use crate::{libtest, nextest};
 
-/// Lines of standard error that are shown when nothing better is known.
-const LAST_WORDS: usize = 20;
+/// How many lines of standard error are shown when no other cause is known.
+const STDERR_TAIL: usize = 20;
 
-/// What the runner said.
-pub(crate) struct Heard {
+/// The runner's exit status and parsed output.
+pub(crate) struct RunnerOutput {
     pub(crate) status: ExitStatus,
     pub(crate) results: Results,
     pub(crate) compile: CompileErrors,
-    /// Of standard error.
-    pub(crate) last_words: VecDeque<String>,
+    /// The last lines of standard error.
+    pub(crate) stderr_tail: VecDeque<String>,
 }
 
-/// Hands each line to those who can read it.
+/// Passes each line to the parsers.
 pub(crate) struct Reader {
     tests: Tests,
     compile: CompileErrors,
-    last_words: VecDeque<String>,
-    told: u32,
+    stderr_tail: VecDeque<String>,
+    reported: u32,
 }
 
 enum Tests {
@@ -43,8 +43,8 @@ impl Tests {
         }
     }
 
-    /// Tests done, and how many there are as far as is known.
-    fn take(&mut self, source: Source, text: &str) -> (u32, Option<u32>) {
+    /// Returns the number of tests that ended, and of all tests known so far.
+    fn push(&mut self, source: Source, text: &str) -> (u32, Option<u32>) {
         match self {
             Tests::Libtest(parser) => {
                 match source {
@@ -67,34 +67,35 @@ impl Reader {
             Runner::Cargo => Tests::Libtest(libtest::Parser::default()),
             Runner::Nextest => Tests::Nextest(nextest::Parser::default()),
         };
-        Reader { tests, compile: CompileErrors::default(), last_words: VecDeque::new(), told: 0 }
+        Reader { tests, compile: CompileErrors::default(), stderr_tail: VecDeque::new(), reported: 0 }
     }
 
-    pub(crate) fn take(&mut self, Line { source, text }: Line<'_>) {
+    pub(crate) fn push(&mut self, Line { source, text }: Line<'_>) {
         if source == Source::Stderr {
-            // Cargo compiles everything before the first test runs; from then on tests may print the same words.
+            // Cargo compiles everything before the first test runs. After that, a line that looks like a compile error
+            // is a test's output.
             if !self.tests.have_begun() {
-                self.compile.take(text);
+                self.compile.push(text);
             }
             if !text.trim().is_empty() {
-                self.last_words.push_back(text.to_owned());
+                self.stderr_tail.push_back(text.to_owned());
             }
-            if self.last_words.len() > LAST_WORDS {
-                self.last_words.pop_front();
+            if self.stderr_tail.len() > STDERR_TAIL {
+                self.stderr_tail.pop_front();
             }
         }
-        let (done, total) = self.tests.take(source, text);
-        if done != self.told {
-            self.told = done;
+        let (done, total) = self.tests.push(source, text);
+        if done != self.reported {
+            self.reported = done;
             log::progress("tests", done, total);
         }
     }
 
-    pub(crate) fn finish(self, status: ExitStatus) -> Heard {
+    pub(crate) fn finish(self, status: ExitStatus) -> RunnerOutput {
         let results = match self.tests {
             Tests::Libtest(parser) => parser.finish(status.success()),
             Tests::Nextest(parser) => parser.finish(status.success()),
         };
-        Heard { status, results, compile: self.compile, last_words: self.last_words }
+        RunnerOutput { status, results, compile: self.compile, stderr_tail: self.stderr_tail }
     }
 }

@@ -1,9 +1,9 @@
-//! What a run of tests came to, whichever runner ran them.
+//! The results of a test run, the same for both runners.
 
-/// Lines of a test's output that are kept: its end is cut.
+/// How many lines of a test's output are kept, from its beginning.
 const OUTPUT_LINES: usize = 200;
 
-/// Every test executable that was run, in order.
+/// The test executables that were run, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Results {
     pub(crate) suites: Vec<Suite>,
@@ -14,12 +14,12 @@ pub(crate) struct Results {
 pub(crate) struct Suite {
     pub(crate) name: String,
     pub(crate) tests: Vec<Test>,
-    /// What the runner itself counted, once the executable came to its end.
+    /// The runner's own counts; none when the executable ended before it printed them.
     pub(crate) counts: Option<Counts>,
     pub(crate) seconds: f64,
 }
 
-/// By the runner's own summary.
+/// The counts in a runner's summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: usize,
@@ -32,9 +32,9 @@ pub(crate) struct Test {
     pub(crate) name: String,
     pub(crate) verdict: Verdict,
     pub(crate) seconds: Option<f64>,
-    /// What it printed, when it failed.
+    /// The output of a failed test.
     pub(crate) output: Output,
-    /// Whether output of the test stood between its name and its verdict.
+    /// Whether there was output of the test between its name and its verdict.
     pub(crate) had_output: bool,
 }
 
@@ -43,11 +43,11 @@ pub(crate) enum Verdict {
     Passed,
     Failed,
     Ignored,
-    /// It began, and its executable ended before it did.
+    /// Its executable ended while it ran.
     Unfinished,
 }
 
-/// The first lines that a test printed.
+/// The first lines of a test's output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Output(Vec<String>);
 
@@ -76,20 +76,20 @@ impl Test {
 }
 
 impl Suite {
-    /// Whether its executable ended before its tests did: it was killed, or it exited by itself.
+    /// Whether its executable ended before its tests: it was killed, or a test called `exit`.
     pub(crate) fn is_broken(&self) -> bool {
         self.counts.is_none()
     }
 
-    fn count(&self, wanted: impl Fn(&Test) -> bool) -> usize {
-        self.tests.iter().filter(|test| wanted(test)).count()
+    fn count(&self, predicate: impl Fn(&Test) -> bool) -> usize {
+        self.tests.iter().filter(|test| predicate(test)).count()
     }
 
-    /// The runner's own count is the surer one: output of tests can hide their lines.
+    /// Prefers the runner's own counts, because a test's output can garble the lines of tests.
     fn counts(&self) -> Counts {
         self.counts.unwrap_or_else(|| Counts {
             passed: self.count(|test| test.verdict == Verdict::Passed),
-            // Something in it failed, even if its output doesn't say what.
+            // At least 1: the executable is broken, even if no failed test can be named.
             failed: self.count(Test::is_failed).max(1),
             ignored: self.count(|test| test.verdict == Verdict::Ignored),
         })

@@ -1,4 +1,4 @@
-//! Against what Cargo, libtest and nextest really print.
+//! Tests against recorded output of Cargo, libtest and nextest.
 
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::{FakeHost, ProcessScript, Report};
@@ -38,7 +38,7 @@ fn verdicts(suite: &Suite) -> Vec<(&str, Verdict)> {
 }
 
 #[test]
-fn executables_get_their_names_and_tests_their_verdicts() {
+fn suites_are_named_by_executable_and_tests_have_verdicts() {
     use Verdict::{Failed, Ignored, Passed};
     let suites = libtest(OUT, ERR);
     let names: Vec<_> = suites.iter().map(|suite| suite.name.as_str()).collect();
@@ -58,7 +58,7 @@ fn executables_get_their_names_and_tests_their_verdicts() {
 }
 
 #[test]
-fn the_order_in_which_the_streams_arrive_does_not_matter() {
+fn the_relative_order_of_the_streams_does_not_matter() {
     let late_names = libtest(OUT, ERR);
     let mut parser = libtest::Parser::default();
     ERR.lines().for_each(|line| parser.stderr(line));
@@ -67,7 +67,7 @@ fn the_order_in_which_the_streams_arrive_does_not_matter() {
 }
 
 #[test]
-fn failures_are_told_one_by_one_with_their_output() {
+fn each_failure_is_reported_with_its_output() {
     let report = run(json!({}), cargo_test().stderr(ERR).stdout(OUT).exit(101));
     let error = report.result.as_ref().unwrap_err();
     assert_eq!(error.message, "2 of 7 tests failed");
@@ -85,7 +85,7 @@ fn failures_are_told_one_by_one_with_their_output() {
 }
 
 #[test]
-fn output_between_name_and_verdict_is_the_tests_own() {
+fn output_between_name_and_verdict_belongs_to_the_test() {
     let out = "running 2 tests\ntest a ... about to fail\nmore\nFAILED\ntest b ... ok <0.1s>\n\nfailures:\n\nfailures:\n    \
                a\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.50s\n";
     let suites = libtest(out, "");
@@ -95,14 +95,14 @@ fn output_between_name_and_verdict_is_the_tests_own() {
 }
 
 #[test]
-fn a_test_that_its_executable_did_not_outlive_is_unfinished() {
+fn a_test_whose_executable_ended_is_unfinished() {
     let suites = libtest("running 2 tests\ntest a ... ok\ntest b ... going down", "");
     assert_eq!(verdicts(&suites[0]), [("a", Verdict::Passed), ("b", Verdict::Unfinished)]);
     assert!(suites[0].is_broken());
 }
 
 #[test]
-fn what_tests_print_makes_no_findings() {
+fn forged_results_in_a_tests_output_are_ignored() {
     for out in FORGED {
         let report = run(json!({ "junit": "target/junit.xml" }), cargo_test().stdout(out).stderr(FORGED_ERR).exit(101));
         assert_eq!(report.result.as_ref().unwrap_err().message, "1 of 5 tests failed");
@@ -114,7 +114,7 @@ fn what_tests_print_makes_no_findings() {
 }
 
 #[test]
-fn what_cargo_counts_as_passed_has_no_failures() {
+fn an_executable_that_passed_for_cargo_has_no_failed_tests() {
     // Up to the end of the first executable, which passed.
     for out in FORGED {
         let first = out.split_inclusive("finished in").take(2).collect::<String>() + " 0.00s\n";
@@ -122,30 +122,30 @@ fn what_cargo_counts_as_passed_has_no_failures() {
         assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
         assert_eq!((&report.outputs["passed"], &report.outputs["failed"]), (&json!(2), &json!(0)));
     }
-    // Totals that would fit, had the executable failed.
+    // Forged totals that would match if the executable had failed.
     let forged = GOOD.replace("test a ... ok", "test result: FAILED. 0 passed; 1 failed; 0 ignored\ntest a ... ok");
     let report = run(json!({}), cargo_test().stdout(forged));
     assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
 }
 
 #[test]
-fn a_test_that_prints_an_error_of_the_compiler_still_is_a_test_that_failed() {
+fn a_compile_error_in_a_tests_output_is_ignored() {
     let err = format!("{FORGED_ERR}error: could not compile `forged` (lib)\n");
     let report = run(json!({}), cargo_test().stdout(FORGED[0]).stderr(err).exit(101));
     assert_eq!(report.result.unwrap_err().message, "1 of 5 tests failed");
 }
 
 #[test]
-fn an_executable_that_exits_by_itself_is_no_success() {
+fn an_executable_that_exits_early_fails_the_stage() {
     let out = format!("\nrunning 3 tests\ntest a ... ok\n{GOOD}");
     let report = run(json!({}), cargo_test().stdout(out));
     assert!(report.result.unwrap_err().message.contains("1 of"));
     assert_eq!(report.problems[0].code, "test-crashed");
-    assert_eq!(report.outputs["passed"], 2, "the executable after it is read all the same");
+    assert_eq!(report.outputs["passed"], 2, "the next executable's output is still parsed");
 }
 
 #[test]
-fn a_harness_of_its_own_shifts_names_and_hides_no_failure() {
+fn an_executable_with_its_own_harness_hides_no_failure() {
     let err = "     Running own.rs (target/debug/deps/own-1)\n     Running b.rs (target/debug/deps/b-1)\n\
                error: test failed, to rerun pass `--test b`\n";
     let out = "running 1 test\ntest a ... FAILED\n\nfailures:\n\n---- a stdout ----\nwhy\n\n\nfailures:\n    a\n\n\
@@ -156,7 +156,7 @@ fn a_harness_of_its_own_shifts_names_and_hides_no_failure() {
 }
 
 #[test]
-fn output_that_looks_like_nextest_makes_no_findings() {
+fn forged_nextest_lines_are_ignored() {
     let nextest = |text: String, code| {
         let script = ProcessScript::new("cargo", ["nextest", "run"]).stderr(text).exit(code);
         run(json!({ "runner": "nextest" }), script)
@@ -178,7 +178,7 @@ fn output_that_looks_like_nextest_makes_no_findings() {
 }
 
 #[test]
-fn nextest_is_read_from_standard_error() {
+fn nextest_output_is_parsed_from_standard_error() {
     let with = json!({ "runner": "nextest", "profile": "ci", "junit": "target/junit.xml" });
     let script = ProcessScript::new("cargo", ["nextest", "run"]).stderr(NEXTEST).exit(100);
     let report = run(with, script);
@@ -205,7 +205,7 @@ fn flaky_and_retried_tests_count_once() {
 }
 
 #[test]
-fn code_that_does_not_compile_shows_the_first_error() {
+fn a_compile_error_is_reported_with_the_first_error() {
     let error = run(json!({}), cargo_test().stderr(COMPILE_ERROR).exit(101)).result.unwrap_err();
     assert_eq!(error.message, "`app` doesn't compile");
     assert_eq!(error.causes[0], "error[E0425]: cannot find function `two` in this scope");
@@ -213,23 +213,23 @@ fn code_that_does_not_compile_shows_the_first_error() {
 }
 
 #[test]
-fn cargo_that_fails_otherwise_has_the_last_word() {
+fn another_failure_of_cargo_shows_the_end_of_standard_error() {
     let error = run(json!({}), cargo_test().stderr("error: no such option\n").exit(1)).result.unwrap_err();
-    assert_eq!(error.message, "cargo ended with exit code 1, and no test failed");
+    assert_eq!(error.message, "cargo ended with exit code 1, but no test failed");
     assert_eq!(error.causes, ["error: no such option"]);
     let script = ProcessScript::new("cargo", ["nextest"]).stderr("error: no such command: `nextest`\n").exit(101);
     let error = run(json!({ "runner": "nextest" }), script).result.unwrap_err();
-    assert_eq!(error.help.as_deref(), Some("install cargo-nextest, or drop `runner = \"nextest\"`"));
+    assert_eq!(error.help.as_deref(), Some("install cargo-nextest, or remove `runner = \"nextest\"`"));
 }
 
 #[test]
-fn no_test_is_a_failure_unless_allowed() {
+fn running_no_tests_is_a_failure_unless_allowed() {
     let empty = GOOD
         .replace("test a ... ok\n", "")
         .replace("running 1 test", "running 0 tests")
         .replace("1 passed", "0 passed");
     let error = run(json!({}), cargo_test().stdout(empty.clone())).result.unwrap_err();
-    assert_eq!(error.message, "no test ran");
+    assert_eq!(error.message, "no tests ran");
     assert!(run(json!({ "allow-empty": true }), cargo_test().stdout(empty)).result.is_ok());
     let nothing = || ProcessScript::new("cargo", ["nextest"]).exit(4);
     assert!(run(json!({ "allow-empty": true, "runner": "nextest" }), nothing()).result.is_ok());
@@ -247,7 +247,7 @@ fn success_sets_outputs_and_publishes_the_report() {
 }
 
 #[test]
-fn the_table_becomes_arguments() {
+fn the_configuration_becomes_arguments() {
     let with = json!({
         "args": ["--workspace"], "test-args": ["--test-threads=1"], "manifest-path": "app/Cargo.toml", "profile": "ci",
         "features": ["a", "b"], "env": { "RUST_LOG": "debug" }, "cwd": "app",

@@ -1,29 +1,30 @@
-//! What the results mean for the stage, and what people are told of them.
+//! Turns the results into findings, and decides whether the stage fails.
 
 use stagewright_sdk::text::count;
 use stagewright_sdk::{Diagnostic, Error, ErrorCode};
 
 use crate::config::{Config, Runner};
-use crate::reader::Heard;
+use crate::reader::RunnerOutput;
 use crate::results::{Results, Suite, Test, Verdict};
 
-/// Lines of a failing test's output in its finding; the log and the JUnit report have all.
+/// How many lines of a failed test's output its finding has. The log and the JUnit report have more.
 const SHOWN: usize = 8;
 
-/// A finding for each test that failed, and for each executable that came to no end.
+/// A finding for each test that failed, and for each executable that didn't finish.
 pub(crate) fn problems(results: &Results) -> Vec<Diagnostic> {
     results
         .suites
         .iter()
         .flat_map(|suite| {
-            suite.tests.iter().filter(|test| test.is_failed()).map(|test| of_test(suite, test)).chain(of_suite(suite))
+            let failed = suite.tests.iter().filter(|test| test.is_failed());
+            failed.map(|test| failed_test(suite, test)).chain(broken_executable(suite))
         })
         .collect()
 }
 
-/// Why the stage fails; none when it doesn't.
-pub(crate) fn judge(config: &Config, heard: &Heard) -> Option<Error> {
-    let Heard { status, results, compile, last_words } = heard;
+/// The reason why the stage fails; none when it succeeds.
+pub(crate) fn failure(config: &Config, output: &RunnerOutput) -> Option<Error> {
+    let RunnerOutput { status, results, compile, stderr_tail } = output;
     if !compile.packages().is_empty() && !status.success() {
         let message = format!("`{}` doesn't compile", compile.packages().join("`, `"));
         return Some(Error::failed(message).causes(compile.first()));
@@ -35,36 +36,36 @@ pub(crate) fn judge(config: &Config, heard: &Heard) -> Option<Error> {
         return Some(Error::failed(format!("{failed} of {total} failed")).causes(names.map(|test| &test.name)));
     }
     let nothing_ran = passed == 0;
-    // Newer versions of nextest make an error of it themselves.
-    let says_so = nothing_ran && config.runner == Runner::Nextest && status.code == Some(NEXTEST_NO_TESTS);
-    if !status.success() && !says_so {
-        let error = Error::new(ErrorCode::FailedPrecondition, format!("cargo ended with {status}, and no test failed"));
-        let error = error.causes(last_words);
+    // Newer versions of nextest exit with an error when there are no tests; `allow-empty` decides here instead.
+    let reported_empty = nothing_ran && config.runner == Runner::Nextest && status.code == Some(NEXTEST_NO_TESTS);
+    if !status.success() && !reported_empty {
+        let error = Error::new(ErrorCode::FailedPrecondition, format!("cargo ended with {status}, but no test failed"));
+        let error = error.causes(stderr_tail);
         let nextest_missing =
-            config.runner == Runner::Nextest && last_words.iter().any(|line| line.contains("no such command"));
+            config.runner == Runner::Nextest && stderr_tail.iter().any(|line| line.contains("no such command"));
         return Some(if nextest_missing {
-            error.help("install cargo-nextest, or drop `runner = \"nextest\"`")
+            error.help("install cargo-nextest, or remove `runner = \"nextest\"`")
         } else {
             error
         });
     }
     if nothing_ran && !config.allow_empty {
-        let help = "a filter in `args` or `test-args` may fit none; if that is meant, set `allow-empty = true`";
-        return Some(Error::failed("no test ran").help(help));
+        let help = "check the filters in `args` and `test-args`; if no tests are expected, set `allow-empty = true`";
+        return Some(Error::failed("no tests ran").help(help));
     }
     None
 }
 
-/// Its exit code when there was nothing to run.
+/// The exit code of nextest when there are no tests.
 const NEXTEST_NO_TESTS: i32 = 4;
 
-fn of_test(suite: &Suite, test: &Test) -> Diagnostic {
+fn failed_test(suite: &Suite, test: &Test) -> Diagnostic {
     let output = test.output.lines();
     let panic = Panic::find(output);
     let why = match (test.verdict, &panic) {
-        (Verdict::Unfinished, _) => "it came to no end".to_owned(),
+        (Verdict::Unfinished, _) => "it didn't finish".to_owned(),
         (_, Some(panic)) => format!("{} ({})", panic.message, panic.place),
-        // What it said last is nearest to why.
+        // Without a panic message, the last lines are the most likely to have the reason.
         (_, None) => in_a_sentence(&output[output.len().saturating_sub(SHOWN)..]),
     };
     let problem = Diagnostic::error("test-failed", format!("test `{}` of {} failed: {why}", test.name, suite.name));
@@ -79,9 +80,10 @@ fn in_a_sentence(lines: &[String]) -> String {
     lines.join("; ")
 }
 
-fn of_suite(suite: &Suite) -> Option<Diagnostic> {
-    let message = format!("the tests of {} came to no end: their executable crashed, or exited by itself", suite.name);
-    let help = "run it with `test-args = [\"--test-threads=1\", \"--nocapture\"]` to see which test was the last";
+fn broken_executable(suite: &Suite) -> Option<Diagnostic> {
+    let message =
+        format!("the tests of {} didn't finish: their executable crashed, or a test made it exit", suite.name);
+    let help = "run it with `test-args = [\"--test-threads=1\", \"--nocapture\"]` to see which test ran last";
     suite.is_broken().then(|| Diagnostic::error("test-crashed", message).help(help))
 }
 

@@ -1,5 +1,5 @@
-//! Runs a program, or a script in a shell. Its output streams to the log; what it tells other stages are its exit code,
-//! what it prints (`capture`) and what it writes to a file (`outputs-file`).
+//! Runs a program, or a script in a shell. Its output streams to the log. The stage's outputs are the exit code, captured
+//! standard output (`capture`), and values that the program writes to a file (`outputs-file`).
 
 mod outputs_file;
 mod tail;
@@ -15,7 +15,7 @@ use stagewright_sdk::{
 
 use tail::Tail;
 
-/// Bytes of standard output that `capture` takes.
+/// Limit in bytes for `capture`.
 const CAPTURE_LIMIT: usize = 1 << 20;
 
 /// The stage's `with` table: `argv` or `run`.
@@ -29,25 +29,25 @@ pub struct Config {
     /// A script for the shell.
     #[schemars(extend("x-stagewright-code" = "text"))]
     pub run: Option<String>,
-    /// What `run` is handed to, as the last argument; `["sh", "-eu", "-c"]` unless set.
+    /// The command that `run` is appended to as the last argument. Default: `["sh", "-eu", "-c"]`.
     #[schemars(extend("x-stagewright-code" = "argv"))]
     pub shell: Option<Vec<String>>,
-    /// Where to start it, relative to the workspace.
+    /// The folder to run in, relative to the workspace.
     pub cwd: Option<WorkspacePath>,
-    /// Variables of its environment.
+    /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Variables of its environment that hold a secret: the secret's name.
+    /// Environment variables with a secret as their value: maps the variable to the secret's name.
     #[serde(default)]
     pub secret_env: BTreeMap<String, String>,
-    /// What it reads from standard input.
+    /// The text that the program reads from standard input.
     #[schemars(extend("x-stagewright-code" = "stdin"))]
     pub stdin: Option<String>,
-    /// The output that takes what it prints to standard output, without the last line end.
+    /// The name of an output for the program's standard output, without the last line end.
     pub capture: Option<String>,
-    /// A file that it writes: lines of `name=value`, or of JSON objects, become outputs.
+    /// A file that the program writes. Its lines, `name=value` or JSON objects, become outputs.
     pub outputs_file: Option<WorkspacePath>,
-    /// Exit codes that count as success.
+    /// The exit codes that count as success.
     #[serde(default = "zero")]
     pub exit_codes: Vec<i32>,
 }
@@ -66,7 +66,7 @@ impl Stage for Command {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("exit-code", "The code with which it ended")
+            .output("exit-code", "The program's exit code")
             .capability(Capability::Process)
             .capability(Capability::Secrets)
             .capability(Capability::Workspace)
@@ -79,11 +79,11 @@ impl Stage for Command {
     fn run(config: Config) -> Result<Outcome> {
         let argv = config.argv().map_err(|diagnostic| Error::invalid(diagnostic.message))?;
         if let Some(path) = &config.outputs_file {
-            // What an earlier run left there must not become this one's outputs.
+            // A file that an earlier run left must not become this run's outputs.
             workspace::remove(path)?;
         }
         let mut printed = Printed::default();
-        let status = config.process(&argv)?.run_chunks(|source, data| printed.take(source, data))?;
+        let status = config.process(&argv)?.run_chunks(|source, data| printed.push(source, data))?;
         if let Some(code) = status.code {
             outputs::set("exit-code", &code)?;
         }
@@ -102,24 +102,24 @@ impl Stage for Command {
     }
 }
 
-/// Bytes of an argument on Linux.
-const LONGEST: usize = 32 * 4096 - 1;
+/// The longest argument that Linux accepts, in bytes, without the closing zero byte.
+const MAX_ARGUMENT: usize = 32 * 4096 - 1;
 
 impl Config {
     fn argv(&self) -> std::result::Result<Vec<String>, Diagnostic> {
         let wrong = |message: &str, path: &str| Err(Diagnostic::error("config", message).at(path));
         match (&self.argv, &self.run, &self.shell) {
-            (Some(_), Some(_), _) => wrong("`argv` and `run` exclude each other", "run"),
-            (Some(_), None, Some(_)) => wrong("`shell` goes with `run` only", "shell"),
-            (Some(argv), None, None) if argv.is_empty() => wrong("`argv` names no program", "argv"),
+            (Some(_), Some(_), _) => wrong("`argv` and `run` can't be combined", "run"),
+            (Some(_), None, Some(_)) => wrong("`shell` requires `run`", "shell"),
+            (Some(argv), None, None) if argv.is_empty() => wrong("`argv` is empty", "argv"),
             (Some(argv), None, None) => Ok(argv.clone()),
-            (None, Some(_), Some(shell)) if shell.is_empty() => wrong("`shell` names no program", "shell"),
-            (None, Some(script), _) if script.len() > LONGEST => {
+            (None, Some(_), Some(shell)) if shell.is_empty() => wrong("`shell` is empty", "shell"),
+            (None, Some(script), _) if script.len() > MAX_ARGUMENT => {
                 let message =
-                    format!("`run` is too long: {} bytes, and Linux takes {LONGEST} in an argument", script.len());
+                    format!("`run` has {} bytes, and an argument has at most {MAX_ARGUMENT} on Linux", script.len());
                 Err(Diagnostic::error("config", &message)
                     .at("run")
-                    .help("put the script into a file of the repository: `run = \"sh ci/script.sh\"`, or grant it by its path"))
+                    .help("move the script to a file of the repository, as in `run = \"sh ci/script.sh\"`"))
             }
             (None, Some(script), shell) => {
                 let default = || ["sh", "-eu", "-c"].map(str::to_owned).to_vec();
@@ -127,7 +127,7 @@ impl Config {
                 argv.push(script.clone());
                 Ok(argv)
             }
-            (None, None, _) => Err(Diagnostic::error("config", "there is nothing to run")
+            (None, None, _) => Err(Diagnostic::error("config", "neither `argv` nor `run` is set")
                 .help("set `argv = [\"program\", \"argument\"]` or `run = \"a shell script\"`")),
         }
     }
@@ -151,7 +151,7 @@ impl Config {
     }
 }
 
-/// What the program printed, as far as it is of use.
+/// The parts of the program's output that the stage uses.
 #[derive(Default)]
 struct Printed {
     stdout: Vec<u8>,
@@ -160,10 +160,10 @@ struct Printed {
 }
 
 impl Printed {
-    fn take(&mut self, source: Source, data: &[u8]) {
+    fn push(&mut self, source: Source, data: &[u8]) {
         match source {
             Source::Stdout => {
-                // One byte over the limit tells that there was more.
+                // Keep one byte more than the limit, to detect that the output exceeds it.
                 let room = (CAPTURE_LIMIT + 1).saturating_sub(self.stdout.len());
                 self.stdout.extend_from_slice(&data[..data.len().min(room)]);
                 self.stdout_tail.push(data);
@@ -172,22 +172,24 @@ impl Printed {
         }
     }
 
-    /// Without the last line end.
+    /// Standard output as text, without the last line end.
     fn captured(&self) -> Result<String> {
         if self.stdout.len() > CAPTURE_LIMIT {
-            return Err(Error::failed(format!("it printed more than the {CAPTURE_LIMIT} bytes that `capture` takes"))
-                .help("have it write a file, and publish that as an artifact"));
+            return Err(Error::failed(format!(
+                "the program printed more than {CAPTURE_LIMIT} bytes, the limit of `capture`"
+            ))
+            .help("write a file instead, and publish it as an artifact"));
         }
         let text = String::from_utf8_lossy(&self.stdout).replace("\r\n", "\n");
         Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
     }
 
     fn failure(self, argv: &[String], status: ExitStatus) -> Error {
-        // A script's text is in the pipeline file already; its shell says enough.
+        // For a script this is only the shell; the script itself is in the pipeline file.
         let program = &argv[0];
-        let said = Some(self.stderr_tail.lines()).filter(|lines| !lines.is_empty());
-        let said = said.unwrap_or_else(|| self.stdout_tail.lines());
-        Error::failed(format!("`{program}` ended with {status}")).causes(said)
+        let last_lines = Some(self.stderr_tail.lines()).filter(|lines| !lines.is_empty());
+        let last_lines = last_lines.unwrap_or_else(|| self.stdout_tail.lines());
+        Error::failed(format!("`{program}` ended with {status}")).causes(last_lines)
     }
 }
 

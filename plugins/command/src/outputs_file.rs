@@ -1,14 +1,14 @@
-//! Outputs from a file that the program wrote.
+//! Reads outputs from a file that the program wrote.
 
 use serde_json::Value as Json;
 use stagewright_sdk::{Error, Result, workspace};
 
-/// Each line is `name=value`, a JSON object, or blank. A later value of the same name wins.
+/// Reads the outputs. Each line is `name=value`, a JSON object, or blank. Of several values for a name, the last one wins.
 pub(crate) fn read(path: &str) -> Result<Vec<(String, Json)>> {
     let text = workspace::read_text(path).map_err(|error| {
         error
-            .context(format!("the program left no outputs in `{path}`"))
-            .help("have it write the file, or drop `outputs-file`")
+            .context(format!("the program wrote no outputs to `{path}`"))
+            .help("make the program write the file, or remove `outputs-file`")
     })?;
     let mut outputs = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {

@@ -28,7 +28,7 @@ fn a_program_gets_its_arguments_environment_folder_and_input() {
 }
 
 #[test]
-fn a_script_goes_to_the_shell_and_stops_at_the_first_error() {
+fn a_script_is_passed_to_the_shell_which_stops_at_the_first_error() {
     let report = host(json!({ "run": "make" }), ProcessScript::new("sh", ["-eu", "-c", "make"])).run::<Command>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     let with = json!({ "run": "1 + 1", "shell": ["python3", "-c"] });
@@ -37,7 +37,7 @@ fn a_script_goes_to_the_shell_and_stops_at_the_first_error() {
 }
 
 #[test]
-fn a_failure_shows_the_code_and_the_last_words() {
+fn a_failure_shows_the_exit_code_and_the_last_lines() {
     let script = tool().stdout("fine so far\n").stderr("warning\n\nno such file\n").exit(2);
     let error = host(json!({ "argv": ["tool"] }), script).run::<Command>().result.unwrap_err();
     assert_eq!(error.message, "`tool` ended with exit code 2");
@@ -58,7 +58,7 @@ fn only_the_last_lines_are_kept() {
 }
 
 #[test]
-fn other_exit_codes_may_be_allowed() {
+fn other_exit_codes_can_count_as_success() {
     let with = json!({ "argv": ["tool"], "exit-codes": [0, 3] });
     let report = host(with, tool().exit(3)).run::<Command>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
@@ -66,7 +66,7 @@ fn other_exit_codes_may_be_allowed() {
 }
 
 #[test]
-fn what_it_prints_becomes_an_output() {
+fn captured_output_becomes_an_output() {
     let with = json!({ "argv": ["tool"], "capture": "version" });
     let report = host(with.clone(), tool().stdout("1.2\n").stderr("noise\n")).run::<Command>();
     assert_eq!(report.outputs["version"], "1.2");
@@ -75,7 +75,7 @@ fn what_it_prints_becomes_an_output() {
 }
 
 #[test]
-fn the_outputs_file_is_read_afresh() {
+fn an_old_outputs_file_is_removed_first() {
     let with = json!({ "argv": ["tool"], "outputs-file": "out" });
     let script = tool().writes("out", "name=a=b\n\n{\"count\": 3, \"name\": \"c\"}\n");
     let report = host(with.clone(), script).file("out", "stale=1").run::<Command>();
@@ -84,28 +84,28 @@ fn the_outputs_file_is_read_afresh() {
     assert!(!report.outputs.contains_key("stale"));
 
     let error = host(with.clone(), tool()).file("out", "stale=1").run::<Command>().result.unwrap_err();
-    assert_eq!(error.message, "the program left no outputs in `out`");
+    assert_eq!(error.message, "the program wrote no outputs to `out`");
 
     let error = host(with, tool().writes("out", "a=1\nnonsense\n")).run::<Command>().result.unwrap_err();
     assert!(error.message.starts_with("out:2: neither"), "{error}");
 }
 
 #[test]
-fn a_table_that_says_nothing_or_two_things_is_refused() {
+fn contradictory_configurations_are_refused() {
     let message = |with: Json| FakeHost::new().config(with).validate::<Command>().remove(0).message;
-    assert_eq!(message(json!({})), "there is nothing to run");
-    assert_eq!(message(json!({ "argv": ["a"], "run": "b" })), "`argv` and `run` exclude each other");
-    assert_eq!(message(json!({ "argv": [] })), "`argv` names no program");
-    assert_eq!(message(json!({ "argv": ["a"], "shell": ["b"] })), "`shell` goes with `run` only");
+    assert_eq!(message(json!({})), "neither `argv` nor `run` is set");
+    assert_eq!(message(json!({ "argv": ["a"], "run": "b" })), "`argv` and `run` can't be combined");
+    assert_eq!(message(json!({ "argv": [] })), "`argv` is empty");
+    assert_eq!(message(json!({ "argv": ["a"], "shell": ["b"] })), "`shell` requires `run`");
     assert!(message(json!({ "run": "b", "cwd": "/tmp" })).starts_with("path `/tmp` is absolute; "));
     assert!(message(json!({ "run": "b", "outputs-file": "../out" })).starts_with("path `../out` leaves a folder"));
     let long = message(json!({ "run": "#".repeat(131_072) }));
-    assert_eq!(long, "`run` is too long: 131072 bytes, and Linux takes 131071 in an argument");
+    assert_eq!(long, "`run` has 131072 bytes, and an argument has at most 131071 on Linux");
     assert_eq!(FakeHost::new().config(json!({ "run": "b" })).validate::<Command>(), []);
 }
 
 #[test]
-fn what_is_not_granted_does_not_run() {
+fn a_program_that_is_not_granted_is_denied() {
     let report = host(json!({ "argv": ["tool"] }), tool()).deny("process", "tool").run::<Command>();
     assert!(report.result.unwrap_err().is_denied());
 }

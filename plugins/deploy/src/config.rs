@@ -6,41 +6,41 @@ use std::time::Duration;
 use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema};
 
-/// What to run, as what, and when it counts as well.
+/// The release to deploy, and how to check its health.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// The kind of thing to deploy to: `process`.
+    /// The kind of target: `process`.
     #[serde(default)]
-    #[expect(dead_code, reason = "there is one kind, and parsing checks that it is meant")]
+    #[expect(dead_code, reason = "there is only one kind so far, which parsing checks")]
     pub(crate) target: Target,
     /// The service's name.
     pub(crate) service: String,
-    /// `REPOSITORY@sha256:…`.
+    /// The image by digest: `REPOSITORY@sha256:…`.
     pub(crate) image: Image,
     /// Arguments of the image's program.
     #[serde(default)]
     pub(crate) args: Vec<String>,
-    /// Variables of its environment.
+    /// Environment variables of the program.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
-    /// Variable to the name of the secret that it holds.
+    /// Environment variables with a secret as their value: maps the variable to the secret's name.
     #[serde(default)]
     pub(crate) secret_env: BTreeMap<String, String>,
-    /// A fixed port, which makes the old release stop before the new one starts; a free one unless given.
+    /// A fixed port, for which the old release has to stop before the new one starts. Default: a free port.
     pub(crate) port: Option<u16>,
-    /// Asked first: whether the release lives.
+    /// The first check: whether the release is alive.
     pub(crate) health: Option<Probe>,
-    /// Asked once the release lives: whether it can take work.
+    /// The second check: whether the release is ready for requests.
     pub(crate) readiness: Option<Probe>,
-    /// How many earlier releases stay on disk.
+    /// How many earlier releases to keep on disk. Default: 3.
     pub(crate) keep: Option<u32>,
-    /// Between the request to stop the old release and its kill.
+    /// How long the old release may take to stop before it is killed. Default: 10 s.
     pub(crate) stop_grace: Option<DurationText>,
 }
 
-/// `target`.
+/// The key `target`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
@@ -56,12 +56,12 @@ impl TryFrom<String> for Target {
     fn try_from(text: String) -> Result<Target, String> {
         match text.as_str() {
             "process" => Ok(Target::Process),
-            _ => Err(format!("there is no target `{text}`; this version deploys to \"process\"")),
+            _ => Err(format!("unknown target `{text}`; this version deploys to \"process\"")),
         }
     }
 }
 
-/// An image that names its content: `REPOSITORY@sha256:…`.
+/// An image by digest: `REPOSITORY@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
@@ -78,7 +78,7 @@ impl Image {
     }
 }
 
-/// The digest of an image reference; empty when it has none.
+/// The digest of an image reference; empty if it has none.
 pub(crate) fn digest_of(reference: &str) -> &str {
     reference.rsplit_once('@').map_or("", |(_, digest)| digest)
 }
@@ -87,10 +87,10 @@ impl TryFrom<String> for Image {
     type Error = String;
 
     fn try_from(text: String) -> Result<Image, String> {
-        let help = "a tag can move between the test and the deploy. Name the digest that the registry confirmed, as in \
+        let help = "a tag could move between the test and the deploy. Use the digest that the registry confirmed, as in \
                     \"${{ stages.push.outputs.reference }}\"";
         let Some((repository, digest)) = text.split_once('@') else {
-            return Err(format!("`{text}` names no digest, and {help}"));
+            return Err(format!("`{text}` has no digest, and {help}"));
         };
         let hex = digest.strip_prefix("sha256:").unwrap_or_default();
         let is_digest = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -101,24 +101,24 @@ impl TryFrom<String> for Image {
     }
 }
 
-/// An HTTP question to the release, asked until its answer is right.
+/// An HTTP check of the release, repeated until it passes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Probe {
-    /// What is asked for, with GET.
+    /// The path to request with GET.
     #[serde(default = "default_path")]
     pub(crate) path: String,
-    /// The status of a right answer.
+    /// The expected status.
     #[serde(default = "default_status")]
     pub(crate) status: u16,
-    /// Between two questions.
+    /// Time between two requests.
     #[serde(default = "default_interval")]
     pub(crate) interval: DurationText,
-    /// How long it may take until the answers are right.
+    /// How long the check may take to pass.
     #[serde(default = "default_deadline")]
     pub(crate) deadline: DurationText,
-    /// How many right answers in a row it takes.
+    /// How many consecutive successes the check requires.
     #[serde(default = "default_successes")]
     pub(crate) successes: u32,
 }
@@ -155,22 +155,22 @@ fn default_successes() -> u32 {
     1
 }
 
-/// The longest length of time that the host takes: what fits into 32 bits of milliseconds, which is 49 days.
-const LONGEST: Duration = Duration::from_millis(u32::MAX as u64);
+/// The longest duration that the host accepts: 32 bits of milliseconds, which is 49 days.
+const MAX_DURATION: Duration = Duration::from_millis(u32::MAX as u64);
 
-/// What parsing alone doesn't find: each mistake's key, and what is wrong with it.
+/// Mistakes that parsing doesn't catch: the key and the message of each.
 pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let name_fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if config.service.is_empty() || !config.service.chars().all(name_fits) {
-        let message = format!("`{}` is no service name; letters, digits, `-`, `_` and `.` make one", config.service);
+        let message = format!("invalid service name `{}`; use letters, digits, `-`, `_` and `.`", config.service);
         found.push(("service".to_owned(), message));
     }
     for name in config.secret_env.keys().filter(|name| config.env.contains_key(*name)) {
-        found.push((format!("secret-env.{name}"), format!("{name} is set in `env` too; keep one of the two")));
+        found.push((format!("secret-env.{name}"), format!("{name} is also set in `env`; remove one of the two")));
     }
     for name in config.env.keys().chain(config.secret_env.keys()).filter(|name| name.as_str() == "PORT") {
-        let message = format!("{name} is set by the host; choose the port with `port`");
+        let message = format!("{name} is set by the host; use the key `port` instead");
         found.push((format!("env.{name}"), message));
     }
     let times = [&config.health, &config.readiness].into_iter().zip(["health", "readiness"]);
@@ -179,8 +179,8 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
         [(format!("{key}.interval"), probe.interval), (format!("{key}.deadline"), probe.deadline)]
     });
     let grace = config.stop_grace.map(|grace| ("stop-grace".to_owned(), grace));
-    for (key, DurationText(time)) in times.chain(grace).filter(|(_, DurationText(time))| *time > LONGEST) {
-        found.push((key, format!("{} s is longer than 49 days", time.as_secs())));
+    for (key, DurationText(time)) in times.chain(grace).filter(|(_, DurationText(time))| *time > MAX_DURATION) {
+        found.push((key, format!("{} s is longer than the maximum of 49 days", time.as_secs())));
     }
     for (key, probe) in [("health", &config.health), ("readiness", &config.readiness)] {
         let Some(probe) = probe else { continue };
@@ -188,13 +188,13 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
             found.push((format!("{key}.path"), format!("`{}` must begin with `/`", probe.path)));
         }
         if !(100..=599).contains(&probe.status) {
-            found.push((format!("{key}.status"), format!("{} is no HTTP status", probe.status)));
+            found.push((format!("{key}.status"), format!("{} isn't an HTTP status", probe.status)));
         }
         if probe.successes == 0 {
-            found.push((format!("{key}.successes"), "0 would never ask; write at least 1".to_owned()));
+            found.push((format!("{key}.successes"), "must be at least 1".to_owned()));
         }
         if probe.interval.0.is_zero() {
-            found.push((format!("{key}.interval"), "0 would ask without a pause; write at least \"1ms\"".to_owned()));
+            found.push((format!("{key}.interval"), "must be at least \"1ms\"".to_owned()));
         }
     }
     found

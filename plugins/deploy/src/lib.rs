@@ -1,12 +1,12 @@
 //! Starts a release, waits until it is healthy, and makes it the current one.
 //!
-//! In flow an image by digest and what it is run with; out go the address, the release's name, and the image that it
-//! took over from. The old release serves until the new one has answered; a new one that doesn't is taken away again.
+//! Input: an image by digest, and how to run it. Output: the address, the release's name, and the image that it replaced.
+//! The old release keeps serving until the new one passes its health check; a new release that doesn't is removed.
 //!
-//! Asked about a deploy that was broken off, it goes by the token that the current release was started under; an undo
-//! deploys the environment's last good release as it was configured then.
+//! `observe` compares the fencing token under which the current release was started with the one of the interrupted
+//! attempt. `undo` deploys the environment's last known-good release with its original configuration.
 //!
-//! It may not deploy by tag: what was tested and what is deployed must be the same bytes.
+//! It doesn't deploy by tag: what was tested and what is deployed must be the same bytes.
 
 mod config;
 mod probe;
@@ -34,10 +34,10 @@ impl Stage for Deploy {
             .capability(Capability::Service)
             .capability(Capability::Http)
             .capability(Capability::Secrets)
-            .output("url", "Where the release answers")
+            .output("url", "The release's address")
             .output("release", "The release's name")
-            .output("image", "What was deployed, by digest")
-            .output("previous", "The image that was current before, by digest; null for a first deploy")
+            .output("image", "The deployed image, by digest")
+            .output("previous", "The image of the release that was replaced, by digest; null for a first deploy")
     }
 
     fn validate(config: &Config) -> Vec<Diagnostic> {
@@ -47,30 +47,32 @@ impl Stage for Deploy {
 
     fn run(config: Config) -> Result<Outcome> {
         let previous = service::current(&config.service)?;
-        let (release, address) = put_in_place(&config, previous.as_ref())?;
+        let (release, address) = roll_out(&config, previous.as_ref())?;
         publish(&config, &release, &address, previous.as_ref())?;
         Ok(Outcome::Succeeded)
     }
 }
 
 impl Reconcile for Deploy {
-    /// By token: the current release was started under the one of the attempt in question, or the deploy isn't there.
-    /// One that was started and never promoted doesn't serve anybody, and counts as not there. Where there are no
-    /// tokens, by content.
+    /// The deploy was applied if the current release was started under the attempt's fencing token. A release that was
+    /// started but never promoted doesn't serve requests, so it counts as not started. Without tokens, the image's digest
+    /// decides.
     fn observe(config: Config) -> Result<Observation> {
         let Some(current) = service::current(&config.service)? else {
             return Ok(Observation::NotStarted);
         };
-        let is_there = match (environment::fence(), current.fence) {
-            (Some(own), Some(there)) => own == there,
+        let is_applied = match (environment::fence(), current.fence) {
+            (Some(own), Some(current)) => own == current,
             _ => digest_of(&current.image) == config.image.digest(),
         };
-        if !is_there {
+        if !is_applied {
             return Ok(Observation::NotStarted);
         }
         if current.state == Some(State::Exited) {
             let Current { release, image, .. } = current;
-            return Ok(Observation::Failed(format!("release {release} of {image} was made current, and has exited")));
+            return Ok(Observation::Failed(format!(
+                "release {release} of {image} was made current, but has exited since"
+            )));
         }
         record(&config, &current.address)?;
         publish(&config, &current.release, &current.address, None)?;
@@ -80,69 +82,75 @@ impl Reconcile for Deploy {
         )))
     }
 
-    /// Deploys the last known good release once more, as it was configured then.
+    /// Deploys the last known-good release again, with its original configuration.
     fn undo(config: Config) -> Result<()> {
         let serves = service::current(&config.service)?;
         let Some(good) = environment::last_known_good()? else {
-            let still = serves.map_or_else(|| "nothing".to_owned(), |current| format!("release {}", current.release));
+            let serving = serves.map_or_else(
+                || "no release serves".to_owned(),
+                |current| format!("release {} serves", current.release),
+            );
             return Err(Error::failed(format!(
-                "no earlier release of `{}` proved good, so there is none to go back to; {still} serves",
+                "no earlier release of `{}` was marked good, so there is none to roll back to; {serving}",
                 config.service
             ))
             .help("deploy an image that works"));
         };
         let earlier: Config = serde_json::from_value(good.config.clone()).map_err(|error| {
-            Error::failed(format!("the release of {} was made by another version of this plugin", good.artifact))
+            Error::failed(format!("the release of {} was deployed by another version of this plugin", good.artifact))
                 .cause(error.to_string())
                 .help("deploy an image that works")
         })?;
         if earlier.service != config.service {
             return Err(Error::failed(format!(
-                "the last good release in this environment is of `{}`, not of `{}`",
+                "the last known-good release in this environment is of `{}`, not of `{}`",
                 earlier.service, config.service
             ))
-            .help("give each service an environment of its own"));
+            .help("use a separate environment for each service"));
         }
-        if let Some(serves) = serves.as_ref().filter(|serves| is_back(serves, &good, &earlier)) {
-            log::info(format!("release {} is {} already", serves.release, good.artifact));
+        if let Some(serves) = serves.as_ref().filter(|serves| is_rolled_back(serves, &good, &earlier)) {
+            log::info(format!("release {} already runs {}", serves.release, good.artifact));
             return record(&earlier, &serves.address);
         }
-        let (release, address) = put_in_place(&earlier, serves.as_ref())?;
-        log::info(format!("went back to {}: release {release} serves at {address}", earlier.image.as_str()));
+        let (release, address) = roll_out(&earlier, serves.as_ref())?;
+        log::info(format!("rolled back to {}: release {release} serves at {address}", earlier.image.as_str()));
         Ok(())
     }
 }
 
 stagewright_sdk::export_effectful_stage!(Deploy);
 
-/// Whether the release that serves is the one to go back to: the ledger knows it as such, or it came after the one that
-/// the ledger knows, which only an undo that was broken off can have brought about.
-fn is_back(serves: &Current, good: &environment::Release, earlier: &Config) -> bool {
+/// Whether the release to roll back to already serves, so that `undo` has nothing left to do.
+///
+/// Either the ledger has the serving release as current, with the configuration of the good one. Or the serving release
+/// has a newer token than the ledger's current one: then an interrupted `undo` has promoted it, but was interrupted
+/// before it could record it in the ledger.
+fn is_rolled_back(serves: &Current, good: &environment::Release, earlier: &Config) -> bool {
     let known = environment::current().ok().flatten();
     let is_good = match (serves.fence, known) {
-        (Some(there), Some(known)) if there == known.fence => known.config == good.config,
-        (Some(there), Some(known)) => there > known.fence,
+        (Some(fence), Some(known)) if fence == known.fence => known.config == good.config,
+        (Some(fence), Some(known)) => fence > known.fence,
         _ => false,
     };
     is_good && serves.state == Some(State::Running) && digest_of(&serves.image) == earlier.image.digest()
 }
 
-/// Starts a release, and makes it the current one once it is healthy. Gives its name and address.
-fn put_in_place(config: &Config, previous: Option<&Current>) -> Result<(String, String)> {
+/// Starts a release, and makes it the current one once it is healthy. Returns its name and address.
+fn roll_out(config: &Config, previous: Option<&Current>) -> Result<(String, String)> {
     let instance = start(config)?;
     log::info(format!("release {} started at {}", instance.release(), instance.address()));
     if let Err(error) = check(config, &instance) {
-        return Err(give_up(config, &instance, error, previous));
+        return Err(discard(config, &instance, error, previous));
     }
     if let Err(error) = instance.promote() {
-        let error = error.context(format!("release {} was healthy, but can't be made current", instance.release()));
-        return Err(give_up(config, &instance, error, previous));
+        let error = error.context(format!("release {} is healthy, but can't be made current", instance.release()));
+        return Err(discard(config, &instance, error, previous));
     }
     record(config, &instance.address())?;
     Ok((instance.release(), instance.address()))
 }
 
-/// For the environment's ledger.
+/// Records the release in the environment's ledger, for a stage with an environment.
 fn record(config: &Config, address: &str) -> Result<()> {
     match environment::fence() {
         Some(_) => environment::released(config.image.as_str(), Some(address)),
@@ -158,7 +166,7 @@ fn start(config: &Config) -> Result<Instance> {
     }
     for (name, secret) in &config.secret_env {
         let secret = secrets::get(secret)
-            .map_err(|error| error.context(format!("`with.secret-env.{name}` asks for the secret `{secret}`")))?;
+            .map_err(|error| error.context(format!("can't get the secret `{secret}` of `with.secret-env.{name}`")))?;
         release.secret_env(name, &secret);
     }
     if let Some(port) = config.port {
@@ -175,8 +183,8 @@ fn start(config: &Config) -> Result<Instance> {
         .map_err(|error| error.context(format!("can't start {} as `{}`", config.image.as_str(), config.service)))
 }
 
-/// Health first, then readiness; with neither configured, health by its defaults: an unprobed release can't
-/// be called good.
+/// Checks health, then readiness. If neither is configured, checks health with the defaults, so that no release is
+/// promoted unchecked.
 fn check(config: &Config, instance: &Instance) -> Result<()> {
     let default = Probe::default();
     let health = match (&config.health, &config.readiness) {
@@ -191,40 +199,41 @@ fn check(config: &Config, instance: &Instance) -> Result<()> {
     Ok(())
 }
 
-/// Takes the new release away and says what serves now.
-fn give_up(config: &Config, instance: &Instance, error: Error, previous: Option<&Current>) -> Error {
+/// Removes the new release, and adds to the error what serves now.
+fn discard(config: &Config, instance: &Instance, error: Error, previous: Option<&Current>) -> Error {
     let serves = match previous {
         Some(previous) => format!("release {} ({}) still serves", previous.release, previous.image),
-        None => "there is no earlier release, so nothing serves".to_owned(),
+        None => "no release serves, since there is no earlier one".to_owned(),
     };
     let cancelled = error.code == ErrorCode::Cancelled || context::cancelled();
-    let doing = if cancelled { "cancelled" } else { "failed" };
+    let outcome = if cancelled { "was cancelled" } else { "failed" };
     match instance.discard() {
         Ok(()) => error.context(format!(
-            "the deploy of `{}` {doing}: release {} was taken away, and {serves}",
+            "the deploy of `{}` {outcome}: release {} was removed, and {serves}",
             config.service,
             instance.release()
         )),
-        Err(left) => error
+        Err(failure) => error
             .context(format!(
-                "the deploy of `{}` {doing}, and release {} could not be taken away",
+                "the deploy of `{}` {outcome}, and release {} could not be removed",
                 config.service,
                 instance.release()
             ))
-            .cause(format!("taking it away: {left}"))
-            .help("stop the release by hand before the next deploy"),
+            .cause(format!("removing it failed: {failure}"))
+            .help("stop the release manually before the next deploy"),
     }
 }
 
 fn publish(config: &Config, release: &str, address: &str, previous: Option<&Current>) -> Result<()> {
-    let before = previous.map(|previous| previous.image.as_str());
+    let replaced = previous.map(|previous| previous.image.as_str());
     outputs::set("url", address)?;
     outputs::set("release", release)?;
     outputs::set("image", config.image.as_str())?;
-    outputs::set("previous", &before)?;
-    let before = before.map(|image| format!(", after `{image}`")).unwrap_or_default();
+    outputs::set("previous", &replaced)?;
+    let after = replaced.map(|image| format!(", after `{image}`")).unwrap_or_default();
     outputs::summary(format!(
-        "**{}** runs `{}` as release {release} at <{address}>{before}.\n",
+        "**{}** runs `{}` as release {release} at <{address}>{after}.
+",
         config.service,
         config.image.as_str()
     ));

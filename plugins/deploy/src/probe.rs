@@ -1,4 +1,4 @@
-//! Waits until a release gives the right answers.
+//! Waits until a release passes a check.
 
 use std::time::Duration;
 
@@ -7,46 +7,46 @@ use stagewright_sdk::{Error, ErrorCode, Result, clock, context, http, log};
 
 use crate::config::Probe;
 
-/// How many lines of the release's log go with an error.
+/// How many lines of the release's log an error shows.
 const LOG_LINES: u32 = 20;
-/// One question that hangs must not use up the whole deadline.
-const ANSWER: Duration = Duration::from_secs(5);
+/// The timeout of one request, so that one that hangs doesn't use up the whole deadline.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Asks until the answers are right. An error when the deadline passes, the release exits, or the stage is cancelled.
+/// Repeats the check until it passes. Fails when the deadline passes, the release exits, or the stage is cancelled.
 pub(crate) fn wait(instance: &Instance, name: &str, probe: &Probe) -> Result<()> {
     let url = format!("{}{}", instance.address().trim_end_matches('/'), probe.path);
     let start = clock::monotonic();
     let mut in_a_row = 0;
-    let mut last = "it was never asked".to_owned();
+    let mut last = format!("its {name} check was never reached");
     loop {
         if context::cancelled() {
-            return Err(Error::new(ErrorCode::Cancelled, format!("cancelled while waiting for {name}")));
+            return Err(Error::new(ErrorCode::Cancelled, format!("cancelled while waiting for the {name} check")));
         }
         if instance.state()? == State::Exited {
-            let message = format!("the release exited before its {name} check was good");
+            let message = format!("the release exited before its {name} check passed");
             return Err(with_log(Error::failed(message).cause(last), instance).help(format!(
-                "see why the program exits; it has to listen on $HOST:$PORT (asked at {})",
+                "find out why the program exits; it has to listen on $HOST:$PORT (checked at {})",
                 place(instance)
             )));
         }
         let waited = clock::monotonic().saturating_sub(start);
         let left = probe.deadline.0.saturating_sub(waited);
         if left.is_zero() {
-            let message = format!("{name} was not good within {} s", probe.deadline.0.as_secs_f64());
+            let message = format!("the {name} check didn't pass within {} s", probe.deadline.0.as_secs_f64());
             let error = Error::failed(message).cause(last);
             return Err(with_log(error, instance).help(format!(
-                "the program has to listen on $HOST:$PORT (asked at {}) and answer GET {} with {}; if it needs \
-                 longer, raise `{name}.deadline`",
+                "the program has to listen on $HOST:$PORT (checked at {}) and answer GET {} with {}; if it needs \
+                 more time, raise `{name}.deadline`",
                 place(instance),
                 probe.path,
                 probe.status
             )));
         }
-        match ask(&url, probe.status, left) {
+        match request(&url, probe.status, left) {
             Ok(()) => {
                 in_a_row += 1;
                 if in_a_row >= probe.successes {
-                    log::info(format!("{name} is good after {} ms", waited.as_millis()));
+                    log::info(format!("{name} check passed after {} ms", waited.as_millis()));
                     return Ok(());
                 }
             }
@@ -59,28 +59,28 @@ pub(crate) fn wait(instance: &Instance, name: &str, probe: &Probe) -> Result<()>
     }
 }
 
-/// Where the release is asked: its own HOST and PORT, but for a rehearsal, in which the port is another.
+/// Host and port of the release's address. They are the program's HOST and PORT, except for the port in a rehearsal.
 fn place(instance: &Instance) -> String {
     let address = instance.address();
     address.strip_prefix("http://").unwrap_or(&address).trim_end_matches('/').to_owned()
 }
 
-fn ask(url: &str, wanted: u16, left: Duration) -> std::result::Result<(), String> {
+fn request(url: &str, expected: u16, left: Duration) -> std::result::Result<(), String> {
     let mut request = http::Request::get(url);
-    // A redirect is an answer too, and not the right one unless asked for.
+    // A redirect isn't followed: it passes only if its status is the expected one.
     request.max_redirects(0);
-    let response = request.timeout(left.min(ANSWER)).send().map_err(|error| format!("GET {url}: {error}"))?;
+    let response = request.timeout(left.min(REQUEST_TIMEOUT)).send().map_err(|error| format!("GET {url}: {error}"))?;
     match response.status() {
-        status if status == wanted => Ok(()),
-        status => Err(format!("GET {url} was answered with {status} instead of {wanted}")),
+        status if status == expected => Ok(()),
+        status => Err(format!("GET {url} returned {status}, expected {expected}")),
     }
 }
 
-/// What the release wrote last says why, more often than not.
+/// Adds the last lines of the release's log, which usually have the reason.
 fn with_log(error: Error, instance: &Instance) -> Error {
     match instance.log_tail(LOG_LINES) {
         Ok(tail) if !tail.trim().is_empty() => error.cause(format!("the last lines of its log:\n{}", tail.trim_end())),
         Ok(_) => error.cause("it wrote nothing to its log"),
-        Err(unread) => error.cause(format!("its log can't be read: {unread}")),
+        Err(failure) => error.cause(format!("its log can't be read: {failure}")),
     }
 }

@@ -1,4 +1,4 @@
-//! On the scripted host.
+//! Tests on the fake host.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn a_healthy_release_becomes_the_current_one() {
 }
 
 #[test]
-fn a_release_that_nobody_configured_a_check_for_is_checked_all_the_same() {
+fn health_is_checked_without_a_configured_check() {
     let report = host(json!({})).service(ServiceScript::new("app")).http(health(200)).run::<Deploy>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(report.sent[0].url, format!("{ADDRESS}/health"));
@@ -68,7 +68,7 @@ fn a_release_that_nobody_configured_a_check_for_is_checked_all_the_same() {
 }
 
 #[test]
-fn an_unhealthy_release_is_taken_away_and_the_old_one_stays() {
+fn an_unhealthy_release_is_removed_and_the_old_one_keeps_serving() {
     let report = host(json!({ "health": { "deadline": "2s", "interval": "500ms" } }))
         .current_release("app", current(OLD))
         .service(ServiceScript::new("app").log("starting\nno database\n"))
@@ -77,25 +77,25 @@ fn an_unhealthy_release_is_taken_away_and_the_old_one_stays() {
     let error = report.result.unwrap_err();
     assert_eq!(error.code, ErrorCode::FailedPrecondition);
     assert!(
-        error.message.contains("was taken away") && error.message.contains(&format!("{OLD}) still serves")),
+        error.message.contains("was removed") && error.message.contains(&format!("{OLD}) still serves")),
         "{error}"
     );
-    assert!(error.causes[0].contains("health was not good within 2 s"), "{:?}", error.causes);
-    assert!(error.causes[1].contains("answered with 500 instead of 200"), "{:?}", error.causes);
+    assert!(error.causes[0].contains("the health check didn't pass within 2 s"), "{:?}", error.causes);
+    assert!(error.causes[1].contains("returned 500, expected 200"), "{:?}", error.causes);
     assert!(error.causes[2].contains("no database"), "{:?}", error.causes);
     assert!(report.releases[0].discarded && !report.releases[0].promoted);
-    assert_eq!(report.sent.len(), 4, "asked every 500 ms for 2 s");
+    assert_eq!(report.sent.len(), 4, "one request every 500 ms for 2 s");
     assert!(report.outputs.is_empty());
 }
 
 #[test]
-fn a_release_that_exits_fails_at_once() {
+fn a_release_that_exits_fails_the_deploy_immediately() {
     let report = host(json!({}))
         .service(ServiceScript::new("app").states([State::Starting, State::Exited]).log("panic: no PORT"))
         .http(health(503))
         .run::<Deploy>();
     let error = report.result.unwrap_err();
-    assert!(error.message.contains("nothing serves"), "{error}");
+    assert!(error.message.contains("no release serves"), "{error}");
     assert!(error.causes[0].contains("exited before its health check"), "{:?}", error.causes);
     assert!(error.causes.iter().any(|cause| cause.contains("panic: no PORT")), "{:?}", error.causes);
     assert_eq!(report.sent.len(), 1);
@@ -103,7 +103,7 @@ fn a_release_that_exits_fails_at_once() {
 }
 
 #[test]
-fn successes_must_come_in_a_row() {
+fn successes_must_be_consecutive() {
     let mut host = host(json!({ "health": { "successes": 2 } })).service(ServiceScript::new("app"));
     for status in [200, 503, 200, 200] {
         host = host.http(health(status));
@@ -114,7 +114,7 @@ fn successes_must_come_in_a_row() {
 }
 
 #[test]
-fn readiness_is_asked_after_health() {
+fn readiness_is_checked_after_health() {
     let ready = HttpScript::get(&format!("{ADDRESS}/ready")).status(204);
     let report = host(json!({ "health": {}, "readiness": { "path": "/ready", "status": 204 } }))
         .service(ServiceScript::new("app"))
@@ -122,20 +122,20 @@ fn readiness_is_asked_after_health() {
         .http(ready)
         .run::<Deploy>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
-    let asked: Vec<&str> = report.sent.iter().map(|sent| sent.url.as_str()).collect();
-    assert_eq!(asked, [format!("{ADDRESS}/health"), format!("{ADDRESS}/ready")]);
+    let urls: Vec<&str> = report.sent.iter().map(|sent| sent.url.as_str()).collect();
+    assert_eq!(urls, [format!("{ADDRESS}/health"), format!("{ADDRESS}/ready")]);
 
     let report = host(json!({ "health": {}, "readiness": { "path": "/ready", "deadline": "1s" } }))
         .service(ServiceScript::new("app"))
         .http(health(200))
         .http(HttpScript::get(&format!("{ADDRESS}/ready")).status(503))
         .run::<Deploy>();
-    assert!(report.result.unwrap_err().causes[0].contains("readiness was not good"));
+    assert!(report.result.unwrap_err().causes[0].contains("the readiness check didn't pass"));
     assert!(report.releases[0].discarded);
 }
 
 #[test]
-fn no_answer_is_no_health() {
+fn an_unreachable_release_is_unhealthy() {
     let refused = health(200).error(Error::new(ErrorCode::Unavailable, "connection refused"));
     let report = host(json!({ "health": { "deadline": "1s" } }))
         .service(ServiceScript::new("app"))
@@ -147,7 +147,7 @@ fn no_answer_is_no_health() {
 }
 
 #[test]
-fn a_cancelled_deploy_takes_its_release_away() {
+fn a_cancelled_deploy_removes_its_release() {
     let report = host(json!({})).service(ServiceScript::new("app")).http(health(503)).cancelled().run::<Deploy>();
     let error = report.result.unwrap_err();
     assert_eq!(error.code, ErrorCode::Cancelled);
@@ -155,18 +155,18 @@ fn a_cancelled_deploy_takes_its_release_away() {
 }
 
 #[test]
-fn a_release_that_cannot_start_leaves_everything_as_it_was() {
+fn a_release_that_cannot_start_changes_nothing() {
     let failing = ServiceScript::new("app").error(Error::new(ErrorCode::NotFound, "no such image"));
     let report = host(json!({})).service(failing).run::<Deploy>();
     let error = report.result.unwrap_err();
     assert!(error.message.contains("can't start") && error.is_not_found(), "{error:?}");
     assert!(report.sent.is_empty());
-    let error = host(json!({ "secret-env": { "TOKEN": "nobody" } })).run::<Deploy>().result.unwrap_err();
+    let error = host(json!({ "secret-env": { "TOKEN": "missing" } })).run::<Deploy>().result.unwrap_err();
     assert!(error.message.contains("with.secret-env.TOKEN"), "{error}");
 }
 
 #[test]
-fn only_a_digest_says_what_is_deployed() {
+fn an_image_without_a_digest_is_refused() {
     for image in ["local/app:1.0", "local/app", "local/app@sha256:12", "@sha256:00", "local/app@md5:00"] {
         let found = host(json!({ "image": image })).validate::<Deploy>();
         assert_eq!(found[0].path.as_deref(), Some("image"), "{image}");
@@ -176,7 +176,7 @@ fn only_a_digest_says_what_is_deployed() {
 }
 
 #[test]
-fn mistakes_of_the_configuration_name_their_key() {
+fn configuration_errors_name_their_key() {
     let paths = |more: Json| -> Vec<String> {
         host(more).validate::<Deploy>().into_iter().map(|found| found.path.unwrap_or_default()).collect()
     };
@@ -201,7 +201,7 @@ fn mistakes_of_the_configuration_name_their_key() {
 }
 
 #[test]
-fn observing_goes_by_the_digest_of_the_current_release() {
+fn observe_compares_digests_without_tokens() {
     assert_eq!(host(json!({})).observe::<Deploy>().result, Ok(Observation::NotStarted));
     let other = host(json!({})).current_release("app", current(OLD)).observe::<Deploy>();
     assert_eq!(other.result, Ok(Observation::NotStarted));
@@ -211,26 +211,26 @@ fn observing_goes_by_the_digest_of_the_current_release() {
 }
 
 #[test]
-fn observing_goes_by_the_token_where_there_is_one() {
-    let there = |fence: u64| {
+fn observe_compares_fencing_tokens() {
+    let observe_with = |fence: u64| {
         let mut current = current(NEW);
         current["fence"] = json!(fence);
         host(json!({})).environment("production").fence(7).current_release("app", current).observe::<Deploy>()
     };
-    let own = there(7);
+    let own = observe_with(7);
     assert!(matches!(own.result, Ok(Observation::Applied(_))), "{:?}", own.result);
     assert_eq!(own.recorded, Some((NEW.to_owned(), Some(ADDRESS.to_owned()))));
     let mut stopped = current(NEW);
     stopped["state"] = json!("exited");
     let stopped = host(json!({})).current_release("app", stopped).observe::<Deploy>();
     assert!(matches!(stopped.result, Ok(Observation::Failed(_))), "{:?}", stopped.result);
-    // The same image, deployed with another configuration before.
-    assert_eq!(there(6).result, Ok(Observation::NotStarted));
-    assert_eq!(there(8).result, Ok(Observation::NotStarted));
+    // The same image, deployed by another attempt.
+    assert_eq!(observe_with(6).result, Ok(Observation::NotStarted));
+    assert_eq!(observe_with(8).result, Ok(Observation::NotStarted));
 }
 
 #[test]
-fn undoing_deploys_the_last_known_good_release_as_it_was_configured() {
+fn undo_deploys_the_last_known_good_release_with_its_configuration() {
     let mut earlier = with(json!({ "env": { "LEVEL": "debug" } }));
     earlier["image"] = json!(OLD);
     let good = json!({ "artifact": OLD, "config": earlier, "fence": 3 });
@@ -256,11 +256,11 @@ fn undoing_deploys_the_last_known_good_release_as_it_was_configured() {
         host.service(ServiceScript::new("app")).http(health(200)).undo::<Deploy>()
     };
     let again = serving(OLD, 6, "running", &ledger);
-    assert_eq!((again.result, again.releases.len()), (Ok(()), 0), "an undo that was broken off has put it there");
+    assert_eq!((again.result, again.releases.len()), (Ok(()), 0), "an interrupted undo has deployed it already");
     assert_eq!(again.recorded, Some((OLD.to_owned(), Some(ADDRESS.to_owned()))));
     assert!(serving(OLD, 6, "exited", &ledger).releases[0].promoted);
     assert!(serving(NEW, 5, "running", &ledger).releases[0].promoted);
-    // The deploy that is to be undone changed the configuration alone.
+    // The deploy to undo changed only the configuration.
     let mut same_image = ledger.clone();
     same_image["artifact"] = json!(OLD);
     assert!(serving(OLD, 5, "running", &same_image).releases[0].promoted);

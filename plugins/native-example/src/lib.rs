@@ -1,7 +1,7 @@
-//! The smallest native plugin: logs a greeting and puts it out.
+//! A minimal native plugin: logs a greeting and sets it as an output.
 //!
-//! It shows the interface of `stagewright_native.h` from Rust, without any dependency. A native plugin runs with all
-//! the powers of the engine and none of its safeguards: write a component unless there is no other way.
+//! It shows how to implement `stagewright_native.h` in Rust, without any dependency. A native plugin runs with all the
+//! rights of the engine and outside of the sandbox: write a component if you can.
 
 use std::ffi::c_void;
 
@@ -49,7 +49,7 @@ const MANIFEST: &str = r#"{
     "version": "0.1.0",
     "description": "Greets.",
     "config": { "type": "object" },
-    "outputs": [{ "name": "greeting", "description": "What was logged." }]
+    "outputs": [{ "name": "greeting", "description": "The logged greeting." }]
 }"#;
 const INFO: u32 = 2;
 const SUCCEEDED: i32 = 0;
@@ -57,7 +57,7 @@ const FAILED: i32 = 1;
 
 static PLUGIN: Plugin = Plugin { size: size_of::<Plugin>() as u32, describe, run };
 
-/// The one export.
+/// The only export.
 #[unsafe(no_mangle)]
 pub extern "C" fn stagewright_native_v1() -> *const Plugin {
     &raw const PLUGIN
@@ -68,11 +68,12 @@ extern "C" fn describe() -> Text {
 }
 
 extern "C" fn run(host: *const Host, request: Text) -> i32 {
-    // SAFETY: the host passes a table, and a text of so many bytes, that are valid until this function returns.
+    // SAFETY: the host passes pointers to its table and to `request.length` bytes of text. Both are valid until this
+    // function returns.
     let (host, request) = unsafe { (&*host, std::slice::from_raw_parts(request.data, request.length)) };
-    // A plugin with more to configure would parse the request with a JSON library.
+    // A plugin with more configuration would parse the request with a JSON library.
     if String::from_utf8_lossy(request).contains(r#""refuse":true"#) {
-        (host.explain)(host.context, Text::of("was told to refuse"), Text::of("leave out `refuse`"));
+        (host.explain)(host.context, Text::of("the configuration asks to refuse"), Text::of("remove `refuse`"));
         return FAILED;
     }
     let greeting = "hello from native code";

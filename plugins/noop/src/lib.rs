@@ -1,4 +1,4 @@
-//! A join point: sets the outputs that it is told, says what it is told, and touches nothing.
+//! A join point: sets the configured outputs, logs the configured message, and does nothing else.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, log, outputs
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// Outputs to set.
+    /// The outputs to set.
     #[serde(default)]
     pub outputs: BTreeMap<String, Json>,
-    /// A line for the log.
+    /// A message to log.
     pub message: Option<String>,
 }
 
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_table_will_do() {
+    fn an_empty_configuration_is_valid() {
         assert_eq!(FakeHost::new().run::<Noop>().result, Ok(Outcome::Succeeded));
     }
 }

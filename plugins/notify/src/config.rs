@@ -7,41 +7,42 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::{DurationText, JsonSchema, Statuses};
 
-/// Whom to tell, and what.
+/// The notification, and where to send it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// Where to.
+    /// The URL of the web hook.
     pub(crate) url: String,
-    /// As in `POST`, the default.
+    /// The HTTP method. Default: `POST`.
     #[serde(default = "post")]
     pub(crate) method: String,
     /// What the other side understands.
     #[serde(default)]
     pub(crate) format: Format,
-    /// What to say.
+    /// The message.
     pub(crate) message: Option<String>,
-    /// The whole body, in place of the one that `format` makes of the message.
+    /// The whole body, instead of one that `format` makes from the message.
     pub(crate) body: Option<Json>,
-    /// Headers to add.
+    /// Additional headers.
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
-    /// The secret to authenticate with; the guest doesn't see it.
+    /// The secret to authenticate with. The plugin doesn't see its value.
     pub(crate) secret: Option<String>,
-    /// The header that takes the secret.
+    /// The header for the secret.
     #[serde(default = "authorization")]
     pub(crate) secret_header: String,
-    /// What comes before the secret in its header.
+    /// Text before the secret in the header.
     #[serde(default = "bearer")]
     pub(crate) secret_prefix: String,
-    /// Statuses that mean it was heard; `2xx` unless set.
+    /// The expected statuses. Default: `2xx`.
     #[serde(default)]
     pub(crate) expect: Statuses,
-    /// How long to wait for the answer; `10s` unless set.
+    /// How long to wait for the response. Default: `10s`.
     #[serde(default = "ten_seconds")]
     pub(crate) timeout: DurationText,
-    /// Succeed even when nobody listens; and after a crash, rather tell twice than ask a person whether it was told.
+    /// Succeed even if the notification fails. After a crash of the engine, send it again, at the risk of sending it
+    /// twice, instead of asking a person whether it was sent.
     #[serde(default)]
     pub(crate) best_effort: bool,
 }
@@ -54,9 +55,9 @@ pub(crate) enum Format {
     /// An object with `pipeline`, `stage`, `run`, `environment`, `rehearsal` and `message`.
     #[default]
     Json,
-    /// What Slack and those that imitate it take: an object with `text`.
+    /// The format of Slack and compatible services: an object with `text`.
     Slack,
-    /// The message as it is.
+    /// The message as plain text.
     Text,
 }
 

@@ -1,4 +1,4 @@
-//! Tells a web hook what happened.
+//! Sends a notification to a web hook.
 
 mod config;
 mod payload;
@@ -11,7 +11,7 @@ use stagewright_sdk::{
 
 use crate::config::Config;
 
-/// Bytes of an unexpected answer that are shown.
+/// How many bytes of an unexpected response are shown.
 const SHOWN: usize = 500;
 
 /// The plugin.
@@ -24,7 +24,7 @@ impl Stage for Notify {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("status", "The status of the answer")
+            .output("status", "The status of the response")
             .capability(Capability::Http)
             .capability(Capability::Secrets)
     }
@@ -32,11 +32,13 @@ impl Stage for Notify {
     fn validate(config: &Config) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
-            let message = format!("`{}` is no URL of http or https", config.url);
-            found.push(Diagnostic::error("config", message).at("url").help("begin it with `https://`"));
+            let message = format!("`{}` isn't an http or https URL", config.url);
+            found.push(Diagnostic::error("config", message).at("url").help("start it with `https://`"));
         }
         if config.message.is_none() && config.body.is_none() {
-            found.push(Diagnostic::error("config", "there is nothing to say").help("set `message` or `body`"));
+            found.push(
+                Diagnostic::error("config", "neither `message` nor `body` is set").help("set `message` or `body`"),
+            );
         }
         found
     }
@@ -55,17 +57,17 @@ impl Stage for Notify {
 }
 
 impl Reconcile for Notify {
-    /// There is nobody to ask. Where nobody minds a message that is lost, nobody minds one that comes twice; elsewhere
-    /// a person has to look.
+    /// A web hook can't be queried for what it received. With `best-effort`, a duplicate is acceptable, so the notification
+    /// is sent again; otherwise a person has to find out.
     fn observe(config: Config) -> Result<Observation> {
         if config.best_effort {
             return Ok(Observation::NotStarted);
         }
-        Ok(Observation::Unknown(format!("whether {} was told, only the other side knows", config.url)))
+        Ok(Observation::Unknown(format!("it can't be determined whether {} received the notification", config.url)))
     }
 
     fn undo(config: Config) -> Result<()> {
-        Err(Error::failed(format!("{} was told, and that can't be taken back", config.url)))
+        Err(Error::failed(format!("{} was notified, which can't be undone", config.url)))
     }
 }
 
@@ -79,18 +81,18 @@ fn send(config: &Config) -> Result<()> {
     if let Some(secret) = &config.secret {
         request.secret_header(&config.secret_header, &config.secret_prefix, &secrets::get(secret)?);
     }
-    let mut answer = request.send().map_err(|error| error.context(format!("{} doesn't answer", config.url)))?;
-    let status = answer.status();
+    let mut response = request.send().map_err(|error| error.context(format!("can't reach {}", config.url)))?;
+    let status = response.status();
     outputs::set("status", &status)?;
     if config.expect.contains(status) {
-        log::info(format!("{} answered {status}", config.url));
+        log::info(format!("{} returned {status}", config.url));
         return Ok(());
     }
-    let body = answer.bytes(1 << 20).unwrap_or_default();
+    let body = response.bytes(1 << 20).unwrap_or_default();
     let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).into_owned();
-    let message = format!("{} answered {status}, expected {}", config.url, config.expect);
+    let message = format!("{} returned {status}, expected {}", config.url, config.expect);
     let error = Error::new(ErrorCode::Unavailable, message).causes((!shown.is_empty()).then_some(shown));
-    // 429 and 5xx speak of the server's state, the rest of the request.
+    // 429 and 5xx depend on the state of the server, so a retry can help. Other statuses depend on the request.
     Err(if status == 429 || status >= 500 { error.retryable() } else { error })
 }
 

@@ -1,4 +1,4 @@
-//! What is sent.
+//! The body of the notification.
 
 use serde_json::{Value as Json, json};
 use stagewright_sdk::context;

@@ -16,7 +16,7 @@ fn sent(report: &Report<Result<Outcome>>) -> Json {
 }
 
 #[test]
-fn each_format_says_the_message_its_way() {
+fn each_format_has_its_own_body() {
     let report = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(204));
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(report.outputs["status"], 204);
@@ -35,7 +35,7 @@ fn each_format_says_the_message_its_way() {
 }
 
 #[test]
-fn the_secret_is_attached_and_not_read() {
+fn the_secret_is_attached_without_being_read() {
     let with = json!({ "message": "hi", "secret": "hook", "headers": { "x-a": "b" } });
     let report = notify(with, HttpScript::post(URL));
     let expected = ("authorization".to_owned(), "Bearer ".to_owned(), "hook".to_owned());
@@ -44,9 +44,9 @@ fn the_secret_is_attached_and_not_read() {
 }
 
 #[test]
-fn an_unexpected_status_is_an_error_that_shows_the_answer() {
+fn an_unexpected_status_is_an_error_with_the_response() {
     let error = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(503).body("later")).result.unwrap_err();
-    assert_eq!(error.message, format!("{URL} answered 503, expected 2xx"));
+    assert_eq!(error.message, format!("{URL} returned 503, expected 2xx"));
     assert_eq!(error.causes, ["later"]);
     assert!(error.retryable);
     let error = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(404)).result.unwrap_err();
@@ -54,7 +54,7 @@ fn an_unexpected_status_is_an_error_that_shows_the_answer() {
 }
 
 #[test]
-fn best_effort_makes_a_warning_of_it_but_not_of_a_denial() {
+fn best_effort_turns_a_failure_but_not_a_denial_into_a_warning() {
     let with = json!({ "url": URL, "message": "hi", "best-effort": true });
     let report = FakeHost::new().config(with.clone()).run::<Notify>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
@@ -65,14 +65,14 @@ fn best_effort_makes_a_warning_of_it_but_not_of_a_denial() {
 }
 
 #[test]
-fn a_table_without_a_url_or_a_word_is_refused() {
+fn a_configuration_without_a_url_or_a_message_is_refused() {
     let found = FakeHost::new().config(json!({ "url": "example.org" })).validate::<Notify>();
     assert_eq!(found[0].path.as_deref(), Some("url"));
-    assert_eq!(found[1].message, "there is nothing to say");
+    assert_eq!(found[1].message, "neither `message` nor `body` is set");
 }
 
 #[test]
-fn after_a_crash_only_a_message_that_nobody_relies_on_is_sent_again() {
+fn after_a_crash_only_a_best_effort_notification_is_sent_again() {
     let observed = |best_effort: bool| {
         let with = json!({ "url": URL, "message": "hi", "best-effort": best_effort });
         FakeHost::new().config(with).observe::<Notify>().result.unwrap()
@@ -80,5 +80,5 @@ fn after_a_crash_only_a_message_that_nobody_relies_on_is_sent_again() {
     assert_eq!(observed(true), Observation::NotStarted);
     assert!(matches!(observed(false), Observation::Unknown(why) if why.contains(URL)));
     let undone = FakeHost::new().config(json!({ "url": URL, "message": "hi" })).undo::<Notify>();
-    assert!(undone.result.unwrap_err().message.contains("can't be taken back"));
+    assert!(undone.result.unwrap_err().message.contains("can't be undone"));
 }

@@ -1,7 +1,7 @@
-//! Pushes an OCI image layout, and says which digest the registry holds afterwards.
+//! Pushes an OCI image layout, and verifies the digest that the registry has afterwards.
 //!
-//! In flow a layout of the workspace, repositories and tags; out goes the digest that each registry answers with when
-//! it is asked again. A digest that isn't the layout's own is an error: deploys go by it.
+//! Input: a layout in the workspace, repositories and tags. Output: the digest, after each registry has confirmed it. A
+//! digest other than the layout's is an error, because deploys rely on it.
 
 mod layout;
 mod tag;
@@ -28,10 +28,11 @@ pub struct Config {
     layout: WorkspacePath,
     /// The repository without a tag, as in `local/app` or `ghcr.io/acme/app`.
     image: Option<String>,
-    /// Several repositories; the first is the one of the outputs.
+    /// Additional repositories. The outputs name the first one.
     #[serde(default)]
     images: Vec<String>,
-    /// Tags, or git refs and versions that become tags; empty ones are left out. Without any, the names in the layout.
+    /// The tags. Git refs and versions are converted into tags, and empty ones are ignored. Default: the names in the
+    /// layout.
     #[serde(default)]
     tags: Vec<String>,
 }
@@ -49,14 +50,14 @@ impl Stage for PushImage {
 
     fn manifest() -> Manifest {
         Manifest::new("push-image", env!("CARGO_PKG_VERSION"))
-            .description("Pushes an OCI image layout and says which digest the registry holds")
+            .description("Pushes an OCI image layout and verifies its digest in the registry")
             .capability(Capability::Workspace)
             .capability(Capability::Registry)
             .output("image", "The first repository, without a tag")
             .output("digest", "The digest that every registry confirmed")
-            .output("reference", "image@digest, which is what to deploy")
-            .output("tags", "The tags pushed")
-            .output("images", "Every repository@digest")
+            .output("reference", "image@digest, for a deploy")
+            .output("tags", "The tags that were pushed")
+            .output("images", "repository@digest for each repository")
     }
 
     fn validate(config: &Config) -> Vec<Diagnostic> {
@@ -81,33 +82,33 @@ impl Stage for PushImage {
 impl Reconcile for PushImage {
     fn observe(config: Config) -> Result<Observation> {
         let push = Push::plan(&config)?;
-        let mut held = 0;
+        let mut pushed = 0;
         for reference in push.references() {
             match registry::resolve(&reference) {
-                Ok(descriptor) if descriptor.digest == push.layout.digest => held += 1,
+                Ok(descriptor) if descriptor.digest == push.layout.digest => pushed += 1,
                 Ok(_) => {}
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
             }
         }
-        if held < push.references().count() {
-            // Pushing is idempotent: what a broken attempt left behind is the beginning of the next one.
+        if pushed < push.references().count() {
+            // A push is idempotent, so the next attempt can start over what the interrupted one has pushed.
             return Ok(Observation::NotStarted);
         }
         push.publish()?;
         Ok(Observation::Applied(push.reference()))
     }
 
-    /// A tag that moved can't be moved back: where it stood before isn't recorded.
+    /// Can't be undone: the digests that the tags had before aren't recorded.
     fn undo(_config: Config) -> Result<()> {
-        Err(Error::failed("a push can't be undone: the registry doesn't say where its tags stood before")
-            .help("push the earlier image under these tags; deploys go by digest and are not affected"))
+        Err(Error::failed("a push can't be undone: the previous digests of the tags are unknown")
+            .help("push the earlier image with these tags; deploys use the digest and are not affected"))
     }
 }
 
 stagewright_sdk::export_effectful_stage!(PushImage);
 
-/// What is to be pushed, and where.
+/// A layout, and the repositories and tags to push it to.
 #[derive(Debug)]
 struct Push {
     layout: Layout,
@@ -121,8 +122,8 @@ impl Push {
         let named = config.tags.iter().any(|tag| !tag.trim().is_empty());
         let tags = sanitised(if named { &config.tags } else { &layout.names }).map_err(Error::invalid)?;
         if tags.is_empty() {
-            return Err(Error::invalid("`with.tags` names no tag, and neither does the layout")
-                .help("name one, as in tags = [\"${{ inputs.version }}\"]"));
+            return Err(Error::invalid("neither `with.tags` nor the layout has a tag")
+                .help("add one, as in tags = [\"${{ inputs.version }}\"]"));
         }
         Ok(Push { layout, images: repositories(config).cloned().collect(), tags })
     }
@@ -131,14 +132,15 @@ impl Push {
         self.images.iter().flat_map(|image| self.tags.iter().map(move |tag| format!("{image}:{tag}")))
     }
 
-    /// Asks the registry what the tag names now.
+    /// Verifies the digest that the registry has for the reference.
     fn confirm(&self, reference: &str) -> Result<()> {
-        let held = registry::resolve(reference)?.digest;
-        if held == self.layout.digest {
+        let digest = registry::resolve(reference)?.digest;
+        if digest == self.layout.digest {
             return Ok(());
         }
-        Err(Error::failed(format!("{reference} holds {held}, and not {}, which was pushed", self.layout.digest))
-            .help("somebody else pushes to this tag, or the registry rewrites images; use a tag of this run alone"))
+        Err(Error::failed(format!("{reference} has the digest {digest}, but {} was pushed", self.layout.digest)).help(
+            "another client pushed to this tag, or the registry rewrites images; use a tag that is unique to this run",
+        ))
     }
 
     /// `image@digest` of the first repository.
@@ -163,7 +165,7 @@ fn repositories(config: &Config) -> impl Iterator<Item = &String> {
     config.image.iter().chain(&config.images)
 }
 
-/// Sorted out and without those that say the same, in the order given.
+/// Converts texts into tags, in order. Blank texts and duplicates are dropped.
 fn sanitised(texts: &[String]) -> std::result::Result<Vec<String>, String> {
     let mut seen = BTreeSet::new();
     let mut tags = Vec::new();
@@ -176,11 +178,11 @@ fn sanitised(texts: &[String]) -> std::result::Result<Vec<String>, String> {
     Ok(tags)
 }
 
-/// What parsing alone doesn't find: each mistake's key, and what is wrong with it.
+/// Mistakes that parsing doesn't catch: the key and the message of each.
 fn mistakes(config: &Config) -> Vec<(String, String)> {
     let mut found = Vec::new();
     if repositories(config).next().is_none() {
-        found.push(("image".to_owned(), "is missing; name a repository, as in image = \"local/app\"".to_owned()));
+        found.push(("image".to_owned(), "is missing; add a repository, as in image = \"local/app\"".to_owned()));
     }
     let keyed = config.image.iter().map(|image| ("image".to_owned(), image));
     let listed = config.images.iter().enumerate().map(|(index, image)| (format!("images[{index}]"), image));

@@ -1,12 +1,12 @@
-//! From what people have at hand, as a branch's name, to what the distribution specification lets be a tag.
+//! Converts git refs and versions into valid tags, and checks repository names.
 
-/// The distribution specification: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+/// The longest tag: the distribution specification has `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
 const MAX_LENGTH: usize = 128;
 
-/// Makes a tag of a git ref, a version, or any other text.
+/// Converts a git ref, a version, or any other text into a tag.
 ///
-/// As docker/metadata-action does it: `refs/heads/` and `refs/tags/` fall away, a pull request's ref becomes `pr-N`, and
-/// each run of other characters becomes one `-`.
+/// It follows docker/metadata-action: `refs/heads/` and `refs/tags/` are removed, a pull request's ref becomes `pr-N`, and
+/// each sequence of other characters becomes one `-`.
 pub(crate) fn sanitise(text: &str) -> Result<String, String> {
     let text = text.trim();
     let pull_request = text.strip_prefix("refs/pull/").and_then(|rest| rest.split('/').next());
@@ -25,25 +25,27 @@ pub(crate) fn sanitise(text: &str) -> Result<String, String> {
         }
     }
     match tag.chars().next() {
-        None => Err(format!("`{text}` leaves no tag")),
-        Some('.' | '-') => Err(format!("`{text}` gives the tag `{tag}`; a tag begins with a letter, a digit or `_`")),
+        None => Err(format!("`{text}` has no characters for a tag")),
+        Some('.' | '-') => {
+            Err(format!("`{text}` becomes the tag `{tag}`, but a tag begins with a letter, a digit or `_`"))
+        }
         Some(_) if tag.len() > MAX_LENGTH => {
-            Err(format!("`{tag}` has {} characters; a tag has at most {MAX_LENGTH}", tag.len()))
+            Err(format!("`{tag}` has {} characters, and a tag has at most {MAX_LENGTH}", tag.len()))
         }
         Some(_) => Ok(tag),
     }
 }
 
-/// Why a repository's name can't be pushed to; none when it can.
+/// What is wrong with a repository's name; none when it is valid.
 pub(crate) fn repository_mistake(image: &str) -> Option<String> {
     let (_, last) = image.rsplit_once('/').unwrap_or(("", image));
     if image.contains('@') || last.contains(':') {
         return Some(format!(
-            "`{image}` has a tag or a digest in it; name the repository alone, and the tags in `tags`"
+            "`{image}` has a tag or a digest; use the repository alone, and put the tags into `tags`"
         ));
     }
     if !image.contains('/') {
-        return Some(format!("`{image}` names no registry; write `local/{image}`, or `HOST/{image}`"));
+        return Some(format!("`{image}` has no registry; write `local/{image}`, or `HOST/{image}`"));
     }
     let (host, path) = image.split_once('/').unwrap_or(("", image));
     let fits = |part: &str| {
@@ -51,9 +53,7 @@ pub(crate) fn repository_mistake(image: &str) -> Option<String> {
         part.chars().all(allowed) && part.starts_with(|c: char| c.is_ascii_alphanumeric())
     };
     if host.is_empty() || path.split('/').any(|part| !fits(part)) {
-        return Some(format!(
-            "`{image}` is no repository; lower-case letters, digits, `.`, `_` and `-` make its parts"
-        ));
+        return Some(format!("invalid repository `{image}`; use lower-case letters, digits, `.`, `_` and `-`"));
     }
     None
 }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_no_valid_tag_is_an_error() {
+    fn texts_without_a_valid_tag_are_refused() {
         assert!(sanitise("").is_err());
         assert!(sanitise("refs/heads/").is_err());
         assert!(sanitise(".hidden").is_err());

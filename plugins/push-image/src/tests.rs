@@ -1,4 +1,4 @@
-//! On the scripted host.
+//! Tests on the fake host.
 
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::FakeHost;
@@ -40,7 +40,7 @@ fn every_image_gets_every_tag_and_the_registry_confirms_them() {
 }
 
 #[test]
-fn without_tags_the_layout_names_the_image() {
+fn without_tags_the_names_in_the_layout_are_used() {
     let report = host(json!({ "image": "local/app" })).run::<PushImage>();
     assert_eq!(report.outputs["tags"], json!(["1.0"]));
     let whole = host(json!({ "image": "local/app", "tags": [""] })).file(
@@ -49,23 +49,23 @@ fn without_tags_the_layout_names_the_image() {
     );
     assert_eq!(whole.run::<PushImage>().outputs["tags"], json!(["2.0", "latest"]));
     let unnamed = host(json!({ "image": "local/app" })).file("target/image/index.json", index(&[(DIGEST, None)]));
-    assert!(unnamed.run::<PushImage>().result.unwrap_err().message.contains("names no tag"));
+    assert!(unnamed.run::<PushImage>().result.unwrap_err().message.contains("nor the layout has a tag"));
 }
 
 #[test]
 fn a_layout_must_hold_exactly_one_image() {
     let with = json!({ "image": "local/app", "tags": ["1"] });
     let error = FakeHost::new().config(with.clone()).run::<PushImage>().result.unwrap_err();
-    assert!(error.message.contains("`target/image` is no OCI image layout") && error.help.is_some(), "{error:?}");
-    for (images, says) in [(vec![], "holds no image"), (vec![(DIGEST, None), (OTHER, None)], "several images")] {
+    assert!(error.message.contains("`target/image` isn't an OCI image layout") && error.help.is_some(), "{error:?}");
+    for (images, message) in [(vec![], "lists no images"), (vec![(DIGEST, None), (OTHER, None)], "several images")] {
         let host = host(with.clone()).file("target/image/index.json", index(&images));
         let error = host.run::<PushImage>().result.unwrap_err();
-        assert!(error.message.contains(says), "{error}");
+        assert!(error.message.contains(message), "{error}");
     }
 }
 
 #[test]
-fn a_registry_that_refuses_or_forgets_fails_the_stage() {
+fn a_denied_push_fails_the_stage() {
     let with = json!({ "image": "local/app", "tags": ["1"] });
     let denied = host(with.clone()).deny("registry", "local/app:1").run::<PushImage>();
     assert!(denied.result.unwrap_err().is_denied());
@@ -73,7 +73,7 @@ fn a_registry_that_refuses_or_forgets_fails_the_stage() {
 }
 
 #[test]
-fn a_confirmed_digest_that_differs_is_an_error() {
+fn a_different_digest_in_the_registry_is_an_error() {
     let push = crate::Push {
         layout: crate::layout::Layout { digest: DIGEST.to_owned(), names: Vec::new() },
         images: vec!["local/app".to_owned()],
@@ -87,7 +87,7 @@ fn a_confirmed_digest_that_differs_is_an_error() {
 }
 
 #[test]
-fn observing_asks_the_registry_for_every_reference() {
+fn observe_checks_every_reference() {
     let with = json!({ "image": "local/app", "tags": ["1", "2"] });
     let observe = |host: FakeHost| host.observe::<PushImage>();
     assert_eq!(observe(host(with.clone())).result, Ok(Observation::NotStarted));
@@ -102,14 +102,14 @@ fn observing_asks_the_registry_for_every_reference() {
 }
 
 #[test]
-fn a_cancelled_stage_pushes_nothing_more() {
+fn a_cancelled_stage_stops_pushing() {
     let report = host(json!({ "image": "local/app", "tags": ["1"] })).cancelled().run::<PushImage>();
     assert_eq!(report.result.unwrap_err().code, ErrorCode::Cancelled);
     assert!(!report.logs.iter().any(|line| line.message.contains("pushing")));
 }
 
 #[test]
-fn mistakes_of_the_configuration_name_their_key() {
+fn configuration_errors_name_their_key() {
     let paths = |with: Json| -> Vec<String> {
         let found = FakeHost::new().config(with).validate::<PushImage>();
         found.into_iter().map(|found| found.path.unwrap_or_default()).collect()

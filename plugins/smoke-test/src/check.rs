@@ -1,4 +1,4 @@
-//! One question, and what is wrong with an answer.
+//! A check: a request, and what its response must have.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use stagewright_sdk::{DurationText, JsonSchema, Statuses};
 
 use crate::json::Text;
 
-/// A request, and what its answer must be.
+/// A request, and what its response must have.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Check {
-    /// What to call it; its method and path unless set.
+    /// The check's name in messages. Default: its method and path.
     pub name: Option<String>,
-    /// With its leading slash.
+    /// The path, with its leading slash.
     #[serde(default = "root")]
     pub path: String,
-    /// As in `GET`, the default.
+    /// The HTTP method. Default: `GET`.
     #[serde(default = "get")]
     pub method: String,
     /// Headers to send.
@@ -27,20 +27,20 @@ pub(crate) struct Check {
     pub headers: BTreeMap<String, String>,
     /// The body to send.
     pub body: Option<String>,
-    /// The status that it must have: a number, `2xx`, or a list; `2xx` unless set.
+    /// The expected status: a number, a class such as `2xx`, or a list of them. Default: `2xx`.
     #[serde(default)]
     pub status: Statuses,
-    /// Text that must be in the body.
+    /// Text that the body must contain.
     pub contains: Option<String>,
-    /// JSON pointers into the body, and what must be there, as in `{ "/status" = "ok" }`.
+    /// Values that the body must have as JSON, by JSON pointer, as in `{ "/status" = "ok" }`.
     #[serde(default)]
     pub json: BTreeMap<String, Json>,
-    /// Headers of the answer, and the value that each must have.
+    /// Headers that the response must have, with their values.
     #[serde(default)]
     pub header: BTreeMap<String, String>,
-    /// How long the answer may take.
+    /// The longest time that the response may take, in milliseconds.
     pub max_latency_ms: Option<u64>,
-    /// Redirects to follow; 10 unless set. Set 0 to check a redirect itself.
+    /// How many redirects to follow. Default: 10. With 0, a redirect itself can be checked.
     pub redirects: Option<u32>,
     /// In place of the stage's.
     pub retries: Option<u32>,
@@ -58,10 +58,10 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-/// What a check looks at.
-pub(crate) struct Answer {
+/// The parts of a response that a check needs.
+pub(crate) struct Response {
     pub(crate) status: u16,
-    /// The expected headers that were there, in the check's order.
+    /// The value of each header that the check expects, in the check's order; none for a missing one.
     pub(crate) headers: Vec<Option<String>>,
     pub(crate) body: Vec<u8>,
     pub(crate) latency: Duration,
@@ -72,32 +72,32 @@ impl Check {
         self.name.clone().unwrap_or_else(|| format!("{} {}", self.method, self.path))
     }
 
-    /// Key, what is wrong with it.
+    /// Mistakes in the configuration: the key and the message of each.
     pub(crate) fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         if !self.path.starts_with('/') {
             mistakes.push(("path", format!("`{}` doesn't begin with a slash", self.path)));
         }
         for pointer in self.json.keys().filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
-            mistakes.push(("json", format!("`{pointer}` is no JSON pointer: it doesn't begin with a slash")));
+            mistakes.push(("json", format!("invalid JSON pointer `{pointer}`: it doesn't begin with a slash")));
         }
         mistakes
     }
 
     /// Whether the body must be read.
-    pub(crate) fn looks_at_body(&self) -> bool {
+    pub(crate) fn needs_body(&self) -> bool {
         self.contains.is_some() || !self.json.is_empty()
     }
 
-    /// What is wrong with the answer; nothing when it is as it should be.
-    pub(crate) fn complaints(&self, answer: &Answer) -> Vec<String> {
+    /// The expectations that the response doesn't meet; empty when it meets all.
+    pub(crate) fn unmet(&self, response: &Response) -> Vec<String> {
         let mut found = Vec::new();
-        if !self.status.contains(answer.status) {
-            found.push(format!("status {}, expected {}", answer.status, self.status));
+        if !self.status.contains(response.status) {
+            found.push(format!("status {}, expected {}", response.status, self.status));
         }
-        for ((name, expected), actual) in self.header.iter().zip(&answer.headers) {
+        for ((name, expected), actual) in self.header.iter().zip(&response.headers) {
             match actual {
-                None => found.push(format!("there is no header `{name}`")),
+                None => found.push(format!("header `{name}` is missing")),
                 Some(actual) if actual != expected => {
                     found.push(format!("header `{name}` is `{actual}`, expected `{expected}`"));
                 }
@@ -105,27 +105,27 @@ impl Check {
             }
         }
         if let Some(text) = &self.contains
-            && !String::from_utf8_lossy(&answer.body).contains(text)
+            && !String::from_utf8_lossy(&response.body).contains(text)
         {
             found.push(format!("the body doesn't contain `{text}`"));
         }
-        self.complain_of_json(&answer.body, &mut found);
+        self.check_json(&response.body, &mut found);
         if let Some(limit) = self.max_latency_ms {
-            let took = millis(answer.latency);
+            let took = millis(response.latency);
             if took > limit {
-                found.push(format!("it took {took} ms, {limit} ms are allowed"));
+                found.push(format!("it took {took} ms, expected at most {limit} ms"));
             }
         }
         found
     }
 
-    fn complain_of_json(&self, body: &[u8], found: &mut Vec<String>) {
+    fn check_json(&self, body: &[u8], found: &mut Vec<String>) {
         if self.json.is_empty() {
             return;
         }
         let body = match Text::parse(body) {
             Ok(body) => body,
-            Err(error) => return found.push(format!("the body isn't JSON: {error}")),
+            Err(error) => return found.push(format!("the body isn't valid JSON: {error}")),
         };
         for (pointer, expected) in &self.json {
             match body.at(pointer) {
@@ -139,7 +139,7 @@ impl Check {
     }
 }
 
-/// For messages and outputs.
+/// A duration in whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

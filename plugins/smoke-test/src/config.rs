@@ -7,24 +7,24 @@ use stagewright_sdk::{DurationText, JsonSchema};
 
 use crate::check::Check;
 
-/// What to ask, and how long.
+/// The service to check, the checks, and their retries.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// What the paths of the checks are put after, as in `https://staging.example.org`.
+    /// The base URL that the checks' paths are appended to, as in `https://staging.example.org`.
     pub(crate) url: String,
-    /// The questions.
+    /// The checks, which are run in order.
     pub(crate) checks: Vec<Check>,
-    /// How long to wait for one answer; `10s` unless set.
+    /// The timeout of one request. Default: `10s`.
     #[serde(default = "ten_seconds")]
     pub(crate) timeout: DurationText,
-    /// Tries after the first; without it, as many as the deadline leaves room for, and none without a deadline.
+    /// How often to retry a check. Default: until the deadline, or never if there is none.
     pub(crate) retries: Option<u32>,
-    /// Between tries; `1s` unless set.
+    /// The time between two attempts. Default: `1s`.
     #[serde(default = "one_second")]
     pub(crate) interval: DurationText,
-    /// No try begins later than this after the check's first.
+    /// How long after a check's first attempt another one may begin.
     pub(crate) deadline: Option<DurationText>,
 }
 

@@ -1,13 +1,13 @@
-//! JSON by value, with numbers as they are written: a number may have more digits than any type of the machine's.
+//! Compares JSON by value, with numbers as text: a number may have more digits than any numeric type.
 //!
-//! RFC 8259 gives a number no other meaning than its decimal value, so that `1`, `1.0` and `1e0` are the same.
+//! By RFC 8259 a number is its decimal value, so `1`, `1.0` and `1e0` are equal.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
-/// A value of a document, as text.
+/// A JSON value as the text that it has in its document.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text<'a>(&'a str);
 
@@ -22,7 +22,7 @@ impl<'a> Text<'a> {
         Text(raw.get().trim())
     }
 
-    /// What an RFC 6901 pointer leads to.
+    /// The value at an RFC 6901 pointer.
     pub(crate) fn at(self, pointer: &str) -> Option<Text<'a>> {
         if pointer.is_empty() {
             return Some(self);
@@ -39,7 +39,7 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// Whether it has the value that is expected.
+    /// Whether it equals `expected` by value.
     pub(crate) fn is(self, expected: &Json) -> bool {
         match expected {
             Json::Number(number) => {
@@ -73,7 +73,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// On one line.
+/// Without white space between its parts, so on one line.
 impl std::fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (mut inside, mut escaped) = (false, false);
@@ -87,8 +87,8 @@ impl std::fmt::Display for Text<'_> {
     }
 }
 
-/// A number as sign, digits without zeros at either end, and the power of ten of the last digit. None when the power is
-/// beyond all reason; such numbers are the same only as text.
+/// A number in normal form: sign, digits without zeros at either end, and the power of ten of the last digit. None when the
+/// power doesn't fit into 64 bits; such numbers are equal only if their text is.
 fn decimal(text: &str) -> Option<(bool, String, i64)> {
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
     let (mantissa, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_the_same_by_value() {
+    fn numbers_are_compared_by_value() {
         for text in ["1", "1.0", "1e0", "10e-1", "0.1E+1", " 1.00 "] {
             assert!(is(text, &json!(1)) && is(text, &json!(1.0)), "{text}");
             assert!(!is(text, &json!(2)) && !is(text, &json!(-1)) && !is(text, &json!("1")) && !is(text, &json!(true)));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn large_integers_are_told_apart_by_their_last_digit() {
+    fn large_integers_differ_by_their_last_digit() {
         let most = i64::MAX;
         assert!(is("9223372036854775807", &json!(most)) && is("9223372036854775807.0", &json!(most)));
         assert!(!is("9223372036854775806", &json!(most)) && !is("9223372036854775808", &json!(most)));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn values_within_values_count_too() {
+    fn nested_values_are_compared() {
         let expected = json!({ "a": [1, { "b": 2.50 }], "c": "1", "d": null });
         assert!(is(r#"{ "d": null, "c": "\u0031", "a": [1.0, { "b": 25e-1 }] }"#, &expected));
         for other in [
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn pointers_lead_where_the_rfc_says() {
+    fn pointers_follow_rfc_6901() {
         let text = Text::parse(br#"{ "a/b": [ { "~": 1 }, "x y" ], "": 2 }"#).unwrap();
         let at = |pointer: &str| text.at(pointer).map(|value| value.to_string());
         assert_eq!(at(""), Some(r#"{"a/b":[{"~":1},"x y"],"":2}"#.into()));

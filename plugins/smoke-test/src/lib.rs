@@ -1,4 +1,4 @@
-//! Asks a deployed service a few questions, and tells which answers weren't what they should be.
+//! Sends requests to a deployed service, and reports the responses that don't meet the expectations.
 
 mod check;
 mod config;
@@ -24,9 +24,9 @@ impl Stage for SmokeTest {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("checks", "How many checks were made")
-            .output("failed", "How many of them failed")
-            .output("p95-latency-ms", "What 95 of 100 answers stayed within, in milliseconds")
+            .output("checks", "Number of checks")
+            .output("failed", "Number of checks that failed")
+            .output("p95-latency-ms", "The 95th percentile of the latencies, in milliseconds")
             .capability(Capability::Http)
     }
 
@@ -34,12 +34,12 @@ impl Stage for SmokeTest {
         let wrong = |path: String, message: String| Diagnostic::error("config", message).at(path);
         let mut found = Vec::new();
         if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
-            let message = format!("`{}` is no URL of http or https", config.url);
-            found.push(wrong("url".to_owned(), message).help("begin it with `https://` or `http://`"));
+            let message = format!("`{}` isn't an http or https URL", config.url);
+            found.push(wrong("url".to_owned(), message).help("start it with `https://` or `http://`"));
         }
         if config.checks.is_empty() {
             let help = "add one, as in `checks = [{ path = \"/health\" }]`";
-            found.push(wrong("checks".to_owned(), "there is nothing to check".to_owned()).help(help));
+            found.push(wrong("checks".to_owned(), "there are no checks".to_owned()).help(help));
         }
         for (index, check) in config.checks.iter().enumerate() {
             for (key, message) in check.mistakes() {
@@ -58,7 +58,7 @@ impl Stage for SmokeTest {
             let last = probe(&config, check)?;
             latencies.extend(last.latency);
             report(check, index, &last);
-            failed += usize::from(!last.complaints.is_empty());
+            failed += usize::from(!last.unmet.is_empty());
         }
         outputs::set("checks", &config.checks.len())?;
         outputs::set("failed", &failed)?;
@@ -74,20 +74,21 @@ impl Stage for SmokeTest {
 
 fn report(check: &Check, index: usize, last: &Attempt) {
     let name = check.name();
-    let latency = last.latency.map_or_else(|| "no answer".to_owned(), |latency| format!("{} ms", millis(latency)));
-    let tries = if last.number == 1 { String::new() } else { format!(", try {}", last.number) };
-    if last.complaints.is_empty() {
-        log::info(format!("ok      {name} ({latency}{tries})"));
+    let latency = last.latency.map_or_else(|| "no response".to_owned(), |latency| format!("{} ms", millis(latency)));
+    let attempts = if last.number == 1 { String::new() } else { format!(", attempt {}", last.number) };
+    if last.unmet.is_empty() {
+        log::info(format!("ok      {name} ({latency}{attempts})"));
         return;
     }
-    log::error(format!("failed  {name} ({latency}{tries}): {}", last.complaints.join("; ")));
-    for complaint in &last.complaints {
-        let problem = Diagnostic::error("check-failed", format!("{name}: {complaint}")).at(format!("checks[{index}]"));
+    log::error(format!("failed  {name} ({latency}{attempts}): {}", last.unmet.join("; ")));
+    for expectation in &last.unmet {
+        let problem =
+            Diagnostic::error("check-failed", format!("{name}: {expectation}")).at(format!("checks[{index}]"));
         outputs::report(problem);
     }
 }
 
-/// By the nearest rank: the smallest latency that so many of 100 don't exceed.
+/// The percentile by the nearest-rank method.
 fn percentile(latencies: &mut [Duration], percent: usize) -> Option<Duration> {
     latencies.sort_unstable();
     let rank = (latencies.len() * percent).div_ceil(100);

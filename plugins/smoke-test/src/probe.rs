@@ -1,27 +1,27 @@
-//! Makes a check, as often as it takes or may be tried.
+//! Runs a check until it passes or its retries are used up.
 
 use std::time::Duration;
 
 use stagewright_sdk::http::Request;
 use stagewright_sdk::{Result, clock};
 
-use crate::check::{Answer, Check};
+use crate::check::{Check, Response};
 use crate::config::Config;
 
-/// Bytes of a body that a check looks at.
+/// Limit in bytes for the body of a response.
 const BODY_LIMIT: usize = 4 << 20;
 
-/// How the last try of a check went.
+/// The last attempt at a check.
 pub(crate) struct Attempt {
-    /// 1 for the first.
+    /// The attempt's number, from 1.
     pub(crate) number: u32,
-    /// None when no answer came.
+    /// None when there was no response.
     pub(crate) latency: Option<Duration>,
-    /// Nothing when all was well.
-    pub(crate) complaints: Vec<String>,
+    /// The expectations that weren't met; empty when the check passed.
+    pub(crate) unmet: Vec<String>,
 }
 
-/// Fails when the stage is stopped, or may not call the service.
+/// Runs the check. An error only if the stage is cancelled or isn't granted the request.
 pub(crate) fn probe(config: &Config, check: &Check) -> Result<Attempt> {
     let interval = check.interval.unwrap_or(config.interval).0;
     let deadline = check.deadline.or(config.deadline).map(|deadline| deadline.0);
@@ -31,7 +31,7 @@ pub(crate) fn probe(config: &Config, check: &Check) -> Result<Attempt> {
     loop {
         let attempt = try_once(config, check, number)?;
         let too_late = deadline.is_some_and(|deadline| clock::monotonic() + interval > start + deadline);
-        if attempt.complaints.is_empty() || number > retries || too_late {
+        if attempt.unmet.is_empty() || number > retries || too_late {
             return Ok(attempt);
         }
         clock::sleep(interval)?;
@@ -41,16 +41,16 @@ pub(crate) fn probe(config: &Config, check: &Check) -> Result<Attempt> {
 
 fn try_once(config: &Config, check: &Check, number: u32) -> Result<Attempt> {
     let url = format!("{}{}", config.url.trim_end_matches('/'), check.path);
-    match ask(config, check, &url) {
-        Ok(answer) => Ok(Attempt { number, latency: Some(answer.latency), complaints: check.complaints(&answer) }),
-        // Only what time may heal is worth a try, and only what the service did is its failure.
+    match send(config, check, &url) {
+        Ok(response) => Ok(Attempt { number, latency: Some(response.latency), unmet: check.unmet(&response) }),
+        // A denial and a cancellation aren't failures of the service, and a retry wouldn't help.
         Err(error) if error.is_denied() || error.code == stagewright_sdk::ErrorCode::Cancelled => Err(error),
-        Err(error) => Ok(Attempt { number, latency: None, complaints: vec![error.message] }),
+        Err(error) => Ok(Attempt { number, latency: None, unmet: vec![error.message] }),
     }
 }
 
-/// The latency is that of the whole answer, its body included when the check looks at it.
-fn ask(config: &Config, check: &Check, url: &str) -> Result<Answer> {
+/// Sends the request. The latency includes the body if the check needs it.
+fn send(config: &Config, check: &Check, url: &str) -> Result<Response> {
     let mut request = Request::new(&check.method, url);
     request.timeout(config.timeout.0);
     if let Some(redirects) = check.redirects {
@@ -64,8 +64,8 @@ fn ask(config: &Config, check: &Check, url: &str) -> Result<Answer> {
     }
     let start = clock::monotonic();
     let mut response = request.send()?;
-    let body = if check.looks_at_body() { response.bytes(BODY_LIMIT)? } else { Vec::new() };
+    let body = if check.needs_body() { response.bytes(BODY_LIMIT)? } else { Vec::new() };
     let latency = clock::monotonic() - start;
     let headers = check.header.keys().map(|name| response.header(name)).collect();
-    Ok(Answer { status: response.status(), headers, body, latency })
+    Ok(Response { status: response.status(), headers, body, latency })
 }

@@ -25,7 +25,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 #[test]
-fn a_good_answer_passes_and_is_logged_with_its_latency() {
+fn a_check_that_passes_is_logged_with_its_latency() {
     let check = json!({
         "path": "/health", "status": [200, "3xx"], "contains": "ok", "json": { "/status": "ok", "/n/0": 1 },
         "header": { "X-Version": "2" }, "max-latency-ms": 50,
@@ -40,7 +40,7 @@ fn a_good_answer_passes_and_is_logged_with_its_latency() {
 }
 
 #[test]
-fn every_expectation_that_does_not_hold_is_named() {
+fn each_unmet_expectation_is_reported() {
     let get = || HttpScript::get(HEALTH);
     let health = |mut check: Json| {
         check["path"] = json!("/health");
@@ -54,18 +54,18 @@ fn every_expectation_that_does_not_hold_is_named() {
     let json_check = || health(json!({ "json": { "/a": 1 } }));
     assert_eq!(complaint(json_check(), get().body(r#"{"a":2}"#)), "GET /health: `/a` is 2, expected 1");
     assert_eq!(complaint(json_check(), get().body("{}")), "GET /health: the body has nothing at `/a`, expected 1");
-    assert!(complaint(json_check(), get().body("<html>")).starts_with("GET /health: the body isn't JSON"));
+    assert!(complaint(json_check(), get().body("<html>")).starts_with("GET /health: the body isn't valid JSON"));
     let header = || health(json!({ "header": { "x-a": "1" } }));
-    assert_eq!(complaint(header(), get()), "GET /health: there is no header `x-a`");
+    assert_eq!(complaint(header(), get()), "GET /health: header `x-a` is missing");
     assert_eq!(complaint(header(), get().header("X-A", "2")), "GET /health: header `x-a` is `2`, expected `1`");
     assert_eq!(
         complaint(health(json!({ "max-latency-ms": 10 })), get().takes(millis(11))),
-        "GET /health: it took 11 ms, 10 ms are allowed"
+        "GET /health: it took 11 ms, expected at most 10 ms"
     );
 }
 
 #[test]
-fn all_checks_are_made_and_all_failures_told() {
+fn all_checks_run_and_all_failures_are_reported() {
     let with = json!({ "url": "http://app", "checks": [{ "path": "/a" }, { "path": "/b" }, { "path": "/c" }] });
     let host = FakeHost::new().config(with).http(HttpScript::get("http://app/a").status(404));
     let report = host.http(HttpScript::get("http://app/b").takes(millis(7))).run::<SmokeTest>();
@@ -76,7 +76,7 @@ fn all_checks_are_made_and_all_failures_told() {
 }
 
 #[test]
-fn a_retry_waits_and_asks_again() {
+fn a_retry_waits_and_repeats_the_request() {
     let check = json!({ "path": "/health", "retries": 3, "interval": "2s" });
     let report = host(check)
         .http(HttpScript::get(HEALTH).error(Error::new(ErrorCode::Unavailable, "connection refused")))
@@ -85,11 +85,11 @@ fn a_retry_waits_and_asks_again() {
         .run::<SmokeTest>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(report.sent.len(), 3);
-    assert!(report.logged("try 3"));
+    assert!(report.logged("attempt 3"));
 }
 
 #[test]
-fn retries_end_and_so_does_the_deadline() {
+fn retries_stop_at_their_limit_or_the_deadline() {
     let tries = |check: Json| run(check, HttpScript::get(HEALTH).status(503)).sent.len();
     assert_eq!(tries(json!({ "path": "/health" })), 1);
     assert_eq!(tries(json!({ "path": "/health", "retries": 2 })), 3);
@@ -99,7 +99,7 @@ fn retries_end_and_so_does_the_deadline() {
 }
 
 #[test]
-fn what_was_sent_is_what_was_asked_for() {
+fn requests_are_sent_as_configured() {
     let check = json!({ "path": "/x", "method": "POST", "headers": { "a": "b" }, "body": "hi", "redirects": 0 });
     let report = run(check, HttpScript::post("http://app/x"));
     let sent = &report.sent[0];
@@ -108,14 +108,14 @@ fn what_was_sent_is_what_was_asked_for() {
 }
 
 #[test]
-fn a_denial_is_not_the_services_failure() {
+fn a_denial_is_an_error_and_not_a_failed_check() {
     let report = host(json!({ "path": "/health", "retries": 9 })).deny("http", HEALTH).run::<SmokeTest>();
     assert!(report.result.unwrap_err().is_denied());
     assert_eq!(report.problems, []);
 }
 
 #[test]
-fn mistakes_are_named_by_their_key() {
+fn configuration_errors_name_their_key() {
     let with = json!({ "url": "app", "checks": [{ "path": "x", "json": { "a": 1 } }] });
     let found = FakeHost::new().config(with).validate::<SmokeTest>();
     let paths: Vec<_> = found.iter().filter_map(|found| found.path.as_deref()).collect();

@@ -1,9 +1,9 @@
-//! Configuration that holds credentials: git's, those of package managers, and what lies beside a program.
+//! Configuration with credentials: of git, of package managers, and of files next to a program.
 
 use super::{holds, log, make_executable, repository, stage, tries, with_own_mounts, write_pipeline};
 use crate::environment::TestEnvironment;
 
-/// In each place where git keeps an address or a helper, and where none is looked for.
+/// Credentials in each place where git keeps addresses and helpers, and in places where it doesn't.
 const GIT: &str = r#"
 [core]
 	repositoryformatversion = 0
@@ -27,7 +27,7 @@ const GIT: &str = r#"
 fn with_git() -> TestEnvironment {
     let environment = repository();
     for git in [".git", ".git/modules/deps/lib", ".git/worktrees/other"] {
-        // A repository without a commit, as its objects are none.
+        // The branch has no commits, because the test writes no valid objects.
         environment.write(&format!("{git}/HEAD"), "ref: refs/heads/unborn\n");
         environment.write(&format!("{git}/config"), GIT);
         environment.write(&format!("{git}/config.worktree"), GIT);
@@ -41,7 +41,7 @@ fn with_git() -> TestEnvironment {
 }
 
 #[test]
-fn of_a_git_directory_programs_see_history_and_no_credentials() {
+fn programs_see_the_history_of_a_git_directory_without_credentials() {
     let environment = with_git();
     let script = r#"
         may test -d .git/objects/info
@@ -61,7 +61,7 @@ fn of_a_git_directory_programs_see_history_and_no_credentials() {
 }
 
 #[test]
-fn copies_of_the_users_configuration_hold_nothing_that_is_not_known() {
+fn copies_of_the_users_configuration_have_known_keys_only() {
     let environment = repository();
     environment.write("../home/.gitconfig", &GIT.replace("[core]", "[user]\n\tname = Ada\n[core]"));
     let npmrc = "registry=https://ada:hunter2@npm.test/\n//npm.test/:_authToken=hunter2\nmy-password=hunter2\n";
@@ -79,9 +79,9 @@ fn copies_of_the_users_configuration_hold_nothing_that_is_not_known() {
     tries(&environment, r#"process = ["sh", "tools/hostile", "git", "node", "python3"]"#, script);
 }
 
-/// It lies where every program may look.
+/// The file is where every program may read.
 #[test]
-fn copies_of_the_machines_configuration_hold_nothing_that_is_not_known() {
+fn copies_of_the_machines_configuration_have_known_keys_only() {
     let environment = repository();
     environment.write("gitconfig", &GIT.replace("[core]", "[user]\n\tname = Ada\n[core]"));
     environment.write("npmrc", "registry=https://ada:hunter2@npm.test/\n//npm.test/:_authToken=hunter2\n");
@@ -95,7 +95,7 @@ fn copies_of_the_machines_configuration_hold_nothing_that_is_not_known() {
     holds(&log(&environment, "attack"));
 }
 
-/// A program of a home comes alone, or with what programs are made of.
+/// A program in a home folder is visible alone, or with the files that belong to it.
 #[test]
 fn what_lies_beside_a_program_of_a_home_stays_there() {
     let mut environment = repository();
@@ -133,7 +133,7 @@ fn what_lies_beside_a_program_of_a_home_stays_there() {
     assert_eq!(said.matches("started").count(), 3, "{said}");
 }
 
-/// A stage that may write a folder of `PATH` lays what leads to a file of the user's there, and the next one looks.
+/// A stage that may write to a folder in `PATH` puts a link to a file of the user there, and the next stage reads it.
 #[test]
 fn a_program_of_the_workspace_brings_nothing_of_the_machine_along() {
     let mut environment = repository();
@@ -160,7 +160,7 @@ fn a_program_of_the_workspace_brings_nothing_of_the_machine_along() {
     }
 }
 
-/// `env` isn't locked.
+/// `env` isn't part of the lock.
 #[test]
 fn variables_of_a_stage_open_nothing_and_folders_of_programs_show_programs_alone() {
     let mut environment = repository();
@@ -191,7 +191,7 @@ fn variables_of_a_stage_open_nothing_and_folders_of_programs_show_programs_alone
     }
 }
 
-/// A word for docker's socket is none for what a pipeline calls docker's.
+/// `socket = ["docker"]` doesn't grant a socket that the pipeline names in `DOCKER_HOST`.
 #[test]
 fn a_variable_of_the_stage_names_no_socket() {
     let environment = repository();
@@ -204,7 +204,7 @@ fn a_variable_of_the_stage_names_no_socket() {
     if code == 0 {
         holds(&log(&environment, "attack"));
     } else {
-        // Where there is no docker.
+        // On a machine without docker.
         let failure = crate::environment::failure(&events, "attack");
         assert!(failure["message"].as_str().is_some_and(|text| text.contains("docker.sock")), "{failure:#}");
     }

@@ -1,5 +1,5 @@
-//! Links and doors that no namespace closes: Unix sockets by their paths, socket families, other ways to call the kernel,
-//! and files that would act for the engine's user later.
+//! Ways out of a sandbox that namespaces don't close: Unix sockets by path, socket families, other system call interfaces,
+//! and files that would later run with the engine user's rights.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -17,7 +17,7 @@ fn real_root(environment: &TestEnvironment) -> std::path::PathBuf {
     std::fs::canonicalize(environment.root()).expect("a folder")
 }
 
-/// Something of this machine that listens, and that was spoken to by no one.
+/// Checks that a service of this machine got no connection.
 #[track_caller]
 fn is_untouched(listener: &UnixListener) {
     listener.set_nonblocking(true).expect("a socket");
@@ -82,9 +82,9 @@ fn a_service_that_begins_to_listen_later_is_not_reached_either() {
     service.join().expect("a service").iter().for_each(is_untouched);
 }
 
-/// Path and descriptor change while the engine looks: what is looked at is what is connected to.
+/// The path and the descriptor change while the engine checks them. It must connect to what it has checked.
 #[test]
-fn a_path_that_flips_between_its_own_socket_and_a_service_leads_to_no_service() {
+fn a_path_that_flips_between_sockets_never_reaches_the_service() {
     let environment = repository();
     let service = UnixListener::bind(environment.root().join("out/a.sock")).expect("a socket");
     let script = r#"
@@ -94,7 +94,7 @@ fn a_path_that_flips_between_its_own_socket_and_a_service_leads_to_no_service() 
         may hostile connects out/door 400
         put out/stop; wait
         never hostile socket out/a.sock"#;
-    // A connection to the service, which takes none, would wait.
+    // A connection to the service would block, because the service doesn't accept it.
     write_pipeline(&environment, &[stage("attack", "timeout = \"1m\"", "", script)]);
     environment.run(&["run"]).exits(0);
     holds(&log(&environment, "attack"));
@@ -113,12 +113,12 @@ fn a_refused_connection_is_in_the_log_and_in_the_journal_with_its_remedy() {
     let found = events.iter().map(ToString::to_string).filter(|event| event.contains("permission-denied"));
     let found = found.collect::<Vec<_>>();
     assert_eq!(found.len(), 1, "{found:#?}");
-    let told = format!("the stage may not connect to the socket {}", path.display());
-    assert!(found[0].contains(&told) && found[0].contains("socket = ["), "{found:#?}");
-    assert!(log(&environment, "attack").contains(&told));
+    let denial = format!("the stage may not connect to the socket {}", path.display());
+    assert!(found[0].contains(&denial) && found[0].contains("socket = ["), "{found:#?}");
+    assert!(log(&environment, "attack").contains(&denial));
 }
 
-/// A stage that may write where a granted socket lies could have it lead to any other.
+/// A stage that may write the folder of a granted socket could replace it by a link to another one.
 #[test]
 fn a_granted_socket_is_not_reached_through_a_link_of_the_workspace() {
     let environment = repository();
@@ -146,13 +146,13 @@ fn a_granted_socket_is_not_reached_through_a_link_of_the_workspace() {
     is_untouched(&service);
     let failure = fails(&environment, "", &socket(&outside.join("prize")), "true");
     assert!(text(&failure["message"]).contains("is not a socket"), "{failure:#}");
-    // A link that is the machine's own, as `/var/run/docker.sock` often is.
+    // A link of the machine itself, which `/var/run/docker.sock` often is.
     symlink(&other, outside.join("link.sock")).expect("a link");
     let script = "may hostile socket ../outside/link.sock; never hostile socket out/daemon.sock/x";
     tries(&environment, &socket(&outside.join("link.sock")), script);
 }
 
-/// Inodes are numbered by each file system for itself.
+/// Inode numbers are unique only within a file system.
 #[test]
 fn a_socket_with_the_inode_of_a_granted_one_on_another_file_system_is_not_granted() {
     let environment = repository();
@@ -193,9 +193,9 @@ fn families_that_no_network_namespace_covers_and_other_ways_to_call_the_kernel_a
     assert_eq!(said.matches("(os error 97)").count(), families.len(), "AF_… isn't supported:\n{said}");
 }
 
-/// Root's own: it would be root's for every user of the machine.
+/// With root as the engine's user, it would run as root for every user of the machine.
 #[test]
-fn no_file_is_left_that_acts_for_its_owner() {
+fn no_set_user_id_files_can_be_left() {
     let environment = repository();
     let script = r#"
         put out/tool
@@ -234,9 +234,9 @@ fn a_hard_link_by_a_descriptor_does_not_lead_out_of_a_granted_folder() {
     tries(&environment, "", script);
 }
 
-/// As in a container that may make namespaces, and on a machine that forbids them.
+/// In a container that allows namespaces, and on a machine that forbids them.
 #[test]
-fn a_user_namespace_around_the_engine_is_enough_and_a_machine_without_them_is_refused_with_a_remedy() {
+fn a_surrounding_user_namespace_suffices_and_a_machine_without_them_is_refused() {
     let environment = repository();
     write_pipeline(&environment, &[stage("attack", "", "", "may hostile own out/own.sock; never hostile ring")]);
     let within = |before: &str| {
@@ -253,9 +253,9 @@ fn a_user_namespace_around_the_engine_is_enough_and_a_machine_without_them_is_re
     }
 }
 
-/// Its memory holds secrets, and whoever gets at the core has them.
+/// The engine's memory has secrets, and so would a core dump.
 #[test]
-fn the_engine_leaves_no_core() {
+fn the_engine_writes_no_core_dump() {
     let environment = repository();
     write_pipeline(&environment, &[stage("waits", "", "", "put out/ready; sleep 600")]);
     let mut engine = environment.start(&["run"]);
@@ -267,7 +267,7 @@ fn the_engine_leaves_no_core() {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", engine.id())).expect("limits");
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("a limit");
     assert_eq!(limit.split_whitespace().next(), Some("0"), "{limits}");
-    // Its limit is not all that keeps it from that.
+    // The limit isn't the only protection.
     let process = i32::try_from(engine.id()).ok().and_then(Pid::from_raw).expect("a process");
     let _ = prlimit(Some(process), Resource::Core, Rlimit { current: None, maximum: None });
     kill_process(process, Signal::ABORT).expect("a signal");
@@ -275,9 +275,9 @@ fn the_engine_leaves_no_core() {
     assert_eq!((status.signal(), status.core_dumped()), (Some(libc::SIGABRT), false));
 }
 
-/// Written to through the folder that was granted, the file outside changes as well: `plan` says so.
+/// Writing to the granted folder would also change the file outside, so `plan` warns.
 #[test]
-fn a_hard_link_that_leads_outside_is_named_in_the_plan() {
+fn plan_warns_of_a_hard_link_to_the_outside() {
     let environment = repository();
     let root = environment.root();
     std::fs::hard_link(root.join("out/mine"), root.join("out/again")).expect("a link");
@@ -289,9 +289,9 @@ fn a_hard_link_that_leads_outside_is_named_in_the_plan() {
     assert!(environment.run(&["plan", "--json"]).exits(0).stdout.contains("`out/door` is a hard link"));
 }
 
-/// A tree that is deeper than paths are long, and folders that don't let their owner in.
+/// A tree that is deeper than the longest path, and folders without permissions for their owner.
 #[test]
-fn what_a_stage_leaves_in_its_scratch_folder_is_removed_whatever_it_is() {
+fn scratch_folders_are_removed_whatever_they_contain() {
     let environment = repository();
     let script = r#"
         may mkdir -p /tmp/closed/below "$HOME/closed/below"
@@ -299,11 +299,11 @@ fn what_a_stage_leaves_in_its_scratch_folder_is_removed_whatever_it_is() {
         may hostile deep /tmp/deep 3000
         never test -e out/deep"#;
     write_pipeline(&environment, &[stage("attack", "", "", script)]);
-    // Fewer descriptors than there are levels.
+    // Fewer descriptors than levels.
     let run = format!("ulimit -n 512 && exec {} run", binary().display());
     Ended::of(&environment.program("sh").args(["-c", &run]).output().expect("sh starts")).exits(0);
     holds(&log(&environment, "attack"));
-    // Removed by a process that the engine doesn't wait for.
+    // The engine doesn't wait for the process that removes it.
     let left = || std::fs::read_dir(environment.root().join(".stagewright/scratch")).into_iter().flatten().count();
     let deadline = Instant::now() + Duration::from_secs(60);
     while left() > 0 {

@@ -1,9 +1,9 @@
-//! Files: those of the user, of the machine, of the engine, and those of the workspace that weren't granted.
+//! Files: those of the user, of the machine and of the engine, and files of the workspace that aren't granted.
 
 use super::{fails, holds, log, make_executable, repository, stage, tries, write_pipeline};
 use crate::environment::{TestEnvironment, text};
 
-/// As it was before.
+/// Checks that a file has its previous content.
 #[track_caller]
 fn unchanged(environment: &TestEnvironment, path: &str, before: &str) {
     assert_eq!(environment.read(path), before, "{path} was changed");
@@ -24,7 +24,7 @@ fn the_users_keys_cannot_be_read_and_the_home_is_the_stages_own() {
 }
 
 #[test]
-fn the_journal_can_be_neither_read_nor_changed_by_who_may_write_everything() {
+fn write_on_everything_does_not_open_the_journal() {
     let environment = repository();
     let script = r#"
         may put anywhere
@@ -52,7 +52,7 @@ fn a_file_of_the_workspace_that_was_not_granted_is_not_there() {
 }
 
 #[test]
-fn secrets_in_etc_stay_secret_and_what_is_public_is_there() {
+fn secrets_in_etc_are_hidden_and_public_files_visible() {
     let environment = repository();
     let script = r#"
         may grep -q root /etc/passwd
@@ -68,7 +68,7 @@ fn secrets_in_etc_stay_secret_and_what_is_public_is_there() {
 }
 
 #[test]
-fn nothing_is_written_outside_of_what_may_be_written() {
+fn files_outside_of_write_cannot_be_written() {
     let environment = repository();
     let script = r#"
         may put out/new
@@ -90,7 +90,7 @@ fn nothing_is_written_outside_of_what_may_be_written() {
 }
 
 #[test]
-fn what_may_only_be_read_cannot_be_changed_in_any_way() {
+fn read_only_files_cannot_be_changed() {
     let environment = repository();
     let script = r#"
         may cat src/open
@@ -108,7 +108,7 @@ fn what_may_only_be_read_cannot_be_changed_in_any_way() {
     unchanged(&environment, "src/open", "for all\n");
 }
 
-/// Whoever could write these would run outside of any sandbox, or be granted everything the next time.
+/// A stage that could write these files could run code outside the sandbox, or grant itself everything in the next run.
 #[test]
 fn hooks_pipeline_and_lock_cannot_be_written_from_a_folder_beside_them() {
     let environment = repository();
@@ -127,7 +127,7 @@ fn hooks_pipeline_and_lock_cannot_be_written_from_a_folder_beside_them() {
 }
 
 #[test]
-fn who_may_write_everything_still_cannot_plant_a_hook() {
+fn write_on_everything_does_not_allow_hooks() {
     let environment = repository();
     let script = r#"
         may put anywhere
@@ -142,7 +142,7 @@ fn who_may_write_everything_still_cannot_plant_a_hook() {
     assert!(!environment.root().join(".git/hooks/pre-push").exists());
 }
 
-/// A repository that isn't git's yet would run the hooks of the one that a stage makes of it.
+/// If a stage could make a git repository of the workspace, the user's next git command would run its hooks.
 #[test]
 fn no_stage_makes_a_repository_of_a_workspace() {
     let environment = repository();
@@ -156,7 +156,7 @@ fn no_stage_makes_a_repository_of_a_workspace() {
 }
 
 #[test]
-fn what_may_only_be_read_cannot_be_started_by_any_way() {
+fn files_that_are_only_readable_cannot_be_executed() {
     let environment = repository();
     std::fs::copy("/bin/true", environment.root().join("src/native")).expect("a program");
     let script = r#"
@@ -184,7 +184,7 @@ fn a_granted_path_that_is_a_link_to_the_outside_is_refused() {
 }
 
 #[test]
-fn a_link_that_is_made_during_the_run_leads_nowhere() {
+fn a_link_made_during_the_run_is_not_followed() {
     let environment = repository();
     let (home, outside) = (environment.root().join("../home"), environment.root().join("../outside"));
     let script = format!(
@@ -203,12 +203,12 @@ fn a_link_that_is_made_during_the_run_leads_nowhere() {
     assert!(!outside.join("new").exists());
 }
 
-/// The plugin reads that file through the engine, which sees all of the machine.
+/// The plugin reads that file through the engine, which can read everything on the machine.
 #[test]
 fn the_engine_does_not_follow_a_link_that_a_program_left_for_it() {
     let environment = repository();
     let pipeline = |link: &str| {
-        let with = format!("run = 'ln -sf {link} out/told', outputs-file = 'out/told'");
+        let with = format!("run = 'ln -sf {link} out/values', outputs-file = 'out/values'");
         format!(
             "schema = 1\n[pipeline]\nname = \"hostile\"\n[stages.attack]\nuses = \"command\"\nwith = {{ {with} }}\n\
              [stages.attack.permissions]\nprocess = [\"sh\"]\nwrite = [\"out\"]\n"
@@ -226,7 +226,7 @@ fn the_engine_does_not_follow_a_link_that_a_program_left_for_it() {
     assert!(ended.stdout.contains("for-all"), "{}", ended.stdout);
 }
 
-/// One stage turns a folder into a link to the outside and back, while others are started that are granted it.
+/// One stage keeps replacing a folder by a link to the outside, while other stages start that are granted the folder.
 #[test]
 fn a_link_that_flips_while_sandboxes_are_made_never_leads_outside() {
     let environment = repository();
@@ -258,7 +258,7 @@ fn a_link_that_flips_while_sandboxes_are_made_never_leads_outside() {
 }
 
 #[test]
-fn a_link_that_flips_while_another_process_reads_through_it_shows_nothing_of_the_outside() {
+fn a_link_that_flips_during_reads_shows_no_file_outside() {
     let environment = repository();
     let script = r#"
         (until test -e out/stop; do ln -sfn ../../outside/prize out/door; ln -sfn mine out/door; done) &
@@ -273,7 +273,7 @@ fn a_link_that_flips_while_another_process_reads_through_it_shows_nothing_of_the
 }
 
 #[test]
-fn a_hard_link_to_what_was_not_granted_cannot_be_made() {
+fn a_hard_link_to_a_file_that_is_not_granted_cannot_be_made() {
     let environment = repository();
     let script = r#"
         may ln out/mine out/twice
@@ -285,7 +285,7 @@ fn a_hard_link_to_what_was_not_granted_cannot_be_made() {
 }
 
 #[test]
-fn dots_lead_nowhere() {
+fn paths_with_dots_do_not_leave_the_workspace() {
     let environment = repository();
     let script = r#"
         may cat src/../src/open
@@ -327,7 +327,7 @@ fn programs_are_started_only_where_exec_or_write_grants_it() {
         never sh -c 'cp src/tool web/node_modules/.bin/other'"#;
     tries(&environment, "read = [\"src\", \"web\"]\nexec = [\"web/node_modules\"]\n", script);
     tries(&environment, "exec = [\"web\"]\nread = [\"src\", \"web/node_modules\"]\n", script);
-    // A cached stage starts what it declares, and nothing beside that.
+    // A cached stage can start only programs that it declares.
     environment.write("web/node_modules/.bin/undeclared", "#!/bin/sh\n");
     make_executable(&environment, "web/node_modules/.bin/undeclared");
     let permissions = "read = [\"src\"]\nexec = [\"web\"]\n";
@@ -339,7 +339,7 @@ fn programs_are_started_only_where_exec_or_write_grants_it() {
 }
 
 #[test]
-fn a_folder_that_is_declared_is_given_as_far_as_it_is_granted() {
+fn a_declared_folder_is_visible_only_as_far_as_it_is_granted() {
     let environment = repository();
     for path in ["given/a", "given/deep/b", "given/kept.key"] {
         environment.write(path, "text\n");
@@ -356,7 +356,7 @@ fn a_folder_that_is_declared_is_given_as_far_as_it_is_granted() {
     assert!(said.contains("tried it all") && !said.contains("WRONG"), "{said}");
 }
 
-/// What one stage has downloaded and unpacked another one would run.
+/// A stage could put programs into a shared cache that another stage would run.
 #[test]
 fn caches_that_are_kept_belong_to_one_stage() {
     let environment = repository();
@@ -394,9 +394,9 @@ fn scratch_folders_are_gone_with_their_run_and_hidden_from_others() {
     assert_eq!(left, 0, "a scratch folder is left");
 }
 
-/// Variables of the stage say where a toolchain is, which is no grant for any folder of the machine.
+/// A stage's variables can name a toolchain's folder, which must not grant arbitrary folders.
 #[test]
-fn a_variable_that_names_a_toolchain_opens_no_other_folder() {
+fn a_toolchain_variable_grants_no_other_folder() {
     let environment = repository();
     let outside = std::fs::canonicalize(environment.root().join("../outside")).expect("a folder");
     for variable in ["RUSTUP_HOME", "CARGO_HOME"] {
@@ -409,7 +409,7 @@ fn a_variable_that_names_a_toolchain_opens_no_other_folder() {
     }
 }
 
-/// What reads from a named pipe acts on what is written there.
+/// The reader of a named pipe acts on what is written to it.
 #[test]
 fn a_named_pipe_that_may_be_read_is_not_written_to() {
     let environment = repository();
@@ -418,7 +418,7 @@ fn a_named_pipe_that_may_be_read_is_not_written_to() {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
     }
-    // For reading and writing a pipe opens at once, whoever is at its other end.
+    // Opened for reading and writing, a pipe doesn't wait for its other end.
     let script = r#"
         both() { (exec 3<> "$1"); }
         may both out/pipe

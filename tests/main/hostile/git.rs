@@ -1,4 +1,4 @@
-//! What git runs and believes, wherever its directories, links and configuration say that it lies.
+//! What git runs and trusts, wherever its directories, links and configuration place it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -81,7 +81,7 @@ fn hooks_of_clones_submodules_and_working_trees_are_reserved_with_them() {
     for write in [r#"write = ["."]"#, r#"write = ["vendor/x", "sub", "wt"]"#] {
         tries(&environment, write, script);
     }
-    // The repository is above what is granted.
+    // The repository is above the granted folder.
     let failure = fails(&environment, "", r#"write = ["vendor/x/.husky"]"#, "true");
     assert!(text(&failure["message"]).contains("core.hooksPath"), "{failure:#}");
     tries(&environment, r#"write = ["vendor/x/tools"]"#, "never put vendor/x/tools/fs; may put vendor/x/tools/new");

@@ -1,10 +1,10 @@
-//! Stages that mean harm: each does what it was granted, and nothing else.
+//! Malicious stages: each can do what it was granted, and nothing else.
 //!
-//! Where a test shows that an attack fails, the same program shows that what was granted works: a sandbox that lets
-//! nothing through passes none of these.
+//! Where a test shows that an attack fails, the same script shows that granted actions work: a sandbox that blocks
+//! everything fails these tests.
 //!
-//! What belongs to the machine is opened, and never written to: a sandbox that is broken, by accident or to see a test
-//! fail, must not cost the machine.
+//! The attacks open files of the machine but never write to them: if the sandbox is broken, by accident or to see a test
+//! fail, the machine must not be damaged.
 
 use serde_json::Value as Json;
 
@@ -18,7 +18,7 @@ mod network;
 mod processes;
 mod reserved;
 
-/// Words for the scripts. A program that isn't there doesn't count as refused.
+/// Shell functions for the scripts. A missing program doesn't count as refused.
 const WORDS: &str = r#"
 may() { if "$@"; then echo "as granted: $*"; else echo "WRONG, refused: $*"; fi; }
 never() {
@@ -30,14 +30,14 @@ opens() { true >> "$1"; }
 hostile() { tools/hostile "$@"; }
 "#;
 
-/// A repository with files to read in `src`, to write in `out`, and others all around that are nobody's business.
+/// A repository with files to read in `src` and to write in `out`, and with other files that aren't granted.
 fn repository() -> TestEnvironment {
     let environment = TestEnvironment::new();
     for (path, text) in [
         ("src/open", "for all\n"),
         ("src/tool", "#!/bin/sh\necho started\n"),
         ("out/mine", "mine\n"),
-        ("closed", "for nobody\n"),
+        ("closed", "not granted\n"),
         (".git/config", "[remote \"origin\"]\n\turl = https://ada:hunter2@git.test/a\n"),
         (".git/HEAD", "ref: refs/heads/main\n"),
         (".git/hooks/pre-push.sample", "exit 0\n"),
@@ -57,7 +57,7 @@ fn make_executable(environment: &TestEnvironment, path: &str) {
     std::fs::set_permissions(environment.root().join(path), mode).expect("a mode");
 }
 
-/// A stage that runs a script, with the usual grants and more. `settings` and `permissions` are lines of TOML.
+/// A stage that runs a script with the usual grants and additional ones. `settings` and `permissions` are lines of TOML.
 fn stage(name: &str, settings: &str, permissions: &str, script: &str) -> String {
     let usual = [("process", r#"["sh", "tools/hostile"]"#), ("read", r#"["src"]"#), ("write", r#"["out"]"#)];
     let named = |key: &str| permissions.lines().any(|line| line.trim_start().starts_with(key));
@@ -80,16 +80,28 @@ fn log(environment: &TestEnvironment, stage: &str) -> String {
     ended.stdout + &ended.stderr
 }
 
-/// Checks what the words of [`WORDS`] said.
+/// Checks the output of the functions in [`WORDS`].
 #[track_caller]
 fn holds(said: &str) {
-    assert!(said.contains("tried it all"), "the script broke off:\n{said}");
+    assert!(
+        said.contains("tried it all"),
+        "the script didn't finish:
+{said}"
+    );
     assert!(!said.contains("WRONG"), "{said}");
-    assert!(said.contains("as granted: "), "nothing shows that what was granted works:\n{said}");
-    assert!(said.contains("as it should be, refused: "), "nothing was attacked:\n{said}");
+    assert!(
+        said.contains("as granted: "),
+        "no granted action was tried:
+{said}"
+    );
+    assert!(
+        said.contains("as it should be, refused: "),
+        "no attack was tried:
+{said}"
+    );
 }
 
-/// Runs one stage and checks that its script met what it should.
+/// Runs one stage and checks the results of its script.
 #[track_caller]
 fn tries(environment: &TestEnvironment, permissions: &str, script: &str) -> String {
     write_pipeline(environment, &[stage("attack", "", permissions, script)]);
@@ -99,7 +111,7 @@ fn tries(environment: &TestEnvironment, permissions: &str, script: &str) -> Stri
     said
 }
 
-/// Runs one stage that has to fail, and gives the failure.
+/// Runs one stage that has to fail. Returns the failure.
 #[track_caller]
 fn fails(environment: &TestEnvironment, settings: &str, permissions: &str, script: &str) -> Json {
     write_pipeline(environment, &[stage("attack", settings, permissions, script)]);
@@ -108,7 +120,7 @@ fn fails(environment: &TestEnvironment, settings: &str, permissions: &str, scrip
     failure(&events, "attack")
 }
 
-/// Runs a script with a mount table of its own, where `$S` is the binary.
+/// Runs a script in its own mount namespace, where `$S` is the binary.
 fn with_own_mounts(environment: &TestEnvironment, script: &str) -> Ended {
     let script = format!("S={}; {script}", binary().display());
     let root = rustix::process::geteuid().is_root();

@@ -1,4 +1,4 @@
-//! The network: one port of this machine is granted, and everything else that answers is not.
+//! The network: one port of this machine is granted, and no other service can be reached.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{holds, log, repository, stage, tries, write_pipeline};
 
-/// Answers every request, and keeps what it was sent.
+/// A server that responds to every request and keeps the requests.
 struct Server {
     port: u16,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// `away`: the port to which whoever asks for `/away` is sent.
+    /// `away`: the port to which requests for `/away` are redirected.
     fn new(away: u16) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -23,7 +23,7 @@ impl Server {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
                 let mut buffer = [0; 4096];
-                // One that sends nothing has connected all the same.
+                // A client that sends nothing counts as connected.
                 let length = stream.read(&mut buffer).unwrap_or(0);
                 let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 let answer = match said.contains("/away") {
@@ -31,7 +31,7 @@ impl Server {
                     false => "200 OK".to_owned(),
                 };
                 kept.lock().unwrap_or_else(PoisonError::into_inner).push(said);
-                // Who has gone needs no answer.
+                // The client may have disconnected.
                 let _ = write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 8\r\nConnection: close\r\n\r\nwelcome\n");
             }
         });
@@ -98,18 +98,18 @@ fn what_was_granted_is_reached_and_its_neighbours_are_not() {
     );
     tries(&environment, &format!("{PROGRAMS}\nnet = [\"http://127.0.0.1:{port}\"]"), &script);
     assert_eq!(other.seen(), Vec::<String>::new());
-    // A program may never show what it was refused.
+    // A program may not print the refusal, so look into the journal.
     let recorded = environment.run(&["show", "latest", "--format", "json"]).exits(0).stdout;
     for host in [&format!("127.0.0.1:{closed}"), "169.254.169.254"] {
-        let told = |line: &&str| line.contains(r#""code":"permission-denied""#) && line.contains(host);
-        assert!(recorded.lines().any(|line| told(&line)), "{host} is not in the journal: {recorded}");
+        let is_denial = |line: &&str| line.contains(r#""code":"permission-denied""#) && line.contains(host);
+        assert!(recorded.lines().any(|line| is_denial(&line)), "{host} is not in the journal: {recorded}");
     }
     let seen = granted.seen();
     assert!(seen.iter().any(|said| said.contains("/direct")) && seen.iter().any(|said| said.contains("/by-proxy")));
 }
 
 #[test]
-fn a_host_that_was_granted_cannot_send_a_program_elsewhere() {
+fn a_granted_host_cannot_redirect_a_program_to_another_one() {
     let environment = repository();
     let other = Server::new(0);
     let granted = Server::new(other.port);
@@ -125,9 +125,9 @@ fn a_host_that_was_granted_cannot_send_a_program_elsewhere() {
     assert_eq!(granted.seen().len(), 4);
 }
 
-/// A refusal names what was asked for, which may be what the program was trusted with.
+/// A refusal names the requested host, which may contain a secret.
 #[test]
-fn what_is_said_of_a_refusal_holds_no_secret() {
+fn secrets_in_a_refusal_are_masked() {
     let mut environment = repository();
     environment.set("TOKEN", "hunter2-hunter2");
     let script = "may test -n \"$HTTP_PROXY\"; never curl -sSf -m 20 http://$TOKEN.test/";
@@ -135,21 +135,21 @@ fn what_is_said_of_a_refusal_holds_no_secret() {
     let with = "with = { secret-env = { TOKEN = \"token\" },";
     let attack = stage("attack", "", &permissions, script).replacen("with = {", with, 1);
     write_pipeline(&environment, &["[secrets.token]\nfrom = \"env:TOKEN\"\n".to_owned(), attack]);
-    let mut told = environment.run(&["run", "--format", "json"]).exits(0).stdout;
-    told += &log(&environment, "attack");
-    told += &environment.run(&["show", "latest", "--format", "json"]).exits(0).stdout;
+    let mut shown = environment.run(&["run", "--format", "json"]).exits(0).stdout;
+    shown += &log(&environment, "attack");
+    shown += &environment.run(&["show", "latest", "--format", "json"]).exits(0).stdout;
     holds(&log(&environment, "attack"));
-    assert!(!told.contains("hunter2-hunter2"), "{told}");
-    assert!(told.contains("denied: the stage may not call http://***.test"), "{told}");
+    assert!(!shown.contains("hunter2-hunter2"), "{shown}");
+    assert!(shown.contains("denied: the stage may not call http://***.test"), "{shown}");
 }
 
-/// Where many hosts answer at one address, the name in the greeting says which of them it is for.
+/// If several hosts share an address, the name in the TLS handshake selects one of them.
 #[test]
 fn a_tunnel_to_one_host_cannot_be_used_for_another() {
     let environment = repository();
     let server = Server::new(0);
     let port = server.port;
-    // The server speaks no TLS: what matters is which greetings get there.
+    // The server doesn't speak TLS: the test checks which handshakes reach it.
     let script = format!(
         "tunnel() {{ curl -sSk -m 20 --noproxy '' -x $HTTPS_PROXY --connect-to \"$1:443:localhost:{port}\" https://$1/; }}
         never tunnel other.test
@@ -158,6 +158,6 @@ fn a_tunnel_to_one_host_cannot_be_used_for_another() {
     );
     tries(&environment, &format!("{PROGRAMS}\nnet = [\"https://localhost:{port}\"]"), &script);
     let seen = server.seen();
-    assert!(seen.iter().any(|said| said.contains("localhost")), "the granted name gets through: {seen:?}");
+    assert!(seen.iter().any(|said| said.contains("localhost")), "the granted name is refused: {seen:?}");
     assert!(!seen.iter().any(|said| said.contains("other.test")), "{seen:?}");
 }

@@ -1,4 +1,4 @@
-//! Processes: the engine, those of other stages, what outlives a stage, what takes too much, and what is typed or shown.
+//! Processes: the engine and those of other stages, daemons, limits, and the terminal.
 
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use super::{fails, holds, log, make_executable, repository, stage, tries, write_pipeline};
 use crate::environment::{Ended, TestEnvironment, binary, eventually, failure, text};
 
-/// A process of the machine that somebody may want to harm.
+/// A process of the machine, as a target of attacks.
 struct Victim(Child);
 
 impl Victim {
@@ -21,13 +21,13 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // One that is dead already is no concern of the test's end.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Processes of the machine whose arguments hold this word.
+/// The number of processes of the machine with this word in their arguments.
 fn running(word: &str) -> usize {
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
@@ -71,10 +71,10 @@ fn processes_of_the_machine_are_neither_seen_nor_reached() {
 }
 
 #[test]
-fn a_program_that_kills_all_it_can_kills_nothing_of_the_machine() {
+fn a_program_that_kills_all_processes_reaches_none_of_the_machine() {
     let environment = repository();
     let mut victim = Victim::new(&environment);
-    // Without a process namespace it would end the machine's own.
+    // Without a process namespace it would kill processes of the machine.
     let failure = fails(
         &environment,
         "",
@@ -85,7 +85,7 @@ fn a_program_that_kills_all_it_can_kills_nothing_of_the_machine() {
     assert!(victim.lives());
 }
 
-/// Whoever could look into it could make it start programs outside of what it has given up.
+/// A program that could trace it could make it start programs without the restrictions.
 #[test]
 fn the_process_that_starts_the_programs_cannot_be_looked_into() {
     let environment = repository();
@@ -173,17 +173,17 @@ fn shared_memory_of_the_machine_is_not_there() {
     let outside = environment.program(env!("CARGO_BIN_EXE_hostile")).args(["memory", &key]).status();
     tries(&environment, "", &script);
     environment.program("/usr/bin/ipcrm").args(["-m", &id]).status().expect("ipcrm");
-    assert!(outside.expect("a program").success(), "the segment was there to be found");
+    assert!(outside.expect("a program").success(), "the segment exists outside the sandbox");
 }
 
-/// Keys of a session are handed down from process to process, whatever namespaces these are in.
+/// Session keys are inherited by child processes, regardless of namespaces.
 #[test]
-fn keys_in_the_kernel_are_those_of_the_user() {
+fn the_users_kernel_keys_are_not_visible() {
     let environment = repository();
     let program = env!("CARGO_BIN_EXE_hostile");
     write_pipeline(&environment, &[stage("attack", "", "", "may test -x tools/hostile; never tools/hostile key")]);
     let outside = environment.program(program).args(["with-key", program, "key"]).output().expect("a program");
-    assert!(outside.status.success(), "the key is there to be found: {outside:?}");
+    assert!(outside.status.success(), "the key exists outside the sandbox: {outside:?}");
     let mut run = environment.program(program);
     let run = run.arg("with-key").arg(binary()).arg("run").output().expect("the binary");
     Ended::of(&run).exits(0);
@@ -191,9 +191,9 @@ fn keys_in_the_kernel_are_those_of_the_user() {
 }
 
 #[test]
-fn devices_are_those_without_power() {
+fn only_harmless_devices_exist() {
     let environment = repository();
-    // As root this is a real device that would be granted with its folder.
+    // As root this makes a real device in a granted folder.
     let made = environment.program("/usr/bin/mknod").args(["src/zero", "c", "1", "5"]).output().expect("mknod");
     let script = "
         may head -c 1 /dev/urandom
@@ -232,7 +232,7 @@ fn the_sandbox_cannot_be_taken_apart_from_within() {
 }
 
 #[test]
-fn no_program_gains_power_by_its_file() {
+fn no_program_gains_privileges_from_its_file() {
     let environment = repository();
     let script = r#"
         status() { grep -q "^$1:[[:space:]]*$2\$" /proc/self/status; }
@@ -253,7 +253,7 @@ fn no_program_gains_power_by_its_file() {
 }
 
 #[test]
-fn settings_of_the_kernel_are_not_for_stages() {
+fn kernel_settings_cannot_be_written() {
     let environment = repository();
     let script = "
         may cat /proc/sys/kernel/osrelease
@@ -271,9 +271,9 @@ fn settings_of_the_kernel_are_not_for_stages() {
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("a setting"), before);
 }
 
-/// The kernel numbers them from the beginning again, and leaves the first 300 numbers out.
+/// Process ids are reused, except that the kernel leaves out those below 300 after a wraparound.
 #[test]
-fn a_bound_of_processes_is_of_those_at_a_time() {
+fn the_process_limit_counts_concurrent_processes_only() {
     let environment = repository();
     let script = "n=0; while [ $n -lt 700 ]; do n=$((n + 1)); /bin/true & /bin/true & wait; done; echo ran $n";
     let limits = "limits = { processes = 40 }\ntimeout = \"1m\"";
@@ -289,7 +289,7 @@ fn a_fork_bomb_ends_with_its_stage_and_the_machine_lives() {
     environment.write("src/bomb", "sh src/bomb \"$1\" & sh src/bomb \"$1\" & sleep 600\n");
     let limits = "limits = { processes = 40 }\ntimeout = \"1m\"";
     let failure = fails(&environment, limits, "", &format!("sh src/bomb {word}"));
-    // For users other than root the kernel counts, too: the shells may come to know first.
+    // For users other than root the kernel has a limit as well, which the shells may reach first.
     let stopped = failure["kind"] == "limit" && text(&failure["message"]).contains("40 processes");
     assert!(stopped || log(&environment, "attack").contains("annot fork"), "{failure:#}");
     eventually("the bomb is gone", || (running(&word) == 0).then_some(()));
@@ -313,7 +313,7 @@ fn a_daemon_ends_with_its_stage() {
 }
 
 #[test]
-fn a_program_that_does_not_listen_ends_with_its_timeout() {
+fn a_program_that_ignores_signals_ends_with_its_timeout() {
     let environment = repository();
     let word = format!("deaf-{}", std::process::id());
     let script = format!("sh -c 'trap \"\" TERM HUP INT; while :; do sleep 1; done' {word}");
@@ -323,7 +323,7 @@ fn a_program_that_does_not_listen_ends_with_its_timeout() {
 }
 
 #[test]
-fn what_takes_too_much_is_stopped_and_what_takes_less_is_not() {
+fn processes_beyond_a_limit_are_stopped() {
     let environment = repository();
     for spin in ["(while :; do :; done) & (while :; do :; done) & wait", "while :; do :; done"] {
         let failure = fails(&environment, "limits = { cpu = \"2s\" }\ntimeout = \"2m\"", "", spin);
@@ -332,7 +332,7 @@ fn what_takes_too_much_is_stopped_and_what_takes_less_is_not() {
     }
 
     let eat = "limits = { process-memory = \"256MiB\", workspace = \"1MiB\", processes = 500, cpu = \"1m\" }";
-    // The kernel counts, too, where it counts for this user; a core dump would hold what the program knew.
+    // The kernel's own limits may apply first. Core dumps are limited as well, because they contain the program's memory.
     let script = "
         may grep -q 'Max core file size  *0  *0 ' /proc/self/limits
         may grep -q 'Max processes  *500  *500 ' /proc/self/limits
@@ -348,7 +348,7 @@ fn what_takes_too_much_is_stopped_and_what_takes_less_is_not() {
 }
 
 #[test]
-fn logs_without_end_are_cut_whatever_their_form() {
+fn endless_logs_are_truncated() {
     let environment = repository();
     let bound = "log-limit = \"64KiB\"\ntimeout = \"1m\"";
     for script in ["yes", "cat /dev/zero | tr '\\000' x", "yes >&2"] {
@@ -361,9 +361,9 @@ fn logs_without_end_are_cut_whatever_their_form() {
     assert!(log(&environment, "attack").contains("1000\n"));
 }
 
-/// What a program prints is shown to a person, whose terminal obeys whatever is printed.
+/// Output of programs is shown on terminals, which execute control sequences.
 #[test]
-fn a_program_cannot_speak_to_the_readers_terminal() {
+fn a_programs_output_cannot_command_the_terminal() {
     let environment = repository();
     let script = r#"
         printf '\033]0;title\007one\n'
@@ -391,7 +391,7 @@ fn a_program_cannot_speak_to_the_readers_terminal() {
 }
 
 #[test]
-fn a_program_cannot_type_into_the_terminal_of_whoever_started_the_run() {
+fn a_program_cannot_inject_input_into_the_terminal() {
     let environment = repository();
     let script = "
         may sh -c 'exec 3> /dev/pts/ptmx'
@@ -403,7 +403,7 @@ fn a_program_cannot_type_into_the_terminal_of_whoever_started_the_run() {
         never test -t 1
         never sh -c 'ls /dev/pts | grep [0-9]'";
     write_pipeline(&environment, &[stage("attack", "", "", script)]);
-    // With a terminal of its own for the run.
+    // The run has its own terminal.
     let mut run = environment.program("/usr/bin/script");
     let command = format!("{} run", binary().display());
     let run = run.args(["-qec", &command, "/dev/null"]).stdout(Stdio::piped()).output().expect("a terminal");
@@ -412,10 +412,10 @@ fn a_program_cannot_type_into_the_terminal_of_whoever_started_the_run() {
 }
 
 #[test]
-fn nothing_that_the_engine_has_open_is_open_in_a_program() {
+fn a_program_inherits_no_descriptors_of_the_engine() {
     let environment = repository();
     write_pipeline(&environment, &[stage("attack", "", "", "exec tools/hostile descriptors")]);
-    // Nor what whoever started the engine left open.
+    // Descriptors that the engine inherited aren't open either.
     let mut run = environment.program("/bin/sh");
     run.args(["-c", "exec 7< ../outside/prize; exec \"$0\" run"]).arg(binary());
     Ended::of(&run.output().expect("a shell")).exits(0);
@@ -423,7 +423,7 @@ fn nothing_that_the_engine_has_open_is_open_in_a_program() {
     assert!(said.starts_with("3 open: ") && said.matches("pipe:").count() == 2, "{said}");
 }
 
-/// A stage with bounded arguments: whether it may start this.
+/// Runs a stage with an argument pattern. Returns the exit code and the failure.
 fn starts(environment: &TestEnvironment, process: &str, argv: &[&str], more: &str) -> (i32, String) {
     let text = format!(
         "schema = 1\n[pipeline]\nname = \"hostile\"\n[stages.attack]\nuses = \"command\"\n\

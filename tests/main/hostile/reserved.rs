@@ -1,4 +1,4 @@
-//! What the engine runs or believes: no link, other spelling, folder around it or second mount leads a stage there.
+//! Reserved paths, which the engine runs or trusts: not reachable by links, other spellings, parent folders or mounts.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -13,7 +13,7 @@ pub(super) fn link(environment: &TestEnvironment, target: impl AsRef<Path>, path
     symlink(target, environment.root().join(path)).expect("a link");
 }
 
-/// A git directory, as far as the sandbox looks.
+/// A folder that the sandbox recognises as a git directory.
 pub(super) fn git_directory(environment: &TestEnvironment, path: &str) {
     for (name, text) in [("HEAD", "ref: refs/heads/main\n"), ("config", CONFIG), ("hooks/pre-push.sample", "exit 0\n")]
     {
@@ -39,7 +39,7 @@ fn the_state_folder_is_closed_however_it_is_named() {
         link(&environment, "st", "to-st");
         std::fs::create_dir(environment.root().join("st")).expect("a folder");
         environment.set("STAGEWRIGHT_STATE", &environment.root().join(state).display().to_string());
-        // What the spelling goes by would lead the next run elsewhere.
+        // Changing a folder or a link in the path would make the next run use another state folder.
         let way = match state {
             "sub/../st" => "never mv sub elsewhere; never rm -rf sub; may put sub/own",
             "to-st" => "never mv to-st elsewhere; never rm -f to-st; never ln -sfn out to-st",
@@ -67,7 +67,7 @@ fn a_folder_around_the_state_folder_can_be_written_and_not_moved() {
 }
 
 #[test]
-fn a_plugin_reaches_the_state_folder_by_no_link_and_removes_no_folder_around_it() {
+fn a_plugin_can_neither_reach_nor_move_the_state_folder() {
     let environment = repository();
     link(&environment, "var/state", ".stagewright");
     environment.write("var/state/canary", "kept");
@@ -92,7 +92,7 @@ fn a_plugin_reaches_the_state_folder_by_no_link_and_removes_no_folder_around_it(
 }
 
 #[test]
-fn what_a_second_mount_shows_again_is_closed_there_as_well() {
+fn reserved_paths_are_closed_in_a_second_mount() {
     let environment = repository();
     std::fs::create_dir(environment.root().join("mirror")).expect("a folder");
     let script = r#"
@@ -129,7 +129,7 @@ fn a_link_that_is_granted_leads_only_to_what_is_granted_as_well() {
     let said = format!("{failure:#}");
     assert!(said.contains("goes through the link `dist`") && said.contains("grant `src/open`"), "{said}");
     let failure = fails(&environment, "", r#"write = ["dist/new"]"#, ":");
-    assert!(!environment.root().join("src/new").exists(), "made through a link: {failure:#}");
+    assert!(!environment.root().join("src/new").exists(), "created through a link: {failure:#}");
 }
 
 #[test]
@@ -160,13 +160,13 @@ fn a_link_of_one_stage_leads_the_next_one_nowhere() {
     holds(&log(&environment, "lays"));
     for name in ["file", "folder", "through", "glob", "all"] {
         let said = log(&environment, name);
-        assert!(!said.contains("for nobody") && !said.contains("for all"), "{name}: {said}");
+        assert!(!said.contains("not granted") && !said.contains("for all"), "{name}: {said}");
     }
     assert!(log(&environment, "glob").contains("read on") && log(&environment, "all").contains("read on"));
 }
 
 #[test]
-fn a_program_that_is_a_link_stays_one() {
+fn a_program_that_is_a_link_is_started_as_one() {
     let environment = repository();
     environment.write("pkg/tool", "#!/bin/sh\ncat \"$(dirname \"$(readlink -f \"$0\")\")/words\"\n");
     environment.write("pkg/words", "words beside it\n");
@@ -186,7 +186,7 @@ fn a_program_that_is_a_link_stays_one() {
         );
         environment.run(&["run"])
     };
-    // The last is a link to a link, which no grant names.
+    // The last one is a link to a link that isn't granted itself.
     for (program, read) in [(".bin/tool", "\".\""), (".bin/tool", "\"pkg\""), (".bin/through", "\"pkg\"")] {
         let ended = run(program, read).exits(0);
         assert!(log(&environment, "attack").contains("words beside it"), "{}", ended.stdout);
@@ -195,7 +195,7 @@ fn a_program_that_is_a_link_stays_one() {
     assert!(refused.stdout.contains("grant `pkg/tool`"), "{}", refused.stdout);
 }
 
-/// Where the git directory is, and what leads there.
+/// The place of the git directory, and how the workspace refers to it.
 type Layout = (&'static str, fn(&TestEnvironment));
 
 const LAYOUTS: [Layout; 3] = [
@@ -216,7 +216,7 @@ fn laid_out(directory: &str, lay: fn(&TestEnvironment)) -> TestEnvironment {
     environment
 }
 
-/// Hooks run outside of any sandbox, whatever the folder is called that they are in.
+/// Hooks run outside any sandbox, wherever their folder is.
 #[test]
 fn git_directories_and_hooks_elsewhere_are_closed_like_the_usual_ones() {
     let attacks = |directory: &str| {
@@ -314,7 +314,7 @@ fn a_repository_in_the_workspace_is_closed_and_one_that_a_stage_makes_is_reporte
     let first = reported(&events);
     assert_eq!(first.len(), 2, "{first:?}");
     assert!(first[0].contains("`made/.git`") && first[1].contains("`made/bare`"), "{first:?}");
-    // What it has made is its own, and said once; what a person has put there isn't.
+    // A repository that the stage made is reported once and stays writable; one of a person isn't writable.
     let again = "may put made/.git/hooks/pre-push; may put made/bare/HEAD; never put vendor/bare/HEAD";
     write_pipeline(&environment, &[stage("attack", "", r#"write = ["."]"#, again)]);
     let (code, events) = environment.events(&["run"]);
@@ -356,7 +356,7 @@ fn what_is_private_in_a_home_that_is_the_workspace_is_closed() {
         done
         may test ! -d .gitconfig"#;
     tries(&environment, r#"write = ["."]"#, script);
-    // What was made to be covered is gone again.
+    // Placeholders for missing paths are removed.
     for path in [".gitconfig", ".bash_profile", ".config", ".local", ".cargo", ".docker"] {
         assert!(!environment.root().join(path).exists(), "{path} is left");
     }
@@ -379,7 +379,7 @@ fn the_operators_policy_in_the_workspace_is_read_and_not_written() {
     assert!(text(&failure["message"]).contains("the operator's policy"), "{failure:#}");
 }
 
-/// A version manager's folder is shown to programs, whatever else lies there.
+/// Programs can read a version manager's folder, but not the engine's folders in it.
 #[test]
 fn the_engines_folders_among_those_of_a_toolchain_are_closed() {
     let mut environment = repository();
@@ -400,7 +400,7 @@ fn the_engines_folders_among_those_of_a_toolchain_are_closed() {
     assert!(tool.join("lib/st/stagewright.db").exists());
 }
 
-/// Compiled code is loaded as it is: who may write it is as good as the engine.
+/// Compiled code is loaded without checks: a stage that can write it has the engine's rights.
 #[test]
 fn compiled_plugins_are_kept_where_no_stage_may_write() {
     let mut environment = repository();
@@ -414,7 +414,7 @@ fn compiled_plugins_are_kept_where_no_stage_may_write() {
 }
 
 #[test]
-fn a_name_of_a_pipeline_never_means_a_file_beside() {
+fn a_pipeline_name_never_selects_a_file_in_the_working_folder() {
     let environment = repository();
     let pipeline = |name: &str| format!("schema = 1\n[pipeline]\nname = \"{name}\"\n[stages.s]\nuses = \"noop\"\n");
     environment.write("pipelines/release.toml", &pipeline("reviewed"));

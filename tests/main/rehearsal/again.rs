@@ -1,4 +1,4 @@
-//! Rehearsals of what a stage can be beside one component that runs once: native code, cells of a matrix, a second time.
+//! Rehearsals of native plugins, of cells of a matrix, and of stages that are run again.
 
 use sha2::Digest as _;
 
@@ -6,7 +6,7 @@ use super::{REHEARSED, everything, reason};
 use crate::environment::{TestEnvironment, outcomes};
 
 #[test]
-fn what_is_run_again_is_a_rehearsal_again() {
+fn a_rerun_of_a_rehearsal_is_a_rehearsal() {
     let (environment, witness, on_socket) = everything();
     let (code, first) = environment.events(&["run", "--rehearse"]);
     assert_eq!(code, 0, "{first:#?}");
@@ -17,13 +17,13 @@ fn what_is_run_again_is_a_rehearsal_again() {
     for stage in REHEARSED.iter().filter(|stage| !["uses-output"].contains(stage)) {
         assert_eq!(reason(&again, stage), reason(&first, stage));
     }
-    witness.heard_nothing();
-    on_socket.heard_nothing();
+    witness.assert_not_contacted();
+    on_socket.assert_not_contacted();
     assert!(!environment.root().join("reached").exists() && !environment.root().join("fetched").exists());
 }
 
 #[test]
-fn each_cell_of_a_matrix_is_rehearsed_by_itself() {
+fn each_cell_of_a_matrix_is_rehearsed_separately() {
     let environment = TestEnvironment::with_pipeline(
         r#"
         schema = 1
@@ -56,10 +56,10 @@ fn each_cell_of_a_matrix_is_rehearsed_by_itself() {
 }
 
 #[test]
-fn native_code_is_called_only_where_the_pipeline_says_how() {
+fn native_code_is_rehearsed_only_if_the_pipeline_configures_it() {
     let environment = TestEnvironment::new();
     let library = std::env::current_exe().expect("a test").with_file_name("libnative_example.so");
-    let bytes = std::fs::read(library).expect("`plugins/native-example`, which cargo builds beside this test");
+    let bytes = std::fs::read(library).expect("`plugins/native-example`, which is built with this test");
     std::fs::write(environment.root().join("native.so"), &bytes).expect("a copy");
     let digest: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let pipeline = r#"

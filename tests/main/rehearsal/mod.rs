@@ -1,4 +1,4 @@
-//! Rehearsals from the outside: whatever a pipeline is granted, nobody beyond the run hears of it.
+//! Rehearsals, observed from the outside: whatever a pipeline is granted, no external service is contacted.
 
 mod again;
 mod network;
@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::environment::{Ended, TestEnvironment, eventually, outcomes, text};
 
-/// Somebody who must not hear anything.
+/// A service that must not be contacted.
 struct Witness {
     port: u16,
     heard: Arc<AtomicUsize>,
@@ -25,7 +25,7 @@ impl Witness {
         Witness { port: Witness::at(heard.clone()), heard }
     }
 
-    /// One more port to listen at.
+    /// Listens on another port.
     fn at(count: Arc<AtomicUsize>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -53,8 +53,8 @@ impl Witness {
     }
 
     #[track_caller]
-    fn heard_nothing(&self) {
-        assert_eq!(self.heard.load(Ordering::SeqCst), 0, "somebody was called");
+    fn assert_not_contacted(&self) {
+        assert_eq!(self.heard.load(Ordering::SeqCst), 0, "the service was contacted");
     }
 }
 
@@ -64,7 +64,7 @@ fn reason(events: &[Json], stage: &str) -> String {
     text(&ended.unwrap_or_else(|| panic!("`{stage}` never ended"))["reason"])
 }
 
-/// Every capability, and every kind of grant that leads out of the stage. WITNESS and OTHER are ports, WITNESS_PATH a
+/// Uses every capability and every kind of external grant. WITNESS and OTHER are ports, WITNESS_PATH is a
 /// path.
 const EVERYTHING: &str = r#"
 schema = 1
@@ -188,7 +188,7 @@ fn everything() -> (TestEnvironment, Witness, Witness) {
 const REHEARSED: [&str; 7] = ["get", "inherits", "post", "program", "secret", "socket", "uses-output"];
 
 #[test]
-fn a_rehearsal_of_everything_reaches_nobody_and_says_what_it_would_have_done() {
+fn a_rehearsal_contacts_no_service_and_reports_what_it_skipped() {
     let (environment, witness, on_socket) = everything();
     let (code, events) = environment.events(&["run", "--rehearse"]);
     let ended = outcomes(&events);
@@ -197,8 +197,8 @@ fn a_rehearsal_of_everything_reaches_nobody_and_says_what_it_would_have_done() {
         let expected = if REHEARSED.contains(&stage.as_str()) { "rehearsed" } else { "succeeded" };
         assert_eq!(outcome, expected, "{stage}");
     }
-    witness.heard_nothing();
-    on_socket.heard_nothing();
+    witness.assert_not_contacted();
+    on_socket.assert_not_contacted();
     for file in ["reached", "fetched"] {
         assert!(!environment.root().join(file).exists(), "{file}");
     }
@@ -238,20 +238,20 @@ fn a_token_in_a_file_of_the_project_makes_its_package_host_one_to_publish_to() {
     let rehearsed = environment.run(&["run", "--rehearse"]).exits(0);
     assert!(rehearsed.stdout.contains("with the credentials in `.npmrc`"), "{}", rehearsed.stdout);
     assert!(!environment.root().join("published").exists());
-    // Wherever a client could be started.
-    std::fs::rename(environment.root().join(".npmrc"), environment.root().join("moved")).expect("it is there");
+    // In any folder in which a client could be started.
+    std::fs::rename(environment.root().join(".npmrc"), environment.root().join("moved")).expect("it exists");
     environment.write("web/.npmrc", "//registry.npmjs.org/:_authToken=npm_abc\n");
     let rehearsed = environment.run(&["run", "--rehearse"]).exits(0);
     assert!(rehearsed.stdout.contains("with the credentials in `web/.npmrc`"), "{}", rehearsed.stdout);
     assert!(!environment.root().join("published").exists());
-    std::fs::remove_dir_all(environment.root().join("web")).expect("it is there");
+    std::fs::remove_dir_all(environment.root().join("web")).expect("it exists");
     environment.write(".npmrc", "save-exact=true\n");
     environment.run(&["run", "--rehearse"]).exits(0);
-    assert!(environment.root().join("published").exists(), "packages may be fetched");
+    assert!(environment.root().join("published").exists(), "fetching packages is allowed");
 }
 
 #[test]
-fn offline_nothing_is_reached_that_a_rehearsal_is_granted() {
+fn offline_blocks_hosts_that_a_rehearsal_is_granted() {
     let (environment, witness) = (TestEnvironment::new(), Witness::new());
     let pipeline = r#"
         schema = 1
@@ -274,14 +274,14 @@ fn offline_nothing_is_reached_that_a_rehearsal_is_granted() {
         ["request", "program"].map(|stage| outcomes(&events)[stage].clone())
     };
     assert_eq!(ends(&["run", "--rehearse", "--offline"]), ["rehearsed", "rehearsed"]);
-    witness.heard_nothing();
+    witness.assert_not_contacted();
     assert!(!environment.root().join("started").exists());
     assert_eq!(ends(&["run", "--rehearse"]), ["succeeded", "succeeded"]);
     assert!(witness.heard.load(Ordering::SeqCst) > 0 && environment.root().join("started").exists());
 }
 
 #[test]
-fn what_a_rehearsal_is_granted_for_real_is_done_each_time_and_never_cached() {
+fn real_effects_of_a_rehearsal_are_never_cached() {
     let witness = Witness::new();
     let pipeline = r#"
         schema = 1
@@ -390,7 +390,7 @@ fn two_rehearsals_at_once_have_environments_and_services_of_their_own() {
     let running = || environment.run(&["service", "status", "--rehearsal", "--json"]).exits(0).stdout;
     assert_eq!(running().matches("\"running\"").count(), 1, "{}", running());
     environment.run(&["run", "one", "--rehearse"]).exits(0);
-    assert_eq!(running().matches("\"running\"").count(), 1, "what was kept is stopped by nobody else");
+    assert_eq!(running().matches("\"running\"").count(), 1, "the services of the other rehearsal keep running");
     environment.run(&["service", "stop", "--rehearsal"]).exits(0);
     assert_eq!(running().matches("\"running\"").count(), 0, "{}", running());
 }

@@ -1,10 +1,10 @@
-//! What a rehearsal sends, by its system calls and by the packets on a wire of its own.
+//! What a rehearsal sends, observed by its system calls and by the packets on a separate network.
 
 use super::everything;
 use crate::environment::{Ended, TestEnvironment, binary};
 
-/// Starts the words that it is given in a network whose way out is a wire that nothing answers on, and keeps what is sent
-/// there in the file that it is called by. IPv6 has no address there, or the kernel itself would look for routers.
+/// Runs its arguments in a network namespace whose default route leads to an interface without a peer that responds, and
+/// captures the packets sent there. IPv6 has no address in it, because the kernel would send router solicitations.
 const ON_A_WIRE: &str = r#"
 set -eu
 echo nameserver 198.51.100.53 > "$0.resolv"
@@ -31,7 +31,7 @@ wait "$capture" || true
 exit "$code"
 "#;
 
-/// Says of each packet where it is for: an address and a port, and what it carries, as far as that is text.
+/// Prints the destination of each packet, address and port, and the text in its payload.
 const CAPTURE: &str = r#"
 import socket
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
@@ -48,7 +48,7 @@ while True:
     print(socket.inet_ntoa(packet[16:20]), port, text)
 "#;
 
-/// Runs the binary there. Gives how it ended, and a line for each packet.
+/// Runs the binary in this network. Returns its result, and a line for each packet.
 fn on_a_wire(environment: &TestEnvironment, args: &[&str]) -> (Ended, Vec<String>) {
     let packets = environment.root().with_file_name("packets");
     let mut inside = environment.program("unshare");
@@ -65,7 +65,7 @@ fn on_the_wire_there_is_not_a_packet_of_a_rehearsal() {
     let (ended, packets) = on_a_wire(&environment, &["run", "--rehearse"]);
     ended.exits(0);
     assert_eq!(packets, Vec::<String>::new());
-    // A wire that shows nothing would show that, too.
+    // Check that the capture works: outside a rehearsal there are packets.
     environment.write(
         "stagewright.toml",
         r#"
@@ -111,14 +111,14 @@ fn offline_closes_what_a_rehearsal_leaves_open() {
     assert_eq!(packets, Vec::<String>::new(), "{}", ended.stdout);
     assert!(!environment.root().join("started").exists(), "{}", ended.stdout);
     assert_eq!(environment.read("door"), "door=\n");
-    // Without it the same are open.
+    // Without `--offline` the same hosts are contacted.
     let (ended, packets) = on_a_wire(&environment, &["run", "--rehearse"]);
     assert!(packets.iter().any(|packet| packet.contains(".index.crates.io.")), "{packets:?} {}", ended.stdout);
     assert!(environment.root().join("started").exists(), "{}", ended.stdout);
     assert_eq!(environment.read("door"), "door=open\n");
 }
 
-/// Addresses that a trace shows a connection to or a datagram for, beside loopback's.
+/// The addresses outside loopback that a trace has connections or datagrams to.
 fn beyond_loopback(trace: &str) -> Vec<&str> {
     let reaches =
         trace.lines().filter(|line| ["connect(", "sendto(", "sendmsg("].iter().any(|call| line.contains(call)));
@@ -134,10 +134,10 @@ fn not_a_packet_of_a_rehearsal_is_for_anything_but_loopback() {
     strace.args(["-f", "-qq", "-e", "trace=network", "-o"]).arg(&trace).arg(binary()).args(["run", "--rehearse"]);
     let ended = Ended::of(&strace.output().expect("strace starts: apt-get install strace")).exits(0);
     let trace = std::fs::read_to_string(trace).expect("a trace");
-    assert!(trace.contains("connect("), "it shows nothing at all: {}", ended.stderr);
+    assert!(trace.contains("connect("), "the trace is empty: {}", ended.stderr);
     assert_eq!(beyond_loopback(&trace), Vec::<&str>::new());
-    witness.heard_nothing();
-    // The summary says of each stage what it was.
+    witness.assert_not_contacted();
+    // The summary lists each stage.
     let line = |stage: &str| ended.stdout.lines().find(|line| line.contains(&format!(" {stage} "))).unwrap_or_default();
     let rows = ended.stdout.split("stage ").last().unwrap_or_default();
     for (stage, fidelity) in [("local", "real"), ("deploy", "stand-in"), ("program", "rehearsed")] {

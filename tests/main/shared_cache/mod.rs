@@ -1,4 +1,4 @@
-//! Results that machines share, and a place for them that misbehaves.
+//! Results that machines share, and shared caches that misbehave.
 
 mod server;
 
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use self::server::{Manner, Server};
+use self::server::{Behaviour, Server};
 use crate::environment::{Ended, TestEnvironment, binary, eventually};
 
-/// A stage that makes `out/made` of `src`.
+/// A stage that makes `out/made` from `src`.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -26,7 +26,7 @@ read = ["src"]
 write = ["out", "count"]
 "#;
 
-/// A machine of its own.
+/// A separate machine.
 fn machine(settings: &[(&str, &str)]) -> TestEnvironment {
     let mut environment = TestEnvironment::with_pipeline(PIPELINE);
     environment.write("src/a", "one\n");
@@ -34,7 +34,7 @@ fn machine(settings: &[(&str, &str)]) -> TestEnvironment {
     environment
 }
 
-/// Runs, and says whether the work was done.
+/// Runs the pipeline. Returns whether the stage's program ran.
 fn works(environment: &TestEnvironment, args: &[&str]) -> (bool, Ended) {
     let times = || std::fs::read_to_string(environment.root().join("count/times")).unwrap_or_default().lines().count();
     let before = times();
@@ -44,12 +44,12 @@ fn works(environment: &TestEnvironment, args: &[&str]) -> (bool, Ended) {
 }
 
 #[test]
-fn what_one_machine_has_made_another_takes() {
+fn a_result_of_one_machine_is_used_by_another() {
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().display().to_string();
     let maker = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
     assert!(works(&maker, &[]).0);
-    // Nothing but the address is needed to take.
+    // Only the address is needed to use the cache.
     let taker = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address)]);
     let (worked, ended) = works(&taker, &[]);
     assert!(
@@ -60,10 +60,10 @@ fn what_one_machine_has_made_another_takes() {
     assert!(ended.stdout.contains("making") && ended.stdout.contains("1 cached"), "{}", ended.stdout);
     let explained = taker.run(&["explain", "make"]).exits(0).stdout;
     assert!(explained.contains("did not have to run"), "{explained}");
-    // From then on it is its own.
+    // After that the result is in the machine's own cache.
     let (worked, ended) = works(&taker, &["--shared-cache", "off"]);
     assert!(!worked && !ended.stdout.contains("shared cache"), "{}", ended.stdout);
-    // What it makes itself stays with it, since nobody said whose it is.
+    // Its own results aren't shared, because it has no tier.
     taker.write("src/b", "");
     assert!(works(&taker, &[]).0);
     maker.write("src/b", "");
@@ -71,28 +71,28 @@ fn what_one_machine_has_made_another_takes() {
 }
 
 #[test]
-fn an_untrusted_run_takes_trusted_results_and_gives_none() {
+fn an_untrusted_run_reads_trusted_results_and_shares_none() {
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().display().to_string();
     let of = |tier: &str| machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", tier)]);
     assert!(works(&of("pr-1"), &[]).0);
     assert!(!works(&of("pr-1"), &[]).0, "its own");
     assert!(works(&of("pr-2"), &[]).0, "another's");
-    assert!(works(&of("trusted"), &[]).0, "an untrusted one");
-    assert!(!works(&of("pr-3"), &[]).0, "a trusted one");
-    // The same holds for results on one machine.
+    assert!(works(&of("trusted"), &[]).0, "used an untrusted result");
+    assert!(!works(&of("pr-3"), &[]).0, "didn't use the trusted result");
+    // The same applies to results on one machine.
     let runner = machine(&[]);
     assert!(works(&runner, &["--cache-tier", "pr-1"]).0);
     assert!(works(&runner, &["--cache-tier", "pr-2"]).0);
     assert!(works(&runner, &[]).0);
-    assert!(works(&runner, &[]).0, "without what the untrusted ones had left");
+    assert!(works(&runner, &[]).0, "used a result of an untrusted run");
     assert!(!works(&runner, &["--cache-tier", "pr-3"]).0);
     assert!(!works(&runner, &["--cache-tier", "trusted"]).0);
 }
 
-/// It may depend on more of the machine than it says.
+/// Such a result may depend on files of the machine that aren't declared.
 #[test]
-fn what_was_not_held_to_its_inputs_stays_on_its_machine() {
+fn unconfined_results_are_not_shared() {
     let folder = tempfile::tempdir().unwrap();
     let address = folder.path().display().to_string();
     let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
@@ -103,7 +103,7 @@ fn what_was_not_held_to_its_inputs_stays_on_its_machine() {
     for folder in ["out", "count"] {
         std::fs::create_dir(environment.root().join(folder)).unwrap();
     }
-    // In a user namespace that may have none below it there is no sandbox.
+    // In a user namespace that can't have nested ones, sandboxes can't be made.
     let script = format!("echo 0 > /proc/sys/user/max_user_namespaces && exec {} run", binary().display());
     let output = environment.program("unshare").args(["--user", "--map-root-user", "sh", "-c", &script]).output();
     Ended::of(&output.expect("unshare starts")).exits(0);
@@ -113,7 +113,7 @@ fn what_was_not_held_to_its_inputs_stays_on_its_machine() {
 }
 
 #[test]
-fn the_policy_decides() {
+fn the_policy_bounds_the_shared_cache() {
     let folder = tempfile::tempdir().unwrap();
     let mut runner = machine(&[]);
     let shared = folder.path().display();
@@ -129,7 +129,7 @@ fn the_policy_decides() {
 }
 
 #[test]
-fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
+fn invalid_cache_settings_are_refused_before_anything_runs() {
     let environment = machine(&[]);
     for (args, words) in [
         (["--shared-cache", "results"], "its path isn't absolute"),
@@ -140,7 +140,7 @@ fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
         let refused = environment.run(&[&["run"], args.as_slice()].concat()).exits(2).stderr;
         assert!(refused.contains(words) && !refused.contains("hidden"), "{refused}");
     }
-    // Stages could put results of their own there.
+    // Stages could put forged results there.
     let inside = environment.root().join("results");
     std::fs::create_dir(&inside).unwrap();
     for address in [inside.display().to_string(), format!("file://{}", inside.display())] {
@@ -151,7 +151,7 @@ fn what_cannot_be_a_cache_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn an_http_server_keeps_results_and_gets_the_token() {
+fn an_http_cache_stores_results_and_gets_the_token() {
     let server = Server::start();
     let address = format!("http://{}/results", server.address);
     let settings = [
@@ -173,9 +173,9 @@ fn an_http_server_keeps_results_and_gets_the_token() {
     assert!(kept.authorizations.iter().all(|value| value == "Bearer the-token"), "{:?}", kept.authorizations);
 }
 
-/// Not even to read: its credentials would go there.
+/// Not even to read, because that would send its credentials.
 #[test]
-fn a_rehearsal_asks_no_shared_cache() {
+fn a_rehearsal_does_not_use_the_shared_cache() {
     let server = Server::start();
     let address = format!("http://{}/results", server.address);
     let mut environment = machine(&[
@@ -195,7 +195,7 @@ fn a_rehearsal_asks_no_shared_cache() {
 }
 
 #[test]
-fn no_pipeline_gets_what_is_the_cache_s_alone() {
+fn no_pipeline_gets_the_caches_credentials() {
     let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE_TOKEN", "the-token"), ("OTHER", "is-there")]);
     environment.write(
         "stagewright.toml",
@@ -212,7 +212,7 @@ fn no_pipeline_gets_what_is_the_cache_s_alone() {
 }
 
 #[test]
-fn a_bucket_gets_signed_requests() {
+fn requests_to_a_bucket_are_signed() {
     let server = Server::start();
     let endpoint = format!("http://{}", server.address);
     let settings = [
@@ -220,7 +220,7 @@ fn a_bucket_gets_signed_requests() {
         ("STAGEWRIGHT_CACHE_TIER", "feature/x"),
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
         ("AWS_ACCESS_KEY_ID", "the-key"),
-        ("AWS_SECRET_ACCESS_KEY", "that of somebody else"),
+        ("AWS_SECRET_ACCESS_KEY", "another account's key"),
         ("STAGEWRIGHT_SHARED_CACHE_AWS_SECRET_ACCESS_KEY", "hidden"),
         ("AWS_REGION", "eu-west-1"),
     ];
@@ -241,19 +241,20 @@ fn a_cache_that_fails_costs_a_run_little_time_and_nothing_else() {
     let settings = [("STAGEWRIGHT_SHARED_CACHE", address.as_str()), ("STAGEWRIGHT_CACHE_TIER", "trusted")];
     assert!(works(&machine(&settings), &[]).0);
     for (manner, words) in [
-        (Manner::Broken, "this run continues without the shared cache: "),
-        (Manner::BreaksOff, "this run continues without the shared cache: "),
-        (Manner::Lies, "found its result in the shared cache, but could not use it: "),
+        (Behaviour::Broken, "this run continues without the shared cache: "),
+        (Behaviour::BreaksOff, "this run continues without the shared cache: "),
+        (Behaviour::Lies, "found its result in the shared cache, but could not use it: "),
     ] {
         server.behaves(manner);
         let (worked, ended) = works(&machine(&settings), &[]);
         assert!(worked && ended.stdout.contains(words), "{words}: {}{}", ended.stdout, ended.stderr);
     }
-    // What was damaged there is mended by the run that did the work.
-    server.behaves(Manner::Works);
+    // The run that ran the stage has replaced the damaged result.
+    server.behaves(Behaviour::Works);
     assert!(!works(&machine(&settings), &[]).0);
-    let nobody = machine(&[("STAGEWRIGHT_SHARED_CACHE", "http://127.0.0.1:9/"), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
-    let (worked, ended) = works(&nobody, &[]);
+    let unreachable =
+        machine(&[("STAGEWRIGHT_SHARED_CACHE", "http://127.0.0.1:9/"), ("STAGEWRIGHT_CACHE_TIER", "trusted")]);
+    let (worked, ended) = works(&unreachable, &[]);
     assert!(
         worked && ended.stderr.contains("warning: a result was not put into the shared cache: "),
         "{}",
@@ -262,9 +263,9 @@ fn a_cache_that_fails_costs_a_run_little_time_and_nothing_else() {
 }
 
 #[test]
-fn a_silent_cache_is_waited_for_once_and_not_by_who_cancels() {
+fn a_silent_cache_times_out_once_and_does_not_delay_cancellation() {
     let server = Server::start();
-    server.behaves(Manner::Silent);
+    server.behaves(Behaviour::Silent);
     let address = format!("http://{}/results", server.address);
     let environment = machine(&[("STAGEWRIGHT_SHARED_CACHE", &address)]);
     let mut run = environment.start(&["run"]);

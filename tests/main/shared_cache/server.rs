@@ -1,4 +1,4 @@
-//! A server that keeps what is put there, and misbehaves when it is told to.
+//! A server that stores what is uploaded, and misbehaves on request.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -7,21 +7,21 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What a server does with a request.
+/// How the server responds to a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum Behaviour {
     Works,
-    /// `500` to everything.
+    /// Responds with status 500.
     Broken,
-    /// Takes the request, and says nothing.
+    /// Reads the request and doesn't respond.
     Silent,
-    /// Ends in the middle of an answer.
+    /// Closes the connection within the response.
     BreaksOff,
-    /// Gives something else.
+    /// Responds with other content.
     Lies,
 }
 
-/// A server that keeps what is put there.
+/// The stored content and the requests.
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) files: BTreeMap<String, Vec<u8>>,
@@ -32,14 +32,14 @@ pub(super) struct Kept {
 pub(super) struct Server {
     pub(super) address: String,
     pub(super) kept: Arc<Mutex<Kept>>,
-    manner: Arc<Mutex<Manner>>,
+    manner: Arc<Mutex<Behaviour>>,
 }
 
 impl Server {
     pub(super) fn start() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
-        let (kept, manner) = (Arc::new(Mutex::new(Kept::default())), Arc::new(Mutex::new(Manner::Works)));
+        let (kept, manner) = (Arc::new(Mutex::new(Kept::default())), Arc::new(Mutex::new(Behaviour::Works)));
         let server = Server { address, kept: Arc::clone(&kept), manner: Arc::clone(&manner) };
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -50,7 +50,7 @@ impl Server {
         server
     }
 
-    pub(super) fn behaves(&self, manner: Manner) {
+    pub(super) fn behaves(&self, manner: Behaviour) {
         *self.manner.lock().expect("a lock") = manner;
     }
 
@@ -59,7 +59,7 @@ impl Server {
     }
 }
 
-fn answer(stream: &TcpStream, kept: &Mutex<Kept>, manner: &Mutex<Manner>) {
+fn answer(stream: &TcpStream, kept: &Mutex<Kept>, manner: &Mutex<Behaviour>) {
     let mut reader = BufReader::new(stream);
     loop {
         let mut head = Vec::new();
@@ -94,21 +94,21 @@ fn answer(stream: &TcpStream, kept: &Mutex<Kept>, manner: &Mutex<Manner>) {
             }
         };
         drop(kept);
-        if manner == Manner::Lies && status == "200 OK" {
+        if manner == Behaviour::Lies && status == "200 OK" {
             content = b"<html>Welcome to the hotel's network</html>".to_vec();
         }
         let announced = content.len();
         match manner {
-            Manner::Silent => thread::sleep(Duration::from_secs(120)),
-            Manner::BreaksOff => content.truncate(announced / 2),
-            Manner::Works | Manner::Broken | Manner::Lies => {}
+            Behaviour::Silent => thread::sleep(Duration::from_secs(120)),
+            Behaviour::BreaksOff => content.truncate(announced / 2),
+            Behaviour::Works | Behaviour::Broken | Behaviour::Lies => {}
         }
-        let status = if manner == Manner::Broken { "500 Internal Server Error" } else { status };
+        let status = if manner == Behaviour::Broken { "500 Internal Server Error" } else { status };
         let modified = "Last-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\nETag: \"1\"";
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {announced}\r\n{modified}\r\n\r\n");
         let mut stream = stream;
         if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content)).is_err()
-            || manner == Manner::BreaksOff
+            || manner == Behaviour::BreaksOff
         {
             let _ = stream.shutdown(std::net::Shutdown::Both);
             return;

@@ -1,9 +1,9 @@
-//! Expressions and templates. The input is a template's text, and an expression's.
+//! Expressions and templates. The input is used as the text of a template and as that of an expression.
 
 use serde_json::{Value as Json, json};
 use stagewright_model::{Expression, JsonTemplate, NeedsStatus, Scope, Template};
 
-/// A run whose values are small: what grows, the expression makes grow.
+/// A run with small values, so that a large result is due to the expression.
 struct Run;
 
 impl Scope for Run {
@@ -28,27 +28,27 @@ impl Scope for Run {
     }
 }
 
-/// There is a place within the text at which it is wrong, or there is a value or an error, the same each time.
+/// Either the text is invalid, with a position within it, or it evaluates to a value or an error, the same each time.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match Expression::parse(text) {
         Ok(expression) => {
             assert_eq!(expression.source(), text);
-            assert_eq!(shown(&expression.evaluate(&Run)), shown(&expression.evaluate(&Run)), "not the same twice");
+            assert_eq!(shown(&expression.evaluate(&Run)), shown(&expression.evaluate(&Run)), "two evaluations differ");
             let _ = expression.holds(&Run);
         }
-        Err((reason, place)) => assert!(text.is_char_boundary(place), "{place} is no place: {reason}"),
+        Err((reason, place)) => assert!(text.is_char_boundary(place), "{place} isn't a position in the text: {reason}"),
     }
     match Template::parse(text) {
         Ok(template) => {
             let value = template.evaluate(&Run);
             let json = JsonTemplate::parse(Json::from(text)).expect("it parsed as a template").evaluate(&Run);
-            assert_eq!(shown(&value), shown(&json), "as a value of JSON it is another");
+            assert_eq!(shown(&value), shown(&json), "the template evaluates to another value as JSON");
             if !text.contains("${{") {
                 assert_eq!(value, Ok(Json::from(text)), "plain text changed");
             }
         }
-        Err((reason, place)) => assert!(text.is_char_boundary(place), "{place} is no place: {reason}"),
+        Err((reason, place)) => assert!(text.is_char_boundary(place), "{place} isn't a position in the text: {reason}"),
     }
 }
 

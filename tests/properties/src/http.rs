@@ -1,13 +1,13 @@
-//! The policy of the network. The first line of an input is the URL that a guest calls, the others are rules.
+//! The network policy. The first line of an input is the URL that a guest calls, the others are rules.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use stagewright_model::NetRule;
 use stagewright_plugin_host::fuzzing::{Granted, address_is_allowed, http_policy, normal_rule};
 
-/// What is granted is what the rule names, or below it; by itself, the rule grants it too, and so does every rule that
-/// the operator's policy would take it to be within. A rule is understood as itself. An address is judged alike when it
-/// is held by another.
+/// A granted host is the one that the rule names, or a subdomain of it. The rule alone grants it too, and so does every
+/// rule of the operator's policy that allows the rule. Parsing a normalised rule gives the same rule. An IPv4 address that
+/// isn't allowed isn't allowed as an IPv6 address that maps or translates it either.
 pub fn check(input: &[u8]) {
     check_addresses(input);
     let Ok(text) = std::str::from_utf8(input) else { return };
@@ -16,7 +16,7 @@ pub fn check(input: &[u8]) {
     let rules: Vec<&str> = lines.take(8).collect();
     for rule in &rules {
         let Some(normal) = normal_rule(rule) else { continue };
-        assert_eq!(normal_rule(&normal).as_ref(), Some(&normal), "`{rule}` is understood as another");
+        assert_eq!(normal_rule(&normal).as_ref(), Some(&normal), "`{rule}` is parsed as another rule");
         assert_eq!(http_policy(&[rule], url), http_policy(&[&normal], url), "`{rule}` and `{normal}` grant the same");
         check_within(rule, &rules, url);
     }
@@ -26,11 +26,11 @@ pub fn check(input: &[u8]) {
         assert_eq!(alone.host, host);
         assert_eq!(host, host.to_ascii_lowercase());
         let kept = rules.iter().filter(|one| normal_rule(one).as_ref() == Some(&rule)).count();
-        assert!(kept > 0, "`{rule}` is none of the rules");
+        assert!(kept > 0, "`{rule}` isn't one of the rules");
     }
 }
 
-/// A pipeline's rule that a policy's allows grants nothing beyond the policy's.
+/// A pipeline's rule that the policy allows grants nothing beyond the policy's rule.
 fn check_within(rule: &str, rules: &[&str], url: &str) {
     for allowed in rules.iter().filter(|allowed| normal_rule(allowed).is_some()) {
         let (Ok(own), Ok(most)) = (NetRule::parse(rule), NetRule::parse(allowed)) else { continue };
@@ -40,7 +40,7 @@ fn check_within(rule: &str, rules: &[&str], url: &str) {
     }
 }
 
-/// Read from the rule's text, not as the host reads it.
+/// Whether a rule names a host, by its text alone: independent of the code under test.
 fn names(rule: &str, host: &str) -> bool {
     let authority = rule.split_once("://").map_or(rule, |(_, authority)| authority);
     let port = authority.rfind(':').filter(|&colon| !authority[colon..].contains(']'));

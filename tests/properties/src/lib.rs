@@ -1,10 +1,10 @@
-//! What holds of every input, whoever wrote it: a function for each place where a stranger's bytes come in.
+//! Properties that hold for every input: one function for each place where untrusted bytes are parsed.
 //!
-//! In flow the bytes of one input; nothing comes out, and a property that doesn't hold is a panic. The fuzz targets in
-//! `fuzz/` call these with what libFuzzer thinks of, and the tests beside this crate with the seeds in `fuzz/seeds`. An
-//! input is text that a person can read; how it is taken apart, each module says.
+//! Each function takes the bytes of an input, and panics if a property doesn't hold. The fuzz targets in `fuzz/` call them
+//! with libFuzzer's inputs, and the tests of this crate with the seeds in `fuzz/seeds`. Inputs are readable text; each
+//! module documents its format.
 //!
-//! Nothing of the product depends on this crate, and it touches neither files nor network.
+//! The product doesn't depend on this crate, and the crate accesses neither files nor the network.
 
 pub mod expression;
 #[cfg(feature = "host")]
@@ -17,12 +17,12 @@ pub mod process;
 
 use stagewright_model::Diagnostics;
 
-/// Every diagnostic has a place within `text`, which a terminal can point at.
+/// Every diagnostic has a span within `text`.
 fn check_places(diagnostics: &Diagnostics, text: &str) {
-    assert!(diagnostics.iter().any(|diagnostic| !diagnostic.is_warning()), "refused, and nobody knows why");
+    assert!(diagnostics.iter().any(|diagnostic| !diagnostic.is_warning()), "refused without an error");
     for diagnostic in diagnostics {
         let span = diagnostic.span();
-        assert!(text.get(span.start..span.end).is_some(), "{span:?} is no place: {diagnostic}");
+        assert!(text.get(span.start..span.end).is_some(), "{span:?} isn't a span of the text: {diagnostic}");
         let (line, column) = diagnostic.position();
         assert!(line >= 1 && column >= 1 && line <= text.matches('\n').count() + 1, "{line}:{column}: {diagnostic}");
     }

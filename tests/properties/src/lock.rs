@@ -1,4 +1,4 @@
-//! The readers of locks and of the operator's policy. The input is either file.
+//! The parsers of lock files and of operator policies. The input is parsed as both.
 
 use std::sync::LazyLock;
 
@@ -26,8 +26,9 @@ secrets = ["token:env"]
 static PLAN: LazyLock<Option<Plan>> =
     LazyLock::new(|| Some(Plan::parse("sample.toml", PIPELINE, &["noop"].into_iter().collect()).ok()?.0));
 
-/// A file is refused with places within it. A lock is written again as it was understood, and differs in nothing from
-/// itself. A policy judges a plan with places within that plan's file, and what it was imposed on keeps to its limits.
+/// The errors for a file have spans within it. Writing a lock and parsing it again gives the same lock, and a lock doesn't
+/// differ from itself. A policy's diagnostics for a plan have spans within the plan's file, and a plan that the policy was
+/// imposed on keeps its limits.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match Lock::parse("stagewright.lock", text) {
@@ -42,7 +43,12 @@ pub fn check(input: &[u8]) {
 
 fn check_lock(lock: &Lock) {
     let again = lock.render();
-    assert_eq!(Lock::parse("stagewright.lock", &again).ok().as_ref(), Some(lock), "read as something else:\n{again}");
+    assert_eq!(
+        Lock::parse("stagewright.lock", &again).ok().as_ref(),
+        Some(lock),
+        "parsed as another lock:
+{again}"
+    );
     for pipeline in lock.pipelines.values() {
         assert_eq!(pipeline.changes(pipeline, &Bounds::default()), [], "differs from itself");
     }
@@ -61,5 +67,5 @@ fn check_policy(policy: &OperatorPolicy) {
     }
     let once: Vec<Bounds> = plan.stages.iter().map(|stage| stage.bounds()).collect();
     policy.impose(&mut plan, &Bounds::default());
-    assert!(plan.stages.iter().map(|stage| stage.bounds()).eq(once), "imposed a second time, it is another policy");
+    assert!(plan.stages.iter().map(|stage| stage.bounds()).eq(once), "imposing the policy again changes the plan");
 }

@@ -1,20 +1,20 @@
-//! The masking of secrets. An input has parts with lines `%` between them: the first says by its bytes how the text is
-//! cut, the last is the text, and those between are the secrets.
+//! The masking of secrets. An input consists of parts separated by lines `%`: the bytes of the first part determine how the
+//! text is split into chunks, the last part is the text, and those between are the secrets.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use stagewright_plugin_host::{SHORTEST_MASKED, mask};
 
-/// Longer secrets and texts take time and show nothing new.
-const LONGEST: usize = 4096;
+/// The longest secret and text in bytes; longer ones take time without covering more.
+const MAX_LENGTH: usize = 4096;
 
-/// No spelling of a secret is left, wherever it stood and however the text was cut; what is left is the text's; and a
-/// text that has no secret in it stays as it is.
+/// No encoding of a secret remains, wherever it was and however the text was split. What remains is part of the text. A
+/// text without a secret isn't changed.
 pub fn check(input: &[u8]) {
     let Ok(input) = std::str::from_utf8(input) else { return };
     let parts: Vec<&str> = input.split("\n%\n").collect();
     let [cuts, secrets @ .., text] = parts.as_slice() else { return };
-    if input.len() > LONGEST || secrets.len() > 4 {
+    if input.len() > MAX_LENGTH || secrets.len() > 4 {
         return;
     }
     let cuts = cuts.as_bytes();
@@ -31,7 +31,7 @@ pub fn check(input: &[u8]) {
     for spelling in &spellings {
         check_text(secrets, &spellings, &[before, spelling, after].concat(), cuts);
     }
-    // What stands before an escape can be part of another one: here nothing does.
+    // The characters before an escape could be part of another escape; here there are none.
     for spelling in secrets.iter().filter(|secret| is_escapable(secret)).flat_map(|secret| escaped(secret)) {
         let text = [before, " ", &spelling, " ", after].concat();
         check_text(secrets, &[spelling], &text, cuts);
@@ -42,40 +42,40 @@ fn check_text(secrets: &[&str], spellings: &[String], text: &str, cuts: &[u8]) {
     let shown = mask(secrets, pieces(text.as_bytes(), cuts));
     let shown = String::from_utf8(shown).expect("what is left of text is text");
     for spelling in spellings.iter().filter(|spelling| !spelling.contains(['\n', '\r'])) {
-        assert!(!shown.contains(spelling.as_str()), "{spelling:?} is left in {shown:?}");
+        assert!(!shown.contains(spelling.as_str()), "{spelling:?} remains in {shown:?}");
     }
     if !text.contains('*') {
         check_rest(text, &shown);
     }
     if !text.contains(['\n', '\r']) {
         let whole = mask(secrets, [text.as_bytes()]);
-        assert_eq!(String::from_utf8_lossy(&whole), shown, "depends on how {text:?} is cut");
+        assert_eq!(String::from_utf8_lossy(&whole), shown, "depends on how {text:?} is split");
     }
 }
 
-/// What stands between the masks stands in the text, in the same order.
+/// The text between the masks is in the original text, in the same order.
 fn check_rest(text: &str, shown: &str) {
     let kept: Vec<&str> = shown.split("***").collect();
     if let [all] = kept.as_slice() {
-        assert_eq!(*all, text, "changed, and nothing is masked");
+        assert_eq!(*all, text, "changed, but nothing was masked");
     }
     let mut rest = text;
     for piece in kept {
         let at = rest.find(piece);
-        rest = &rest[at.unwrap_or_else(|| panic!("{piece:?} of {shown:?} isn't there in {text:?}")) + piece.len()..];
+        rest = &rest[at.unwrap_or_else(|| panic!("{piece:?} of {shown:?} isn't in {text:?}")) + piece.len()..];
     }
 }
 
-/// Every spelling of ASCII is ASCII.
+/// Every encoding of ASCII text is ASCII, so other bytes must not be changed.
 fn check_strange(secrets: &[&str], text: &str, cuts: &[u8]) {
     let strange: Vec<u8> = text.bytes().map(|byte| if byte == b'\n' { byte } else { byte | 0x80 }).collect();
     if secrets.iter().all(|secret| secret.is_ascii()) {
-        assert!(mask(secrets, pieces(&strange, cuts)) == strange, "changed, and no secret is in it");
+        assert!(mask(secrets, pieces(&strange, cuts)) == strange, "changed, although it has no secret");
     }
-    assert!(mask(&[], pieces(text.as_bytes(), cuts)) == text.as_bytes(), "changed, and there is no secret");
+    assert!(mask(&[], pieces(text.as_bytes(), cuts)) == text.as_bytes(), "changed, although there are no secrets");
 }
 
-/// `text` in pieces as long as the bytes of `cuts` say, again and again.
+/// Splits `text` into pieces. The bytes of `cuts` are their lengths, used cyclically.
 fn pieces<'t>(mut text: &'t [u8], cuts: &[u8]) -> Vec<&'t [u8]> {
     let mut cuts = cuts.iter().cycle();
     let mut pieces = Vec::new();
@@ -89,13 +89,13 @@ fn pieces<'t>(mut text: &'t [u8], cuts: &[u8]) -> Vec<&'t [u8]> {
     pieces
 }
 
-/// Whether enough is left of a secret when its own backslashes and escapes are resolved.
+/// Whether a secret is still long enough to be masked once its own backslashes and escapes are resolved.
 fn is_escapable(secret: &str) -> bool {
     !secret.contains(['\\', '%', '&', '*'])
         && secret.chars().filter(|letter| !letter.is_control()).count() >= SHORTEST_MASKED
 }
 
-/// With escapes for some or for all characters, made without the host's help.
+/// The secret with escapes for some or all characters, computed independently of the host's code.
 fn escaped(secret: &str) -> Vec<String> {
     let json = serde_json::Value::from(secret).to_string();
     let json = &json[1..json.len() - 1];
@@ -115,7 +115,7 @@ fn escaped(secret: &str) -> Vec<String> {
     ]
 }
 
-/// The ways of writing that everybody's tools have, made without the host's help.
+/// The encodings of common tools, computed independently of the host's code.
 fn spellings(secret: &str) -> Vec<String> {
     let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
     let percent = |kept: &str| -> String {

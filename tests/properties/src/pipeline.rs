@@ -1,4 +1,4 @@
-//! The reader of pipeline files. The input is a file.
+//! The parser of pipeline files. The input is a file.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use stagewright_report::Graph;
 
 use crate::check_places;
 
-/// A file is refused with places within it, or makes a plan: in order of its needs, drawn in every format, and with a
-/// lock that is read as it was written.
+/// The errors for a file have spans within it. A plan is in the order of its needs, can be drawn in every format, and has
+/// a lock that is parsed as it was written.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match Plan::parse("stagewright.toml", text, &plugins()) {
@@ -49,7 +49,11 @@ fn check_lock(plan: &Plan) {
     let lock = Lock { pipelines: BTreeMap::from([(plan.name.clone(), locked)]) };
     let text = lock.render();
     match Lock::parse("stagewright.lock", &text) {
-        Ok(read) => assert_eq!(read, lock, "read as something else:\n{text}"),
-        Err(errors) => panic!("refused what was written: {:?}\n{text}", errors.iter().next()),
+        Ok(read) => assert_eq!(
+            read, lock,
+            "parsed as another lock:
+{text}"
+        ),
+        Err(errors) => panic!("refused the written lock: {:?}\n{text}", errors.iter().next()),
     }
 }

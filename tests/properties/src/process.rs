@@ -2,8 +2,8 @@
 
 use stagewright_model::{Grant, Permissions, ProcessRule};
 
-/// A rule that is within another grants nothing that the other doesn't; each is within itself, and is understood the
-/// same when it is shown and read again. The rule for one command line grants that one.
+/// A rule that is within another one grants nothing that the other doesn't. Each rule is within itself, and is the same
+/// when it is printed and parsed again. The rule made from a command line grants exactly that one.
 pub fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut lines = text.lines();
@@ -12,8 +12,8 @@ pub fn check(input: &[u8]) {
     let args: Vec<String> = lines.map(str::to_owned).collect();
     let rules = [first, second].map(ProcessRule::parse);
     for rule in rules.iter().flatten() {
-        let again = ProcessRule::parse(rule.as_str()).expect("what is shown can be read");
-        assert_eq!(again.grants(program, &args), rule.grants(program, &args), "`{rule}` is shown as another rule");
+        let again = ProcessRule::parse(rule.as_str()).expect("a printed rule can be parsed");
+        assert_eq!(again.grants(program, &args), rule.grants(program, &args), "`{rule}` is printed as another rule");
         assert!(again.is_within(rule) && rule.is_within(&again), "`{rule}` is not within itself");
         assert!(!rule.grants(program, &args) || rule.names(program), "`{rule}` grants `{program}` without naming it");
     }

@@ -1,6 +1,6 @@
-//! Every seed of the fuzz targets is put to the test again, without a fuzzer.
+//! Replays the seeds of the fuzz targets without a fuzzer.
 
-#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+#![expect(clippy::disallowed_methods, reason = "tests read files of the repository")]
 #![allow(missing_docs, reason = "tests")]
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use stagewright_properties::{expression, lock, pipeline, process};
 #[cfg(feature = "host")]
 use stagewright_properties::{http, mask};
 
-/// What a seed breaks is in the panic's own message; which seed it is, in the output that a failed test shows.
+/// Prints each seed before its check, so that the output of a failed test ends with the seed that failed.
 #[track_caller]
 #[expect(clippy::print_stdout, reason = "only seen when the test fails")]
 fn replay(target: &str, check: fn(&[u8])) {

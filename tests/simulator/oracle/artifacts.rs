@@ -1,9 +1,9 @@
-//! Every artifact that a plugin reports is recorded, in order, before anything that follows from the same answer.
+//! Every artifact that a plugin reports is recorded, in order, before any other consequence of the same report.
 
 use stagewright_engine::{Artifact, AttemptReport, Call, EventKind, UndoState};
 use stagewright_model::StageIndex;
 
-use super::{Context, Judged, Phase, Truth, ensure};
+use super::{CheckResult, Context, Phase, Truth, ensure};
 
 impl Truth {
     pub(super) fn on_artifact(
@@ -12,7 +12,7 @@ impl Truth {
         stage: StageIndex,
         attempt: u32,
         artifact: &Artifact,
-    ) -> Judged {
+    ) -> CheckResult {
         let recorded = self.stage(stage).artifacts;
         let reported = self.last_answer(context, stage, attempt).and_then(|report| report.artifacts.get(recorded));
         ensure(reported == Some(artifact), || {
@@ -23,9 +23,9 @@ impl Truth {
         Ok(())
     }
 
-    /// When something follows from an answer, all of its artifacts must have been recorded. What ends an attempt at a gate
-    /// isn't an answer of its plugin.
-    pub(super) fn lacks_no_artifact(&mut self, context: &Context<'_>, kind: &EventKind) -> Judged {
+    /// Before a consequence of a report, all of its artifacts must have been recorded. An attempt that ends at a gate ends
+    /// without a report of its plugin.
+    pub(super) fn lacks_no_artifact(&mut self, context: &Context<'_>, kind: &EventKind) -> CheckResult {
         match kind {
             EventKind::AttemptStarted { stage, .. }
             | EventKind::RecoveryStarted { stage, .. }
@@ -45,7 +45,7 @@ impl Truth {
         Ok(())
     }
 
-    /// The answer to the call that is under way, once there is one.
+    /// The report of the current call, once it has ended.
     fn last_answer<'a>(&self, context: &'a Context<'_>, stage: StageIndex, attempt: u32) -> Option<&'a AttemptReport> {
         context.facts().answer(stage, attempt, self.call_under_way(stage)?)
     }

@@ -1,4 +1,4 @@
-//! How attempts end, whether they are tried again, and how interrupted ones are resolved.
+//! How attempts end, whether they are retried, and how interrupted ones are resolved.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use stagewright_engine::{
 };
 use stagewright_model::{RetryCause, StageIndex};
 
-use super::truth::Over;
-use super::{Context, Judged, Phase, Truth, ensure};
+use super::truth::EndedAttempt;
+use super::{CheckResult, Context, Phase, Truth, ensure};
 
-/// After this, what ignores that it was asked to stop is left behind.
+/// After this time, the engine abandons an attempt that ignores a request to stop.
 const LEFT_BEHIND: Duration = Duration::from_secs(20);
 
 /// The same after a kill.
 const LEFT_BEHIND_KILLED: Duration = Duration::from_secs(5);
 
-/// What the engine makes of an answer to [`Call::Run`]; none when it isn't the end of the attempt.
-fn end_of(attempt: u32, report: &AttemptReport) -> Option<Over> {
+/// How a report of [`Call::Run`] ends the attempt; none when it doesn't.
+fn end_of(attempt: u32, report: &AttemptReport) -> Option<EndedAttempt> {
     let (outcome, kind) = match &report.end {
         AttemptEnd::Succeeded => (Outcome::Succeeded, None),
         AttemptEnd::Skipped(_) => (Outcome::Skipped, Some(FailureKind::Reported)),
@@ -25,11 +25,11 @@ fn end_of(attempt: u32, report: &AttemptReport) -> Option<Over> {
         AttemptEnd::Observed(_) => (Outcome::Errored, Some(FailureKind::Internal)),
         AttemptEnd::Rehearsed(_) | AttemptEnd::Suspended(_) => return None,
     };
-    Some(Over { attempt, outcome, kind, is_own: true, may_retry: true })
+    Some(EndedAttempt { attempt, outcome, kind, is_own: true, may_retry: true })
 }
 
-/// Whether a plugin that ended so knows what it did. One that was stopped, or went away, can't tell.
-fn is_certain(over: Over) -> bool {
+/// Whether the effect of an attempt that ended like this is known. It isn't if the plugin was stopped or lost.
+fn is_certain(over: EndedAttempt) -> bool {
     use FailureKind as F;
     use Outcome as O;
     let returned = matches!(over.outcome, O::Succeeded | O::Skipped | O::Failed | O::Errored | O::Rejected);
@@ -40,7 +40,7 @@ fn is_certain(over: Over) -> bool {
 }
 
 impl Truth {
-    pub(super) fn on_intent(&mut self, _: &Context<'_>, stage: StageIndex, attempt: u32) -> Judged {
+    pub(super) fn on_intent(&mut self, _: &Context<'_>, stage: StageIndex, attempt: u32) -> CheckResult {
         let state = self.stage_mut(stage);
         ensure(state.phase == Phase::Running(attempt), || format!("stage {} is {:?}", stage.0, state.phase))?;
         state.doubt = Some(attempt);
@@ -54,7 +54,7 @@ impl Truth {
         stage: StageIndex,
         attempt: u32,
         outcome: Outcome,
-    ) -> Judged {
+    ) -> CheckResult {
         let possible = self.possible_ends(context, stage);
         let phase = self.stage(stage).phase;
         let Some(over) = possible.iter().copied().find(|over| (over.attempt, over.outcome) == (attempt, outcome))
@@ -65,7 +65,7 @@ impl Truth {
             ));
         };
         let state = self.stage_mut(stage);
-        state.phase = Phase::Over(over);
+        state.phase = Phase::AttemptEnded(over);
         state.goes_on_with = None;
         if is_certain(over) {
             state.doubt = None;
@@ -73,11 +73,11 @@ impl Truth {
         Ok(())
     }
 
-    /// How the attempt can have ended, as far as the world knows.
-    fn possible_ends(&self, context: &Context<'_>, stage: StageIndex) -> Vec<Over> {
+    /// The endings that are possible, given what the world knows.
+    fn possible_ends(&self, context: &Context<'_>, stage: StageIndex) -> Vec<EndedAttempt> {
         let state = self.stage(stage);
         let Some(attempt) = state.phase.attempt() else { return Vec::new() };
-        let end = |outcome, kind| Over { attempt, outcome, kind: Some(kind), is_own: false, may_retry: false };
+        let end = |outcome, kind| EndedAttempt { attempt, outcome, kind: Some(kind), is_own: false, may_retry: false };
         match state.phase {
             Phase::Running(_) => {
                 let call = context.facts().call(stage, attempt, Call::Run);
@@ -117,18 +117,18 @@ impl Truth {
         }
     }
 
-    /// Whether something that was to stop has had its time for that.
+    /// Whether a call that was asked to stop has exceeded its time for that.
     pub(super) fn is_left_behind(&self, context: &Context<'_>) -> bool {
         let facts = context.facts();
         let since = |at: Option<tokio::time::Instant>| at.map_or(Duration::ZERO, |at| at.elapsed());
         let sibling = facts.stop_since.values().any(|at| at.elapsed() >= LEFT_BEHIND);
-        // A process that slept may have asked long before its journal said so.
+        // A process that was stalled may have asked long before its journal recorded it.
         let slept = context.run().stalls && (facts.asked.is_some() || facts.killed.is_some());
         slept || since(facts.killed) >= LEFT_BEHIND_KILLED || since(facts.asked) >= LEFT_BEHIND || sibling
     }
 
-    /// How long the engine is to wait before it tries again; none when it isn't to.
-    pub(super) fn retry_after(&self, context: &Context<'_>, stage: StageIndex, over: Over) -> Option<Duration> {
+    /// How long the engine must wait before the retry; none if there must be no retry.
+    pub(super) fn retry_after(&self, context: &Context<'_>, stage: StageIndex, over: EndedAttempt) -> Option<Duration> {
         use FailureKind as F;
         let retry = &context.stage(stage).retry;
         let cause = match over.outcome {
@@ -153,15 +153,21 @@ impl Truth {
         Some(backoff(context, stage, tries))
     }
 
-    pub(super) fn on_retry(&mut self, context: &Context<'_>, stage: StageIndex, attempt: u32, after: u64) -> Judged {
-        let Phase::Over(over) = self.stage(stage).phase else {
+    pub(super) fn on_retry(
+        &mut self,
+        context: &Context<'_>,
+        stage: StageIndex,
+        attempt: u32,
+        after: u64,
+    ) -> CheckResult {
+        let Phase::AttemptEnded(over) = self.stage(stage).phase else {
             return Err(format!("stage {} is {:?}", stage.0, self.stage(stage).phase));
         };
         let Some(wait) = self.retry_after(context, stage, over) else {
-            return Err(format!("stage {} isn't tried again after {over:?}", stage.0));
+            return Err(format!("stage {} must not be retried after {over:?}", stage.0));
         };
         ensure(attempt == over.attempt + 1, || format!("attempt {attempt} after {}", over.attempt))?;
-        ensure(u128::from(after) == wait.as_millis(), || format!("after {after} ms in place of {wait:?}"))?;
+        ensure(u128::from(after) == wait.as_millis(), || format!("after {after} ms instead of {wait:?}"))?;
         context.count("retry");
         let state = self.stage_mut(stage);
         state.granted = attempt;
@@ -169,7 +175,7 @@ impl Truth {
         Ok(())
     }
 
-    pub(super) fn on_recovery(&mut self, context: &Context<'_>, stage: StageIndex, attempt: u32) -> Judged {
+    pub(super) fn on_recovery(&mut self, context: &Context<'_>, stage: StageIndex, attempt: u32) -> CheckResult {
         let state = self.stage_mut(stage);
         let may = matches!(state.phase, Phase::Free | Phase::Backoff(_) | Phase::Observing(_));
         ensure(may && state.doubt == Some(attempt), || {
@@ -191,7 +197,7 @@ impl Truth {
         attempt: u32,
         finding: &Finding,
         by: Option<&str>,
-    ) -> Judged {
+    ) -> CheckResult {
         let state = self.stage(stage);
         let answer = match (state.phase, by) {
             (Phase::Observing(_), None) => match context.facts().answer(stage, attempt, Call::Observe) {
@@ -204,10 +210,12 @@ impl Truth {
             _ => None,
         };
         ensure(state.phase.attempt() == Some(attempt) && answer == Some(finding), || {
-            format!("{finding:?} of attempt {attempt} of stage {}, and the answer was {answer:?}", stage.0)
+            format!("{finding:?} for attempt {attempt} of stage {}, but the plugin reported {answer:?}", stage.0)
         })?;
         context.count(if by.is_some() { "settled" } else { "recovered" });
-        let over = |outcome| Phase::Over(Over { attempt, outcome, kind: None, is_own: true, may_retry: false });
+        let over = |outcome| {
+            Phase::AttemptEnded(EndedAttempt { attempt, outcome, kind: None, is_own: true, may_retry: false })
+        };
         let (phase, what) = match finding {
             Finding::NotStarted => (Phase::Free, "found not started"),
             Finding::Applied(_) => (over(Outcome::Succeeded), "found applied"),
@@ -236,7 +244,7 @@ impl Truth {
         stage: StageIndex,
         attempt: u32,
         artifact: &str,
-    ) -> Judged {
+    ) -> CheckResult {
         let report = context.facts().answer(stage, attempt, Call::Run);
         let made = report.and_then(|report| report.release.as_ref()).map(|release| release.artifact.as_str());
         ensure(made == Some(artifact), || format!("{artifact} of stage {}, which reported {made:?}", stage.0))?;
@@ -246,14 +254,14 @@ impl Truth {
         Ok(())
     }
 
-    pub(super) fn on_confirmed(&mut self, context: &Context<'_>, stage: StageIndex) -> Judged {
+    pub(super) fn on_confirmed(&mut self, context: &Context<'_>, stage: StageIndex) -> CheckResult {
         ensure(self.is_proven(context, stage), || format!("the release of stage {} isn't proven", stage.0))?;
         context.count("release confirmed");
         self.stage_mut(stage).confirmed = true;
         Ok(())
     }
 
-    /// Whether the stage's release stands, and all that directly needs it has succeeded.
+    /// Whether the stage has a release, and all stages that directly need it have succeeded.
     pub(super) fn is_proven(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let plan = context.plan();
         let mut dependents = plan.indices().filter(|index| plan.stage(*index).needs.contains(&stage));
@@ -261,7 +269,7 @@ impl Truth {
         state.release && state.has_succeeded() && dependents.all(|index| self.stage(index).has_succeeded())
     }
 
-    /// What people are asked at a gate of an own attempt, as its plugin put it.
+    /// The gate that the attempt's plugin requested.
     pub(super) fn own_question<'a>(
         &self,
         context: &'a Context<'_>,
@@ -274,13 +282,13 @@ impl Truth {
         }
     }
 
-    /// Whether this kind of gate is before an attempt, and not of one.
+    /// Whether this kind of gate is opened by the engine before an attempt, and not by the attempt itself.
     pub(super) fn is_before_attempt(kind: GateKind) -> bool {
         matches!(kind, GateKind::Environment | GateKind::Freeze)
     }
 }
 
-/// The wait before the n-th retry: the plan's first one, doubled with each, at most a minute.
+/// The wait before the n-th retry: the plan's backoff, doubled with each retry, at most a minute.
 pub(super) fn backoff(context: &Context<'_>, stage: StageIndex, n: u32) -> Duration {
     let first = context.stage(stage).retry.backoff.initial;
     (1..n).fold(first, |wait, _| wait * 2).min(Duration::from_secs(60))

@@ -1,4 +1,4 @@
-//! Calls of plugins: how many at a time, with what, after which wait, and whether they learn that they are to stop.
+//! Calls of plugins: their number at a time, their arguments, the wait before them, and whether they are asked to stop.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use tokio::time::Instant;
 
 use super::attempts::backoff;
 use super::facts::CallFact;
-use super::{Context, Judged, Phase, Truth, ensure, is_failure};
+use super::{CheckResult, Context, Phase, Truth, ensure, is_failure};
 use crate::world::Inner;
 
-/// How long a run may be without anything that could bring it on.
+/// How long a run may go without progress.
 const STUCK: Duration = Duration::from_secs(120);
 
-/// When what was to stop is left behind at the latest.
+/// The time by which the engine must have abandoned an attempt that doesn't stop.
 const LEFT_BEHIND: Duration = Duration::from_secs(30);
 
-/// How long news may take between the engine's loop and a plugin.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// How long a request to stop may take from the engine's loop to a plugin.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(1);
 
 impl Inner {
-    /// The engine calls a plugin. The number of the call among those of its process.
+    /// Records that the engine calls a plugin. Returns the number of the call among those of its process.
     pub(crate) fn on_call(&mut self, run: usize, process: u32, request: &AttemptRequest) -> usize {
         let judged = self.in_context(run, process, |truth, context| truth.check_call(context, request));
         if let Err(wrong) = judged {
@@ -44,7 +44,7 @@ impl Inner {
         facts.calls.len() - 1
     }
 
-    /// The plugin has answered. `interrupt` is the strongest request to stop that reached it.
+    /// Records a plugin's report. `interrupt` is the strongest request to stop that reached it.
     pub(crate) fn on_answer(
         &mut self,
         run: usize,
@@ -54,7 +54,7 @@ impl Inner {
     ) {
         let facts = &mut self.runs[run].facts;
         let (stage, call) = (facts.calls[number].stage, facts.calls[number].call);
-        let late = facts.stop_since.get(&stage).is_some_and(|since| since.elapsed() > AT_ONCE);
+        let late = facts.stop_since.get(&stage).is_some_and(|since| since.elapsed() > DELIVERY_LIMIT);
         facts.record_answer(number, report);
         if call == Call::Undo && interrupt == Some(Interrupt::Graceful) {
             self.violate(|| format!("r{run} interrupted the compensation of stage {} gracefully", stage.0));
@@ -64,7 +64,7 @@ impl Inner {
         }
     }
 
-    /// How much is under way at a time, by slots, matrices and environments.
+    /// Checks the limits of concurrent attempts: job slots, matrices and environments.
     pub(crate) fn check_load(&mut self, run: usize, process: u32) {
         let judged = self.in_context(run, process, |_, context| check_load(context));
         if let Err(wrong) = judged {
@@ -72,7 +72,7 @@ impl Inner {
         }
     }
 
-    /// Every call under way must stop from now on. A compensation continues unless the run is killed.
+    /// From now on all current calls must be asked to stop. A compensation continues unless the run is killed.
     pub(crate) fn expect_a_stop(&mut self, run: usize, how: Interrupt) {
         let one = &mut self.runs[run];
         let now = Instant::now();
@@ -81,7 +81,7 @@ impl Inner {
             Interrupt::Kill => one.facts.killed = Some(now),
         }
         for call in one.facts.calls.iter().filter(|call| call.under_way) {
-            // One that the engine began because of this comes later in the journal.
+            // A compensation that the engine starts because of this is recorded later.
             let had_begun = match call.call {
                 Call::Run => one.truth.stage(call.stage).phase == Phase::Running(call.attempt),
                 Call::Observe => one.truth.stage(call.stage).phase == Phase::Observing(call.attempt),
@@ -93,7 +93,7 @@ impl Inner {
         }
     }
 
-    /// A cell of a fail-fast matrix has failed: its siblings are to stop.
+    /// A cell of a fail-fast matrix has failed: its siblings must be asked to stop.
     pub(crate) fn expect_siblings_to_stop(&mut self, run: usize, stage: StageIndex, conclusion: Outcome) {
         let one = &mut self.runs[run];
         let plan = &one.pipeline.plan;
@@ -116,9 +116,9 @@ impl Inner {
         self.count("fail-fast");
     }
 
-    /// Looks at a run from time to time: whether it says that it is alive while it keeps something, and whether it keeps
-    /// something while it waits for people.
-    pub(crate) fn look_at(&mut self, run: usize) {
+    /// Called periodically. Checks that a run sends heartbeats while it holds something, and holds nothing while it waits
+    /// for people.
+    pub(crate) fn inspect(&mut self, run: usize) {
         let one = &self.runs[run];
         let process = one.process;
         if !one.alive || one.stalls || one.disk_full || one.coordinator_fails || !one.facts.taken_up {
@@ -152,9 +152,9 @@ impl Inner {
         judged
     }
 
-    /// Whether a new process is sent this again: answers may come twice, a cancellation that was recorded does not.
-    pub(crate) fn is_new(&self, run: usize, wish: &RunCommand) -> bool {
-        let RunCommand::Cancel { reason, .. } = wish else { return true };
+    /// Whether a new process gets this command: answers may arrive twice, but a recorded cancellation isn't sent again.
+    pub(crate) fn is_new(&self, run: usize, command: &RunCommand) -> bool {
+        let RunCommand::Cancel { reason, .. } = command else { return true };
         !self.runs[run].journal.iter().any(
             |event| matches!(&event.kind, EventKind::CancelRequested { reason: recorded, .. } if recorded == reason),
         )
@@ -162,7 +162,7 @@ impl Inner {
 }
 
 impl Truth {
-    fn check_call(&self, context: &Context<'_>, request: &AttemptRequest) -> Judged {
+    fn check_call(&self, context: &Context<'_>, request: &AttemptRequest) -> CheckResult {
         let stage = context.stage(request.stage);
         ensure(request.timeout == stage.timeout, || format!("within {:?}", request.timeout))?;
         if request.call != Call::Run {
@@ -174,34 +174,34 @@ impl Truth {
             let by = |index: usize| given.and_then(|given| given.get(index)?["by"].as_str());
             let same = (0..votes.len()).all(|index| by(index) == Some(&votes[index].by));
             ensure(same && given.map(Vec::len) == Some(votes.len()), || {
-                format!("attempt {attempt} goes on with {:?} in place of {votes:?}", request.resumption)
+                format!("attempt {attempt} continues with {:?} instead of {votes:?}", request.resumption)
             })?;
-            context.count("went on after a gate");
+            context.count("continued after a gate");
         }
         self.check_wait(context, request)
     }
 
-    /// A run goes on, waits for a person, or waits for another run; and what was to stop doesn't keep it.
-    fn check_is_not_stuck(&self, context: &Context<'_>) -> Judged {
+    /// A run makes progress, waits for a person, or waits for another run. Attempts that don't stop must not delay it.
+    fn check_is_not_stuck(&self, context: &Context<'_>) -> CheckResult {
         let facts = context.facts();
         let is_overdue = |call: &&CallFact| {
             let since = facts.stop_since.get(&call.stage).filter(|_| call.under_way);
             since.is_some_and(|since| since.elapsed() > LEFT_BEHIND)
         };
         let overdue = facts.calls.iter().find(is_overdue);
-        ensure(overdue.is_none(), || format!("doesn't leave behind what was to stop: {overdue:?}"))?;
+        ensure(overdue.is_none(), || format!("hasn't abandoned attempts that don't stop: {overdue:?}"))?;
         let busy = facts.calls.iter().any(|call| call.under_way);
         let asks = self.stages.iter().any(|state| matches!(state.phase, Phase::Waiting(_)));
         let put_off = facts.put_off.is_some_and(|at| at.elapsed() < Duration::from_secs(10));
         let quiet = facts.quiet_since.map_or(Duration::ZERO, |(_, since)| since.elapsed());
         ensure(busy || asks || put_off || quiet < STUCK, || {
             let phases: Vec<Phase> = self.stages.iter().map(|state| state.phase).collect();
-            format!("is stuck for {quiet:?}: {phases:?}")
+            format!("made no progress for {quiet:?}: {phases:?}")
         })
     }
 
-    /// A retry waits as long as the plan says.
-    fn check_wait(&self, context: &Context<'_>, request: &AttemptRequest) -> Judged {
+    /// Checks that a retry comes after the plan's backoff.
+    fn check_wait(&self, context: &Context<'_>, request: &AttemptRequest) -> CheckResult {
         let before = self.stage(request.stage).before;
         let earlier = context.facts().call(request.stage, request.attempt.saturating_sub(1), Call::Run);
         let Some((ended, _)) = earlier.and_then(|call| call.answer.as_ref()).filter(|_| request.attempt > before + 1)
@@ -209,17 +209,17 @@ impl Truth {
             return Ok(());
         };
         let wait = backoff(context, request.stage, request.attempt - 1 - before);
-        // Timers are as exact as a millisecond.
+        // Timers have a precision of a millisecond.
         ensure(ended.elapsed() + Duration::from_millis(1) >= wait, || {
-            format!("after {:?} in place of {wait:?}", ended.elapsed())
+            format!("after {:?} instead of {wait:?}", ended.elapsed())
         })
     }
 }
 
-fn check_load(context: &Context<'_>) -> Judged {
+fn check_load(context: &Context<'_>) -> CheckResult {
     let under_way = || context.facts().calls.iter().filter(|call| call.under_way);
     let (busy, jobs) = (under_way().count(), context.run().jobs);
-    ensure(busy <= jobs, || format!("{busy} attempts under way, and {jobs} slots"))?;
+    ensure(busy <= jobs, || format!("{busy} concurrent attempts with {jobs} slots"))?;
     let mut cells: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     let mut environments: BTreeMap<&str, u32> = BTreeMap::new();
     for call in under_way() {
@@ -235,21 +235,21 @@ fn check_load(context: &Context<'_>) -> Judged {
     for (name, (cells, most)) in cells {
         ensure(cells <= most, || format!("{cells} cells of {name} under way, and max-parallel is {most}"))?;
         if cells == most {
-            context.count("as many cells as max-parallel lets");
+            context.count("as many cells as max-parallel allows");
         }
     }
     let crowded = environments.into_iter().find(|(_, count)| *count > 1);
-    ensure(crowded.is_none(), || format!("{crowded:?} attempts at a time on an environment"))
+    ensure(crowded.is_none(), || format!("{crowded:?} concurrent attempts on an environment"))
 }
 
 /// A run that holds an environment or a group sends heartbeats.
-fn check_heartbeat(context: &Context<'_>) -> Judged {
+fn check_heartbeat(context: &Context<'_>) -> CheckResult {
     let coordinator = &context.inner.coordinator;
     let group = context.run().pipeline.group.as_ref();
     let keeps = coordinator.held_by(context.run, context.process).is_some()
-        || group.is_some_and(|group| coordinator.has_joined(group, context.run, context.process));
+        || group.is_some_and(|group| coordinator.has_entered(group, context.run, context.process));
     let silent = context.facts().alive_at.map_or(Duration::ZERO, |at| at.elapsed());
     ensure(!keeps || silent <= HEARTBEAT * 2, || {
-        format!("holds an environment or a group, and has sent no heartbeat for {silent:?}")
+        format!("holds an environment or a group, but sent no heartbeat for {silent:?}")
     })
 }

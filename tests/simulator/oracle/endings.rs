@@ -4,8 +4,8 @@ use stagewright_engine::{Interrupt, Outcome};
 use stagewright_model::{StageIndex, StageKind};
 
 use super::starts::Verdict;
-use super::truth::Over;
-use super::{Context, Judged, Phase, Truth, ensure, is_failure};
+use super::truth::EndedAttempt;
+use super::{CheckResult, Context, Phase, Truth, ensure, is_failure};
 
 impl Truth {
     pub(super) fn on_stage_ended(
@@ -14,9 +14,9 @@ impl Truth {
         stage: StageIndex,
         outcome: Outcome,
         conclusion: Outcome,
-    ) -> Judged {
+    ) -> CheckResult {
         let phase = self.stage(stage).phase;
-        if let Phase::Over(over) = phase {
+        if let Phase::AttemptEnded(over) = phase {
             self.check_end(context, stage, over, outcome, conclusion)?;
         } else {
             let possible = self.ends_without_attempt(context, stage);
@@ -39,34 +39,34 @@ impl Truth {
         Ok(())
     }
 
-    /// After an attempt.
+    /// Checks the end of a stage after an attempt.
     fn check_end(
         &self,
         context: &Context<'_>,
         stage: StageIndex,
-        over: Over,
+        over: EndedAttempt,
         outcome: Outcome,
         conclusion: Outcome,
-    ) -> Judged {
+    ) -> CheckResult {
         ensure(self.retry_after(context, stage, over).is_none(), || {
-            format!("stage {}, which is to be tried again after {over:?}", stage.0)
+            format!("stage {} must be retried after {over:?}", stage.0)
         })?;
         ensure(outcome == over.outcome, || format!("stage {} as {outcome:?} after {over:?}", stage.0))?;
         let passed_over = over.is_own && is_failure(outcome) && context.stage(stage).continue_on_error;
         let expected = match outcome {
             Outcome::Skipped => Outcome::Succeeded,
             _ if passed_over => {
-                context.count("failure passed over");
+                context.count("failure ignored by continue-on-error");
                 Outcome::Succeeded
             }
             _ => outcome,
         };
         ensure(conclusion == expected, || {
-            format!("stage {} concludes as {conclusion:?} in place of {expected:?}", stage.0)
+            format!("stage {} concludes as {conclusion:?} instead of {expected:?}", stage.0)
         })
     }
 
-    /// How a stage of which no attempt is under way or just over can end now.
+    /// The possible ends of a stage without a current or just ended attempt.
     fn ends_without_attempt(&self, context: &Context<'_>, stage: StageIndex) -> Vec<(Outcome, Outcome)> {
         let mut ends = Vec::new();
         let state = self.stage(stage);
@@ -89,7 +89,7 @@ impl Truth {
                 if self.is_superseded(context, stage) {
                     ends.push(errored);
                 }
-                // What was found not to have happened isn't begun again once the run was cancelled.
+                // After a cancellation, an attempt that turned out not to have started isn't started again.
                 if self.cancelled == Some(Interrupt::Kill) || (self.cancelled.is_some() && state.was_in_doubt) {
                     ends.push(cancelled);
                 }
@@ -103,23 +103,23 @@ impl Truth {
                 }
             }
             Phase::Refused(_) => ends.push((Outcome::Rejected, Outcome::Rejected)),
-            Phase::Running(_) | Phase::Over(_) | Phase::Answered(_) | Phase::Done { .. } => {}
+            Phase::Running(_) | Phase::AttemptEnded(_) | Phase::Answered(_) | Phase::Done { .. } => {}
         }
         ends
     }
 
-    /// Whether all has ended that the stage comes after.
+    /// Whether all stages that the stage waits for have ended.
     fn has_turn(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let one = context.stage(stage);
         let needs_ended = one.needs.iter().all(|need| self.conclusion(*need).is_some());
         needs_ended && (one.kind == StageKind::Main || self.is_time_for_finally(context).is_ok())
     }
 
-    pub(super) fn on_run_ended(&mut self, context: &Context<'_>, conclusion: Outcome) -> Judged {
+    pub(super) fn on_run_ended(&mut self, context: &Context<'_>, conclusion: Outcome) -> CheckResult {
         for index in context.plan().indices() {
             ensure(self.conclusion(index).is_some(), || format!("stage {} is {:?}", index.0, self.stage(index).phase))?;
             let unconfirmed = self.is_proven(context, index) && !self.stage(index).confirmed;
-            ensure(!unconfirmed, || format!("the release of stage {} was proven, and isn't confirmed", index.0))?;
+            ensure(!unconfirmed, || format!("the release of stage {} was proven, but isn't confirmed", index.0))?;
         }
         ensure(self.undo.is_empty(), || format!("{:?} were not compensated", self.undo))?;
         let ended = |is_such: fn(Outcome) -> bool| {
@@ -134,18 +134,18 @@ impl Truth {
         } else {
             Outcome::Succeeded
         };
-        ensure(conclusion == expected, || format!("{conclusion:?} in place of {expected:?}"))?;
+        ensure(conclusion == expected, || format!("{conclusion:?} instead of {expected:?}"))?;
         self.check_nothing_is_left(context)?;
         self.ended = Some(conclusion);
         context.count("run ended");
         Ok(())
     }
 
-    /// A run that has ended leaves nothing under way, but for what ignored that it was to stop.
-    fn check_nothing_is_left(&self, context: &Context<'_>) -> Judged {
+    /// No calls are left when a run has ended, except for those that ignored the request to stop.
+    fn check_nothing_is_left(&self, context: &Context<'_>) -> CheckResult {
         let busy = context.facts().calls.iter().find(|call| call.under_way);
         let excused = self.cancelled == Some(Interrupt::Kill) || self.is_left_behind(context);
-        ensure(busy.is_none() || excused, || format!("{busy:?} is under way"))?;
+        ensure(busy.is_none() || excused, || format!("{busy:?} is running"))?;
         let killed = context.facts().killed.map_or(0, |at| at.elapsed().as_secs());
         ensure(killed <= 6 || context.run().stalls, || format!("{killed} s after it was killed"))
     }

@@ -1,4 +1,4 @@
-//! What happened outside of the engine.
+//! What happened outside the engine.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,37 +16,37 @@ pub(crate) struct CallFact {
     pub(crate) call: Call,
     pub(crate) environment: Option<String>,
     pub(crate) under_way: bool,
-    /// When its answer was handed over, and what it was.
+    /// When the plugin's report was passed to the engine, and the report.
     pub(crate) answer: Option<(Instant, AttemptReport)>,
 }
 
-/// What the world knows of a run. All but the last two are of the process that drives it.
+/// What the world knows about a run. All but the last two fields belong to the process that drives it.
 #[derive(Default)]
 pub(crate) struct Facts {
     /// Calls of plugins, oldest first.
     pub(crate) calls: Vec<CallFact>,
-    /// Answers of people that the process was given and hasn't decided on, in their order.
+    /// People's answers that the process got but hasn't decided on, in order.
     pub(crate) answers: VecDeque<(StageIndex, Decision)>,
     /// The newest token that the process was granted, by environment.
     pub(crate) granted: BTreeMap<String, u64>,
     /// Tokens of the gates that the process opened.
     pub(crate) opened: BTreeSet<String>,
-    /// Since when attempts should know that they are to stop.
+    /// When attempts should have been asked to stop.
     pub(crate) stop_since: BTreeMap<StageIndex, Instant>,
     /// Whether the process has started or resumed the run.
     pub(crate) taken_up: bool,
-    /// When the process last spoke with the turns.
+    /// When the process last called the coordinator.
     pub(crate) alive_at: Option<Instant>,
-    /// How long the journal is, and since when.
+    /// The length of the journal, and when it last grew.
     pub(crate) quiet_since: Option<(usize, Instant)>,
     /// When an environment or a group was last refused because another run holds it.
     pub(crate) put_off: Option<Instant>,
-    /// How long the journal was when the run was last seen to wait for people alone.
+    /// The length of the journal when the run was last seen waiting only for people.
     pub(crate) waited_at: Option<usize>,
-    /// When it was first cancelled gracefully, and at once.
+    /// When it was first cancelled gracefully, and when it was killed.
     pub(crate) asked: Option<Instant>,
     pub(crate) killed: Option<Instant>,
-    /// Environments that a newer run has acted on, as answered to a claim of this run.
+    /// Environments for which a request of this run was refused because a newer run has acted on them.
     pub(crate) superseded: BTreeSet<String>,
     /// Attempts whose effect the plugin or a person reported as absent or broken.
     pub(crate) denied: BTreeSet<(StageIndex, u32)>,
@@ -64,7 +64,7 @@ impl Facts {
         self.calls.iter().rev().find(|one| (one.stage, one.attempt, one.call) == (stage, attempt, call))
     }
 
-    /// What the plugin answered to that call.
+    /// The plugin's report for that call.
     pub(crate) fn answer(&self, stage: StageIndex, attempt: u32, call: Call) -> Option<&AttemptReport> {
         Some(&self.call(stage, attempt, call)?.answer.as_ref()?.1)
     }
@@ -76,7 +76,7 @@ impl Facts {
         }
     }
 
-    /// Records the answer to a call.
+    /// Records the report of a call.
     pub(crate) fn record_answer(&mut self, number: usize, report: &AttemptReport) {
         let one = &mut self.calls[number];
         one.answer = Some((Instant::now(), report.clone()));
@@ -94,9 +94,9 @@ impl Facts {
         }
     }
 
-    /// Records the answer to a claim.
-    pub(crate) fn record_claim(&mut self, environment: &str, claimed: &EnvironmentAnswer) {
-        match claimed {
+    /// Records the answer to a request for an environment.
+    pub(crate) fn record_environment_answer(&mut self, environment: &str, answer: &EnvironmentAnswer) {
+        match answer {
             EnvironmentAnswer::Granted { fence, .. } => {
                 self.granted.insert(environment.to_owned(), *fence);
             }

@@ -1,4 +1,4 @@
-//! Gates: who is asked what, which answers count, and until when.
+//! Gates: their approvers and questions, which answers are accepted, and when they expire.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stagewright_engine::{Decision, Gate, GateKind};
 use stagewright_model::StageIndex;
 
-use super::{Context, Judged, Phase, Truth, ensure};
+use super::{CheckResult, Context, Phase, Truth, ensure};
 
 impl Truth {
     pub(super) fn on_gate_opened(
@@ -15,7 +15,7 @@ impl Truth {
         stage: StageIndex,
         attempt: u32,
         gate: &Gate,
-    ) -> Judged {
+    ) -> CheckResult {
         self.check_occasion(context, stage, attempt, gate)?;
         self.check_question(context, stage, attempt, gate)?;
         context.count(match gate.kind {
@@ -31,48 +31,48 @@ impl Truth {
         Ok(())
     }
 
-    /// Whether there is a reason to ask people.
-    fn check_occasion(&self, context: &Context<'_>, stage: StageIndex, attempt: u32, gate: &Gate) -> Judged {
+    /// Checks that there is a reason for the gate.
+    fn check_occasion(&self, context: &Context<'_>, stage: StageIndex, attempt: u32, gate: &Gate) -> CheckResult {
         let state = self.stage(stage);
         let wrong = |why: &str| Err(format!("stage {} is {:?}: {why}", stage.0, state.phase));
         match (gate.kind, state.phase) {
             (GateKind::Approval, Phase::Running(now)) if now == attempt => {
                 match self.own_question(context, stage, attempt) {
                     Some(_) => Ok(()),
-                    None => wrong("its plugin didn't ask"),
+                    None => wrong("its plugin didn't request a gate"),
                 }
             }
             (GateKind::Unresolved, Phase::Observing(now)) if now == attempt => {
                 match self.is_unknown(context, stage, attempt) {
                     true => Ok(()),
-                    false => wrong("its plugin can tell"),
+                    false => wrong("its plugin knows the outcome"),
                 }
             }
             (kind, phase) if Truth::is_before_attempt(kind) => {
                 let to_come = match phase {
                     Phase::Free => state.attempts + 1,
                     Phase::Backoff(next) | Phase::Passed(next) => next,
-                    _ => return wrong("nothing of it is about to begin"),
+                    _ => return wrong("no attempt of it is about to start"),
                 };
                 ensure(attempt == to_come, || format!("for attempt {attempt}, and {to_come} comes next"))?;
                 match kind {
-                    GateKind::Environment if self.is_approved(context, stage) => wrong("it is approved"),
+                    GateKind::Environment if self.is_approved(context, stage) => wrong("it is already approved"),
                     GateKind::Freeze if self.frozen(context, stage).is_none() => wrong("nothing is frozen"),
                     GateKind::Freeze if self.is_freeze_overridden(stage) => wrong("an approval overrode the freeze"),
                     _ => Ok(()),
                 }
             }
-            _ => wrong("no time for a gate"),
+            _ => wrong("no gate is expected now"),
         }
     }
 
-    /// Whether the right people are asked, in the right number, and for as long as they were to be asked.
-    fn check_question(&self, context: &Context<'_>, stage: StageIndex, attempt: u32, gate: &Gate) -> Judged {
+    /// Checks the gate's approvers, their number, and its expiry.
+    fn check_question(&self, context: &Context<'_>, stage: StageIndex, attempt: u32, gate: &Gate) -> CheckResult {
         let (mut approvers, mut approvals, mut expires) = (environment_approvers(context, stage), 1, None);
         if let Some(own) = self.own_question(context, stage, attempt).filter(|_| gate.kind == GateKind::Approval) {
             approvals = own.approvals;
             expires = own.expires;
-            ensure(gate.token == own.token, || "another token than that of the plugin".to_owned())?;
+            ensure(gate.token == own.token, || "the token isn't the plugin's".to_owned())?;
             if own.approvers.is_empty() {
                 let of_named = context.run().pipeline.approves[stage.get()].as_ref();
                 approvers.extend(of_named.map(|name| approvers_of(context, name)).unwrap_or_default());
@@ -84,17 +84,17 @@ impl Truth {
         }
         let members = people(&approvers);
         ensure((&gate.approvers, &gate.members) == (&approvers, &members), || {
-            format!("the approvers are {:?} in place of {approvers:?}", gate.approvers)
+            format!("the approvers are {:?} instead of {approvers:?}", gate.approvers)
         })?;
-        ensure(gate.approvals == approvals, || format!("{} approvals in place of {approvals}", gate.approvals))?;
-        ensure(gate.expires == expires, || format!("until {:?} in place of {expires:?}", gate.expires))?;
+        ensure(gate.approvals == approvals, || format!("{} approvals instead of {approvals}", gate.approvals))?;
+        ensure(gate.expires == expires, || format!("expires at {:?} instead of {expires:?}", gate.expires))?;
         let until = (gate.kind == GateKind::Freeze).then(|| self.frozen(context, stage)).flatten();
-        ensure(gate.until == until, || format!("opens at {:?} in place of {until:?}", gate.until))?;
+        ensure(gate.until == until, || format!("opens at {:?} instead of {until:?}", gate.until))?;
         let binding = Some(context.run().binding);
-        ensure(gate.binding.as_deref() == binding, || format!("for {:?} in place of {binding:?}", gate.binding))
+        ensure(gate.binding.as_deref() == binding, || format!("for {:?} instead of {binding:?}", gate.binding))
     }
 
-    pub(super) fn on_gate_elapsed(&mut self, context: &Context<'_>, stage: StageIndex) -> Judged {
+    pub(super) fn on_gate_elapsed(&mut self, context: &Context<'_>, stage: StageIndex) -> CheckResult {
         let state = self.stage(stage);
         let until = state.gate.as_ref().and_then(|gate| gate.until);
         let (Phase::Waiting(attempt), Some(GateKind::Freeze)) = (state.phase, state.gate_kind()) else {
@@ -103,15 +103,15 @@ impl Truth {
         // A manual freeze may have been lifted while no process drove the run, so a resume checks it again.
         let is_looked_at_again = self.frozen_by_plan(context, stage).is_none() && !state.has_waited_here(context);
         ensure(until.is_some_and(|until| until <= context.at) || is_looked_at_again, || {
-            format!("at {:?}, and the freeze of stage {} lasts until {until:?}", context.at, stage.0)
+            format!("at {:?}, but the freeze of stage {} lasts until {until:?}", context.at, stage.0)
         })?;
         context.count("gate elapsed");
         self.stage_mut(stage).phase = Phase::Passed(attempt);
         Ok(())
     }
 
-    /// Whether an answer counts. The error is why not, by the name under which that is counted.
-    pub(super) fn takes(
+    /// Whether an answer must be accepted. The error is the name of the reason why not, as counted.
+    pub(super) fn accepts(
         &self,
         context: &Context<'_>,
         stage: StageIndex,
@@ -131,7 +131,7 @@ impl Truth {
             return Err("answer to another question refused");
         }
         if !gate.approvers.is_empty() && !gate.members.iter().any(|member| is_same(member, &answer.by)) {
-            return Err("answer of a stranger refused");
+            return Err("answer of another person refused");
         }
         if answer.approved && state.votes.iter().any(|earlier| is_same(&earlier.by, &answer.by)) {
             return Err("second answer of a person refused");
@@ -139,11 +139,11 @@ impl Truth {
         Ok(())
     }
 
-    pub(super) fn on_decided(&mut self, context: &Context<'_>, stage: StageIndex, decision: &Decision) -> Judged {
+    pub(super) fn on_decided(&mut self, context: &Context<'_>, stage: StageIndex, decision: &Decision) -> CheckResult {
         let given = context.answer.as_ref().is_some_and(|(asked, given)| *asked == stage && given == decision);
         ensure(given, || format!("{decision:?}, and {:?} was given", context.answer))?;
-        if let Err(reason) = self.takes(context, stage, decision) {
-            return Err(format!("{reason} was right for {decision:?}"));
+        if let Err(reason) = self.accepts(context, stage, decision) {
+            return Err(format!("{decision:?} should have been refused: {reason}"));
         }
         let state = self.stage_mut(stage);
         let (Phase::Waiting(attempt), Some(gate)) = (state.phase, state.gate.clone()) else { return Ok(()) };
@@ -165,7 +165,7 @@ impl Truth {
         Ok(())
     }
 
-    /// Whether an approver of the stage's environment has let the run act on it, under the current binding.
+    /// Whether an approver has approved the stage's environment under the current binding.
     pub(super) fn is_approved(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         let members = people(&environment_approvers(context, stage));
         let plan = context.plan();
@@ -186,7 +186,7 @@ impl Truth {
             })
     }
 
-    /// Whether a person let the stage pass in spite of the freeze at whose gate it stood.
+    /// Whether a person overrode the freeze at whose gate the stage waited.
     pub(super) fn is_freeze_overridden(&self, stage: StageIndex) -> bool {
         let state = self.stage(stage);
         matches!(state.phase, Phase::Passed(_))
@@ -216,7 +216,7 @@ fn approvers_of(context: &Context<'_>, environment: &str) -> Vec<String> {
 /// The stage and all that it needs, directly or not.
 fn needed_by(context: &Context<'_>, stage: StageIndex) -> BTreeSet<StageIndex> {
     let mut found = BTreeSet::from([stage]);
-    // Needs come before what needs them in a plan.
+    // In a plan, a stage comes after its needs.
     for index in context.plan().indices().collect::<Vec<_>>().into_iter().rev() {
         if found.contains(&index) {
             found.extend(&context.stage(index).needs);
@@ -225,7 +225,7 @@ fn needed_by(context: &Context<'_>, stage: StageIndex) -> BTreeSet<StageIndex> {
     found
 }
 
-/// Who that is. There is one team.
+/// The people that a list of approvers means. There is one team.
 fn people(approvers: &[String]) -> Vec<String> {
     let mut people = BTreeSet::new();
     for approver in approvers {
@@ -237,7 +237,7 @@ fn people(approvers: &[String]) -> Vec<String> {
     people.into_iter().collect()
 }
 
-/// Whether two names are one person's: case and blanks around it say nothing.
+/// Whether two names are the same person's: case and surrounding blanks make no difference.
 fn is_same(one: &str, other: &str) -> bool {
     one.trim().eq_ignore_ascii_case(other.trim())
 }

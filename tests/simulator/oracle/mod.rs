@@ -1,9 +1,9 @@
-//! What a world knows of its runs by itself, and the judgement of everything that the engine decides.
+//! The world's own knowledge of its runs, against which every decision of the engine is checked.
 //!
-//! [`Facts`] holds what happened outside of the engine: what plugins answered, what people decided and when, what was granted
-//! to the run. [`Truth`] is a small model of what a plan means, written without the engine's code. An event is a decision of
-//! the engine, never evidence: it has to follow from the facts, the plan and the decisions before it, and whatever an
-//! event says about the world (a finding, an outcome, a vote) is compared with the world. Only then does the model move.
+//! [`Facts`] has what happened outside the engine: the plugins' reports, the people's decisions, the grants of the
+//! coordinator. [`Truth`] is a small model of a run, written without the engine's code. An event is a decision of the engine
+//! and never evidence: it must follow from the facts, the plan and the earlier decisions, and what it says about the world
+//! (a finding, an outcome, a vote) is compared with the facts. Only then is it applied to the model.
 //!
 //! ```text
 //! plugins, people, turns, clock ──> Facts ─┐
@@ -11,8 +11,8 @@
 //! event that the engine records ───────────┘           └──> a violation
 //! ```
 //!
-//! A power cut takes the end of the journal away, and the engine with it forgets. The model then goes back to what it was
-//! at that length of the journal; the facts stay, and so do the effects on targets (`target.rs`).
+//! After a power cut the end of the journal is lost, and with it the engine's memory. The model is then reset to its state
+//! at that length of the journal. The facts and the effects on targets (`target.rs`) are kept.
 
 mod artifacts;
 mod attempts;
@@ -35,20 +35,20 @@ pub(crate) use self::facts::Facts;
 pub(crate) use self::truth::{Phase, Truth};
 use crate::world::{Inner, Run};
 
-/// Either nothing is wrong, or this is.
-type Judged = Result<(), String>;
+/// The result of a check; the error is what is wrong.
+type CheckResult = Result<(), String>;
 
-/// What a judgement is based on, besides the model.
+/// What a check is based on, besides the model.
 struct Context<'a> {
     inner: &'a Inner,
     run: usize,
     /// The process that decided.
     process: u32,
-    /// When it decided, on the wall clock.
+    /// The wall-clock time of the decision.
     at: Timestamp,
-    /// The answer that the process was given and has decided on.
+    /// The person's answer that the process has decided on.
     answer: Option<(StageIndex, Decision)>,
-    /// What was exercised, for the count.
+    /// The cases that occurred, to be counted.
     seen: RefCell<Vec<&'static str>>,
 }
 
@@ -75,18 +75,18 @@ impl Context<'_> {
 }
 
 impl Inner {
-    /// Judges an event that the engine records, and moves the model.
-    pub(crate) fn judge(&mut self, run: usize, process: u32, event: &Event) {
+    /// Checks an event that the engine records, and applies it to the model.
+    pub(crate) fn check_event(&mut self, run: usize, process: u32, event: &Event) {
         let answer = match event.kind {
             EventKind::GateDecided { .. } => self.runs[run].facts.answers.pop_front(),
             _ => None,
         };
         if let EventKind::RunResumed { again, .. } = &event.kind {
-            self.excuse_what_came_of_the_undone(run, again);
+            self.allow_repeats_after_compensation(run, again);
         }
         let mut truth = std::mem::take(&mut self.runs[run].truth);
         let context = Context { inner: self, run, process, at: event.at, answer, seen: RefCell::default() };
-        let judged = truth.lacks_no_artifact(&context, &event.kind).and_then(|()| truth.take(&context, &event.kind));
+        let judged = truth.lacks_no_artifact(&context, &event.kind).and_then(|()| truth.apply(&context, &event.kind));
         let seen = context.seen.into_inner();
         self.runs[run].truth = truth;
         seen.into_iter().for_each(|what| self.count(what));
@@ -96,7 +96,7 @@ impl Inner {
         self.follow_up(run, &event.kind);
     }
 
-    /// What an event leads to outside of the model.
+    /// Applies the consequences of an event outside the model.
     fn follow_up(&mut self, run: usize, kind: &EventKind) {
         match kind {
             EventKind::RunStarted { .. } | EventKind::RunResumed { .. } => self.runs[run].facts.taken_up = true,
@@ -111,7 +111,7 @@ impl Inner {
         }
     }
 
-    /// Nothing is started twice under a token.
+    /// Checks that only one attempt is started under a token.
     fn use_token(&mut self, run: usize, stage: StageIndex, fence: u64) {
         let environment = self.runs[run].pipeline.plan.stage(stage).environment.as_ref();
         let environment = environment.map(|environment| environment.name.clone()).unwrap_or_default();
@@ -120,15 +120,15 @@ impl Inner {
         }
     }
 
-    /// Judges that the engine turned an answer down.
-    pub(crate) fn judge_refusal(&mut self, run: usize, process: u32, stage: StageIndex, by: &str, why: &str) {
+    /// Checks that the engine was right to refuse an answer.
+    pub(crate) fn check_refusal(&mut self, run: usize, process: u32, stage: StageIndex, by: &str, why: &str) {
         let at = self.wall();
         let Some((asked, decision)) = self.runs[run].facts.answers.pop_front() else {
             return self.violate(|| format!("r{run} refused an answer that was not given"));
         };
         let truth = std::mem::take(&mut self.runs[run].truth);
         let context = Context { inner: self, run, process, at, answer: None, seen: RefCell::default() };
-        let taken = truth.takes(&context, asked, &decision);
+        let taken = truth.accepts(&context, asked, &decision);
         self.runs[run].truth = truth;
         match taken {
             _ if asked != stage || decision.by != by => {
@@ -141,8 +141,8 @@ impl Inner {
 }
 
 impl Truth {
-    /// Whether an event may follow, and what it changes.
-    fn take(&mut self, context: &Context<'_>, kind: &EventKind) -> Judged {
+    /// Checks an event, and changes the model.
+    fn apply(&mut self, context: &Context<'_>, kind: &EventKind) -> CheckResult {
         match kind {
             EventKind::RunStarted { .. } => self.on_started(context),
             EventKind::RunResumed { again, .. } => self.on_resumed(context, again),
@@ -192,7 +192,7 @@ fn is_failure(outcome: Outcome) -> bool {
 }
 
 /// An error unless the condition holds.
-fn ensure(holds: bool, wrong: impl FnOnce() -> String) -> Judged {
+fn ensure(holds: bool, wrong: impl FnOnce() -> String) -> CheckResult {
     if holds { Ok(()) } else { Err(wrong()) }
 }
 

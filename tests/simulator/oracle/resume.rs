@@ -1,18 +1,18 @@
-//! What a resume runs again, and what it leaves as it is.
+//! Which stages a resume runs again.
 
 use stagewright_engine::{GateKind, Outcome, UndoState};
 use stagewright_model::{StageIndex, StageKind};
 
 use super::truth::StageTruth;
-use super::{Context, Judged, Phase, Truth, ensure};
+use super::{CheckResult, Context, Phase, Truth, ensure};
 
 impl Truth {
-    pub(super) fn on_resumed(&mut self, context: &Context<'_>, again: &[StageIndex]) -> Judged {
+    pub(super) fn on_resumed(&mut self, context: &Context<'_>, again: &[StageIndex]) -> CheckResult {
         ensure(self.started, || "it never started".to_owned())?;
         let expected = self.to_repeat(context);
-        ensure(again == expected, || format!("runs {again:?} again in place of {expected:?}"))?;
+        ensure(again == expected, || format!("runs {again:?} again instead of {expected:?}"))?;
         for state in &mut self.stages {
-            ensure(!matches!(state.phase, Phase::Running(_) | Phase::Over(_)), || {
+            ensure(!matches!(state.phase, Phase::Running(_) | Phase::AttemptEnded(_)), || {
                 format!("a stage is {:?}", state.phase)
             })?;
             state.was_in_doubt = false;
@@ -21,7 +21,7 @@ impl Truth {
             let state = self.stage_mut(index);
             let StageTruth { attempts, doubt, has_acted_on_environment, .. } = *state;
             if doubt.is_some() {
-                context.count("run again with a doubt");
+                context.count("run again without a known outcome");
             }
             *state = StageTruth {
                 attempts,
@@ -41,11 +41,11 @@ impl Truth {
         Ok(())
     }
 
-    /// Needs come before what needs them in a plan, so once through is enough.
+    /// The stages to run again. In a plan, a stage comes after its needs, so one pass is enough.
     fn to_repeat(&self, context: &Context<'_>) -> Vec<StageIndex> {
         let plan = context.plan();
         let mut repeated = Vec::new();
-        // Of those, the ones that had succeeded: what came of them is done again, too.
+        // If a repeated stage had succeeded, the stages that need it are repeated as well.
         let mut replaced = Vec::new();
         for index in plan.indices() {
             let state = self.stage(index);
@@ -76,7 +76,7 @@ impl Truth {
         repeated
     }
 
-    /// Whether people answered for something else than what would run now, and their answer is still needed.
+    /// Whether an approval is still needed but was given for something else than what would run now.
     fn has_lapsed(&self, context: &Context<'_>, index: StageIndex) -> bool {
         let state = self.stage(index);
         let Some(gate) = &state.gate else { return false };

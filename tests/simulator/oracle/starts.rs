@@ -3,10 +3,10 @@
 use stagewright_engine::{Interrupt, Outcome};
 use stagewright_model::{StageIndex, StageKind};
 
-use super::{Context, Judged, Phase, Truth, ensure, is_failure};
+use super::{CheckResult, Context, Phase, Truth, ensure, is_failure};
 use crate::plans::Condition;
 
-/// What is to become of a stage once its needs have ended.
+/// What must happen to a stage once its needs have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Run,
@@ -15,15 +15,15 @@ pub(super) enum Verdict {
 }
 
 impl Truth {
-    pub(super) fn on_started(&mut self, _: &Context<'_>) -> Judged {
+    pub(super) fn on_started(&mut self, _: &Context<'_>) -> CheckResult {
         ensure(!self.started, || "twice".to_owned())?;
         self.started = true;
         Ok(())
     }
 
-    pub(super) fn on_cancelled(&mut self, context: &Context<'_>, how: Interrupt, reason: &str) -> Judged {
+    pub(super) fn on_cancelled(&mut self, context: &Context<'_>, how: Interrupt, reason: &str) -> CheckResult {
         ensure(context.run().cancels.contains(reason), || format!("it was not requested: {reason}"))?;
-        ensure(self.cancelled < Some(how), || "it was cancelled as strongly before".to_owned())?;
+        ensure(self.cancelled < Some(how), || "it was already cancelled as strongly".to_owned())?;
         self.cancelled = Some(how);
         context.count("cancel");
         Ok(())
@@ -35,7 +35,7 @@ impl Truth {
         stage: StageIndex,
         attempt: u32,
         fence: Option<u64>,
-    ) -> Judged {
+    ) -> CheckResult {
         self.may_begin(context, stage)?;
         self.check_number(stage, attempt)?;
         self.check_place(context, stage, fence)?;
@@ -47,8 +47,8 @@ impl Truth {
         Ok(())
     }
 
-    /// Whether the plan and what came before let an attempt of the stage begin.
-    fn may_begin(&self, context: &Context<'_>, stage: StageIndex) -> Judged {
+    /// Whether an attempt of the stage may begin, given the plan and the earlier events.
+    fn may_begin(&self, context: &Context<'_>, stage: StageIndex) -> CheckResult {
         let phase = self.stage(stage).phase;
         let plan = context.plan();
         for need in &plan.stage(stage).needs {
@@ -57,7 +57,7 @@ impl Truth {
         let verdicts = self.verdicts(context, stage);
         match phase {
             Phase::Free => {
-                ensure(verdicts.contains(&Verdict::Run), || format!("it was to {:?}", verdicts[0]))?;
+                ensure(verdicts.contains(&Verdict::Run), || format!("it must {:?}", verdicts[0]))?;
             }
             Phase::Backoff(_) | Phase::Passed(_) => {
                 ensure(self.cancelled.is_none(), || "the run was cancelled".to_owned())?;
@@ -73,11 +73,11 @@ impl Truth {
         }
         ensure(self.cancelled != Some(Interrupt::Kill), || "the run was killed".to_owned())?;
         let has_group = plan.concurrency.is_none() || self.in_group || self.cancelled.is_some();
-        ensure(has_group, || "the run doesn't have its group".to_owned())
+        ensure(has_group, || "the run doesn't hold its group".to_owned())
     }
 
     /// Finally stages come after all main stages and all compensation.
-    pub(super) fn is_time_for_finally(&self, context: &Context<'_>) -> Judged {
+    pub(super) fn is_time_for_finally(&self, context: &Context<'_>) -> CheckResult {
         let plan = context.plan();
         let is_open =
             |index: &StageIndex| plan.stage(*index).kind == StageKind::Main && self.conclusion(*index).is_none();
@@ -89,17 +89,17 @@ impl Truth {
 
     /// An attempt has the next number, or that of the one that continues after its gate. The number must have been granted
     /// by the run's start, a resume or a retry.
-    fn check_number(&self, stage: StageIndex, attempt: u32) -> Judged {
+    fn check_number(&self, stage: StageIndex, attempt: u32) -> CheckResult {
         let state = self.stage(stage);
         let expected = state.phase.attempt().unwrap_or(state.attempts + 1);
-        ensure(attempt == expected, || format!("attempt {attempt} in place of {expected}"))?;
+        ensure(attempt == expected, || format!("attempt {attempt} instead of {expected}"))?;
         ensure(attempt <= state.granted, || format!("attempt {attempt}, and {} were granted", state.granted))?;
         let doubtful = state.doubt.filter(|doubtful| *doubtful != attempt);
-        ensure(doubtful.is_none(), || format!("nothing is known of what attempt {doubtful:?} did"))
+        ensure(doubtful.is_none(), || format!("the outcome of attempt {doubtful:?} is unknown"))
     }
 
-    /// What the plan says of a stage whose needs have ended. A finally stage sees how the run stands when its turn comes,
-    /// and others may fail between that and its start: then there are two answers.
+    /// The possible verdicts for a stage whose needs have ended. The condition of a finally stage is evaluated when its turn
+    /// comes. Other stages may fail between that and its start, so that two verdicts are possible.
     pub(super) fn verdicts(&self, context: &Context<'_>, stage: StageIndex) -> Vec<Verdict> {
         let mut verdicts: Vec<Verdict> =
             self.failures_seen(context, stage).into_iter().map(|failed| self.verdict(context, stage, failed)).collect();
@@ -137,7 +137,7 @@ impl Truth {
         ]
     }
 
-    /// Whether the stage failed, or didn't run because of one before it that did.
+    /// Whether the stage failed, or was skipped because an earlier one failed.
     fn comes_of_failure(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         match self.conclusion(stage) {
             Some(conclusion) if is_failure(conclusion) => true,
@@ -148,7 +148,7 @@ impl Truth {
         }
     }
 
-    /// Why nothing new of the stage may begin.
+    /// Whether no attempt of the stage may start any more.
     pub(super) fn is_to_stop(&self, context: &Context<'_>, stage: StageIndex) -> bool {
         self.cancelled.is_some() || self.failed_sibling(context, stage).is_some()
     }

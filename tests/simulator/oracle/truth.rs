@@ -1,25 +1,25 @@
-//! The model of a run: where each of its stages stands, as far as the engine may know.
+//! The model of a run: the phase of each of its stages, as far as the engine can know it.
 
 use std::sync::Arc;
 
 use stagewright_engine::{Decision, FailureKind, Gate, GateKind, Interrupt, Outcome, UndoState};
 use stagewright_model::StageIndex;
 
-/// Where a stage stands.
+/// The phase of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nothing of it is under way or decided.
+    /// No attempt is running, and nothing is decided.
     #[default]
     Free,
     Running(u32),
-    /// An attempt has ended, and what follows from that comes next.
-    Over(Over),
+    /// An attempt has ended; its consequence comes next.
+    AttemptEnded(EndedAttempt),
     /// A gate is open.
     Waiting(u32),
-    /// The gate lets the attempt begin, or go on.
+    /// The gate was passed; the attempt can begin or continue.
     Passed(u32),
     Refused(u32),
-    /// It is to be tried again as this attempt.
+    /// It is to be retried as this attempt.
     Backoff(u32),
     /// Its plugin observes the outcome of the attempt.
     Observing(u32),
@@ -33,13 +33,13 @@ pub(crate) enum Phase {
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Over {
+pub(crate) struct EndedAttempt {
     pub(crate) attempt: u32,
     pub(crate) outcome: Outcome,
     pub(crate) kind: Option<FailureKind>,
-    /// Whether `continue-on-error` can pass over it: it can when the plugin itself failed.
+    /// Whether `continue-on-error` applies: it does when the plugin itself failed.
     pub(crate) is_own: bool,
-    /// Whether another try is a question at all.
+    /// Whether a retry is possible.
     pub(crate) may_retry: bool,
 }
 
@@ -47,32 +47,32 @@ pub(crate) struct Over {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StageTruth {
     pub(crate) phase: Phase,
-    /// The highest number of an attempt that began.
+    /// The highest number of an attempt that has begun.
     pub(crate) attempts: u32,
-    /// Those before the last resume that ran it again.
+    /// The number of attempts before the last resume that ran it again.
     pub(crate) before: u32,
     /// The highest number that an attempt may have.
     pub(crate) granted: u32,
-    /// The gate that is open or was last, and the answers to it.
+    /// The open or last gate, with the answers to it.
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) votes: Vec<Decision>,
-    /// Votes with which the attempt of that number goes on.
+    /// The votes that the attempt of that number continues with.
     pub(crate) goes_on_with: Option<(u32, Vec<Decision>)>,
-    /// Who let it pass at the gates that the engine put before it, and what for.
+    /// Who approved it at the engine's gates before it, and for which binding.
     pub(crate) admitted: Vec<(GateKind, String, Option<String>)>,
-    /// The attempt that may have had an effect, and of whose end nothing certain is known.
+    /// An attempt that may have had an effect, and whose outcome is unknown.
     pub(crate) doubt: Option<u32>,
     pub(crate) acted: bool,
     /// Whether an attempt began on its environment.
     pub(crate) has_acted_on_environment: bool,
-    /// Whether it was asked about since the run was resumed.
+    /// Whether it was observed since the run was resumed.
     pub(crate) was_in_doubt: bool,
-    /// The place of its end among those of all stages.
+    /// The position of its end among the ends of all stages.
     pub(crate) ended: Option<u64>,
     pub(crate) undo: UndoState,
     pub(crate) release: bool,
     pub(crate) confirmed: bool,
-    /// Artifacts that were recorded of the last call of its plugin.
+    /// The number of recorded artifacts of its plugin's last call.
     pub(crate) artifacts: usize,
 }
 
@@ -88,12 +88,12 @@ impl StageTruth {
         self.conclusion() == Some(Outcome::Succeeded)
     }
 
-    /// The kind of the gate at which it stands, stood last or came past.
+    /// The kind of the gate that is open, was open last, or was passed.
     pub(crate) fn gate_kind(&self) -> Option<GateKind> {
         self.gate.as_ref().map(|gate| gate.kind)
     }
 
-    /// Whether it stands at, or came past, a gate that its own attempt opened.
+    /// Whether it waits at, or has passed, a gate that its own attempt opened.
     pub(crate) fn is_at_own_gate(&self) -> bool {
         let stands = matches!(self.phase, Phase::Waiting(_) | Phase::Passed(_) | Phase::Refused(_));
         stands && self.gate_kind() != Some(GateKind::Unresolved) && self.phase.attempt() == Some(self.attempts)
@@ -110,7 +110,7 @@ impl Phase {
             | Phase::Backoff(attempt)
             | Phase::Observing(attempt)
             | Phase::Answered(attempt) => Some(attempt),
-            Phase::Over(over) => Some(over.attempt),
+            Phase::AttemptEnded(over) => Some(over.attempt),
             Phase::Free | Phase::Done { .. } => None,
         }
     }
@@ -126,7 +126,7 @@ pub(crate) struct Truth {
     pub(crate) in_group: bool,
     /// Stages to be compensated, next first, each with the stage whose failure requires it.
     pub(crate) undo: Vec<(StageIndex, StageIndex)>,
-    /// Ends of stages so far.
+    /// The number of stages that have ended.
     pub(crate) ends: u64,
 }
 

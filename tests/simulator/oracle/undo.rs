@@ -1,12 +1,12 @@
-//! Compensation: what is undone when a stage fails, in which order, and how that ends.
+//! Compensation: which stages are compensated after a failure, in which order, and how that ends.
 
 use stagewright_engine::{AttemptEnd, Call, Interrupt, Outcome, UndoState};
 use stagewright_model::StageIndex;
 
-use super::{Context, Judged, Phase, Truth, ensure, is_failure};
+use super::{CheckResult, Context, Phase, Truth, ensure, is_failure};
 
 impl Truth {
-    /// The failure of a stage compensates those of its `compensate` that ran and succeeded, the last to end first.
+    /// Queues the stages in a failed stage's `compensate` that ran and succeeded, the last to end first.
     pub(super) fn queue_compensation(&mut self, context: &Context<'_>, because: StageIndex, outcome: Outcome) {
         if !is_failure(outcome) {
             return;
@@ -30,7 +30,7 @@ impl Truth {
         stage: StageIndex,
         because: StageIndex,
         fence: Option<u64>,
-    ) -> Judged {
+    ) -> CheckResult {
         let next = self.undo.first().copied();
         ensure(next == Some((stage, because)), || {
             format!("stage {} because of {}, and {next:?} comes next", stage.0, because.0)
@@ -39,7 +39,7 @@ impl Truth {
         ensure(self.stage(stage).undo == UndoState::NotStarted, || format!("stage {} twice", stage.0))?;
         match &context.stage(stage).environment {
             Some(environment) => self.check_fence(context, &environment.name, fence)?,
-            None => ensure(fence.is_none(), || format!("token {fence:?} of no environment"))?,
+            None => ensure(fence.is_none(), || format!("token {fence:?} without an environment"))?,
         }
         context.count("undo");
         let state = self.stage_mut(stage);
@@ -48,7 +48,7 @@ impl Truth {
         Ok(())
     }
 
-    pub(super) fn on_undo_ended(&mut self, context: &Context<'_>, stage: StageIndex, outcome: Outcome) -> Judged {
+    pub(super) fn on_undo_ended(&mut self, context: &Context<'_>, stage: StageIndex, outcome: Outcome) -> CheckResult {
         let state = self.stage(stage);
         let answer = context.facts().answer(stage, state.attempts, Call::Undo);
         let killed = self.cancelled == Some(Interrupt::Kill);
@@ -62,8 +62,8 @@ impl Truth {
             (UndoState::NotStarted, _) if self.is_superseded(context, stage) => Outcome::Errored,
             (undo, answer) => return Err(format!("stage {} as {outcome:?}: {undo:?}, {answer:?}", stage.0)),
         };
-        ensure(outcome == expected, || format!("stage {} as {outcome:?} in place of {expected:?}", stage.0))?;
-        context.count(if outcome == Outcome::Succeeded { "compensated" } else { "undo without success" });
+        ensure(outcome == expected, || format!("stage {} as {outcome:?} instead of {expected:?}", stage.0))?;
+        context.count(if outcome == Outcome::Succeeded { "compensated" } else { "compensation failed" });
         self.undo.retain(|(queued, _)| *queued != stage);
         let state = self.stage_mut(stage);
         state.undo = UndoState::Ended(outcome);

@@ -1,9 +1,9 @@
-//! What a hostile program tries and a shell has no word for. Each way ends with 0 where it was let through.
+//! Attacks that can't be written in shell. Each one exits with 0 if it succeeds.
 //!
-//! `with-key COMMAND…` is for the other side: it starts a command whose session holds a key.
+//! `with-key COMMAND…` isn't an attack: it starts a command in a session with a key, for the tests to look for.
 
-#![expect(clippy::disallowed_types, reason = "a program of its own")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is what it has found")]
+#![expect(clippy::disallowed_types, reason = "a separate program, which isn't part of the engine")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its result")]
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -83,7 +83,7 @@ fn opened(descriptor: libc::c_long) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Connects to a socket that keeps messages apart.
+/// Connects to a socket of type `SOCK_SEQPACKET`.
 fn seqpacket(path: &str) -> Result<()> {
     // SAFETY: three numbers.
     let socket = opened(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0) }.into())?;
@@ -94,11 +94,11 @@ fn seqpacket(path: &str) -> Result<()> {
         *to = from.cast_signed();
     }
     let length = size_of_val(&address).try_into().map_err(Error::other)?;
-    // SAFETY: the address lives for the call, and is as long as is said.
+    // SAFETY: the address lives until the call returns, and has the given length.
     check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) }.into()).map(drop)
 }
 
-/// Listens at a path, and speaks with itself there.
+/// Listens on a Unix socket and connects to it itself.
 fn own(path: &str) -> Result<()> {
     let listener = UnixListener::bind(path)?;
     let mut near = UnixStream::connect(path)?;
@@ -110,7 +110,7 @@ fn own(path: &str) -> Result<()> {
     if there.as_pathname() == Some(path.as_ref()) { fs::remove_file(path) } else { Err(Error::other("another path")) }
 }
 
-/// Takes connections until there is a file `until`.
+/// Accepts connections until the file `until` exists.
 fn listen(path: &str, until: &str) -> Result<()> {
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
@@ -122,7 +122,7 @@ fn listen(path: &str, until: &str) -> Result<()> {
     Ok(())
 }
 
-/// Tries until it was let in and refused several times each.
+/// Connects until it has been accepted and refused several times each.
 fn connects(path: &str, times: i32) -> Result<()> {
     let (mut let_in, mut refused) = (0, 0);
     for _ in 0..times * 100 {
@@ -138,7 +138,7 @@ fn connects(path: &str, times: i32) -> Result<()> {
     Err(Error::other(format!("let in {let_in} times, refused {refused} times")))
 }
 
-/// Folders in each other, without ever naming the whole path.
+/// Creates nested folders without using the whole path.
 fn deep(path: &str, levels: i32) -> Result<()> {
     fs::create_dir(path)?;
     std::env::set_current_dir(path)?;
@@ -158,23 +158,23 @@ fn pairs() -> Result<()> {
     one.send(b"second")?;
     let mut buffer = [0; 100];
     let lengths = [other.recv(&mut buffer)?, other.recv(&mut buffer)?];
-    if lengths == [5, 6] { Ok(()) } else { Err(Error::other("messages run into each other")) }
+    if lengths == [5, 6] { Ok(()) } else { Err(Error::other("messages were merged")) }
 }
 
-/// Asks for calls that aren't made one by one.
+/// Sets up an `io_uring`.
 fn ring() -> Result<()> {
     // `struct io_uring_params`.
     let mut parameters = [0_u8; 120];
-    // SAFETY: the parameters are as long as the kernel writes, and live for the call.
+    // SAFETY: the parameters have the size that the kernel writes, and live until the call returns.
     opened(unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, parameters.as_mut_ptr()) }).map(drop)
 }
 
-/// Calls the kernel as a program of 32 bits does.
+/// Makes a system call through the 32-bit ABI.
 #[cfg(target_arch = "x86_64")]
 fn old_abi() -> Result<()> {
     const GETPID: i32 = 20;
     let process: i32;
-    // SAFETY: the call takes no pointer, and keeps all other registers.
+    // SAFETY: the call takes no pointers, and preserves all other registers.
     unsafe { std::arch::asm!("int 0x80", inlateout("eax") GETPID => process) };
     if process > 0 { Ok(()) } else { Err(Error::from_raw_os_error(-process)) }
 }
@@ -184,15 +184,15 @@ fn old_abi() -> Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Gives a file the right to act for its owner, or for its group.
+/// Sets the set-user-id or set-group-id bit of a file.
 fn set_id(how: &str, path: &str) -> Result<()> {
     const FCHMODAT2: libc::c_long = 452;
     let (at, name) = (libc::AT_FDCWD, CString::new(path)?);
     let (name, user, group, create) = (name.as_ptr(), 0o4755_u64, 0o2755_u64, libc::O_CREAT | libc::O_WRONLY);
     let file = || File::options().create(true).append(true).open(path);
-    // What garbage stands in the upper half of a number that has 32 bits is nothing to the kernel.
+    // The kernel ignores the upper half of a 32-bit argument, so a filter must not rely on it being zero.
     let garbage = (1_u64 << 40) | user;
-    // SAFETY: the string, and the two numbers of `open_how`, live for the calls.
+    // SAFETY: the string, and the two numbers of `open_how`, live until the calls return.
     check(unsafe {
         match how {
             "chmod" => libc::syscall(libc::SYS_fchmodat, at, name, user),
@@ -227,11 +227,11 @@ fn set_id(how: &str, path: &str) -> Result<()> {
     .map(drop)
 }
 
-/// Gives a file that is open, as another process's path of a descriptor says, a second name.
+/// Hard-links an open file through its path in `/proc`.
 fn link(descriptor: &str, to: &str) -> Result<()> {
     let (from, to) = (CString::new(descriptor)?, CString::new(to)?);
     let at = libc::AT_FDCWD;
-    // SAFETY: the strings live for the calls.
+    // SAFETY: the strings live until the calls return.
     let file = opened(unsafe { libc::open(from.as_ptr(), libc::O_PATH) }.into())?;
     // SAFETY: as above.
     let by_number = unsafe { libc::linkat(file.as_raw_fd(), c"".as_ptr(), at, to.as_ptr(), libc::AT_EMPTY_PATH) };
@@ -243,25 +243,25 @@ fn link(descriptor: &str, to: &str) -> Result<()> {
     check(unsafe { libc::linkat(at, from.as_ptr(), at, to.as_ptr(), libc::AT_SYMLINK_FOLLOW) }.into()).map(drop)
 }
 
-/// Looks into another process as a debugger would.
+/// Attaches to another process as a debugger.
 fn trace(process: i32) -> Result<()> {
     // SAFETY: the request takes two numbers.
     check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, process, 0, 0) }).map(drop)
 }
 
-/// Finds shared memory that somebody else made.
+/// Finds a shared memory segment of another process.
 fn memory(key: i32) -> Result<()> {
     // SAFETY: three numbers.
     check(unsafe { libc::shmget(key, 0, 0) }.into()).map(drop)
 }
 
-/// Types a letter for whoever reads the terminal next.
+/// Injects a character into the input of a terminal.
 fn type_into(terminal: &File) -> Result<()> {
     // SAFETY: the request reads one byte.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, c"x".as_ptr()) }.into()).map(drop)
 }
 
-/// Lists what is open, without what this takes itself.
+/// Lists open descriptors, without those of the listing itself.
 fn descriptors() -> Result<()> {
     let mut open = Vec::new();
     for entry in fs::read_dir("/proc/self/fd")? {
@@ -274,10 +274,10 @@ fn descriptors() -> Result<()> {
     Ok(())
 }
 
-/// Finds the key of whoever started the engine.
+/// Finds a key in the session of the user who started the engine.
 fn key() -> Result<()> {
     const SEARCH: libc::c_long = 10;
-    // SAFETY: the strings live for the call.
+    // SAFETY: the strings live until the call returns.
     let found = unsafe {
         libc::syscall(libc::SYS_keyctl, SEARCH, libc::KEY_SPEC_SESSION_KEYRING, c"user".as_ptr(), KEY.as_ptr(), 0)
     };
@@ -287,7 +287,7 @@ fn key() -> Result<()> {
 fn with_key(program: &str, args: &[&str]) -> Result<()> {
     let name = CString::new("stagewright-tests")?;
     let value = b"hunter2";
-    // SAFETY: the strings live for the calls, and the length is the value's.
+    // SAFETY: the strings live until the calls return, and the length is that of the value.
     unsafe {
         check(libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()))?;
         let keyring = libc::KEY_SPEC_SESSION_KEYRING;

@@ -1,8 +1,8 @@
-//! A service to deploy: answers `/health`, and tells its `VERSION` at `/`. With `BROKEN` set it is healthy and of no
-//! use; with `WAIT_FOR` it answers nothing before that file is there, and with `CALL` and
-//! `CALL_SOCKET` it first connects to a port of this machine and to a Unix socket.
+//! A service for deploys: it responds to `/health`, and returns its `VERSION` at `/`. With `BROKEN` it is healthy but
+//! responds with errors at `/`. With `WAIT_FOR` it doesn't respond before that file exists. With `CALL` and `CALL_SOCKET` it
+//! first connects to a port of this machine and to a Unix socket.
 
-#![expect(clippy::disallowed_methods, reason = "a program of its own, configured by its environment as services are")]
+#![expect(clippy::disallowed_methods, reason = "a separate program, configured by its environment like a service")]
 
 use std::io::{BufRead, BufReader, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 fn main() -> Result<()> {
-    // To see whether anybody can be reached; what comes of it is for them to say.
+    // Whether the connections succeed is checked by the listeners.
     if let Ok(port) = std::env::var("CALL") {
         let _ = TcpStream::connect(format!("127.0.0.1:{port}"));
     }
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     }
     let port = std::env::var("PORT").ok().and_then(|port| port.parse::<u16>().ok()).unwrap_or(0);
     for stream in TcpListener::bind(("127.0.0.1", port))?.incoming() {
-        // A caller that goes away is none of the others' business.
+        // A client that disconnects must not affect other clients.
         let _ = stream.and_then(answer);
     }
     Ok(())
@@ -36,7 +36,7 @@ fn answer(stream: TcpStream) -> Result<()> {
     let (status, body) = match request.split(' ').nth(1) {
         Some("/health") => ("200 OK", "up".to_owned()),
         Some("/") if !broken => ("200 OK", format!("version {}", std::env::var("VERSION").unwrap_or_default())),
-        _ => ("500 Internal Server Error", "of no use".to_owned()),
+        _ => ("500 Internal Server Error", "broken".to_owned()),
     };
     let mut stream = stream;
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;

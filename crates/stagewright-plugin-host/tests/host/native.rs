@@ -34,8 +34,8 @@ async fn a_pinned_library_runs() {
 
     let refused = harness.start(AttemptRequest { config: json!({ "refuse": true }), ..native(digest()) }).end().await;
     let (outcome, failure) = refused.failure();
-    assert_eq!((outcome, failure.message.as_str()), (Outcome::Failed, "was told to refuse"));
-    assert_eq!(failure.help.as_deref(), Some("leave out `refuse`"));
+    assert_eq!((outcome, failure.message.as_str()), (Outcome::Failed, "the configuration asks to refuse"));
+    assert_eq!(failure.help.as_deref(), Some("remove `refuse`"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
-//! Globs over the paths of files in memory.
+//! Globs for the fake workspace.
 
-/// `*` and `?` stay within a folder, `**` crosses folders, `{a,b}` is either.
+/// Whether a path matches. `*` and `?` don't cross folders, `**` does, `{a,b}` matches either.
 pub(super) fn matches(pattern: &str, path: &str) -> bool {
     if let Some((before, alternatives, after)) = braces(pattern) {
         return alternatives.split(',').any(|alternative| matches(&format!("{before}{alternative}{after}"), path));
@@ -45,7 +45,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn stars_stay_in_their_folder_and_double_stars_do_not() {
+    fn only_double_stars_cross_folders() {
         assert!(matches("src/*.rs", "src/lib.rs"));
         assert!(!matches("src/*.rs", "src/a/lib.rs"));
         assert!(matches("src/**/*.rs", "src/lib.rs"));

@@ -1,4 +1,4 @@
-//! The imports of the WIT, in the shape of the generated ones, acting on the fake host's state.
+//! The imports of the WIT with the signatures of the generated ones, implemented on the fake host's state.
 
 pub(crate) mod files;
 pub(crate) mod outside;

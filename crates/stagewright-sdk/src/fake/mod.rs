@@ -1,8 +1,8 @@
-//! A scripted host for unit tests of stages, with no wasm and no effects.
+//! A scripted host for unit tests of stages, without WebAssembly and effects.
 //!
-//! In flows a script: configuration, files in memory, what programs print, what servers answer, what is denied. Out
-//! comes a [`Report`] of all that the stage did. Nothing here touches the disk, the network or a real clock: time
-//! passes only when the stage sleeps, or when a script says that something took time.
+//! A test sets up configuration, files in memory, the output of programs, the responses of servers, and denials. It gets a
+//! [`Report`] of everything that the stage did. The fake host doesn't touch the disk, the network or a real clock: time
+//! passes only when the stage sleeps, or when a script sets how long something takes.
 //!
 //! ```
 //! use stagewright_sdk::fake::{FakeHost, ProcessScript};
@@ -31,7 +31,7 @@ use crate::workspace::Node;
 use crate::{Diagnostic, Error, ErrorCode, Observation, Outcome, Reconcile, Result, Stage, export};
 use state::State;
 
-/// The host to be. Grants everything that it has a script for, unless [`FakeHost::deny`] says otherwise.
+/// Sets up a fake host. It grants everything that it has a script for, except what [`FakeHost::deny`] denies.
 #[derive(Clone, Debug)]
 pub struct FakeHost {
     state: State,
@@ -44,33 +44,33 @@ impl Default for FakeHost {
 }
 
 impl FakeHost {
-    /// Pipeline `pipeline`, stage `stage`, run `run-1`, first attempt, an empty `with` table, nothing else.
+    /// A host with the pipeline `pipeline`, the stage `stage`, the run `run-1`, attempt 1 and an empty `with` table.
     pub fn new() -> FakeHost {
         FakeHost { state: State::new() }
     }
 
-    /// The `with` table.
+    /// Sets the `with` table.
     #[must_use]
     pub fn config(mut self, with: Json) -> FakeHost {
         self.state.config = with;
         self
     }
 
-    /// Another stage's outputs.
+    /// Sets the outputs of another stage.
     #[must_use]
     pub fn input(mut self, stage: &str, outputs: Json) -> FakeHost {
         self.state.inputs.insert(stage.to_owned(), outputs);
         self
     }
 
-    /// A variable of the stage's `env` table.
+    /// Sets a variable of the stage's `env` table.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> FakeHost {
         self.state.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// The environment that the stage names. It acts there under the token 1 unless [`FakeHost::fence`] says otherwise.
+    /// Sets the stage's environment. Its fencing token is 1 unless [`FakeHost::fence`] sets another.
     #[must_use]
     pub fn environment(mut self, name: &str) -> FakeHost {
         self.state.environment = Some(name.to_owned());
@@ -78,14 +78,14 @@ impl FakeHost {
         self
     }
 
-    /// The token that the stage acts under.
+    /// Sets the fencing token that the attempt holds.
     #[must_use]
     pub fn fence(mut self, fence: u64) -> FakeHost {
         self.state.fence = Some(fence);
         self
     }
 
-    /// What the ledger says of the environment: the release that is current, and the one to go back to, each as
+    /// Sets the environment's ledger: the current release, and the last known-good one, each as
     /// [`crate::environment::Release`].
     #[must_use]
     pub fn ledger(mut self, current: Option<Json>, last_known_good: Option<Json>) -> FakeHost {
@@ -93,35 +93,35 @@ impl FakeHost {
         self
     }
 
-    /// Which try it is; 1 unless set.
+    /// Sets the number of the attempt. Default: 1.
     #[must_use]
     pub fn attempt(mut self, attempt: u32) -> FakeHost {
         self.state.attempt = attempt;
         self
     }
 
-    /// Effects act on stand-ins, the stage is told.
+    /// Makes it a rehearsal: [`crate::context::rehearsal`] is true.
     #[must_use]
     pub fn rehearsal(mut self) -> FakeHost {
         self.state.rehearsal = true;
         self
     }
 
-    /// The stage is asked to stop: [`crate::context::cancelled`] is true and a sleep ends at once.
+    /// Asks the stage to stop: [`crate::context::cancelled`] is true, and sleeping fails.
     #[must_use]
     pub fn cancelled(mut self) -> FakeHost {
         self.state.cancelled = true;
         self
     }
 
-    /// Until the stage's timeout.
+    /// Sets the time until the stage's timeout.
     #[must_use]
     pub fn remaining(mut self, remaining: Duration) -> FakeHost {
         self.state.remaining = Some(remaining);
         self
     }
 
-    /// The stage goes on after a gate: `by` approved it, with this form.
+    /// Runs the stage after its gate was approved by `by`, with values for the form's fields.
     #[must_use]
     pub fn approved(self, by: &str, reason: Option<&str>, fields: Json) -> FakeHost {
         let mut decision = json!({ "token": "gate-1", "approved": true, "by": by, "reason": reason });
@@ -129,100 +129,101 @@ impl FakeHost {
         self.resumption(decision)
     }
 
-    /// The stage goes on after a gate with this decision.
+    /// Runs the stage after a decision on its gate.
     #[must_use]
     pub fn resumption(mut self, decision: Json) -> FakeHost {
         self.state.resumption = Some(decision);
         self
     }
 
-    /// A file of the workspace.
+    /// Adds a file to the workspace.
     #[must_use]
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> FakeHost {
         self.state.files.insert(path.to_owned(), content.into());
         self
     }
 
-    /// A file of the workspace that may be executed.
+    /// Adds an executable file to the workspace.
     #[must_use]
     pub fn executable(mut self, path: &str, content: impl Into<Vec<u8>>) -> FakeHost {
         self.state.executables.insert(path.to_owned());
         self.file(path, content)
     }
 
-    /// A link of the workspace, an empty folder, or something else that is no file.
+    /// Adds a link, an empty folder, or a special file to the workspace.
     #[must_use]
     pub fn node(mut self, path: &str, node: Node) -> FakeHost {
         self.state.nodes.insert(path.to_owned(), node);
         self
     }
 
-    /// An artifact that an earlier stage published.
+    /// Adds an artifact of an earlier stage.
     #[must_use]
     pub fn artifact(mut self, name: &str, content: impl Into<Vec<u8>>) -> FakeHost {
         self.state.artifacts.insert(name.to_owned(), content.into());
         self
     }
 
-    /// A secret that the stage may hold.
+    /// Grants a secret, without `reveal`.
     #[must_use]
     pub fn secret(mut self, name: &str, value: &str) -> FakeHost {
         self.state.secrets.insert(name.to_owned(), (value.to_owned(), false));
         self
     }
 
-    /// A secret that the stage may also read.
+    /// Grants a secret, with `reveal`.
     #[must_use]
     pub fn revealed_secret(mut self, name: &str, value: &str) -> FakeHost {
         self.state.secrets.insert(name.to_owned(), (value.to_owned(), true));
         self
     }
 
-    /// What a program does. Scripts answer in the order in which they were added, each once; the last one that fits
-    /// keeps answering. A program without a script can't be started.
+    /// Adds a script for a program. Of the scripts that match, each is used once in the order of their addition, and the
+    /// last one repeatedly. A program without a script can't be started.
     #[must_use]
     pub fn process(mut self, script: ProcessScript) -> FakeHost {
         self.state.processes.add(script);
         self
     }
 
-    /// What a server answers; scripts are used up as those of [`FakeHost::process`]. Without a script, no connection.
+    /// Adds a script for a request; scripts are picked as in [`FakeHost::process`]. A request without a script fails to
+    /// connect.
     #[must_use]
     pub fn http(mut self, script: HttpScript) -> FakeHost {
         self.state.requests.add(script);
         self
     }
 
-    /// How a release of a service behaves; scripts are used up as those of [`FakeHost::process`].
+    /// Adds a script for a release of a service; scripts are picked as in [`FakeHost::process`].
     #[must_use]
     pub fn service(mut self, script: ServiceScript) -> FakeHost {
         self.state.services.add(script);
         self
     }
 
-    /// The release of a service that is current, as [`crate::service::Current`].
+    /// Sets the current release of a service, as [`crate::service::Current`].
     #[must_use]
     pub fn current_release(mut self, service: &str, current: Json) -> FakeHost {
         self.state.current.insert(service.to_owned(), current);
         self
     }
 
-    /// An image in a registry.
+    /// Adds an image to the registry.
     #[must_use]
     pub fn image(mut self, reference: &str, digest: &str) -> FakeHost {
         self.state.images.insert(reference.to_owned(), state::image_descriptor(digest, 2));
         self
     }
 
-    /// The time when the stage starts, since the Unix epoch.
+    /// Sets the time at which the stage starts, since the Unix epoch.
     #[must_use]
     pub fn now(mut self, now: Duration) -> FakeHost {
         self.state.now = now;
         self
     }
 
-    /// Makes calls of an interface fail as ones that the pipeline doesn't grant. `subject` is the program, URL, path,
-    /// name or reference of the call, or `*` for all.
+    /// Denies calls of an interface, like a pipeline that doesn't grant them. `subject` is the program, URL, path, name or
+    /// reference of the call, or `*` for all calls.
     #[must_use]
     pub fn deny(self, interface: &str, subject: &str) -> FakeHost {
         let error = Error::new(ErrorCode::PermissionDenied, format!("{interface}: `{subject}` is not granted"))
@@ -230,29 +231,29 @@ impl FakeHost {
         self.fail(interface, subject, error)
     }
 
-    /// Makes calls of an interface fail with an error of the test's choice; see [`FakeHost::deny`].
+    /// Makes calls of an interface fail with `error`; see [`FakeHost::deny`].
     #[must_use]
     pub fn fail(mut self, interface: &str, subject: &str, error: Error) -> FakeHost {
         self.state.faults.push((interface.to_owned(), subject.to_owned(), error));
         self
     }
 
-    /// Runs a stage.
+    /// Calls [`Stage::run`].
     pub fn run<S: Stage>(self) -> Report<Result<Outcome>> {
         self.report(export::run::<S>)
     }
 
-    /// Asks a stage what became of its effect.
+    /// Calls [`Reconcile::observe`].
     pub fn observe<S: Reconcile>(self) -> Report<Result<Observation>> {
         self.report(export::observe::<S>)
     }
 
-    /// Has a stage compensate.
+    /// Calls [`Reconcile::undo`].
     pub fn undo<S: Reconcile>(self) -> Report<Result<()>> {
         self.report(export::undo::<S>)
     }
 
-    /// What is wrong with the `with` table.
+    /// Parses the `with` table and calls [`Stage::validate`].
     pub fn validate<S: Stage>(self) -> Vec<Diagnostic> {
         self.report(export::validate::<S>).result
     }
@@ -260,12 +261,12 @@ impl FakeHost {
     /// The manifest, with the configuration's schema in `config`.
     ///
     /// # Panics
-    /// When the stage calls the host for it, which a real host would answer with a trap.
+    /// When the stage calls the host, which would trap on a real host.
     pub fn describe<S: Stage>() -> Json {
         serde_json::from_str(&export::describe::<S>()).expect("the sdk writes JSON")
     }
 
-    /// Runs a piece of a stage.
+    /// Runs a function of a stage on this host.
     pub fn with<T>(self, body: impl FnOnce() -> T) -> (T, Report<()>) {
         let installed = state::install(self.state);
         let result = body();

@@ -1,4 +1,4 @@
-//! What a stage did to the fake host.
+//! What a stage did on the fake host.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use crate::Diagnostic;
 use crate::gate::FieldKind;
 use crate::log::Level;
 
-/// All that a stage did, in order.
+/// Everything that a stage did, in order.
 #[derive(Clone, Debug)]
 pub struct Report<T> {
-    /// What it returned.
+    /// The returned value.
     pub result: T,
-    /// Its outputs.
+    /// The outputs that it set.
     pub outputs: BTreeMap<String, Json>,
-    /// Its log, output of programs not included.
+    /// The lines that it logged, without the output of programs.
     pub logs: Vec<LogLine>,
-    /// Its findings.
+    /// The diagnostics that it reported.
     pub problems: Vec<Diagnostic>,
-    /// Its summaries.
+    /// The summaries that it reported.
     pub summaries: Vec<String>,
     /// The programs that it started.
     pub spawned: Vec<Spawned>,
     /// The requests that it sent.
     pub sent: Vec<Sent>,
-    /// The workspace as it left it.
+    /// The workspace's files at the end.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The artifacts that it published.
     pub published: Vec<Published>,
@@ -34,7 +34,7 @@ pub struct Report<T> {
     pub gates: Vec<OpenedGate>,
     /// The releases that it started.
     pub releases: Vec<Release>,
-    /// What it told the ledger last: artifact and URL.
+    /// The last release that it recorded in the ledger: artifact and URL.
     pub recorded: Option<(String, Option<String>)>,
 }
 
@@ -42,22 +42,22 @@ impl<T> Report<T> {
     /// A file of the workspace as text.
     ///
     /// # Panics
-    /// When there is no such file, or it isn't UTF-8.
+    /// When the file doesn't exist, or isn't UTF-8.
     pub fn text(&self, path: &str) -> &str {
-        let content = self.files.get(path).unwrap_or_else(|| panic!("no file `{path}` in the workspace"));
+        let content = self.files.get(path).unwrap_or_else(|| panic!("`{path}` does not exist in the workspace"));
         std::str::from_utf8(content).unwrap_or_else(|_| panic!("`{path}` isn't UTF-8"))
     }
 
-    /// Whether a log line holds the text.
+    /// Whether a log line contains the text.
     pub fn logged(&self, text: &str) -> bool {
         self.logs.iter().any(|line| line.message.contains(text))
     }
 }
 
-/// A line of the plugin's own.
+/// A line that the plugin logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// How bad.
+    /// The severity.
     pub level: Level,
     /// The text.
     pub message: String,
@@ -76,36 +76,36 @@ pub struct Spawned {
     pub env: BTreeMap<String, String>,
     /// Variables that were set to a secret: the secret's name.
     pub secret_env: BTreeMap<String, String>,
-    /// Where.
+    /// The working folder, relative to the workspace.
     pub current_dir: Option<String>,
-    /// What it was given to read.
+    /// Its standard input.
     pub stdin: Vec<u8>,
     /// Its timeout.
     pub timeout: Option<Duration>,
-    /// How many bytes of its output the guest asked for.
+    /// The limit of captured output in bytes; none if it wasn't captured.
     pub capture: Option<u32>,
-    /// Whether its output stayed out of the log.
+    /// Whether its output was kept out of the log.
     pub quiet: bool,
-    /// Whether it was stopped.
+    /// Whether the stage killed it.
     pub killed: bool,
 }
 
 /// A request that was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// As in `GET`.
+    /// The method, as in `GET`.
     pub method: String,
-    /// With its scheme.
+    /// The whole URL.
     pub url: String,
-    /// In order.
+    /// The headers, in order.
     pub headers: Vec<(String, String)>,
-    /// Header, prefix and the secret's name.
+    /// Headers with a secret: the header, the prefix and the secret's name.
     pub secret_headers: Vec<(String, String, String)>,
-    /// The body, read from the workspace when it was a file.
+    /// The body; for a body from a file, the file's content.
     pub body: Vec<u8>,
     /// Its timeout.
     pub timeout: Option<Duration>,
-    /// How many redirects it follows.
+    /// The limit of redirects; none if it wasn't set.
     pub max_redirects: Option<u32>,
 }
 
@@ -121,33 +121,33 @@ impl Sent {
 pub struct Published {
     /// Its name.
     pub name: String,
-    /// The file.
+    /// The path in the workspace.
     pub path: String,
-    /// What it is.
+    /// The media type.
     pub media_type: String,
-    /// Its bytes at that moment.
+    /// The content at that time.
     pub content: Vec<u8>,
 }
 
 /// A gate that was opened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OpenedGate {
-    /// What is asked.
+    /// The message for approvers.
     pub message: String,
-    /// Of whom.
+    /// Teams and users who may approve; everyone if it is empty.
     pub approvers: Vec<String>,
-    /// How many must say yes, when it was set.
+    /// The number of required approvals; none if it wasn't set.
     pub approvals: Option<u32>,
-    /// Name, kind, description, whether it must be filled in.
+    /// The form's fields: name, kind, description, and whether a value is required.
     pub fields: Vec<(String, FieldKind, String, bool)>,
-    /// When it lapses, in milliseconds.
+    /// The time until it expires, in milliseconds.
     pub expires_ms: Option<u64>,
 }
 
 /// A release of a service that was started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release {
-    /// The service.
+    /// The service's name.
     pub service: String,
     /// `REFERENCE@DIGEST`.
     pub image: String,
@@ -157,14 +157,14 @@ pub struct Release {
     pub env: BTreeMap<String, String>,
     /// Variables that were set to a secret: the secret's name.
     pub secret_env: BTreeMap<String, String>,
-    /// 0: a free one.
+    /// The port; 0 for a free one.
     pub port: u16,
-    /// How many releases are kept, when it was set.
+    /// How many earlier releases are kept; none if it wasn't set.
     pub keep: Option<u32>,
-    /// Before the kill, when it was set.
+    /// The time between SIGTERM and SIGKILL; none if it wasn't set.
     pub stop_grace: Option<Duration>,
-    /// Whether it became the current one.
+    /// Whether the stage promoted it.
     pub promoted: bool,
-    /// Whether it was given up.
+    /// Whether the stage discarded it.
     pub discarded: bool,
 }

@@ -1,4 +1,4 @@
-//! What programs, servers and services do when the stage calls on them.
+//! Scripts of programs, servers and services.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::Error;
 use crate::process::{ExitStatus, Source};
 use crate::service::State;
 
-/// Scripts of one kind. Each answers once, in order; the last one that fits keeps answering.
+/// Scripts of one kind. Of those that match a call, each is used once, in order; the last one is used repeatedly.
 #[derive(Clone, Debug)]
 pub(super) struct Scripts<S> {
     entries: Vec<(S, bool)>,
@@ -30,7 +30,7 @@ impl<S: Clone> Scripts<S> {
     }
 }
 
-/// What a program prints, writes and returns.
+/// What a program prints, writes and exits with.
 #[derive(Clone, Debug)]
 pub struct ProcessScript {
     pub(super) program: String,
@@ -42,7 +42,7 @@ pub struct ProcessScript {
 }
 
 impl ProcessScript {
-    /// Fits a program whose first arguments are these. Prints nothing and returns 0 unless told otherwise.
+    /// Matches a program whose arguments begin with `args`. By default it prints nothing and exits with 0.
     pub fn new<A: Into<String>>(program: &str, args: impl IntoIterator<Item = A>) -> ProcessScript {
         ProcessScript {
             program: program.to_owned(),
@@ -68,14 +68,14 @@ impl ProcessScript {
         self
     }
 
-    /// Ends with a code.
+    /// Sets the exit code.
     #[must_use]
     pub fn exit(mut self, code: i32) -> ProcessScript {
         self.status = ExitStatus { code: Some(code), signal: None };
         self
     }
 
-    /// Ends by a signal.
+    /// Makes a signal end the program.
     #[must_use]
     pub fn signal(mut self, signal: i32) -> ProcessScript {
         self.status = ExitStatus { code: None, signal: Some(signal) };
@@ -89,7 +89,7 @@ impl ProcessScript {
         self
     }
 
-    /// How long it runs.
+    /// Sets how long the program runs.
     #[must_use]
     pub fn takes(mut self, duration: Duration) -> ProcessScript {
         self.takes = duration;
@@ -97,7 +97,7 @@ impl ProcessScript {
     }
 }
 
-/// What a server answers.
+/// What a server responds with.
 #[derive(Clone, Debug)]
 pub struct HttpScript {
     pub(super) method: String,
@@ -110,7 +110,7 @@ pub struct HttpScript {
 }
 
 impl HttpScript {
-    /// Fits a method and a whole URL. Answers 200 with an empty body unless told otherwise.
+    /// Matches a method and a whole URL. By default it responds with 200 and an empty body.
     pub fn new(method: &str, url: &str) -> HttpScript {
         HttpScript {
             method: method.to_owned(),
@@ -123,45 +123,45 @@ impl HttpScript {
         }
     }
 
-    /// Fits a `GET`.
+    /// Matches a `GET`.
     pub fn get(url: &str) -> HttpScript {
         HttpScript::new("GET", url)
     }
 
-    /// Fits a `POST`.
+    /// Matches a `POST`.
     pub fn post(url: &str) -> HttpScript {
         HttpScript::new("POST", url)
     }
 
-    /// The status.
+    /// Sets the status.
     #[must_use]
     pub fn status(mut self, status: u16) -> HttpScript {
         self.status = status;
         self
     }
 
-    /// A header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> HttpScript {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The body.
+    /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> HttpScript {
         self.body = body.into();
         self
     }
 
-    /// How long the answer takes.
+    /// Sets how long the response takes.
     #[must_use]
     pub fn takes(mut self, duration: Duration) -> HttpScript {
         self.takes = duration;
         self
     }
 
-    /// No answer comes, but this.
+    /// Makes the request fail.
     #[must_use]
     pub fn error(mut self, error: Error) -> HttpScript {
         self.error = Some(error);
@@ -180,7 +180,7 @@ pub struct ServiceScript {
 }
 
 impl ServiceScript {
-    /// Fits a service by name. Runs at once, at `http://127.0.0.1:41873`, unless told otherwise.
+    /// Matches a service by name. By default its release is running at once, at `http://127.0.0.1:41873`.
     pub fn new(service: &str) -> ServiceScript {
         ServiceScript {
             service: service.to_owned(),
@@ -191,28 +191,28 @@ impl ServiceScript {
         }
     }
 
-    /// Its address.
+    /// Sets the address.
     #[must_use]
     pub fn address(mut self, address: &str) -> ServiceScript {
         self.address = address.to_owned();
         self
     }
 
-    /// What it is found in, one look after the other; the last one stays.
+    /// Sets the states that consecutive calls return. The last one repeats.
     #[must_use]
     pub fn states(mut self, states: impl IntoIterator<Item = State>) -> ServiceScript {
         self.states = states.into_iter().collect();
         self
     }
 
-    /// What it wrote.
+    /// Sets the log.
     #[must_use]
     pub fn log(mut self, log: &str) -> ServiceScript {
         self.log = log.to_owned();
         self
     }
 
-    /// It can't be started.
+    /// Makes starting it fail.
     #[must_use]
     pub fn error(mut self, error: Error) -> ServiceScript {
         self.error = Some(error);

@@ -1,4 +1,4 @@
-//! The fake host's one state, which the imports act on.
+//! The state of the fake host, which the imports read and change.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ pub(super) struct State {
     pub(super) variables: BTreeMap<String, String>,
     pub(super) environment: Option<String>,
     pub(super) fence: Option<u64>,
-    /// The current release, and the last known good one.
+    /// The current release, and the last known-good one.
     pub(super) ledger: (Option<Json>, Option<Json>),
     pub(super) attempt: u32,
     pub(super) rehearsal: bool,
@@ -29,10 +29,10 @@ pub(super) struct State {
     pub(super) resumption: Option<Json>,
     pub(super) files: BTreeMap<String, Vec<u8>>,
     pub(super) executables: BTreeSet<String>,
-    /// What is no file: links, empty folders, pipes.
+    /// Links, empty folders and special files.
     pub(super) nodes: BTreeMap<String, Node>,
     pub(super) artifacts: BTreeMap<String, Vec<u8>>,
-    /// Value, and whether it may be read.
+    /// The value, and whether `reveal` is granted.
     pub(super) secrets: BTreeMap<String, (String, bool)>,
     pub(super) processes: Scripts<ProcessScript>,
     pub(super) requests: Scripts<HttpScript>,
@@ -96,13 +96,13 @@ impl State {
         }
     }
 
-    /// The error that the test wants for a call.
+    /// The error that the test set for a call, if any.
     pub(super) fn check(&self, interface: &str, subject: &str) -> Result<(), wire::Error> {
         let fault = self.faults.iter().find(|(of, about, _)| of == interface && (about == "*" || about == subject));
         fault.map_or(Ok(()), |(_, _, error)| Err(error.clone().into()))
     }
 
-    /// Lets time pass, and uses up the stage's timeout.
+    /// Advances the clock, and reduces the time until the stage's timeout.
     pub(super) fn pass(&mut self, duration: Duration) {
         self.elapsed += duration;
         self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(duration));
@@ -117,7 +117,7 @@ thread_local! {
     static HOST: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// While it lives, this thread's calls go to the state.
+/// A guard: while it exists, the calls of this thread use the installed state.
 pub(super) struct Installed(());
 
 pub(super) fn install(state: State) -> Installed {
@@ -130,7 +130,7 @@ pub(super) fn install(state: State) -> Installed {
 
 impl Installed {
     pub(super) fn into_report<T>(self, result: T) -> Report<T> {
-        let state = HOST.with_borrow_mut(Option::take).expect("installed until now");
+        let state = HOST.with_borrow_mut(Option::take).expect("the guard exists, so a state is installed");
         Report {
             result,
             outputs: state.outputs,
@@ -149,16 +149,16 @@ impl Installed {
 }
 
 impl Drop for Installed {
-    /// A stage that panics must not leave its host to the thread's next test.
+    /// Removes the state also when a stage panics, so that the next test of this thread can install another.
     fn drop(&mut self) {
         HOST.with_borrow_mut(Option::take);
     }
 }
 
-/// Calls on the state.
+/// Calls a function with the state of this thread's host.
 ///
 /// # Panics
-/// Outside of a run.
+/// When no host is installed.
 pub(super) fn on<T>(call: impl FnOnce(&mut State) -> T) -> T {
     HOST.with_borrow_mut(|host| call(host.as_mut().expect("call the host inside `FakeHost::run` or `FakeHost::with`")))
 }

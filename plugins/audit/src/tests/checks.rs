@@ -25,7 +25,7 @@ pub(crate) const ADVISORIES: [(&str, &str); 3] = [
     ),
 ];
 
-/// A lock file with these packages; the source is empty for one of the workspace.
+/// A lock file with packages given as name, version and source. The source is empty for a package of the workspace.
 pub(crate) fn lock_text(packages: &[(&str, &str, &str)]) -> String {
     let mut text = "version = 4\n".to_owned();
     for (name, version, source) in packages {
@@ -62,7 +62,7 @@ fn ignore(id: &str, expires: Option<Date>) -> Ignore {
 }
 
 #[test]
-fn a_version_is_hit_unless_patched_or_unaffected() {
+fn a_version_is_affected_unless_patched_or_unaffected() {
     let cases = [
         ("1.1.9", false),
         ("1.2.0", true),
@@ -72,9 +72,9 @@ fn a_version_is_hit_unless_patched_or_unaffected() {
         ("1.4.2", false),
         ("2.0.0", false),
     ];
-    for (version, hit) in cases {
+    for (version, affected) in cases {
         let matches = check(&[("leaky-jar", version, CRATES_IO)], &[]);
-        assert_eq!(matches.findings.len(), usize::from(hit), "{version}");
+        assert_eq!(matches.findings.len(), usize::from(affected), "{version}");
     }
     let matches = check(&[("leaky-jar", "1.2.0", CRATES_IO)], &[]);
     let finding = &matches.findings[0];
@@ -85,7 +85,7 @@ fn a_version_is_hit_unless_patched_or_unaffected() {
 }
 
 #[test]
-fn only_the_registry_that_the_advisory_speaks_of_is_hit() {
+fn only_crates_of_the_advisorys_registry_are_affected() {
     let matches = check(
         &[
             ("leaky-jar", "1.2.0", ""),
@@ -100,16 +100,16 @@ fn only_the_registry_that_the_advisory_speaks_of_is_hit() {
 }
 
 #[test]
-fn informational_advisories_warn_unless_denied_and_withdrawn_ones_say_nothing() {
+fn informational_advisories_warn_unless_denied_and_withdrawn_ones_are_ignored() {
     let packages = [("dusty-shelf", "0.1.0", CRATES_IO), ("retracted", "1.0.0", CRATES_IO)];
     assert_eq!(codes(&check(&packages, &[]).findings), [("RUSTSEC-2099-0002", "0.1.0", false)]);
     let denied = advisories::check(&lockfile(&packages), &database(), &[], true, TODAY);
     assert_eq!(codes(&denied.findings), [("RUSTSEC-2099-0002", "0.1.0", true)]);
-    assert!(denied.findings[0].message.contains("[unmaintained] Nobody dusts"), "{}", denied.findings[0].message);
+    assert!(denied.findings[0].message.contains("[unmaintained] This shelf"), "{}", denied.findings[0].message);
 }
 
 #[test]
-fn an_ignore_counts_through_its_last_day() {
+fn an_ignore_entry_holds_through_its_last_day() {
     let packages = [("leaky-jar", "1.2.0", CRATES_IO)];
     for expires in [None, Some(TODAY), TODAY.tomorrow().ok()] {
         let matches = check(&packages, &[ignore("RUSTSEC-2099-0001", expires)]);
@@ -122,14 +122,14 @@ fn an_ignore_counts_through_its_last_day() {
 }
 
 #[test]
-fn an_ignore_that_hits_nothing_warns_and_one_that_expired_fails_even_so() {
+fn an_unused_ignore_entry_warns_and_an_expired_one_fails() {
     let entries = [ignore("RUSTSEC-2099-0001", None), ignore("RUSTSEC-2099-0002", TODAY.yesterday().ok())];
     let matches = check(&[("other", "1.0.0", CRATES_IO)], &entries);
     assert_eq!(codes(&matches.findings), [("ignore-unused", "", false), ("ignore-expired", "", true)]);
 }
 
 #[test]
-fn a_database_refuses_what_it_cannot_read_or_place() {
+fn a_database_refuses_advisories_that_do_not_parse_or_are_misplaced() {
     let mut database = Database::default();
     let (path, text) = ADVISORIES[0];
     assert!(
@@ -140,8 +140,8 @@ fn a_database_refuses_what_it_cannot_read_or_place() {
     );
     assert!(database.add("crates/other/RUSTSEC-2099-0001.md", text).is_err());
     assert!(database.add(path, "# no front matter").unwrap_err().starts_with(path));
-    database.add("rust/std/RUSTSEC-2099-0001.md", "the toolchain's collection").unwrap();
-    database.add("README.md", "no advisory").unwrap();
+    database.add("rust/std/RUSTSEC-2099-0001.md", "not an advisory of a crate").unwrap();
+    database.add("README.md", "not an advisory").unwrap();
     assert_eq!(database.len(), 0);
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn a_tarball_holds_the_database_below_a_folder_of_any_name() {
+fn a_tarballs_top_folder_may_have_any_name_and_damage_is_detected() {
     let files: Vec<(String, &str)> = ADVISORIES.iter().map(|(path, text)| (format!("db-main/{path}"), *text)).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
     let bytes = tarball(&files);
@@ -170,7 +170,7 @@ fn a_tarball_holds_the_database_below_a_folder_of_any_name() {
     flipped[checksum] ^= 1;
     assert!(Database::from_tarball(flipped.as_slice()).unwrap_err().contains("damaged"));
     assert!(Database::from_tarball(&b"<html>not found</html>"[..]).is_err());
-    let broken = tarball(&[("crates/leaky-jar/RUSTSEC-2099-0001.md", "no advisory")]);
+    let broken = tarball(&[("crates/leaky-jar/RUSTSEC-2099-0001.md", "not an advisory")]);
     assert!(Database::from_tarball(broken.as_slice()).unwrap_err().contains("crates/leaky-jar"));
 }
 
@@ -182,14 +182,14 @@ fn sources_are_covered_up_to_a_separator() {
         ("b", "1.0.0", "git+https://example.org/acme/b?branch=main#0123456789abcdef0123456789abcdef01234567"),
         ("c", "1.0.0", "git+https://example.org/acme-evil/c#0123456789abcdef0123456789abcdef01234567"),
     ]);
-    let banned = |allow: &[&str]| -> Vec<String> {
+    let denied = |allow: &[&str]| -> Vec<String> {
         let sources = Sources { allow: allow.iter().map(ToString::to_string).collect() };
         policy::check_sources(&lockfile, &sources).into_iter().map(|finding| finding.package).collect()
     };
-    assert_eq!(banned(&["crates-io"]), ["b", "c"]);
-    assert_eq!(banned(&["crates-io", "git+https://example.org/acme"]), ["c"]);
-    assert_eq!(banned(&["git+https://example.org/acme/b"]), ["a", "c"]);
-    assert_eq!(banned(&["git+https://example.org/acme-evil/"]), ["a", "b"]);
+    assert_eq!(denied(&["crates-io"]), ["b", "c"]);
+    assert_eq!(denied(&["crates-io", "git+https://example.org/acme"]), ["c"]);
+    assert_eq!(denied(&["git+https://example.org/acme/b"]), ["a", "c"]);
+    assert_eq!(denied(&["git+https://example.org/acme-evil/"]), ["a", "b"]);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn crates_are_denied_by_name_and_version() {
 }
 
 #[test]
-fn licenses_are_evaluated_and_never_assumed() {
+fn licenses_are_evaluated_and_missing_ones_denied() {
     let lockfile = lockfile(&[
         ("mine", "0.1.0", ""),
         ("either", "1.0.0", CRATES_IO),
@@ -240,7 +240,7 @@ fn licenses_are_evaluated_and_never_assumed() {
 }
 
 #[test]
-fn manifests_of_a_vendor_folder_say_the_licence_too() {
+fn licences_are_read_from_vendored_manifests() {
     let mut manifests = licenses::Manifests::new();
     let text = "[package]\nname = \"a\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n[dependencies]\nb = \"1\"\n";
     licenses::add_manifest(&mut manifests, "vendor/a/Cargo.toml", text).unwrap();
@@ -250,7 +250,7 @@ fn manifests_of_a_vendor_folder_say_the_licence_too() {
 }
 
 #[test]
-fn the_index_is_read_as_the_cargo_book_says() {
+fn the_index_is_read_in_the_cargo_books_format() {
     for (name, path) in [("a", "1/a"), ("ab", "2/ab"), ("abc", "3/a/abc"), ("Serde_json", "se/rd/serde_json")] {
         assert_eq!(yanked::index_path(name), path);
     }

@@ -29,7 +29,7 @@ fn codes<T>(report: &Report<T>) -> Vec<(Severity, &str)> {
 }
 
 #[test]
-fn a_clean_lock_file_passes_and_says_against_what() {
+fn a_clean_lock_file_passes_and_the_summary_counts_the_advisories() {
     let report = run(&CLEAN, json!({}));
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(report.outputs["advisories"], 3);
@@ -39,7 +39,7 @@ fn a_clean_lock_file_passes_and_says_against_what() {
 }
 
 #[test]
-fn a_vulnerability_fails_with_everything_that_one_needs_to_know() {
+fn a_vulnerability_fails_the_stage_and_suggests_an_update() {
     let report = run(&LEAKY, json!({}));
     let error = report.result.clone().unwrap_err();
     assert_eq!(error.message, "1 problem in Cargo.lock");
@@ -55,17 +55,17 @@ fn a_vulnerability_fails_with_everything_that_one_needs_to_know() {
 }
 
 #[test]
-fn an_empty_or_unreadable_database_is_never_a_pass() {
+fn an_empty_or_unreadable_database_fails_the_stage() {
     let report = run(&CLEAN, json!({ "database": "path:elsewhere" }));
     let error = report.result.unwrap_err();
-    assert!(error.message.contains("holds no advisory"), "{error}");
+    assert!(error.message.contains("has no advisories"), "{error}");
     let broken = host(&CLEAN, json!({})).file("advisories/crates/sound/RUSTSEC-2099-0004.md", "not an advisory");
     let error = broken.run::<Audit>().result.unwrap_err();
     assert!(error.message.contains("crates/sound/RUSTSEC-2099-0004.md"), "{error}");
 }
 
 #[test]
-fn the_day_of_the_run_decides_whether_an_ignore_has_expired() {
+fn ignore_entries_expire_by_the_date_of_the_run() {
     let with = json!({ "ignore": [{ "id": "RUSTSEC-2099-0001", "reason": "not reached", "expires": "2027-01-31" }] });
     // 2027-01-31T23:59:59Z, and a second later.
     for (second, passes) in [(1_801_439_999, true), (1_801_440_000, false)] {
@@ -76,7 +76,7 @@ fn the_day_of_the_run_decides_whether_an_ignore_has_expired() {
 }
 
 #[test]
-fn the_database_comes_over_http_too() {
+fn the_database_can_be_fetched_over_http() {
     let files: Vec<(String, &str)> = ADVISORIES.iter().map(|(path, text)| (format!("db-main/{path}"), *text)).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
     let host = host(&LEAKY, json!({ "database": TARBALL })).http(HttpScript::get(TARBALL).body(tarball(&files)));
@@ -86,7 +86,7 @@ fn the_database_comes_over_http_too() {
 }
 
 #[test]
-fn what_cannot_be_reached_fails_unless_the_pipeline_says_otherwise() {
+fn an_unreachable_database_fails_unless_configured_to_warn() {
     let gone = || HttpScript::get(TARBALL).error(Error::new(ErrorCode::Unavailable, "connection refused"));
     let late = || HttpScript::get(TARBALL).status(503);
     for script in [gone(), late()] {
@@ -105,19 +105,19 @@ fn what_cannot_be_reached_fails_unless_the_pipeline_says_otherwise() {
 }
 
 #[test]
-fn a_refusal_is_not_mistaken_for_an_absence() {
+fn a_refused_request_does_not_count_as_unreachable() {
     let with = json!({ "database": TARBALL, "unreachable": "warn" });
     let error = host(&CLEAN, with.clone()).deny("http", TARBALL).run::<Audit>().result.unwrap_err();
     assert!(error.is_denied());
     let error =
         host(&CLEAN, with.clone()).http(HttpScript::get(TARBALL).status(404)).run::<Audit>().result.unwrap_err();
-    assert!(error.message.contains("there is no database at"), "{error}");
+    assert!(error.message.contains("does not exist"), "{error}");
     let page = HttpScript::get(TARBALL).body("<html>sign in</html>");
     assert!(host(&CLEAN, with).http(page).run::<Audit>().result.is_err());
 }
 
 #[test]
-fn yanked_versions_are_looked_up_once_a_crate() {
+fn yanked_versions_are_looked_up_once_per_crate() {
     let packages = [("sound", "1.0.0", CRATES_IO), ("sound", "1.1.0", CRATES_IO), ("mine", "0.1.0", "")];
     let url = "https://index.example.org/so/un/sound";
     let body = "{\"vers\":\"1.0.0\",\"yanked\":true}\n{\"vers\":\"1.1.0\",\"yanked\":false}\n";
@@ -141,17 +141,17 @@ fn yanked_versions_are_looked_up_once_a_crate() {
 }
 
 #[test]
-fn licences_are_asked_of_cargo_or_read_from_vendored_manifests() {
+fn licences_come_from_cargo_metadata_or_vendored_manifests() {
     let with = json!({ "lockfile": "sub/Cargo.lock", "licenses": { "allow": ["MIT"] } });
     let metadata = r#"{ "packages": [{ "name": "sound", "version": "1.0.0", "license": "GPL-3.0-only" }] }"#;
-    let asked = |script: ProcessScript| {
+    let run_with = |script: ProcessScript| {
         host(&CLEAN, with.clone()).file("sub/Cargo.lock", lock_text(&CLEAN)).process(script).run::<Audit>()
     };
-    let report = asked(ProcessScript::new("cargo", ["metadata"]).stdout(metadata));
+    let report = run_with(ProcessScript::new("cargo", ["metadata"]).stdout(metadata));
     assert!(report.result.unwrap_err().causes[0].contains("GPL-3.0-only"));
     assert_eq!(report.spawned[0].args, ["metadata", "--format-version", "1", "--locked", "--offline"]);
     assert_eq!(report.spawned[0].current_dir.as_deref(), Some("sub"));
-    let failed = asked(ProcessScript::new("cargo", ["metadata"]).stderr("error: no matching package\n").exit(101));
+    let failed = run_with(ProcessScript::new("cargo", ["metadata"]).stderr("error: no matching package\n").exit(101));
     let error = failed.result.unwrap_err();
     assert_eq!(error.causes, ["error: no matching package"]);
 
@@ -161,7 +161,7 @@ fn licences_are_asked_of_cargo_or_read_from_vendored_manifests() {
 }
 
 #[test]
-fn mistakes_of_the_configuration_name_their_key() {
+fn configuration_errors_name_their_key() {
     let host = |with: Json| FakeHost::new().config(with).validate::<Audit>();
     let path = |with: Json| host(with).into_iter().map(|found| found.path.unwrap_or_default()).collect::<Vec<_>>();
     for database in ["advisories", "path:", "path:/", "path:/usr/share/advisories", "path:../advisories"] {
@@ -185,7 +185,7 @@ fn mistakes_of_the_configuration_name_their_key() {
 }
 
 #[test]
-fn it_describes_its_configuration() {
+fn describe_includes_the_configuration_schema() {
     let manifest = FakeHost::describe::<Audit>();
     assert_eq!(manifest["name"], "audit");
     assert!(manifest["config"]["properties"]["deny-crates"].is_object());

@@ -9,8 +9,8 @@ use crate::document::{LayerRecord, image_config};
 use crate::layout::Layout;
 use crate::stream::digest;
 
-/// A host whose registry holds this image. Its blobs lie where they are pulled to, since the scripted registry writes
-/// the index alone.
+/// A host whose registry has this image. Its blobs are put where the pull would store them, because the fake registry
+/// writes only the index.
 fn with_base(mut with: Json, config: &Json, layer: &[u8]) -> FakeHost {
     let config = config.to_string();
     let manifest = json!({
@@ -31,7 +31,7 @@ fn pointer(media_type: &str, content: &[u8]) -> Json {
     json!({ "mediaType": media_type, "digest": digest(content), "size": content.len() })
 }
 
-/// Builds into a layout that was made before, as the one with the base's blobs must be.
+/// Builds into an existing layout, the one with the base's blobs.
 fn build_on(host: FakeHost) -> (Result<Json>, Report<()>) {
     host.with(|| {
         let config: Config = stagewright_sdk::context::config()?;
@@ -53,7 +53,7 @@ fn base_config() -> Json {
 }
 
 #[test]
-fn the_layers_of_the_base_come_first_and_its_platform_is_taken() {
+fn the_layers_of_the_base_come_first_and_its_platform_is_used() {
     let with = json!({ "layers": [{ "files": ["target/release/app"], "dest": "/usr/bin" }] });
     let (built, report) = build_on(with_base(with.clone(), &base_config(), b"layer of the base"));
     assert!(built.is_ok(), "{built:?}");
@@ -67,7 +67,7 @@ fn the_layers_of_the_base_come_first_and_its_platform_is_taken() {
     assert_eq!(own, ["usr/bin/app"], "a folder entry would replace a link of the base");
     assert_eq!(report.problems[0].code, "foreign-architecture");
     assert!(!report.files.keys().any(|path| path.starts_with("target/image/base")));
-    assert!(!report.logged("named by tag"));
+    assert!(!report.logged("has a tag instead of a digest"));
 
     let mut other = with;
     other["platform"] = json!("linux/amd64");
@@ -76,7 +76,7 @@ fn the_layers_of_the_base_come_first_and_its_platform_is_taken() {
 }
 
 #[test]
-fn a_dynamic_program_may_stand_on_a_base() {
+fn a_dynamic_program_on_a_base_is_no_warning() {
     let mut config = base_config();
     config["architecture"] = json!("amd64");
     let host = with_base(app(json!({ "strict": true })), &config, b"layer");
@@ -85,13 +85,13 @@ fn a_dynamic_program_may_stand_on_a_base() {
 }
 
 #[test]
-fn a_base_that_is_not_there_is_told() {
+fn a_missing_base_is_an_error() {
     let error = host(app(json!({ "base": "local/none:1" }))).run::<BuildImage>().result.unwrap_err();
     assert!(error.is_not_found() && error.message.contains("can't pull the base local/none:1"), "{error:?}");
 }
 
 #[test]
-fn configuration_adds_to_that_of_the_base() {
+fn the_configuration_extends_the_bases() {
     let config: Config =
         serde_json::from_value(app(json!({ "env": { "LANG": "de", "NEW": "1" }, "labels": { "team": "web" } })))
             .unwrap();
@@ -107,5 +107,5 @@ fn configuration_adds_to_that_of_the_base() {
     assert_eq!(execution["StopSignal"], "SIGQUIT");
     assert_eq!(execution["User"], "65532:65532");
     assert_eq!(execution["Entrypoint"], json!(["/app"]));
-    assert_eq!(execution["Cmd"], Json::Null, "an entrypoint of its own drops the base's command");
+    assert_eq!(execution["Cmd"], Json::Null, "a new entrypoint resets the base's command");
 }

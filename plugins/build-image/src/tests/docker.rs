@@ -47,7 +47,7 @@ fn members(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {
     archive.entries().unwrap().map(read).collect()
 }
 
-/// What `docker save` writes of an image whose two layers are the same.
+/// The archive that `docker save` writes for an image with two equal layers.
 fn saved() -> Vec<u8> {
     let layer = tar_of(&[("hello", b"hello")], &[]);
     let config = json!({ "architecture": "amd64", "os": "linux", "config": {},
@@ -68,7 +68,7 @@ fn dockerfile(builder: &str) -> FakeHost {
 }
 
 #[test]
-fn an_archive_names_what_it_holds() {
+fn an_archive_lists_its_tags_configuration_and_layers() {
     let with = app(json!({ "archive": "out/app.tar", "name": "local/app", "tags": ["1.0", "example.org/app:2.0"] }));
     let report = host(with).run::<BuildImage>();
     assert_eq!(report.outputs["archive"], "out/app.tar");
@@ -85,7 +85,7 @@ fn an_archive_names_what_it_holds() {
 }
 
 #[test]
-fn what_docker_saved_becomes_a_layout() {
+fn a_docker_archive_becomes_a_layout() {
     let report = dockerfile("docker")
         .process(ProcessScript::new("docker", ["build"]))
         .process(ProcessScript::new("docker", ["save"]).writes(SAVED, saved()))
@@ -107,7 +107,7 @@ fn what_docker_saved_becomes_a_layout() {
 }
 
 #[test]
-fn an_archive_that_does_not_hold_what_it_names_is_refused() {
+fn an_archive_with_missing_or_wrong_members_is_refused() {
     let run = |saved: Vec<u8>| {
         let host = dockerfile("docker")
             .process(ProcessScript::new("docker", ["build"]))
@@ -115,7 +115,7 @@ fn an_archive_that_does_not_hold_what_it_names_is_refused() {
         host.run::<BuildImage>().result.unwrap_err().message
     };
     let missing = json!([{ "Config": "c.json", "Layers": [] }]).to_string();
-    assert!(run(tar_of(&[("manifest.json", missing.as_bytes())], &[])).contains("names `c.json`"));
+    assert!(run(tar_of(&[("manifest.json", missing.as_bytes())], &[])).contains("refers to `c.json`"));
     assert!(run(tar_of(&[("other", b"")], &[])).contains("manifest.json"));
     let config = json!({ "rootfs": { "diff_ids": ["sha256:00"] } }).to_string();
     let manifest = json!([{ "Config": "c.json", "Layers": ["l.tar"] }]).to_string();
@@ -124,7 +124,7 @@ fn an_archive_that_does_not_hold_what_it_names_is_refused() {
 }
 
 #[test]
-fn what_buildah_pushed_becomes_the_layout() {
+fn a_buildah_layout_is_copied_byte_for_byte() {
     let config =
         json!({ "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": ["sha256:aa"] } })
             .to_string();
@@ -155,7 +155,7 @@ fn what_buildah_pushed_becomes_the_layout() {
 }
 
 #[test]
-fn a_builder_that_fails_fails_the_stage() {
+fn a_failing_builder_fails_the_stage() {
     for builder in ["docker", "buildah"] {
         let host = dockerfile(builder).process(ProcessScript::new(builder, ["build"]).stderr("no such file").exit(1));
         let error = host.run::<BuildImage>().result.unwrap_err();

@@ -11,7 +11,7 @@ use crate::stream::{CHUNK, digest};
 use crate::tree::Tree;
 
 #[test]
-fn a_layout_holds_what_the_specification_asks_for() {
+fn a_layout_has_what_the_specification_requires() {
     let report = build(app(json!({
         "cmd": ["--serve"], "env": { "B": "2", "A": "1" }, "labels": { "team": "web" }, "workdir": "/srv",
         "expose": [8080, "53/udp"], "tags": ["1.0", "latest"]
@@ -55,7 +55,7 @@ fn two_builds_are_equal_byte_for_byte() {
     let with = json!({ "layers": [{ "files": ["static"] }, { "files": ["target/release/app"], "dest": "/usr/bin" }],
         "env": { "A": "1", "B": "2", "C": "3" }, "labels": { "x": "1", "y": "2" }, "tags": ["a", "b"], "archive": "target/app.tar" });
     let first = host(with.clone()).run::<BuildImage>();
-    // Another day, another try, and over what the first build left.
+    // At another time, in another attempt, and over the files that the first build left.
     let mut again = host(with).now(Duration::from_secs(2_000_000_000)).attempt(2);
     for (path, content) in first.files.iter().filter(|(path, _)| path.starts_with("target/image")) {
         again = again.file(path, content.clone());
@@ -67,7 +67,7 @@ fn two_builds_are_equal_byte_for_byte() {
 }
 
 #[test]
-fn files_go_where_the_configuration_says() {
+fn files_go_to_their_configured_targets() {
     let cases = [
         (json!(["target/release/app"]), "/", vec![("app", 0o755)]),
         (
@@ -104,7 +104,7 @@ fn files_go_where_the_configuration_says() {
 }
 
 #[test]
-fn a_long_path_survives() {
+fn long_paths_are_kept() {
     let deep = format!("static/{}/file", "a-folder-with-a-long-name/".repeat(8).trim_end_matches('/'));
     let report = host(json!({ "files": ["static"] })).file(&deep, "deep").run::<BuildImage>();
     let (manifest, _) = image(&report.files, "target/image");
@@ -124,7 +124,7 @@ fn links(tar: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn links_stay_links_and_empty_folders_stay() {
+fn links_and_empty_folders_are_kept() {
     let long = format!("../{}ende-ü", "a-folder-with-a-long-name/".repeat(11));
     let nodes = [("lib/libx.so", "libx.so.1"), ("lib64", "./lib//"), ("abs", "/opt/./x/"), ("long", long.as_str())];
     let with = json!({ "files": [{ "from": "app", "to": "opt" }], "archive": "target/app.tar" });
@@ -145,7 +145,7 @@ fn links_stay_links_and_empty_folders_stay() {
 }
 
 #[test]
-fn links_are_followed_in_the_root_of_the_image() {
+fn links_are_resolved_within_the_images_root() {
     let mut tree = Tree::default();
     for (path, target) in [
         ("usr/bin/x", "../../../../opt/x"),
@@ -164,7 +164,7 @@ fn links_are_followed_in_the_root_of_the_image() {
 }
 
 #[test]
-fn a_link_that_is_named_stands_for_what_it_leads_to() {
+fn a_dangling_link_in_files_is_an_error() {
     let fail = |target: &str| {
         let with = json!({ "files": ["current"] });
         host(with).node("current", Node::Link(target.to_owned())).run::<BuildImage>().result.unwrap_err()
@@ -173,7 +173,7 @@ fn a_link_that_is_named_stands_for_what_it_leads_to() {
 }
 
 #[test]
-fn what_a_layer_can_not_hold_is_refused_by_name() {
+fn whiteouts_special_files_and_files_below_links_are_refused() {
     let fail = |with: serde_json::Value, path: &str, node: Option<Node>| {
         let host = match node {
             Some(node) => host(with).node(path, node),
@@ -184,40 +184,40 @@ fn what_a_layer_can_not_hold_is_refused_by_name() {
     };
     let app = || json!({ "files": ["app", "config"] });
     for path in ["app/.wh.passwd", "app/.wh..wh..opq"] {
-        let said = fail(app(), path, None);
+        let message = fail(app(), path, None);
         assert!(
-            said.contains(&format!("`{path}`")) && said.contains("deletes files") && said.contains("rename"),
-            "{said}"
+            message.contains(&format!("`{path}`")) && message.contains("deletes files") && message.contains("rename"),
+            "{message}"
         );
     }
     assert!(fail(app(), "app/.wh.l", Some(Node::Link("x".to_owned()))).contains("deletes files"));
     assert!(fail(json!({ "files": ["config"] }), "config/.wh.e", Some(Node::Folder)).contains("deletes files"));
-    assert!(fail(app(), "app/.wh.d/x", None).contains("`app/.wh.d` can't go into an image as /app/.wh.d"));
-    let said = fail(app(), "app/pipe", Some(Node::Special("a named pipe".to_owned())));
-    assert!(said.contains("`app/pipe` is a named pipe") && said.contains("remove it"), "{said}");
+    assert!(fail(app(), "app/.wh.d/x", None).contains("`app/.wh.d` can't be added to an image as /app/.wh.d"));
+    let message = fail(app(), "app/pipe", Some(Node::Special("a named pipe".to_owned())));
+    assert!(message.contains("`app/pipe` is a named pipe") && message.contains("remove it"), "{message}");
     let below = json!({ "files": ["app", { "from": "config/base.toml", "to": "app/lib64/base.toml" }] });
-    let said = fail(below, "app/lib64", Some(Node::Link("/".to_owned())));
-    assert!(said.contains("/app/lib64/base.toml would lie below the link `app/lib64`"), "{said}");
+    let message = fail(below, "app/lib64", Some(Node::Link("/".to_owned())));
+    assert!(message.contains("/app/lib64/base.toml would be below the link `app/lib64`"), "{message}");
 }
 
 #[test]
-fn what_is_missing_is_told_with_what_is_there() {
+fn a_missing_file_is_reported_with_its_neighbours() {
     let fail = |files: serde_json::Value| host(json!({ "files": files })).run::<BuildImage>().result.unwrap_err();
     let error = fail(json!(["target/release/ap"]));
     assert_eq!(error.code, ErrorCode::NotFound);
-    assert!(error.help.as_deref().unwrap().contains("`target/release` holds target/release/app"), "{error:?}");
+    assert!(error.help.as_deref().unwrap().contains("`target/release` contains target/release/app"), "{error:?}");
     let error = fail(json!(["config/deep/down.toml"]));
     assert!(error.help.as_deref().unwrap().contains("config/base.toml, config/production.toml"), "{error:?}");
     let denied = host(json!({ "files": ["secret/app"] })).deny("workspace", "secret/app").run::<BuildImage>();
     assert!(denied.result.unwrap_err().is_denied());
-    assert!(fail(json!(["config/*.yaml"])).message.contains("matches no file"));
+    assert!(fail(json!(["config/*.yaml"])).message.contains("matches no files"));
     let error = fail(json!(["config/base.toml", { "from": "config/production.toml", "to": "base.toml" }]));
     assert!(error.message.contains("/base.toml would come from"), "{error}");
     assert!(fail(json!([{ "from": "config", "to": "../etc" }])).message.contains("leaves the image's root"));
 }
 
 #[test]
-fn a_layer_larger_than_a_chunk_passes_through_in_pieces() {
+fn a_layer_larger_than_a_chunk_is_written_whole() {
     let size = CHUNK as usize * 3 + 17;
     let noise: Vec<u8> = (0..size as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for compression in ["gzip", "none"] {
@@ -237,7 +237,7 @@ fn a_layer_larger_than_a_chunk_passes_through_in_pieces() {
 }
 
 #[test]
-fn a_program_that_cannot_start_is_a_warning_and_strictly_an_error() {
+fn a_program_that_cannot_start_is_a_warning_or_with_strict_an_error() {
     let run = |strict: bool, bytes: Vec<u8>, more: serde_json::Value| {
         let mut with = app(more);
         with["strict"] = json!(strict);
@@ -263,7 +263,7 @@ fn a_program_that_cannot_start_is_a_warning_and_strictly_an_error() {
 }
 
 #[test]
-fn root_is_allowed_and_told() {
+fn root_is_allowed_with_a_warning() {
     let report = build(app(json!({ "user": "0:0" })));
     assert_eq!(report.problems[0].code, "root-user");
     assert_eq!(image(&report.files, "target/image").1["config"]["User"], "0:0");
@@ -271,14 +271,14 @@ fn root_is_allowed_and_told() {
 }
 
 #[test]
-fn a_folder_that_is_no_layout_is_left_alone() {
+fn a_folder_that_is_not_a_layout_is_not_replaced() {
     let report = host(app(json!({ "layout": "config" }))).run::<BuildImage>();
     assert!(report.result.unwrap_err().message.contains("isn't an image layout"));
     assert!(report.files.contains_key("config/base.toml"));
 }
 
 #[test]
-fn mistakes_of_the_configuration_name_their_key() {
+fn configuration_errors_name_their_key() {
     let keys = |with: serde_json::Value| -> Vec<String> {
         let found = FakeHost::new().config(with).validate::<BuildImage>();
         found.into_iter().map(|found| found.path.unwrap_or_default()).collect()

@@ -1,11 +1,11 @@
-//! The lines of one executable, from `running … tests` to its totals.
+//! The output of one executable, from `running … tests` to its totals.
 
 use super::{details_of, test_line};
 use crate::results::{Counts, Output, Suite, Test, Verdict};
 
-/// An executable that has begun.
+/// The lines of an executable whose totals haven't been read yet.
 pub(super) struct Report<'a> {
-    /// How many tests it said it would run.
+    /// The number in `running … tests`.
     total: usize,
     lines: Vec<&'a str>,
 }
@@ -19,14 +19,14 @@ impl<'a> Report<'a> {
         self.lines.push(line);
     }
 
-    /// Whether these can be its totals. `failed`: whether it did, if that is known.
+    /// Whether `counts` can be its totals. `failed`: whether the executable failed, if that is known.
     pub(super) fn fits(&self, counts: Counts, failed: Option<bool>) -> bool {
         counts.passed + counts.failed + counts.ignored == self.total
             && failed.is_none_or(|failed| failed == (counts.failed > 0))
             && (counts.failed == 0 || self.failures(counts.failed).is_some())
     }
 
-    /// The executable ended before it printed its totals.
+    /// The suite of an executable that ended without printing its totals.
     pub(super) fn broken(self) -> Suite {
         Suite { tests: tests(&self.lines), ..Suite::default() }
     }
@@ -39,7 +39,7 @@ impl<'a> Report<'a> {
             let is_failed = failed.iter().any(|name| is_of(test, name));
             match test.verdict {
                 _ if is_failed => test.verdict = Verdict::Failed,
-                // A whole line that only a test can have printed.
+                // It isn't in the list of failures, so a test printed this line.
                 Verdict::Failed if !test.had_output => return false,
                 Verdict::Failed | Verdict::Unfinished => test.verdict = Verdict::Passed,
                 Verdict::Passed | Verdict::Ignored => {}
@@ -63,7 +63,7 @@ impl<'a> Report<'a> {
         Suite { tests: kept, counts: Some(counts), seconds, ..Suite::default() }
     }
 
-    /// The names of the failed tests, which stand last, and where their list begins.
+    /// The names of the failed tests, and the index at which their list begins. The list is the last part of the output.
     fn failures(&self, count: usize) -> Option<(Vec<&'a str>, usize)> {
         let begin = self.lines.iter().rposition(|&line| line == "failures:")?;
         let names: Vec<&str> = self.lines[begin + 1..].iter().copied().filter(|line| !line.trim().is_empty()).collect();
@@ -71,7 +71,7 @@ impl<'a> Report<'a> {
         (names.len() == count).then_some((names, begin))
     }
 
-    /// Where the output of the failed tests begins; `before` their list when it isn't told.
+    /// The index at which the failed tests' output begins; `before`, where their list begins, if there is no such output.
     fn details(&self, failed: &[&str], before: usize) -> usize {
         let begins = |at: &usize| {
             let mut next = self.lines[at + 1..before].iter().filter(|line| !line.trim().is_empty());
@@ -93,30 +93,30 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Whether the list of failures means this test: a line of a test may say more than its name, as `NAME - should panic`.
+/// Whether a name in the list of failures is that of `test`, whose line may have a suffix, as in `NAME - should panic`.
 fn is_of(test: &Test, name: &str) -> bool {
     test.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(" - "))
 }
 
-/// The tests that lines tell of.
+/// Parses the lines of the tests.
 fn tests(lines: &[&str]) -> Vec<Test> {
     let mut found: Vec<Test> = Vec::new();
     let mut glued = None;
     for line in lines {
         if let Some((name, rest)) = test_line(line) {
-            settle(&mut found, glued.take());
+            close_unfinished(&mut found, glued.take());
             let verdict = verdict(rest);
             found.push(Test::new(name, verdict.unwrap_or(Verdict::Unfinished)));
             glued = glued_verdict(rest);
             continue;
         }
-        if names_no_end(line)
+        if is_glued_pass(line)
             && let Some((_, name)) = line.trim_end_matches(" ... ok").rsplit_once("test ")
         {
             found.push(Test::new(name, Verdict::Passed));
             continue;
         }
-        // With `--nocapture`, output stands between a test's name and its verdict.
+        // With `--nocapture`, a test's output is between its name and its verdict.
         let Some(test) = found.last_mut().filter(|test| test.verdict == Verdict::Unfinished) else { continue };
         test.had_output = true;
         match verdict(line) {
@@ -128,8 +128,9 @@ fn tests(lines: &[&str]) -> Vec<Test> {
     found
 }
 
-/// A test whose output had no line end before its verdict has ended when the next begins.
-fn settle(found: &mut [Test], glued: Option<Verdict>) {
+/// Applies the verdict at the end of a test's last line of output, which had no line end of its own. It counts only once
+/// the next test begins: before that, the line may be output.
+fn close_unfinished(found: &mut [Test], glued: Option<Verdict>) {
     if let (Some(test), Some(verdict)) = (found.last_mut(), glued)
         && test.verdict == Verdict::Unfinished
     {
@@ -147,12 +148,12 @@ fn glued_verdict(text: &str) -> Option<Verdict> {
     }
 }
 
-/// Output without a line end, and after it the line of a test that passed: `progress...test NAME ... ok`.
-pub(super) fn names_no_end(line: &str) -> bool {
+/// Whether a line is output without a line end followed by the line of a passed test: `progress...test NAME ... ok`.
+pub(super) fn is_glued_pass(line: &str) -> bool {
     !line.starts_with("test ") && line.ends_with(" ... ok") && line.contains("test ")
 }
 
-/// `ok`, `FAILED`, `ignored, reason`, `bench: …`, each perhaps with a time after it.
+/// Parses `ok`, `FAILED`, `ignored, reason` or `bench: …`. A duration may follow.
 pub(super) fn verdict(text: &str) -> Option<Verdict> {
     let word = text.split([' ', ',', '<']).next()?;
     match word {

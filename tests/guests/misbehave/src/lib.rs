@@ -1,4 +1,4 @@
-//! A stage that goes wrong in the way that it is told to: what the engine's tests run.
+//! A stage that fails in a configurable manner, for the engine's tests.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use serde::Deserialize;
 use stagewright_sdk::process::Command;
 use stagewright_sdk::{Error, JsonSchema, Manifest, Outcome, Result, Stage, clock, http, log, outputs, workspace};
 
-/// What to do wrong.
+/// The stage's `with` table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub struct Config {
-    /// The kind of misdeed.
-    way: Way,
-    /// For those that need one: a path, a program, a URL.
+    /// The failure to cause.
+    way: Misbehaviour,
+    /// A path, a program or a URL, for failures that need one.
     #[serde(default)]
     target: String,
 }
 
-/// How to go wrong.
+/// A failure.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(crate = "stagewright_sdk::schemars")]
-pub enum Way {
-    /// Stop at an instruction that no guest survives.
+pub enum Misbehaviour {
+    /// Execute an instruction that traps.
     Trap,
-    /// Compute for ever.
+    /// Loop forever.
     Loop,
-    /// Wait for ever, in the host.
+    /// Block forever in a call of the host.
     Sleep,
-    /// Ask for memory until there is none.
+    /// Allocate memory until none is left.
     Eat,
-    /// Log without end.
+    /// Log forever.
     Flood,
     /// Start the program `target`.
     Start,
@@ -41,11 +41,11 @@ pub enum Way {
     Write,
     /// Call the URL `target`.
     Call,
-    /// Start a shell that ignores SIGTERM and leaves a child behind; `target` is where it writes its process ids.
+    /// Start a shell that ignores SIGTERM and leaves a child behind. It writes their process ids to the file `target`.
     Cling,
-    /// Report an error of its own.
+    /// Return an error.
     Fail,
-    /// Write control sequences to its log.
+    /// Log control sequences.
     Paint,
 }
 
@@ -62,35 +62,35 @@ impl Stage for Misbehave {
     fn run(config: Config) -> Result<Outcome> {
         let target = config.target.as_str();
         match config.way {
-            Way::Trap => trap(),
-            Way::Loop => spin(),
-            Way::Sleep => clock::sleep(Duration::from_secs(3600))?,
-            Way::Eat => eat(),
-            Way::Flood => flood(),
-            Way::Start => {
+            Misbehaviour::Trap => trap(),
+            Misbehaviour::Loop => spin(),
+            Misbehaviour::Sleep => clock::sleep(Duration::from_secs(3600))?,
+            Misbehaviour::Eat => eat(),
+            Misbehaviour::Flood => flood(),
+            Misbehaviour::Start => {
                 Command::new(target).status()?;
             }
-            Way::Read => {
+            Misbehaviour::Read => {
                 workspace::read(target)?;
             }
-            Way::Write => workspace::write(target, "x")?,
-            Way::Call => {
+            Misbehaviour::Write => workspace::write(target, "x")?,
+            Misbehaviour::Call => {
                 http::Request::get(target).send()?;
             }
-            Way::Cling => cling(target)?,
-            Way::Fail => {
+            Misbehaviour::Cling => cling(target)?,
+            Misbehaviour::Fail => {
                 return Err(Error::failed("it went wrong on purpose")
-                    .cause("it was told to")
-                    .help("tell it otherwise"));
+                    .cause("the configuration asks for it")
+                    .help("configure another failure"));
             }
-            Way::Paint => log::info("\u{1b}[2J\u{1b}]0;owned\u{7}painted\r\u{8}"),
+            Misbehaviour::Paint => log::info("\u{1b}[2J\u{1b}]0;owned\u{7}painted\r\u{8}"),
         }
         outputs::set("survived", &true)?;
         Ok(Outcome::Succeeded)
     }
 }
 
-/// Without the machinery of a panic: the plain instruction.
+/// Executes the trapping instruction directly, without a panic.
 fn trap() {
     #[cfg(target_arch = "wasm32")]
     core::arch::wasm32::unreachable();

@@ -1,4 +1,4 @@
-//! What a stranger's stage may try, one host function or one way out of the stage each.
+//! The actions that the guest can try: one for each function of the host, or each way out of the stage.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use stagewright_sdk::{
 use crate::flood::Flood;
 use crate::spelling::Spelling;
 
-/// One try.
+/// An action. What it returns becomes an entry of the output `answers`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Action {
-    /// Start a program; the answer is what it printed.
+    /// Start a program; returns its output.
     Start {
         program: String,
         #[serde(default)]
@@ -28,23 +28,23 @@ pub(crate) enum Action {
         #[serde(default)]
         secret_env: BTreeMap<String, String>,
     },
-    /// Read a file; the answer is its text.
+    /// Read a file; returns its text.
     Read { path: String },
-    /// The first bytes of a file.
+    /// Read the first bytes of a file.
     ReadAt { path: String },
-    /// A file's digest.
+    /// Compute a file's digest.
     Digest { path: String },
     /// Replace a file.
     Write { path: String, text: String },
-    /// Add to a file.
+    /// Append to a file.
     Append { path: String, text: String },
     /// Remove a file or a folder.
     Remove { path: String },
-    /// List files; the answer is their paths.
+    /// List files; returns their paths.
     Glob { pattern: String },
-    /// Read `path` until it says something other than `but`, so many times.
+    /// Read `path` up to `times` times, until its content isn't `but`.
     Race { path: String, but: String, times: u32 },
-    /// Call a URL; the answer is the status, the header `x-echo` and the body.
+    /// Call a URL; returns the status, the header `x-echo` and the body.
     Call {
         url: String,
         #[serde(default = "get")]
@@ -55,21 +55,21 @@ pub(crate) enum Action {
         #[serde(default)]
         secret_headers: BTreeMap<String, String>,
     },
-    /// Ask a URL so many times, and read no answer; the answer is how many requests were let in.
+    /// Call a URL `times` times without reading the responses; returns how many requests were accepted.
     Hoard { url: String, times: u32 },
-    /// Call a URL; the answer is what came of it or what is said of it, letter by letter, which no mask knows.
+    /// Call a URL; returns the response or the error with blanks between all letters, which masking doesn't recognise.
     Spell {
         url: String,
         /// Headers to secrets.
         secret_headers: BTreeMap<String, String>,
     },
-    /// Save what a URL answers.
+    /// Save the response of a URL to a file.
     Save { url: String, path: String },
-    /// Take a secret's handle.
+    /// Get a secret's handle.
     Hold { secret: String },
-    /// Read a secret; the answer is the number of its bytes.
+    /// Reveal a secret; returns its length in bytes.
     Reveal { secret: String },
-    /// Ask a registry for a digest.
+    /// Resolve a digest in a registry.
     Resolve { reference: String },
     /// Push an image.
     Push { layout: String, reference: String },
@@ -77,7 +77,7 @@ pub(crate) enum Action {
     Pull { reference: String, layout: String },
     /// Start a service.
     Serve { service: String, image: String },
-    /// Ask for a service's current release.
+    /// Get a service's current release.
     Current { service: String },
     /// Publish an artifact.
     Publish {
@@ -90,34 +90,34 @@ pub(crate) enum Action {
     Fetch { name: String, path: String },
     /// Set an output.
     Output { name: String, value: Json },
-    /// Say something where people or machines read it; `{}` in the text stands for a secret, or what a file says.
+    /// Write a text to where people or machines read it. `{}` in it is replaced by a secret, or by the content of a file.
     Say {
         place: Place,
         text: String,
         #[serde(default)]
         secret: Option<String>,
-        /// Where it was left by another stage.
+        /// The file in which another stage left the secret.
         #[serde(default)]
         file: Option<String>,
         #[serde(default)]
         spelling: Spelling,
-        /// So many letters before it.
+        /// How many letters to put before the text.
         #[serde(default)]
         padding: u32,
     },
     /// Wait, in milliseconds.
     Wait { for_ms: u64 },
-    /// Ask for too much.
+    /// Exceed a limit.
     Flood { with: Flood },
 }
 
-/// Where something is said.
+/// Where to write a text.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Place {
     Log,
-    /// In two pieces, the border within what is said.
+    /// In two pieces, split within the text.
     Field,
     Progress,
     Summary,
@@ -139,7 +139,7 @@ fn get() -> String {
 }
 
 impl Action {
-    /// Gives the answer; `end` is how the stage is going to end.
+    /// Performs the action and returns its result. `end` is the stage's own result, which an action can replace.
     pub(crate) fn perform(self, end: &mut Result<Outcome>) -> Result<String> {
         let done = |()| "done".to_owned();
         match self {
@@ -211,7 +211,7 @@ impl Place {
             Place::Skip => *end = Ok(Outcome::Skipped(text.to_owned())),
             Place::Gate => {
                 let mut approval = gate::Approval::new(text);
-                // An approver's name has no blanks, and so can't be any text.
+                // An approver's name can't contain blanks, so it can't be an arbitrary text.
                 approval.field(text, gate::FieldKind::Text, text, false);
                 *end = Ok(Outcome::Suspended(approval.open()?));
             }

@@ -1,48 +1,48 @@
-//! Asking for too much: of the host's memory, of its disk, of its handles, of its stack.
+//! Exceeds limits: of the host's memory, disk, handles and stack.
 
 use serde::Deserialize;
 use stagewright_sdk::process::Command;
 use stagewright_sdk::{Diagnostic, Error, JsonSchema, Outcome, Result, context, gate, log, outputs, workspace};
 
-/// A text that takes long to be written down.
+/// The size of a large text, in bytes.
 const LONG: usize = 8 << 20;
 
-/// What there is too much of.
+/// What to produce too much of.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Flood {
     /// Handles of the host, kept.
     Handles,
-    /// Summaries, each as long as one may be.
+    /// Summaries of the maximum length.
     Summaries,
     /// Findings, each of megabytes.
     Problems,
-    /// Findings that say nothing.
+    /// Findings without text.
     EmptyProblems,
-    /// Questions for what was not granted, each another one.
+    /// Denied calls, each with another subject.
     Refusals,
     /// A failure of megabytes.
     Failure,
     /// A reason of megabytes for being skipped.
     Skip,
-    /// A question of megabytes.
+    /// A gate's message of megabytes.
     Gate,
     /// Progress of megabytes.
     Progress,
     /// 200 MiB of arguments, in one list.
     Arguments,
-    /// Commands that are never started, each with megabytes to read.
+    /// Commands that are never started, each with megabytes of standard input.
     Commands,
-    /// Questions, again and again, each of megabytes.
+    /// Gates with messages of megabytes.
     Questions,
-    /// Calls of itself without end.
+    /// Endless recursion.
     Stack,
-    /// Lines of no bytes.
+    /// Empty log lines.
     EmptyLines,
     /// Files of the workspace.
     Files,
-    /// The configuration, again and again.
+    /// Repeated reads of the configuration.
     Configuration,
 }
 
@@ -64,7 +64,7 @@ impl Flood {
             }
             Flood::EmptyProblems => (0..50_000).for_each(|_| outputs::report(Diagnostic::error("", ""))),
             Flood::Refusals => (0..5000).for_each(|number| {
-                // Nobody reads what is said of it here.
+                // The result isn't needed.
                 let _ = workspace::read(&format!("closed/{number}"));
             }),
             Flood::Failure => *end = Err(Error::failed(long()).cause(long()).help(long())),
@@ -113,7 +113,7 @@ impl Flood {
     }
 }
 
-/// Not a loop in disguise: each call has something to do after the next one.
+/// Recurses without a tail call, so that it can't be compiled into a loop: each call uses the result of the next one.
 #[expect(unconditional_recursion, reason = "that is the attack")]
 fn deeper(depth: u64) -> u64 {
     let room = std::hint::black_box([depth; 64]);

@@ -1,7 +1,7 @@
-//! A stranger's stage: it does the deeds that it is told to, swallows every refusal, and keeps what it got as outputs.
+//! An untrusted stage: it performs the configured actions, ignores every refusal, and publishes the results as outputs.
 //!
-//! The output `answers` holds, deed by deed, what the host gave, or the code of the error. What a test of the granted
-//! counterpart wants to see is thus in the same place as what an attack must not bring.
+//! The output `answers` has for each action what the host returned, or the code of the error. So a test finds the result of
+//! an attack and that of its granted counterpart in the same place.
 
 mod action;
 mod flood;
@@ -12,13 +12,13 @@ use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs};
 
 use action::Action;
 
-/// What to try.
+/// The stage's `with` table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub struct Config {
-    /// One after the other, whatever becomes of them.
-    deeds: Vec<Action>,
+    /// The actions, performed in order, regardless of failures.
+    actions: Vec<Action>,
 }
 
 /// The stage.
@@ -34,8 +34,8 @@ impl Stage for Stranger {
     fn run(config: Config) -> Result<Outcome> {
         let mut answers = Vec::new();
         let mut end = Ok(Outcome::Succeeded);
-        for deed in config.deeds {
-            match deed.perform(&mut end) {
+        for action in config.actions {
+            match action.perform(&mut end) {
                 Ok(answer) => answers.push(answer),
                 Err(error) => answers.push(format!("{:?}", error.code)),
             }

@@ -1,29 +1,29 @@
-//! Other ways to write a secret.
+//! Encodings of a secret.
 
 use std::fmt::Write as _;
 
 use serde::Deserialize;
 use stagewright_sdk::JsonSchema;
 
-/// How a text is written.
+/// How a text is encoded.
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Spelling {
-    /// As it is.
+    /// Unchanged.
     #[default]
     Plain,
-    /// RFC 4648, with padding.
+    /// Base64 of RFC 4648, with padding.
     Base64,
-    /// Lower case.
+    /// Hexadecimal in lower case.
     Hex,
     /// Every byte as `%XX`.
     Percent,
     /// A JSON string.
     Json,
-    /// In capital letters.
+    /// In upper case.
     Upper,
-    /// Folded after eight characters.
+    /// With a line break after every eight characters.
     Wrapped,
 }
 

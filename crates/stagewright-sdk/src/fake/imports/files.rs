@@ -1,4 +1,4 @@
-//! Files in memory: workspace, artifacts, and images made from layouts in the workspace.
+//! Files in memory: the workspace, artifacts, and images.
 
 use crate::bindings::stage::stagewright::stage::types as wire;
 use crate::fake::state::State;
@@ -12,7 +12,7 @@ fn digest_of(content: &[u8]) -> String {
 
 fn file<'a>(host: &'a State, path: &str) -> Result<&'a [u8], wire::Error> {
     host.check("workspace", path)?;
-    let missing = || Error::new(ErrorCode::NotFound, format!("there is no file `{path}` in the workspace")).into();
+    let missing = || Error::new(ErrorCode::NotFound, format!("`{path}` does not exist in the workspace")).into();
     host.files.get(path).map(Vec::as_slice).ok_or_else(missing)
 }
 
@@ -53,7 +53,7 @@ pub(crate) mod workspace {
         })
     }
 
-    /// What the paths of files and nodes make, with the folders that they are in.
+    /// All files and nodes by path, with their parent folders.
     fn tree(host: &State) -> BTreeMap<&str, (Node, u64)> {
         let files = host.files.iter().map(|(path, content)| (path, Node::File, content.len() as u64));
         let nodes = host.nodes.iter().map(|(path, node)| (path, node.clone(), 0));
@@ -67,7 +67,7 @@ pub(crate) mod workspace {
         tree
     }
 
-    /// Links lead nowhere here, and are passed over as the host passes over those.
+    /// All links are dangling here, and left out as the real host leaves out dangling links.
     pub(crate) fn glob(pattern: &str) -> Result<Vec<Entry>, wire::Error> {
         on(|host| {
             host.check("workspace", pattern)?;
@@ -107,7 +107,7 @@ pub(crate) mod workspace {
             host.check("workspace", to)?;
             let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             let zipped = zipped.write_all(file(host, path)?).and_then(|()| zipped.finish());
-            let zipped = zipped.unwrap_or_else(|error| unreachable!("memory takes everything: {error}"));
+            let zipped = zipped.unwrap_or_else(|error| unreachable!("writing to memory can't fail: {error}"));
             host.files.insert(to.to_owned(), zipped);
             Ok(())
         })
@@ -174,10 +174,10 @@ pub(crate) mod registry {
         on(|host| {
             host.check("registry", reference)?;
             let index: Json = serde_json::from_slice(file(host, &format!("{layout}/index.json"))?)
-                .map_err(|error| Error::from(error).context(format!("`{layout}` is no OCI image layout")))?;
+                .map_err(|error| Error::from(error).context(format!("`{layout}` isn't an OCI image layout")))?;
             let manifest = &index["manifests"][0];
             let (Some(digest), Some(size)) = (manifest["digest"].as_str(), manifest["size"].as_u64()) else {
-                return Err(Error::invalid(format!("`{layout}/index.json` names no manifest")).into());
+                return Err(Error::invalid(format!("`{layout}/index.json` lists no manifest")).into());
             };
             let descriptor = image_descriptor(digest, size);
             host.images.insert(reference.to_owned(), descriptor.clone());

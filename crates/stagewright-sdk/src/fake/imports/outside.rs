@@ -1,4 +1,4 @@
-//! What lies outside of the run: programs, servers, services, each by its script.
+//! Scripted programs, servers and services.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -84,7 +84,7 @@ pub(crate) mod process {
     #[derive(Debug)]
     pub(crate) struct Child {
         index: usize,
-        /// Bytes of output that the guest still may see.
+        /// How many more bytes of output the guest may read.
         room: Cell<usize>,
         script: RefCell<ProcessScript>,
     }

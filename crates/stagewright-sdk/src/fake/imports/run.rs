@@ -1,4 +1,4 @@
-//! What concerns the run itself: context, time, log, outputs, secrets, gates.
+//! The run itself: context, time, log, outputs, secrets, gates.
 
 pub(crate) mod context {
     use crate::fake::state::on;
@@ -171,7 +171,7 @@ pub(crate) mod environment {
         on(|host| {
             host.check("environment", artifact)?;
             if host.fence.is_none() {
-                let message = "the stage names no environment";
+                let message = "the stage has no environment";
                 return Err(Error::new(ErrorCode::FailedPrecondition, message).into());
             }
             host.recorded = Some((artifact.to_owned(), url.map(ToOwned::to_owned)));

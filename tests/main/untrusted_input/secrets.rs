@@ -1,9 +1,9 @@
-//! What a stage says, with a secret in it that it was allowed to read: nobody sees it, however and wherever it is said.
+//! A stage writes a revealed secret in all encodings to all kinds of output: it is masked everywhere.
 
 use super::{DENIED, TOKEN, attack, content_below, pipeline, repository, run};
 use crate::environment::{TestEnvironment, text};
 
-/// Ways to write it, with what is looked for.
+/// The encodings, with the text to search for.
 const SPELLINGS: [(&str, &str); 7] = [
     ("plain", TOKEN),
     ("base64", "dG9rL2VuKzQ3MTE/InF1b3RlZCItdW5kLW1laHI"),
@@ -14,22 +14,22 @@ const SPELLINGS: [(&str, &str); 7] = [
     ("wrapped", "711?\"quo"),
 ];
 
-/// Says `text` in each place that doesn't end the stage.
+/// The kinds of output that don't end the stage.
 const PLACES: [&str; 6] = ["log", "field", "progress", "summary", "problem", "output"];
 
-/// Whatever of the secret is in what people or files got, in any spelling.
+/// The encodings of the secret that are in the shown text or in files.
 fn found(environment: &TestEnvironment, shown: &str) -> Vec<&'static str> {
     let mut all = content_below(&environment.root().join(".stagewright"));
     all.extend(shown.as_bytes());
     let all = String::from_utf8_lossy(&all).into_owned();
-    // Once more without the quoting of JSON, in which events are written.
+    // Search again without the escapes of JSON, in which events are written.
     let unquoted = all.replace("\\\"", "\"").replace("\\n", "\n").replace("\\\\", "\\");
     let there = |spelled: &&str| all.contains(spelled) || unquoted.contains(spelled);
     SPELLINGS.iter().map(|(_, spelled)| *spelled).filter(there).collect()
 }
 
-/// Every report that there is of the last run.
-fn told(environment: &TestEnvironment) -> String {
+/// All reports on the last run.
+fn reports(environment: &TestEnvironment) -> String {
     let commands: [&[&str]; 4] = [
         &["logs", "latest", "stranger"],
         &["show", "latest"],
@@ -47,15 +47,15 @@ const GRANT: &str = "secrets = [\"token\"]\nreveal = [\"token\"]";
 
 #[test]
 fn every_place_and_every_spelling_is_masked() {
-    let deeds: Vec<String> = PLACES
+    let actions: Vec<String> = PLACES
         .iter()
         .flat_map(|place| SPELLINGS.iter().map(|(spelling, _)| say(place, spelling)))
         .chain(["output-name", "file-name", "header"].map(|place| say(place, "plain")))
         .collect();
-    let deeds: Vec<&str> = deeds.iter().map(String::as_str).collect();
+    let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
     let environment = repository();
-    let ended = attack(&environment, &deeds, GRANT);
-    let shown = format!("{:?}{}", ended.events, told(&environment));
+    let ended = attack(&environment, &actions, GRANT);
+    let shown = format!("{:?}{}", ended.events, reports(&environment));
     assert_eq!(found(&environment, &shown), Vec::<&str>::new(), "{shown}");
     for kind in ["log", "summary", "problem"] {
         let of_kind = ended.events.iter().filter(|event| event["type"] == kind);
@@ -71,26 +71,26 @@ fn every_way_to_end_is_masked() {
         environment.write("stagewright.toml", &pipeline(&[&say(place, "plain")], "", GRANT));
         let ended = run(&environment);
         assert_eq!(ended.code, code, "{place}");
-        let shown = format!("{:?}{}", ended.events, told(&environment));
+        let shown = format!("{:?}{}", ended.events, reports(&environment));
         assert_eq!(found(&environment, &shown), Vec::<&str>::new(), "{place}: {shown}");
         assert!(shown.contains("said *** so"), "{place}: {shown}");
     }
 }
 
-/// The names of outputs and artifacts stay as they are, or are refused: a name that was masked would be another's.
+/// Names of outputs and artifacts with a secret are refused and not masked, because a masked name could be another one.
 #[test]
 fn no_name_holds_a_secret() {
     let environment = repository();
     environment.write("to-publish.txt", "x");
     environment.write("../token.txt", "a-secret-that-could-be-a-name");
-    let deeds = ["output-name", "artifact-name", "media-type"]
+    let actions = ["output-name", "artifact-name", "media-type"]
         .map(|place| format!(r#"do = "say", place = "{place}", text = "x-{{}}", secret = "token""#));
     let granted = [
         r#"do = "say", place = "output-name", text = "x-name""#.to_owned(),
         r#"do = "say", place = "artifact-name", text = "x-name""#.to_owned(),
     ];
-    let deeds: Vec<&str> = deeds.iter().chain(&granted).map(String::as_str).collect();
-    let ended = attack(&environment, &deeds, &format!("{GRANT}\nread = [\"to-publish.txt\"]"));
+    let actions: Vec<&str> = actions.iter().chain(&granted).map(String::as_str).collect();
+    let ended = attack(&environment, &actions, &format!("{GRANT}\nread = [\"to-publish.txt\"]"));
     let refused = "ErrorCode::InvalidArgument";
     assert_eq!(ended.answers(), [refused, refused, refused, "done", "done"]);
     let kept = content_below(&environment.root().join(".stagewright"));
@@ -109,22 +109,22 @@ fn walk(folder: &std::path::Path) -> String {
     below.collect()
 }
 
-/// A stage that was granted no secret finds one where another left it.
+/// A stage without a grant for the secret finds it in a file that another stage left.
 #[test]
-fn a_stage_without_a_secret_cannot_tell_the_one_that_it_finds() {
+fn a_secret_found_by_another_stage_is_masked() {
     let environment = repository();
     let leave = "\n[stages.leaves]\nuses = \"command\"\n\
                  with = { secret-env = { TOKEN = \"token\" }, run = 'printf %s \"$TOKEN\" > left/token' }\n\
                  [stages.leaves.permissions]\nprocess = [\"sh\"]\nwrite = [\"left\"]\nsecrets = [\"token\"]\n";
     let finds = |place: &str| format!(r#"do = "say", place = "{place}", text = "found {{}} so", file = "left/token""#);
     for places in [&PLACES[..], &["failure"], &["skip"], &["gate"]] {
-        let deeds: Vec<String> = places.iter().map(|place| finds(place)).collect();
-        let deeds: Vec<&str> = deeds.iter().map(String::as_str).collect();
-        let text = pipeline(&deeds, "needs = [\"leaves\"]", "read = [\"left\"]") + leave;
+        let actions: Vec<String> = places.iter().map(|place| finds(place)).collect();
+        let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+        let text = pipeline(&actions, "needs = [\"leaves\"]", "read = [\"left\"]") + leave;
         environment.write("stagewright.toml", &text);
         let ended = run(&environment);
-        let shown = format!("{:?}{}", ended.events, told(&environment));
-        // What is captured at the gate are the workspace's own files, and this is one of them.
+        let shown = format!("{:?}{}", ended.events, reports(&environment));
+        // The gate captures files of the workspace, and this is one of them.
         let captured = environment.root().join(".stagewright/captures");
         if captured.exists() {
             std::fs::remove_dir_all(captured).expect("a folder");
@@ -132,35 +132,39 @@ fn a_stage_without_a_secret_cannot_tell_the_one_that_it_finds() {
         assert_eq!(found(&environment, &shown), Vec::<&str>::new(), "{places:?}: {shown}");
         assert!(shown.contains("found *** so"), "{places:?}: {shown}");
     }
-    assert_eq!(environment.read("left/token"), TOKEN, "it was there to be found");
+    assert_eq!(environment.read("left/token"), TOKEN, "the secret is in the file");
 }
 
-/// What is too long is cut, and the border may lie within a secret.
+/// Text beyond a limit is cut off, which may split a secret.
 #[test]
-fn a_secret_at_the_border_of_what_is_cut_is_masked() {
+fn a_secret_at_a_truncation_limit_is_masked() {
     let borders = [("summary", (1 << 20) - 10), ("field", 4096 - 15), ("problem", 65536 - 15), ("log", 65536 - 15)];
     for (place, padding) in borders {
         let environment = repository();
-        let deed = format!(r#"do = "say", place = "{place}", text = "{{}}", secret = "token", padding = {padding}"#);
-        let ended = attack(&environment, &[&deed], GRANT);
-        let shown = format!("{:?}{}", ended.events, told(&environment));
+        let action = format!(r#"do = "say", place = "{place}", text = "{{}}", secret = "token", padding = {padding}"#);
+        let ended = attack(&environment, &[&action], GRANT);
+        let shown = format!("{:?}{}", ended.events, reports(&environment));
         assert!(!shown.contains("tok/en") && !shown.contains("und-mehr"), "{place} shows a part");
         assert!(shown.contains("xxx***"), "{place}");
     }
 }
 
 #[test]
-fn what_a_release_says_is_masked() {
+fn secrets_in_a_release_are_masked() {
     let environment = repository();
-    // Only who reaches beyond the machine acts under a token of the environment.
+    // Only a stage with external effects acts under a fencing token.
     let place = "environment = \"staging\"";
     let text_of = pipeline(&[&say("release", "plain")], place, &format!("{GRANT}\nnet = [\"http://127.0.0.1:9\"]"))
         + "\n[environments.staging]\ntarget = \"process\"\n";
     environment.write("stagewright.toml", &text_of);
     let ended = run(&environment);
     assert_eq!(ended.answers(), ["done"], "{:#?}", ended.events);
-    let shown =
-        format!("{:?}{}{}", ended.events, told(&environment), environment.run(&["env", "history", "staging"]).stdout);
+    let shown = format!(
+        "{:?}{}{}",
+        ended.events,
+        reports(&environment),
+        environment.run(&["env", "history", "staging"]).stdout
+    );
     assert_eq!(found(&environment, &shown), Vec::<&str>::new(), "{shown}");
     assert!(shown.contains("said *** so"), "{shown}");
 }

@@ -3,8 +3,8 @@
 use super::{DENIED, attack, repository};
 use crate::environment::TestEnvironment;
 
-/// A deed for each capability; what grants it; what comes of it then.
-const DEEDS: [(&str, &str, &str); 13] = [
+/// An action for each capability, the permission that grants it, and the result if it is granted.
+const ACTIONS: [(&str, &str, &str); 13] = [
     (r#"do = "start", program = "echo", args = ["hello"]"#, r#"process = ["echo"]"#, "hello"),
     (r#"do = "read", path = "open/file""#, r#"read = ["open"]"#, "for all"),
     (r#"do = "read-at", path = "open/file""#, r#"read = ["open"]"#, "for all"),
@@ -25,17 +25,17 @@ const DEEDS: [(&str, &str, &str); 13] = [
 ];
 
 #[test]
-fn nothing_is_had_without_a_grant_and_every_refusal_is_in_the_journal() {
+fn every_capability_is_refused_without_a_grant_and_refusals_are_recorded() {
     let environment = repository();
-    let deeds = DEEDS.map(|(deed, ..)| deed);
+    let actions = ACTIONS.map(|(action, ..)| action);
     let call = r#"do = "call", url = "http://127.0.0.1:9/""#;
-    let ended = attack(&environment, &[&deeds[..], &[call]].concat(), "");
+    let ended = attack(&environment, &[&actions[..], &[call]].concat(), "");
     let answers = ended.answers();
     assert!(answers.iter().all(|answer| answer == DENIED), "{answers:#?}");
-    // The guest swallowed them all, and the stage succeeded; each is told once, with what was asked.
+    // The guest ignored all refusals, so the stage succeeded. Each refusal is reported once, with its subject.
     let denials = ended.denials();
     for asked in ["`echo`", "`open/file`", "`out/file`", "`token`", "local/app", "`app`", "http://127.0.0.1:9"] {
-        assert!(denials.iter().any(|denial| denial.contains(asked)), "{asked} is not in {denials:#?}");
+        assert!(denials.iter().any(|denial| denial.contains(asked)), "{asked} is missing in {denials:#?}");
     }
     assert!(!environment.root().join("out").exists());
     let recorded = environment.run(&["show", "latest", "--format", "json"]).exits(0).stdout;
@@ -43,25 +43,25 @@ fn nothing_is_had_without_a_grant_and_every_refusal_is_in_the_journal() {
 }
 
 #[test]
-fn each_is_had_with_its_grant() {
-    for (deed, grant, answer) in DEEDS {
-        let ended = attack(&repository(), &[deed], grant);
-        assert!(ended.answers()[0].contains(answer), "{deed}: {:?}", ended.answers());
-        assert_eq!(ended.denials(), Vec::<String>::new(), "{deed}");
+fn every_capability_works_with_its_grant() {
+    for (action, grant, answer) in ACTIONS {
+        let ended = attack(&repository(), &[action], grant);
+        assert!(ended.answers()[0].contains(answer), "{action}: {:?}", ended.answers());
+        assert_eq!(ended.denials(), Vec::<String>::new(), "{action}");
     }
 }
 
 #[test]
 fn a_handle_is_not_a_value() {
-    let deeds = [r#"do = "hold", secret = "token""#, r#"do = "reveal", secret = "token""#];
-    let ended = attack(&repository(), &deeds, r#"secrets = ["token"]"#);
+    let actions = [r#"do = "hold", secret = "token""#, r#"do = "reveal", secret = "token""#];
+    let ended = attack(&repository(), &actions, r#"secrets = ["token"]"#);
     assert_eq!(ended.answers(), ["held", DENIED]);
     assert!(ended.denials()[0].contains("token"), "{:?}", ended.denials());
 }
 
 #[test]
-fn a_grant_is_not_the_one_beside_it() {
-    let deeds = [
+fn a_grant_does_not_cover_similar_names() {
+    let actions = [
         r#"do = "read", path = "open-too/file""#,
         r#"do = "read", path = "open/../closed/file""#,
         r#"do = "read", path = "/etc/hostname""#,
@@ -75,10 +75,10 @@ fn a_grant_is_not_the_one_beside_it() {
         r#"do = "read", path = "open/file""#,
     ];
     let environment = repository();
-    environment.write("open-too/file", "for nobody");
+    environment.write("open-too/file", "not granted");
     let grants =
         "process = [\"echo one\"]\nread = [\"open\"]\nregistry = [\"local/app\"]\nnet = [\"http://127.0.0.1:9\"]";
-    let answers = attack(&environment, &deeds, grants).answers();
+    let answers = attack(&environment, &actions, grants).answers();
     let (granted, refused) = answers.split_last().unwrap();
     assert_eq!(granted, "for all");
     let allowed = [DENIED, "ErrorCode::InvalidArgument"];
@@ -86,13 +86,13 @@ fn a_grant_is_not_the_one_beside_it() {
     assert_eq!(environment.read("open/file"), "for all");
 }
 
-/// What the engine keeps for itself is granted by nothing, and a pipeline that names it is told so.
+/// The engine's own folders can't be granted, and naming one in a pipeline is an error.
 #[test]
-fn the_engines_own_folders_are_nobodys() {
+fn the_engines_own_folders_cannot_be_granted() {
     let environment = repository();
     environment.write(".git/config", "[remote]");
     let paths = [".git/config", ".git/hooks/pre-commit", ".stagewright/journal", "./.git//config"];
-    let deeds: Vec<String> = paths
+    let actions: Vec<String> = paths
         .iter()
         .flat_map(|path| {
             let write = format!(r#"do = "write", path = "{path}", text = "x""#);
@@ -104,10 +104,10 @@ fn the_engines_own_folders_are_nobodys() {
         })
         .chain([r#"do = "remove", path = ".git""#.to_owned(), r#"do = "read", path = "closed/file""#.to_owned()])
         .collect();
-    let deeds: Vec<&str> = deeds.iter().map(String::as_str).collect();
-    let answers = attack(&environment, &deeds, "read = [\".\"]\nwrite = [\".\"]").answers();
+    let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+    let answers = attack(&environment, &actions, "read = [\".\"]\nwrite = [\".\"]").answers();
     let (granted, refused) = answers.split_last().unwrap();
-    assert_eq!(granted, "for nobody", "a grant of everything is one of everything else");
+    assert_eq!(granted, "not granted", "a grant of everything includes other files");
     assert!(refused.iter().all(|answer| answer == DENIED), "{refused:#?}");
     assert_eq!(environment.read(".git/config"), "[remote]");
     let listed = attack(&environment, &[r#"do = "glob", pattern = "**""#], "read = [\".\"]\nwrite = [\".\"]").answers();
@@ -115,25 +115,25 @@ fn the_engines_own_folders_are_nobodys() {
 }
 
 #[test]
-fn artifacts_have_names_and_no_paths() {
+fn artifact_names_are_not_paths() {
     let names = ["../a", "a/b", "/a", ".hidden", "", "a\\u0000b", "a\\u001b[2J", "a b"];
-    let deeds: Vec<String> =
+    let actions: Vec<String> =
         names.iter().map(|name| format!(r#"do = "publish", name = "{name}", path = "open/file""#)).collect();
     let fetch = r#"do = "fetch", name = "../../../stagewright.toml", path = "out/x""#.to_owned();
-    let deeds: Vec<&str> = deeds.iter().chain([&fetch]).map(String::as_str).collect();
+    let actions: Vec<&str> = actions.iter().chain([&fetch]).map(String::as_str).collect();
     let grants = "read = [\"open\"]\nwrite = [\"out\"]";
-    let answers = attack(&repository(), &deeds, grants).answers();
+    let answers = attack(&repository(), &actions, grants).answers();
     assert!(answers.iter().all(|answer| answer == "ErrorCode::InvalidArgument"), "{answers:#?}");
-    let deeds = [
+    let actions = [
         r#"do = "publish", name = "a-1.txt", path = "open/file""#,
         r#"do = "fetch", name = "a-1.txt", path = "out/x""#,
         r#"do = "read", path = "out/x""#,
     ];
-    assert_eq!(attack(&repository(), &deeds, grants).answers()[2], "for all");
+    assert_eq!(attack(&repository(), &actions, grants).answers()[2], "for all");
 }
 
 #[test]
-fn no_pipeline_bends_the_policy_or_the_lock() {
+fn no_pipeline_evades_the_policy_or_the_lock() {
     let environment = TestEnvironment::new();
     for line in ["policy = \"/dev/null\"", "locked = false", "native = true"] {
         let text = format!("schema = 1\n[pipeline]\nname = \"p\"\n{line}\n[stages.a]\nuses = \"noop\"\n");

@@ -1,4 +1,4 @@
-//! A web server for one test: it answers what it is told to, and remembers what it was asked.
+//! A web server for a test: it sends configured responses, and records the requests.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// `answer` makes the whole response of a request's head.
+    /// `answer` returns the whole response for a request's head.
     pub(super) fn start<R: AsRef<[u8]>>(answer: impl Fn(&str) -> R + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -29,7 +29,7 @@ impl Server {
                 let head = String::from_utf8_lossy(&head).into_owned();
                 let response = answer(&head);
                 remembered.lock().expect("a list").push(head);
-                // A client that was satisfied with less has gone.
+                // The client may have disconnected before reading everything.
                 let _ = stream.write_all(response.as_ref());
             }
         });
@@ -40,7 +40,7 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The heads of all requests so far, as they came.
+    /// The heads of all requests so far, in order.
     pub(super) fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("a list").clone()
     }
@@ -53,12 +53,12 @@ pub(super) fn ok(headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// A redirect.
+/// A redirect to `location`.
 pub(super) fn to(location: &str) -> Vec<u8> {
     format!("HTTP/1.1 302 Found\r\nconnection: close\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n").into_bytes()
 }
 
-/// A server whose answers have no end.
+/// A server with endless responses.
 pub(super) struct Endless {
     pub(super) port: u16,
     sent: Arc<AtomicU64>,
@@ -88,7 +88,7 @@ impl Endless {
         Endless { port, sent }
     }
 
-    /// Bytes that clients and their connections have taken so far.
+    /// How many bytes have been sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }

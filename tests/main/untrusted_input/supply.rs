@@ -1,4 +1,4 @@
-//! Where plugins come from: what was locked, recorded or compiled is what runs, or nothing is.
+//! The supply of plugins: only the plugin that was locked, recorded or compiled runs.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn built_in(name: &str) -> PathBuf {
     std::env::split_paths(&plugins()).map(path).find(|path| path.is_file()).expect("a built plugin")
 }
 
-/// A repository with a plugin of its own, that another stage runs before.
+/// A repository with its own plugin, and a stage that runs before it.
 fn with_plugin(before: &str, name: &str) -> TestEnvironment {
     let environment = TestEnvironment::with_pipeline(&format!(
         "schema = 1\n[pipeline]\nname = \"p\"\n[stages.before]\nuses = \"command\"\nwith = {{ run = '{before}' }}\n\
@@ -32,7 +32,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_plugin_that_an_earlier_stage_exchanged_does_not_run() {
+fn a_plugin_replaced_by_an_earlier_stage_does_not_run() {
     let ended = run(&with_plugin("cat other.wasm > plugins/mine.wasm", "misbehave"));
     assert_eq!(ended.code, 1);
     let failure = failure(&ended.events, "mine");
@@ -55,7 +55,7 @@ fn a_plugin_that_changed_after_it_was_locked_does_not_run() {
     );
 }
 
-/// A digest, a permission or a checksum that somebody edited by hand: nothing of the lock counts, and nothing runs.
+/// A digest, a permission or a checksum was edited manually: the whole lock is rejected, and nothing runs.
 #[test]
 fn a_lock_that_was_edited_stops_the_run() {
     let environment = with_plugin("true", "noop");
@@ -77,7 +77,7 @@ fn a_lock_that_was_edited_stops_the_run() {
     environment.run(&["run", "--locked"]).exits(0);
 }
 
-/// A registry that gives other bytes than it is asked for, be it the manifest or the component.
+/// A registry that returns other content for a digest, either the manifest or the component.
 #[test]
 fn a_plugin_with_another_digest_is_not_taken_from_a_registry() {
     let component = std::fs::read(built_in("noop")).expect("a component");
@@ -114,16 +114,16 @@ fn a_plugin_with_another_digest_is_not_taken_from_a_registry() {
         let mut environment = TestEnvironment::with_pipeline(&format!(
             "schema = 1\n[pipeline]\nname = \"p\"\n[stages.mine]\nuses = \"{uses}\"\n"
         ));
-        // What was good once is kept.
+        // A verified component is cached.
         environment.set("XDG_CACHE_HOME", &environment.root().join("../cache").display().to_string());
         let ended = environment.run(&["run"]).exits(code);
         assert!(code == 0 || ended.stderr.contains("something else than it was asked for"), "{}", ended.stderr);
     }
 }
 
-/// Compiled code is as good as native code: what others could have put there isn't loaded, what is damaged isn't run.
+/// Compiled code runs like native code: if others could have written it, it isn't loaded, and damaged code isn't run.
 #[test]
-fn compiled_plugins_that_somebody_touched_are_not_loaded() {
+fn modified_compiled_plugins_are_not_loaded() {
     let mut environment = with_plugin("true", "noop");
     let cache = environment.root().join("../cache");
     environment.set("XDG_CACHE_HOME", &cache.display().to_string());
@@ -137,7 +137,7 @@ fn compiled_plugins_that_somebody_touched_are_not_loaded() {
     environment.run(&["run"]).exits(0);
     let again: Vec<Vec<u8>> = compiled.iter().map(|file| std::fs::read(file).expect("a file")).collect();
     assert_eq!(again.iter().map(Vec::len).collect::<Vec<_>>(), good.iter().map(Vec::len).collect::<Vec<_>>());
-    // In a folder that others can write to, not even good ones are touched.
+    // In a folder that others can write to, not even valid code is used.
     let folder = compiled[0].parent().unwrap();
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("a mode");
     for file in &compiled {

@@ -1,4 +1,4 @@
-//! The life of a run in a simulated world: processes that drive it, die, and are followed by others.
+//! The processes that drive a simulated run: each one drives it until it dies or the run suspends, then the next one starts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use stagewright_model::StageIndex;
 use tokio::sync::mpsc;
 
 use crate::coordinator::SimCoordinator;
-use crate::runner::{Living, SimRunner};
+use crate::runner::{ProcessFuture, SimRunner};
 use crate::store::SimStore;
 use crate::world::{END, World};
 
-/// Drives one run, again and again, until nobody wants more of it.
-pub(crate) async fn conduct(world: Arc<World>, run: usize) {
-    let start = world.lock().some(0..120_000) * u32::try_from(run).expect("few runs");
+/// Drives a run with one process after another until it is over.
+pub(crate) async fn drive_run(world: Arc<World>, run: usize) {
+    let start = world.lock().random_duration(0..120_000) * u32::try_from(run).expect("few runs");
     tokio::time::sleep(start).await;
     let mut resumes = world.lock().rng.u32(0..=2);
     let mut from = Vec::new();
@@ -36,11 +36,11 @@ pub(crate) async fn conduct(world: Arc<World>, run: usize) {
                     return;
                 }
                 resumes -= 1;
-                inner.runs[run].inbox.retain(|wish| !matches!(wish, RunCommand::Cancel { .. }));
+                inner.runs[run].inbox.retain(|command| !matches!(command, RunCommand::Cancel { .. }));
                 if inner.roll(25) {
                     let count = inner.runs[run].pipeline.plan.stages.len();
                     let named = StageIndex(u32::try_from(inner.rng.usize(0..count)).expect("few stages"));
-                    inner.excuse(run, named, true);
+                    inner.allow_repeat(run, named, true);
                     from.push(named);
                 }
             }
@@ -51,15 +51,15 @@ pub(crate) async fn conduct(world: Arc<World>, run: usize) {
             }
             Some(Err(DriveError::Store(_))) | None => {}
         }
-        let pause = world.lock().some(0..90_000);
+        let pause = world.lock().random_duration(0..90_000);
         tokio::time::sleep(pause).await;
     }
 }
 
-/// A run that has suspended goes on when somebody has answered, or after a while.
+/// Waits until a suspended run is to be resumed: when a person has answered, or after a while.
 async fn wait_for_news(world: &World, run: usize, inbox: usize) {
     for _ in 0..20 {
-        let pause = world.lock().some(5_000..60_000);
+        let pause = world.lock().random_duration(5_000..60_000);
         tokio::time::sleep(pause).await;
         if world.lock().runs[run].inbox.len() > inbox {
             return;
@@ -67,11 +67,11 @@ async fn wait_for_news(world: &World, run: usize, inbox: usize) {
     }
 }
 
-/// None when the process came to a sudden end.
+/// None when the process died.
 async fn one_process(world: &Arc<World>, run: usize, from: Vec<StageIndex>) -> Option<Result<RunSummary, DriveError>> {
     let (process, scheduler, first, attended) = boot(world, run, from)?;
     let (sender, control) = mpsc::channel(64);
-    // Answers that were given while no process drove the run are there from the start.
+    // Answers that were given while no process drove the run are delivered right away.
     let first_wishes = if attended { Vec::new() } else { vec![RunCommand::Suspend] };
     let known = deliver(world, run, &sender, first_wishes);
     let pump = tokio::spawn(pump(Arc::clone(world), run, process, sender, known));
@@ -85,7 +85,7 @@ async fn one_process(world: &Arc<World>, run: usize, from: Vec<StageIndex>) -> O
         observers: vec![Box::new(store)],
         control,
     };
-    let ended = Living::mortal(world, run, process, drive(scheduler, ports, first)).await;
+    let ended = ProcessFuture::mortal(world, run, process, drive(scheduler, ports, first)).await;
     pump.abort();
     ended
 }
@@ -93,7 +93,7 @@ async fn one_process(world: &Arc<World>, run: usize, from: Vec<StageIndex>) -> O
 fn boot(world: &World, run: usize, from: Vec<StageIndex>) -> Option<(u32, Scheduler, Input, bool)> {
     let mut inner = world.lock();
     let process = inner.boot(run);
-    inner.tell(|| format!("r{run} gets process {process}"));
+    inner.log(|| format!("r{run} gets process {process}"));
     let attended = inner.is_calm() || inner.roll(70);
     let binding = if inner.roll(10) { "another" } else { "one" };
     let one = &mut inner.runs[run];
@@ -126,28 +126,29 @@ fn boot(world: &World, run: usize, from: Vec<StageIndex>) -> Option<(u32, Schedu
     }
 }
 
-/// Hands over as much of the inbox as there is room for; where the rest begins.
+/// Sends as many commands of the inbox as the channel has room for. Returns the index of the next one.
 fn deliver(world: &World, run: usize, sender: &mpsc::Sender<RunCommand>, first: Vec<RunCommand>) -> usize {
     let mut inner = world.lock();
-    for wish in first {
-        sender.try_send(wish).expect("an empty channel");
+    for command in first {
+        sender.try_send(command).expect("an empty channel");
     }
     for number in 0..inner.runs[run].inbox.len() {
-        let wish = inner.runs[run].inbox[number].clone();
-        if !inner.is_new(run, &wish) {
+        let command = inner.runs[run].inbox[number].clone();
+        if !inner.is_new(run, &command) {
             continue;
         }
-        if sender.try_send(wish.clone()).is_err() {
+        if sender.try_send(command.clone()).is_err() {
             return number;
         }
-        if let RunCommand::Decide { stage, decision } = wish {
+        if let RunCommand::Decide { stage, decision } = command {
             inner.runs[run].facts.answers.push_back((stage, decision));
         }
     }
     inner.runs[run].inbox.len()
 }
 
-/// Hands wishes to the process. All of them again for a new process: an answer may come twice, but must not be lost.
+/// Sends commands to the process. A new process gets all of them again, because an answer may arrive twice but must not be
+/// lost.
 async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<RunCommand>, mut next: usize) {
     loop {
         let new: Vec<RunCommand> = {
@@ -155,15 +156,16 @@ async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<
             if !inner.runs[run].is_driven_by(process) {
                 return;
             }
-            let new = inner.runs[run].inbox.iter().skip(next).filter(|wish| inner.is_new(run, wish)).cloned().collect();
+            let new =
+                inner.runs[run].inbox.iter().skip(next).filter(|command| inner.is_new(run, command)).cloned().collect();
             next = inner.runs[run].inbox.len();
             new
         };
-        for wish in new {
-            if let RunCommand::Decide { stage, decision } = &wish {
+        for command in new {
+            if let RunCommand::Decide { stage, decision } = &command {
                 world.lock().runs[run].facts.answers.push_back((*stage, decision.clone()));
             }
-            if sender.send(wish).await.is_err() {
+            if sender.send(command).await.is_err() {
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! What is packed small and is huge: nothing of it is unpacked beyond a bound, and nothing starts.
+//! Decompression bombs: unpacking stops at a limit, and nothing is started.
 
 use std::io::Write as _;
 
@@ -20,7 +20,7 @@ fn header(kind: EntryType, path: &str, size: u64) -> Header {
     header
 }
 
-/// A file that is one hole of a terabyte: two blocks.
+/// A sparse file of a terabyte, in two blocks of tar.
 fn hole() -> Vec<u8> {
     let mut header = header(EntryType::GNUSparse, "hole", 0);
     let gnu = header.as_gnu_mut().expect("a GNU header");
@@ -31,7 +31,7 @@ fn hole() -> Vec<u8> {
     header.as_bytes().to_vec()
 }
 
-/// A file whose name is so long, packed: a thousandth of it.
+/// A compressed tar with a file name of this length; it has about a thousandth of the size.
 fn long_name(length: u64) -> Vec<u8> {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(header(EntryType::GNULongName, "././@LongLink", length).as_bytes()).expect("memory");
@@ -41,7 +41,7 @@ fn long_name(length: u64) -> Vec<u8> {
     packed.finish().expect("memory")
 }
 
-/// A program that says it is up.
+/// A layer with a program that starts and stays up.
 fn harmless() -> Vec<u8> {
     let program = std::fs::read(env!("CARGO_BIN_EXE_versioned")).expect("a program");
     let mut archive = Builder::new(Vec::new());
@@ -49,7 +49,7 @@ fn harmless() -> Vec<u8> {
     archive.into_inner().expect("memory")
 }
 
-/// Writes an image of one layer as a layout in `open/image`, and gives its digest.
+/// Writes an image with one layer as a layout in `open/image`. Returns its digest.
 fn image(environment: &TestEnvironment, layer: &[u8]) -> String {
     let config = json!({ "config": { "Entrypoint": ["/app"] } }).to_string().into_bytes();
     let described = |media_type: &str, content: &[u8]| {
@@ -77,13 +77,13 @@ fn image(environment: &TestEnvironment, layer: &[u8]) -> String {
 /// Pushes an image with this layer, and starts it as a service.
 fn serve(environment: &TestEnvironment, layer: &[u8]) -> Ended {
     let digest = image(environment, layer);
-    let deeds = [
+    let actions = [
         r#"do = "push", layout = "open/image", reference = "local/app:1""#,
         &format!(r#"do = "serve", service = "app", image = "local/app@{digest}""#),
     ];
     let grants = "read = [\"open\"]\nregistry = [\"local/app\"]\nservice = [\"app\"]";
     let settings = "environment = \"test\"";
-    let text = pipeline(&deeds, settings, grants) + "[environments.test]\ntarget = \"process\"\n";
+    let text = pipeline(&actions, settings, grants) + "[environments.test]\ntarget = \"process\"\n";
     environment.write("stagewright.toml", &text);
     run(environment)
 }
@@ -102,9 +102,9 @@ fn an_image_that_is_a_bomb_is_not_unpacked() {
     assert_eq!(serve(&environment, &harmless()).answers()[1], "done");
 }
 
-/// A layout is a folder that programs of the stage may have written: its parts are as long as somebody likes.
+/// A layout may have been written by programs of the stage, so its documents can have any length.
 #[test]
-fn an_index_without_end_is_not_read() {
+fn an_image_index_beyond_the_limit_is_not_read() {
     let environment = repository();
     image(&environment, &harmless());
     let index = std::fs::File::options().write(true).open(environment.root().join("open/image/index.json"));
@@ -115,7 +115,7 @@ fn an_index_without_end_is_not_read() {
 }
 
 #[test]
-fn a_database_of_advisories_that_is_a_bomb_fails_its_stage() {
+fn an_advisory_database_that_is_a_bomb_fails_its_stage() {
     for (what, bomb) in [("a name", long_name(512 << 20)), ("zeros", zeros(512 << 20))] {
         let server = Server::start(move |_| ok("", &bomb));
         let environment = repository();

@@ -1,4 +1,4 @@
-//! Requests: nothing but the granted origins, whatever servers and names say; and a secret goes where it may.
+//! Requests go only to granted origins, regardless of redirects and name resolution, and secrets only to their hosts.
 
 use super::server::{Endless, Server, ok, to};
 use super::{DENIED, TOKEN, attack, pipeline, repository};
@@ -8,18 +8,18 @@ fn call(url: &str) -> String {
     format!(r#"do = "call", url = "{url}""#)
 }
 
-/// With the secret as `authorization`.
+/// A call with the secret in the header `authorization`.
 fn call_with_secret(url: &str) -> String {
     format!(r#"do = "call", url = "{url}", secret-headers = {{ authorization = "token" }}"#)
 }
 
-/// The same; the answer is spelled, so that what people see of it hides nothing of what the guest got.
+/// The same, with a result that is spelled letter by letter, so that masking doesn't hide what the guest got.
 fn spell_with_secret(url: &str) -> String {
     format!(r#"do = "spell", url = "{url}", secret-headers = {{ authorization = "token" }}"#)
 }
 
 #[test]
-fn a_redirect_leads_nowhere_that_was_not_granted() {
+fn redirects_are_followed_only_to_granted_origins() {
     let other = Server::start(|_| ok("", "other"));
     let targets = [
         other.origin(),
@@ -44,7 +44,7 @@ fn a_redirect_leads_nowhere_that_was_not_granted() {
     assert_eq!(attack(&repository(), &[&call(&server.origin())], &grant).answers(), ["200  other"]);
 }
 
-/// Names that their owner points at this machine, and at the place where clouds keep credentials.
+/// Names that resolve to this machine, and to the metadata service of clouds.
 #[test]
 fn a_name_leads_neither_to_this_machine_nor_to_its_clouds_credentials() {
     let server = Server::start(|_| ok("", "served"));
@@ -56,14 +56,14 @@ fn a_name_leads_neither_to_this_machine_nor_to_its_clouds_credentials() {
         "http://cloud.test/latest/meta-data".to_owned(),
         format!("http://localhost:{port}/"),
     ];
-    let deeds = urls.each_ref().map(|url| call(url));
+    let actions = urls.each_ref().map(|url| call(url));
     let grant = format!("net = [\"http://rebound.test:{port}\", \"http://cloud.test\", \"http://localhost:{port}\"]");
-    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), "", &grant));
+    environment.write("stagewright.toml", &pipeline(&actions.each_ref().map(String::as_str), "", &grant));
     let shown = with_hosts(&environment).exits(0).stdout;
     let answers = shown.lines().find(|line| line.contains(r#""answers""#)).unwrap();
     assert!(answers.contains(&format!(r#"["{DENIED}","{DENIED}","200  served"]"#)), "{answers}");
     assert!(shown.contains("rebound.test") && shown.contains("credentials of its machines"), "{shown}");
-    assert_eq!(server.asked().len(), 1, "what was granted by its name, localhost");
+    assert_eq!(server.asked().len(), 1, "only `localhost`, which is granted by name, is called");
 }
 
 /// Runs the pipeline on a machine where the file `hosts` is `/etc/hosts`.
@@ -78,7 +78,7 @@ fn with_hosts(environment: &TestEnvironment) -> Ended {
 #[test]
 fn a_secret_goes_to_its_hosts_alone_and_not_in_plain_text() {
     let server = Server::start(|_| ok("", "served"));
-    let deeds = [
+    let actions = [
         call_with_secret("http://10.255.255.1/"),
         call_with_secret(&format!("http://sub.localhost:{}/", server.port)),
         call_with_secret(&server.origin()),
@@ -88,7 +88,7 @@ fn a_secret_goes_to_its_hosts_alone_and_not_in_plain_text() {
         server.origin(),
         server.port
     );
-    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &grant);
+    let ended = attack(&repository(), &actions.each_ref().map(String::as_str), &grant);
     assert_eq!(ended.answers(), [DENIED, DENIED, "200  served"]);
     let denials = ended.denials().join("\n");
     assert!(denials.contains("plain text") && denials.contains("sub.localhost"), "{denials}");
@@ -105,19 +105,19 @@ fn a_secret_stays_behind_when_a_redirect_leaves_its_origin() {
         false if head.starts_with("GET /landed") => ok("", "landed"),
         false => to(&location),
     });
-    let deeds = [call_with_secret(&format!("{}/within", server.origin())), call_with_secret(&server.origin())];
+    let actions = [call_with_secret(&format!("{}/within", server.origin())), call_with_secret(&server.origin())];
     let grant = format!("secrets = [\"token\"]\nnet = [\"{}\", \"{}\"]", server.origin(), other.origin());
-    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &grant);
+    let ended = attack(&repository(), &actions.each_ref().map(String::as_str), &grant);
     assert_eq!(ended.answers(), ["200  landed", "200  other"]);
     assert!(server.asked().iter().all(|head| head.contains(TOKEN)), "{:?}", server.asked());
     assert!(other.asked().iter().all(|head| !head.contains("authorization")), "{:?}", other.asked());
 }
 
 #[test]
-fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
+fn a_secret_echoed_by_a_server_is_masked() {
     let server = Server::start(|head| {
         let got = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or_default().to_owned();
-        // In chunks with the border within the secret, and once more in a trailer.
+        // In two chunks that split the secret, and again in a trailer.
         let (first, second) = got.split_at(got.len() / 2);
         format!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\nx-echo: {got}\r\ntransfer-encoding: chunked\r\ntrailer: x-late\r\n\r\n\
@@ -129,12 +129,12 @@ fn a_server_that_echoes_a_secret_gives_it_to_nobody() {
     let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
     let ended = attack(&repository(), &[&spell_with_secret(&server.origin())], &grant);
     assert_eq!(ended.answers()[0], "2 0 0   B e a r e r   * * *   B e a r e r   * * * ");
-    assert!(server.asked()[0].contains(TOKEN), "the server had it");
+    assert!(server.asked()[0].contains(TOKEN), "the server got the secret");
 }
 
-/// What is said of a redirect that can't be followed repeats where it was to lead.
+/// The error for a redirect that can't be followed contains its target.
 #[test]
-fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
+fn a_secret_in_a_redirect_is_masked() {
     let environment = repository();
     environment.write("../token.txt", "hunter2-of-the-registry");
     for place in ["http://{}.test/", "http://[{}"] {
@@ -144,7 +144,7 @@ fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
         });
         let grant = format!("secrets = [\"token\"]\nnet = [\"{}\"]", server.origin());
         let ended = attack(&environment, &[&spell_with_secret(&server.origin())], &grant);
-        assert!(server.asked()[0].contains("hunter2-of-the-registry"), "the server had it");
+        assert!(server.asked()[0].contains("hunter2-of-the-registry"), "the server got the secret");
         let said = ended.answers()[0].split(' ').collect::<String>();
         assert!(said.contains("***") && !said.contains("hunter2"), "{place}: {said}");
         assert!(!format!("{:?}", ended.events).contains("hunter2"), "{place}: {:#?}", ended.events);
@@ -152,12 +152,12 @@ fn a_server_that_redirects_to_a_secret_gives_it_to_nobody() {
 }
 
 #[test]
-fn a_request_is_not_bent_by_its_parts() {
+fn header_and_url_injection_is_refused() {
     let server = Server::start(|_| ok("", "served"));
     let origin = server.origin();
     let with =
         |header: &str, value: &str| format!(r#"do = "call", url = "{origin}", headers = {{ "{header}" = "{value}" }}"#);
-    let deeds = [
+    let actions = [
         with("host", "169.254.169.254"),
         with("transfer-encoding", "chunked"),
         with("x", "a\\r\\nhost: evil"),
@@ -166,7 +166,7 @@ fn a_request_is_not_bent_by_its_parts() {
         format!(r#"do = "call", url = "{origin}", method = "GET / HTTP/1.1\r\nhost: evil""#),
         with("x-plain", "value"),
     ];
-    let ended = attack(&repository(), &deeds.each_ref().map(String::as_str), &format!("net = [\"{origin}\"]"));
+    let ended = attack(&repository(), &actions.each_ref().map(String::as_str), &format!("net = [\"{origin}\"]"));
     let answers = ended.answers();
     let (granted, refused) = answers.split_last().unwrap();
     assert_eq!(granted, "200  served");
@@ -174,9 +174,9 @@ fn a_request_is_not_bent_by_its_parts() {
     assert_eq!(server.asked().len(), 1, "{:?}", server.asked());
 }
 
-/// What nobody reads stays with the server: neither the engine's memory nor its disk takes it.
+/// Unread responses must be buffered neither in the engine's memory nor on its disk.
 #[test]
-fn answers_that_nobody_reads_are_few_and_hold_little() {
+fn unread_responses_are_limited_in_number_and_size() {
     let server = Endless::start();
     let url = format!("http://127.0.0.1:{}", server.port);
     let environment = repository();
@@ -186,7 +186,7 @@ fn answers_that_nobody_reads_are_few_and_hold_little() {
     environment.write("stagewright.toml", &pipeline(&[&hoard, wait], "limits.requests = 8", &grant));
     let ended = super::run(&environment);
     assert_eq!(ended.answers(), ["8", "done"]);
-    // Buffers of a connection have some megabytes.
+    // The buffers of a connection have a few megabytes.
     let sent = server.sent();
     assert!(sent > 0 && sent < 8 * (16 << 20), "{sent} bytes");
 }

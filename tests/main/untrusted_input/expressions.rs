@@ -1,19 +1,19 @@
-//! Outputs of a stage are data: whatever is in them, no expression, shell or type is made of it downstream.
+//! Outputs of a stage are data: they are never evaluated as expressions, run by a shell or converted to another type.
 
 use super::{Ended, attack, pipeline, repository, run};
 use crate::environment::{outcomes, text};
 
-/// A stage that puts out what a file says, and another that is given it. The file, because in the pipeline itself `${{ }}`
-/// is an expression.
+/// Runs a stage whose output is a file's content, and another stage that uses the output. The value comes from a file,
+/// because in the pipeline itself `${{ }}` would be an expression.
 fn downstream(value: &str, stage: &str) -> Ended {
     let environment = repository();
     environment.write("open/poison", value);
-    let deed = r#"do = "say", place = "output", text = "{}", file = "open/poison""#;
+    let action = r#"do = "say", place = "output", text = "{}", file = "open/poison""#;
     let after = format!("\n[stages.after]\nneeds = [\"stranger\"]\n{stage}\n");
-    environment.write("stagewright.toml", &(pipeline(&[deed], "", "read = [\"open\"]") + &after));
+    environment.write("stagewright.toml", &(pipeline(&[action], "", "read = [\"open\"]") + &after));
     let ended = run(&environment);
     assert_eq!(ended.ended("stranger")["outputs"]["said"], value);
-    assert!(!environment.root().join("pwned").exists(), "{value} was carried out");
+    assert!(!environment.root().join("pwned").exists(), "{value} was executed");
     ended
 }
 
@@ -30,7 +30,7 @@ const POISON: [&str; 9] = [
 ];
 
 #[test]
-fn what_looks_like_an_expression_is_handed_on_as_it_is() {
+fn text_like_an_expression_is_passed_on_unchanged() {
     let noop = "uses = \"noop\"\nwith.outputs.got = \"${{ stages.stranger.outputs.said }}\"";
     let echo = "uses = \"command\"\nenv.V = \"${{ stages.stranger.outputs.said }}\"\n\
                 with = { run = 'printf %s \"$V\"', capture = \"got\" }\n\
@@ -43,7 +43,7 @@ fn what_looks_like_an_expression_is_handed_on_as_it_is() {
 }
 
 #[test]
-fn a_condition_compares_what_was_put_out_and_nothing_else() {
+fn conditions_compare_outputs_as_data() {
     let condition = "uses = \"noop\"\nif = \"stages.stranger.outputs.said == 'yes'\"";
     for (value, outcome) in [
         ("yes", "succeeded"),
@@ -58,15 +58,15 @@ fn a_condition_compares_what_was_put_out_and_nothing_else() {
 }
 
 #[test]
-fn another_type_than_expected_is_no_yes() {
+fn a_condition_of_another_type_is_not_true() {
     for value in ["true", "1", "[\"yes\"]", "{ a = \"yes\" }", "'true'"] {
         let environment = repository();
-        let deed = format!(r#"do = "output", name = "v", value = {value}"#);
+        let action = format!(r#"do = "output", name = "v", value = {value}"#);
         for (condition, yes) in
             [("stages.stranger.outputs.v == 'yes'", None), ("stages.stranger.outputs.v", Some("true"))]
         {
             let after = format!("\n[stages.after]\nneeds = [\"stranger\"]\nuses = \"noop\"\nif = \"{condition}\"\n");
-            environment.write("stagewright.toml", &(pipeline(&[&deed], "", "") + &after));
+            environment.write("stagewright.toml", &(pipeline(&[&action], "", "") + &after));
             let outcome = outcomes(&run(&environment).events)["after"].clone();
             assert_eq!(outcome == "succeeded", yes == Some(value), "{condition}, {value}: {outcome}");
         }
@@ -74,7 +74,7 @@ fn another_type_than_expected_is_no_yes() {
 }
 
 #[test]
-fn a_nul_reaches_no_program() {
+fn a_nul_character_is_never_passed_to_a_program() {
     let stage = "uses = \"command\"\nenv.V = \"${{ stages.stranger.outputs.said }}\"\n\
                  with = { run = 'printf %s \"$V\"' }\npermissions = { process = [\"sh\"] }";
     let ended = downstream("a\0b", stage);
@@ -87,7 +87,7 @@ fn an_output_has_one_value_a_plain_name_and_a_size() {
     let environment = repository();
     let set = |name: &str, value: &str| format!(r#"do = "output", name = "{name}", value = {value}"#);
     let long = format!("'{}'", "y".repeat(2 << 20));
-    let deeds = [
+    let actions = [
         set("v", "'first'"),
         set("v", "'last'"),
         set("__proto__", "'x'"),
@@ -98,7 +98,7 @@ fn an_output_has_one_value_a_plain_name_and_a_size() {
         set("é", "1"),
         set("long", &long),
     ];
-    let ended = attack(&environment, &deeds.each_ref().map(String::as_str), "");
+    let ended = attack(&environment, &actions.each_ref().map(String::as_str), "");
     let invalid = "ErrorCode::InvalidArgument";
     let expected =
         ["done", "done", "done", invalid, invalid, invalid, invalid, invalid, "ErrorCode::ResourceExhausted"];
@@ -106,7 +106,7 @@ fn an_output_has_one_value_a_plain_name_and_a_size() {
     assert_eq!(ended.ended("stranger")["outputs"]["v"], "last");
 }
 
-/// A branch, an input and an output that each hold a command, in all that executes text.
+/// A branch, an input and an output with a command, used in every key whose text is executed.
 #[test]
 fn text_from_outside_is_refused_in_what_is_executed() {
     for with in [

@@ -1,7 +1,7 @@
-//! Plugins of strangers: components that try what they were not granted, swallow every refusal, and lie in all that
-//! they say. The test guest `stranger` does the deeds that it is told to, and keeps what came of each as an output.
+//! Untrusted plugins: components that try what they weren't granted, ignore refusals, and lie in their output. The test
+//! guest `stranger` performs the configured actions, and publishes their results as an output.
 //!
-//! Where a test shows that an attack fails, the same deed shows that it succeeds once it is granted.
+//! Where a test shows that an attack fails, it also shows that the same action succeeds once it is granted.
 
 use std::path::Path;
 
@@ -21,28 +21,27 @@ mod shown;
 mod supply;
 mod workspace;
 
-/// What a refusal looks like to the guest.
+/// A refusal as the guest sees it.
 const DENIED: &str = "ErrorCode::PermissionDenied";
 
-/// A pipeline of one stage, `stranger`; `deeds` are inline tables, `rest` are lines of TOML: of the stage, then of its
-/// permissions.
-fn pipeline(deeds: &[&str], settings: &str, permissions: &str) -> String {
-    let deeds = deeds.iter().map(|deed| format!("  {{ {deed} }},\n")).collect::<String>();
+/// A pipeline with one stage, `stranger`. `actions` are inline tables; `settings` and `permissions` are lines of TOML.
+fn pipeline(actions: &[&str], settings: &str, permissions: &str) -> String {
+    let actions = actions.iter().map(|action| format!("  {{ {action} }},\n")).collect::<String>();
     format!(
         "schema = 1\n[pipeline]\nname = \"strangers\"\n[secrets.token]\nfrom = \"file:../token.txt\"\n\
          hosts = [\"127.0.0.1\", \"10.255.255.1\", \"localhost\"]\n[stages.stranger]\nuses = \"stranger\"\n{settings}\n\
-         with.deeds = [\n{deeds}]\n[stages.stranger.permissions]\n{permissions}\n"
+         with.actions = [\n{actions}]\n[stages.stranger.permissions]\n{permissions}\n"
     )
 }
 
-/// The secret that strangers are after.
+/// The secret that the attacks try to get.
 const TOKEN: &str = "tok/en+4711?\"quoted\"-und-mehr";
 
-/// A repository with a file for everybody in `open`, and another that is nobody's business.
+/// A repository with a granted file in `open`, and another one that isn't granted.
 fn repository() -> TestEnvironment {
     let environment = TestEnvironment::new();
     environment.write("open/file", "for all");
-    environment.write("closed/file", "for nobody");
+    environment.write("closed/file", "not granted");
     environment.write("../token.txt", TOKEN);
     environment
 }
@@ -53,10 +52,10 @@ struct Ended {
     events: Vec<Json>,
 }
 
-/// Runs a stage that succeeds whatever it is refused.
+/// Runs a stage that succeeds despite refusals.
 #[track_caller]
-fn attack(environment: &TestEnvironment, deeds: &[&str], permissions: &str) -> Ended {
-    environment.write("stagewright.toml", &pipeline(deeds, "", permissions));
+fn attack(environment: &TestEnvironment, actions: &[&str], permissions: &str) -> Ended {
+    environment.write("stagewright.toml", &pipeline(actions, "", permissions));
     let ended = run(environment);
     assert_eq!(ended.code, 0, "{:#?}", ended.events);
     ended
@@ -68,7 +67,7 @@ fn run(environment: &TestEnvironment) -> Ended {
 }
 
 impl Ended {
-    /// What the guest got, deed by deed.
+    /// The result of each action.
     fn answers(&self) -> Vec<String> {
         let answers = self.ended("stranger")["outputs"]["answers"].clone();
         answers.as_array().unwrap_or_else(|| panic!("{:#?}", self.events)).iter().map(text).collect()
@@ -79,20 +78,20 @@ impl Ended {
         self.events.iter().rev().find(ended).unwrap_or_else(|| panic!("{:#?}", self.events))
     }
 
-    /// Messages of the refusals that the journal has.
+    /// The messages of the refusals in the journal.
     fn denials(&self) -> Vec<String> {
         let problems = self.events.iter().filter(|event| event["problem"]["code"] == "permission-denied");
         problems.map(|event| text(&event["problem"]["message"])).collect()
     }
 }
 
-/// `sha256:…`.
+/// A digest, as `sha256:…`.
 fn digest(content: &[u8]) -> String {
     let hex: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
 
-/// All bytes of the files below a folder.
+/// The content of all files below a folder.
 fn content_below(folder: &Path) -> Vec<u8> {
     let mut content = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {

@@ -1,4 +1,4 @@
-//! Files: links, pipes and exchanges under way lead a stage nowhere that its grants don't.
+//! Files: links, pipes and concurrent changes don't give a stage access beyond its grants.
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{DENIED, attack, pipeline, repository, run};
 use crate::environment::TestEnvironment;
 
-/// With links in a folder that a stage may read and write.
+/// A repository with links in a folder that a stage may read and write.
 fn with_links() -> TestEnvironment {
     let environment = repository();
     environment.write("../outside/file", "outside");
@@ -26,53 +26,56 @@ fn with_links() -> TestEnvironment {
 const OWN: &str = "read = [\"own\"]\nwrite = [\"own\"]";
 
 #[test]
-fn a_link_leads_nowhere_that_is_not_granted() {
+fn links_lead_only_to_granted_files() {
     let environment = with_links();
     let links = ["to-closed", "to-folder/file", "to-outside", "to-etc", "loop", "dangling"];
-    let mut deeds: Vec<String> = Vec::new();
+    let mut actions: Vec<String> = Vec::new();
     for link in links {
-        deeds.push(format!(r#"do = "read", path = "own/{link}""#));
-        deeds.push(format!(r#"do = "digest", path = "own/{link}""#));
-        deeds.push(format!(r#"do = "publish", name = "a", path = "own/{link}""#));
-        deeds.push(format!(r#"do = "append", path = "own/{link}", text = "x""#));
+        actions.push(format!(r#"do = "read", path = "own/{link}""#));
+        actions.push(format!(r#"do = "digest", path = "own/{link}""#));
+        actions.push(format!(r#"do = "publish", name = "a", path = "own/{link}""#));
+        actions.push(format!(r#"do = "append", path = "own/{link}", text = "x""#));
     }
-    deeds.push(r#"do = "write", path = "own/to-folder/new", text = "x""#.to_owned());
-    deeds.push(r#"do = "remove", path = "own/to-folder/file""#.to_owned());
-    let deeds: Vec<&str> = deeds.iter().map(String::as_str).collect();
-    let answers = attack(&environment, &deeds, OWN).answers();
+    actions.push(r#"do = "write", path = "own/to-folder/new", text = "x""#.to_owned());
+    actions.push(r#"do = "remove", path = "own/to-folder/file""#.to_owned());
+    let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+    let answers = attack(&environment, &actions, OWN).answers();
     assert!(answers.iter().all(|answer| answer.starts_with("ErrorCode::")), "{answers:#?}");
     assert_eq!(
         (environment.read("closed/file"), environment.read("../outside/file")),
-        ("for nobody".into(), "outside".into())
+        ("not granted".into(), "outside".into())
     );
-    assert!(!environment.root().join("closed/new").exists(), "made through a link that led to nothing");
+    assert!(!environment.root().join("closed/new").exists(), "created through a dangling link");
     let granted = attack(&environment, &[r#"do = "read", path = "own/to-own""#], OWN).answers();
     assert_eq!(granted, ["own"]);
-    // What is replaced is the link.
+    // The link itself is replaced.
     attack(&environment, &[r#"do = "write", path = "own/to-closed", text = "x""#], OWN);
-    assert_eq!((environment.read("closed/file"), environment.read("own/to-closed")), ("for nobody".into(), "x".into()));
+    assert_eq!(
+        (environment.read("closed/file"), environment.read("own/to-closed")),
+        ("not granted".into(), "x".into())
+    );
 }
 
 #[test]
-fn a_listing_shows_nothing_behind_a_link() {
+fn listings_do_not_follow_links() {
     let globs = ["own/to-folder/*", "own/to-folder/**", "own/**", "**"];
-    let deeds = globs.map(|pattern| format!(r#"do = "glob", pattern = "{pattern}""#));
-    let answers = attack(&with_links(), &deeds.each_ref().map(String::as_str), OWN).answers();
+    let actions = globs.map(|pattern| format!(r#"do = "glob", pattern = "{pattern}""#));
+    let answers = attack(&with_links(), &actions.each_ref().map(String::as_str), OWN).answers();
     assert!(answers[..2].iter().all(|answer| !answer.contains("file")), "{answers:#?}");
     assert!(answers[2].contains("own/file") && answers[2].contains("own/to-own"), "{answers:#?}");
     assert!(answers.iter().all(|answer| !answer.contains("to-folder/file") && !answer.contains("to-closed")));
-    // Nor a link that wasn't granted and leads to what was.
+    // Nor a link that isn't granted but leads to a granted file.
     let listed = attack(&with_links(), &[r#"do = "glob", pattern = "own/*""#], r#"read = ["own/file"]"#).answers();
     assert_eq!(listed, ["own/file"]);
 }
 
-/// Of all files together, by whatever way they are written.
+/// The limit applies to all files together, however they are written.
 #[test]
 fn what_is_written_and_published_has_a_bound() {
     let environment = repository();
     environment.write("open/long", &"x".repeat(600));
     let text = "y".repeat(600);
-    let deeds = [
+    let actions = [
         format!(r#"do = "write", path = "out/a", text = "{text}""#),
         r#"do = "publish", name = "a", path = "open/long""#.to_owned(),
         format!(r#"do = "write", path = "out/b", text = "{text}""#),
@@ -82,21 +85,21 @@ fn what_is_written_and_published_has_a_bound() {
     ];
     let limits = r#"limits = { workspace = "1KiB", artifacts = "1KiB" }"#;
     let grants = "read = [\"open\"]\nwrite = [\"out\"]";
-    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), limits, grants));
+    environment.write("stagewright.toml", &pipeline(&actions.each_ref().map(String::as_str), limits, grants));
     let answers = run(&environment).answers();
     assert!(answers[0] == "done" && answers[1].starts_with("sha256:"), "{answers:#?}");
     assert!(answers[2..].iter().all(|answer| answer == "ErrorCode::ResourceExhausted"), "{answers:#?}");
     assert_eq!(environment.read("out/a"), text);
 }
 
-/// A pipe without a writer would hold its reader for ever.
+/// Reading a pipe without a writer would block forever.
 #[test]
-fn a_pipe_holds_nobody() {
+fn reading_a_pipe_does_not_block() {
     let environment = with_links();
     let mode = rustix::fs::Mode::from_raw_mode(0o666);
     let pipe = environment.root().join("own/pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
-    let deeds = [
+    let actions = [
         r#"do = "read", path = "own/pipe""#,
         r#"do = "read-at", path = "own/pipe""#,
         r#"do = "digest", path = "own/pipe""#,
@@ -105,12 +108,12 @@ fn a_pipe_holds_nobody() {
         r#"do = "write", path = "own/pipe", text = "x""#,
         r#"do = "read", path = "own/pipe""#,
     ];
-    let answers = attack(&environment, &deeds, OWN).answers();
+    let answers = attack(&environment, &actions, OWN).answers();
     assert!(answers[..5].iter().all(|answer| answer == "ErrorCode::InvalidArgument"), "{answers:#?}");
     assert_eq!(answers[5..], ["done", "x"], "replaced by a file");
 }
 
-/// A program of the stage exchanges a file, or a folder, for a link while the guest reads and writes.
+/// A program of the stage replaces a file or a folder by a link while the guest reads and writes.
 #[test]
 fn an_exchange_between_check_and_use_gains_nothing() {
     let environment = with_links();
@@ -149,7 +152,7 @@ fn an_exchange_between_check_and_use_gains_nothing() {
 fn a_git_directory_is_closed_wherever_it_lies() {
     let environment = repository();
     environment.write("own/x/.git/config", "url = https://ada:hunter2@git.test/a");
-    let deeds = [
+    let actions = [
         r#"do = "read", path = "own/x/.git/config""#,
         r#"do = "append", path = "own/x/.git/config", text = "x""#,
         r#"do = "write", path = "own/x/.git/hooks/pre-push", text = "x""#,
@@ -159,15 +162,15 @@ fn a_git_directory_is_closed_wherever_it_lies() {
         r#"do = "glob", pattern = "own/**""#,
         r#"do = "write", path = "own/x/file", text = "x""#,
     ];
-    let answers = attack(&environment, &deeds, OWN).answers();
+    let answers = attack(&environment, &actions, OWN).answers();
     assert!(answers[..6].iter().all(|answer| answer == DENIED), "{answers:#?}");
     assert!(!answers[6].contains(".git") && answers[7] == "done", "{answers:#?}");
     assert!(environment.root().join("own/x/.git/config").exists());
 }
 
-/// Git finds it by a file, whatever the folder is called.
+/// Git finds the directory through a file, so it can have any name.
 #[test]
-fn a_git_directory_of_another_name_is_closed_with_what_it_shares() {
+fn a_git_directory_of_another_name_and_its_common_directory_are_closed() {
     let environment = repository();
     environment.write(".git", "gitdir: own/git/worktrees/this\n");
     environment.write("own/git/worktrees/this/commondir", "../..\n");
@@ -178,7 +181,7 @@ fn a_git_directory_of_another_name_is_closed_with_what_it_shares() {
     for folder in ["objects", "refs"] {
         environment.write(&format!("own/git/{folder}/.keep"), "");
     }
-    let deeds = [
+    let actions = [
         r#"do = "read", path = "own/git/config""#,
         r#"do = "append", path = "own/git/config", text = "x""#,
         r#"do = "write", path = "own/git/hooks/pre-push", text = "x""#,
@@ -186,12 +189,12 @@ fn a_git_directory_of_another_name_is_closed_with_what_it_shares() {
         r#"do = "remove", path = "own/git""#,
         r#"do = "write", path = "own/file", text = "x""#,
     ];
-    let answers = attack(&environment, &deeds, OWN).answers();
+    let answers = attack(&environment, &actions, OWN).answers();
     assert!(answers[..5].iter().all(|answer| answer == DENIED) && answers[5] == "done", "{answers:#?}");
     assert!(environment.root().join("own/git/config").exists());
 }
 
-/// An image layout in a folder that the stage's programs could have changed.
+/// An image layout in a folder that the stage's programs can change.
 #[test]
 fn a_layout_with_links_in_it_is_neither_read_nor_written() {
     let environment = repository();
@@ -206,11 +209,11 @@ fn a_layout_with_links_in_it_is_neither_read_nor_written() {
         ("index.json", "../../../outside/file"),
     ] {
         symlink(target, layout.join(part)).expect("a link");
-        let deeds = [
+        let actions = [
             r#"do = "push", layout = "own/layout", reference = "local/app:1""#,
             r#"do = "pull", reference = "local/other:1", layout = "own/layout""#,
         ];
-        let answers = attack(&environment, &deeds, &format!("{OWN}\nregistry = [\"local/*\"]")).answers();
+        let answers = attack(&environment, &actions, &format!("{OWN}\nregistry = [\"local/*\"]")).answers();
         assert!(answers.iter().all(|answer| answer.starts_with("ErrorCode::")), "{part}: {answers:?}");
         assert_eq!(answers[0], "ErrorCode::FailedPrecondition", "{part}");
         std::fs::remove_file(layout.join(part)).expect("a link");

@@ -1,17 +1,17 @@
-//! What a stage says is shown as text: no terminal, CI system or report takes a command from it.
+//! Output of a stage is shown as text: it can't command terminals, CI systems or report readers.
 
 use super::{pipeline, repository};
 
-/// Commands of terminals and of GitHub, and what ends a section of XML.
+/// Control sequences of terminals, commands of GitHub, and the end of a section of XML.
 const EVIL: &str =
     r"\u001b[2J\u001b]0;owned\u0007\u009b31m\rover\u0008\u202eevil\n::set-output name=x::y\n##[command]z\n]]><x/>&";
 
 #[test]
 fn no_command_comes_through() {
     let places = ["log", "field", "progress", "summary", "problem", "output", "failure"];
-    let deeds = places.map(|place| format!(r#"do = "say", place = "{place}", text = "{EVIL}""#));
+    let actions = places.map(|place| format!(r#"do = "say", place = "{place}", text = "{EVIL}""#));
     let environment = repository();
-    environment.write("stagewright.toml", &pipeline(&deeds.each_ref().map(String::as_str), "", ""));
+    environment.write("stagewright.toml", &pipeline(&actions.each_ref().map(String::as_str), "", ""));
     let commands: [&[&str]; 7] = [
         &["run"],
         &["run", "--format", "github"],
@@ -25,7 +25,7 @@ fn no_command_comes_through() {
         let ended = environment.run(command);
         assert!(ended.code == 0 || ended.code == 1, "{command:?} {}: {}", ended.code, ended.stderr);
         for shown in [&ended.stdout, &ended.stderr] {
-            // What changes the direction of text is part of a log's text, and escaped in all that is told beside it.
+            // Bidirectional controls are kept in the log's text, and escaped everywhere else.
             let direction = |c: char| c == '\u{202e}' && !command.contains(&"logs");
             let control = |c: char| (c.is_control() && c != '\n' && c != '\t') || direction(c);
             let json = command.contains(&"json");
