@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Finding;
+use super::TidyFinding;
 use crate::cargo::{Result, capture, cargo};
 
 /// The most crates that `cargo xtask pipeline` may build for the engine, its own included. To be lowered with each crate
@@ -12,16 +12,16 @@ use crate::cargo::{Result, capture, cargo};
 /// `idna_adapter` 1.1 and `textwrap` 0.16.2 (which work without ICU: 25 crates), and `encoding_rs` 0.8.35 (4).
 const MOST: usize = 322;
 
-pub(super) fn check() -> Result<Vec<Finding>> {
+pub(super) fn check() -> Result<Vec<TidyFinding>> {
     let arguments = ["tree", "--package", "stagewright-cli", "--edges", "normal,build", "--prefix", "none"];
     let tree = capture(cargo().args(arguments))?;
     Ok(finding(&String::from_utf8_lossy(&tree), MOST).into_iter().collect())
 }
 
-fn finding(tree: &str, most: usize) -> Option<Finding> {
+fn finding(tree: &str, most: usize) -> Option<TidyFinding> {
     let crates = crates(tree);
     (crates > most).then(|| {
-        Finding::error(
+        TidyFinding::error(
             "Cargo.lock",
             format!("the engine is built from {crates} crates; {most} is the most"),
             "choose a lighter dependency, put it behind a feature that is off by default, or, after `cargo update`, keep \
