@@ -89,9 +89,10 @@ fn refuse_wider(file: &PipelineFile, plan: &Plan, compared: &Compared) -> Result
         Compared::Changes(changes) if changes.iter().all(|change| !change.is_wider) => return Ok(()),
         Compared::Changes(_) => format!("{} may do more than {lock} permits; nothing was run", file.name),
     };
-    Err(SessionError::not_ready(message)
-        .details(compared.wider().map(LockChange::to_string))
-        .hint(format!("if this is intended, update the lock file and have it reviewed: stagewright lock {}", file.name)))
+    Err(SessionError::not_ready(message).details(compared.wider().map(LockChange::to_string)).hint(format!(
+        "if this is intended, update the lock file and have it reviewed: stagewright lock {}",
+        file.name
+    )))
 }
 
 fn notice_wider(session: &Session, file: &PipelineFile, changes: &[LockChange]) {

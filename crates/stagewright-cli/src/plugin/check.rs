@@ -76,7 +76,11 @@ fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, P
     }
 }
 
-fn show_manifest(manifest: &PluginManifest, interfaces: &Interfaces, out: &mut Printer) -> Result<(), PluginCommandError> {
+fn show_manifest(
+    manifest: &PluginManifest,
+    interfaces: &Interfaces,
+    out: &mut Printer,
+) -> Result<(), PluginCommandError> {
     let PluginManifest { name, version, description, config, outputs, capabilities } = manifest;
     out.line(text!("  manifest    {name} {version}: {description}"))?;
     if let Some(keys) = config.get("properties").and_then(|properties| properties.as_object()) {
