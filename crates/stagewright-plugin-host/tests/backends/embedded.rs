@@ -188,7 +188,7 @@ async fn the_error_for_a_missing_image_says_what_exists() {
     let cases = [
         ("local/app:2.0", ["local/app", "`2.0`", "1.0, 1.1"]),
         ("local/nothing:1.0", ["local/nothing", "does not exist", "correct the name"]),
-        ("oci:nowhere", ["nowhere", "no image layout", "build"]),
+        ("oci:nowhere", ["nowhere", "does not exist", "build"]),
         (&format!("local/app@{UNKNOWN}"), ["local/app", UNKNOWN, "correct the digest"]),
     ];
     for (reference, mentions) in cases {
