@@ -12,8 +12,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a failed stage is compensated",
         file: "scheduler/compensation.rs",
-        search: "let did_it = matches!(state.status, Status::Ended { outcome: Outcome::Succeeded, .. });",
-        replace: "let did_it = matches!(state.status, Status::Ended { .. });",
+        search: "let did_it = matches!(state.status, StageStatus::Ended { outcome: Outcome::Succeeded, .. });",
+        replace: "let did_it = matches!(state.status, StageStatus::Ended { .. });",
     },
     Mutant {
         name: "nothing is compensated",
@@ -54,8 +54,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an interrupted compensation is not continued",
         file: "scheduler/resume.rs",
-        search: "Undo::Started => true,",
-        replace: "Undo::Started => false,",
+        search: "UndoState::Started => true,",
+        replace: "UndoState::Started => false,",
     },
     Mutant {
         name: "a failed compensation succeeds",
@@ -72,14 +72,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a stage that depends on one that runs again keeps its result",
         file: "scheduler/resume.rs",
-        search: "undone[index.get()] = anew && succeeded;",
+        search: "undone[index.get()] = must_repeat && succeeded;",
         replace: "undone[index.get()] = false;",
     },
     Mutant {
         name: "a stage that was left out runs after a resume",
         file: "scheduler/resume.rs",
-        search: "let came_of_it = !left_out && ",
-        replace: "let came_of_it = (!left_out || true) && ",
+        search: "let builds_on_undone = !left_out && ",
+        replace: "let builds_on_undone = (!left_out || true) && ",
     },
     Mutant {
         name: "a release is confirmed before its dependents succeed",

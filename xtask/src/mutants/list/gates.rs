@@ -48,8 +48,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an approval stays valid after its binding changes",
         file: "scheduler/resume.rs",
-        search: "anew || self.has_lapsed(index) || ",
-        replace: "anew || ",
+        search: "must_repeat || self.has_lapsed(index) || ",
+        replace: "must_repeat || ",
     },
     Mutant {
         name: "an approval of another binding counts",
@@ -72,14 +72,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a later gate makes a stage ask for its environment again",
         file: "state.rs",
-        search: "state.admitted.extend(gate.map(|gate| Admission { gate, answers }));",
-        replace: "state.admitted = gate.map(|gate| Admission { gate, answers }).into_iter().collect();",
+        search: "state.approved_gates.extend(gate.map(|gate| ApprovedGate { gate, answers }));",
+        replace: "state.approved_gates = gate.map(|gate| ApprovedGate { gate, answers }).into_iter().collect();",
     },
     Mutant {
         name: "an approval of one environment counts for another",
         file: "scheduler/gates.rs",
-        search: "counts(&admission.gate) && answers.any",
-        replace: "state.admitted.iter().any(|other| counts(&other.gate)) && answers.any",
+        search: "counts(&approved.gate) && answers.any",
+        replace: "state.approved_gates.iter().any(|other| counts(&other.gate)) && answers.any",
     },
     Mutant {
         name: "a gate has no list of members who may answer",

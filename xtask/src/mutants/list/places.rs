@@ -12,13 +12,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a manual freeze is ignored",
         file: "scheduler/environments.rs",
-        search: "let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };",
-        replace: "let claim = EnvironmentRequest { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
+        search: "let request = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };",
+        replace: "let request = EnvironmentRequest { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
     },
     Mutant {
         name: "a freeze is ignored after a resume",
         file: "scheduler/environments.rs",
-        search: "state.attempt_fence.is_some() && state.status != Status::Pending",
+        search: "state.attempt_fence.is_some() && state.status != StageStatus::Pending",
         replace: "state.attempt_fence.is_some()",
     },
     Mutant {
@@ -78,8 +78,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a run sends no heartbeat while it holds something",
         file: "drive.rs",
-        search: "if self.scheduler.holds_turns() {",
-        replace: "if false && self.scheduler.holds_turns() {",
+        search: "if self.scheduler.needs_heartbeat() {",
+        replace: "if false && self.scheduler.needs_heartbeat() {",
     },
     Mutant {
         name: "a group is held across a resume",
@@ -90,7 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a request for an environment is not repeated",
         file: "scheduler/environments.rs",
-        search: "self.response.actions.push(Action::Wake { stage, attempt, after: ASK_AGAIN });\n                if self.awaited",
+        search: "self.response.actions.push(Action::Wake { stage, attempt, after: POLL_INTERVAL });\n                if self.awaited",
         replace: "if self.awaited",
     },
 ];

@@ -7,25 +7,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "an unknown observation counts as not started",
         file: "scheduler/recovery.rs",
         search: "AttemptEnd::Observed(Observation::Unknown(why)) => why,",
-        replace: "AttemptEnd::Observed(Observation::Unknown(_)) => {\n                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
+        replace: "AttemptEnd::Observed(Observation::Unknown(_)) => {\n                return self.apply_finding(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
     },
     Mutant {
         name: "a failed observation counts as not started",
         file: "scheduler/recovery.rs",
         search: "AttemptEnd::Unsuccessful(_, failure) => failure.message,",
-        replace: "AttemptEnd::Unsuccessful(..) => {\n                return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
+        replace: "AttemptEnd::Unsuccessful(..) => {\n                return self.apply_finding(stage, attempt, Finding::NotStarted, None, report.outputs);\n            }",
     },
     Mutant {
         name: "an effect found in place counts as not started",
         file: "scheduler/recovery.rs",
-        search: "return self.settle(stage, attempt, finding, None, report.outputs);",
-        replace: "return self.settle(stage, attempt, Finding::NotStarted, None, report.outputs);",
+        search: "return self.apply_finding(stage, attempt, finding, None, report.outputs);",
+        replace: "return self.apply_finding(stage, attempt, Finding::NotStarted, None, report.outputs);",
     },
     Mutant {
         name: "the finding of a person is ignored",
         file: "scheduler/recovery.rs",
-        search: "self.settle(stage, attempt, finding, Some(decision.by), BTreeMap::new())",
-        replace: "self.settle(stage, attempt, Finding::NotStarted, Some(decision.by), BTreeMap::new())",
+        search: "self.apply_finding(stage, attempt, finding, Some(decision.by), BTreeMap::new())",
+        replace: "self.apply_finding(stage, attempt, Finding::NotStarted, Some(decision.by), BTreeMap::new())",
     },
     Mutant {
         name: "a broken effect counts as success",
@@ -36,8 +36,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an effect in progress is not observed again",
         file: "scheduler/recovery.rs",
-        search: "self.response.actions.push(Action::Wake { stage, attempt, after: LOOK_AGAIN });",
-        replace: "let _ = LOOK_AGAIN;",
+        search: "self.response.actions.push(Action::Wake { stage, attempt, after: OBSERVE_INTERVAL });",
+        replace: "let _ = OBSERVE_INTERVAL;",
     },
     Mutant {
         name: "an answer is kept for the next gate",
@@ -48,20 +48,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an unresolved attempt is forgotten before a retry",
         file: "scheduler/start.rs",
-        search: "Status::Pending | Status::Backoff(_) => state.doubt,",
-        replace: "Status::Pending => state.doubt,",
+        search: "StageStatus::Pending | StageStatus::Backoff(_) => state.unresolved_attempt,",
+        replace: "StageStatus::Pending => state.unresolved_attempt,",
     },
     Mutant {
         name: "an unresolved attempt is forgotten on resume",
         file: "state.rs",
-        search: "*state = StageState { attempts, attempts_before, doubt, fence,",
-        replace: "*state = StageState { attempts, attempts_before, doubt: doubt.filter(|_| false), fence,",
+        search: "StageState { attempts, attempts_before, unresolved_attempt, fence,",
+        replace: "StageState { attempts, attempts_before, unresolved_attempt: unresolved_attempt.filter(|_| false), fence,",
     },
     Mutant {
         name: "an unresolved attempt is not observed after a resume",
         file: "scheduler/start.rs",
-        search: "Status::Pending | Status::Backoff(_) => state.doubt,",
-        replace: "Status::Backoff(_) => state.doubt,",
+        search: "StageStatus::Pending | StageStatus::Backoff(_) => state.unresolved_attempt,",
+        replace: "StageStatus::Backoff(_) => state.unresolved_attempt,",
     },
     Mutant {
         name: "every end of an attempt is certain",
@@ -78,13 +78,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an announced effect leaves no unresolved attempt",
         file: "state.rs",
-        search: "state.doubt = Some(*attempt);\n                state.acted = true;",
+        search: "state.unresolved_attempt = Some(*attempt);\n                state.acted = true;",
         replace: "state.acted = true;",
     },
     Mutant {
         name: "an interrupted compensation leaves no unresolved attempt",
         file: "state.rs",
-        search: "state.fence = fence.or(state.fence);\n                        state.doubt = Some(*attempt);",
+        search: "state.fence = fence.or(state.fence);\n                        state.unresolved_attempt = Some(*attempt);",
         replace: "let _ = attempt;\n                        state.fence = fence.or(state.fence);",
     },
     Mutant {
@@ -96,8 +96,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the start of a deploy need not be durable",
         file: "drive.rs",
-        search: "EventKind::AttemptStarted { stage, .. } => self.reaches_out(*stage),",
-        replace: "EventKind::AttemptStarted { .. } => false,",
+        search: "EventKind::AttemptStarted { stage, .. } | EventKind::AttemptEnded { stage, .. } => self.is_external(*stage),",
+        replace: "EventKind::AttemptStarted { .. } => false,\n            EventKind::AttemptEnded { stage, .. } => self.is_external(*stage),",
     },
     Mutant {
         name: "an attempt under a stale token is allowed its effect",
@@ -120,7 +120,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the engine waits for a plugin that ignores a kill",
         file: "drive.rs",
-        search: "                running.task.abort();\n                self.end(stage, running.attempt, left_behind())",
-        replace: "                let _ = left_behind();\n                Ok(())",
+        search: "                running.task.abort();\n                self.end(stage, running.attempt, abandoned())",
+        replace: "                let _ = abandoned();\n                Ok(())",
     },
 ];

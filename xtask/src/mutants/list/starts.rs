@@ -54,8 +54,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a cancelled run tries again",
         file: "scheduler/retry.rs",
-        search: "(may && wanted && self.reason_to_stop(index).is_none())",
-        replace: "(may && wanted)",
+        search: "(can_help && is_configured && self.reason_to_stop(index).is_none())",
+        replace: "(can_help && is_configured)",
     },
     Mutant {
         name: "max-parallel is ignored",
@@ -72,13 +72,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one attempt more than there are slots",
         file: "scheduler/start.rs",
-        search: "self.running.len() + self.claiming.len() < self.jobs",
-        replace: "self.running.len() + self.claiming.len() <= self.jobs",
+        search: "self.running.len() + self.acquiring.len() < self.jobs",
+        replace: "self.running.len() + self.acquiring.len() <= self.jobs",
     },
     Mutant {
         name: "a failed need does not block",
         file: "scheduler/start.rs",
-        search: "if !own_say && let Some(reason) = self.blocking_need(index) {",
+        search: "if !checks_status && let Some(reason) = self.blocking_need(index) {",
         replace: "if false && let Some(reason) = self.blocking_need(index) {",
     },
     Mutant {
@@ -90,13 +90,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a cancelled run begins main stages",
         file: "scheduler/start.rs",
-        search: "(needs.cancelled && !own_say && stage.kind == StageKind::Main)",
-        replace: "(needs.cancelled && !own_say && stage.kind == StageKind::Main && false)",
+        search: "(needs.cancelled && !checks_status && stage.kind == StageKind::Main)",
+        replace: "(needs.cancelled && !checks_status && stage.kind == StageKind::Main && false)",
     },
     Mutant {
         name: "a killed run runs its finally stages",
         file: "scheduler/start.rs",
-        search: "if self.state.cancel == Some(Interrupt::Kill) || (needs",
+        search: "if self.state.cancel == Some(Interrupt::Kill)\n            || (needs",
         replace: "if (needs",
     },
     Mutant {
@@ -144,8 +144,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a cancelled run leaves its gates open",
         file: "scheduler/cancel.rs",
-        search: "Status::Waiting(attempt) | Status::Approved(attempt) => {\n                    self.cancel_at_gate(index, attempt, CANCELLED)?;",
-        replace: "Status::Approved(attempt) => {\n                    self.cancel_at_gate(index, attempt, CANCELLED)?;",
+        search: "StageStatus::Waiting(attempt) | StageStatus::Approved(attempt) => {\n                    self.cancel_at_gate(index, attempt, CANCELLED)?;",
+        replace: "StageStatus::Approved(attempt) => {\n                    self.cancel_at_gate(index, attempt, CANCELLED)?;",
     },
     Mutant {
         name: "finally stages come before the main stages end",
