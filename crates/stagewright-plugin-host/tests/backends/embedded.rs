@@ -203,7 +203,7 @@ async fn a_push_under_another_digest_is_refused() {
     let layout = place.layout("image");
     let digest = layout.image("built", "one");
     let pushed = registry.push(&layout.root, &name(&format!("local/app:1@{UNKNOWN}")), real(&workspace)).await;
-    refused(pushed, &ErrorCode::InvalidArgument, &[UNKNOWN, &digest, "leave the digest out"]);
+    refused(pushed, &ErrorCode::InvalidArgument, &[UNKNOWN, &digest, "omit the digest"]);
     assert!(!place.path("embedded").exists());
     let pinned = name(&format!("local/app:1@{digest}"));
     assert_eq!(registry.push(&layout.root, &pinned, real(&workspace)).await.unwrap().digest, digest);

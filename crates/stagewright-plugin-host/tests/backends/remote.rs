@@ -78,7 +78,7 @@ async fn the_error_for_a_missing_image_says_what_exists() {
     let unknown_tag = registry.resolve(&at(&distribution, "app:2.0"), real(&workspace)).await;
     refused(unknown_tag, &ErrorCode::NotFound, &[&distribution.host, "`2.0`", "1.0, 1.1"]);
     let unknown_repository = registry.resolve(&at(&distribution, "nothing:1.0"), real(&workspace)).await;
-    refused(unknown_repository, &ErrorCode::NotFound, &[&distribution.host, "nothing", "no such repository"]);
+    refused(unknown_repository, &ErrorCode::NotFound, &[&distribution.host, "nothing", "the repository does not exist"]);
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn content_that_does_not_match_its_digest_is_refused() {
     corrupt(&distribution.blob_path(&layer));
     let pulled = registry.pull(&reference, &place.path("pulled"), real(&workspace)).await;
     assert!(pulled.as_ref().is_err_and(|error| !error.kind.is_retryable()), "{pulled:?}");
-    refused(pulled, &ErrorCode::FailedPrecondition, &["something else"]);
+    refused(pulled, &ErrorCode::FailedPrecondition, &["another digest than requested"]);
     assert!(!blobs(&place.path("pulled")).contains_key(layer.trim_start_matches("sha256:")));
 }
 
@@ -169,6 +169,6 @@ async fn the_error_for_an_unreachable_registry_is_retryable() {
         registry.resolve(&reference, real(&workspace)).await,
     ] {
         assert!(result.as_ref().is_err_and(|error| error.kind.is_retryable()), "{result:?}");
-        refused(result, &ErrorCode::Unavailable, &[&host, "refused", "check that the registry runs"]);
+        refused(result, &ErrorCode::Unavailable, &[&host, "refused", "check that the registry is running"]);
     }
 }
