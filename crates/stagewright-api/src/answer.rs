@@ -10,11 +10,11 @@ mod service;
 
 pub use cache::{Difference, DifferencePart, ExplainEntry, ExplainReason};
 pub use diagnostic::{DiagnosticEntry, Severity};
-pub use environment::{EnvironmentAnswer, FreezeEntry, ReleaseEntry};
+pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry};
 pub use gc::GcAnswer;
 pub use plan::{
-    CacheUse, LockChange, LockComparison, MountMode, PackageOriginEntry, PackageOriginSource, Permissions, PlanAnswer,
-    PlanStage, Sandbox, ToolMount,
+    CacheUseName, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry, PackageOriginSource,
+    PermissionsEntry, PlanAnswer, PlanStage, SandboxName, ToolMountEntry,
 };
 pub use run::{RunEntry, RunStatus};
 pub use service::{ServiceEntry, ServicePhase, ServiceRelease};

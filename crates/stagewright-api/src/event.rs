@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use gate::{Capture, Decision, Field, FieldKind, Finding, Gate, GateKind, Made};
-pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
-pub use release::{Artifact, Release, ReleaseOrigin};
-pub use source::{Change, GitState, RollbackSource, RunSource, Trigger};
-pub use stage::{EffectClass, Fidelity, StageKind, StageSummary};
+pub use gate::{
+    CaptureEntry, DecisionEntry, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, MadeEntry,
+};
+pub use outcome::{FailureEntry, FailureKindName, LevelName, OutcomeName, ProblemEntry};
+pub use release::{ArtifactEntry, ReleaseNoteEntry, ReleaseOriginName};
+pub use source::{GitStateEntry, RollbackSourceEntry, RunSourceEntry, SourceChange, TriggerEntry};
+pub use stage::{EffectClassName, FidelityName, StageKindName, StageSummaryEntry};
 
 /// A line of `--format json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +32,7 @@ pub struct EventLine {
     pub at: u64,
     /// The event; its fields are those of the line.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: EventEntry,
     /// The name of the stage that the event's `stage` numbers, matrix values included. Left out where the event has no
     /// `stage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +49,7 @@ pub struct EventLine {
 /// tries of a stage from 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
-pub enum Event {
+pub enum EventEntry {
     /// The run has started. Always the first event.
     RunStarted {
         /// Id of the run.
@@ -61,9 +63,9 @@ pub enum Event {
         /// Values of the pipeline's inputs by name, defaults included.
         inputs: BTreeMap<String, Json>,
         /// What the run is of, and what started it.
-        source: RunSource,
+        source: RunSourceEntry,
         /// Every stage of the plan, in its order.
-        stages: Vec<StageSummary>,
+        stages: Vec<StageSummaryEntry>,
     },
     /// A run that had stopped continues, after a gate, a crash or a failure.
     RunResumed {
@@ -73,7 +75,7 @@ pub enum Event {
         again: Vec<u32>,
         /// What has changed since the run was started, and was accepted. Left out when it is nothing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        changed: Vec<Change>,
+        changed: Vec<SourceChange>,
     },
     /// A stage that is left out has the outputs that it had in an earlier run.
     OutputsInherited {
@@ -145,7 +147,7 @@ pub enum Event {
         /// The try that was interrupted.
         attempt: u32,
         /// The outcome.
-        finding: Finding,
+        finding: FindingEntry,
         /// Name of the person who determined it; none when the plugin did.
         by: Option<String>,
         /// Values by name, as the plugin gave them again.
@@ -158,7 +160,7 @@ pub enum Event {
         /// Which try.
         attempt: u32,
         /// The release.
-        release: Release,
+        release: ReleaseNoteEntry,
     },
     /// All stages that directly need the one that deployed have succeeded: the environment can be rolled back to its
     /// release.
@@ -185,9 +187,9 @@ pub enum Event {
         /// The try whose effect it was.
         attempt: u32,
         /// How it ended.
-        outcome: Outcome,
+        outcome: OutcomeName,
         /// What went wrong, or why there was nothing to undo.
-        failure: Option<Failure>,
+        failure: Option<FailureEntry>,
     },
     /// A line of a stage's log.
     Log {
@@ -196,7 +198,7 @@ pub enum Event {
         /// Which try.
         attempt: u32,
         /// Where the line came from.
-        stream: Stream,
+        stream: StreamName,
         /// The line without its line end; secrets in it are masked.
         line: String,
     },
@@ -235,7 +237,7 @@ pub enum Event {
         /// The stage.
         stage: u32,
         /// The finding.
-        problem: Problem,
+        problem: ProblemEntry,
     },
     /// The stage waits at a gate; nothing of it is running.
     GateOpened {
@@ -244,7 +246,7 @@ pub enum Event {
         /// The try that opened it, or that will begin once it is approved.
         attempt: u32,
         /// What is asked of whom.
-        gate: Gate,
+        gate: GateEntry,
     },
     /// The time until which a gate was closed has passed.
     GateElapsed {
@@ -256,7 +258,7 @@ pub enum Event {
         /// The stage.
         stage: u32,
         /// The answer.
-        decision: Decision,
+        decision: DecisionEntry,
     },
     /// An answer to a gate was refused; the gate stays as it is.
     DecisionRefused {
@@ -275,7 +277,7 @@ pub enum Event {
         /// Which try.
         attempt: u32,
         /// The file.
-        artifact: Artifact,
+        artifact: ArtifactEntry,
     },
     /// An attempt is over.
     AttemptEnded {
@@ -284,14 +286,14 @@ pub enum Event {
         /// Which try.
         attempt: u32,
         /// How it ended.
-        outcome: Outcome,
+        outcome: OutcomeName,
         /// What went wrong, or why it was skipped.
-        failure: Option<Failure>,
+        failure: Option<FailureEntry>,
         /// Values by name; those of a failed attempt, too.
         outputs: BTreeMap<String, Json>,
         /// Digest of the files that it left where it may write. Left out where no later stage can read them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        made: Option<Made>,
+        made: Option<MadeEntry>,
     },
     /// The stage will be tried again.
     RetryScheduled {
@@ -307,16 +309,16 @@ pub enum Event {
         /// The stage.
         stage: u32,
         /// How it ended.
-        outcome: Outcome,
+        outcome: OutcomeName,
         /// The same after `continue-on-error`: what the run's conclusion and the stages that need it depend on.
-        conclusion: Outcome,
+        conclusion: OutcomeName,
         /// Why, for a stage that never started or that was skipped.
         reason: Option<String>,
     },
     /// The run is to end early.
     CancelRequested {
         /// How fast.
-        how: Interrupt,
+        how: InterruptName,
         /// By whom or what.
         reason: String,
     },
@@ -328,14 +330,14 @@ pub enum Event {
     /// The run is over. The last event of a run that isn't resumed.
     RunEnded {
         /// `succeeded`, `failed`, `rejected` or `cancelled`.
-        conclusion: Outcome,
+        conclusion: OutcomeName,
     },
 }
 
 /// Where a log line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stream {
+pub enum StreamName {
     /// Standard output of a program.
     Stdout,
     /// Standard error of a program.
@@ -349,7 +351,7 @@ pub enum Stream {
 /// How fast a run is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Interrupt {
+pub enum InterruptName {
     /// Attempts are asked to stop, and have a grace period.
     Graceful,
     /// Attempts are killed.

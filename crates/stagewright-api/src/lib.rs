@@ -2,7 +2,7 @@
 //!
 //! - [`EventLine`]: a line of `--format json`, which `run`, `resume`, `rerun`, `rollback` and `show` write.
 //! - The answers of commands with `--json`: [`RunEntry`] (`runs`), [`ExplainEntry`] (`explain`), [`PlanAnswer`] (`plan`),
-//!   [`DiagnosticEntry`] (`validate`), [`EnvironmentAnswer`] and [`ReleaseEntry`] (`env`), [`ServiceEntry`]
+//!   [`DiagnosticEntry`] (`validate`), [`EnvironmentEntry`] and [`ReleaseEntry`] (`env`), [`ServiceEntry`]
 //!   (`service status`), [`GcAnswer`] (`gc`).
 //!
 //! These types are a contract of their own. The engine's types, and the form in which the journal keeps events, may
@@ -21,15 +21,16 @@ mod answer;
 mod event;
 
 pub use answer::{
-    CacheUse, DiagnosticEntry, Difference, DifferencePart, EnvironmentAnswer, ExplainEntry, ExplainReason, FreezeEntry,
-    GcAnswer, LockChange, LockComparison, MountMode, PackageOriginEntry, PackageOriginSource, Permissions, PlanAnswer,
-    PlanStage, ReleaseEntry, RunEntry, RunStatus, Sandbox, ServiceEntry, ServicePhase, ServiceRelease, Severity,
-    ToolMount,
+    CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
+    FreezeEntry, GcAnswer, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry, PackageOriginSource,
+    PermissionsEntry, PlanAnswer, PlanStage, ReleaseEntry, RunEntry, RunStatus, SandboxName, ServiceEntry,
+    ServicePhase, ServiceRelease, Severity, ToolMountEntry,
 };
 pub use event::{
-    Artifact, Capture, Change, Decision, EffectClass, Event, EventLine, Failure, FailureKind, Fidelity, Field,
-    FieldKind, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseOrigin,
-    RollbackSource, RunSource, StageKind, StageSummary, Stream, Trigger,
+    ArtifactEntry, CaptureEntry, DecisionEntry, EffectClassName, EventEntry, EventLine, FailureEntry, FailureKindName,
+    FidelityName, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName,
+    LevelName, MadeEntry, OutcomeName, ProblemEntry, ReleaseNoteEntry, ReleaseOriginName, RollbackSourceEntry,
+    RunSourceEntry, SourceChange, StageKindName, StageSummaryEntry, StreamName, TriggerEntry,
 };
 
 /// The version of all types of this crate; `v` in every [`EventLine`].

@@ -1,14 +1,14 @@
-//! `env list --json`, a list of [`EnvironmentAnswer`]; `env status --json`, one of them; and `env history --json`, a list
+//! `env list --json`, a list of [`EnvironmentEntry`]; `env status --json`, one of them; and `env history --json`, a list
 //! of [`ReleaseEntry`], newest first.
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Release;
+use crate::event::ReleaseNoteEntry;
 
 /// An environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct EnvironmentAnswer {
+pub struct EnvironmentEntry {
     /// Its name.
     pub environment: String,
     /// The release that it runs.
@@ -54,5 +54,5 @@ pub struct ReleaseEntry {
     /// Whether it was undone.
     pub undone: bool,
     /// What was deployed.
-    pub release: Release,
+    pub release: ReleaseNoteEntry,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::diagnostic::DiagnosticEntry;
-use crate::event::{EffectClass, Fidelity, StageKind};
+use crate::event::{EffectClassName, FidelityName, StageKindName};
 
 /// A plan: the stages in order, and what each may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct PlanAnswer {
     /// What the operator's policy doesn't allow.
     pub beyond_policy: Vec<DiagnosticEntry>,
     /// `[pipeline] sandbox`.
-    pub sandbox: Sandbox,
+    pub sandbox: SandboxName,
     /// Values of the pipeline's inputs by name, defaults included.
     pub inputs: BTreeMap<String, Json>,
     /// The stages in the order of the plan.
@@ -41,14 +41,14 @@ pub enum LockComparison {
     /// It differs.
     Changed {
         /// Every difference; at least one.
-        changes: Vec<LockChange>,
+        changes: Vec<LockChangeEntry>,
     },
 }
 
 /// A difference from the lock file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct LockChange {
+pub struct LockChangeEntry {
     /// Whether the plan may do more than what is locked, or something that wasn't reviewed.
     pub wider: bool,
     /// The difference, in a sentence.
@@ -58,7 +58,7 @@ pub struct LockChange {
 /// What happens on a machine that can't confine programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Sandbox {
+pub enum SandboxName {
     /// None is started.
     Required,
     /// They are started unconfined.
@@ -72,7 +72,7 @@ pub struct PlanStage {
     /// Its unique name, matrix values included.
     pub id: String,
     /// When it runs.
-    pub kind: StageKind,
+    pub kind: StageKindName,
     /// `uses`.
     pub uses: String,
     /// Version of its plugin; empty when the plugin names none.
@@ -83,11 +83,11 @@ pub struct PlanStage {
     /// engine.
     pub imports: Vec<String>,
     /// How far its effects can reach.
-    pub effect: EffectClass,
+    pub effect: EffectClassName,
     /// What it is granted in a rehearsal, by `[stages.NAME.rehearse.permissions]`.
-    pub rehearse: Option<Permissions>,
+    pub rehearse: Option<PermissionsEntry>,
     /// How much of it is real; none without `--rehearse`.
-    pub rehearsal: Option<Fidelity>,
+    pub rehearsal: Option<FidelityName>,
     /// Unique names of the stages that it needs.
     pub needs: Vec<String>,
     /// `if`.
@@ -100,7 +100,7 @@ pub struct PlanStage {
     /// Unique names of the stages that are undone when it fails.
     pub compensate: Vec<String>,
     /// What it is granted.
-    pub permissions: Permissions,
+    pub permissions: PermissionsEntry,
     /// The origins that the words `cargo`, `npm` and `pip` of its `net` stand for, by that word.
     pub package_hosts: BTreeMap<String, Vec<String>>,
     /// Those of them that a configuration names.
@@ -108,7 +108,7 @@ pub struct PlanStage {
     /// Its limits by key, as text with the unit, as in `256MiB`. Limits that aren't set are left out.
     pub limits: BTreeMap<String, String>,
     /// How it uses the cache.
-    pub cache: CacheUse,
+    pub cache: CacheUseName,
     /// Globs of the files that its result depends on.
     pub inputs: Vec<String>,
     /// Globs of the files that it makes.
@@ -116,7 +116,7 @@ pub struct PlanStage {
     /// Whether something of it runs unconfined.
     pub unsandboxed: bool,
     /// What its programs get of the machine, beyond the system's own files.
-    pub toolchain: Vec<ToolMount>,
+    pub toolchain: Vec<ToolMountEntry>,
     /// What a reviewer could overlook, a sentence each.
     pub notes: Vec<String>,
 }
@@ -124,7 +124,7 @@ pub struct PlanStage {
 /// Grants by kind, as they are written in the pipeline file. Kinds without grants are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct Permissions {
+pub struct PermissionsEntry {
     /// Programs that it may start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub process: Vec<String>,
@@ -187,7 +187,7 @@ pub enum PackageOriginSource {
 /// How a stage uses the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum CacheUse {
+pub enum CacheUseName {
     /// Not at all: it runs each time.
     Never,
     /// It takes results and keeps none.
@@ -199,11 +199,11 @@ pub enum CacheUse {
 /// A path of the machine that a stage's programs get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct ToolMount {
+pub struct ToolMountEntry {
     /// Absolute; the same inside and outside of the sandbox.
     pub path: String,
     /// How they get it.
-    pub how: MountMode,
+    pub how: MountModeName,
     /// The program that it is for.
     pub program: String,
 }
@@ -211,7 +211,7 @@ pub struct ToolMount {
 /// How a path of the machine gets into a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum MountMode {
+pub enum MountModeName {
     /// To be read and started.
     Execute,
     /// A copy of a configuration file, without credentials.

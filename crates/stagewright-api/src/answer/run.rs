@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Capture, Outcome, RunSource};
+use crate::event::{CaptureEntry, OutcomeName, RunSourceEntry};
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,9 +30,9 @@ pub struct RunEntry {
     pub waiting: Vec<String>,
     /// The files that an approval would be for, by unique name of the stage. Stages whose gates captured none are left
     /// out.
-    pub captures: BTreeMap<String, Capture>,
+    pub captures: BTreeMap<String, CaptureEntry>,
     /// What it is of, and what started it.
-    pub source: RunSource,
+    pub source: RunSourceEntry,
 }
 
 /// Where a run stands.
@@ -47,5 +47,5 @@ pub enum RunStatus {
     Interrupted,
     /// It is over: `succeeded`, `failed`, `rejected` or `cancelled`.
     #[serde(untagged)]
-    Ended(Outcome),
+    Ended(OutcomeName),
 }

@@ -8,11 +8,11 @@ use serde_json::Value as Json;
 /// A question to people, which holds a stage up until it is answered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Gate {
+pub struct GateEntry {
     /// Identifies this opening of the gate: an answer names it.
     pub token: String,
     /// What it waits for.
-    pub kind: GateKind,
+    pub kind: GateKindName,
     /// The question.
     pub message: String,
     /// Users, and teams as `team:NAME`, who may answer; empty when anyone may.
@@ -26,7 +26,7 @@ pub struct Gate {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<String>,
     /// The form that an approval fills in.
-    pub fields: Vec<Field>,
+    pub fields: Vec<FieldEntry>,
     /// When it expires, in milliseconds since the Unix epoch. Left out when it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
@@ -38,13 +38,13 @@ pub struct Gate {
     pub binding: Option<String>,
     /// The files that the stages behind the gate will be given. Left out for gates that captured none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub capture: Option<Capture>,
+    pub capture: Option<CaptureEntry>,
 }
 
 /// What a gate waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum GateKind {
+pub enum GateKindName {
     /// An approval that the stage's plugin asks for.
     Approval,
     /// An approval by the approvers of the stage's environment.
@@ -59,11 +59,11 @@ pub enum GateKind {
 /// A field of a gate's form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Field {
+pub struct FieldEntry {
     /// Key of its value in an answer.
     pub name: String,
     /// Type of its value.
-    pub kind: FieldKind,
+    pub kind: FieldKindName,
     /// Shown beside it.
     pub description: String,
     /// Whether an approval must fill it in.
@@ -73,7 +73,7 @@ pub struct Field {
 /// Type of the value of a gate's field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FieldKind {
+pub enum FieldKindName {
     /// A JSON string.
     Text,
     /// A JSON number.
@@ -85,7 +85,7 @@ pub enum FieldKind {
 /// A person's answer to a gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Decision {
+pub struct DecisionEntry {
     /// The gate's token.
     pub token: String,
     /// Whether the person approved.
@@ -102,20 +102,20 @@ pub struct Decision {
     /// The form, by name of the field. Left out when nothing was filled in.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Json>,
-    /// Digest of the [`Capture`] that the person was shown. Left out when there was none.
+    /// Digest of the [`CaptureEntry`] that the person was shown. Left out when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<String>,
     /// Whether it is the answer that a rehearsal gives by itself.
     pub rehearsed: bool,
     /// The outcome that the person determined. Left out but for gates of kind `doubt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finding: Option<Finding>,
+    pub finding: Option<FindingEntry>,
 }
 
 /// The outcome of an attempt that was interrupted: `{"found": "applied", "detail": "…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "found", content = "detail")]
-pub enum Finding {
+pub enum FindingEntry {
     /// Its effect didn't happen: it can run again. Without `detail`.
     NotStarted,
     /// Its effect happened; what is there.
@@ -127,7 +127,7 @@ pub enum Finding {
 /// The files that the stages behind a gate can read, as they were when the gate opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Capture {
+pub struct CaptureEntry {
     /// Digest of all paths, modes and contents.
     pub digest: String,
     /// Number of files.
@@ -141,7 +141,7 @@ pub struct Capture {
 /// The files that a stage left where it may write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Made {
+pub struct MadeEntry {
     /// Digest of all paths, modes and contents.
     pub digest: String,
     /// `opening` of the capture that the stage worked on. Left out for a stage that worked on the workspace itself.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Result of an attempt, a stage or a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum OutcomeName {
     /// It did what it is for.
     Succeeded,
     /// It ran to its end, and the result is negative.
@@ -31,9 +31,9 @@ pub enum Outcome {
 /// Why an attempt didn't succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Failure {
+pub struct FailureEntry {
     /// What kind of failure it is.
-    pub kind: FailureKind,
+    pub kind: FailureKindName,
     /// What went wrong, in a sentence.
     pub message: String,
     /// The causes, nearest first. Left out when there are none.
@@ -49,7 +49,7 @@ pub struct Failure {
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FailureKind {
+pub enum FailureKindName {
     /// The plugin reported it.
     Reported,
     /// The stage's configuration, or an expression in it, is invalid.
@@ -87,9 +87,9 @@ pub enum FailureKind {
 /// A finding of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Problem {
+pub struct ProblemEntry {
     /// How severe it is.
-    pub level: Level,
+    pub level: LevelName,
     /// A stable name, as in `RUSTSEC-2024-0001` or `test-failed`.
     pub code: String,
     /// The finding, in a sentence.
@@ -105,7 +105,7 @@ pub struct Problem {
 /// How severe a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Level {
+pub enum LevelName {
     /// It must be fixed.
     Error,
     /// It should be looked at.

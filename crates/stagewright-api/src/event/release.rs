@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 /// A release that a stage deployed to its environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Release {
+pub struct ReleaseNoteEntry {
     /// Name of the environment.
     pub environment: String,
     /// What runs, by digest, as in `local/app@sha256:…`.
@@ -24,13 +24,13 @@ pub struct Release {
     pub by: String,
     /// What deployed it.
     #[serde(rename = "way")]
-    pub origin: ReleaseOrigin,
+    pub origin: ReleaseOriginName,
 }
 
 /// What deployed a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ReleaseOrigin {
+pub enum ReleaseOriginName {
     /// A run of the pipeline.
     Deploy,
     /// `stagewright rollback`.
@@ -42,7 +42,7 @@ pub enum ReleaseOrigin {
 /// A file that a stage published under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Artifact {
+pub struct ArtifactEntry {
     /// Its name, unique within the run.
     pub name: String,
     /// Digest of its content.

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 /// What a run is of, what started it, and under which circumstances.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct RunSource {
+pub struct RunSourceEntry {
     /// The commit, and how the working tree differed from it.
-    pub git: GitState,
+    pub git: GitStateEntry,
     /// What started the run.
     #[serde(rename = "event")]
-    pub trigger: Trigger,
+    pub trigger: TriggerEntry,
     /// Whether it is a rehearsal without any network. Left out when it isn't.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
@@ -25,13 +25,13 @@ pub struct RunSource {
     pub package_hosts: BTreeMap<String, Vec<String>>,
     /// The release that the run rolls back to. Left out for a run that isn't a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rollback: Option<RollbackSource>,
+    pub rollback: Option<RollbackSourceEntry>,
 }
 
 /// The state of a git repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct GitState {
+pub struct GitStateEntry {
     /// Full id of the commit; empty outside a repository.
     pub commit: String,
     /// Its first twelve digits.
@@ -49,7 +49,7 @@ pub struct GitState {
 /// What started a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Trigger {
+pub struct TriggerEntry {
     /// `manual` for a run that a person started.
     pub name: String,
     /// Full name of the branch or tag, as in `refs/heads/main`; empty when there is none.
@@ -64,7 +64,7 @@ pub struct Trigger {
 /// The release that a rollback restores.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct RollbackSource {
+pub struct RollbackSourceEntry {
     /// Id of the run that made it.
     pub run: String,
     /// Its number, as in [`ReleaseEntry::number`](crate::ReleaseEntry::number).
@@ -74,7 +74,7 @@ pub struct RollbackSource {
 /// Something that has changed since a run was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Change {
+pub struct SourceChange {
     /// What has changed, as in `plugin deploy` or `commit`.
     pub what: String,
     /// What it was.

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 /// A stage of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct StageSummary {
+pub struct StageSummaryEntry {
     /// Its unique name, matrix values included.
     pub id: String,
     /// Name of its table.
     pub name: String,
     /// When it runs.
-    pub kind: StageKind,
+    pub kind: StageKindName,
     /// `uses`.
     pub uses: String,
     /// Positions of the stages that it needs.
@@ -22,16 +22,16 @@ pub struct StageSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
     /// How far its effects can reach.
-    pub effect: EffectClass,
+    pub effect: EffectClassName,
     /// How much of it is real, as far as that is known before it runs. Left out but in rehearsals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rehearsal: Option<Fidelity>,
+    pub rehearsal: Option<FidelityName>,
 }
 
 /// When a stage runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum StageKind {
+pub enum StageKindName {
     /// Once the stages that it needs have ended.
     Main,
     /// Once all main stages have ended, however they did.
@@ -41,7 +41,7 @@ pub enum StageKind {
 /// How far the effects of a stage can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum EffectClass {
+pub enum EffectClassName {
     /// Not beyond its outputs and artifacts.
     Pure,
     /// Not beyond this machine.
@@ -53,7 +53,7 @@ pub enum EffectClass {
 /// How much of a stage is real in a rehearsal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Fidelity {
+pub enum FidelityName {
     /// All of it.
     Real,
     /// It acts on stand-ins on this machine.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use stagewright_api::{
-    CacheUse, DiagnosticEntry, Difference, DifferencePart, EffectClass, EnvironmentAnswer, ExplainEntry, ExplainReason,
-    Fidelity, FreezeEntry, GcAnswer, LockChange, LockComparison, MountMode, Outcome, PackageOriginEntry,
-    PackageOriginSource, Permissions, PlanAnswer, PlanStage, ReleaseEntry, RunEntry, RunStatus, Sandbox, ServiceEntry,
-    ServicePhase, ServiceRelease, Severity, StageKind, ToolMount,
+    CacheUseName, DiagnosticEntry, Difference, DifferencePart, EffectClassName, EnvironmentEntry, ExplainEntry,
+    ExplainReason, FidelityName, FreezeEntry, GcAnswer, LockChangeEntry, LockComparison, MountModeName, OutcomeName,
+    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, ReleaseEntry, RunEntry,
+    RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease, Severity, StageKindName, ToolMountEntry,
 };
 
 use crate::events::{capture, release, s, short_source, source};
@@ -76,7 +76,7 @@ fn release_entry() -> ReleaseEntry {
 
 #[test]
 fn environments() {
-    let whole = EnvironmentAnswer {
+    let whole = EnvironmentEntry {
         environment: s("production"),
         current: Some(release_entry()),
         last_known_good: Some(ReleaseEntry { number: 2, ..release_entry() }),
@@ -84,14 +84,14 @@ fn environments() {
         fence: 8,
         freeze: Some(FreezeEntry { until: Some(1_700_000_090_000), reason: s("holidays"), by: s("grace") }),
     };
-    let short = EnvironmentAnswer {
+    let short = EnvironmentEntry {
         current: None,
         last_known_good: None,
         holder: None,
         freeze: Some(FreezeEntry { until: None, reason: s("holidays"), by: s("grace") }),
         ..whole.clone()
     };
-    let thawed = EnvironmentAnswer { freeze: None, ..short.clone() };
+    let thawed = EnvironmentEntry { freeze: None, ..short.clone() };
     let lines = [pretty(&whole), pretty(&short), pretty(&thawed), pretty(&release_entry())];
     insta::assert_snapshot!("environments", lines.join("\n"));
 }
@@ -155,8 +155,8 @@ fn gc() {
     insta::assert_snapshot!("gc", pretty(&answer));
 }
 
-fn permissions() -> Permissions {
-    Permissions {
+fn permissions() -> PermissionsEntry {
+    PermissionsEntry {
         process: vec![s("cargo")],
         read: vec![s("src/**")],
         write: vec![s("target")],
@@ -174,14 +174,14 @@ fn permissions() -> Permissions {
 fn stage() -> PlanStage {
     PlanStage {
         id: s("deploy"),
-        kind: StageKind::Main,
+        kind: StageKindName::Main,
         uses: s("deploy"),
         version: s("0.1.0"),
         digest: s("sha256:p"),
         imports: vec![s("environment"), s("process")],
-        effect: EffectClass::External,
+        effect: EffectClassName::External,
         rehearse: Some(permissions()),
-        rehearsal: Some(Fidelity::Real),
+        rehearsal: Some(FidelityName::Real),
         needs: vec![s("build")],
         condition: Some(s("success()")),
         environment: Some(s("production")),
@@ -196,11 +196,11 @@ fn stage() -> PlanStage {
             place: s(".npmrc:3"),
         }],
         limits: BTreeMap::from([(s("memory"), s("256MiB"))]),
-        cache: CacheUse::ReadWrite,
+        cache: CacheUseName::ReadWrite,
         inputs: vec![s("src/**")],
         outputs: vec![s("target/app")],
         unsandboxed: true,
-        toolchain: vec![ToolMount { path: s("/usr/bin/cargo"), how: MountMode::Execute, program: s("cargo") }],
+        toolchain: vec![ToolMountEntry { path: s("/usr/bin/cargo"), how: MountModeName::Execute, program: s("cargo") }],
         notes: vec![s("its image isn't pinned")],
     }
 }
@@ -212,15 +212,15 @@ fn plan() {
         rehearsal: None,
         condition: None,
         environment: None,
-        permissions: Permissions::default(),
+        permissions: PermissionsEntry::default(),
         ..stage()
     };
     let whole = PlanAnswer {
         pipeline: s("release"),
         file: s("stagewright.toml"),
-        lock: LockComparison::Changed { changes: vec![LockChange { wider: true, text: s("may start `curl`") }] },
+        lock: LockComparison::Changed { changes: vec![LockChangeEntry { wider: true, text: s("may start `curl`") }] },
         beyond_policy: vec![diagnostic()],
-        sandbox: Sandbox::Required,
+        sandbox: SandboxName::Required,
         inputs: BTreeMap::from([(s("version"), json!("1.2"))]),
         stages: vec![stage(), short],
     };
@@ -235,14 +235,14 @@ fn values_of_answers() {
     let more = [Part::Limit, Part::Glob, Part::Tool, Part::Need, Part::Artifact, Part::File, Part::Before];
     use ExplainReason as Why;
     let lines = [
-        names(&[RunStatus::Running, RunStatus::Waiting, RunStatus::Interrupted, RunStatus::Ended(Outcome::Failed)]),
+        names(&[RunStatus::Running, RunStatus::Waiting, RunStatus::Interrupted, RunStatus::Ended(OutcomeName::Failed)]),
         names(&[Why::NotRun, Why::NotCached, Why::Unchanged, Why::Unknown, Why::First, Why::Changed]),
         names(&[parts, more].concat()),
         names(&[Severity::Error, Severity::Warning]),
         names(&[LockComparison::NoLock, LockComparison::NotLocked, LockComparison::Same]),
-        names(&[Sandbox::Required, Sandbox::Preferred]),
-        names(&[CacheUse::Never, CacheUse::Read, CacheUse::ReadWrite]),
-        names(&[MountMode::Execute, MountMode::Copy, MountMode::Kept, MountMode::KeptFile]),
+        names(&[SandboxName::Required, SandboxName::Preferred]),
+        names(&[CacheUseName::Never, CacheUseName::Read, CacheUseName::ReadWrite]),
+        names(&[MountModeName::Execute, MountModeName::Copy, MountModeName::Kept, MountModeName::KeptFile]),
         names(&[PackageOriginSource::Repository, PackageOriginSource::Machine]),
         names(&[ServicePhase::Starting, ServicePhase::Running, ServicePhase::Exited]),
     ];

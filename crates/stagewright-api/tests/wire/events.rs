@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 use stagewright_api::{
-    Artifact, Capture, Change, Decision, EffectClass, Event, EventLine, Failure, FailureKind, Fidelity, Field,
-    FieldKind, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseOrigin,
-    RollbackSource, RunSource, StageKind, StageSummary, Stream, Trigger, VERSION,
+    ArtifactEntry, CaptureEntry, DecisionEntry, EffectClassName, EventEntry, EventLine, FailureEntry, FailureKindName,
+    FidelityName, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName,
+    LevelName, MadeEntry, OutcomeName, ProblemEntry, ReleaseNoteEntry, ReleaseOriginName, RollbackSourceEntry,
+    RunSourceEntry, SourceChange, StageKindName, StageSummaryEntry, StreamName, TriggerEntry, VERSION,
 };
 
 use crate::{names, text};
@@ -19,9 +20,9 @@ fn outputs() -> BTreeMap<String, Json> {
     BTreeMap::from([(s("digest"), json!("sha256:d")), (s("ratio"), json!(0.5)), (s("tags"), json!(["a"]))])
 }
 
-pub(crate) fn source() -> RunSource {
-    RunSource {
-        git: GitState {
+pub(crate) fn source() -> RunSourceEntry {
+    RunSourceEntry {
+        git: GitStateEntry {
             commit: s("0123456789abcdef"),
             short: s("0123456789ab"),
             branch: Some(s("main")),
@@ -29,7 +30,7 @@ pub(crate) fn source() -> RunSource {
             dirty: true,
             changes: s("c0ffee"),
         },
-        trigger: Trigger {
+        trigger: TriggerEntry {
             name: s("manual"),
             reference: s("refs/tags/v1"),
             commit: s("0123456789abcdef"),
@@ -38,24 +39,24 @@ pub(crate) fn source() -> RunSource {
         offline: true,
         unsandboxed: Some(s("no Landlock")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
-        rollback: Some(RollbackSource { run: s("run-0"), release: 3 }),
+        rollback: Some(RollbackSourceEntry { run: s("run-0"), release: 3 }),
     }
 }
 
 /// With all that can be left out left out.
-pub(crate) fn short_source() -> RunSource {
-    let git = GitState { branch: None, tag: None, dirty: false, ..source().git };
+pub(crate) fn short_source() -> RunSourceEntry {
+    let git = GitStateEntry { branch: None, tag: None, dirty: false, ..source().git };
     let trigger = source().trigger;
-    RunSource { git, trigger, offline: false, unsandboxed: None, package_hosts: BTreeMap::new(), rollback: None }
+    RunSourceEntry { git, trigger, offline: false, unsandboxed: None, package_hosts: BTreeMap::new(), rollback: None }
 }
 
-pub(crate) fn capture() -> Capture {
-    Capture { digest: s("sha256:c"), files: 3, bytes: 4096, opening: 7 }
+pub(crate) fn capture() -> CaptureEntry {
+    CaptureEntry { digest: s("sha256:c"), files: 3, bytes: 4096, opening: 7 }
 }
 
-fn failure() -> Failure {
-    Failure {
-        kind: FailureKind::Timeout,
+fn failure() -> FailureEntry {
+    FailureEntry {
+        kind: FailureKindName::Timeout,
         message: s("it took too long"),
         causes: vec![s("a test hung")],
         help: Some(s("raise `timeout`")),
@@ -63,20 +64,25 @@ fn failure() -> Failure {
     }
 }
 
-fn short_failure() -> Failure {
-    Failure { causes: Vec::new(), help: None, retryable: false, ..failure() }
+fn short_failure() -> FailureEntry {
+    FailureEntry { causes: Vec::new(), help: None, retryable: false, ..failure() }
 }
 
-fn gate() -> Gate {
-    Gate {
+fn gate() -> GateEntry {
+    GateEntry {
         token: s("approve-4"),
-        kind: GateKind::Approval,
+        kind: GateKindName::Approval,
         message: s("Deploy?"),
         approvers: vec![s("team:release")],
         members: vec![s("ada"), s("grace")],
         approvals: 2,
         environments: vec![s("production")],
-        fields: vec![Field { name: s("ticket"), kind: FieldKind::Number, description: s("its id"), required: true }],
+        fields: vec![FieldEntry {
+            name: s("ticket"),
+            kind: FieldKindName::Number,
+            description: s("its id"),
+            required: true,
+        }],
         expires: Some(1_700_000_060_000),
         until: Some(1_700_000_030_000),
         binding: Some(s("sha256:b")),
@@ -84,8 +90,8 @@ fn gate() -> Gate {
     }
 }
 
-fn short_gate() -> Gate {
-    Gate {
+fn short_gate() -> GateEntry {
+    GateEntry {
         approvers: Vec::new(),
         members: Vec::new(),
         environments: Vec::new(),
@@ -98,8 +104,8 @@ fn short_gate() -> Gate {
     }
 }
 
-fn decision() -> Decision {
-    Decision {
+fn decision() -> DecisionEntry {
+    DecisionEntry {
         token: s("approve-4"),
         approved: true,
         by: s("ada"),
@@ -108,16 +114,16 @@ fn decision() -> Decision {
         fields: BTreeMap::from([(s("ticket"), json!(42))]),
         capture: Some(s("sha256:c")),
         rehearsed: false,
-        finding: Some(Finding::Failed(s("it crashes"))),
+        finding: Some(FindingEntry::Failed(s("it crashes"))),
     }
 }
 
-fn short_decision() -> Decision {
-    Decision { at: None, reason: None, fields: BTreeMap::new(), capture: None, finding: None, ..decision() }
+fn short_decision() -> DecisionEntry {
+    DecisionEntry { at: None, reason: None, fields: BTreeMap::new(), capture: None, finding: None, ..decision() }
 }
 
-pub(crate) fn release() -> Release {
-    Release {
+pub(crate) fn release() -> ReleaseNoteEntry {
+    ReleaseNoteEntry {
         environment: s("production"),
         artifact: s("local/app@sha256:a"),
         url: Some(s("https://example.org")),
@@ -125,13 +131,13 @@ pub(crate) fn release() -> Release {
         config: json!({ "replicas": 2 }),
         commit: s("0123456789abcdef"),
         by: s("ada"),
-        origin: ReleaseOrigin::Deploy,
+        origin: ReleaseOriginName::Deploy,
     }
 }
 
-fn problem() -> Problem {
-    Problem {
-        level: Level::Warning,
+fn problem() -> ProblemEntry {
+    ProblemEntry {
+        level: LevelName::Warning,
         code: s("RUSTSEC-2024-0001"),
         message: s("unmaintained"),
         path: Some(s("Cargo.lock")),
@@ -139,20 +145,20 @@ fn problem() -> Problem {
     }
 }
 
-fn stages() -> Vec<StageSummary> {
-    let test = StageSummary {
+fn stages() -> Vec<StageSummaryEntry> {
+    let test = StageSummaryEntry {
         id: s("test (os=linux)"),
         name: s("test"),
-        kind: StageKind::Main,
+        kind: StageKindName::Main,
         uses: s("cargo-test"),
         needs: vec![0],
         environment: Some(s("staging")),
         plugin: Some(s("sha256:p")),
-        effect: EffectClass::Local,
-        rehearsal: Some(Fidelity::StandIn),
+        effect: EffectClassName::Local,
+        rehearsal: Some(FidelityName::StandIn),
     };
-    let clean = StageSummary {
-        kind: StageKind::Finally,
+    let clean = StageSummaryEntry {
+        kind: StageKindName::Finally,
         needs: Vec::new(),
         environment: None,
         plugin: None,
@@ -163,9 +169,9 @@ fn stages() -> Vec<StageSummary> {
 }
 
 /// One of each event, and of those with keys that can be left out, another one without them.
-fn events() -> Vec<Event> {
+fn events() -> Vec<EventEntry> {
     let (stage, attempt) = (1, 2);
-    let started = |source| Event::RunStarted {
+    let started = |source| EventEntry::RunStarted {
         run: s("run-1"),
         pipeline: s("release"),
         file: s("stagewright.toml"),
@@ -174,115 +180,120 @@ fn events() -> Vec<Event> {
         source,
         stages: stages(),
     };
-    let resumed = |changed| Event::RunResumed { reason: s("asked for"), again: vec![1, 2], changed };
+    let resumed = |changed| EventEntry::RunResumed { reason: s("asked for"), again: vec![1, 2], changed };
     let ended = |failure, made| {
-        let outcome = Outcome::TimedOut;
-        Event::AttemptEnded { stage, attempt, outcome, failure, outputs: outputs(), made }
+        let outcome = OutcomeName::TimedOut;
+        EventEntry::AttemptEnded { stage, attempt, outcome, failure, outputs: outputs(), made }
     };
     vec![
         started(source()),
         started(short_source()),
-        resumed(vec![Change { what: s("plugin deploy"), then: s("sha256:1"), now: s("sha256:2") }]),
+        resumed(vec![SourceChange { what: s("plugin deploy"), then: s("sha256:1"), now: s("sha256:2") }]),
         resumed(Vec::new()),
-        Event::OutputsInherited { stage, from: s("run-0"), outputs: outputs() },
-        Event::GroupAwaited { group: s("deploys"), holder: s("run-0") },
-        Event::GroupJoined { group: s("deploys"), replaced: vec![s("run-0")] },
-        Event::GroupLeft { group: s("deploys") },
-        Event::EnvironmentAwaited { stage, environment: s("production"), holder: s("run-0") },
-        Event::AttemptStarted { stage, attempt, fence: Some(7) },
-        Event::AttemptStarted { stage, attempt, fence: None },
-        Event::EffectIntended { stage, attempt, what: s("push local/app") },
-        Event::RecoveryStarted { stage, attempt },
-        Event::Recovered {
+        EventEntry::OutputsInherited { stage, from: s("run-0"), outputs: outputs() },
+        EventEntry::GroupAwaited { group: s("deploys"), holder: s("run-0") },
+        EventEntry::GroupJoined { group: s("deploys"), replaced: vec![s("run-0")] },
+        EventEntry::GroupLeft { group: s("deploys") },
+        EventEntry::EnvironmentAwaited { stage, environment: s("production"), holder: s("run-0") },
+        EventEntry::AttemptStarted { stage, attempt, fence: Some(7) },
+        EventEntry::AttemptStarted { stage, attempt, fence: None },
+        EventEntry::EffectIntended { stage, attempt, what: s("push local/app") },
+        EventEntry::RecoveryStarted { stage, attempt },
+        EventEntry::Recovered {
             stage,
             attempt,
-            finding: Finding::Applied(s("it answers")),
+            finding: FindingEntry::Applied(s("it answers")),
             by: Some(s("ada")),
             outputs: outputs(),
         },
-        Event::Recovered { stage, attempt, finding: Finding::NotStarted, by: None, outputs: BTreeMap::new() },
-        Event::ReleaseRecorded { stage, attempt, release: release() },
-        Event::ReleaseRecorded { stage, attempt, release: Release { url: None, ..release() } },
-        Event::ReleaseConfirmed { stage },
-        Event::UndoStarted { stage, attempt, because: 3, fence: Some(8) },
-        Event::UndoStarted { stage, attempt, because: 3, fence: None },
-        Event::UndoEnded { stage, attempt, outcome: Outcome::Failed, failure: Some(failure()) },
-        Event::UndoEnded { stage, attempt, outcome: Outcome::Succeeded, failure: None },
-        Event::Log { stage, attempt, stream: Stream::Stderr, line: s("warning: unused") },
-        Event::Progress { stage, message: s("linking"), current: 3, total: Some(9) },
-        Event::Progress { stage, message: s("linking"), current: 3, total: None },
-        Event::Summary { stage, markdown: s("# All\n") },
-        Event::CacheAsked { stage, attempt, key: s("sha256:k"), found: Some(s("run-0")) },
-        Event::CacheAsked { stage, attempt, key: s("sha256:k"), found: None },
-        Event::Problem { stage, problem: problem() },
-        Event::Problem { stage, problem: Problem { path: None, help: None, ..problem() } },
-        Event::GateOpened { stage, attempt, gate: gate() },
-        Event::GateOpened { stage, attempt, gate: short_gate() },
-        Event::GateElapsed { stage },
-        Event::GateDecided { stage, decision: decision() },
-        Event::GateDecided { stage, decision: short_decision() },
-        Event::DecisionRefused { stage, by: s("eve"), reason: s("not an approver") },
-        Event::ArtifactPublished {
+        EventEntry::Recovered { stage, attempt, finding: FindingEntry::NotStarted, by: None, outputs: BTreeMap::new() },
+        EventEntry::ReleaseRecorded { stage, attempt, release: release() },
+        EventEntry::ReleaseRecorded { stage, attempt, release: ReleaseNoteEntry { url: None, ..release() } },
+        EventEntry::ReleaseConfirmed { stage },
+        EventEntry::UndoStarted { stage, attempt, because: 3, fence: Some(8) },
+        EventEntry::UndoStarted { stage, attempt, because: 3, fence: None },
+        EventEntry::UndoEnded { stage, attempt, outcome: OutcomeName::Failed, failure: Some(failure()) },
+        EventEntry::UndoEnded { stage, attempt, outcome: OutcomeName::Succeeded, failure: None },
+        EventEntry::Log { stage, attempt, stream: StreamName::Stderr, line: s("warning: unused") },
+        EventEntry::Progress { stage, message: s("linking"), current: 3, total: Some(9) },
+        EventEntry::Progress { stage, message: s("linking"), current: 3, total: None },
+        EventEntry::Summary { stage, markdown: s("# All\n") },
+        EventEntry::CacheAsked { stage, attempt, key: s("sha256:k"), found: Some(s("run-0")) },
+        EventEntry::CacheAsked { stage, attempt, key: s("sha256:k"), found: None },
+        EventEntry::Problem { stage, problem: problem() },
+        EventEntry::Problem { stage, problem: ProblemEntry { path: None, help: None, ..problem() } },
+        EventEntry::GateOpened { stage, attempt, gate: gate() },
+        EventEntry::GateOpened { stage, attempt, gate: short_gate() },
+        EventEntry::GateElapsed { stage },
+        EventEntry::GateDecided { stage, decision: decision() },
+        EventEntry::GateDecided { stage, decision: short_decision() },
+        EventEntry::DecisionRefused { stage, by: s("eve"), reason: s("not an approver") },
+        EventEntry::ArtifactPublished {
             stage,
             attempt,
-            artifact: Artifact {
+            artifact: ArtifactEntry {
                 name: s("report.html"),
                 digest: s("sha256:r"),
                 media_type: s("text/html"),
                 size: 4096,
             },
         },
-        ended(Some(failure()), Some(Made { digest: s("sha256:m"), opening: Some(7) })),
-        ended(Some(short_failure()), Some(Made { digest: s("sha256:m"), opening: None })),
+        ended(Some(failure()), Some(MadeEntry { digest: s("sha256:m"), opening: Some(7) })),
+        ended(Some(short_failure()), Some(MadeEntry { digest: s("sha256:m"), opening: None })),
         ended(None, None),
-        Event::RetryScheduled { stage, attempt: 3, after: 1500 },
-        Event::StageEnded {
+        EventEntry::RetryScheduled { stage, attempt: 3, after: 1500 },
+        EventEntry::StageEnded {
             stage,
-            outcome: Outcome::Failed,
-            conclusion: Outcome::Succeeded,
+            outcome: OutcomeName::Failed,
+            conclusion: OutcomeName::Succeeded,
             reason: Some(s("`build` failed")),
         },
-        Event::StageEnded { stage, outcome: Outcome::Succeeded, conclusion: Outcome::Succeeded, reason: None },
-        Event::CancelRequested { how: Interrupt::Kill, reason: s("Ctrl-C") },
-        Event::RunSuspended { waiting: vec![1, 2] },
-        Event::RunEnded { conclusion: Outcome::Rejected },
+        EventEntry::StageEnded {
+            stage,
+            outcome: OutcomeName::Succeeded,
+            conclusion: OutcomeName::Succeeded,
+            reason: None,
+        },
+        EventEntry::CancelRequested { how: InterruptName::Kill, reason: s("Ctrl-C") },
+        EventEntry::RunSuspended { waiting: vec![1, 2] },
+        EventEntry::RunEnded { conclusion: OutcomeName::Rejected },
     ]
 }
 
 /// Distinct for each event, counted from 0. One that is added must be given a number, and an example above.
-fn number(event: &Event) -> usize {
+fn number(event: &EventEntry) -> usize {
     match event {
-        Event::RunStarted { .. } => 0,
-        Event::RunResumed { .. } => 1,
-        Event::OutputsInherited { .. } => 2,
-        Event::GroupAwaited { .. } => 3,
-        Event::GroupJoined { .. } => 4,
-        Event::GroupLeft { .. } => 5,
-        Event::EnvironmentAwaited { .. } => 6,
-        Event::AttemptStarted { .. } => 7,
-        Event::EffectIntended { .. } => 8,
-        Event::RecoveryStarted { .. } => 9,
-        Event::Recovered { .. } => 10,
-        Event::ReleaseRecorded { .. } => 11,
-        Event::ReleaseConfirmed { .. } => 12,
-        Event::UndoStarted { .. } => 13,
-        Event::UndoEnded { .. } => 14,
-        Event::Log { .. } => 15,
-        Event::Progress { .. } => 16,
-        Event::Summary { .. } => 17,
-        Event::CacheAsked { .. } => 18,
-        Event::Problem { .. } => 19,
-        Event::GateOpened { .. } => 20,
-        Event::GateElapsed { .. } => 21,
-        Event::GateDecided { .. } => 22,
-        Event::DecisionRefused { .. } => 23,
-        Event::ArtifactPublished { .. } => 24,
-        Event::AttemptEnded { .. } => 25,
-        Event::RetryScheduled { .. } => 26,
-        Event::StageEnded { .. } => 27,
-        Event::CancelRequested { .. } => 28,
-        Event::RunSuspended { .. } => 29,
-        Event::RunEnded { .. } => 30,
+        EventEntry::RunStarted { .. } => 0,
+        EventEntry::RunResumed { .. } => 1,
+        EventEntry::OutputsInherited { .. } => 2,
+        EventEntry::GroupAwaited { .. } => 3,
+        EventEntry::GroupJoined { .. } => 4,
+        EventEntry::GroupLeft { .. } => 5,
+        EventEntry::EnvironmentAwaited { .. } => 6,
+        EventEntry::AttemptStarted { .. } => 7,
+        EventEntry::EffectIntended { .. } => 8,
+        EventEntry::RecoveryStarted { .. } => 9,
+        EventEntry::Recovered { .. } => 10,
+        EventEntry::ReleaseRecorded { .. } => 11,
+        EventEntry::ReleaseConfirmed { .. } => 12,
+        EventEntry::UndoStarted { .. } => 13,
+        EventEntry::UndoEnded { .. } => 14,
+        EventEntry::Log { .. } => 15,
+        EventEntry::Progress { .. } => 16,
+        EventEntry::Summary { .. } => 17,
+        EventEntry::CacheAsked { .. } => 18,
+        EventEntry::Problem { .. } => 19,
+        EventEntry::GateOpened { .. } => 20,
+        EventEntry::GateElapsed { .. } => 21,
+        EventEntry::GateDecided { .. } => 22,
+        EventEntry::DecisionRefused { .. } => 23,
+        EventEntry::ArtifactPublished { .. } => 24,
+        EventEntry::AttemptEnded { .. } => 25,
+        EventEntry::RetryScheduled { .. } => 26,
+        EventEntry::StageEnded { .. } => 27,
+        EventEntry::CancelRequested { .. } => 28,
+        EventEntry::RunSuspended { .. } => 29,
+        EventEntry::RunEnded { .. } => 30,
     }
 }
 
@@ -295,8 +306,8 @@ fn each_event_has_an_example() {
 #[test]
 fn lines() {
     let lines = events().into_iter().enumerate().map(|(seq, event)| {
-        let waiting_ids = matches!(event, Event::RunSuspended { .. }).then(|| vec![s("approve"), s("deploy")]);
-        let because_id = matches!(event, Event::UndoStarted { .. }).then(|| s("smoke"));
+        let waiting_ids = matches!(event, EventEntry::RunSuspended { .. }).then(|| vec![s("approve"), s("deploy")]);
+        let because_id = matches!(event, EventEntry::UndoStarted { .. }).then(|| s("smoke"));
         let is_of_stage = serde_json::to_value(&event).is_ok_and(|fields| fields.get("stage").is_some());
         let stage_id = is_of_stage.then(|| s("test (os=linux)"));
         let line = EventLine {
@@ -315,25 +326,37 @@ fn lines() {
 
 #[test]
 fn values_of_events() {
-    use FailureKind as Kind;
+    use FailureKindName as Kind;
     let kinds = [Kind::Reported, Kind::Configuration, Kind::Rehearsed, Kind::Denied, Kind::Trapped, Kind::OutOfMemory];
     let more = [Kind::LogLimit, Kind::Limit, Kind::Timeout, Kind::Cancelled, Kind::Killed, Kind::BadPlugin];
     let last = [Kind::Rejected, Kind::FilesChanged, Kind::Superseded, Kind::Internal];
-    let outcomes = [Outcome::Succeeded, Outcome::Failed, Outcome::Errored, Outcome::TimedOut, Outcome::Cancelled];
-    let others = [Outcome::Skipped, Outcome::Lost, Outcome::Rejected, Outcome::Inconclusive, Outcome::Rehearsed];
+    let outcomes = [
+        OutcomeName::Succeeded,
+        OutcomeName::Failed,
+        OutcomeName::Errored,
+        OutcomeName::TimedOut,
+        OutcomeName::Cancelled,
+    ];
+    let others = [
+        OutcomeName::Skipped,
+        OutcomeName::Lost,
+        OutcomeName::Rejected,
+        OutcomeName::Inconclusive,
+        OutcomeName::Rehearsed,
+    ];
     let lines = [
         names(&[kinds.as_slice(), &more, &last].concat()),
         names(&[outcomes, others].concat()),
-        names(&[Level::Error, Level::Warning, Level::Info]),
-        names(&[GateKind::Approval, GateKind::Environment, GateKind::Freeze, GateKind::Unresolved]),
-        names(&[FieldKind::Text, FieldKind::Number, FieldKind::Boolean]),
-        names(&[Finding::NotStarted, Finding::Applied(s("there")), Finding::Failed(s("broken"))]),
-        names(&[ReleaseOrigin::Deploy, ReleaseOrigin::Rollback, ReleaseOrigin::Undo]),
-        names(&[StageKind::Main, StageKind::Finally]),
-        names(&[EffectClass::Pure, EffectClass::Local, EffectClass::External]),
-        names(&[Fidelity::Real, Fidelity::StandIn, Fidelity::Rehearsed]),
-        names(&[Stream::Stdout, Stream::Stderr, Stream::Plugin, Stream::Engine]),
-        names(&[Interrupt::Graceful, Interrupt::Kill]),
+        names(&[LevelName::Error, LevelName::Warning, LevelName::Info]),
+        names(&[GateKindName::Approval, GateKindName::Environment, GateKindName::Freeze, GateKindName::Unresolved]),
+        names(&[FieldKindName::Text, FieldKindName::Number, FieldKindName::Boolean]),
+        names(&[FindingEntry::NotStarted, FindingEntry::Applied(s("there")), FindingEntry::Failed(s("broken"))]),
+        names(&[ReleaseOriginName::Deploy, ReleaseOriginName::Rollback, ReleaseOriginName::Undo]),
+        names(&[StageKindName::Main, StageKindName::Finally]),
+        names(&[EffectClassName::Pure, EffectClassName::Local, EffectClassName::External]),
+        names(&[FidelityName::Real, FidelityName::StandIn, FidelityName::Rehearsed]),
+        names(&[StreamName::Stdout, StreamName::Stderr, StreamName::Plugin, StreamName::Engine]),
+        names(&[InterruptName::Graceful, InterruptName::Kill]),
     ];
     insta::assert_snapshot!("values_of_events", lines.join("\n"));
 }

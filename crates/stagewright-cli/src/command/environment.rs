@@ -159,9 +159,9 @@ fn origin_name(origin: ReleaseOrigin) -> &'static str {
 }
 
 /// The JSON form of an environment.
-fn answer(row: &EnvironmentRow) -> api::EnvironmentAnswer {
+fn answer(row: &EnvironmentRow) -> api::EnvironmentEntry {
     let EnvironmentRow { name, current, last_known_good, holder, fence, freeze } = row;
-    api::EnvironmentAnswer {
+    api::EnvironmentEntry {
         environment: name.clone(),
         current: current.as_ref().map(release_entry),
         last_known_good: last_known_good.as_ref().map(release_entry),

@@ -78,7 +78,11 @@ async fn the_error_for_a_missing_image_says_what_exists() {
     let unknown_tag = registry.resolve(&at(&distribution, "app:2.0"), real(&workspace)).await;
     refused(unknown_tag, &ErrorCode::NotFound, &[&distribution.host, "`2.0`", "1.0, 1.1"]);
     let unknown_repository = registry.resolve(&at(&distribution, "nothing:1.0"), real(&workspace)).await;
-    refused(unknown_repository, &ErrorCode::NotFound, &[&distribution.host, "nothing", "the repository does not exist"]);
+    refused(
+        unknown_repository,
+        &ErrorCode::NotFound,
+        &[&distribution.host, "nothing", "the repository does not exist"],
+    );
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use stagewright_model::StageIndex;
 use super::ToWire;
 
 impl ToWire for EventKind {
-    type Wire = api::Event;
+    type Wire = api::EventEntry;
 
-    fn to_wire(&self) -> api::Event {
-        use api::Event as Wire;
+    fn to_wire(&self) -> api::EventEntry {
+        use api::EventEntry as Wire;
         match self {
             EventKind::RunStarted { run, pipeline, file, rehearsal, inputs, source, stages } => Wire::RunStarted {
                 run: run.to_wire(),
@@ -156,25 +156,25 @@ impl ToWire for StageIndex {
 }
 
 impl ToWire for Stream {
-    type Wire = api::Stream;
+    type Wire = api::StreamName;
 
-    fn to_wire(&self) -> api::Stream {
+    fn to_wire(&self) -> api::StreamName {
         match self {
-            Stream::Stdout => api::Stream::Stdout,
-            Stream::Stderr => api::Stream::Stderr,
-            Stream::Plugin => api::Stream::Plugin,
-            Stream::Engine => api::Stream::Engine,
+            Stream::Stdout => api::StreamName::Stdout,
+            Stream::Stderr => api::StreamName::Stderr,
+            Stream::Plugin => api::StreamName::Plugin,
+            Stream::Engine => api::StreamName::Engine,
         }
     }
 }
 
 impl ToWire for Interrupt {
-    type Wire = api::Interrupt;
+    type Wire = api::InterruptName;
 
-    fn to_wire(&self) -> api::Interrupt {
+    fn to_wire(&self) -> api::InterruptName {
         match self {
-            Interrupt::Graceful => api::Interrupt::Graceful,
-            Interrupt::Kill => api::Interrupt::Kill,
+            Interrupt::Graceful => api::InterruptName::Graceful,
+            Interrupt::Kill => api::InterruptName::Kill,
         }
     }
 }

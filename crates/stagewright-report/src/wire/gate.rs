@@ -6,9 +6,9 @@ use stagewright_engine::{Capture, Decision, Field, FieldKind, Finding, Gate, Gat
 use super::ToWire;
 
 impl ToWire for Gate {
-    type Wire = api::Gate;
+    type Wire = api::GateEntry;
 
-    fn to_wire(&self) -> api::Gate {
+    fn to_wire(&self) -> api::GateEntry {
         let Gate {
             token,
             kind,
@@ -23,7 +23,7 @@ impl ToWire for Gate {
             binding,
             capture,
         } = self;
-        api::Gate {
+        api::GateEntry {
             token: token.clone(),
             kind: kind.to_wire(),
             message: message.clone(),
@@ -41,45 +41,50 @@ impl ToWire for Gate {
 }
 
 impl ToWire for GateKind {
-    type Wire = api::GateKind;
+    type Wire = api::GateKindName;
 
-    fn to_wire(&self) -> api::GateKind {
+    fn to_wire(&self) -> api::GateKindName {
         match self {
-            GateKind::Approval => api::GateKind::Approval,
-            GateKind::Environment => api::GateKind::Environment,
-            GateKind::Freeze => api::GateKind::Freeze,
-            GateKind::Unresolved => api::GateKind::Unresolved,
+            GateKind::Approval => api::GateKindName::Approval,
+            GateKind::Environment => api::GateKindName::Environment,
+            GateKind::Freeze => api::GateKindName::Freeze,
+            GateKind::Unresolved => api::GateKindName::Unresolved,
         }
     }
 }
 
 impl ToWire for Field {
-    type Wire = api::Field;
+    type Wire = api::FieldEntry;
 
-    fn to_wire(&self) -> api::Field {
+    fn to_wire(&self) -> api::FieldEntry {
         let Field { name, kind, description, required } = self;
-        api::Field { name: name.clone(), kind: kind.to_wire(), description: description.clone(), required: *required }
+        api::FieldEntry {
+            name: name.clone(),
+            kind: kind.to_wire(),
+            description: description.clone(),
+            required: *required,
+        }
     }
 }
 
 impl ToWire for FieldKind {
-    type Wire = api::FieldKind;
+    type Wire = api::FieldKindName;
 
-    fn to_wire(&self) -> api::FieldKind {
+    fn to_wire(&self) -> api::FieldKindName {
         match self {
-            FieldKind::Text => api::FieldKind::Text,
-            FieldKind::Number => api::FieldKind::Number,
-            FieldKind::Boolean => api::FieldKind::Boolean,
+            FieldKind::Text => api::FieldKindName::Text,
+            FieldKind::Number => api::FieldKindName::Number,
+            FieldKind::Boolean => api::FieldKindName::Boolean,
         }
     }
 }
 
 impl ToWire for Decision {
-    type Wire = api::Decision;
+    type Wire = api::DecisionEntry;
 
-    fn to_wire(&self) -> api::Decision {
+    fn to_wire(&self) -> api::DecisionEntry {
         let Decision { token, approved, by, at, reason, fields, capture, rehearsed, finding } = self;
-        api::Decision {
+        api::DecisionEntry {
             token: token.clone(),
             approved: *approved,
             by: by.clone(),
@@ -94,31 +99,31 @@ impl ToWire for Decision {
 }
 
 impl ToWire for Finding {
-    type Wire = api::Finding;
+    type Wire = api::FindingEntry;
 
-    fn to_wire(&self) -> api::Finding {
+    fn to_wire(&self) -> api::FindingEntry {
         match self {
-            Finding::NotStarted => api::Finding::NotStarted,
-            Finding::Applied(text) => api::Finding::Applied(text.clone()),
-            Finding::Failed(text) => api::Finding::Failed(text.clone()),
+            Finding::NotStarted => api::FindingEntry::NotStarted,
+            Finding::Applied(text) => api::FindingEntry::Applied(text.clone()),
+            Finding::Failed(text) => api::FindingEntry::Failed(text.clone()),
         }
     }
 }
 
 impl ToWire for Capture {
-    type Wire = api::Capture;
+    type Wire = api::CaptureEntry;
 
-    fn to_wire(&self) -> api::Capture {
+    fn to_wire(&self) -> api::CaptureEntry {
         let Capture { digest, files, bytes, opening } = self;
-        api::Capture { digest: digest.clone(), files: *files, bytes: *bytes, opening: *opening }
+        api::CaptureEntry { digest: digest.clone(), files: *files, bytes: *bytes, opening: *opening }
     }
 }
 
 impl ToWire for Made {
-    type Wire = api::Made;
+    type Wire = api::MadeEntry;
 
-    fn to_wire(&self) -> api::Made {
+    fn to_wire(&self) -> api::MadeEntry {
         let Made { digest, opening } = self;
-        api::Made { digest: digest.clone(), opening: *opening }
+        api::MadeEntry { digest: digest.clone(), opening: *opening }
     }
 }

@@ -6,30 +6,30 @@ use stagewright_engine::{Failure, FailureKind, Level, Outcome, Problem};
 use super::ToWire;
 
 impl ToWire for Outcome {
-    type Wire = api::Outcome;
+    type Wire = api::OutcomeName;
 
-    fn to_wire(&self) -> api::Outcome {
+    fn to_wire(&self) -> api::OutcomeName {
         match self {
-            Outcome::Succeeded => api::Outcome::Succeeded,
-            Outcome::Failed => api::Outcome::Failed,
-            Outcome::Errored => api::Outcome::Errored,
-            Outcome::TimedOut => api::Outcome::TimedOut,
-            Outcome::Cancelled => api::Outcome::Cancelled,
-            Outcome::Skipped => api::Outcome::Skipped,
-            Outcome::Lost => api::Outcome::Lost,
-            Outcome::Rejected => api::Outcome::Rejected,
-            Outcome::Inconclusive => api::Outcome::Inconclusive,
-            Outcome::Rehearsed => api::Outcome::Rehearsed,
+            Outcome::Succeeded => api::OutcomeName::Succeeded,
+            Outcome::Failed => api::OutcomeName::Failed,
+            Outcome::Errored => api::OutcomeName::Errored,
+            Outcome::TimedOut => api::OutcomeName::TimedOut,
+            Outcome::Cancelled => api::OutcomeName::Cancelled,
+            Outcome::Skipped => api::OutcomeName::Skipped,
+            Outcome::Lost => api::OutcomeName::Lost,
+            Outcome::Rejected => api::OutcomeName::Rejected,
+            Outcome::Inconclusive => api::OutcomeName::Inconclusive,
+            Outcome::Rehearsed => api::OutcomeName::Rehearsed,
         }
     }
 }
 
 impl ToWire for Failure {
-    type Wire = api::Failure;
+    type Wire = api::FailureEntry;
 
-    fn to_wire(&self) -> api::Failure {
+    fn to_wire(&self) -> api::FailureEntry {
         let Failure { kind, message, causes, help, retryable } = self;
-        api::Failure {
+        api::FailureEntry {
             kind: kind.to_wire(),
             message: message.clone(),
             causes: causes.clone(),
@@ -40,36 +40,36 @@ impl ToWire for Failure {
 }
 
 impl ToWire for FailureKind {
-    type Wire = api::FailureKind;
+    type Wire = api::FailureKindName;
 
-    fn to_wire(&self) -> api::FailureKind {
+    fn to_wire(&self) -> api::FailureKindName {
         match self {
-            FailureKind::Reported => api::FailureKind::Reported,
-            FailureKind::Configuration => api::FailureKind::Configuration,
-            FailureKind::Rehearsed => api::FailureKind::Rehearsed,
-            FailureKind::Denied => api::FailureKind::Denied,
-            FailureKind::Trapped => api::FailureKind::Trapped,
-            FailureKind::OutOfMemory => api::FailureKind::OutOfMemory,
-            FailureKind::LogLimit => api::FailureKind::LogLimit,
-            FailureKind::Limit => api::FailureKind::Limit,
-            FailureKind::Timeout => api::FailureKind::Timeout,
-            FailureKind::Cancelled => api::FailureKind::Cancelled,
-            FailureKind::Killed => api::FailureKind::Killed,
-            FailureKind::BadPlugin => api::FailureKind::BadPlugin,
-            FailureKind::Rejected => api::FailureKind::Rejected,
-            FailureKind::FilesChanged => api::FailureKind::FilesChanged,
-            FailureKind::Superseded => api::FailureKind::Superseded,
-            FailureKind::Internal => api::FailureKind::Internal,
+            FailureKind::Reported => api::FailureKindName::Reported,
+            FailureKind::Configuration => api::FailureKindName::Configuration,
+            FailureKind::Rehearsed => api::FailureKindName::Rehearsed,
+            FailureKind::Denied => api::FailureKindName::Denied,
+            FailureKind::Trapped => api::FailureKindName::Trapped,
+            FailureKind::OutOfMemory => api::FailureKindName::OutOfMemory,
+            FailureKind::LogLimit => api::FailureKindName::LogLimit,
+            FailureKind::Limit => api::FailureKindName::Limit,
+            FailureKind::Timeout => api::FailureKindName::Timeout,
+            FailureKind::Cancelled => api::FailureKindName::Cancelled,
+            FailureKind::Killed => api::FailureKindName::Killed,
+            FailureKind::BadPlugin => api::FailureKindName::BadPlugin,
+            FailureKind::Rejected => api::FailureKindName::Rejected,
+            FailureKind::FilesChanged => api::FailureKindName::FilesChanged,
+            FailureKind::Superseded => api::FailureKindName::Superseded,
+            FailureKind::Internal => api::FailureKindName::Internal,
         }
     }
 }
 
 impl ToWire for Problem {
-    type Wire = api::Problem;
+    type Wire = api::ProblemEntry;
 
-    fn to_wire(&self) -> api::Problem {
+    fn to_wire(&self) -> api::ProblemEntry {
         let Problem { level, code, message, path, help } = self;
-        api::Problem {
+        api::ProblemEntry {
             level: level.to_wire(),
             code: code.clone(),
             message: message.clone(),
@@ -80,13 +80,13 @@ impl ToWire for Problem {
 }
 
 impl ToWire for Level {
-    type Wire = api::Level;
+    type Wire = api::LevelName;
 
-    fn to_wire(&self) -> api::Level {
+    fn to_wire(&self) -> api::LevelName {
         match self {
-            Level::Error => api::Level::Error,
-            Level::Warning => api::Level::Warning,
-            Level::Info => api::Level::Info,
+            Level::Error => api::LevelName::Error,
+            Level::Warning => api::LevelName::Warning,
+            Level::Info => api::LevelName::Info,
         }
     }
 }

@@ -6,11 +6,11 @@ use stagewright_engine::{Artifact, Release, ReleaseOrigin};
 use super::ToWire;
 
 impl ToWire for Release {
-    type Wire = api::Release;
+    type Wire = api::ReleaseNoteEntry;
 
-    fn to_wire(&self) -> api::Release {
+    fn to_wire(&self) -> api::ReleaseNoteEntry {
         let Release { environment, artifact, url, fence, config, commit, by, origin } = self;
-        api::Release {
+        api::ReleaseNoteEntry {
             environment: environment.clone(),
             artifact: artifact.clone(),
             url: url.clone(),
@@ -24,22 +24,22 @@ impl ToWire for Release {
 }
 
 impl ToWire for ReleaseOrigin {
-    type Wire = api::ReleaseOrigin;
+    type Wire = api::ReleaseOriginName;
 
-    fn to_wire(&self) -> api::ReleaseOrigin {
+    fn to_wire(&self) -> api::ReleaseOriginName {
         match self {
-            ReleaseOrigin::Deploy => api::ReleaseOrigin::Deploy,
-            ReleaseOrigin::Rollback => api::ReleaseOrigin::Rollback,
-            ReleaseOrigin::Undo => api::ReleaseOrigin::Undo,
+            ReleaseOrigin::Deploy => api::ReleaseOriginName::Deploy,
+            ReleaseOrigin::Rollback => api::ReleaseOriginName::Rollback,
+            ReleaseOrigin::Undo => api::ReleaseOriginName::Undo,
         }
     }
 }
 
 impl ToWire for Artifact {
-    type Wire = api::Artifact;
+    type Wire = api::ArtifactEntry;
 
-    fn to_wire(&self) -> api::Artifact {
+    fn to_wire(&self) -> api::ArtifactEntry {
         let Artifact { name, digest, media_type, size } = self;
-        api::Artifact { name: name.clone(), digest: digest.clone(), media_type: media_type.clone(), size: *size }
+        api::ArtifactEntry { name: name.clone(), digest: digest.clone(), media_type: media_type.clone(), size: *size }
     }
 }

@@ -6,11 +6,11 @@ use stagewright_engine::{Change, GitState, RollbackSource, RunSource, Trigger};
 use super::ToWire;
 
 impl ToWire for RunSource {
-    type Wire = api::RunSource;
+    type Wire = api::RunSourceEntry;
 
-    fn to_wire(&self) -> api::RunSource {
+    fn to_wire(&self) -> api::RunSourceEntry {
         let RunSource { git, trigger, offline, unsandboxed, package_hosts, rollback } = self;
-        api::RunSource {
+        api::RunSourceEntry {
             git: git.to_wire(),
             trigger: trigger.to_wire(),
             offline: *offline,
@@ -22,11 +22,11 @@ impl ToWire for RunSource {
 }
 
 impl ToWire for GitState {
-    type Wire = api::GitState;
+    type Wire = api::GitStateEntry;
 
-    fn to_wire(&self) -> api::GitState {
+    fn to_wire(&self) -> api::GitStateEntry {
         let GitState { commit, short, branch, tag, dirty, changes } = self;
-        api::GitState {
+        api::GitStateEntry {
             commit: commit.clone(),
             short: short.clone(),
             branch: branch.clone(),
@@ -38,28 +38,33 @@ impl ToWire for GitState {
 }
 
 impl ToWire for Trigger {
-    type Wire = api::Trigger;
+    type Wire = api::TriggerEntry;
 
-    fn to_wire(&self) -> api::Trigger {
+    fn to_wire(&self) -> api::TriggerEntry {
         let Trigger { name, reference, commit, actor } = self;
-        api::Trigger { name: name.clone(), reference: reference.clone(), commit: commit.clone(), actor: actor.clone() }
+        api::TriggerEntry {
+            name: name.clone(),
+            reference: reference.clone(),
+            commit: commit.clone(),
+            actor: actor.clone(),
+        }
     }
 }
 
 impl ToWire for RollbackSource {
-    type Wire = api::RollbackSource;
+    type Wire = api::RollbackSourceEntry;
 
-    fn to_wire(&self) -> api::RollbackSource {
+    fn to_wire(&self) -> api::RollbackSourceEntry {
         let RollbackSource { run, release } = self;
-        api::RollbackSource { run: run.to_wire(), release: *release }
+        api::RollbackSourceEntry { run: run.to_wire(), release: *release }
     }
 }
 
 impl ToWire for Change {
-    type Wire = api::Change;
+    type Wire = api::SourceChange;
 
-    fn to_wire(&self) -> api::Change {
+    fn to_wire(&self) -> api::SourceChange {
         let Change { what, then, now } = self;
-        api::Change { what: what.clone(), then: then.clone(), now: now.clone() }
+        api::SourceChange { what: what.clone(), then: then.clone(), now: now.clone() }
     }
 }

@@ -7,11 +7,11 @@ use stagewright_model::StageKind;
 use super::ToWire;
 
 impl ToWire for StageSummary {
-    type Wire = api::StageSummary;
+    type Wire = api::StageSummaryEntry;
 
-    fn to_wire(&self) -> api::StageSummary {
+    fn to_wire(&self) -> api::StageSummaryEntry {
         let StageSummary { id, name, kind, uses, needs, environment, plugin, effect, rehearsal } = self;
-        api::StageSummary {
+        api::StageSummaryEntry {
             id: id.clone(),
             name: name.clone(),
             kind: kind.to_wire(),
@@ -26,36 +26,36 @@ impl ToWire for StageSummary {
 }
 
 impl ToWire for StageKind {
-    type Wire = api::StageKind;
+    type Wire = api::StageKindName;
 
-    fn to_wire(&self) -> api::StageKind {
+    fn to_wire(&self) -> api::StageKindName {
         match self {
-            StageKind::Main => api::StageKind::Main,
-            StageKind::Finally => api::StageKind::Finally,
+            StageKind::Main => api::StageKindName::Main,
+            StageKind::Finally => api::StageKindName::Finally,
         }
     }
 }
 
 impl ToWire for EffectClass {
-    type Wire = api::EffectClass;
+    type Wire = api::EffectClassName;
 
-    fn to_wire(&self) -> api::EffectClass {
+    fn to_wire(&self) -> api::EffectClassName {
         match self {
-            EffectClass::Pure => api::EffectClass::Pure,
-            EffectClass::Local => api::EffectClass::Local,
-            EffectClass::External => api::EffectClass::External,
+            EffectClass::Pure => api::EffectClassName::Pure,
+            EffectClass::Local => api::EffectClassName::Local,
+            EffectClass::External => api::EffectClassName::External,
         }
     }
 }
 
 impl ToWire for Fidelity {
-    type Wire = api::Fidelity;
+    type Wire = api::FidelityName;
 
-    fn to_wire(&self) -> api::Fidelity {
+    fn to_wire(&self) -> api::FidelityName {
         match self {
-            Fidelity::Real => api::Fidelity::Real,
-            Fidelity::StandIn => api::Fidelity::StandIn,
-            Fidelity::Rehearsed => api::Fidelity::Rehearsed,
+            Fidelity::Real => api::FidelityName::Real,
+            Fidelity::StandIn => api::FidelityName::StandIn,
+            Fidelity::Rehearsed => api::FidelityName::Rehearsed,
         }
     }
 }

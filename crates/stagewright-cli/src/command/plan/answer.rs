@@ -22,8 +22,8 @@ impl PlanView<'_> {
             lock: comparison(&self.review.compared),
             beyond_policy: self.review.beyond.iter().map(diagnostics::entry).collect(),
             sandbox: match self.review.plan.sandbox {
-                Sandbox::Required => api::Sandbox::Required,
-                Sandbox::Preferred => api::Sandbox::Preferred,
+                Sandbox::Required => api::SandboxName::Required,
+                Sandbox::Preferred => api::SandboxName::Preferred,
             },
             inputs: inputs.clone(),
             stages: stages.map(|(stage, description)| self.stage(stage, description)).collect(),
@@ -56,9 +56,9 @@ impl PlanView<'_> {
             package_hosts_named_by: self.package_origins(stage),
             limits: limits.collect(),
             cache: match cache {
-                CacheUse::Never => api::CacheUse::Never,
-                CacheUse::Read => api::CacheUse::Read,
-                CacheUse::ReadWrite => api::CacheUse::ReadWrite,
+                CacheUse::Never => api::CacheUseName::Never,
+                CacheUse::Read => api::CacheUseName::Read,
+                CacheUse::ReadWrite => api::CacheUseName::ReadWrite,
             },
             inputs: strings(&stage.inputs),
             outputs: strings(&stage.outputs),
@@ -88,14 +88,14 @@ fn comparison(compared: &Compared) -> api::LockComparison {
         Compared::Changes(changes) => {
             let changes = changes.iter().map(|change| {
                 let stagewright_model::LockChange { is_wider, text } = change;
-                api::LockChange { wider: *is_wider, text: text.clone() }
+                api::LockChangeEntry { wider: *is_wider, text: text.clone() }
             });
             api::LockComparison::Changed { changes: changes.collect() }
         }
     }
 }
 
-fn permissions(granted: &Permissions) -> api::Permissions {
+fn permissions(granted: &Permissions) -> api::PermissionsEntry {
     let Permissions {
         process,
         read,
@@ -110,7 +110,7 @@ fn permissions(granted: &Permissions) -> api::Permissions {
         env,
         credential_files: _,
     } = granted;
-    api::Permissions {
+    api::PermissionsEntry {
         process: strings(process),
         read: strings(read),
         write: strings(write),
@@ -142,15 +142,15 @@ fn package_origin(named: &PackageOrigin) -> api::PackageOriginEntry {
     }
 }
 
-fn tool_mount(mount: &ToolMount) -> api::ToolMount {
+fn tool_mount(mount: &ToolMount) -> api::ToolMountEntry {
     let ToolMount { path, how, program } = mount;
-    api::ToolMount {
+    api::ToolMountEntry {
         path: path.display().to_string(),
         how: match how {
-            MountMode::Execute => api::MountMode::Execute,
-            MountMode::Copy(_) => api::MountMode::Copy,
-            MountMode::Kept => api::MountMode::Kept,
-            MountMode::KeptFile => api::MountMode::KeptFile,
+            MountMode::Execute => api::MountModeName::Execute,
+            MountMode::Copy(_) => api::MountModeName::Copy,
+            MountMode::Kept => api::MountModeName::Kept,
+            MountMode::KeptFile => api::MountModeName::KeptFile,
         },
         program: program.clone(),
     }
