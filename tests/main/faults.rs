@@ -150,7 +150,7 @@ fn clock_jumps_change_neither_order_nor_outcomes() {
         let inputs = [format!("version={version}"), format!("wait-for={marker}")];
         let child = production.0.start(&["run", "--input", &inputs[0], "--input", &inputs[1]]);
         eventually("the deploy holds production", || {
-            production.0.run(&["env", "list"]).stdout.contains("deploys").then_some(())
+            production.0.run(&["env", "list"]).stdout.contains("is deploying").then_some(())
         });
         // Let the clock jump during the deploy, while others query the environment.
         production.0.write("clock", clock);
