@@ -31,7 +31,7 @@ const SDK: &[(&str, &str)] = sdk_files![
     "src/fake/imports/files.rs",
     "src/fake/imports/outside.rs",
     "src/fake/imports/run.rs",
-    "src/fake/mod.rs",
+    "src/fake.rs",
     "src/fake/report.rs",
     "src/fake/script.rs",
     "src/fake/state.rs",
