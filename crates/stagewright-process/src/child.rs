@@ -46,23 +46,23 @@ enum Kind {
 #[derive(Clone, Debug)]
 struct OwnGroup {
     leader: Arc<Mutex<Option<Pid>>>,
-    reach: Reach,
+    reach: SignalScope,
 }
 
 /// Whom a signal to a child is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum SignalScope {
     /// It leads a group of its own.
     Group,
     /// It shares the group of this process, which must not be signalled.
     Process,
 }
 
-impl Reach {
+impl SignalScope {
     fn target(self, id: u32) -> Target {
         match self {
-            Reach::Group => Target::Group(id),
-            Reach::Process => Target::Process(id),
+            SignalScope::Group => Target::Group(id),
+            SignalScope::Process => Target::Process(id),
         }
     }
 }
@@ -93,8 +93,8 @@ impl OwnGroup {
         if let Some(leader) = *self.leader.lock().unwrap_or_else(PoisonError::into_inner) {
             // All of them gone is what was asked for.
             let _ = match self.reach {
-                Reach::Group => kill_process_group(leader, signal),
-                Reach::Process => kill_process(leader, signal),
+                SignalScope::Group => kill_process_group(leader, signal),
+                SignalScope::Process => kill_process(leader, signal),
             };
         }
     }
@@ -166,7 +166,11 @@ pub struct Child {
 }
 
 impl Child {
-    pub(crate) fn adopt(mut process: std::process::Child, input: Option<Vec<u8>>, reach: Reach) -> io::Result<Child> {
+    pub(crate) fn adopt(
+        mut process: std::process::Child,
+        input: Option<Vec<u8>>,
+        reach: SignalScope,
+    ) -> io::Result<Child> {
         let id = process.id();
         let adopted = (|| {
             guard::watch(reach.target(id))?;

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use rustix::fs::Access;
 
-use crate::child::{Child, Reach};
+use crate::child::{Child, SignalScope};
 use crate::guard;
 
 /// A process to be.
@@ -57,7 +57,7 @@ impl Command {
             .process_group(0);
         guard::prepare().map_err(|error| self.explain(error))?;
         let process = native.spawn().map_err(|error| self.explain(error))?;
-        Child::adopt(process, input, Reach::Group).map_err(|error| self.explain(error))
+        Child::adopt(process, input, SignalScope::Group).map_err(|error| self.explain(error))
     }
 
     /// The same for [`std::process`], with standard streams and process group still to be chosen.

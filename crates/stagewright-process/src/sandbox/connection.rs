@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
-use super::wire::{Answer, Exceeded, Request, receive, send};
+use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
 
 /// Refused connections that are reported; more than a sandbox that works sends.
@@ -73,7 +73,7 @@ impl Connection {
             Some(programs) => programs.insert(id, Program { started, end }),
             None => return Err(gone()),
         };
-        let request = Request::Spawn { id, program: program.to_owned(), args, env, current_dir };
+        let request = InitRequest::Spawn { id, program: program.to_owned(), args, env, current_dir };
         self.say(&request, fds).map_err(NotStarted::Sandbox)?;
         match answer.recv_timeout(PATIENCE) {
             Ok(Ok(())) => Ok(Line { connection: Arc::clone(self), id, ended }),
@@ -97,7 +97,7 @@ impl Connection {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    fn say(&self, request: &Request, fds: &[OwnedFd]) -> io::Result<()> {
+    fn say(&self, request: &InitRequest, fds: &[OwnedFd]) -> io::Result<()> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let socket = socket.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
         let fds = fds.iter().map(OwnedFd::as_fd).collect::<Vec<_>>();
@@ -115,31 +115,31 @@ impl Connection {
     /// Passes on what is heard, until the other end is gone.
     pub(super) fn listen(&self, socket: &UnixStream) {
         // A message that makes no sense is as good as the end.
-        while let Ok(Some((answer, _))) = receive::<Answer>(socket) {
+        while let Ok(Some((answer, _))) = receive::<InitAnswer>(socket) {
             let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(programs) = &mut *programs else { break };
             match answer {
-                Answer::Started { id } => {
+                InitAnswer::Started { id } => {
                     if let Some(program) = programs.get(&id) {
                         let _ = program.started.send(Ok(()));
                     }
                 }
-                Answer::NotStarted { id, errno, error } => {
+                InitAnswer::NotStarted { id, errno, error } => {
                     if let Some(program) = programs.remove(&id) {
                         let _ = program.started.send(Err((errno, error)));
                     }
                 }
-                Answer::Ended { id, code, signal } => {
+                InitAnswer::Ended { id, code, signal } => {
                     if let Some(program) = programs.remove(&id) {
                         program.end.send_replace(Some(Some(ExitStatus { code, signal })));
                     }
                 }
-                Answer::Exceeded(bound) => {
+                InitAnswer::Exceeded(bound) => {
                     self.exceeded.send_replace(Some(bound));
                 }
                 // One that finds no place is not worth to wait for.
-                Answer::Refused { socket } => drop(self.refused.try_send(socket)),
-                Answer::Unmapped { .. } | Answer::Ready | Answer::Impossible { .. } => {}
+                InitAnswer::Refused { socket } => drop(self.refused.try_send(socket)),
+                InitAnswer::Unmapped { .. } | InitAnswer::Ready | InitAnswer::Impossible { .. } => {}
             }
         }
         self.hang_up();
@@ -171,7 +171,7 @@ impl Line {
     pub(crate) fn signal(&self, signal: Signal) {
         if self.ended.borrow().is_none() {
             // A sandbox that can't be told has ended, and the program with it.
-            let _ = self.connection.say(&Request::Signal { id: self.id, signal: signal.as_raw() }, &[]);
+            let _ = self.connection.say(&InitRequest::Signal { id: self.id, signal: signal.as_raw() }, &[]);
         }
     }
 

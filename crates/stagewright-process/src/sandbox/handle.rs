@@ -12,7 +12,7 @@ use std::thread;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, Line, NotStarted};
-use super::wire::{Answer, Exceeded, Request, receive, send};
+use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use super::{Confinement, Limits, PATIENCE};
 use crate::child::Child;
 use crate::command::{Command, SpawnError};
@@ -174,21 +174,21 @@ impl Drop for Sandbox {
 fn begin(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListener>, StartError> {
     let lost = |error: io::Error| StartError::failed("hear from it", error);
     socket.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
-    send(socket, &Request::Begin(Box::new(confinement.clone())), &[]).map_err(lost)?;
+    send(socket, &InitRequest::Begin(Box::new(confinement.clone())), &[]).map_err(lost)?;
     loop {
-        match receive::<Answer>(socket).map_err(lost)? {
-            Some((Answer::Unmapped { keeper }, _)) => {
+        match receive::<InitAnswer>(socket).map_err(lost)? {
+            Some((InitAnswer::Unmapped { keeper }, _)) => {
                 map_users(keeper).map_err(|source| StartError::Unavailable {
                     step: "give users and groups to a user namespace".to_owned(),
                     source,
                 })?;
-                send(socket, &Request::Mapped, &[]).map_err(lost)?;
+                send(socket, &InitRequest::Mapped, &[]).map_err(lost)?;
             }
-            Some((Answer::Ready, fds)) => {
+            Some((InitAnswer::Ready, fds)) => {
                 socket.set_read_timeout(None).map_err(lost)?;
                 return Ok(fds.into_iter().map(TcpListener::from).collect());
             }
-            Some((Answer::Impossible { step, error, errno }, _)) => {
+            Some((InitAnswer::Impossible { step, error, errno }, _)) => {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
                 let of_a_grant = step.starts_with("take ") || step.starts_with("listen at port") || step.contains('/');
                 // What takes no more than the user's own rights isn't refused like this.

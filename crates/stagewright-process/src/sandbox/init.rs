@@ -18,7 +18,7 @@ use stagewright_files::remove_tree;
 
 use super::broker::Refusals;
 use super::monitor::{Deaths, Monitor};
-use super::wire::{Answer, Request, receive, send};
+use super::wire::{InitAnswer, InitRequest, receive, send};
 use super::{Confinement, Source, broker, confine, loopback, monitor, root, seccomp};
 
 /// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
@@ -41,7 +41,7 @@ fn make() -> io::Result<()> {
     // How keepers ended is never asked.
     ends_are_told(false)?;
     while let Some((request, fds)) = receive(&engine)? {
-        let (Request::Fork, Some(socket)) = (request, fds.into_iter().next()) else { continue };
+        let (InitRequest::Fork, Some(socket)) = (request, fds.into_iter().next()) else { continue };
         let socket = UnixStream::from(socket);
         match fork()? {
             Fork::Child => {
@@ -79,7 +79,7 @@ fn fork() -> io::Result<Fork> {
 
 /// Makes the namespaces, starts init in them, and cleans up after it.
 fn keep(socket: UnixStream) -> io::Result<()> {
-    let Some((Request::Begin(confinement), _)) = receive(&socket)? else { return Ok(()) };
+    let Some((InitRequest::Begin(confinement), _)) = receive(&socket)? else { return Ok(()) };
     if let Err(failed) = namespaces(&socket) {
         return failed.tell(&socket);
     }
@@ -111,7 +111,7 @@ impl Failed {
 
     fn tell(self, socket: &UnixStream) -> io::Result<()> {
         let errno = self.error.raw_os_error();
-        let told = send(socket, &Answer::Impossible { step: self.step, error: self.error.to_string(), errno }, &[]);
+        let told = send(socket, &InitAnswer::Impossible { step: self.step, error: self.error.to_string(), errno }, &[]);
         told.and(Err(self.error))
     }
 }
@@ -122,9 +122,9 @@ fn namespaces(socket: &UnixStream) -> Result<(), Failed> {
         unsafe { unshare_unsafe(flags) }.map_err(|error| Failed::at(format!("make a {what}"), error))
     };
     unshare(UnshareFlags::NEWUSER, "user namespace")?;
-    let mapped = send(socket, &Answer::Unmapped { keeper: std::process::id() }, &[]).and_then(|()| receive(socket));
+    let mapped = send(socket, &InitAnswer::Unmapped { keeper: std::process::id() }, &[]).and_then(|()| receive(socket));
     match mapped {
-        Ok(Some((Request::Mapped, _))) => {}
+        Ok(Some((InitRequest::Mapped, _))) => {}
         Ok(_) => return Err(Failed::at("set users and groups", io::ErrorKind::ConnectionAborted)),
         Err(error) => return Err(Failed::at("set users and groups", error)),
     }
@@ -179,7 +179,7 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         Err(failed) => return Failed::tell(failed, socket),
     };
     let fds = listeners.iter().map(|listener| listener.as_fd()).collect::<Vec<BorrowedFd<'_>>>();
-    send(socket, &Answer::Ready, &fds)?;
+    send(socket, &InitAnswer::Ready, &fds)?;
     drop(listeners);
     let monitor = Monitor::new(confinement.limits);
     Serving { socket, confinement, deaths, refusals, running: HashMap::new(), monitor }.serve()
@@ -223,34 +223,34 @@ impl Serving<'_> {
                 self.reap()?;
             }
             if refused {
-                send(self.socket, &Answer::Refused { socket: self.refusals.next()? }, &[])?;
+                send(self.socket, &InitAnswer::Refused { socket: self.refusals.next()? }, &[])?;
             }
             if let Some(exceeded) = self.monitor.look() {
                 // To end is to kill everything inside, at once.
-                return send(self.socket, &Answer::Exceeded(exceeded), &[]);
+                return send(self.socket, &InitAnswer::Exceeded(exceeded), &[]);
             }
             if asked {
-                let Some((request, fds)) = receive::<Request>(self.socket)? else { return Ok(()) };
+                let Some((request, fds)) = receive::<InitRequest>(self.socket)? else { return Ok(()) };
                 self.answer(request, fds)?;
             }
         }
     }
 
-    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
+    fn answer(&mut self, request: InitRequest, fds: Vec<OwnedFd>) -> io::Result<()> {
         match request {
-            Request::Spawn { id, program, args, env, current_dir } => {
+            InitRequest::Spawn { id, program, args, env, current_dir } => {
                 let spawned = self.spawn(program, &args, env, current_dir, fds);
                 let answer = match spawned {
                     Ok(child) => {
                         let number = i32::try_from(child.id()).map_err(io::Error::other)?;
                         self.running.insert(number, (id, child));
-                        Answer::Started { id }
+                        InitAnswer::Started { id }
                     }
-                    Err(error) => Answer::NotStarted { id, errno: error.raw_os_error(), error: error.to_string() },
+                    Err(error) => InitAnswer::NotStarted { id, errno: error.raw_os_error(), error: error.to_string() },
                 };
                 send(self.socket, &answer, &[])
             }
-            Request::Signal { id, signal } => {
+            InitRequest::Signal { id, signal } => {
                 let leader = self.running.iter().find(|(_, (known, _))| *known == id).map(|(&number, _)| number);
                 if let (Some(leader), Some(signal)) = (leader.and_then(Pid::from_raw), Signal::from_named_raw(signal)) {
                     // All of them gone is what was asked for.
@@ -258,7 +258,7 @@ impl Serving<'_> {
                 }
                 Ok(())
             }
-            Request::Fork | Request::Begin(_) | Request::Mapped => Ok(()),
+            InitRequest::Fork | InitRequest::Begin(_) | InitRequest::Mapped => Ok(()),
         }
     }
 
@@ -306,7 +306,7 @@ impl Serving<'_> {
             // A group ends with its leader. Until now the leader kept its number.
             let _ = kill_process_group(pid, Signal::KILL);
             let status = ExitStatus::from_raw(status.as_raw());
-            send(self.socket, &Answer::Ended { id, code: status.code(), signal: status.signal() }, &[])?;
+            send(self.socket, &InitAnswer::Ended { id, code: status.code(), signal: status.signal() }, &[])?;
         }
     }
 }

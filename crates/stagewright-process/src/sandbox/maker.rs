@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::handle::{Sandbox, StartError};
-use super::wire::{Request, send};
+use super::wire::{InitRequest, send};
 use super::{Confinement, Missing, SUBCOMMAND};
 
 /// Makes sandboxes; cheap to clone. Those that were made outlive it.
@@ -89,7 +89,7 @@ impl Running {
     fn fork(&self) -> io::Result<UnixStream> {
         let (socket, inside) = UnixStream::pair()?;
         let maker = self.socket.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        send(maker, &Request::Fork, &[inside.as_fd()])?;
+        send(maker, &InitRequest::Fork, &[inside.as_fd()])?;
         Ok(socket)
     }
 }

@@ -50,7 +50,7 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 }
 
 /// Something detached that belongs at a path.
-struct Tree {
+struct DetachedMount {
     fd: OwnedFd,
     path: PathBuf,
     folder: bool,
@@ -68,14 +68,14 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
         .collect::<Result<Vec<_>, _>>()?;
     let devices = DEVICES.iter().map(|name| {
         let path = Path::new("/dev").join(name);
-        detach(&path, false).map(|fd| Tree { fd, path, folder: false })
+        detach(&path, false).map(|fd| DetachedMount { fd, path, folder: false })
     });
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
     let proc = file_system("proc", &[], MountAttrFlags::empty())?;
     let terminals = file_system("devpts", &[("newinstance", ""), ("ptmxmode", "0666")], MountAttrFlags::empty()).ok();
     // What lies there was opened before.
     change_root(&confinement.scratch)?;
-    attach(&Tree { fd: proc, path: "/proc".into(), folder: true })?;
+    attach(&DetachedMount { fd: proc, path: "/proc".into(), folder: true })?;
     for tree in &devices {
         attach(tree)?;
     }
@@ -83,7 +83,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
         symlink(target, link).step(|| format!("link {link}"))?;
     }
     if let Some(fd) = terminals {
-        attach(&Tree { fd, path: "/dev/pts".into(), folder: true })?;
+        attach(&DetachedMount { fd, path: "/dev/pts".into(), folder: true })?;
     }
     memory(Path::new("/dev/shm"), SHARED_MEMORY)?;
     let mut trees = trees.iter().peekable();
@@ -114,7 +114,7 @@ pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
         if path.exists() {
             let fd = detach(path, true)?;
             set_attributes(fd.as_fd(), libc::MOUNT_ATTR_RDONLY).step(|| format!("protect {}", path.display()))?;
-            attach(&Tree { fd, path: path.to_owned(), folder: path.is_dir() })?;
+            attach(&DetachedMount { fd, path: path.to_owned(), folder: path.is_dir() })?;
         }
     }
     // By their paths they can't be had: a folder that was granted may lie on top.
@@ -127,7 +127,7 @@ pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
 }
 
 /// None for what isn't of the machine, or may be missing and is.
-fn tree(place: &Place, closed: &[(u64, u64)]) -> Result<Option<Tree>, RootError> {
+fn tree(place: &Place, closed: &[(u64, u64)]) -> Result<Option<DetachedMount>, RootError> {
     let fd = match &place.source {
         Source::Host(source) => detach(source, true)?,
         Source::HostIfThere(source) if source.exists() => detach(source, true)?,
@@ -154,7 +154,7 @@ fn tree(place: &Place, closed: &[(u64, u64)]) -> Result<Option<Tree>, RootError>
         .step(|| format!("protect {}", place.path.display()))?;
     let stat = rustix::fs::fstat(&fd).step(|| format!("look at {}", place.path.display()))?;
     let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    Ok(Some(Tree { fd, path: place.path.clone(), folder }))
+    Ok(Some(DetachedMount { fd, path: place.path.clone(), folder }))
 }
 
 /// What comes from a repository is nothing to be followed: each name is opened in the folder that was opened before it,
@@ -193,8 +193,8 @@ fn detach(source: &Path, recursive: bool) -> Result<OwnedFd, RootError> {
     open_tree(CWD, source, flags).step(|| format!("take {}", source.display()))
 }
 
-fn attach(tree: &Tree) -> Result<(), RootError> {
-    let Tree { fd, path, folder } = tree;
+fn attach(tree: &DetachedMount) -> Result<(), RootError> {
+    let DetachedMount { fd, path, folder } = tree;
     let parent = path.parent().unwrap_or(Path::new("/"));
     if *folder {
         folders(path)?;
@@ -249,10 +249,10 @@ fn nothing(path: &Path) -> Result<Option<OwnedFd>, RootError> {
         let null = detach(Path::new("/dev/null"), false)?;
         set_attributes(null.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)
             .step(|| format!("protect {}", path.display()))?;
-        return attach(&Tree { fd: null, path: path.to_owned(), folder: false }).map(|()| None);
+        return attach(&DetachedMount { fd: null, path: path.to_owned(), folder: false }).map(|()| None);
     }
     let fd = file_system("tmpfs", &[("mode", "0755"), ("size", "16m")], MountAttrFlags::empty())?;
-    let tree = Tree { fd, path: path.to_owned(), folder: true };
+    let tree = DetachedMount { fd, path: path.to_owned(), folder: true };
     attach(&tree)?;
     Ok(Some(tree.fd))
 }
@@ -261,7 +261,7 @@ fn memory(path: &Path, bytes: u64) -> Result<(), RootError> {
     let size = bytes.to_string();
     let attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
     let fd = file_system("tmpfs", &[("mode", "1777"), ("size", &size)], attributes)?;
-    attach(&Tree { fd, path: path.to_owned(), folder: true })
+    attach(&DetachedMount { fd, path: path.to_owned(), folder: true })
 }
 
 fn set_attributes(tree: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {

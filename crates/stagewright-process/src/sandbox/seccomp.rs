@@ -54,7 +54,7 @@ const DATAGRAMS: &[u32] = &[libc::SOCK_DGRAM.cast_unsigned(), libc::SOCK_RAW.cas
 
 /// What happens to a call.
 #[derive(Clone, Copy)]
-enum Verdict {
+enum CallAction {
     Errno(i32),
     /// The broker answers.
     Mediate,
@@ -63,83 +63,83 @@ enum Verdict {
 /// A look at the lower half of an argument; all that is looked at are numbers of 32 bits, of which the kernel takes no
 /// more either. Holds when the masked value is, or isn't, among `values`.
 #[derive(Clone, Copy)]
-struct Look {
+struct ArgumentTest {
     argument: u32,
     mask: u32,
     among: bool,
     values: &'static [u32],
 }
 
-const fn is(argument: u32, values: &'static [u32]) -> Look {
-    Look { argument, mask: u32::MAX, among: true, values }
+const fn is(argument: u32, values: &'static [u32]) -> ArgumentTest {
+    ArgumentTest { argument, mask: u32::MAX, among: true, values }
 }
 
-const fn is_not(argument: u32, values: &'static [u32]) -> Look {
-    Look { argument, mask: u32::MAX, among: false, values }
+const fn is_not(argument: u32, values: &'static [u32]) -> ArgumentTest {
+    ArgumentTest { argument, mask: u32::MAX, among: false, values }
 }
 
-const fn has(argument: u32, bits: u32) -> Look {
-    Look { argument, mask: bits, among: false, values: &[0] }
+const fn has(argument: u32, bits: u32) -> ArgumentTest {
+    ArgumentTest { argument, mask: bits, among: false, values: &[0] }
 }
 
-const fn is_kind(argument: u32, values: &'static [u32]) -> Look {
-    Look { argument, mask: SOCKET_TYPE, among: true, values }
+const fn is_kind(argument: u32, values: &'static [u32]) -> ArgumentTest {
+    ArgumentTest { argument, mask: SOCKET_TYPE, among: true, values }
 }
 
 /// A call, what must hold of its arguments, and what happens then. The first that holds counts.
-struct Rule(c_long, &'static [Look], Verdict);
+struct FilterRule(c_long, &'static [ArgumentTest], CallAction);
 
-const DENIED: Verdict = Verdict::Errno(libc::EPERM);
-const UNKNOWN: Verdict = Verdict::Errno(libc::ENOSYS);
-const NO_FAMILY: Verdict = Verdict::Errno(libc::EAFNOSUPPORT);
+const DENIED: CallAction = CallAction::Errno(libc::EPERM);
+const UNKNOWN: CallAction = CallAction::Errno(libc::ENOSYS);
+const NO_FAMILY: CallAction = CallAction::Errno(libc::EAFNOSUPPORT);
 
 /// What builds call most comes first: rules are gone through one by one.
-const RULES: &[Rule] = &[
-    Rule(libc::SYS_openat, &[has(2, CREATING), has(3, SET_ID)], DENIED),
+const RULES: &[FilterRule] = &[
+    FilterRule(libc::SYS_openat, &[has(2, CREATING), has(3, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_open, &[has(1, CREATING), has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_open, &[has(1, CREATING), has(2, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_chmod, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_chmod, &[has(1, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_mkdir, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mkdir, &[has(1, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_mknod, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mknod, &[has(1, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_creat, &[has(1, SET_ID)], DENIED),
-    Rule(libc::SYS_fchmod, &[has(1, SET_ID)], DENIED),
-    Rule(libc::SYS_fchmodat, &[has(2, SET_ID)], DENIED),
-    Rule(FCHMODAT2, &[has(2, SET_ID)], DENIED),
-    Rule(libc::SYS_mkdirat, &[has(2, SET_ID)], DENIED),
-    Rule(libc::SYS_mknodat, &[has(2, SET_ID)], DENIED),
-    Rule(libc::SYS_openat2, &[], UNKNOWN),
-    Rule(libc::SYS_socket, &[is_not(0, FAMILIES)], NO_FAMILY),
-    Rule(libc::SYS_socket, &[is(0, &[UNIX]), is_kind(1, DATAGRAMS)], Verdict::Errno(libc::ESOCKTNOSUPPORT)),
-    Rule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], Verdict::Errno(libc::EPROTONOSUPPORT)),
-    Rule(libc::SYS_socketpair, &[is_not(0, &[UNIX])], NO_FAMILY),
-    Rule(libc::SYS_socketpair, &[is_kind(1, DATAGRAMS)], Verdict::Mediate),
-    Rule(libc::SYS_connect, &[], Verdict::Mediate),
-    Rule(libc::SYS_listen, &[], Verdict::Mediate),
-    Rule(libc::SYS_io_uring_setup, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_enter, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_register, &[], UNKNOWN),
-    Rule(libc::SYS_keyctl, &[], UNKNOWN),
-    Rule(libc::SYS_add_key, &[], UNKNOWN),
-    Rule(libc::SYS_request_key, &[], UNKNOWN),
-    Rule(libc::SYS_bpf, &[], DENIED),
-    Rule(libc::SYS_perf_event_open, &[], DENIED),
-    Rule(libc::SYS_userfaultfd, &[], DENIED),
-    Rule(libc::SYS_syslog, &[], DENIED),
-    Rule(libc::SYS_open_by_handle_at, &[], DENIED),
+    FilterRule(libc::SYS_creat, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_fchmod, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_fchmodat, &[has(2, SET_ID)], DENIED),
+    FilterRule(FCHMODAT2, &[has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mkdirat, &[has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mknodat, &[has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_openat2, &[], UNKNOWN),
+    FilterRule(libc::SYS_socket, &[is_not(0, FAMILIES)], NO_FAMILY),
+    FilterRule(libc::SYS_socket, &[is(0, &[UNIX]), is_kind(1, DATAGRAMS)], CallAction::Errno(libc::ESOCKTNOSUPPORT)),
+    FilterRule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], CallAction::Errno(libc::EPROTONOSUPPORT)),
+    FilterRule(libc::SYS_socketpair, &[is_not(0, &[UNIX])], NO_FAMILY),
+    FilterRule(libc::SYS_socketpair, &[is_kind(1, DATAGRAMS)], CallAction::Mediate),
+    FilterRule(libc::SYS_connect, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_listen, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_io_uring_setup, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_enter, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_register, &[], UNKNOWN),
+    FilterRule(libc::SYS_keyctl, &[], UNKNOWN),
+    FilterRule(libc::SYS_add_key, &[], UNKNOWN),
+    FilterRule(libc::SYS_request_key, &[], UNKNOWN),
+    FilterRule(libc::SYS_bpf, &[], DENIED),
+    FilterRule(libc::SYS_perf_event_open, &[], DENIED),
+    FilterRule(libc::SYS_userfaultfd, &[], DENIED),
+    FilterRule(libc::SYS_syslog, &[], DENIED),
+    FilterRule(libc::SYS_open_by_handle_at, &[], DENIED),
 ];
 
 /// For a process with a network namespace of its own and the machine's files: no socket that is reached by path, and
 /// no family that namespaces don't cover.
-const INTERNET_ALONE: &[Rule] = &[
-    Rule(libc::SYS_socket, &[is_not(0, &INTERNET)], NO_FAMILY),
-    Rule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], Verdict::Errno(libc::EPROTONOSUPPORT)),
-    Rule(libc::SYS_io_uring_setup, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_enter, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_register, &[], UNKNOWN),
+const INTERNET_ALONE: &[FilterRule] = &[
+    FilterRule(libc::SYS_socket, &[is_not(0, &INTERNET)], NO_FAMILY),
+    FilterRule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], CallAction::Errno(libc::EPROTONOSUPPORT)),
+    FilterRule(libc::SYS_io_uring_setup, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_enter, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_register, &[], UNKNOWN),
 ];
 const INTERNET: [u32; 3] = [libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
 
@@ -194,7 +194,7 @@ fn answer(value: u32) -> io::Result<sock_filter> {
     code(BPF_RET | BPF_K, 0, 0, value)
 }
 
-fn program(rules: &[Rule]) -> io::Result<Vec<sock_filter>> {
+fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
     // Offsets are those of `struct seccomp_data`: the number, the architecture, an address, six arguments.
     let (number, architecture) = (0, 4);
     let mut program = vec![
@@ -213,10 +213,10 @@ fn program(rules: &[Rule]) -> io::Result<Vec<sock_filter>> {
 }
 
 /// Goes past its own end when it doesn't hold. The number is loaded when it begins, and when it ends.
-fn compile(Rule(call, looks, verdict): &Rule) -> io::Result<Vec<sock_filter>> {
+fn compile(FilterRule(call, looks, verdict): &FilterRule) -> io::Result<Vec<sock_filter>> {
     let verdict = match verdict {
-        Verdict::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
-        Verdict::Mediate => SECCOMP_RET_USER_NOTIF,
+        CallAction::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
+        CallAction::Mediate => SECCOMP_RET_USER_NOTIF,
     };
     // From the last to the first, so that what is skipped is known.
     let mut tail = vec![answer(verdict)?];

@@ -24,7 +24,7 @@ const DESCRIPTORS: usize = 64;
 
 /// What the engine says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Request {
+pub(super) enum InitRequest {
     /// To the maker: become a keeper, whose socket is the descriptor beside this.
     Fork,
     /// The first message to a keeper.
@@ -39,7 +39,7 @@ pub(super) enum Request {
 
 /// What the sandbox says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum InitAnswer {
     /// The namespaces are there, and want users. With the number of the process that has them.
     Unmapped {
         keeper: u32,
@@ -190,26 +190,28 @@ mod tests {
         let said = std::thread::spawn(move || {
             let id = 7;
             let request =
-                Request::Spawn { id, program: "/bin/true".into(), args, env: Vec::new(), current_dir: "/".into() };
+                InitRequest::Spawn { id, program: "/bin/true".into(), args, env: Vec::new(), current_dir: "/".into() };
             send(&one, &request, &[far.as_fd()]).unwrap();
-            send(&one, &Request::Mapped, &[]).unwrap();
+            send(&one, &InitRequest::Mapped, &[]).unwrap();
         });
-        let (spawn, fds) = receive::<Request>(&other).unwrap().unwrap();
-        assert!(matches!(spawn, Request::Spawn { id: 7, args, .. } if args[0].len() == 1 << 20));
+        let (spawn, fds) = receive::<InitRequest>(&other).unwrap().unwrap();
+        assert!(matches!(spawn, InitRequest::Spawn { id: 7, args, .. } if args[0].len() == 1 << 20));
         let mut far = UnixStream::from(fds.into_iter().next().unwrap());
         far.write_all(b"!").unwrap();
         let mut byte = [0];
         end.read_exact(&mut byte).unwrap();
         assert_eq!(byte, *b"!");
         said.join().unwrap();
-        assert!(matches!(receive::<Request>(&other).unwrap().unwrap(), (Request::Mapped, fds) if fds.is_empty()));
-        assert!(receive::<Request>(&other).unwrap().is_none());
+        assert!(
+            matches!(receive::<InitRequest>(&other).unwrap().unwrap(), (InitRequest::Mapped, fds) if fds.is_empty())
+        );
+        assert!(receive::<InitRequest>(&other).unwrap().is_none());
     }
 
     #[test]
     fn a_length_beyond_the_bound_is_refused() {
         let (mut one, other) = UnixStream::pair().unwrap();
         one.write_all(&u32::MAX.to_le_bytes()).unwrap();
-        assert!(receive::<Answer>(&other).is_err());
+        assert!(receive::<InitAnswer>(&other).is_err());
     }
 }
