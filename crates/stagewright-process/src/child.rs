@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::exit_status::ExitStatus;
 use crate::guard::{self, Target};
 use crate::reap::reap;
-use crate::sandbox::Line;
+use crate::sandbox::ProgramHandle;
 
 /// One read from a pipe, at most. Linux pipes hold 64 KiB unless told otherwise.
 const CHUNK: usize = 64 * 1024;
@@ -40,7 +40,7 @@ pub struct Group(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     Own(OwnGroup),
-    Confined(Line),
+    Confined(ProgramHandle),
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +116,7 @@ enum Life {
         death: AsyncFd<OwnedFd>,
     },
     /// The init of its sandbox collects it.
-    Confined(Line),
+    Confined(ProgramHandle),
 }
 
 impl Life {
@@ -199,7 +199,7 @@ impl Child {
 
     /// A program of a sandbox. The pipes are the engine's ends.
     pub(crate) fn confined(
-        line: Line,
+        line: ProgramHandle,
         input: Option<(OwnedFd, Vec<u8>)>,
         stdout: OwnedFd,
         stderr: OwnedFd,

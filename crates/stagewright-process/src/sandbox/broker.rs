@@ -47,7 +47,7 @@ use crate::kernel;
 
 /// The capabilities that the broker keeps and init drops: the first to access descriptors and memory of programs that
 /// run as another user, the second to query the file of a socket. Both apply to the sandbox's namespaces only.
-pub(super) const POWERS: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::NET_ADMIN);
+pub(super) const CAPABILITIES: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::NET_ADMIN);
 
 /// The most calls that are carried out at a time. A call that blocks, such as a connection to a server that doesn't
 /// accept it, occupies a thread.
@@ -173,7 +173,7 @@ impl Broker {
         let _exit = ExitOnPanic;
         while let Ok(call) = self.next() {
             // A thread must always be waiting for the next call. Without one, a program that connects to a server of
-            // its own sandbox could deadlock: its `connect` blocks this thread until the server accepts, and the
+            // its own sandbox could deadlock: its `connect` may block this thread until the server accepts, and the
             // server may need a call of its own answered before it does.
             if self.idle.fetch_sub(1, Ordering::Relaxed) == 1 {
                 self.start_thread();

@@ -48,8 +48,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use confine::powers as drop_powers;
-pub(crate) use connection::Line;
+pub(crate) use confine::drop_capabilities;
+pub(crate) use connection::ProgramHandle;
 pub use handle::{Sandbox, StartError};
 pub use init::run;
 pub(crate) use loopback::up as raise_loopback;

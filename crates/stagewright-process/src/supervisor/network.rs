@@ -16,10 +16,10 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::sandbox::{drop_powers, internet_alone, raise_loopback};
+use crate::sandbox::{drop_capabilities, internet_alone, raise_loopback};
 
 /// Where a service is reached from outside of its network.
-pub(super) struct Door {
+pub(super) struct ForwardedPort {
     listener: TcpListener,
     inside: u16,
     port: u16,
@@ -35,7 +35,7 @@ pub(super) struct NoNetwork {
 
 /// Moves this process to a network of its own, for good, with a door to the port `inside` of it. Must be called while the
 /// process has one thread.
-pub(super) fn enter(inside: u16) -> Result<Door, NoNetwork> {
+pub(super) fn enter(inside: u16) -> Result<ForwardedPort, NoNetwork> {
     let failed = |step| move |source: io::Error| NoNetwork { step, source };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("listen on 127.0.0.1"))?;
     let port = listener.local_addr().map_err(failed("listen on 127.0.0.1"))?.port();
@@ -51,13 +51,13 @@ pub(super) fn enter(inside: u16) -> Result<Door, NoNetwork> {
         std::fs::write(file, text).map_err(failed("set users and groups"))?;
     }
     raise_loopback().map_err(failed("raise the loopback"))?;
-    drop_powers(CapabilitySet::empty()).map_err(failed("drop capabilities"))?;
+    drop_capabilities(CapabilitySet::empty()).map_err(failed("drop capabilities"))?;
     // A network namespace doesn't cover sockets that have a path: those of the machine's daemons.
     internet_alone().map_err(failed("filter system calls"))?;
-    Ok(Door { listener, inside, port })
+    Ok(ForwardedPort { listener, inside, port })
 }
 
-impl Door {
+impl ForwardedPort {
     /// Of this machine's loopback.
     pub(super) fn port(&self) -> u16 {
         self.port
