@@ -14,7 +14,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// The limit before [`protect`].
 static CORE: OnceLock<Option<u64>> = OnceLock::new();
 
-/// For a process that holds secrets and starts others.
+/// Prevents core dumps of this process and of its children. For a process that holds secrets and starts others.
 pub fn protect() -> io::Result<()> {
     hide()?;
     let Rlimit { current, maximum } = getrlimit(Resource::Core);
@@ -44,12 +44,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_this_process_is_dumped_and_limits_can_be_had_back() {
+    fn this_process_is_not_dumpable_and_limits_are_restored() {
         let before = getrlimit(Resource::Core);
         let raised = Rlimit { current: before.maximum, ..before };
         setrlimit(Resource::Core, raised).unwrap();
         protect().unwrap();
-        // A second time it is the first limit that counts.
+        // A second call must not record the lowered limit.
         protect().unwrap();
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         assert_eq!(getrlimit(Resource::Core).current, Some(0));

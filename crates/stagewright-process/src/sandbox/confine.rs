@@ -117,8 +117,8 @@ pub(crate) fn drop_capabilities(more: CapabilitySet) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    // The bounding set alone is not enough: it limits what an exec can gain, while this thread and the programs of root
-    // would keep what is effective now. And `no_new_privs` is required by Landlock and seccomp for processes without
+    // The bounding set alone is not enough: it limits what an exec can gain, while this thread would keep the
+    // capabilities that it has. And `no_new_privs` is required by Landlock and seccomp for processes without
     // `CAP_SYS_ADMIN`; it also makes the kernel ignore set-user-ID bits and file capabilities.
     keep(more)?;
     rustix::thread::set_no_new_privs(true)?;

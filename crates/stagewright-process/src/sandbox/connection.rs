@@ -114,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// Passes on what is heard, until the other end is sandbox_ended.
+    /// Dispatches the answers of init, until the connection ends.
     pub(super) fn listen(&self, socket: &UnixStream) {
         // An invalid message is handled like the end of the connection: the sandbox is killed.
         while let Ok(Some((answer, _))) = receive::<InitAnswer>(socket) {

@@ -174,8 +174,7 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         confine::drop_broker_capabilities().map_err(|error| Failed::at("drop capabilities", error))?;
         let listener = seccomp::install().map_err(|error| Failed::at("filter system calls", error))?;
         let refusals = broker.serve(listener).map_err(|error| Failed::at("start a thread", error))?;
-        // Prevents programs of the same user from tracing init or reading its memory and descriptors. It comes last,
-        // because a process that isn't dumpable can't write to its own files below `/proc`.
+        // Prevents programs of the same user from tracing init or reading its memory and descriptors.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|error| Failed::at("hide from programs", error))?;
         Ok((listeners, deaths, refusals))
@@ -231,7 +230,7 @@ impl Serving<'_> {
             if refused {
                 send(self.socket, &InitAnswer::Refused { socket: self.refusals.next()? }, &[])?;
             }
-            if let Some(exceeded) = self.monitor.look() {
+            if let Some(exceeded) = self.monitor.check() {
                 // When init returns from here and exits, the kernel kills everything inside.
                 return send(self.socket, &InitAnswer::Exceeded(exceeded), &[]);
             }
@@ -309,8 +308,8 @@ impl Serving<'_> {
                 Err(error) => return Err(error.into()),
             };
             let Some((id, _)) = self.running.remove(&pid.as_raw_nonzero().get()) else { continue };
-            // What is left of the group is killed with its leader. The leader has just been collected, but init is the
-            // only one to fork on request, so the group id is still that of this program's group or unused.
+            // What is left of the group is killed with its leader. The kernel doesn't reuse the leader's number as long
+            // as the group has members.
             let _ = kill_process_group(pid, Signal::KILL);
             let status = ExitStatus::from_raw(status.as_raw());
             send(self.socket, &InitAnswer::Ended { id, code: status.code(), signal: status.signal() }, &[])?;

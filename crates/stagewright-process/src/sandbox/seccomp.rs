@@ -1,17 +1,17 @@
-//! The system calls that programs of a sandbox don't have, and those that [`super::broker`] carries out for them.
+//! The seccomp filter of a sandbox: denied system calls, and those that [`super::broker`] carries out for programs.
 //!
-//! Namespaces, mounts and Landlock confine what has a name in them. What they leave open is closed here:
+//! Namespaces, mounts and Landlock confine files, processes and networks. The filter denies what they don't cover:
 //!
-//! - Socket families that no network namespace covers (`AF_VSOCK`, `AF_ALG`, …). Left are Unix, IPv4, IPv6, and of
-//!   netlink the routing part, which the C library asks for the interfaces.
-//! - `io_uring` and calls by the numbers of another ABI (32-bit, x32), either of which leads past a filter.
-//! - Modes with a set-user-ID or set-group-ID bit: such a file would act for the engine's user after the stage. Programs
+//! - Socket families that no network namespace covers (`AF_VSOCK`, `AF_ALG`, …). Allowed are Unix, IPv4, IPv6, and
+//!   routing netlink, from which the C library reads the interfaces.
+//! - `io_uring` and calls by the numbers of another ABI (32-bit, x32), either of which bypasses a filter.
+//! - Modes with a set-user-ID or set-group-ID bit: such a file would run as the engine's user after the stage. Programs
 //!   see `EPERM`, as under systemd's `RestrictSUIDSGID=`. `openat2` takes the mode in memory, where a filter can't look,
 //!   so that it doesn't exist; programs fall back to `openat`.
 //! - Parts of the kernel that aren't divided by namespaces, or that builds don't use: keys, BPF, performance counters,
 //!   `userfaultfd`, the kernel's log, file handles.
 //!
-//! What takes a capability isn't listed: programs have none that could do harm.
+//! Calls that require a capability aren't listed: the harmful capabilities are dropped.
 //!
 //! `connect` on a Unix socket is by path, and no namespace of the network covers paths: see [`super::broker`], which
 //! `connect` and `listen` are handed to. Datagram sockets carry a path with each message, in memory, so that there are no
@@ -36,32 +36,32 @@ const NATIVE: u32 = 0xC000_00B7;
 #[cfg(target_arch = "riscv64")]
 const NATIVE: u32 = 0xC000_00F3;
 
-/// From here on numbers are those of x32 on x86-64. No other architecture has any.
+/// The first number of x32 calls on x86-64. Other architectures have no calls with such numbers.
 const FOREIGN: u32 = 0x4000_0000;
-/// The same number everywhere; the C library's headers lack it on some.
+/// The number is the same on all architectures, but missing from the C library's headers on some.
 const FCHMODAT2: c_long = 452;
 /// `SOCK_TYPE_MASK`: above are flags.
 const SOCKET_TYPE: u32 = 0xf;
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
-/// `open` looks at the mode with one of these only.
+/// `open` and `openat` read the mode only if one of these flags is set.
 const CREATING: u32 = libc::O_CREAT.cast_unsigned() | (libc::O_TMPFILE & !libc::O_DIRECTORY).cast_unsigned();
 
 const UNIX: u32 = libc::AF_UNIX.cast_unsigned();
 const NETLINK: u32 = libc::AF_NETLINK.cast_unsigned();
 const FAMILIES: &[u32] = &[UNIX, libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
-/// The kernel takes `SOCK_RAW` of a Unix socket for a datagram socket.
+/// The kernel makes a datagram socket for `SOCK_RAW` of a Unix socket, too.
 const DATAGRAMS: &[u32] = &[libc::SOCK_DGRAM.cast_unsigned(), libc::SOCK_RAW.cast_unsigned()];
 
-/// What happens to a call.
+/// What the filter does with a call.
 #[derive(Clone, Copy)]
 enum CallAction {
     Errno(i32),
-    /// The broker answers.
+    /// The broker carries it out or denies it.
     Mediate,
 }
 
-/// A look at the lower half of an argument; all that is looked at are numbers of 32 bits, of which the kernel takes no
-/// more either. Holds when the masked value is, or isn't, among `values`.
+/// A test of the lower half of an argument. All tested arguments have 32 bits, and the kernel ignores the upper half too.
+/// Passes if the masked value is among `values`, or isn't among them if `among` is false.
 #[derive(Clone, Copy)]
 struct ArgumentTest {
     argument: u32,
@@ -86,14 +86,14 @@ const fn is_kind(argument: u32, values: &'static [u32]) -> ArgumentTest {
     ArgumentTest { argument, mask: SOCKET_TYPE, among: true, values }
 }
 
-/// A call, what must hold of its arguments, and what happens then. The first that holds counts.
+/// The number of a call, tests that its arguments must all pass, and the action. The first matching rule applies.
 struct FilterRule(c_long, &'static [ArgumentTest], CallAction);
 
 const DENIED: CallAction = CallAction::Errno(libc::EPERM);
 const UNKNOWN: CallAction = CallAction::Errno(libc::ENOSYS);
 const NO_FAMILY: CallAction = CallAction::Errno(libc::EAFNOSUPPORT);
 
-/// What builds call most comes first: rules are gone through one by one.
+/// Calls that builds make most often come first, because rules are tested one by one.
 const RULES: &[FilterRule] = &[
     FilterRule(libc::SYS_openat, &[has(2, CREATING), has(3, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
@@ -150,7 +150,7 @@ pub(crate) fn internet_alone() -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
     let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, 0);
-    // SAFETY: the filter is a whole one, and lives for the call.
+    // SAFETY: the filter is complete and lives for the call.
     let set = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, std::ptr::from_ref::<sock_fprog>(&filter)) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -161,19 +161,21 @@ pub(super) fn install() -> io::Result<OwnedFd> {
     let mut program = program(RULES)?;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
-    // Without the second, kernels before 5.16 slow all programs down against leaks within one process.
+    // Without the second flag, kernels before 5.16 enable mitigations against speculative reads in all programs under
+    // a filter, which makes them slower.
     let usual = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-    // Calls that the broker has begun aren't begun a second time for a signal that comes in between.
+    // With this flag only a fatal signal interrupts a call that the broker has received. Without it, any signal would
+    // cancel the call and restart it, and the broker would carry it out twice.
     let flags = usual | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     match set(&filter, flags) {
-        // A kernel before 5.19.
+        // Kernels before 5.19 don't know the flag.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => set(&filter, usual),
         result => result,
     }
 }
 
 fn set(filter: &sock_fprog, flags: libc::c_ulong) -> io::Result<OwnedFd> {
-    // SAFETY: the filter is a whole one, and lives for the call.
+    // SAFETY: the filter is complete and lives for the call.
     let fd = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref::<sock_fprog>(filter))
     };
@@ -185,7 +187,7 @@ fn set(filter: &sock_fprog, flags: libc::c_ulong) -> io::Result<OwnedFd> {
 const LOAD: u32 = BPF_LD | BPF_W | BPF_ABS;
 const EQUAL: u32 = BPF_JMP | BPF_JEQ | BPF_K;
 
-/// Jumps are counted in instructions that are skipped.
+/// One instruction. `jt` and `jf` are how many instructions are skipped if its condition holds, or doesn't.
 fn code(code: u32, jt: u8, jf: u8, k: u32) -> io::Result<sock_filter> {
     Ok(sock_filter { code: u16::try_from(code).map_err(io::Error::other)?, jt, jf, k })
 }
@@ -212,20 +214,21 @@ fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
     Ok(program)
 }
 
-/// Goes past its own end when it doesn't hold. The number is loaded when it begins, and when it ends.
+/// Compiles a rule. If it doesn't match, it jumps past its own end. The accumulator holds the call's number at its start
+/// and at its end.
 fn compile(FilterRule(call, looks, verdict): &FilterRule) -> io::Result<Vec<sock_filter>> {
     let verdict = match verdict {
         CallAction::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
         CallAction::Mediate => SECCOMP_RET_USER_NOTIF,
     };
-    // From the last to the first, so that what is skipped is known.
+    // Compiled from the end, because a jump needs the length of the code that it skips.
     let mut tail = vec![answer(verdict)?];
     if !looks.is_empty() {
         tail.push(code(LOAD, 0, 0, 0)?);
     }
     for look in looks.iter().rev() {
         let values = u8::try_from(look.values.len()).map_err(io::Error::other)?;
-        // The number is loaded again by the last instruction of the rule, where all that fails goes.
+        // A failed test jumps to the last instruction of the rule, which loads the call's number again.
         let fails = u8::try_from(tail.len() - 1).map_err(io::Error::other)?;
         let mut head =
             vec![code(LOAD, 0, 0, 16 + 8 * look.argument)?, code(BPF_ALU | BPF_AND | BPF_K, 0, 0, look.mask)?];
@@ -251,7 +254,7 @@ mod tests {
     const EPERM: u32 = SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
     const ENOSYS: u32 = SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 
-    /// What the kernel would answer, by the few instructions that are used.
+    /// Runs the filter as the kernel would, for the few instructions that it uses.
     fn verdict(architecture: u32, number: u32, arguments: &[u64]) -> u32 {
         let program = program(RULES).unwrap();
         let (mut at, mut value) = (0, 0);
@@ -291,12 +294,12 @@ mod tests {
             assert_eq!(verdict(NATIVE, x32, &[]), ENOSYS);
         }
         assert_eq!(native(libc::SYS_getpid, &[]), SECCOMP_RET_ALLOW);
-        // A number that the kernel will only give to a call one day.
+        // A number that no call has yet.
         assert_eq!(verdict(NATIVE, 9999, &[]), SECCOMP_RET_ALLOW);
     }
 
     #[test]
-    fn sockets_are_those_of_namespaces() {
+    fn only_socket_families_with_namespaces_are_allowed() {
         let [stream, datagram, raw, seqpacket] = [1, 2, 3, 5];
         for (arguments, expected) in [
             ([1, stream, 0], SECCOMP_RET_ALLOW),
