@@ -4,8 +4,8 @@
 //! and it reaches the direct child alone. A fork copies the page tables: measured at 13 ms for each child of a process
 //! with 300 MB resident, against 1 ms whatever its size.
 //!
-//! So there is one more process, a shell that gets the number of every group. It reads from a pipe that this process alone has
-//! the other end of, and when that closes it kills the groups that are left.
+//! So there is one more process, a shell that gets the number of every group. It reads from a pipe whose other end only
+//! this process has, and when that closes it kills the groups that are left.
 //!
 //! ```text
 //! spawn ──  + -GROUP ──┐

@@ -34,7 +34,7 @@ pub fn supervise(dir: &Path) -> i32 {
         let spec = read_spec(dir).map_err(|error| error.to_string())?;
         // Before this process is hidden: of one that is, the files below `/proc` that set the users of a namespace are
         // root's.
-        let door = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
+        let forwarded = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
         // What comes next may be secret.
         shield::hide().map_err(|error| format!("this process can't be kept from being dumped: {error}"))?;
         let mut text = Vec::new();
@@ -43,8 +43,9 @@ pub fn supervise(dir: &Path) -> i32 {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         runtime.block_on(async {
-            let port = door.as_ref().map(network::Door::port);
-            let _serving = door.map(network::Door::serve).transpose().map_err(|error| error.to_string())?;
+            let port = forwarded.as_ref().map(network::ForwardedPort::port);
+            let _serving =
+                forwarded.map(network::ForwardedPort::serve).transpose().map_err(|error| error.to_string())?;
             Supervisor::new(dir, spec, env, port).map_err(|error| error.to_string())?.run().await
         })
     };
