@@ -10,7 +10,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
-use super::{Access, Confinement, Limits, Rule, Source};
+use super::{Access, Confinement, Rule, SandboxLimits, Source};
 
 /// The newest Landlock rights that are requested; an older kernel enforces those that it supports.
 const NEWEST: ABI = ABI::V5;
@@ -157,7 +157,7 @@ pub(super) fn drop_groups() -> io::Result<()> {
 
 /// Limits this process and all processes that it starts. The address space isn't limited here, because init itself
 /// must be able to start programs; see [`limit_address_space`].
-pub(super) fn limit_resources(limits: &Limits) -> io::Result<()> {
+pub(super) fn limit_resources(limits: &SandboxLimits) -> io::Result<()> {
     set(Resource::Core, 0)?;
     if let Some(processes) = limits.processes {
         set(Resource::Nproc, processes.into())?;

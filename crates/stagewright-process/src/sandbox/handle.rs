@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, NotStarted, ProgramHandle};
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
-use super::{Confinement, Limits, PATIENCE};
+use super::{Confinement, PATIENCE, SandboxLimits};
 use crate::child::Child;
 use crate::command::{Command, SpawnError};
 use crate::kernel;
@@ -22,7 +22,7 @@ use crate::kernel;
 #[derive(Debug)]
 pub struct Sandbox {
     connection: Arc<Connection>,
-    limits: Limits,
+    limits: SandboxLimits,
     listeners: Vec<TcpListener>,
     refusals: Option<mpsc::Receiver<PathBuf>>,
 }

@@ -83,7 +83,7 @@ pub struct Confinement {
     /// Ports of the loopback inside on which the engine accepts connections; 0 for any free port.
     pub listeners: Vec<u16>,
     /// Resource limits.
-    pub limits: Limits,
+    pub limits: SandboxLimits,
 }
 
 /// Something at a path inside the sandbox.
@@ -145,7 +145,7 @@ pub enum Access {
 
 /// Resource limits of one sandbox; without one the system's limit applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct SandboxLimits {
     /// Processes at a time.
     pub processes: Option<u32>,
     /// CPU time of all processes together.

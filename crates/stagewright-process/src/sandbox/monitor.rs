@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
-use super::Limits;
+use super::SandboxLimits;
 use super::wire::Exceeded;
 
 /// How often the limits are checked.
@@ -67,18 +67,18 @@ pub(super) fn unblock() -> io::Result<()> {
 
 /// Checks the limits that the kernel doesn't enforce for all processes of a sandbox together.
 pub(super) struct Monitor {
-    limits: Limits,
+    limits: SandboxLimits,
     next: Instant,
 }
 
 impl Monitor {
-    pub(super) fn new(limits: Limits) -> Monitor {
+    pub(super) fn new(limits: SandboxLimits) -> Monitor {
         Monitor { limits, next: Instant::now() }
     }
 
     /// Where the kernel offers it, more processes than the bound can't even be numbered. To be called as process 1,
     /// with the right to write to `/proc/sys`.
-    pub(super) fn bound_numbers(limits: &Limits) {
+    pub(super) fn bound_numbers(limits: &SandboxLimits) {
         let Some(processes) = limits.processes else { return };
         // On an older kernel this setting applies to the whole machine.
         if kernel().is_some_and(|kernel| kernel >= OWN_NUMBERS) {

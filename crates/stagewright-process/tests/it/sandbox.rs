@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use stagewright_process::sandbox::{
-    Access, Confinement, Exceeded, GrantedSocket, Limits, Maker, Place, Sandbox, Source, StartError, system,
+    Access, Confinement, Exceeded, GrantedSocket, Maker, Place, Sandbox, SandboxLimits, Source, StartError, system,
 };
 use stagewright_process::{Child, Command, ExitStatus, Source as Stream};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn world_in(keep: TempDir) -> World {
         let source = Source::Below(work.clone(), name.into());
         places.push(Place { path: work.join(name), source, access: Some(access) });
     }
-    let limits = Limits { processes: Some(200), ..Limits::default() };
+    let limits = SandboxLimits { processes: Some(200), ..Limits::default() };
     World {
         _keep: keep,
         work,
@@ -237,7 +237,7 @@ async fn all_processes_inside_end_with_the_keeper() {
 #[tokio::test]
 async fn exceeding_a_limit_ends_the_sandbox() {
     let mut bounded = world();
-    bounded.confinement.limits = Limits { processes: Some(20), file_size: Some(4096), ..Limits::default() };
+    bounded.confinement.limits = SandboxLimits { processes: Some(20), file_size: Some(4096), ..Limits::default() };
     let sandbox = bounded.sandbox();
     let child = sandbox.spawn(bounded.command("for i in $(seq 100); do sleep 600 & done; sleep 600")).unwrap();
     let mut exceeded = sandbox.exceeded();
@@ -253,7 +253,7 @@ async fn exceeding_a_limit_ends_the_sandbox() {
     let named = "cp /bin/sh out/$(printf 's\\377'); exec out/$(printf 's\\377') -c 'while :; do :; done'";
     for spin in ["for i in 1 2 3; do (while :; do :; done) & done; wait", "while :; do :; done", named] {
         let mut world = world();
-        world.confinement.limits = Limits { cpu: Some(Duration::from_millis(1500)), ..Limits::default() };
+        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_millis(1500)), ..Limits::default() };
         let sandbox = world.sandbox();
         let _child = sandbox.spawn(world.command(spin)).unwrap();
         let mut exceeded = sandbox.exceeded();
@@ -269,7 +269,7 @@ async fn the_time_of_processes_that_have_ended_counts() {
     // They are collected by a program that lives on, or by init.
     for script in [format!("while :; do {turns}; done"), format!("while :; do (setsid {turns} &); sleep 0.03; done")] {
         let mut world = world();
-        world.confinement.limits = Limits { cpu: Some(Duration::from_secs(1)), ..Limits::default() };
+        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_secs(1)), ..Limits::default() };
         let sandbox = world.sandbox();
         let _child = sandbox.spawn(world.command(&script)).unwrap();
         let mut exceeded = sandbox.exceeded();
