@@ -87,8 +87,8 @@ impl Group {
 }
 
 impl OwnGroup {
-    /// Sends a signal. The process id can't have been reused: the leader, dead or alive, keeps it until it is collected,
-    /// and `close` is called before that.
+    /// Sends a signal. The process id can't have been reused: the leader, dead or alive, keeps it until it is
+    /// collected, and `close` is called before that.
     fn signal(&self, signal: Signal) {
         if let Some(leader) = *self.leader.lock().unwrap_or_else(PoisonError::into_inner) {
             // An error means that they have ended already.
@@ -253,8 +253,8 @@ impl Child {
     /// The next piece of output, at most 64 KiB; none at the end of both streams.
     ///
     /// Neither stream starves the other. Nothing is read ahead, so a reader that is slow slows the child down. Once the
-    /// child is dead, processes that still hold its pipes may write for half a second. Then the group is killed, and only
-    /// what is in the pipes is still read. May be cancelled without loss.
+    /// child is dead, processes that still hold its pipes may write for half a second. Then the group is killed, and
+    /// only what is in the pipes is still read. May be cancelled without loss.
     pub async fn next_chunk(&mut self) -> Option<(Source, Vec<u8>)> {
         loop {
             if self.stdout.is_none() && self.stderr.is_none() {

@@ -12,7 +12,8 @@
 //! collect ─ - -GROUP ──┴─> pipe ─> guard ── at the end of the pipe: kill -KILL -GROUP …
 //! ```
 //!
-//! A child escapes when this process is killed in the microseconds between starting it and registering it with the guard.
+//! A child escapes when this process is killed in the microseconds between starting it and registering it with the
+//! guard.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};

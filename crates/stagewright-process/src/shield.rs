@@ -1,10 +1,10 @@
 //! Keeps the memory of this process, in which values of secrets are, from the disk and from other processes.
 //!
-//! A process that isn't dumpable leaves no core, whatever the machine's pattern for them is, and its memory, environment
-//! and descriptors can be looked at by root alone, not by others of the same user. The kernel makes a program that is
-//! started by it dumpable again. The limit on cores is lowered besides, for programs that are started outside of a
-//! sandbox and get secrets; they can raise it again. A service that was deployed gets the limit that this process was
-//! started with: its cores are its owner's affair.
+//! A process that isn't dumpable leaves no core, whatever the machine's pattern for them is, and its memory,
+//! environment and descriptors can be looked at by root alone, not by others of the same user. The kernel makes a program
+//! that is started by it dumpable again. The limit on cores is lowered besides, for programs that are started outside
+//! of a sandbox and get secrets; they can raise it again. A service that was deployed gets the limit that this process
+//! was started with: its cores are its owner's affair.
 
 use std::io;
 use std::sync::OnceLock;
@@ -30,7 +30,8 @@ pub(crate) fn hide() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// Undoes for a child what [`protect`] does to limits. Makes system calls only, and may be called between fork and exec.
+/// Undoes for a child what [`protect`] does to limits. Makes system calls only, and may be called between fork and
+/// exec.
 pub(crate) fn restore_limits() -> io::Result<()> {
     let Some(&current) = CORE.get() else { return Ok(()) };
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);

@@ -95,8 +95,8 @@ impl Sandbox {
         std::mem::take(&mut self.listeners)
     }
 
-    /// Takes the receiver of paths of sockets to which a connection was refused, each once; none if it was taken before.
-    /// The channel closes when the sandbox ends.
+    /// Takes the receiver of paths of sockets to which a connection was refused, each once; none if it was taken
+    /// before. The channel closes when the sandbox ends.
     pub fn refusals(&mut self) -> Option<mpsc::Receiver<PathBuf>> {
         self.refusals.take()
     }

@@ -156,8 +156,8 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|error| Failed::at("make a mount namespace", error))?;
         let hiding = root::enter(confinement).map_err(|error| Failed::at(error.step, error.source))?;
         // A program with a user namespace of its own would have all capabilities in it: it could mount, configure
-        // networks, and reach much of the kernel's attack surface. The limit is set before `/proc/sys` becomes read-only
-        // below. If the file is missing, the kernel doesn't support user namespaces.
+        // networks, and reach much of the kernel's attack surface. The limit is set before `/proc/sys` becomes
+        // read-only below. If the file is missing, the kernel doesn't support user namespaces.
         let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
         Monitor::bound_numbers(&confinement.limits);
         root::protect(&hiding).map_err(|error| Failed::at(error.step, error.source))?;
@@ -167,8 +167,8 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         confine::drop_capabilities(broker::CAPABILITIES).map_err(|error| Failed::at("drop capabilities", error))?;
         confine::restrict_files(confinement).map_err(|error| Failed::at("restrict files", io::Error::other(error)))?;
         // The order matters. The broker's thread is started first: it keeps the capabilities that this thread drops
-        // next, and isn't subject to the filter, which applies to the calling thread only. If it were, its own `connect`
-        // would be handed to itself, and wait forever.
+        // next, and isn't subject to the filter, which applies to the calling thread only. If it were, its own
+        // `connect` would be handed to itself, and wait forever.
         let broker =
             broker::start(granted_sockets(confinement)).map_err(|error| Failed::at("connect for programs", error))?;
         confine::drop_broker_capabilities().map_err(|error| Failed::at("drop capabilities", error))?;

@@ -18,8 +18,8 @@
 //! where nothing else was asked for. [Landlock](https://docs.kernel.org/userspace-api/landlock.html) then grants the
 //! same once more, path by path. What it grants for a folder holds for all below, across mounts, and no rule takes any
 //! of it back, so that mounts alone hold in a workspace below the home folder or `/tmp`, which are the sandbox's own to
-//! write. The network namespace has a loopback of its own and nothing besides; [`Sandbox::listeners`] are sockets within
-//! it that the engine accepts from.
+//! write. The network namespace has a loopback of its own and nothing besides; [`Sandbox::listeners`] are sockets
+//! within it that the engine accepts from.
 //!
 //! What neither covers is filtered at the call: `seccomp` says what programs don't have, and `broker` makes connections
 //! for them, so that no Unix socket is reached but those that were granted and those of the sandbox's own programs.
@@ -27,7 +27,8 @@
 //! Capabilities that could change any of this are dropped; new user namespaces can't be made inside. Programs that run
 //! for root keep what root may do with files, below the paths that were granted.
 //!
-//! Architecture invariant: this module knows paths, ports and numbers only. What a stage may reach is decided elsewhere.
+//! Architecture invariant: this module knows paths, ports and numbers only. What a stage may reach is decided
+//! elsewhere.
 
 mod broker;
 mod confine;

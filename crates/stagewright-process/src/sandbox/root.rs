@@ -57,8 +57,8 @@ struct DetachedMount {
     folder: bool,
 }
 
-/// Replaces the root of this process by the sandbox's. Must be called in a new mount namespace, by the init of a new pid
-/// namespace. Returns the empty folders that hide the machine's files, for [`protect`].
+/// Replaces the root of this process by the sandbox's. Must be called in a new mount namespace, by the init of a new
+/// pid namespace. Returns the empty folders that hide the machine's files, for [`protect`].
 pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step(|| "keep mounts apart".into())?;
@@ -225,8 +225,8 @@ fn change_root(base: &Path) -> Result<(), RootError> {
         .step(|| "mount a root".into())?;
     std::env::set_current_dir(base).step(|| "go to the new root".into())?;
     // With the same folder for both arguments, `pivot_root` mounts the old root on top of the new one, as described in
-    // pivot_root(2). So no folder for it is needed in the new root, and the lazy unmount of `.` removes it together with
-    // all mounts below it.
+    // pivot_root(2). So no folder for it is needed in the new root, and the lazy unmount of `.` removes it together
+    // with all mounts below it.
     rustix::process::pivot_root(".", ".").step(|| "change the root".into())?;
     unmount(".", UnmountFlags::DETACH).step(|| "leave the old root".into())?;
     std::env::set_current_dir("/").step(|| "go to the root".into())

@@ -6,19 +6,19 @@
 //!   routing netlink, from which the C library reads the interfaces.
 //! - `io_uring` and calls by the numbers of another ABI (32-bit, x32), either of which bypasses a filter.
 //! - Modes with a set-user-ID or set-group-ID bit: such a file would run as the engine's user after the stage. Programs
-//!   see `EPERM`, as under systemd's `RestrictSUIDSGID=`. `openat2` takes the mode in memory, where a filter can't look,
-//!   so that it doesn't exist; programs fall back to `openat`.
+//!   see `EPERM`, as under systemd's `RestrictSUIDSGID=`. `openat2` takes the mode in memory, where a filter can't
+//! look,   so that it doesn't exist; programs fall back to `openat`.
 //! - Parts of the kernel that aren't divided by namespaces, or that builds don't use: keys, BPF, performance counters,
 //!   `userfaultfd`, the kernel's log, file handles.
 //!
 //! Calls that require a capability aren't listed: the harmful capabilities are dropped.
 //!
 //! `connect` on a Unix socket is by path, and no namespace of the network covers paths: see [`super::broker`], which
-//! `connect` and `listen` are handed to. Datagram sockets carry a path with each message, in memory, so that there are no
-//! Unix datagram sockets; pairs of them are made of the kind that keeps messages apart as well.
+//! `connect` and `listen` are handed to. Datagram sockets carry a path with each message, in memory, so that there are
+//! no Unix datagram sockets; pairs of them are made of the kind that keeps messages apart as well.
 //!
-//! The filter is made here and not by `seccompiler`, which knows neither notifications nor more than one answer for each
-//! filter, and lets x32 pass.
+//! The filter is made here and not by `seccompiler`, which knows neither notifications nor more than one answer for
+//! each filter, and lets x32 pass.
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -60,8 +60,8 @@ enum CallAction {
     Mediate,
 }
 
-/// A test of the lower half of an argument. All tested arguments have 32 bits, and the kernel ignores the upper half too.
-/// Passes if the masked value is among `values`, or isn't among them if `among` is false.
+/// A test of the lower half of an argument. All tested arguments have 32 bits, and the kernel ignores the upper half
+/// too. Passes if the masked value is among `values`, or isn't among them if `among` is false.
 #[derive(Clone, Copy)]
 struct ArgumentTest {
     argument: u32,
@@ -143,8 +143,8 @@ const INTERNET_ALONE: &[FilterRule] = &[
 ];
 const INTERNET: [u32; 3] = [libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
 
-/// Leaves this thread, and all that it starts from now on, nothing of sockets but the network's, for good. Pairs of Unix
-/// sockets, which are connected to nothing else, stay. To be called with no new privileges.
+/// Leaves this thread, and all that it starts from now on, nothing of sockets but the network's, for good. Pairs of
+/// Unix sockets, which are connected to nothing else, stay. To be called with no new privileges.
 pub(crate) fn internet_alone() -> io::Result<()> {
     let mut program = program(INTERNET_ALONE)?;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
@@ -214,8 +214,8 @@ fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
     Ok(program)
 }
 
-/// Compiles a rule. If it doesn't match, it jumps past its own end. The accumulator holds the call's number at its start
-/// and at its end.
+/// Compiles a rule. If it doesn't match, it jumps past its own end. The accumulator holds the call's number at its
+/// start and at its end.
 fn compile(FilterRule(call, looks, verdict): &FilterRule) -> io::Result<Vec<sock_filter>> {
     let verdict = match verdict {
         CallAction::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),

@@ -1,6 +1,7 @@
 //! Messages between the engine and a sandbox: a length, JSON of it, and descriptors beside the length.
 //!
-//! The engine doesn't trust messages from inside: lengths are limited, and a message about an unknown program is ignored.
+//! The engine doesn't trust messages from inside: lengths are limited, and a message about an unknown program is
+//! ignored.
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;

@@ -33,8 +33,8 @@ pub(super) struct NoNetwork {
     source: io::Error,
 }
 
-/// Moves this process to a network of its own, for good, and forwards a port to port `inside` of it. Must be called while the
-/// process has one thread.
+/// Moves this process to a network of its own, for good, and forwards a port to port `inside` of it. Must be called
+/// while the process has one thread.
 pub(super) fn enter(inside: u16) -> Result<ForwardedPort, NoNetwork> {
     let failed = |step| move |source: io::Error| NoNetwork { step, source };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("listen on 127.0.0.1"))?;

@@ -43,7 +43,7 @@ fn world_in(keep: TempDir) -> World {
         let source = Source::Below(work.clone(), name.into());
         places.push(Place { path: work.join(name), source, access: Some(access) });
     }
-    let limits = SandboxLimits { processes: Some(200), ..Limits::default() };
+    let limits = SandboxLimits { processes: Some(200), ..SandboxLimits::default() };
     World {
         _keep: keep,
         work,
@@ -237,7 +237,8 @@ async fn all_processes_inside_end_with_the_keeper() {
 #[tokio::test]
 async fn exceeding_a_limit_ends_the_sandbox() {
     let mut bounded = world();
-    bounded.confinement.limits = SandboxLimits { processes: Some(20), file_size: Some(4096), ..Limits::default() };
+    bounded.confinement.limits =
+        SandboxLimits { processes: Some(20), file_size: Some(4096), ..SandboxLimits::default() };
     let sandbox = bounded.sandbox();
     let child = sandbox.spawn(bounded.command("for i in $(seq 100); do sleep 600 & done; sleep 600")).unwrap();
     let mut exceeded = sandbox.exceeded();
@@ -253,7 +254,7 @@ async fn exceeding_a_limit_ends_the_sandbox() {
     let named = "cp /bin/sh out/$(printf 's\\377'); exec out/$(printf 's\\377') -c 'while :; do :; done'";
     for spin in ["for i in 1 2 3; do (while :; do :; done) & done; wait", "while :; do :; done", named] {
         let mut world = world();
-        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_millis(1500)), ..Limits::default() };
+        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_millis(1500)), ..SandboxLimits::default() };
         let sandbox = world.sandbox();
         let _child = sandbox.spawn(world.command(spin)).unwrap();
         let mut exceeded = sandbox.exceeded();
@@ -269,7 +270,7 @@ async fn the_time_of_processes_that_have_ended_counts() {
     // They are collected by a program that lives on, or by init.
     for script in [format!("while :; do {turns}; done"), format!("while :; do (setsid {turns} &); sleep 0.03; done")] {
         let mut world = world();
-        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_secs(1)), ..Limits::default() };
+        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_secs(1)), ..SandboxLimits::default() };
         let sandbox = world.sandbox();
         let _child = sandbox.spawn(world.command(&script)).unwrap();
         let mut exceeded = sandbox.exceeded();
@@ -427,7 +428,8 @@ fn this_machine_supports_sandboxes() {
     assert_eq!(Maker::new(EXE).missing(&scratch.path().join("probe")), Ok(()));
 }
 
-/// A mount that is read-only lets writes to a pipe through; the second layer doesn't, where nothing above may be written.
+/// A mount that is read-only lets writes to a pipe through; the second layer doesn't, where nothing above may be
+/// written.
 #[tokio::test]
 async fn a_readable_pipe_cannot_be_written() {
     let world = world_in(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
