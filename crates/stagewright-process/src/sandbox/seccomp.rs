@@ -7,7 +7,7 @@
 //! - `io_uring` and calls by the numbers of another ABI (32-bit, x32), either of which bypasses a filter.
 //! - Modes with a set-user-ID or set-group-ID bit: such a file would run as the engine's user after the stage. Programs
 //!   see `EPERM`, as under systemd's `RestrictSUIDSGID=`. `openat2` takes the mode in memory, where a filter can't
-//! look,   so that it doesn't exist; programs fall back to `openat`.
+//!   look, so it fails with `ENOSYS`; programs fall back to `openat`.
 //! - Parts of the kernel that aren't divided by namespaces, or that builds don't use: keys, BPF, performance counters,
 //!   `userfaultfd`, the kernel's log, file handles.
 //!
