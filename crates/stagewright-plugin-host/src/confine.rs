@@ -216,7 +216,7 @@ impl Blueprint {
         environment: &BTreeMap<String, String>,
     ) -> Result<(Confinement, Option<KeptCaches>, Option<Placeholders>), CapabilityError> {
         let Limits { cpu, process_memory, processes, workspace, .. } = self.limits;
-        let limits = sandbox::Limits {
+        let limits = sandbox::SandboxLimits {
             processes: Some(processes.unwrap_or(DEFAULT_PROCESSES)),
             cpu,
             memory: process_memory,

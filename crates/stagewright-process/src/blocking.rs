@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::child::{Child, Reach, Source};
+use crate::child::{Child, SignalScope, Source};
 use crate::command::{Command, SpawnError};
 use crate::exit_status::ExitStatus;
 use crate::guard;
@@ -79,7 +79,7 @@ pub fn run_inherited(command: &Command, limit: Duration) -> Result<ExitStatus, R
         guard::prepare().map_err(|error| command.explain(error))?;
         let process = command.native()?.spawn().map_err(|error| command.explain(error))?;
         let system = |source| RunError::System { program: program.clone(), source };
-        Child::adopt(process, None, Reach::Process).map_err(system)?.wait().await.map_err(system)
+        Child::adopt(process, None, SignalScope::Process).map_err(system)?.wait().await.map_err(system)
     })
 }
 

@@ -15,13 +15,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::exit_status::ExitStatus;
 use crate::guard::{self, Target};
 use crate::reap::reap;
-use crate::sandbox::Line;
+use crate::sandbox::ProgramHandle;
 
-/// One read from a pipe, at most. Linux pipes hold 64 KiB unless told otherwise.
+/// The most bytes of one read from a pipe. Linux pipes hold 64 KiB by default.
 const CHUNK: usize = 64 * 1024;
 /// How long processes that the child left behind may go on writing.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
-/// What is still taken from each pipe after that: the largest pipe an unprivileged process can have.
+/// The most bytes that are read from each pipe after that: the largest pipe an unprivileged process can have.
 const DRAIN_BYTES: usize = 1024 * 1024;
 
 /// Which stream a piece of output came from.
@@ -40,29 +40,29 @@ pub struct Group(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     Own(OwnGroup),
-    Confined(Line),
+    Confined(ProgramHandle),
 }
 
 #[derive(Clone, Debug)]
 struct OwnGroup {
     leader: Arc<Mutex<Option<Pid>>>,
-    reach: Reach,
+    reach: SignalScope,
 }
 
-/// Whom a signal to a child is for.
+/// Which processes a signal to a child is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum SignalScope {
     /// It leads a group of its own.
     Group,
     /// It shares the group of this process, which must not be signalled.
     Process,
 }
 
-impl Reach {
+impl SignalScope {
     fn target(self, id: u32) -> Target {
         match self {
-            Reach::Group => Target::Group(id),
-            Reach::Process => Target::Process(id),
+            SignalScope::Group => Target::Group(id),
+            SignalScope::Process => Target::Process(id),
         }
     }
 }
@@ -87,14 +87,14 @@ impl Group {
 }
 
 impl OwnGroup {
-    /// The number can't have been given to somebody else: the leader, dead or alive, keeps it until it is collected,
-    /// and `close` comes before that.
+    /// Sends a signal. The process id can't have been reused: the leader, dead or alive, keeps it until it is
+    /// collected, and `close` is called before that.
     fn signal(&self, signal: Signal) {
         if let Some(leader) = *self.leader.lock().unwrap_or_else(PoisonError::into_inner) {
-            // All of them gone is what was asked for.
+            // An error means that they have ended already.
             let _ = match self.reach {
-                Reach::Group => kill_process_group(leader, signal),
-                Reach::Process => kill_process(leader, signal),
+                SignalScope::Group => kill_process_group(leader, signal),
+                SignalScope::Process => kill_process(leader, signal),
             };
         }
     }
@@ -116,7 +116,7 @@ enum Life {
         death: AsyncFd<OwnedFd>,
     },
     /// The init of its sandbox collects it.
-    Confined(Line),
+    Confined(ProgramHandle),
 }
 
 impl Life {
@@ -131,22 +131,22 @@ impl Life {
         }
     }
 
-    /// What is left of the group is killed, and the process collected.
+    /// Kills what is left of the group, and collects the process.
     async fn collect(&mut self) -> io::Result<ExitStatus> {
         match self {
             Life::Own { id, process, group, .. } => {
                 group.signal(Signal::KILL);
                 release(*id, group);
                 let process = process.take();
-                let mut process = process.ok_or_else(|| io::Error::other("the child was collected before"))?;
+                let mut process = process.ok_or_else(|| io::Error::other("the child has already been collected"))?;
                 Ok(process.wait()?.into())
             }
-            Life::Confined(line) => line.ended().await.ok_or_else(|| io::Error::other("its sandbox came to an end")),
+            Life::Confined(line) => line.ended().await.ok_or_else(|| io::Error::other("its sandbox has ended")),
         }
     }
 }
 
-/// From here on the child and its group get no signal: they are dead, and their number is about to be free.
+/// Prevents further signals to the child and its group: they are dead, and their number may be reused soon.
 fn release(id: u32, group: &OwnGroup) {
     group.close();
     guard::forget(group.reach.target(id));
@@ -166,7 +166,11 @@ pub struct Child {
 }
 
 impl Child {
-    pub(crate) fn adopt(mut process: std::process::Child, input: Option<Vec<u8>>, reach: Reach) -> io::Result<Child> {
+    pub(crate) fn adopt(
+        mut process: std::process::Child,
+        input: Option<Vec<u8>>,
+        reach: SignalScope,
+    ) -> io::Result<Child> {
         let id = process.id();
         let adopted = (|| {
             guard::watch(reach.target(id))?;
@@ -195,7 +199,7 @@ impl Child {
 
     /// A program of a sandbox. The pipes are the engine's ends.
     pub(crate) fn confined(
-        line: Line,
+        line: ProgramHandle,
         input: Option<(OwnedFd, Vec<u8>)>,
         stdout: OwnedFd,
         stderr: OwnedFd,
@@ -215,7 +219,7 @@ impl Child {
     ) -> Child {
         let feeder = input.map(|(mut stdin, input)| {
             tokio::spawn(async move {
-                // A child that doesn't read its input is free not to.
+                // An error means that the child doesn't read all of its input, which is allowed.
                 let _ = stdin.write_all(&input).await;
             })
         });
@@ -249,8 +253,8 @@ impl Child {
     /// The next piece of output, at most 64 KiB; none at the end of both streams.
     ///
     /// Neither stream starves the other. Nothing is read ahead, so a reader that is slow slows the child down. Once the
-    /// child is dead, whoever still holds its pipes gets half a second before the group is killed; then what is in the
-    /// pipes is the last there is. May be cancelled without loss.
+    /// child is dead, processes that still hold its pipes may write for half a second. Then the group is killed, and
+    /// only what is in the pipes is still read. May be cancelled without loss.
     pub async fn next_chunk(&mut self) -> Option<(Source, Vec<u8>)> {
         loop {
             if self.stdout.is_none() && self.stderr.is_none() {
@@ -273,7 +277,7 @@ impl Child {
             };
             match (source, read) {
                 (source, Ok(data)) if !data.is_empty() => return Some((source, data.to_vec())),
-                // A pipe that can't be read has no more to say.
+                // An error is handled like the end of the stream.
                 (Source::Stdout, _) => self.stdout = None,
                 (Source::Stderr, _) => self.stderr = None,
             }
@@ -300,7 +304,7 @@ impl Child {
             let Some(pipe) = pipe.take() else { continue };
             let mut rest = Vec::new();
             while rest.len() < DRAIN_BYTES {
-                // Past the runtime, whose idea of what is readable may be behind.
+                // Reads the descriptor directly, because the runtime's readiness may be out of date.
                 match rustix::io::read(&pipe, &mut self.buffer[..]) {
                     Ok(length) if length > 0 => rest.extend_from_slice(&self.buffer[..length]),
                     _ => break,

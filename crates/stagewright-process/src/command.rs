@@ -10,10 +10,10 @@ use std::process::Stdio;
 
 use rustix::fs::Access;
 
-use crate::child::{Child, Reach};
+use crate::child::{Child, SignalScope};
 use crate::guard;
 
-/// A process to be.
+/// A program to start, with its arguments and environment.
 #[derive(Clone, Default)]
 pub struct Command {
     /// Absolute; [`which`] finds one by name.
@@ -57,7 +57,7 @@ impl Command {
             .process_group(0);
         guard::prepare().map_err(|error| self.explain(error))?;
         let process = native.spawn().map_err(|error| self.explain(error))?;
-        Child::adopt(process, input, Reach::Group).map_err(|error| self.explain(error))
+        Child::adopt(process, input, SignalScope::Group).map_err(|error| self.explain(error))
     }
 
     /// The same for [`std::process`], with standard streams and process group still to be chosen.
@@ -74,7 +74,8 @@ impl Command {
         Ok(native)
     }
 
-    /// The kernel answers ENOENT for a missing program, a missing interpreter and a missing folder alike, so look.
+    /// Finds out why the program could not be started: the kernel returns ENOENT for a missing program, a missing
+    /// interpreter and a missing folder alike.
     pub(crate) fn explain(&self, source: io::Error) -> SpawnError {
         let program = self.program.clone();
         if !self.current_dir.is_dir() {
@@ -176,13 +177,13 @@ impl SpawnError {
 /// as the running program again.
 pub(crate) fn name_this_process() {
     if rustix::thread::name().is_ok_and(|name| name.as_c_str() == c"exe") {
-        // Nothing depends on it.
+        // An error is ignored: the name is only displayed.
         let _ = rustix::thread::set_name(c"stagewright");
     }
 }
 
 /// The executable file that a shell would start for `name`, looked up in the folders of `path_var` (the value of
-/// `PATH`). Relative folders of it are passed over: they would make the answer depend on where one stands. A name with
+/// `PATH`). Relative folders of it are passed over: the result would depend on the working directory. A name with
 /// a slash in it is taken as a path.
 pub fn which(name: impl AsRef<Path>, path_var: impl AsRef<OsStr>) -> Option<PathBuf> {
     let name = name.as_ref();
@@ -205,7 +206,7 @@ pub fn which_outside(name: impl AsRef<Path>, path_var: impl AsRef<OsStr>, worksp
     if name.components().count() > 1 || name.is_absolute() {
         return which(name, path_var).filter(|found| !lies_in(found, workspace));
     }
-    // One that a stage put first doesn't hide the one that is meant.
+    // The search continues after a program of the workspace, so that a stage can't hide the program that is meant.
     std::env::split_paths(path_var.as_ref())
         .filter_map(|folder| which(name, folder))
         .find(|found| !lies_in(found, workspace))

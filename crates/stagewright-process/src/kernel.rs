@@ -1,9 +1,9 @@
-//! Files that the kernel makes up, below `/proc`.
+//! Files below `/proc`, which the kernel generates.
 
 use std::io;
 use std::path::Path;
 
-/// All of one that ends. They are of the size of a page or so, whatever processes there are.
+/// Reads a whole file. Files below `/proc` are about as large as a page.
 #[expect(clippy::disallowed_methods, reason = "the kernel's own files, which stagewright-files refuses")]
 pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     std::fs::read(path)
@@ -19,7 +19,7 @@ pub(crate) fn read_lossy(path: impl AsRef<Path>) -> io::Result<String> {
     read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What gives nothing to who reads it.
+/// Opens `/dev/null` for reading.
 pub(crate) fn null() -> io::Result<std::os::fd::OwnedFd> {
     let how = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     Ok(rustix::fs::open("/dev/null", how, rustix::fs::Mode::empty())?)

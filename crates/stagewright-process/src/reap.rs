@@ -2,10 +2,10 @@
 
 use std::thread;
 
-/// Collects a process that was told to end, so that it doesn't stay a zombie, without waiting for it here.
+/// Collects a process that was signalled to end, so that it doesn't stay a zombie. Doesn't block.
 pub(crate) fn reap(mut process: std::process::Child) {
     if matches!(process.try_wait(), Ok(None)) {
-        // Without a thread the zombie stays until this process ends; and this can't be reported.
+        // If no thread can be started, the zombie stays until this process ends. There is no caller to report it to.
         let _ = thread::Builder::new().name("reaper".to_owned()).spawn(move || process.wait());
     }
 }

@@ -1,4 +1,4 @@
-//! The sandbox: what the programs of one attempt can reach is put together for them, and nothing else exists there.
+//! The sandbox: the programs of one attempt can access only the files, sockets and ports listed in its confinement.
 //!
 //! ```text
 //! engine ── maker (one for all sandboxes; forks keepers)
@@ -18,8 +18,8 @@
 //! where nothing else was asked for. [Landlock](https://docs.kernel.org/userspace-api/landlock.html) then grants the
 //! same once more, path by path. What it grants for a folder holds for all below, across mounts, and no rule takes any
 //! of it back, so that mounts alone hold in a workspace below the home folder or `/tmp`, which are the sandbox's own to
-//! write. The network namespace has a loopback of its own and nothing besides; [`Sandbox::listeners`] are sockets within
-//! it that the engine accepts from.
+//! write. The network namespace has a loopback of its own and nothing besides; [`Sandbox::listeners`] are sockets
+//! within it that the engine accepts from.
 //!
 //! What neither covers is filtered at the call: `seccomp` says what programs don't have, and `broker` makes connections
 //! for them, so that no Unix socket is reached but those that were granted and those of the sandbox's own programs.
@@ -27,7 +27,8 @@
 //! Capabilities that could change any of this are dropped; new user namespaces can't be made inside. Programs that run
 //! for root keep what root may do with files, below the paths that were granted.
 //!
-//! Architecture invariant: this room knows paths, ports and numbers. What a stage may reach is decided elsewhere.
+//! Architecture invariant: this module knows paths, ports and numbers only. What a stage may reach is decided
+//! elsewhere.
 
 mod broker;
 mod confine;
@@ -48,8 +49,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use confine::powers as drop_powers;
-pub(crate) use connection::Line;
+pub(crate) use confine::drop_capabilities;
+pub(crate) use connection::ProgramHandle;
 pub use handle::{Sandbox, StartError};
 pub use init::run;
 pub(crate) use loopback::up as raise_loopback;
@@ -78,21 +79,21 @@ pub struct Confinement {
     /// Files and folders, by device and inode, that no [`Source::Below`] shows, or what is in them: whatever path leads
     /// there.
     pub closed: Vec<(u64, u64)>,
-    /// What may be done, beyond what the places say: paths inside the sandbox.
+    /// Access in addition to that of the places, by paths inside the sandbox.
     pub rules: Vec<Rule>,
-    /// Ports of the loopback inside that the engine wants to accept connections at; 0 for any.
+    /// Ports of the loopback inside on which the engine accepts connections; 0 for any free port.
     pub listeners: Vec<u16>,
-    /// Bounds.
-    pub limits: Limits,
+    /// Resource limits.
+    pub limits: SandboxLimits,
 }
 
 /// Something at a path inside the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Where.
+    /// The path inside the sandbox.
     #[serde(with = "wire::path")]
     pub path: PathBuf,
-    /// What.
+    /// What is mounted there.
     pub source: Source,
     /// What may be done there, and below; none for what is only there so that something below it can be granted by a
     /// rule.
@@ -118,7 +119,7 @@ pub enum Source {
     Nothing,
     /// A symbolic link.
     Link(#[serde(with = "wire::path")] PathBuf),
-    /// A folder in memory of so many bytes at most.
+    /// A folder in memory, limited to this many bytes.
     Memory(u64),
 }
 
@@ -143,9 +144,9 @@ pub enum Access {
     Write,
 }
 
-/// Bounds of what runs in one sandbox; none for what the system sets.
+/// Resource limits of one sandbox; without one the system's limit applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct SandboxLimits {
     /// Processes at a time.
     pub processes: Option<u32>,
     /// CPU time of all processes together.
@@ -156,10 +157,10 @@ pub struct Limits {
     pub file_size: Option<u64>,
 }
 
-/// What of a sandbox this machine doesn't offer.
+/// A feature that sandboxes need and this machine lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// What, and how the system put it.
+    /// The failed step, with the system's error.
     pub what: String,
     /// What to do about it.
     pub help: String,

@@ -1,10 +1,10 @@
 //! Keeps the memory of this process, in which values of secrets are, from the disk and from other processes.
 //!
-//! A process that isn't dumpable leaves no core, whatever the machine's pattern for them is, and its memory, environment
-//! and descriptors can be looked at by root alone, not by others of the same user. The kernel makes a program that is
-//! started by it dumpable again. The limit on cores is lowered besides, for programs that are started outside of a
-//! sandbox and get secrets; they can raise it again. A service that was deployed gets the limit that this process was
-//! started with: its cores are its owner's affair.
+//! A process that isn't dumpable leaves no core, whatever the machine's pattern for them is, and its memory,
+//! environment and descriptors can be looked at by root alone, not by others of the same user. The kernel makes a program
+//! that is started by it dumpable again. The limit on cores is lowered besides, for programs that are started outside
+//! of a sandbox and get secrets; they can raise it again. A service that was deployed gets the limit that this process
+//! was started with: its cores are its owner's affair.
 
 use std::io;
 use std::sync::OnceLock;
@@ -14,7 +14,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// The limit before [`protect`].
 static CORE: OnceLock<Option<u64>> = OnceLock::new();
 
-/// For a process that holds secrets and starts others.
+/// Prevents core dumps of this process and of its children. For a process that holds secrets and starts others.
 pub fn protect() -> io::Result<()> {
     hide()?;
     let Rlimit { current, maximum } = getrlimit(Resource::Core);
@@ -30,7 +30,8 @@ pub(crate) fn hide() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// Undoes for a child what [`protect`] does to limits. Makes system calls only, and may be called between fork and exec.
+/// Undoes for a child what [`protect`] does to limits. Makes system calls only, and may be called between fork and
+/// exec.
 pub(crate) fn restore_limits() -> io::Result<()> {
     let Some(&current) = CORE.get() else { return Ok(()) };
     let Rlimit { maximum, .. } = getrlimit(Resource::Core);
@@ -44,12 +45,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_this_process_is_dumped_and_limits_can_be_had_back() {
+    fn this_process_is_not_dumpable_and_limits_are_restored() {
         let before = getrlimit(Resource::Core);
         let raised = Rlimit { current: before.maximum, ..before };
         setrlimit(Resource::Core, raised).unwrap();
         protect().unwrap();
-        // A second time it is the first limit that counts.
+        // A second call must not record the lowered limit.
         protect().unwrap();
         assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         assert_eq!(getrlimit(Resource::Core).current, Some(0));

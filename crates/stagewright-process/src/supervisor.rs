@@ -72,7 +72,7 @@ pub struct ServiceSpec {
     pub own_network: Option<u16>,
 }
 
-/// What a supervisor could not be made to do.
+/// Why a supervisor could not be started, queried or stopped.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum SupervisorError {
@@ -116,7 +116,8 @@ pub fn start(exe: &Path, dir: &Path, spec: &ServiceSpec, env: &[(String, String)
     let mut supervisor = launch(exe, dir)?;
     let id = supervisor.id();
     if let Some(mut pipe) = supervisor.stdin.take() {
-        // When the supervisor doesn't read, it has ended, and what it said is worth more than a broken pipe.
+        // If the write fails, the supervisor has ended. `await_report` then returns what it wrote to its log, which
+        // explains more than a broken pipe.
         let _ = serde_json::to_vec(env).map_err(io::Error::from).and_then(|text| pipe.write_all(&text));
     }
     let reported = await_report(&mut supervisor, dir, id);
@@ -127,8 +128,8 @@ pub fn start(exe: &Path, dir: &Path, spec: &ServiceSpec, env: &[(String, String)
     reported
 }
 
-/// How the service in `dir` is; none when none was ever started there. A supervisor that is gone without having said
-/// so counts as exited.
+/// The status of the service in `dir`; none if none was ever started there. If the supervisor was killed before it
+/// could report its end, the service counts as exited.
 pub fn status(dir: &Path) -> Result<Option<Status>, SupervisorError> {
     let Some(mut status) = read_state(dir)? else { return Ok(None) };
     if status.phase != Phase::Exited && !status.supervisor.is_alive() {
@@ -138,8 +139,8 @@ pub fn status(dir: &Path) -> Result<Option<Status>, SupervisorError> {
     Ok(Some(status))
 }
 
-/// Stops the service in `dir` and its supervisor: SIGTERM, and after the spec's grace SIGKILL. Nothing running is no
-/// error.
+/// Stops the service in `dir` and its supervisor: SIGTERM, and after the spec's grace SIGKILL. Succeeds if
+/// nothing is running.
 pub fn stop(dir: &Path) -> Result<(), SupervisorError> {
     let Some(status) = read_state(dir)? else { return Ok(()) };
     let spec = read_spec(dir)?;
@@ -198,7 +199,8 @@ fn launch(exe: &Path, dir: &Path) -> Result<std::process::Child, SupervisorError
 fn await_report(supervisor: &mut std::process::Child, dir: &Path, id: u32) -> Result<Status, SupervisorError> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
-        // Asked before the state is read: a supervisor that gave up at once has still written it.
+        // Checked before the state is read: a supervisor that gave up at once has written its state before it ended.
+        // In the other order, it could write and end between the two, and its report would be missed.
         let ended = !matches!(supervisor.try_wait(), Ok(None));
         if let Some(status) = read_state(dir)?
             && status.supervisor.pid == id
@@ -221,7 +223,7 @@ fn spec_path(dir: &Path) -> PathBuf {
     dir.join("service.json")
 }
 
-/// What the supervisor itself had to say.
+/// The supervisor's own output.
 fn words_path(dir: &Path) -> PathBuf {
     dir.join("supervisor.log")
 }

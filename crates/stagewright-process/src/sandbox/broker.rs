@@ -5,24 +5,24 @@
 //!         ── listen ───>         ──> broker ── keeps the inode that the socket is bound to
 //! ```
 //!
-//! To connect to a Unix socket takes a path and the right to write to it. Neither a read-only mount nor Landlock stops
-//! that, and the network namespace doesn't know of paths: without more, every service with a socket in a folder that a
-//! stage may read could be spoken to. Weighed were
+//! Connecting to a Unix socket requires its path and write permission on it. Neither a read-only mount nor Landlock
+//! prevents it, and network namespaces don't apply to paths. Without this module, programs could connect to every
+//! service with a socket in a folder that the stage may read. The alternatives were rejected:
 //!
-//! - covering sockets by empty mounts: doesn't hold for one that a service makes later;
-//! - an overlay without an upper folder, whose inodes aren't those of the sockets: holds for what is read, but hides
-//!   what others write below meanwhile, and mounts below; for what is written it would leave marks in the user's files;
-//! - Landlock's own right for it: no kernel of today's distributions has it.
+//! - Empty mounts over the sockets don't cover a socket that a service creates later.
+//! - An overlay without an upper folder has other inodes than the sockets. For readable folders it works, but it hides
+//!   later changes and nested mounts; for writable folders it would leave marks in the user's files.
+//! - Landlock's access right for this is missing from the kernels of current distributions.
 //!
-//! So a thread of init does it for them. A path is opened once, and what was opened is both looked at and connected to,
-//! so that nothing that is exchanged meanwhile matters. Allowed are the sockets of [`super::Source::Socket`], and those
-//! that programs of this sandbox listen at: when one of them calls `listen`, the kernel says which inode its socket is
-//! bound to (`SIOCUNIXFILE`), which is held open from then on, so that its number isn't used again.
+//! So threads of init make the connections. A path is opened once, and the opened file is both checked and connected
+//! to, so replacing the path in between has no effect. Allowed are the sockets of [`super::Source::Socket`], and those
+//! that programs of this sandbox listen on: when a program calls `listen`, the kernel reports the file that its socket
+//! is bound to (`SIOCUNIXFILE`). That file is held open from then on, so that its inode number isn't reused.
 //!
-//! Whatever `connect` is asked for is done here, with what was read of the address: to let the program's own call go
-//! on after a look would let another thread exchange address or descriptor after it.
+//! Every `connect` is made here, with the address as it was read: if the program's own call continued after the check,
+//! another thread could replace the address or the descriptor in between.
 //!
-//! A server sees the caller's user and group, and this process's number.
+//! A server sees the caller's user and group, and the process id of init.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -45,23 +45,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel;
 
-/// What the broker has beyond init: descriptors and memory of programs that act for another user, and the inode of a
-/// socket. Both are bounded to the sandbox's namespaces.
-pub(super) const POWERS: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::NET_ADMIN);
+/// The capabilities that the broker keeps and init drops: the first to access descriptors and memory of programs that
+/// run as another user, the second to query the file of a socket. Both apply to the sandbox's namespaces only.
+pub(super) const CAPABILITIES: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::NET_ADMIN);
 
-/// Calls that are carried out at a time. One that blocks, such as a connection to a server that accepts none, holds a
-/// thread.
+/// The most calls that are carried out at a time. A call that blocks, such as a connection to a server that doesn't
+/// accept it, occupies a thread.
 const THREADS: usize = 64;
-/// Sockets that programs of one sandbox listen at by a path.
-const OWN: usize = 512;
-/// Paths that are reported.
-const REFUSALS: usize = 100;
-/// Gives the file that a Unix socket is bound to. linux/un.h.
+/// The most listening sockets with a path that are remembered for one sandbox.
+const MAX_OWN_SOCKETS: usize = 512;
+/// The most refused paths that are reported.
+const MAX_REFUSALS: usize = 100;
+/// Returns the file that a Unix socket is bound to, as in linux/un.h.
 const SIOCUNIXFILE: libc::Ioctl = 0x89E0;
-/// `PIPE_BUF`, less the length.
-const MESSAGE: u16 = 4094;
+/// The longest path in bytes that is reported: `PIPE_BUF` without the two bytes of its length.
+const MAX_PATH: u16 = 4094;
 
-/// What is one and the same file by whatever name.
+/// Identifies a file independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Identity {
     device: u64,
@@ -69,21 +69,21 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Of a socket; else none.
-    pub(super) fn of_socket(file: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
+    /// The identity of an open file; none if it isn't a socket.
+    pub(super) fn from_socket(file: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
         let stat = rustix::fs::fstat(file)?;
         let socket = FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
         Ok(socket.then_some(Identity { device: stat.st_dev, inode: stat.st_ino }))
     }
 }
 
-/// A broker without anything to listen to yet.
+/// A broker that doesn't have the filter's descriptor yet.
 pub(super) struct Waiting(mpsc::Sender<OwnedFd>, PipeReader);
 
-/// Starts the broker's first thread, which must not be under the filter itself. `granted` are held by mounts for as
-/// long as the sandbox is there.
+/// Starts the broker's first thread. Must be called before the filter is installed, which would otherwise apply to the
+/// broker too. The mounts of the `granted` sockets keep their inodes in use for as long as the sandbox exists.
 pub(super) fn start(granted: Vec<Identity>) -> io::Result<Waiting> {
-    possible()?;
+    check_permissions()?;
     let (sender, listener) = mpsc::channel();
     let (refused, report) = io::pipe()?;
     let first = move || {
@@ -97,11 +97,12 @@ pub(super) fn start(granted: Vec<Identity>) -> io::Result<Waiting> {
     Ok(Waiting(sender, refused))
 }
 
+/// The stack of each thread in bytes.
 const STACK: usize = 256 * 1024;
 
-/// Tries on this process what every connection takes. A filter around a container may refuse it, and programs would
-/// see connections fail without a reason.
-fn possible() -> Result<(), Errno> {
+/// Tries the system calls that every connection needs on this process. The seccomp filter of a container may deny them,
+/// and the connections of programs would then fail without an explanation.
+fn check_permissions() -> Result<(), Errno> {
     let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
     rustix::process::pidfd_getfd(this, 0, PidfdGetfdFlags::empty())?;
     let (from, mut to) = ([1_u8], [0_u8]);
@@ -111,22 +112,22 @@ fn possible() -> Result<(), Errno> {
     if unsafe { libc::process_vm_readv(process, &raw const here, 1, &raw const there, 1, 0) } == 1 {
         return Ok(());
     }
-    Err(last())
+    Err(last_error())
 }
 
 impl Waiting {
-    /// `listener` is that of the filter. Gives where paths that were refused can be read.
+    /// Starts answering calls. `listener` is the filter's descriptor. Returns the source of refused paths.
     pub(super) fn serve(self, listener: OwnedFd) -> io::Result<Refusals> {
         self.0.send(listener).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         Ok(Refusals(self.1))
     }
 }
 
-/// Paths that a connection was refused to.
+/// The paths of sockets to which a connection was refused.
 pub(super) struct Refusals(PipeReader);
 
 impl Refusals {
-    /// The next one. Blocks until there is one.
+    /// Blocks until a path is reported.
     pub(super) fn next(&mut self) -> io::Result<PathBuf> {
         let mut length = [0; 2];
         self.0.read_exact(&mut length)?;
@@ -145,43 +146,48 @@ impl std::os::fd::AsFd for Refusals {
 struct Broker {
     listener: OwnedFd,
     granted: Vec<Identity>,
-    /// What programs of the sandbox listen at, held open.
+    /// The files of sockets that programs of the sandbox listen on. Open, so that their inodes aren't reused.
     own: Mutex<HashMap<Identity, OwnedFd>>,
     report: PipeWriter,
-    /// What was reported.
+    /// The paths that were reported already.
     refused: Mutex<HashSet<Vec<u8>>>,
-    /// Threads that wait for a call.
+    /// The number of threads that wait for a call.
     idle: AtomicUsize,
     threads: AtomicUsize,
 }
 
-/// What a program gets.
+/// How a call is answered when it succeeds.
 enum Reply {
-    /// Its call is carried out by the kernel as it is.
+    /// The kernel carries the call out unchanged.
     Continue,
+    /// The broker has carried the call out; it returns 0.
     Done,
 }
 
 impl Broker {
     /// The body of each thread.
     fn work(self: Arc<Self>) {
-        // Programs would wait for ever on a broker of which a thread is lost.
-        let _end = EndWithPanic;
+        // This thread runs in init. If it panicked alone, the program whose call it holds would wait forever: the
+        // kernel fails pending calls only when the listener is closed, and the other threads keep that open. So a panic
+        // ends init, and with it the whole sandbox.
+        let _exit = ExitOnPanic;
         while let Ok(call) = self.next() {
-            // While this one is carried out there is always one to hear of the next.
+            // A thread must always be waiting for the next call. Without one, a program that connects to a server of
+            // its own sandbox could deadlock: its `connect` may block this thread until the server accepts, and the
+            // server may need a call of its own answered before it does.
             if self.idle.fetch_sub(1, Ordering::Relaxed) == 1 {
-                self.another();
+                self.start_thread();
             }
             self.answer(&call);
             self.idle.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn another(self: &Arc<Self>) {
+    fn start_thread(self: &Arc<Self>) {
         if self.threads.load(Ordering::Relaxed) < THREADS {
             let broker = Arc::clone(self);
             let thread = thread::Builder::new().name("broker".to_owned()).stack_size(STACK);
-            // Where there may be no more threads calls wait for each other.
+            // If no thread can be started, calls wait for each other.
             if thread.spawn(move || broker.work()).is_ok() {
                 self.threads.fetch_add(1, Ordering::Relaxed);
                 self.idle.fetch_add(1, Ordering::Relaxed);
@@ -189,7 +195,7 @@ impl Broker {
         }
     }
 
-    fn next(&self) -> Result<Call<'_>, Errno> {
+    fn next(&self) -> Result<BrokeredCall<'_>, Errno> {
         loop {
             // SAFETY: all zeros is a valid value, and the one that the kernel insists on.
             let mut notice: seccomp_notif = unsafe { std::mem::zeroed() };
@@ -197,9 +203,9 @@ impl Broker {
             let heard =
                 unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut notice) };
             match heard {
-                0 => return Ok(Call { listener: self.listener.as_fd(), notice }),
-                _ => match last() {
-                    // A signal; a program that ended meanwhile.
+                0 => return Ok(BrokeredCall { listener: self.listener.as_fd(), notice }),
+                _ => match last_error() {
+                    // Interrupted by a signal, or the program has ended since.
                     Errno::INTR | Errno::NOENT => {}
                     error => return Err(error),
                 },
@@ -207,28 +213,28 @@ impl Broker {
         }
     }
 
-    fn answer(&self, call: &Call<'_>) {
+    fn answer(&self, call: &BrokeredCall<'_>) {
         let number = i64::from(call.notice.data.nr);
         let reply = match number {
             libc::SYS_connect => self.connect(call),
             libc::SYS_listen => self.listen(call),
-            libc::SYS_socketpair => pair(call),
+            libc::SYS_socketpair => socket_pair(call),
             _ => Err(Errno::NOSYS),
         };
         call.reply(&reply);
     }
 
-    fn connect(&self, call: &Call<'_>) -> Result<Reply, Errno> {
+    fn connect(&self, call: &BrokeredCall<'_>) -> Result<Reply, Errno> {
         let socket = call.descriptor()?;
         let [_, address, length, ..] = call.notice.data.args;
         let address = call.address(address, length)?;
         let Some(path) = path_of(&address) else {
-            // Within the network namespace, as names that begin with a zero are.
+            // Internet addresses and abstract Unix sockets are confined by the network namespace.
             call.is_waiting()?;
             return connect(&socket, &address).map(|()| Reply::Done);
         };
         let file = call.open(path)?;
-        let identity = Identity::of_socket(file.as_fd())?.ok_or(Errno::CONNREFUSED)?;
+        let identity = Identity::from_socket(file.as_fd())?.ok_or(Errno::CONNREFUSED)?;
         let own = || self.own.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&identity);
         if !self.granted.contains(&identity) && !own() {
             self.refuse(&file);
@@ -239,8 +245,8 @@ impl Broker {
         Ok(Reply::Done)
     }
 
-    /// The sandbox may go on to the socket's path from now on. When this fails, it may not, which is all.
-    fn listen(&self, call: &Call<'_>) -> Result<Reply, Errno> {
+    /// Lets the sandbox's programs connect to the socket's path. If this fails, only their connections are refused.
+    fn listen(&self, call: &BrokeredCall<'_>) -> Result<Reply, Errno> {
         let remember = || {
             let socket = call.descriptor()?;
             if rustix::net::sockopt::socket_domain(&socket)? != AddressFamily::UNIX {
@@ -249,16 +255,16 @@ impl Broker {
             // SAFETY: this request takes no pointer.
             let file = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCUNIXFILE, 0) };
             if file < 0 {
-                return Err(last());
+                return Err(last_error());
             }
             // SAFETY: the descriptor is new and owned by nothing else.
             let file = unsafe { OwnedFd::from_raw_fd(file) };
-            let Some(identity) = Identity::of_socket(file.as_fd())? else { return Ok(()) };
+            let Some(identity) = Identity::from_socket(file.as_fd())? else { return Ok(()) };
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-            if own.len() >= OWN {
+            if own.len() >= MAX_OWN_SOCKETS {
                 own.retain(|_, file| rustix::fs::fstat(&*file).is_ok_and(|stat| stat.st_nlink > 0));
             }
-            if own.len() < OWN {
+            if own.len() < MAX_OWN_SOCKETS {
                 own.insert(identity, file);
             }
             Ok::<_, Errno>(())
@@ -271,18 +277,19 @@ impl Broker {
         let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map(OsString::from);
         let Ok(path) = path.map(OsString::into_vec) else { return };
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() >= REFUSALS || !refused.insert(path.clone()) {
+        if refused.len() >= MAX_REFUSALS || !refused.insert(path.clone()) {
             return;
         }
-        // A pipe takes so few bytes as a whole.
-        let Some(length) = u16::try_from(path.len()).ok().filter(|&length| length < MESSAGE) else { return };
+        // Writes of up to `PIPE_BUF` bytes are atomic, so that messages of different threads don't mix.
+        let Some(length) = u16::try_from(path.len()).ok().filter(|&length| length < MAX_PATH) else { return };
         let _ = (&self.report).write_all(&[&length.to_ne_bytes(), path.as_slice()].concat());
     }
 }
 
-struct EndWithPanic;
+/// Ends the process when its thread panics.
+struct ExitOnPanic;
 
-impl Drop for EndWithPanic {
+impl Drop for ExitOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             std::process::exit(1);
@@ -290,20 +297,22 @@ impl Drop for EndWithPanic {
     }
 }
 
-/// A call that a program waits for the end of.
-struct Call<'a> {
+/// A system call that a program is blocked in until it is answered.
+struct BrokeredCall<'a> {
     listener: BorrowedFd<'a>,
     notice: seccomp_notif,
 }
 
-impl Call<'_> {
-    /// What the first argument is in the program.
+impl BrokeredCall<'_> {
+    /// Duplicates the program's descriptor that is the first argument.
     fn descriptor(&self) -> Result<OwnedFd, Errno> {
-        // The kernel takes no more of it than this either.
+        // The kernel ignores the upper half as well.
         #[expect(clippy::cast_possible_truncation, reason = "a descriptor is an int")]
         let number = self.notice.data.args[0] as i32;
         let process = self.process()?;
-        // Before this, the number may be another process's by now.
+        // The caller may have been killed since it made the call, and its process id reused before the pidfd was
+        // opened. If the call is still pending now, the caller was alive all along, so the pidfd is the caller's: this
+        // check must come after the opening, not before it.
         self.is_waiting()?;
         rustix::process::pidfd_getfd(process, number, PidfdGetfdFlags::empty())
     }
@@ -323,24 +332,26 @@ impl Call<'_> {
         i32::try_from(self.notice.pid).unwrap_or_default()
     }
 
-    /// Of proc(5).
+    /// The numbers in a line of `/proc/PID/status`; none if the line can't be read.
     fn status(&self, name: &str) -> Option<Vec<u32>> {
         let status = kernel::read_text(format!("/proc/{}/status", self.caller())).ok()?;
         let fields = status.lines().find_map(|line| line.strip_prefix(name))?;
         fields.split_whitespace().map(|field| field.parse().ok()).collect()
     }
 
-    /// An error when the program is gone, or no longer waits: what was found by its number may be another's.
+    /// Fails if the call is no longer pending. What was looked up by the caller's process id may then belong to another
+    /// process.
     fn is_waiting(&self) -> Result<(), Errno> {
         // SAFETY: this request takes a number, which lives for the call.
         let valid = unsafe {
             libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const self.notice.id)
         };
-        if valid == 0 { Ok(()) } else { Err(last()) }
+        if valid == 0 { Ok(()) } else { Err(last_error()) }
     }
 
+    /// Reads a socket address of `length` bytes from the program's memory.
     fn address(&self, from: u64, length: u64) -> Result<Vec<u8>, Errno> {
-        // As the kernel does, from an int.
+        // The length is an int; the kernel ignores the upper half as well.
         #[expect(clippy::cast_possible_truncation, reason = "a length is an int")]
         let length = length as u32 as usize;
         if length > size_of::<sockaddr_storage>() {
@@ -348,22 +359,22 @@ impl Call<'_> {
         }
         let mut address = vec![0; length];
         let (here, there) = spans(address.as_mut_ptr(), from, length);
-        // SAFETY: what is written to is a vector of this length; what is read is the program's, and the kernel's matter.
+        // SAFETY: what is written to is a vector of this length; the kernel checks the program's address.
         let read = unsafe { libc::process_vm_readv(self.caller(), &raw const here, 1, &raw const there, 1, 0) };
         match usize::try_from(read) {
             Ok(read) if read == length => Ok(address),
             Ok(_) => Err(Errno::FAULT),
-            Err(_) => Err(last()),
+            Err(_) => Err(last_error()),
         }
     }
 
-    /// What a path leads to for the program, without following it any further than the program could.
+    /// Opens a path as the program would, relative to its working directory.
     fn open(&self, path: &OsStr) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let own = PathBuf::from(format!("/proc/{}", self.caller()));
         let cwd = || openat2(CWD, own.join("cwd"), flags, Mode::empty(), ResolveFlags::empty());
         let path = Path::new(path);
-        // Else they would be this process's.
+        // These links would resolve to init, whose descriptors and folders the program must not reach.
         let path = match path.strip_prefix("/proc/self").or_else(|_| path.strip_prefix("/proc/thread-self")) {
             Ok(below) => own.join(below),
             Err(_) => path.strip_prefix("/dev/fd").map_or_else(|_| path.to_owned(), |below| own.join("fd").join(below)),
@@ -371,10 +382,10 @@ impl Call<'_> {
         openat2(cwd()?, path, flags, Mode::empty(), ResolveFlags::empty())
     }
 
-    /// Runs `act` with the user and the group of the program, which is what a server at the other end asks for.
+    /// Runs `act` with the user and the group of the program, because the server can query them (`SO_PEERCRED`).
     fn as_caller<T>(&self, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
         let effective = |name: &str| self.status(name).and_then(|ids| ids.get(1).copied());
-        // Others than root have one user in the whole sandbox.
+        // Unless the engine runs as root, only one user is mapped into the sandbox.
         if !rustix::process::geteuid().is_root() {
             return act();
         }
@@ -382,6 +393,8 @@ impl Call<'_> {
         if user == 0 && group == 0 {
             return act();
         }
+        // The group comes first and is restored last, because only root may change it freely. The user is restored even
+        // if `act` failed: this thread goes on to serve programs of other users.
         set_effective(libc::SYS_setresgid, group)?;
         let acted = set_effective(libc::SYS_setresuid, user).and_then(|()| act());
         set_effective(libc::SYS_setresuid, 0)?;
@@ -389,13 +402,13 @@ impl Call<'_> {
         acted
     }
 
-    /// The number of a descriptor in the program from now on.
-    fn give(&self, descriptor: &OwnedFd, flags: u32) -> Result<i32, Errno> {
+    /// Adds a descriptor to the program, and returns its number there.
+    fn add_descriptor(&self, descriptor: &OwnedFd, flags: u32) -> Result<i32, Errno> {
         let srcfd = descriptor.as_raw_fd().cast_unsigned();
         let add = seccomp_notif_addfd { id: self.notice.id, flags: 0, srcfd, newfd: 0, newfd_flags: flags };
         // SAFETY: this request takes such a structure, which lives for the call.
         let number = unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const add) };
-        if number < 0 { Err(last()) } else { Ok(number) }
+        if number < 0 { Err(last_error()) } else { Ok(number) }
     }
 
     fn reply(&self, reply: &Result<Reply, Errno>) {
@@ -406,20 +419,22 @@ impl Call<'_> {
         };
         let flags = u32::try_from(flags).unwrap_or_default();
         let answer = seccomp_notif_resp { id: self.notice.id, val: 0, error, flags };
-        // SAFETY: this request takes such a structure, which lives for the call. A program that is gone needs no answer.
+        // SAFETY: this request takes such a structure, which lives for the call. The error of a program
+        // that has ended is ignored.
         unsafe { libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const answer) };
     }
 }
 
-/// Of this thread alone: the C library would set it for all.
+/// Sets the effective user or group of this thread only; the C library's functions would set it for all threads.
 fn set_effective(call: libc::c_long, id: u32) -> Result<(), Errno> {
     let same = u32::MAX;
-    // SAFETY: three numbers.
-    if unsafe { libc::syscall(call, same, id, same) } == 0 { Ok(()) } else { Err(last()) }
+    // SAFETY: the call takes three numbers.
+    if unsafe { libc::syscall(call, same, id, same) } == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// A pair that keeps messages apart, as datagrams are, and whose messages carry no address.
-fn pair(call: &Call<'_>) -> Result<Reply, Errno> {
+/// Makes a pair of `SOCK_SEQPACKET` sockets instead of datagram sockets: it keeps message boundaries too, and its
+/// messages can't carry an address.
+fn socket_pair(call: &BrokeredCall<'_>) -> Result<Reply, Errno> {
     let [_, kind, _, numbers, ..] = call.notice.data.args;
     #[expect(clippy::cast_possible_truncation, reason = "flags are an int")]
     let kind = kind as i32;
@@ -429,11 +444,11 @@ fn pair(call: &Call<'_>) -> Result<Reply, Errno> {
     }
     let close = if kind & libc::SOCK_CLOEXEC == 0 { 0 } else { libc::O_CLOEXEC.cast_unsigned() };
     let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    let mut given = [call.give(&one, close)?, call.give(&other, close)?];
+    let mut added = [call.add_descriptor(&one, close)?, call.add_descriptor(&other, close)?];
     call.is_waiting()?;
-    let length = size_of_val(&given);
-    let (here, there) = spans(given.as_mut_ptr().cast(), numbers, length);
-    // SAFETY: what is read is an array of this length; what is written to is the program's, and the kernel's matter.
+    let length = size_of_val(&added);
+    let (here, there) = spans(added.as_mut_ptr().cast(), numbers, length);
+    // SAFETY: what is read is an array of this length; the kernel checks the program's address.
     let written = unsafe { libc::process_vm_writev(call.caller(), &raw const here, 1, &raw const there, 1, 0) };
     if usize::try_from(written) == Ok(length) { Ok(Reply::Done) } else { Err(Errno::FAULT) }
 }
@@ -444,7 +459,7 @@ fn spans(here: *mut u8, there: u64, length: usize) -> (libc::iovec, libc::iovec)
     (here, libc::iovec { iov_base: std::ptr::without_provenance_mut(there), iov_len: length })
 }
 
-/// Of an address of a Unix socket that has one.
+/// The path in the address of a Unix socket; none for other addresses and for abstract names.
 fn path_of(address: &[u8]) -> Option<&OsStr> {
     let (family, path) = address.split_first_chunk()?;
     let unix = i32::from(u16::from_ne_bytes(*family)) == libc::AF_UNIX;
@@ -452,7 +467,7 @@ fn path_of(address: &[u8]) -> Option<&OsStr> {
     Some(OsStr::from_bytes(path))
 }
 
-/// That leads to what is open.
+/// The address of an open socket file, by its descriptor in `/proc`.
 fn address_of(file: &OwnedFd) -> Vec<u8> {
     let family = u16::try_from(libc::AF_UNIX).unwrap_or_default();
     let mut address = family.to_ne_bytes().to_vec();
@@ -466,13 +481,13 @@ fn connect(socket: &OwnedFd, address: &[u8]) -> Result<(), Errno> {
     if address.len() > size_of::<sockaddr_storage>() {
         return Err(Errno::INVAL);
     }
-    // SAFETY: there is room for as many bytes.
+    // SAFETY: the buffer has room for this many bytes, which was checked above.
     unsafe { std::ptr::copy_nonoverlapping(address.as_ptr(), aligned.as_mut_ptr().cast(), address.len()) };
-    // SAFETY: the address is as long as is said, for the time of the call.
+    // SAFETY: the address has this length and lives for the call.
     let connected = unsafe { libc::connect(socket.as_raw_fd(), aligned.as_ptr().cast(), length) };
-    if connected == 0 { Ok(()) } else { Err(last()) }
+    if connected == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-fn last() -> Errno {
+fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

@@ -1,4 +1,4 @@
-//! What a process gives up for itself and all that it starts: files by Landlock, capabilities, resources.
+//! Restricts a process and all processes that it starts: files by Landlock, capabilities, and resource limits.
 
 use std::io;
 
@@ -10,13 +10,13 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
-use super::{Access, Confinement, Limits, Rule, Source};
+use super::{Access, Confinement, Rule, SandboxLimits, Source};
 
-/// The newest rights that are asked for; an older kernel enforces those that it knows.
+/// The newest Landlock rights that are requested; an older kernel enforces those that it supports.
 const NEWEST: ABI = ABI::V5;
 
-/// What root may do with files and processes of its own. Everything else, such as to mount, to trace or to change the
-/// network, goes; so does the power to leave a file its set-user-ID bit while it is written to.
+/// The capabilities that programs of root keep, for their own files and processes. All others are dropped, such as
+/// mounting, tracing and configuring the network; so is `CAP_FSETID`, which keeps a file's set-user-ID bit on a write.
 const KEPT: [CapabilitySet; 7] = [
     CapabilitySet::CHOWN,
     CapabilitySet::DAC_OVERRIDE,
@@ -27,11 +27,11 @@ const KEPT: [CapabilitySet; 7] = [
     CapabilitySet::NET_BIND_SERVICE,
 ];
 
-/// Limits that programs can read, soft and hard, so that what they make of them doesn't differ from shell to shell. Where
-/// the machine allows less, it is that.
+/// Soft and hard limits that programs can read. They are fixed so that results don't depend on the limits of the user's
+/// shell; a lower hard limit of the machine still applies.
 const FIXED: [(Resource, u64, u64); 7] = [
     (Resource::Nofile, 65_536, 65_536),
-    // Compilers raise theirs.
+    // Compilers raise their soft limit.
     (Resource::Stack, 8 << 20, 1 << 30),
     (Resource::Memlock, 8 << 20, 8 << 20),
     (Resource::Sigpending, 4096, 4096),
@@ -39,14 +39,14 @@ const FIXED: [(Resource, u64, u64); 7] = [
     (Resource::Nice, 0, 0),
     (Resource::Rtprio, 0, 0),
 ];
-/// Which bits new files lack.
+/// Mode bits that are cleared for new files.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 
-/// Inside of every sandbox, whoever it is for.
+/// Access that is granted in every sandbox.
 const ALWAYS: [(&str, Access); 3] = [("/proc", Access::Read), ("/dev", Access::Write), ("/dev/shm", Access::Write)];
 
-/// Restricts this process to the rules of the confinement, for good. To be called inside of the new root.
-pub(super) fn files(confinement: &Confinement) -> Result<(), FilesError> {
+/// Permanently restricts this process to the rules of the confinement. Must be called inside of the new root.
+pub(super) fn restrict_files(confinement: &Confinement) -> Result<(), FilesError> {
     let handled = AccessFs::from_all(NEWEST);
     let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(handled)?.create()?;
     let places = confinement.places.iter().filter(|place| !matches!(place.source, Source::Link(_)));
@@ -80,22 +80,23 @@ fn rights(access: Access) -> BitFlags<AccessFs> {
     }
 }
 
-/// Keeps what whoever started the engine left open, such as the lock or the pipe of a shell, from programs.
-pub(super) fn descriptors() -> io::Result<()> {
-    // SAFETY: three numbers; nothing is closed before another program takes this one's place.
+/// Marks all descriptors from 3 on as close-on-exec, so that programs don't inherit what the engine itself inherited,
+/// such as a lock or a pipe of the user's shell.
+pub(super) fn close_on_exec() -> io::Result<()> {
+    // SAFETY: the call takes three numbers, and closes nothing before an exec.
     let marked = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if marked == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Leaves the keys that the kernel holds for the user's session: they are handed down from process to process, whatever
-/// namespaces these are in.
-pub(super) fn keys() -> io::Result<()> {
+/// Replaces the user's session keyring by an empty one: keyrings are inherited by child processes, in whatever
+/// namespaces these are.
+pub(super) fn leave_session_keyring() -> io::Result<()> {
     // SAFETY: without a name the call takes no pointer.
     let joined =
         unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
     match joined {
         -1 => match io::Error::last_os_error() {
-            // A kernel that keeps no keys, or a container that allows no use of them.
+            // The kernel is built without keyrings, or a container denies their use.
             error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
             error => Err(error),
         },
@@ -103,25 +104,29 @@ pub(super) fn keys() -> io::Result<()> {
     }
 }
 
-/// Gives up what could undo the sandbox, but for `more`. Programs that are started get nothing of that.
-pub(crate) fn powers(more: CapabilitySet) -> io::Result<()> {
+/// Drops the capabilities that could undo the sandbox, except for `more`. Programs that are started don't get `more`
+/// either, because it is removed from the bounding set.
+pub(crate) fn drop_capabilities(more: CapabilitySet) -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         if KEPT.contains(&capability) {
             continue;
         }
         match remove_capability_from_bounding_set(capability) {
-            // A kernel that is older than the capability.
+            // The kernel is older than the capability.
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }
     }
+    // The bounding set alone is not enough: it limits what an exec can gain, while this thread would keep the
+    // capabilities that it has. And `no_new_privs` is required by Landlock and seccomp for processes without
+    // `CAP_SYS_ADMIN`; it also makes the kernel ignore set-user-ID bits and file capabilities.
     keep(more)?;
     rustix::thread::set_no_new_privs(true)?;
     Ok(())
 }
 
-/// Gives up what [`powers`] left beyond what programs have, for this thread.
-pub(super) fn last_powers() -> io::Result<()> {
+/// Drops, for this thread, the capabilities that [`drop_capabilities`] kept for the broker.
+pub(super) fn drop_broker_capabilities() -> io::Result<()> {
     keep(CapabilitySet::empty())
 }
 
@@ -134,32 +139,33 @@ fn keep(more: CapabilitySet) -> io::Result<()> {
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
-/// What programs inherit and can see, the same on each machine: it isn't in the key of the cache. For the maker, from
-/// which all sandboxes have it.
-pub(super) fn inherited() -> io::Result<()> {
+/// Sets the umask and the limits that programs inherit to the same values on each machine, because they are not part of
+/// the cache key. Called by the maker, from which all sandboxes inherit them.
+pub(super) fn fix_inherited() -> io::Result<()> {
     rustix::process::umask(UMASK);
     FIXED.into_iter().try_for_each(|(resource, soft, hard)| bound(resource, soft, hard))
 }
 
-/// Leaves the groups that the engine's user is in beside their own. A user who isn't root may not: theirs show as
-/// `nogroup` inside, and still count for files.
-pub(super) fn groups() -> io::Result<()> {
+/// Drops the supplementary groups. Only root may: the groups of other users appear as `nogroup` inside, and still apply
+/// to access to files.
+pub(super) fn drop_groups() -> io::Result<()> {
     match rustix::thread::set_thread_groups(&[]) {
         Ok(()) | Err(rustix::io::Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// For this process and all that it starts. The address space is not among them: a process that is to start others
-/// needs its own, see [`address_space`].
-pub(super) fn resources(limits: &Limits) -> io::Result<()> {
+/// Limits this process and all processes that it starts. The address space isn't limited here, because init itself
+/// must be able to start programs; see [`limit_address_space`].
+pub(super) fn limit_resources(limits: &SandboxLimits) -> io::Result<()> {
     set(Resource::Core, 0)?;
     if let Some(processes) = limits.processes {
         set(Resource::Nproc, processes.into())?;
     }
     if let Some(cpu) = limits.cpu {
-        // The bound is on all programs together, and init watches it. The kernel's own is a backstop for each process,
-        // later by so much that it is init that says why a single program was stopped.
+        // The limit applies to all programs together, and init enforces it. The kernel's limit for each process is only
+        // a backstop in case init is too slow. It is two seconds higher, so that init normally acts first and can
+        // report which limit was exceeded; the kernel would send SIGXCPU without an explanation.
         set(Resource::Cpu, cpu.as_secs().saturating_add(2))?;
     }
     if let Some(bytes) = limits.file_size {
@@ -168,8 +174,8 @@ pub(super) fn resources(limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-/// For this process, between fork and exec.
-pub(super) fn address_space(bytes: u64) -> io::Result<()> {
+/// Limits the address space of this process, in bytes. Called between fork and exec.
+pub(super) fn limit_address_space(bytes: u64) -> io::Result<()> {
     set(Resource::As, bytes)
 }
 

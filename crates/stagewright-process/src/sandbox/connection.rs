@@ -1,4 +1,4 @@
-//! What the engine and a sandbox's init say to each other, and the programs that are started that way.
+//! The engine's connection to the init of a sandbox, and the programs that it starts over it.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,11 +12,11 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
-use super::wire::{Answer, Exceeded, Request, receive, send};
+use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
 
-/// Refused connections that are reported; more than a sandbox that works sends.
-const REFUSALS: usize = 128;
+/// The most refused connections that are queued; the broker reports fewer.
+const MAX_REFUSALS: usize = 128;
 
 /// The connection, shared by the sandbox's handle and by those of its programs.
 #[derive(Debug)]
@@ -43,9 +43,10 @@ struct Program {
 type End = Option<ExitStatus>;
 
 impl Connection {
-    /// A connection whose answers [`Connection::listen`] still has to hear, and where refused sockets are reported.
+    /// Creates a connection, and a receiver of the paths of refused sockets. The caller must run
+    /// [`Connection::listen`] on another thread.
     pub(super) fn new(socket: UnixStream) -> (Connection, mpsc::Receiver<PathBuf>) {
-        let (refused, refusals) = mpsc::channel(REFUSALS);
+        let (refused, refusals) = mpsc::channel(MAX_REFUSALS);
         let connection = Connection {
             socket: Mutex::new(Some(socket)),
             next: AtomicU64::new(0),
@@ -57,7 +58,7 @@ impl Connection {
         (connection, refusals)
     }
 
-    /// Has a program started. `fds` are its standard streams. Blocks until that is done.
+    /// Starts a program. `fds` are its standard streams. Blocks until the program is started, for at most [`PATIENCE`].
     pub(super) fn start(
         self: &Arc<Self>,
         program: &Path,
@@ -65,39 +66,39 @@ impl Connection {
         env: Vec<(String, String)>,
         current_dir: PathBuf,
         fds: &[OwnedFd; 3],
-    ) -> Result<Line, NotStarted> {
+    ) -> Result<ProgramHandle, NotStarted> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let ((started, answer), (end, ended)) = (blocking::channel(), watch::channel(None));
-        let gone = || NotStarted::Sandbox(io::Error::other("its sandbox has ended"));
+        let sandbox_ended = || NotStarted::Sandbox(io::Error::other("its sandbox has ended"));
         match &mut *self.programs.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(programs) => programs.insert(id, Program { started, end }),
-            None => return Err(gone()),
+            None => return Err(sandbox_ended()),
         };
-        let request = Request::Spawn { id, program: program.to_owned(), args, env, current_dir };
-        self.say(&request, fds).map_err(NotStarted::Sandbox)?;
+        let request = InitRequest::Spawn { id, program: program.to_owned(), args, env, current_dir };
+        self.request(&request, fds).map_err(NotStarted::Sandbox)?;
         match answer.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => Ok(Line { connection: Arc::clone(self), id, ended }),
+            Ok(Ok(())) => Ok(ProgramHandle { connection: Arc::clone(self), id, ended }),
             Ok(Err((errno, error))) => {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
                 Err(NotStarted::Program(source))
             }
             Err(blocking::RecvTimeoutError::Timeout) => Err(NotStarted::Sandbox(io::ErrorKind::TimedOut.into())),
-            Err(blocking::RecvTimeoutError::Disconnected) => Err(gone()),
+            Err(blocking::RecvTimeoutError::Disconnected) => Err(sandbox_ended()),
         }
     }
 
-    /// What the programs' bounds are, once they have been passed.
+    /// The limit that was exceeded; none so far.
     pub(super) fn exceeded(&self) -> watch::Receiver<Option<Exceeded>> {
         self.exceeded.subscribe()
     }
 
-    /// Waits until nothing is left of the sandbox.
+    /// Waits until the sandbox has ended.
     pub(super) async fn ended(&self) {
         // The sender lives as long as this value.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    fn say(&self, request: &Request, fds: &[OwnedFd]) -> io::Result<()> {
+    fn request(&self, request: &InitRequest, fds: &[OwnedFd]) -> io::Result<()> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         let socket = socket.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
         let fds = fds.iter().map(OwnedFd::as_fd).collect::<Vec<_>>();
@@ -107,42 +108,45 @@ impl Connection {
     /// Ends the sandbox, with all that runs in it.
     pub(super) fn hang_up(&self) {
         if let Some(socket) = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The thread that listens has a handle of its own.
+            // Closing this descriptor isn't enough: the listening thread has a duplicate of it. The shutdown ends the
+            // stream for both sides: init sees its end and exits, and the listening thread returns.
             let _ = socket.shutdown(std::net::Shutdown::Both);
         }
     }
 
-    /// Passes on what is heard, until the other end is gone.
+    /// Dispatches the answers of init, until the connection ends.
     pub(super) fn listen(&self, socket: &UnixStream) {
-        // A message that makes no sense is as good as the end.
-        while let Ok(Some((answer, _))) = receive::<Answer>(socket) {
+        // An invalid message is handled like the end of the connection: the sandbox is killed.
+        while let Ok(Some((answer, _))) = receive::<InitAnswer>(socket) {
             let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(programs) = &mut *programs else { break };
             match answer {
-                Answer::Started { id } => {
+                InitAnswer::Started { id } => {
                     if let Some(program) = programs.get(&id) {
                         let _ = program.started.send(Ok(()));
                     }
                 }
-                Answer::NotStarted { id, errno, error } => {
+                InitAnswer::NotStarted { id, errno, error } => {
                     if let Some(program) = programs.remove(&id) {
                         let _ = program.started.send(Err((errno, error)));
                     }
                 }
-                Answer::Ended { id, code, signal } => {
+                InitAnswer::Ended { id, code, signal } => {
                     if let Some(program) = programs.remove(&id) {
                         program.end.send_replace(Some(Some(ExitStatus { code, signal })));
                     }
                 }
-                Answer::Exceeded(bound) => {
+                InitAnswer::Exceeded(bound) => {
                     self.exceeded.send_replace(Some(bound));
                 }
-                // One that finds no place is not worth to wait for.
-                Answer::Refused { socket } => drop(self.refused.try_send(socket)),
-                Answer::Unmapped { .. } | Answer::Ready | Answer::Impossible { .. } => {}
+                // If the queue is full, the report is dropped: this thread must not block, programs wait for it.
+                InitAnswer::Refused { socket } => drop(self.refused.try_send(socket)),
+                InitAnswer::Unmapped { .. } | InitAnswer::Ready | InitAnswer::Impossible { .. } => {}
             }
         }
         self.hang_up();
+        // From here on the table is none, so that `start` fails instead of adding a program that is never reported. The
+        // remaining programs died with init; dropping their `started` senders wakes a caller that waits in `start`.
         let left = self.programs.lock().unwrap_or_else(PoisonError::into_inner).take();
         for program in left.into_iter().flat_map(HashMap::into_values) {
             program.end.send_replace(Some(None));
@@ -153,29 +157,29 @@ impl Connection {
 
 /// Why a program wasn't started.
 pub(super) enum NotStarted {
-    /// Its sandbox didn't do it.
+    /// The request to the sandbox failed, or it didn't answer.
     Sandbox(io::Error),
-    /// The system didn't, for this reason.
+    /// The system could not start the program, for this reason.
     Program(io::Error),
 }
 
-/// How one program of a sandbox is reached.
+/// A handle to a program in a sandbox.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct ProgramHandle {
     connection: Arc<Connection>,
     id: u64,
     ended: watch::Receiver<Option<End>>,
 }
 
-impl Line {
+impl ProgramHandle {
     pub(crate) fn signal(&self, signal: Signal) {
         if self.ended.borrow().is_none() {
-            // A sandbox that can't be told has ended, and the program with it.
-            let _ = self.connection.say(&Request::Signal { id: self.id, signal: signal.as_raw() }, &[]);
+            // If the request can't be sent, the sandbox has ended, and the program with it.
+            let _ = self.connection.request(&InitRequest::Signal { id: self.id, signal: signal.as_raw() }, &[]);
         }
     }
 
-    /// How it ended; none when its sandbox did.
+    /// Waits for the exit status; none if the sandbox ended first.
     pub(crate) async fn ended(&mut self) -> Option<ExitStatus> {
         self.ended.wait_for(Option::is_some).await.ok().and_then(|end| (*end).flatten())
     }

@@ -1,4 +1,4 @@
-//! The engine's end of a sandbox.
+//! The engine's handle to a sandbox.
 
 use std::fs;
 use std::io;
@@ -11,26 +11,26 @@ use std::thread;
 
 use tokio::sync::{mpsc, watch};
 
-use super::connection::{Connection, Line, NotStarted};
-use super::wire::{Answer, Exceeded, Request, receive, send};
-use super::{Confinement, Limits, PATIENCE};
+use super::connection::{Connection, NotStarted, ProgramHandle};
+use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
+use super::{Confinement, PATIENCE, SandboxLimits};
 use crate::child::Child;
 use crate::command::{Command, SpawnError};
 use crate::kernel;
 
-/// A place where programs run with nothing but what a [`Confinement`] names. Dropping it kills all that runs there.
+/// A sandbox, in which programs can access only what a [`Confinement`] lists. Dropping it kills all its processes.
 #[derive(Debug)]
 pub struct Sandbox {
     connection: Arc<Connection>,
-    limits: Limits,
+    limits: SandboxLimits,
     listeners: Vec<TcpListener>,
     refusals: Option<mpsc::Receiver<PathBuf>>,
 }
 
-/// Why there is no sandbox.
+/// Why a sandbox could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// This machine doesn't offer what it takes.
+    /// This machine lacks a feature that sandboxes need.
     #[error("this system can't {step}: {source}")]
     Unavailable {
         /// What was tried, as in `make a user namespace`.
@@ -38,7 +38,7 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// Something that was to be in it isn't there, or the like.
+    /// Setting up this sandbox failed, for example because a granted file doesn't exist.
     #[error("the sandbox can't be set up: {step}: {source}")]
     Failed {
         /// What was tried.
@@ -61,8 +61,8 @@ impl StartError {
                  without a sandbox: `sandbox = \"preferred\"` in [pipeline]"
             }
             StartError::Unavailable { step, .. } if step == "filter system calls" || step == "connect for programs" => {
-                "use a kernel with seccomp filters, and around this process, as around a container, none that keeps it \
-                 from `seccomp`, `pidfd_getfd` and `process_vm_readv`, or that asks another program about calls; or \
+                "use a kernel with seccomp filters; in a container, allow the system calls `seccomp`, `pidfd_getfd` and \
+                 `process_vm_readv`, and remove any filter that notifies another program of system calls; or \
                  accept programs without a sandbox: `sandbox = \"preferred\"` in [pipeline]"
             }
             StartError::Unavailable { .. } => {
@@ -71,37 +71,37 @@ impl StartError {
                  `--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, or accept programs without a sandbox: \
                  `sandbox = \"preferred\"` in [pipeline]"
             }
-            StartError::Failed { .. } => "see that what the stage is granted exists, and can be read by you",
+            StartError::Failed { .. } => "check that what the stage is granted exists, and that you can read it",
         }
     }
 }
 
 impl Sandbox {
-    /// Has a keeper set it up.
+    /// Sends the confinement to a keeper and waits until the sandbox is set up.
     pub(super) fn begin(socket: UnixStream, confinement: &Confinement) -> Result<Sandbox, StartError> {
-        // When this fails, the keeper ends by itself with the socket.
-        let listeners = begin(&socket, confinement)?;
+        // If this fails, dropping the socket ends the keeper.
+        let listeners = set_up(&socket, confinement)?;
         let reader = socket.try_clone().map_err(|error| StartError::failed("share the socket", error))?;
         let (connection, refusals) = Connection::new(socket);
         let connection = Arc::new(connection);
-        let heard = Arc::clone(&connection);
-        let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || heard.listen(&reader));
+        let listener = Arc::clone(&connection);
+        let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || listener.listen(&reader));
         listening.map_err(|error| StartError::failed("start a thread", error))?;
         Ok(Sandbox { connection, limits: confinement.limits, listeners, refusals: Some(refusals) })
     }
 
-    /// Sockets inside, in the order of [`Confinement::listeners`].
+    /// Takes the listening sockets inside the sandbox, in the order of [`Confinement::listeners`].
     pub fn listeners(&mut self) -> Vec<TcpListener> {
         std::mem::take(&mut self.listeners)
     }
 
-    /// Paths of sockets that a connection was refused to, each once; none when they were taken before. Ends with the
-    /// sandbox.
+    /// Takes the receiver of paths of sockets to which a connection was refused, each once; none if it was taken
+    /// before. The channel closes when the sandbox ends.
     pub fn refusals(&mut self) -> Option<mpsc::Receiver<PathBuf>> {
         self.refusals.take()
     }
 
-    /// Starts a program inside, in a process group of its own. Its paths are those of the inside.
+    /// Starts a program inside, in a process group of its own. All paths are paths inside the sandbox.
     ///
     /// Must be called within a tokio runtime that has I/O and time enabled. Blocks for about a millisecond.
     pub fn spawn(&self, mut command: Command) -> Result<Child, SpawnError> {
@@ -119,14 +119,15 @@ impl Sandbox {
         };
         let (stdout, to_stdout) = io::pipe().map_err(system)?;
         let (stderr, to_stderr) = io::pipe().map_err(system)?;
-        // This process lets go of its copies, or the output would never end.
+        // The program's ends of the pipes are closed in this process after the start: while it held a write end, the
+        // output would never reach its end.
         let fds = [stdin, to_stdout.into(), to_stderr.into()];
         let line = self.start(&command, &fds)?;
         drop(fds);
         Child::confined(line, feed, stdout.into(), stderr.into()).map_err(system)
     }
 
-    /// Turns to the bound that was passed, with which everything inside was killed.
+    /// Changes to the limit that was exceeded, at which everything inside was killed.
     pub fn exceeded(&self) -> watch::Receiver<Option<Exceeded>> {
         self.connection.exceeded()
     }
@@ -137,7 +138,7 @@ impl Sandbox {
         self.connection.ended().await;
     }
 
-    fn start(&self, command: &Command, fds: &[OwnedFd; 3]) -> Result<Line, SpawnError> {
+    fn start(&self, command: &Command, fds: &[OwnedFd; 3]) -> Result<ProgramHandle, SpawnError> {
         let Command { program, args, env, current_dir, .. } = command;
         let started = self.connection.start(program, args.clone(), env.clone(), current_dir.clone(), fds);
         started.map_err(|error| match error {
@@ -146,7 +147,8 @@ impl Sandbox {
         })
     }
 
-    /// What the kernel says of a program that exists outside and was not found inside is not that it doesn't exist.
+    /// Explains why a program could not be started. A program that exists outside but not inside is reported as out of
+    /// reach, although the kernel reports that it doesn't exist.
     fn explain(&self, command: &Command, source: io::Error) -> SpawnError {
         let program = command.program.clone();
         if let Some(error) = command.unfit() {
@@ -170,30 +172,31 @@ impl Drop for Sandbox {
     }
 }
 
-/// Until the sandbox is ready; gives its listeners.
-fn begin(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListener>, StartError> {
-    let lost = |error: io::Error| StartError::failed("hear from it", error);
+/// Waits until the sandbox is ready, and returns its listeners.
+fn set_up(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListener>, StartError> {
+    let lost = |error: io::Error| StartError::failed("wait for its answer", error);
     socket.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
-    send(socket, &Request::Begin(Box::new(confinement.clone())), &[]).map_err(lost)?;
+    send(socket, &InitRequest::Begin(Box::new(confinement.clone())), &[]).map_err(lost)?;
     loop {
-        match receive::<Answer>(socket).map_err(lost)? {
-            Some((Answer::Unmapped { keeper }, _)) => {
+        match receive::<InitAnswer>(socket).map_err(lost)? {
+            Some((InitAnswer::Unmapped { keeper }, _)) => {
                 map_users(keeper).map_err(|source| StartError::Unavailable {
                     step: "give users and groups to a user namespace".to_owned(),
                     source,
                 })?;
-                send(socket, &Request::Mapped, &[]).map_err(lost)?;
+                send(socket, &InitRequest::Mapped, &[]).map_err(lost)?;
             }
-            Some((Answer::Ready, fds)) => {
+            Some((InitAnswer::Ready, fds)) => {
                 socket.set_read_timeout(None).map_err(lost)?;
                 return Ok(fds.into_iter().map(TcpListener::from).collect());
             }
-            Some((Answer::Impossible { step, error, errno }, _)) => {
+            Some((InitAnswer::Impossible { step, error, errno }, _)) => {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
-                let of_a_grant = step.starts_with("take ") || step.starts_with("listen at port") || step.contains('/');
-                // What takes no more than the user's own rights isn't refused like this.
+                let concerns_grant =
+                    step.starts_with("take ") || step.starts_with("listen at port") || step.contains('/');
+                // EPERM means that the machine denies a privilege: opening a granted file fails with EACCES instead.
                 let is_forbidden = source.raw_os_error() == Some(libc::EPERM);
-                return Err(match of_a_grant && !is_forbidden {
+                return Err(match concerns_grant && !is_forbidden {
                     true => StartError::Failed { step, source },
                     false => StartError::Unavailable { step, source },
                 });
@@ -204,7 +207,8 @@ fn begin(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListen
     }
 }
 
-/// Whoever this process may act for keeps their numbers inside: root all of them, others their own.
+/// Maps users and groups to the same ids inside: all of them if this process is root's, otherwise only its own. Done
+/// from outside, because a process in the new user namespace may map only one id.
 fn map_users(pid: u32) -> io::Result<()> {
     let folder = Path::new("/proc").join(pid.to_string());
     if rustix::process::geteuid().is_root() {

@@ -1,4 +1,4 @@
-//! The processes that make up a sandbox, from within: the maker, which there is one of, the keeper, and init.
+//! The processes that set up and run a sandbox: the maker, which all sandboxes share, the keeper, and init.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,7 +18,7 @@ use stagewright_files::remove_tree;
 
 use super::broker::Refusals;
 use super::monitor::{Deaths, Monitor};
-use super::wire::{Answer, Request, receive, send};
+use super::wire::{InitAnswer, InitRequest, receive, send};
 use super::{Confinement, Source, broker, confine, loopback, monitor, root, seccomp};
 
 /// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
@@ -26,27 +26,27 @@ use super::{Confinement, Source, broker, confine, loopback, monitor, root, secco
 pub fn run() -> ExitCode {
     match make() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever started this reads messages, not words.
+        // The engine reads errors from the socket; standard error is closed.
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Makes keepers until the engine lets go; returns in each of them when it is done.
+/// Forks keepers until the engine closes the socket. Also returns in each keeper, once its sandbox has ended.
 fn make() -> io::Result<()> {
     crate::command::name_this_process();
-    confine::descriptors()?;
-    confine::inherited()?;
+    confine::close_on_exec()?;
+    confine::fix_inherited()?;
     let engine = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(crate::kernel::null()?)?;
-    // How keepers ended is never asked.
-    ends_are_told(false)?;
+    // The exit statuses of keepers are not needed: the kernel reaps keepers itself.
+    keep_exit_statuses(false)?;
     while let Some((request, fds)) = receive(&engine)? {
-        let (Request::Fork, Some(socket)) = (request, fds.into_iter().next()) else { continue };
+        let (InitRequest::Fork, Some(socket)) = (request, fds.into_iter().next()) else { continue };
         let socket = UnixStream::from(socket);
         match fork()? {
             Fork::Child => {
                 drop(engine);
-                ends_are_told(true)?;
+                keep_exit_statuses(true)?;
                 rustix::process::setpgid(None, None)?;
                 return keep(socket);
             }
@@ -56,10 +56,10 @@ fn make() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether ended children wait to be asked how they ended.
-fn ends_are_told(told: bool) -> io::Result<()> {
-    let how = if told { libc::SIG_DFL } else { libc::SIG_IGN };
-    // SAFETY: no function is called on the signal.
+/// Sets whether ended children remain as zombies until they are waited for.
+fn keep_exit_statuses(keep: bool) -> io::Result<()> {
+    let how = if keep { libc::SIG_DFL } else { libc::SIG_IGN };
+    // SAFETY: no handler function is installed.
     if unsafe { libc::signal(libc::SIGCHLD, how) } == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -68,9 +68,9 @@ enum Fork {
     Parent(Pid),
 }
 
-/// To be called while the process has one thread.
+/// Must be called while the process has one thread.
 fn fork() -> io::Result<Fork> {
-    // SAFETY: there is one thread, so nothing is held that the child could wait for.
+    // SAFETY: there is only one thread, so no lock is held that the child could wait for.
     match unsafe { libc::fork() } {
         0 => Ok(Fork::Child),
         pid => Pid::from_raw(pid).filter(|_| pid > 0).map(Fork::Parent).ok_or_else(io::Error::last_os_error),
@@ -79,26 +79,27 @@ fn fork() -> io::Result<Fork> {
 
 /// Makes the namespaces, starts init in them, and cleans up after it.
 fn keep(socket: UnixStream) -> io::Result<()> {
-    let Some((Request::Begin(confinement), _)) = receive(&socket)? else { return Ok(()) };
-    if let Err(failed) = namespaces(&socket) {
-        return failed.tell(&socket);
+    let Some((InitRequest::Begin(confinement), _)) = receive(&socket)? else { return Ok(()) };
+    if let Err(failed) = make_namespaces(&socket) {
+        return failed.report(&socket);
     }
     match fork() {
-        // Back to where the keeper's caller is, with nothing of the keeper's left to do.
         Ok(Fork::Child) => init(&socket, &confinement),
         Ok(Fork::Parent(init)) => {
-            // Init alone speaks from here on, and when it ends the engine sees the end.
+            // Init alone holds the socket from here on, so that the engine sees the end of the stream when init ends. A
+            // copy in the keeper would delay that until the scratch folder is removed, and would hide it altogether if
+            // the keeper hung.
             drop(socket);
             while let Err(Errno::INTR) = rustix::process::waitpid(Some(init), WaitOptions::empty()) {}
-            // There is no one left to report to; what stays is below the state folder and named for this attempt.
+            // An error can't be reported any more. What remains is in this attempt's folder below the state folder.
             let _ = remove_tree(&confinement.scratch);
             Ok(())
         }
-        Err(error) => Failed::at("start a process", error).tell(&socket),
+        Err(error) => Failed::at("start a process", error).report(&socket),
     }
 }
 
-/// A step of setting up that failed.
+/// A step of the setup that failed.
 struct Failed {
     step: String,
     error: io::Error,
@@ -109,22 +110,22 @@ impl Failed {
         Failed { step: step.into(), error: error.into() }
     }
 
-    fn tell(self, socket: &UnixStream) -> io::Result<()> {
+    fn report(self, socket: &UnixStream) -> io::Result<()> {
         let errno = self.error.raw_os_error();
-        let told = send(socket, &Answer::Impossible { step: self.step, error: self.error.to_string(), errno }, &[]);
-        told.and(Err(self.error))
+        let sent = send(socket, &InitAnswer::Impossible { step: self.step, error: self.error.to_string(), errno }, &[]);
+        sent.and(Err(self.error))
     }
 }
 
-fn namespaces(socket: &UnixStream) -> Result<(), Failed> {
+fn make_namespaces(socket: &UnixStream) -> Result<(), Failed> {
     let unshare = |flags, what: &str| {
-        // SAFETY: the file descriptor table isn't shared: there is one thread.
+        // SAFETY: the file descriptor table isn't shared, because there is only one thread.
         unsafe { unshare_unsafe(flags) }.map_err(|error| Failed::at(format!("make a {what}"), error))
     };
     unshare(UnshareFlags::NEWUSER, "user namespace")?;
-    let mapped = send(socket, &Answer::Unmapped { keeper: std::process::id() }, &[]).and_then(|()| receive(socket));
+    let mapped = send(socket, &InitAnswer::Unmapped { keeper: std::process::id() }, &[]).and_then(|()| receive(socket));
     match mapped {
-        Ok(Some((Request::Mapped, _))) => {}
+        Ok(Some((InitRequest::Mapped, _))) => {}
         Ok(_) => return Err(Failed::at("set users and groups", io::ErrorKind::ConnectionAborted)),
         Err(error) => return Err(Failed::at("set users and groups", error)),
     }
@@ -133,7 +134,7 @@ fn namespaces(socket: &UnixStream) -> Result<(), Failed> {
         (UnshareFlags::NEWIPC, "namespace for shared memory"),
         (UnshareFlags::NEWPID, "process namespace"),
     ];
-    // One after the other they take longer, and say which of them this machine doesn't offer.
+    // All at once is faster. If it fails, they are made one by one, to find out which one this machine denies.
     unshare(others.iter().map(|(flag, _)| *flag).collect(), "namespace")
         .or_else(|_| others.into_iter().try_for_each(|(flag, what)| unshare(flag, what)))
 }
@@ -144,48 +145,52 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(|error| Failed::at("be ended with the keeper", error))?;
         rustix::process::setsid().map_err(|error| Failed::at("leave the terminal", error))?;
-        confine::keys().map_err(|error| Failed::at("leave the keys of the session", error))?;
+        confine::leave_session_keyring().map_err(|error| Failed::at("leave the keys of the session", error))?;
         loopback::up().map_err(|error| Failed::at("raise the loopback", error))?;
         let listeners = confinement.listeners.iter().map(|&port| {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
             listener.map(OwnedFd::from).map_err(|error| Failed::at(format!("listen at port {port}"), error))
         });
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-        // SAFETY: as above.
+        // SAFETY: the file system attributes aren't shared, because there is only one thread.
         unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|error| Failed::at("make a mount namespace", error))?;
         let hiding = root::enter(confinement).map_err(|error| Failed::at(error.step, error.source))?;
-        // Nested user namespaces would bring back powers over mounts and networks, and much of the kernel with them.
-        // A kernel without the file has no such namespaces.
+        // A program with a user namespace of its own would have all capabilities in it: it could mount, configure
+        // networks, and reach much of the kernel's attack surface. The limit is set before `/proc/sys` becomes
+        // read-only below. If the file is missing, the kernel doesn't support user namespaces.
         let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
         Monitor::bound_numbers(&confinement.limits);
         root::protect(&hiding).map_err(|error| Failed::at(error.step, error.source))?;
         let deaths = Deaths::watch().map_err(|error| Failed::at("watch for ends", error))?;
-        confine::resources(&confinement.limits).map_err(|error| Failed::at("set the limits", error))?;
-        confine::groups().map_err(|error| Failed::at("leave the user's groups", error))?;
-        confine::powers(broker::POWERS).map_err(|error| Failed::at("drop capabilities", error))?;
-        confine::files(confinement).map_err(|error| Failed::at("restrict files", io::Error::other(error)))?;
-        // It keeps what this thread gives up next, and is not under the filter itself.
-        let broker = broker::start(sockets(confinement)).map_err(|error| Failed::at("connect for programs", error))?;
-        confine::last_powers().map_err(|error| Failed::at("drop capabilities", error))?;
+        confine::limit_resources(&confinement.limits).map_err(|error| Failed::at("set the limits", error))?;
+        confine::drop_groups().map_err(|error| Failed::at("leave the user's groups", error))?;
+        confine::drop_capabilities(broker::CAPABILITIES).map_err(|error| Failed::at("drop capabilities", error))?;
+        confine::restrict_files(confinement).map_err(|error| Failed::at("restrict files", io::Error::other(error)))?;
+        // The order matters. The broker's thread is started first: it keeps the capabilities that this thread drops
+        // next, and isn't subject to the filter, which applies to the calling thread only. If it were, its own
+        // `connect` would be handed to itself, and wait forever.
+        let broker =
+            broker::start(granted_sockets(confinement)).map_err(|error| Failed::at("connect for programs", error))?;
+        confine::drop_broker_capabilities().map_err(|error| Failed::at("drop capabilities", error))?;
         let listener = seccomp::install().map_err(|error| Failed::at("filter system calls", error))?;
         let refusals = broker.serve(listener).map_err(|error| Failed::at("start a thread", error))?;
-        // Programs inside can't look into this process then, nor trace it.
+        // Prevents programs of the same user from tracing init or reading its memory and descriptors.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|error| Failed::at("hide from programs", error))?;
         Ok((listeners, deaths, refusals))
     })();
     let (listeners, deaths, refusals) = match ready {
         Ok(ready) => ready,
-        Err(failed) => return Failed::tell(failed, socket),
+        Err(failed) => return Failed::report(failed, socket),
     };
     let fds = listeners.iter().map(|listener| listener.as_fd()).collect::<Vec<BorrowedFd<'_>>>();
-    send(socket, &Answer::Ready, &fds)?;
+    send(socket, &InitAnswer::Ready, &fds)?;
     drop(listeners);
     let monitor = Monitor::new(confinement.limits);
     Serving { socket, confinement, deaths, refusals, running: HashMap::new(), monitor }.serve()
 }
 
-fn sockets(confinement: &Confinement) -> Vec<broker::Identity> {
+fn granted_sockets(confinement: &Confinement) -> Vec<broker::Identity> {
     let sockets = confinement.places.iter().filter_map(|place| match &place.source {
         Source::Socket(socket) => Some(socket.identity()),
         _ => None,
@@ -193,7 +198,7 @@ fn sockets(confinement: &Confinement) -> Vec<broker::Identity> {
     sockets.collect()
 }
 
-/// Starts programs and tells of their ends, until the engine lets go.
+/// Starts programs and reports their ends, until the engine closes the socket.
 struct Serving<'a> {
     socket: &'a UnixStream,
     confinement: &'a Confinement,
@@ -223,42 +228,42 @@ impl Serving<'_> {
                 self.reap()?;
             }
             if refused {
-                send(self.socket, &Answer::Refused { socket: self.refusals.next()? }, &[])?;
+                send(self.socket, &InitAnswer::Refused { socket: self.refusals.next()? }, &[])?;
             }
-            if let Some(exceeded) = self.monitor.look() {
-                // To end is to kill everything inside, at once.
-                return send(self.socket, &Answer::Exceeded(exceeded), &[]);
+            if let Some(exceeded) = self.monitor.check() {
+                // When init returns from here and exits, the kernel kills everything inside.
+                return send(self.socket, &InitAnswer::Exceeded(exceeded), &[]);
             }
             if asked {
-                let Some((request, fds)) = receive::<Request>(self.socket)? else { return Ok(()) };
+                let Some((request, fds)) = receive::<InitRequest>(self.socket)? else { return Ok(()) };
                 self.answer(request, fds)?;
             }
         }
     }
 
-    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
+    fn answer(&mut self, request: InitRequest, fds: Vec<OwnedFd>) -> io::Result<()> {
         match request {
-            Request::Spawn { id, program, args, env, current_dir } => {
+            InitRequest::Spawn { id, program, args, env, current_dir } => {
                 let spawned = self.spawn(program, &args, env, current_dir, fds);
                 let answer = match spawned {
                     Ok(child) => {
                         let number = i32::try_from(child.id()).map_err(io::Error::other)?;
                         self.running.insert(number, (id, child));
-                        Answer::Started { id }
+                        InitAnswer::Started { id }
                     }
-                    Err(error) => Answer::NotStarted { id, errno: error.raw_os_error(), error: error.to_string() },
+                    Err(error) => InitAnswer::NotStarted { id, errno: error.raw_os_error(), error: error.to_string() },
                 };
                 send(self.socket, &answer, &[])
             }
-            Request::Signal { id, signal } => {
+            InitRequest::Signal { id, signal } => {
                 let leader = self.running.iter().find(|(_, (known, _))| *known == id).map(|(&number, _)| number);
                 if let (Some(leader), Some(signal)) = (leader.and_then(Pid::from_raw), Signal::from_named_raw(signal)) {
-                    // All of them gone is what was asked for.
+                    // An error means that the group has ended already.
                     let _ = kill_process_group(leader, signal);
                 }
                 Ok(())
             }
-            Request::Fork | Request::Begin(_) | Request::Mapped => Ok(()),
+            InitRequest::Fork | InitRequest::Begin(_) | InitRequest::Mapped => Ok(()),
         }
     }
 
@@ -283,17 +288,17 @@ impl Serving<'_> {
             .stderr(Stdio::from(stderr))
             .process_group(0);
         let memory = self.confinement.limits.memory;
-        // SAFETY: system calls, and no memory of which somebody else could hold a lock.
+        // SAFETY: the closure makes system calls only, and neither allocates nor locks.
         unsafe {
             command.pre_exec(move || {
                 monitor::unblock()?;
-                memory.map_or(Ok(()), confine::address_space)
+                memory.map_or(Ok(()), confine::limit_address_space)
             });
         }
         command.spawn()
     }
 
-    /// Collects all that ended: programs that were asked for, and what they left behind.
+    /// Collects all ended processes: requested programs, and orphans that init inherited from them.
     fn reap(&mut self) -> io::Result<()> {
         loop {
             let (pid, status) = match rustix::process::wait(WaitOptions::NOHANG) {
@@ -303,10 +308,11 @@ impl Serving<'_> {
                 Err(error) => return Err(error.into()),
             };
             let Some((id, _)) = self.running.remove(&pid.as_raw_nonzero().get()) else { continue };
-            // A group ends with its leader. Until now the leader kept its number.
+            // What is left of the group is killed with its leader. The kernel doesn't reuse the leader's number as long
+            // as the group has members.
             let _ = kill_process_group(pid, Signal::KILL);
             let status = ExitStatus::from_raw(status.as_raw());
-            send(self.socket, &Answer::Ended { id, code: status.code(), signal: status.signal() }, &[])?;
+            send(self.socket, &InitAnswer::Ended { id, code: status.code(), signal: status.signal() }, &[])?;
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The loopback of a new network namespace, which comes without power.
+//! The loopback interface of a new network namespace, which is down at first.
 
 use std::io;
 use std::os::fd::AsRawFd as _;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-/// Raises it: 127.0.0.1 and ::1 answer then, and nothing else does.
+/// Brings the loopback interface up, so that 127.0.0.1 and ::1 are reachable.
 pub(crate) fn up() -> io::Result<()> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     // SAFETY: all zeros is a valid value of this structure of integers.

@@ -1,6 +1,6 @@
-//! The engine's way to new sandboxes: a process that becomes each of their keepers by a fork.
+//! Makes new sandboxes with a process that forks their keepers.
 //!
-//! To load a program as large as the engine takes longer than to confine one; it is loaded once.
+//! Loading a program as large as the engine takes longer than confining it, so it is loaded only once.
 
 use std::fs;
 use std::io;
@@ -12,10 +12,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::handle::{Sandbox, StartError};
-use super::wire::{Request, send};
+use super::wire::{InitRequest, send};
 use super::{Confinement, Missing, SUBCOMMAND};
 
-/// Makes sandboxes; cheap to clone. Those that were made outlive it.
+/// Makes sandboxes, which outlive it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Maker(Arc<Shared>);
 
@@ -37,8 +37,8 @@ impl Maker {
         Sandbox::begin(self.keeper()?, confinement)
     }
 
-    /// What sandboxes need that this machine doesn't offer; none when nothing is missing. Tries it. `scratch` is a
-    /// folder to be.
+    /// Starts an empty sandbox to find out whether this machine supports sandboxes; the error says what is missing.
+    /// Creates the folder `scratch`.
     pub fn missing(&self, scratch: &Path) -> Result<(), Missing> {
         let confinement = Confinement { scratch: scratch.to_owned(), ..Confinement::default() };
         let made = fs::create_dir_all(scratch);
@@ -49,11 +49,11 @@ impl Maker {
         started.map(drop).map_err(|error| Missing { what: error.to_string(), help: error.help().to_owned() })
     }
 
-    /// A socket to a keeper that is new.
+    /// Returns the socket to a new keeper.
     fn keeper(&self) -> Result<UnixStream, StartError> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(maker) = &*running {
-            // Somebody may have killed it.
+            // The maker may have been killed; then it is started again.
             if let Ok(socket) = maker.fork() {
                 return Ok(socket);
             }
@@ -66,7 +66,7 @@ impl Maker {
 
 #[derive(Debug)]
 struct Running {
-    /// None once it was let go.
+    /// None once it was closed, which ends the maker.
     socket: Option<UnixStream>,
     process: Child,
 }
@@ -89,7 +89,7 @@ impl Running {
     fn fork(&self) -> io::Result<UnixStream> {
         let (socket, inside) = UnixStream::pair()?;
         let maker = self.socket.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        send(maker, &Request::Fork, &[inside.as_fd()])?;
+        send(maker, &InitRequest::Fork, &[inside.as_fd()])?;
         Ok(socket)
     }
 }
@@ -97,7 +97,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.socket = None;
-        // It ends by itself with the socket.
+        // The maker exits when the socket is closed.
         let _ = self.process.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! What init watches while programs run: their ends, their number, and the CPU time that they took together.
+//! Watches the programs of a sandbox: their ends, their number, and their total CPU time.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
-use super::Limits;
+use super::SandboxLimits;
 use super::wire::Exceeded;
 
-/// How often the bounds are looked at.
+/// How often the limits are checked.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Once all process numbers were given, the kernel gives those from here on again, and none below: `RESERVED_PIDS` of
 /// `kernel/pid.c`.
@@ -40,7 +40,7 @@ impl Deaths {
         }
     }
 
-    /// What is readable is taken; who ended is asked elsewhere.
+    /// Discards the pending signals. The caller collects the ended children.
     pub(super) fn clear(&self) {
         let mut buffer = [0; 1024];
         while rustix::io::read(&self.0, &mut buffer).is_ok_and(|length| length > 0) {}
@@ -53,7 +53,8 @@ impl AsFd for Deaths {
     }
 }
 
-/// Undoes for a program what [`Deaths::watch`] does: a shell whose children's ends are kept from it waits for ever.
+/// Unblocks SIGCHLD, which [`Deaths::watch`] blocks, for a program: programs inherit blocked signals, and a shell that
+/// doesn't get it waits forever for its children.
 pub(super) fn unblock() -> io::Result<()> {
     // SAFETY: the set is filled before it is read.
     let result = unsafe {
@@ -64,30 +65,30 @@ pub(super) fn unblock() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Holds the processes of this namespace to the bounds that the kernel doesn't hold them to.
+/// Checks the limits that the kernel doesn't enforce for all processes of a sandbox together.
 pub(super) struct Monitor {
-    limits: Limits,
+    limits: SandboxLimits,
     next: Instant,
 }
 
 impl Monitor {
-    pub(super) fn new(limits: Limits) -> Monitor {
+    pub(super) fn new(limits: SandboxLimits) -> Monitor {
         Monitor { limits, next: Instant::now() }
     }
 
     /// Where the kernel offers it, more processes than the bound can't even be numbered. To be called as process 1,
     /// with the right to write to `/proc/sys`.
-    pub(super) fn bound_numbers(limits: &Limits) {
+    pub(super) fn bound_numbers(limits: &SandboxLimits) {
         let Some(processes) = limits.processes else { return };
-        // On an older kernel this file is the whole machine's.
+        // On an older kernel this setting applies to the whole machine.
         if kernel().is_some_and(|kernel| kernel >= OWN_NUMBERS) {
-            // Without it the look has to do.
+            // If this fails, the periodic check alone enforces the limit.
             let bound = processes.saturating_mul(4).max(FEWEST_NUMBERS).saturating_add(RESERVED_NUMBERS);
             let _ = fs::write("/proc/sys/kernel/pid_max", bound.to_string());
         }
     }
 
-    /// How long there is nothing to look at; none for ever.
+    /// The time until the next check; none if there are no limits to check.
     pub(super) fn wait(&self) -> Option<Timespec> {
         let bounded = self.limits.processes.is_some() || self.limits.cpu.is_some();
         bounded.then(|| {
@@ -96,8 +97,8 @@ impl Monitor {
         })
     }
 
-    /// The bound that was passed, if one was.
-    pub(super) fn look(&mut self) -> Option<Exceeded> {
+    /// Checks the limits if the period has passed; returns the one that is exceeded.
+    pub(super) fn check(&mut self) -> Option<Exceeded> {
         let now = Instant::now();
         if now < self.next {
             return None;
@@ -110,7 +111,8 @@ impl Monitor {
             return Some(Exceeded::Processes(limit));
         }
         let limit = self.limits.cpu?;
-        // Twice: one that is collected between two glances counts for itself and for who collected it.
+        // A process that is collected while `/proc` is read can be counted twice: once itself, and once in the total of
+        // its parent. So the limit counts as exceeded only if two measurements in a row say so.
         let passed = (0..2).all(|_| processes.iter().filter_map(|number| cpu_time(number)).sum::<Duration>() > limit);
         passed.then(|| Exceeded::Cpu(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)))
     }
@@ -123,16 +125,17 @@ fn kernel() -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Every process, init included.
+/// The process ids in this namespace, including init's.
 fn numbers() -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect()
 }
 
-/// Of a process that runs and of all that it collected: user and system time of both, fields 14 to 17 of proc(5).
+/// The CPU time of a process and of the children that it has collected: user and system time of both, which are fields
+/// 14 to 17 of `/proc/PID/stat`.
 fn cpu_time(number: &str) -> Option<Duration> {
-    // A program chooses its name, and one that isn't UTF-8 must not hide what it takes.
+    // A program chooses its own name: a name that isn't UTF-8 must not exempt it from the limit.
     let stat = crate::kernel::read_lossy(format!("/proc/{number}/stat")).ok()?;
     let fields = stat.rsplit_once(") ")?.1.split(' ').skip(11).take(4);
     let ticks = fields.map(str::parse::<u64>).sum::<Result<u64, _>>().ok()?;

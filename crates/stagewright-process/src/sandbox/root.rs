@@ -1,6 +1,7 @@
-//! The file system of a sandbox: an empty root with what the places name, and `/proc` and `/dev` of its own.
+//! The file system of a sandbox: an empty root with the mounts of its places, and its own `/proc` and `/dev`.
 //!
-//! All sources are opened before the old root goes, all targets are made after: a link inside can't lead outside.
+//! All sources are opened before the old root is unmounted, and all targets are made afterwards, so that a link inside
+//! can't lead to a file outside.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -18,7 +19,7 @@ use rustix::mount::{
 
 use super::{Access, Confinement, Place, Source};
 
-/// Devices without state and without power.
+/// The devices that exist inside. None of them has state or controls hardware.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const LINKS: [(&str, &str); 5] = [
     ("/dev/fd", "/proc/self/fd"),
@@ -27,7 +28,7 @@ const LINKS: [(&str, &str); 5] = [
     ("/dev/stderr", "/proc/self/fd/2"),
     ("/dev/ptmx", "pts/ptmx"),
 ];
-/// What `/dev/shm` holds at most.
+/// The size of `/dev/shm` in bytes.
 const SHARED_MEMORY: u64 = 256 * 1024 * 1024;
 const TREE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
@@ -49,33 +50,33 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     }
 }
 
-/// Something detached that belongs at a path.
-struct Tree {
+/// A detached mount, and the path to attach it at.
+struct DetachedMount {
     fd: OwnedFd,
     path: PathBuf,
     folder: bool,
 }
 
-/// Leaves the machine's files and enters the sandbox's. To be called in a mount namespace of its own, as init of a pid
-/// namespace of its own. Gives what [`protect`] takes: the folders that hide others.
+/// Replaces the root of this process by the sandbox's. Must be called in a new mount namespace, by the init of a new
+/// pid namespace. Returns the empty folders that hide the machine's files, for [`protect`].
 pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step(|| "keep mounts apart".into())?;
     let trees = confinement
         .places
         .iter()
-        .filter_map(|place| tree(place, &confinement.closed).transpose())
+        .filter_map(|place| open_source(place, &confinement.closed).transpose())
         .collect::<Result<Vec<_>, _>>()?;
     let devices = DEVICES.iter().map(|name| {
         let path = Path::new("/dev").join(name);
-        detach(&path, false).map(|fd| Tree { fd, path, folder: false })
+        detach(&path, false).map(|fd| DetachedMount { fd, path, folder: false })
     });
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
     let proc = file_system("proc", &[], MountAttrFlags::empty())?;
     let terminals = file_system("devpts", &[("newinstance", ""), ("ptmxmode", "0666")], MountAttrFlags::empty()).ok();
-    // What lies there was opened before.
+    // From here on the machine's files can only be reached through the mounts that were opened above.
     change_root(&confinement.scratch)?;
-    attach(&Tree { fd: proc, path: "/proc".into(), folder: true })?;
+    attach(&DetachedMount { fd: proc, path: "/proc".into(), folder: true })?;
     for tree in &devices {
         attach(tree)?;
     }
@@ -83,7 +84,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
         symlink(target, link).step(|| format!("link {link}"))?;
     }
     if let Some(fd) = terminals {
-        attach(&Tree { fd, path: "/dev/pts".into(), folder: true })?;
+        attach(&DetachedMount { fd, path: "/dev/pts".into(), folder: true })?;
     }
     memory(Path::new("/dev/shm"), SHARED_MEMORY)?;
     let mut trees = trees.iter().peekable();
@@ -95,7 +96,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
                     attach(tree)?;
                 }
             }
-            Source::Nothing => hiding.extend(nothing(&place.path)?),
+            Source::Nothing => hiding.extend(hide(&place.path)?),
             Source::Memory(bytes) => memory(&place.path, *bytes)?,
             Source::Link(target) => {
                 folders(place.path.parent().unwrap_or(Path::new("/")))?;
@@ -106,18 +107,20 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
     Ok(hiding)
 }
 
-/// Takes away what is left to be changed. To be called inside, once everything is set up.
+/// Makes the root, the empty folders `hiding` and the kernel's settings read-only. Must be called inside, once
+/// everything is set up.
 pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
-    // Some files here obey whoever has the number of root, whatever they are root of.
+    // Some of these files only check that the user id is 0, in whatever user namespace. If the engine runs as root, its
+    // programs have that id, and could change settings of the whole machine.
     for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
         let path = Path::new(path);
         if path.exists() {
             let fd = detach(path, true)?;
             set_attributes(fd.as_fd(), libc::MOUNT_ATTR_RDONLY).step(|| format!("protect {}", path.display()))?;
-            attach(&Tree { fd, path: path.to_owned(), folder: path.is_dir() })?;
+            attach(&DetachedMount { fd, path: path.to_owned(), folder: path.is_dir() })?;
         }
     }
-    // By their paths they can't be had: a folder that was granted may lie on top.
+    // The mounts are changed by descriptor: at their paths a granted folder may be mounted on top by now.
     let root = open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLOEXEC).step(|| "look at the root".into())?;
     for mount in hiding.iter().chain([&root]) {
         mount_setattr(mount.as_fd(), libc::MOUNT_ATTR_RDONLY, libc::AT_EMPTY_PATH)
@@ -126,8 +129,8 @@ pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
     Ok(())
 }
 
-/// None for what isn't of the machine, or may be missing and is.
-fn tree(place: &Place, closed: &[(u64, u64)]) -> Result<Option<Tree>, RootError> {
+/// Opens the source of a place. None if it isn't a file of the machine, or is optional and doesn't exist.
+fn open_source(place: &Place, closed: &[(u64, u64)]) -> Result<Option<DetachedMount>, RootError> {
     let fd = match &place.source {
         Source::Host(source) => detach(source, true)?,
         Source::HostIfThere(source) if source.exists() => detach(source, true)?,
@@ -135,11 +138,11 @@ fn tree(place: &Place, closed: &[(u64, u64)]) -> Result<Option<Tree>, RootError>
             .open()
             .and_then(|found| Ok(open_tree(&found, "", TREE | OpenTreeFlags::AT_EMPTY_PATH)?))
             .step(|| format!("take {}", socket.path().display()))?,
-        Source::Below(folder, path) => match take_below(folder, path, Some(closed))? {
+        Source::Below(folder, path) => match open_below(folder, path, Some(closed))? {
             Some(fd) => fd,
             None => return Ok(None),
         },
-        Source::Held(folder, path) => match take_below(folder, path, None)? {
+        Source::Held(folder, path) => match open_below(folder, path, None)? {
             Some(fd) => fd,
             None => return Ok(None),
         },
@@ -154,13 +157,14 @@ fn tree(place: &Place, closed: &[(u64, u64)]) -> Result<Option<Tree>, RootError>
         .step(|| format!("protect {}", place.path.display()))?;
     let stat = rustix::fs::fstat(&fd).step(|| format!("look at {}", place.path.display()))?;
     let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    Ok(Some(Tree { fd, path: place.path.clone(), folder }))
+    Ok(Some(DetachedMount { fd, path: place.path.clone(), folder }))
 }
 
-/// What comes from a repository is nothing to be followed: each name is opened in the folder that was opened before it,
-/// and is what it was when its grant was looked at, or a refusal. None when it isn't there. `closed`: what isn't to be shown;
-/// none for what is held, which may itself be a link.
-fn take_below(folder: &Path, path: &Path, closed: Option<&[(u64, u64)]>) -> Result<Option<OwnedFd>, RootError> {
+/// Opens `path` below `folder` without following links, because the content of a repository isn't trusted: each name is
+/// opened relative to the folder opened before it, and a link that was put there since the grant was checked is an
+/// error. None if the path doesn't exist. `closed` are files that must not be shown; none for [`Source::Held`], where
+/// the path itself may be a link.
+fn open_below(folder: &Path, path: &Path, closed: Option<&[(u64, u64)]>) -> Result<Option<OwnedFd>, RootError> {
     let refused = |why: &str| Err(io::Error::other(why.to_owned())).step(|| format!("take {}", path.display()));
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut at = openat2(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty(), ResolveFlags::empty())
@@ -177,7 +181,7 @@ fn take_below(folder: &Path, path: &Path, closed: Option<&[(u64, u64)]>) -> Resu
         let found = rustix::fs::fstat(&at).step(|| format!("look at {}", path.display()))?;
         let may_be_link = names.peek().is_none() && closed.is_none();
         if FileType::from_raw_mode(found.st_mode) == FileType::Symlink && !may_be_link {
-            return refused("a link is in its place by now");
+            return refused("it has been replaced by a link");
         }
         if closed.is_some_and(|closed| closed.contains(&(found.st_dev, found.st_ino))) {
             return refused("it is reserved, under another name");
@@ -187,14 +191,14 @@ fn take_below(folder: &Path, path: &Path, closed: Option<&[(u64, u64)]>) -> Resu
     open_tree(&at, "", flags).step(|| format!("take {}", path.display())).map(Some)
 }
 
-/// A copy of what is mounted at a path, attached nowhere.
+/// A detached copy of the mount at a path.
 fn detach(source: &Path, recursive: bool) -> Result<OwnedFd, RootError> {
     let flags = if recursive { TREE | OpenTreeFlags::AT_RECURSIVE } else { TREE };
     open_tree(CWD, source, flags).step(|| format!("take {}", source.display()))
 }
 
-fn attach(tree: &Tree) -> Result<(), RootError> {
-    let Tree { fd, path, folder } = tree;
+fn attach(tree: &DetachedMount) -> Result<(), RootError> {
+    let DetachedMount { fd, path, folder } = tree;
     let parent = path.parent().unwrap_or(Path::new("/"));
     if *folder {
         folders(path)?;
@@ -215,12 +219,14 @@ fn folders(path: &Path) -> Result<(), RootError> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path).step(|| format!("make {}", path.display()))
 }
 
-/// The paths are those of before until this returns.
+/// Mounts an empty root on `base` and changes to it. Until this returns, paths are those of the machine.
 fn change_root(base: &Path) -> Result<(), RootError> {
     mount("tmpfs", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755,size=16m"))
         .step(|| "mount a root".into())?;
     std::env::set_current_dir(base).step(|| "go to the new root".into())?;
-    // The old root lands on top of the new one, from where it is taken away.
+    // With the same folder for both arguments, `pivot_root` mounts the old root on top of the new one, as described in
+    // pivot_root(2). So no folder for it is needed in the new root, and the lazy unmount of `.` removes it together
+    // with all mounts below it.
     rustix::process::pivot_root(".", ".").step(|| "change the root".into())?;
     unmount(".", UnmountFlags::DETACH).step(|| "leave the old root".into())?;
     std::env::set_current_dir("/").step(|| "go to the root".into())
@@ -242,17 +248,18 @@ fn file_system(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags)
     made.step(|| format!("make a {kind} file system"))
 }
 
-/// Places below it are still to be made; [`protect`] makes it read-only. None for a file.
-fn nothing(path: &Path) -> Result<Option<OwnedFd>, RootError> {
+/// Mounts an empty folder that hides a path, and returns it. It stays writable until [`protect`], because mount points
+/// for places below it are still made in it. None if the path is a file, which an empty file hides.
+fn hide(path: &Path) -> Result<Option<OwnedFd>, RootError> {
     if path.is_file() {
-        // A folder can't be mounted on a file; an empty file hides it as well.
+        // A folder can't be mounted on a file.
         let null = detach(Path::new("/dev/null"), false)?;
         set_attributes(null.as_fd(), libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)
             .step(|| format!("protect {}", path.display()))?;
-        return attach(&Tree { fd: null, path: path.to_owned(), folder: false }).map(|()| None);
+        return attach(&DetachedMount { fd: null, path: path.to_owned(), folder: false }).map(|()| None);
     }
     let fd = file_system("tmpfs", &[("mode", "0755"), ("size", "16m")], MountAttrFlags::empty())?;
-    let tree = Tree { fd, path: path.to_owned(), folder: true };
+    let tree = DetachedMount { fd, path: path.to_owned(), folder: true };
     attach(&tree)?;
     Ok(Some(tree.fd))
 }
@@ -261,7 +268,7 @@ fn memory(path: &Path, bytes: u64) -> Result<(), RootError> {
     let size = bytes.to_string();
     let attributes = MountAttrFlags::MOUNT_ATTR_NODEV;
     let fd = file_system("tmpfs", &[("mode", "1777"), ("size", &size)], attributes)?;
-    attach(&Tree { fd, path: path.to_owned(), folder: true })
+    attach(&DetachedMount { fd, path: path.to_owned(), folder: true })
 }
 
 fn set_attributes(tree: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
@@ -270,7 +277,7 @@ fn set_attributes(tree: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
 
 fn mount_setattr(tree: BorrowedFd<'_>, attributes: u64, flags: i32) -> io::Result<()> {
     let change = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: the path is a terminated string and the structure is as long as is said, for the time of the call.
+    // SAFETY: the path is a terminated string and the structure has the given size; both live for the call.
     let result = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

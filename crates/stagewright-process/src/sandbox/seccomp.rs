@@ -1,24 +1,24 @@
-//! The system calls that programs of a sandbox don't have, and those that [`super::broker`] carries out for them.
+//! The seccomp filter of a sandbox: denied system calls, and those that [`super::broker`] carries out for programs.
 //!
-//! Namespaces, mounts and Landlock confine what has a name in them. What they leave open is closed here:
+//! Namespaces, mounts and Landlock confine files, processes and networks. The filter denies what they don't cover:
 //!
-//! - Socket families that no network namespace covers (`AF_VSOCK`, `AF_ALG`, …). Left are Unix, IPv4, IPv6, and of
-//!   netlink the routing part, which the C library asks for the interfaces.
-//! - `io_uring` and calls by the numbers of another ABI (32-bit, x32), either of which leads past a filter.
-//! - Modes with a set-user-ID or set-group-ID bit: such a file would act for the engine's user after the stage. Programs
-//!   see `EPERM`, as under systemd's `RestrictSUIDSGID=`. `openat2` takes the mode in memory, where a filter can't look,
-//!   so that it doesn't exist; programs fall back to `openat`.
+//! - Socket families that no network namespace covers (`AF_VSOCK`, `AF_ALG`, …). Allowed are Unix, IPv4, IPv6, and
+//!   routing netlink, from which the C library reads the interfaces.
+//! - `io_uring` and calls by the numbers of another ABI (32-bit, x32), either of which bypasses a filter.
+//! - Modes with a set-user-ID or set-group-ID bit: such a file would run as the engine's user after the stage. Programs
+//!   see `EPERM`, as under systemd's `RestrictSUIDSGID=`. `openat2` takes the mode in memory, where a filter can't
+//!   look, so it fails with `ENOSYS`; programs fall back to `openat`.
 //! - Parts of the kernel that aren't divided by namespaces, or that builds don't use: keys, BPF, performance counters,
 //!   `userfaultfd`, the kernel's log, file handles.
 //!
-//! What takes a capability isn't listed: programs have none that could do harm.
+//! Calls that require a capability aren't listed: the harmful capabilities are dropped.
 //!
 //! `connect` on a Unix socket is by path, and no namespace of the network covers paths: see [`super::broker`], which
-//! `connect` and `listen` are handed to. Datagram sockets carry a path with each message, in memory, so that there are no
-//! Unix datagram sockets; pairs of them are made of the kind that keeps messages apart as well.
+//! `connect` and `listen` are handed to. Datagram sockets carry a path with each message, in memory, so that there are
+//! no Unix datagram sockets; pairs of them are made of the kind that keeps messages apart as well.
 //!
-//! The filter is made here and not by `seccompiler`, which knows neither notifications nor more than one answer for each
-//! filter, and lets x32 pass.
+//! The filter is made here and not by `seccompiler`, which knows neither notifications nor more than one answer for
+//! each filter, and lets x32 pass.
 
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -36,121 +36,121 @@ const NATIVE: u32 = 0xC000_00B7;
 #[cfg(target_arch = "riscv64")]
 const NATIVE: u32 = 0xC000_00F3;
 
-/// From here on numbers are those of x32 on x86-64. No other architecture has any.
+/// The first number of x32 calls on x86-64. Other architectures have no calls with such numbers.
 const FOREIGN: u32 = 0x4000_0000;
-/// The same number everywhere; the C library's headers lack it on some.
+/// The number is the same on all architectures, but missing from the C library's headers on some.
 const FCHMODAT2: c_long = 452;
 /// `SOCK_TYPE_MASK`: above are flags.
 const SOCKET_TYPE: u32 = 0xf;
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
-/// `open` looks at the mode with one of these only.
+/// `open` and `openat` read the mode only if one of these flags is set.
 const CREATING: u32 = libc::O_CREAT.cast_unsigned() | (libc::O_TMPFILE & !libc::O_DIRECTORY).cast_unsigned();
 
 const UNIX: u32 = libc::AF_UNIX.cast_unsigned();
 const NETLINK: u32 = libc::AF_NETLINK.cast_unsigned();
 const FAMILIES: &[u32] = &[UNIX, libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
-/// The kernel takes `SOCK_RAW` of a Unix socket for a datagram socket.
+/// The kernel makes a datagram socket for `SOCK_RAW` of a Unix socket, too.
 const DATAGRAMS: &[u32] = &[libc::SOCK_DGRAM.cast_unsigned(), libc::SOCK_RAW.cast_unsigned()];
 
-/// What happens to a call.
+/// What the filter does with a call.
 #[derive(Clone, Copy)]
-enum Verdict {
+enum CallAction {
     Errno(i32),
-    /// The broker answers.
+    /// The broker carries it out or denies it.
     Mediate,
 }
 
-/// A look at the lower half of an argument; all that is looked at are numbers of 32 bits, of which the kernel takes no
-/// more either. Holds when the masked value is, or isn't, among `values`.
+/// A test of the lower half of an argument. All tested arguments have 32 bits, and the kernel ignores the upper half
+/// too. Passes if the masked value is among `values`, or isn't among them if `among` is false.
 #[derive(Clone, Copy)]
-struct Look {
+struct ArgumentTest {
     argument: u32,
     mask: u32,
     among: bool,
     values: &'static [u32],
 }
 
-const fn is(argument: u32, values: &'static [u32]) -> Look {
-    Look { argument, mask: u32::MAX, among: true, values }
+const fn is(argument: u32, values: &'static [u32]) -> ArgumentTest {
+    ArgumentTest { argument, mask: u32::MAX, among: true, values }
 }
 
-const fn is_not(argument: u32, values: &'static [u32]) -> Look {
-    Look { argument, mask: u32::MAX, among: false, values }
+const fn is_not(argument: u32, values: &'static [u32]) -> ArgumentTest {
+    ArgumentTest { argument, mask: u32::MAX, among: false, values }
 }
 
-const fn has(argument: u32, bits: u32) -> Look {
-    Look { argument, mask: bits, among: false, values: &[0] }
+const fn has(argument: u32, bits: u32) -> ArgumentTest {
+    ArgumentTest { argument, mask: bits, among: false, values: &[0] }
 }
 
-const fn is_kind(argument: u32, values: &'static [u32]) -> Look {
-    Look { argument, mask: SOCKET_TYPE, among: true, values }
+const fn is_kind(argument: u32, values: &'static [u32]) -> ArgumentTest {
+    ArgumentTest { argument, mask: SOCKET_TYPE, among: true, values }
 }
 
-/// A call, what must hold of its arguments, and what happens then. The first that holds counts.
-struct Rule(c_long, &'static [Look], Verdict);
+/// The number of a call, tests that its arguments must all pass, and the action. The first matching rule applies.
+struct FilterRule(c_long, &'static [ArgumentTest], CallAction);
 
-const DENIED: Verdict = Verdict::Errno(libc::EPERM);
-const UNKNOWN: Verdict = Verdict::Errno(libc::ENOSYS);
-const NO_FAMILY: Verdict = Verdict::Errno(libc::EAFNOSUPPORT);
+const DENIED: CallAction = CallAction::Errno(libc::EPERM);
+const UNKNOWN: CallAction = CallAction::Errno(libc::ENOSYS);
+const NO_FAMILY: CallAction = CallAction::Errno(libc::EAFNOSUPPORT);
 
-/// What builds call most comes first: rules are gone through one by one.
-const RULES: &[Rule] = &[
-    Rule(libc::SYS_openat, &[has(2, CREATING), has(3, SET_ID)], DENIED),
+/// Calls that builds make most often come first, because rules are tested one by one.
+const RULES: &[FilterRule] = &[
+    FilterRule(libc::SYS_openat, &[has(2, CREATING), has(3, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_open, &[has(1, CREATING), has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_open, &[has(1, CREATING), has(2, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_chmod, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_chmod, &[has(1, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_mkdir, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mkdir, &[has(1, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_mknod, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mknod, &[has(1, SET_ID)], DENIED),
     #[cfg(target_arch = "x86_64")]
-    Rule(libc::SYS_creat, &[has(1, SET_ID)], DENIED),
-    Rule(libc::SYS_fchmod, &[has(1, SET_ID)], DENIED),
-    Rule(libc::SYS_fchmodat, &[has(2, SET_ID)], DENIED),
-    Rule(FCHMODAT2, &[has(2, SET_ID)], DENIED),
-    Rule(libc::SYS_mkdirat, &[has(2, SET_ID)], DENIED),
-    Rule(libc::SYS_mknodat, &[has(2, SET_ID)], DENIED),
-    Rule(libc::SYS_openat2, &[], UNKNOWN),
-    Rule(libc::SYS_socket, &[is_not(0, FAMILIES)], NO_FAMILY),
-    Rule(libc::SYS_socket, &[is(0, &[UNIX]), is_kind(1, DATAGRAMS)], Verdict::Errno(libc::ESOCKTNOSUPPORT)),
-    Rule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], Verdict::Errno(libc::EPROTONOSUPPORT)),
-    Rule(libc::SYS_socketpair, &[is_not(0, &[UNIX])], NO_FAMILY),
-    Rule(libc::SYS_socketpair, &[is_kind(1, DATAGRAMS)], Verdict::Mediate),
-    Rule(libc::SYS_connect, &[], Verdict::Mediate),
-    Rule(libc::SYS_listen, &[], Verdict::Mediate),
-    Rule(libc::SYS_io_uring_setup, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_enter, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_register, &[], UNKNOWN),
-    Rule(libc::SYS_keyctl, &[], UNKNOWN),
-    Rule(libc::SYS_add_key, &[], UNKNOWN),
-    Rule(libc::SYS_request_key, &[], UNKNOWN),
-    Rule(libc::SYS_bpf, &[], DENIED),
-    Rule(libc::SYS_perf_event_open, &[], DENIED),
-    Rule(libc::SYS_userfaultfd, &[], DENIED),
-    Rule(libc::SYS_syslog, &[], DENIED),
-    Rule(libc::SYS_open_by_handle_at, &[], DENIED),
+    FilterRule(libc::SYS_creat, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_fchmod, &[has(1, SET_ID)], DENIED),
+    FilterRule(libc::SYS_fchmodat, &[has(2, SET_ID)], DENIED),
+    FilterRule(FCHMODAT2, &[has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mkdirat, &[has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_mknodat, &[has(2, SET_ID)], DENIED),
+    FilterRule(libc::SYS_openat2, &[], UNKNOWN),
+    FilterRule(libc::SYS_socket, &[is_not(0, FAMILIES)], NO_FAMILY),
+    FilterRule(libc::SYS_socket, &[is(0, &[UNIX]), is_kind(1, DATAGRAMS)], CallAction::Errno(libc::ESOCKTNOSUPPORT)),
+    FilterRule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], CallAction::Errno(libc::EPROTONOSUPPORT)),
+    FilterRule(libc::SYS_socketpair, &[is_not(0, &[UNIX])], NO_FAMILY),
+    FilterRule(libc::SYS_socketpair, &[is_kind(1, DATAGRAMS)], CallAction::Mediate),
+    FilterRule(libc::SYS_connect, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_listen, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_io_uring_setup, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_enter, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_register, &[], UNKNOWN),
+    FilterRule(libc::SYS_keyctl, &[], UNKNOWN),
+    FilterRule(libc::SYS_add_key, &[], UNKNOWN),
+    FilterRule(libc::SYS_request_key, &[], UNKNOWN),
+    FilterRule(libc::SYS_bpf, &[], DENIED),
+    FilterRule(libc::SYS_perf_event_open, &[], DENIED),
+    FilterRule(libc::SYS_userfaultfd, &[], DENIED),
+    FilterRule(libc::SYS_syslog, &[], DENIED),
+    FilterRule(libc::SYS_open_by_handle_at, &[], DENIED),
 ];
 
 /// For a process with a network namespace of its own and the machine's files: no socket that is reached by path, and
 /// no family that namespaces don't cover.
-const INTERNET_ALONE: &[Rule] = &[
-    Rule(libc::SYS_socket, &[is_not(0, &INTERNET)], NO_FAMILY),
-    Rule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], Verdict::Errno(libc::EPROTONOSUPPORT)),
-    Rule(libc::SYS_io_uring_setup, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_enter, &[], UNKNOWN),
-    Rule(libc::SYS_io_uring_register, &[], UNKNOWN),
+const INTERNET_ALONE: &[FilterRule] = &[
+    FilterRule(libc::SYS_socket, &[is_not(0, &INTERNET)], NO_FAMILY),
+    FilterRule(libc::SYS_socket, &[is(0, &[NETLINK]), is_not(2, &[0])], CallAction::Errno(libc::EPROTONOSUPPORT)),
+    FilterRule(libc::SYS_io_uring_setup, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_enter, &[], UNKNOWN),
+    FilterRule(libc::SYS_io_uring_register, &[], UNKNOWN),
 ];
 const INTERNET: [u32; 3] = [libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
 
-/// Leaves this thread, and all that it starts from now on, nothing of sockets but the network's, for good. Pairs of Unix
-/// sockets, which are connected to nothing else, stay. To be called with no new privileges.
+/// Leaves this thread, and all that it starts from now on, nothing of sockets but the network's, for good. Pairs of
+/// Unix sockets, which are connected to nothing else, stay. To be called with no new privileges.
 pub(crate) fn internet_alone() -> io::Result<()> {
     let mut program = program(INTERNET_ALONE)?;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
     let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, 0);
-    // SAFETY: the filter is a whole one, and lives for the call.
+    // SAFETY: the filter is complete and lives for the call.
     let set = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, std::ptr::from_ref::<sock_fprog>(&filter)) };
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -161,19 +161,21 @@ pub(super) fn install() -> io::Result<OwnedFd> {
     let mut program = program(RULES)?;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
-    // Without the second, kernels before 5.16 slow all programs down against leaks within one process.
+    // Without the second flag, kernels before 5.16 enable mitigations against speculative reads in all programs under
+    // a filter, which makes them slower.
     let usual = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-    // Calls that the broker has begun aren't begun a second time for a signal that comes in between.
+    // With this flag only a fatal signal interrupts a call that the broker has received. Without it, any signal would
+    // cancel the call and restart it, and the broker would carry it out twice.
     let flags = usual | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     match set(&filter, flags) {
-        // A kernel before 5.19.
+        // Kernels before 5.19 don't know the flag.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => set(&filter, usual),
         result => result,
     }
 }
 
 fn set(filter: &sock_fprog, flags: libc::c_ulong) -> io::Result<OwnedFd> {
-    // SAFETY: the filter is a whole one, and lives for the call.
+    // SAFETY: the filter is complete and lives for the call.
     let fd = unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref::<sock_fprog>(filter))
     };
@@ -185,7 +187,7 @@ fn set(filter: &sock_fprog, flags: libc::c_ulong) -> io::Result<OwnedFd> {
 const LOAD: u32 = BPF_LD | BPF_W | BPF_ABS;
 const EQUAL: u32 = BPF_JMP | BPF_JEQ | BPF_K;
 
-/// Jumps are counted in instructions that are skipped.
+/// One instruction. `jt` and `jf` are how many instructions are skipped if its condition holds, or doesn't.
 fn code(code: u32, jt: u8, jf: u8, k: u32) -> io::Result<sock_filter> {
     Ok(sock_filter { code: u16::try_from(code).map_err(io::Error::other)?, jt, jf, k })
 }
@@ -194,7 +196,7 @@ fn answer(value: u32) -> io::Result<sock_filter> {
     code(BPF_RET | BPF_K, 0, 0, value)
 }
 
-fn program(rules: &[Rule]) -> io::Result<Vec<sock_filter>> {
+fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
     // Offsets are those of `struct seccomp_data`: the number, the architecture, an address, six arguments.
     let (number, architecture) = (0, 4);
     let mut program = vec![
@@ -212,20 +214,21 @@ fn program(rules: &[Rule]) -> io::Result<Vec<sock_filter>> {
     Ok(program)
 }
 
-/// Goes past its own end when it doesn't hold. The number is loaded when it begins, and when it ends.
-fn compile(Rule(call, looks, verdict): &Rule) -> io::Result<Vec<sock_filter>> {
+/// Compiles a rule. If it doesn't match, it jumps past its own end. The accumulator holds the call's number at its
+/// start and at its end.
+fn compile(FilterRule(call, looks, verdict): &FilterRule) -> io::Result<Vec<sock_filter>> {
     let verdict = match verdict {
-        Verdict::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
-        Verdict::Mediate => SECCOMP_RET_USER_NOTIF,
+        CallAction::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
+        CallAction::Mediate => SECCOMP_RET_USER_NOTIF,
     };
-    // From the last to the first, so that what is skipped is known.
+    // Compiled from the end, because a jump needs the length of the code that it skips.
     let mut tail = vec![answer(verdict)?];
     if !looks.is_empty() {
         tail.push(code(LOAD, 0, 0, 0)?);
     }
     for look in looks.iter().rev() {
         let values = u8::try_from(look.values.len()).map_err(io::Error::other)?;
-        // The number is loaded again by the last instruction of the rule, where all that fails goes.
+        // A failed test jumps to the last instruction of the rule, which loads the call's number again.
         let fails = u8::try_from(tail.len() - 1).map_err(io::Error::other)?;
         let mut head =
             vec![code(LOAD, 0, 0, 16 + 8 * look.argument)?, code(BPF_ALU | BPF_AND | BPF_K, 0, 0, look.mask)?];
@@ -251,7 +254,7 @@ mod tests {
     const EPERM: u32 = SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
     const ENOSYS: u32 = SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
 
-    /// What the kernel would answer, by the few instructions that are used.
+    /// Runs the filter as the kernel would, for the few instructions that it uses.
     fn verdict(architecture: u32, number: u32, arguments: &[u64]) -> u32 {
         let program = program(RULES).unwrap();
         let (mut at, mut value) = (0, 0);
@@ -291,12 +294,12 @@ mod tests {
             assert_eq!(verdict(NATIVE, x32, &[]), ENOSYS);
         }
         assert_eq!(native(libc::SYS_getpid, &[]), SECCOMP_RET_ALLOW);
-        // A number that the kernel will only give to a call one day.
+        // A number that no call has yet.
         assert_eq!(verdict(NATIVE, 9999, &[]), SECCOMP_RET_ALLOW);
     }
 
     #[test]
-    fn sockets_are_those_of_namespaces() {
+    fn only_socket_families_with_namespaces_are_allowed() {
         let [stream, datagram, raw, seqpacket] = [1, 2, 3, 5];
         for (arguments, expected) in [
             ([1, stream, 0], SECCOMP_RET_ALLOW),

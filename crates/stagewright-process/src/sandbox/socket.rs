@@ -11,20 +11,20 @@ use serde::{Deserialize, Serialize};
 
 use super::broker::Identity;
 
-/// As many as the kernel follows.
-const LINKS: usize = 40;
+/// The most links in a path, as in the kernel.
+const MAX_LINKS: usize = 40;
 
-/// A socket, by where it is without links, and by what it is.
+/// A socket that a stage may connect to: its path without links, and its device and inode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantedSocket {
     path: PathBuf,
     identity: Identity,
 }
 
-/// Why a path is not that of a socket that can be granted.
+/// Why the socket at a path can't be granted.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// There is nothing, or nothing that can be looked at.
+    /// The path doesn't exist or can't be opened.
     #[error("the socket {} can't be opened: {source}", path.display())]
     Unreadable {
         /// As it was granted.
@@ -32,13 +32,13 @@ pub enum SocketError {
         /// What the system said.
         source: io::Error,
     },
-    /// There is something else.
+    /// The path isn't a socket.
     #[error("{} is not a socket", path.display())]
     Other {
         /// As it was granted.
         path: PathBuf,
     },
-    /// Where it leads is up to those who may write there.
+    /// The path contains a link that a stage could have made, to make the engine grant another socket.
     #[error("the socket {} is reached through the link {}, which a stage could have made", path.display(), link.display())]
     Linked {
         /// As it was granted.
@@ -49,20 +49,20 @@ pub enum SocketError {
 }
 
 impl GrantedSocket {
-    /// Looks at what `path`, which is absolute, leads to. Links are followed, but for those in the folders
-    /// `writable`, where a stage can have made them.
+    /// Finds the socket at `path`, which must be absolute. Follows links, except for those in the folders `writable`,
+    /// where a stage could have made them.
     pub fn find(path: &Path, writable: &[PathBuf]) -> Result<GrantedSocket, SocketError> {
         let unreadable = |source: io::Error| SocketError::Unreadable { path: path.to_owned(), source };
         let real = follow(path, writable)?;
         let file = open(&real).map_err(unreadable)?;
-        match Identity::of_socket(file.as_fd()) {
+        match Identity::from_socket(file.as_fd()) {
             Ok(Some(identity)) => Ok(GrantedSocket { path: real, identity }),
             Ok(None) => Err(SocketError::Other { path: path.to_owned() }),
             Err(error) => Err(unreadable(error.into())),
         }
     }
 
-    /// Where it is, without links.
+    /// The path of the socket, without links.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -71,26 +71,26 @@ impl GrantedSocket {
         self.identity
     }
 
-    /// The same socket that was found, and no other that took its place.
+    /// Opens the socket; fails if another file has replaced it since it was found.
     pub(super) fn open(&self) -> io::Result<OwnedFd> {
         let file = open(&self.path)?;
-        match Identity::of_socket(file.as_fd())? {
+        match Identity::from_socket(file.as_fd())? {
             Some(identity) if identity == self.identity => Ok(file),
             _ => Err(io::Error::other("it was replaced while the sandbox was set up")),
         }
     }
 }
 
-/// What was found without links must not become one.
+/// Opens a path without following links, in case a part of it was replaced by a link since it was resolved.
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?)
 }
 
-/// A path without links to the same place.
+/// Resolves all links of a path.
 fn follow(path: &Path, writable: &[PathBuf]) -> Result<PathBuf, SocketError> {
     let unreadable = |source: io::Error| SocketError::Unreadable { path: path.to_owned(), source };
-    // A folder whose links don't count may be reached by links itself.
+    // The writable folders may themselves be given by paths with links.
     let writable = writable.iter().filter_map(|folder| folder.canonicalize().ok()).collect::<Vec<_>>();
     let mut real = PathBuf::from("/");
     let mut left = names(path).collect::<VecDeque<_>>();
@@ -109,7 +109,7 @@ fn follow(path: &Path, writable: &[PathBuf]) -> Result<PathBuf, SocketError> {
             return Err(SocketError::Linked { path: path.to_owned(), link: next });
         }
         links += 1;
-        if links > LINKS {
+        if links > MAX_LINKS {
             return Err(unreadable(io::Error::from_raw_os_error(libc::ELOOP)));
         }
         let target = next.read_link().map_err(unreadable)?;
@@ -123,7 +123,7 @@ fn follow(path: &Path, writable: &[PathBuf]) -> Result<PathBuf, SocketError> {
     Ok(real)
 }
 
-/// Of a path, and the steps up.
+/// The names in a path, with `..` for the parent folder.
 fn names(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),

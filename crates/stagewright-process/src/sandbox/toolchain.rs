@@ -1,7 +1,7 @@
 //! What programs need of the machine beyond what a stage is granted: the system's own files, and those of toolchains
 //! that live in a home folder.
 //!
-//! The answers are looked up, not guessed: a need that isn't there is none. Whoever shows a plan can list them.
+//! Only files that exist are returned, so that a plan can list them.
 //!
 //! Two kinds of text have no say in what of the machine is opened: files of the workspace, which branches and earlier
 //! stages make, and variables that the pipeline sets. What lies in the workspace is there by grants alone, so no search

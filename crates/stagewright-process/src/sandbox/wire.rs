@@ -1,7 +1,7 @@
 //! Messages between the engine and a sandbox: a length, JSON of it, and descriptors beside the length.
 //!
-//! The engine doesn't trust what comes from inside: lengths are bounded, and a message about a program that it never
-//! asked for is passed over.
+//! The engine doesn't trust messages from inside: lengths are limited, and a message about an unknown program is
+//! ignored.
 
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -17,36 +17,37 @@ use serde::{Deserialize, Serialize};
 
 use super::Confinement;
 
-/// Arguments and environment of one program are at most a few megabytes: the kernel takes no more.
-const LONGEST: usize = 16 * 1024 * 1024;
-/// Descriptors beside one message.
-const DESCRIPTORS: usize = 64;
+/// The longest message in bytes. Arguments and environment of a program are at most a few megabytes, a limit of the
+/// kernel.
+const MAX_LENGTH: usize = 16 * 1024 * 1024;
+/// The most descriptors with one message.
+const MAX_DESCRIPTORS: usize = 64;
 
-/// What the engine says.
+/// A message of the engine to the maker, a keeper or init.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Request {
-    /// To the maker: become a keeper, whose socket is the descriptor beside this.
+pub(super) enum InitRequest {
+    /// To the maker: fork a keeper, whose socket is the attached descriptor.
     Fork,
     /// The first message to a keeper.
     Begin(Box<Confinement>),
     /// The users and groups of the namespace are set.
     Mapped,
-    /// With three descriptors: standard input, output and error.
+    /// Start a program. Attached are three descriptors: standard input, output and error.
     Spawn { id: u64, program: PathBuf, args: Vec<String>, env: Vec<(String, String)>, current_dir: PathBuf },
-    /// To the group of a program.
+    /// Send a signal to the group of a program.
     Signal { id: u64, signal: i32 },
 }
 
-/// What the sandbox says.
+/// A message of a keeper or init to the engine.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
-    /// The namespaces are there, and want users. With the number of the process that has them.
+pub(super) enum InitAnswer {
+    /// The user namespace of the process `keeper` exists, and the engine must map users and groups into it.
     Unmapped {
         keeper: u32,
     },
-    /// It is set up. With the descriptors of the listeners.
+    /// The sandbox is set up. Attached are the descriptors of its listeners.
     Ready,
-    /// It can't be set up.
+    /// The setup failed at `step`.
     Impossible {
         step: String,
         error: String,
@@ -65,7 +66,7 @@ pub(super) enum Answer {
         code: Option<i32>,
         signal: Option<i32>,
     },
-    /// A connection to a socket at this path, as a program put it, was refused: it isn't granted.
+    /// A connection to the socket at this path was refused, because it isn't granted.
     Refused {
         socket: PathBuf,
     },
@@ -73,25 +74,25 @@ pub(super) enum Answer {
     Exceeded(Exceeded),
 }
 
-/// A bound that was passed.
+/// A limit that was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exceeded {
-    /// There were more processes.
+    /// More processes than this existed at a time.
     Processes(u32),
-    /// They took more CPU time, in milliseconds.
+    /// The processes took more CPU time than this, in milliseconds.
     Cpu(u64),
 }
 
 pub(super) fn send<T: Serialize>(mut socket: &UnixStream, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
-    let length = u32::try_from(body.len()).ok().filter(|&length| length as usize <= LONGEST);
+    let length = u32::try_from(body.len()).ok().filter(|&length| length as usize <= MAX_LENGTH);
     let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "there are too many descriptors"));
     }
-    // Four bytes go as a whole or not at all.
+    // The kernel sends four bytes completely or not at all, and the descriptors with them.
     loop {
         let head = length.to_le_bytes();
         match rustix::net::sendmsg(socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL) {
@@ -103,10 +104,10 @@ pub(super) fn send<T: Serialize>(mut socket: &UnixStream, message: &T, fds: &[Bo
     socket.write_all(&body)
 }
 
-/// None at the end.
+/// Receives a message and its descriptors; none at the end of the stream.
 pub(super) fn receive<T: DeserializeOwned>(mut socket: &UnixStream) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut head = [0; 4];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
         let mut into = [IoSliceMut::new(&mut head)];
@@ -126,7 +127,7 @@ pub(super) fn receive<T: DeserializeOwned>(mut socket: &UnixStream) -> io::Resul
     let fds = fds.flatten().collect();
     socket.read_exact(&mut head[got..])?;
     let length = u32::from_le_bytes(head) as usize;
-    if length > LONGEST {
+    if length > MAX_LENGTH {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
     }
     let mut body = vec![0; length];
@@ -187,29 +188,31 @@ mod tests {
         let (one, other) = UnixStream::pair().unwrap();
         let (mut end, far) = UnixStream::pair().unwrap();
         let args = vec!["x".repeat(1 << 20)];
-        let said = std::thread::spawn(move || {
+        let sender = std::thread::spawn(move || {
             let id = 7;
             let request =
-                Request::Spawn { id, program: "/bin/true".into(), args, env: Vec::new(), current_dir: "/".into() };
+                InitRequest::Spawn { id, program: "/bin/true".into(), args, env: Vec::new(), current_dir: "/".into() };
             send(&one, &request, &[far.as_fd()]).unwrap();
-            send(&one, &Request::Mapped, &[]).unwrap();
+            send(&one, &InitRequest::Mapped, &[]).unwrap();
         });
-        let (spawn, fds) = receive::<Request>(&other).unwrap().unwrap();
-        assert!(matches!(spawn, Request::Spawn { id: 7, args, .. } if args[0].len() == 1 << 20));
+        let (spawn, fds) = receive::<InitRequest>(&other).unwrap().unwrap();
+        assert!(matches!(spawn, InitRequest::Spawn { id: 7, args, .. } if args[0].len() == 1 << 20));
         let mut far = UnixStream::from(fds.into_iter().next().unwrap());
         far.write_all(b"!").unwrap();
         let mut byte = [0];
         end.read_exact(&mut byte).unwrap();
         assert_eq!(byte, *b"!");
-        said.join().unwrap();
-        assert!(matches!(receive::<Request>(&other).unwrap().unwrap(), (Request::Mapped, fds) if fds.is_empty()));
-        assert!(receive::<Request>(&other).unwrap().is_none());
+        sender.join().unwrap();
+        assert!(
+            matches!(receive::<InitRequest>(&other).unwrap().unwrap(), (InitRequest::Mapped, fds) if fds.is_empty())
+        );
+        assert!(receive::<InitRequest>(&other).unwrap().is_none());
     }
 
     #[test]
     fn a_length_beyond_the_bound_is_refused() {
         let (mut one, other) = UnixStream::pair().unwrap();
         one.write_all(&u32::MAX.to_le_bytes()).unwrap();
-        assert!(receive::<Answer>(&other).is_err());
+        assert!(receive::<InitAnswer>(&other).is_err());
     }
 }

@@ -23,7 +23,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_secs(60);
 const MOST_EXITS: usize = 5;
 
-/// The body of the hidden subcommand: keeps the service in `dir` running until SIGTERM, or until it gives up. Answers
+/// The body of the hidden subcommand: keeps the service in `dir` running until SIGTERM, or until it gives up. Returns
 /// the exit code.
 ///
 /// Reads the service's environment from standard input, and writes to standard error only when it can't begin; both
@@ -34,7 +34,7 @@ pub fn supervise(dir: &Path) -> i32 {
         let spec = read_spec(dir).map_err(|error| error.to_string())?;
         // Before this process is hidden: of one that is, the files below `/proc` that set the users of a namespace are
         // root's.
-        let door = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
+        let forwarded = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
         // What comes next may be secret.
         shield::hide().map_err(|error| format!("this process can't be kept from being dumped: {error}"))?;
         let mut text = Vec::new();
@@ -43,15 +43,16 @@ pub fn supervise(dir: &Path) -> i32 {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         runtime.block_on(async {
-            let port = door.as_ref().map(network::Door::port);
-            let _serving = door.map(network::Door::serve).transpose().map_err(|error| error.to_string())?;
+            let port = forwarded.as_ref().map(network::ForwardedPort::port);
+            let _serving =
+                forwarded.map(network::ForwardedPort::serve).transpose().map_err(|error| error.to_string())?;
             Supervisor::new(dir, spec, env, port).map_err(|error| error.to_string())?.run().await
         })
     };
     match run() {
         Ok(()) => 0,
         Err(words) => {
-            // Whoever started it waits for a report, and reads this file when none comes.
+            // The engine waits for a report, and reads this output if the supervisor ends without one.
             use io::Write as _;
             #[expect(clippy::disallowed_methods, reason = "it is a file, whose text is escaped where it is shown")]
             let _ = writeln!(io::stderr(), "{words}");
@@ -84,7 +85,7 @@ impl<'a> Supervisor<'a> {
         port: Option<u16>,
     ) -> Result<Supervisor<'a>, SupervisorError> {
         let file = SupervisorError::file;
-        // Before the first report: whoever reads it may ask to stop at once.
+        // Before the first report, because the engine may send SIGTERM as soon as it has read it.
         let term = signal(SignalKind::terminate()).map_err(file(dir))?;
         let interrupt = signal(SignalKind::interrupt()).map_err(file(dir))?;
         let log = Log::open(dir).map_err(file(dir))?;
@@ -109,7 +110,7 @@ impl<'a> Supervisor<'a> {
             self.report(Phase::Starting, None)?;
             let mut child = match self.command().spawn() {
                 Ok(child) => child,
-                // What could not be started once won't start a second later: the files are the release's own.
+                // Starting it again would fail too, because the release's files don't change.
                 Err(error) => return self.give_up(format!("{error}; {}", error.help())),
             };
             let since = Instant::now();
@@ -141,12 +142,12 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Logs what the program says until it ends.
+    /// Logs the program's output until it ends.
     async fn follow(&mut self, child: &mut Child) -> End {
         loop {
             tokio::select! {
                 chunk = child.next_chunk() => match chunk {
-                    // A full disk must not take the service down; it is the log that suffers.
+                    // A full disk must not stop the service, so lines that can't be written are dropped.
                     Some((_, data)) => drop(self.log.append(&data)),
                     None => break,
                 },
@@ -156,7 +157,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-        // Both streams may be closed by a program that goes on running.
+        // A program may close both streams and continue to run.
         tokio::select! {
             status = child.wait() => End::ByItself(status.unwrap_or(ExitStatus { code: None, signal: None })),
             () = asked(&mut self.term, &mut self.interrupt) => {
@@ -203,7 +204,7 @@ async fn asked(term: &mut Signal, interrupt: &mut Signal) {
     }
 }
 
-/// How soon a program that exited is started again.
+/// Decides when an exited program is restarted.
 #[derive(Default)]
 struct Pace {
     recent: VecDeque<Instant>,
@@ -211,7 +212,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// None when it is time to give up.
+    /// The delay before the restart; none if the supervisor should give up.
     fn after_exit(&mut self, now: Instant, started: Instant) -> Option<Duration> {
         if now.duration_since(started) >= SETTLED {
             self.in_a_row = 0;

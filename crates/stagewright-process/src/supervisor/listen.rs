@@ -45,7 +45,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Which program listens at `port` in the network of the service in `dir`. A service that isn't running listens nowhere.
+/// Which program listens at `port` in the network of the service in `dir`. A service that isn't running listens
+/// nowhere.
 pub fn listening(dir: &Path, port: u16) -> Result<Listening, SupervisorError> {
     let nothing = Listening::Nothing { elsewhere: Vec::new() };
     let Some(status) = status(dir)?.filter(|status| status.phase != Phase::Exited) else { return Ok(nothing) };

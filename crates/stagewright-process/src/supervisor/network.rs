@@ -1,4 +1,4 @@
-//! A network of a service's own, with one door.
+//! A separate network for a service, with one forwarded port.
 //!
 //! ```text
 //! this machine's loopback ── listener ──> supervisor ── connects ──> the service's port
@@ -16,10 +16,10 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::sandbox::{drop_powers, internet_alone, raise_loopback};
+use crate::sandbox::{drop_capabilities, internet_alone, raise_loopback};
 
-/// Where a service is reached from outside of its network.
-pub(super) struct Door {
+/// The port on which a service is reached from outside of its network.
+pub(super) struct ForwardedPort {
     listener: TcpListener,
     inside: u16,
     port: u16,
@@ -33,9 +33,9 @@ pub(super) struct NoNetwork {
     source: io::Error,
 }
 
-/// Moves this process to a network of its own, for good, with a door to the port `inside` of it. Must be called while the
-/// process has one thread.
-pub(super) fn enter(inside: u16) -> Result<Door, NoNetwork> {
+/// Moves this process to a network of its own, for good, and forwards a port to port `inside` of it. Must be called
+/// while the process has one thread.
+pub(super) fn enter(inside: u16) -> Result<ForwardedPort, NoNetwork> {
     let failed = |step| move |source: io::Error| NoNetwork { step, source };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("listen on 127.0.0.1"))?;
     let port = listener.local_addr().map_err(failed("listen on 127.0.0.1"))?.port();
@@ -51,19 +51,19 @@ pub(super) fn enter(inside: u16) -> Result<Door, NoNetwork> {
         std::fs::write(file, text).map_err(failed("set users and groups"))?;
     }
     raise_loopback().map_err(failed("raise the loopback"))?;
-    drop_powers(CapabilitySet::empty()).map_err(failed("drop capabilities"))?;
-    // A network namespace doesn't cover sockets that have a path: those of the machine's daemons.
+    drop_capabilities(CapabilitySet::empty()).map_err(failed("drop capabilities"))?;
+    // The network namespace doesn't cover Unix sockets with a path, such as those of the machine's daemons.
     internet_alone().map_err(failed("filter system calls"))?;
-    Ok(Door { listener, inside, port })
+    Ok(ForwardedPort { listener, inside, port })
 }
 
-impl Door {
-    /// Of this machine's loopback.
+impl ForwardedPort {
+    /// The port on this machine's loopback.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Lets connections in, until the handle is aborted or the process ends. Must be called within a runtime.
+    /// Forwards connections until the handle is aborted or the process ends. Must be called within a runtime.
     pub(super) fn serve(self) -> io::Result<JoinHandle<()>> {
         self.listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
@@ -75,7 +75,7 @@ impl Door {
                     continue;
                 };
                 tokio::spawn(async move {
-                    // A service that isn't up yet is one that refuses connections: the caller sees the end.
+                    // If the service isn't up yet, the connection is closed, as if the service refused it.
                     if let Ok(mut inner) = TcpStream::connect(inside).await {
                         let _ = copy_bidirectional(&mut outer, &mut inner).await;
                     }

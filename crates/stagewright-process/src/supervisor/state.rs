@@ -14,13 +14,13 @@ use super::SupervisorError;
 use crate::exit_status::ExitStatus;
 use crate::kernel;
 
-/// Where a service is in its life.
+/// The phase of a service's life cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// About to be started, for the first time or again.
     Starting,
-    /// The program runs; whether it serves is for a health check to say.
+    /// The program runs. Whether it is healthy is up to a health check.
     Running,
     /// Stopped, or given up.
     Exited,
@@ -30,15 +30,15 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Status {
-    /// Where it is.
+    /// The current phase.
     pub phase: Phase,
     /// The supervisor.
     pub supervisor: ProcessId,
     /// The program, leader of its group.
     pub child: Option<ProcessId>,
-    /// How often the program was started again.
+    /// How often the program was restarted.
     pub restarts: u32,
-    /// How the program ended the last time that it did.
+    /// How the program last ended; none if it never has.
     pub last_exit: Option<ExitStatus>,
     /// Why the service is not running although it wasn't stopped.
     pub failure: Option<String>,
@@ -47,7 +47,7 @@ pub struct Status {
     pub port: Option<u16>,
 }
 
-/// A process, told apart from a later one of the same number.
+/// Identifies a process, also against a later process with the same process id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ProcessId {
@@ -78,8 +78,8 @@ impl ProcessId {
         ProcessId::of(self.pid) == Some(self)
     }
 
-    /// The descriptor is taken first and the identity checked after: from then on the number can't be given away
-    /// unnoticed.
+    /// A pidfd of this process; none if it has ended. The pidfd is opened first and the identity checked afterwards: if
+    /// the process id was reused before the opening, the check fails, and later reuse doesn't affect the pidfd.
     fn open(self) -> Option<OwnedFd> {
         let descriptor = pidfd_open(self.raw()?, PidfdFlags::empty()).ok()?;
         self.is_alive().then_some(descriptor)
@@ -89,12 +89,12 @@ impl ProcessId {
         Pid::from_raw(i32::try_from(self.pid).ok()?)
     }
 
-    /// SIGTERM; nothing happens when it is gone.
+    /// Sends SIGTERM, unless the process has ended.
     pub(super) fn terminate(self) {
         self.send(Signal::TERM);
     }
 
-    /// SIGKILL; nothing happens when it is gone.
+    /// Sends SIGKILL, unless the process has ended.
     pub(super) fn kill(self) {
         self.send(Signal::KILL);
     }
@@ -112,7 +112,7 @@ impl ProcessId {
         }
     }
 
-    /// Whether it is gone within `limit`.
+    /// Waits until the process has ended, for at most `limit`; returns whether it has.
     pub(super) fn wait_gone(self, limit: Duration) -> bool {
         let Some(descriptor) = self.open() else { return true };
         let Ok(limit) = Timespec::try_from(limit) else { return false };
@@ -135,7 +135,7 @@ impl ProcessId {
     }
 }
 
-/// After a restart of the machine the same number and start time may come again.
+/// The machine's boot. Without it, a process after a reboot could have the same process id and start time.
 fn boot() -> Option<u64> {
     let id = kernel::read_text("/proc/sys/kernel/random/boot_id").ok()?;
     u64::from_str_radix(id.trim().replace('-', "").get(..16)?, 16).ok()

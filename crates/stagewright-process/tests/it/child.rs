@@ -19,7 +19,7 @@ async fn collect(child: &mut Child) -> (String, String) {
 }
 
 #[tokio::test]
-async fn both_streams_and_the_code_come_back() {
+async fn both_streams_and_the_exit_code_are_returned() {
     let mut child = sh("echo out; echo err >&2; exit 3").spawn().unwrap();
     assert_eq!(collect(&mut child).await, ("out\n".to_owned(), "err\n".to_owned()));
     let status = child.wait().await.unwrap();
@@ -28,7 +28,7 @@ async fn both_streams_and_the_code_come_back() {
 }
 
 #[tokio::test]
-async fn the_environment_is_what_was_given() {
+async fn the_environment_is_exactly_the_given_one() {
     let command = Command { program: "/usr/bin/env".into(), ..sh("") };
     let mut child = Command { args: vec![], env: vec![("A".into(), "1".into())], ..command }.spawn().unwrap();
     assert_eq!(collect(&mut child).await.0, "A=1\n");
@@ -43,7 +43,7 @@ async fn input_larger_than_a_pipe_passes_through() {
 }
 
 #[tokio::test]
-async fn a_child_that_ignores_its_input_is_no_error() {
+async fn a_child_may_ignore_its_input() {
     let mut child = Command { stdin: Some(vec![b'x'; 1 << 20]), ..sh("exec true") }.spawn().unwrap();
     assert_eq!(child.wait().await.unwrap(), EXIT_0);
 }
@@ -132,7 +132,7 @@ async fn dropping_a_child_kills_its_group() {
 }
 
 #[tokio::test]
-async fn children_outlive_the_thread_that_asked_for_them() {
+async fn children_outlive_the_thread_that_started_them() {
     let runtime = tokio::runtime::Handle::current();
     let asker = std::thread::spawn(move || {
         let _inside = runtime.enter();
@@ -143,7 +143,7 @@ async fn children_outlive_the_thread_that_asked_for_them() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_started_says_why() {
+async fn the_error_explains_why_a_program_could_not_be_started() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("script");
     std::fs::write(&script, "#!/nonexistent/interpreter\n").unwrap();
@@ -183,6 +183,6 @@ fn run_to_end_and_run_inherited_stop_at_the_limit() {
 }
 
 #[test]
-fn run_inherited_answers_the_status() {
+fn run_inherited_returns_the_status() {
     assert_eq!(run_inherited(&sh("exit 5"), PATIENCE).unwrap().code, Some(5));
 }

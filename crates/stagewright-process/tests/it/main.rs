@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use stagewright_process::Command;
 
-/// Long enough for anything that is going to happen on a loaded machine.
+/// A timeout that is long enough on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn sh(script: &str) -> Command {
@@ -39,7 +39,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The number that a script wrote into a file.
+/// The process id that a script wrote to a file.
 fn pid_in(path: &Path) -> String {
     let mut text = String::new();
     until(&format!("{} holds a number", path.display()), || {

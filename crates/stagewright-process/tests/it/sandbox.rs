@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use stagewright_process::sandbox::{
-    Access, Confinement, Exceeded, GrantedSocket, Limits, Maker, Place, Sandbox, Source, StartError, system,
+    Access, Confinement, Exceeded, GrantedSocket, Maker, Place, Sandbox, SandboxLimits, Source, StartError, system,
 };
 use stagewright_process::{Child, Command, ExitStatus, Source as Stream};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn world_in(keep: TempDir) -> World {
         let source = Source::Below(work.clone(), name.into());
         places.push(Place { path: work.join(name), source, access: Some(access) });
     }
-    let limits = Limits { processes: Some(200), ..Limits::default() };
+    let limits = SandboxLimits { processes: Some(200), ..SandboxLimits::default() };
     World {
         _keep: keep,
         work,
@@ -68,7 +68,7 @@ impl World {
     }
 }
 
-/// Both streams together, and the end.
+/// Returns the output of both streams together, and the exit status.
 async fn finish(mut child: Child) -> (String, ExitStatus) {
     let mut output = Vec::new();
     while let Some((_, data)) = child.next_chunk().await {
@@ -85,7 +85,7 @@ async fn says(world: &World, script: &str) -> (String, ExitStatus) {
 }
 
 #[tokio::test]
-async fn what_was_granted_works_and_nothing_else_does() {
+async fn only_granted_access_is_allowed() {
     let world = world();
     let script = format!(
         "cat src/open; echo made > out/new; cat out/new
@@ -109,7 +109,7 @@ async fn what_was_granted_works_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn programs_see_each_other_and_no_process_beside_them() {
+async fn programs_see_only_processes_of_their_sandbox() {
     let world = world();
     let sandbox = world.sandbox();
     let mut daemon = sandbox.spawn(world.command("echo up; exec sleep 600")).unwrap();
@@ -158,7 +158,7 @@ async fn there_is_no_network_but_the_listeners_of_the_engine() {
 }
 
 #[tokio::test]
-async fn whatever_happens_inside_ends_with_the_sandbox() {
+async fn daemons_inside_end_with_the_sandbox() {
     let world = world();
     let sandbox = world.sandbox();
     // A daemon as they come: another session, no parent, no pipes.
@@ -189,7 +189,7 @@ async fn what_a_program_leaves_in_its_group_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_maker_that_was_killed_is_replaced_and_takes_nothing_along() {
+async fn a_killed_maker_is_replaced_and_its_sandboxes_keep_running() {
     let (one, other) = (world(), world());
     let maker = Maker::new(EXE);
     let sandbox = maker.sandbox(&one.confinement).unwrap();
@@ -220,9 +220,9 @@ fn kill_process(number: u32, signal: Signal) {
     rustix::process::kill_process(Pid::from_raw(number.cast_signed()).unwrap(), signal).unwrap();
 }
 
-/// Without it nobody would remove the scratch folder.
+/// The keeper removes the scratch folder, so the sandbox must not outlive it.
 #[tokio::test]
-async fn whatever_runs_inside_ends_with_the_keeper() {
+async fn all_processes_inside_end_with_the_keeper() {
     let world = world();
     let maker = Maker::new(EXE);
     let sandbox = maker.sandbox(&world.confinement).unwrap();
@@ -235,9 +235,10 @@ async fn whatever_runs_inside_ends_with_the_keeper() {
 }
 
 #[tokio::test]
-async fn bounds_end_what_passes_them() {
+async fn exceeding_a_limit_ends_the_sandbox() {
     let mut bounded = world();
-    bounded.confinement.limits = Limits { processes: Some(20), file_size: Some(4096), ..Limits::default() };
+    bounded.confinement.limits =
+        SandboxLimits { processes: Some(20), file_size: Some(4096), ..SandboxLimits::default() };
     let sandbox = bounded.sandbox();
     let child = sandbox.spawn(bounded.command("for i in $(seq 100); do sleep 600 & done; sleep 600")).unwrap();
     let mut exceeded = sandbox.exceeded();
@@ -253,7 +254,7 @@ async fn bounds_end_what_passes_them() {
     let named = "cp /bin/sh out/$(printf 's\\377'); exec out/$(printf 's\\377') -c 'while :; do :; done'";
     for spin in ["for i in 1 2 3; do (while :; do :; done) & done; wait", "while :; do :; done", named] {
         let mut world = world();
-        world.confinement.limits = Limits { cpu: Some(Duration::from_millis(1500)), ..Limits::default() };
+        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_millis(1500)), ..SandboxLimits::default() };
         let sandbox = world.sandbox();
         let _child = sandbox.spawn(world.command(spin)).unwrap();
         let mut exceeded = sandbox.exceeded();
@@ -262,14 +263,14 @@ async fn bounds_end_what_passes_them() {
     }
 }
 
-/// Of each of many processes that come and go, a look sees little.
+/// The periodic check may miss short-lived processes.
 #[tokio::test]
 async fn the_time_of_processes_that_have_ended_counts() {
     let turns = "sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'";
     // They are collected by a program that lives on, or by init.
     for script in [format!("while :; do {turns}; done"), format!("while :; do (setsid {turns} &); sleep 0.03; done")] {
         let mut world = world();
-        world.confinement.limits = Limits { cpu: Some(Duration::from_secs(1)), ..Limits::default() };
+        world.confinement.limits = SandboxLimits { cpu: Some(Duration::from_secs(1)), ..SandboxLimits::default() };
         let sandbox = world.sandbox();
         let _child = sandbox.spawn(world.command(&script)).unwrap();
         let mut exceeded = sandbox.exceeded();
@@ -317,7 +318,7 @@ async fn sockets_are_there_when_they_were_granted() {
     assert_eq!(finish(sandbox.spawn(connect).unwrap()).await.0, "connected");
 }
 
-/// A folder that may be read or written opens no service that listens there, whenever it began to.
+/// Access to a folder doesn't allow connections to the sockets in it, whenever they were created.
 #[tokio::test]
 async fn a_socket_in_a_granted_folder_is_not_granted_with_it() {
     let world = world();
@@ -392,7 +393,7 @@ fn a_link_in_the_workspace_leads_nowhere_else() {
 
 /// By device and inode: a second mount has another path.
 #[test]
-fn what_is_closed_is_shown_by_no_path() {
+fn closed_files_are_hidden_under_every_path() {
     use std::os::unix::fs::MetadataExt as _;
     let mut world = world();
     let found = fs::metadata(world.work.join("src")).unwrap();
@@ -412,7 +413,7 @@ async fn a_workspace_can_be_granted_as_a_whole() {
 }
 
 #[tokio::test]
-async fn what_may_only_be_read_may_not_be_started() {
+async fn read_access_does_not_allow_execution() {
     let world = world();
     for folder in ["src", "out"] {
         fs::copy("/bin/true", world.work.join(folder).join("tool")).unwrap();
@@ -422,14 +423,15 @@ async fn what_may_only_be_read_may_not_be_started() {
 }
 
 #[test]
-fn this_machine_offers_what_it_takes() {
+fn this_machine_supports_sandboxes() {
     let scratch = tempfile::tempdir().unwrap();
     assert_eq!(Maker::new(EXE).missing(&scratch.path().join("probe")), Ok(()));
 }
 
-/// A mount that is read-only lets writes to a pipe through; the second layer doesn't, where nothing above may be written.
+/// A mount that is read-only lets writes to a pipe through; the second layer doesn't, where nothing above may be
+/// written.
 #[tokio::test]
-async fn a_pipe_that_may_be_read_is_not_written_to() {
+async fn a_readable_pipe_cannot_be_written() {
     let world = world_in(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
     for folder in ["src", "out"] {
         let pipe = world.work.join(folder).join("pipe");
@@ -448,9 +450,9 @@ async fn a_pipe_that_may_be_read_is_not_written_to() {
     assert!(!said.contains("wrote src") && said.contains("kept"), "{said}");
 }
 
-/// They aren't in the key of a cached stage.
+/// These values are not part of the cache key.
 #[tokio::test]
-async fn masks_limits_and_groups_of_whoever_starts_the_engine_are_not_handed_down() {
+async fn umask_limits_and_groups_of_the_caller_are_not_inherited() {
     let world = world();
     let wrapper = world.outside.join("maker");
     let text = format!("#!/bin/bash\numask 077; ulimit -S -n 300; ulimit -S -s 4096; exec {EXE} \"$@\"\n");

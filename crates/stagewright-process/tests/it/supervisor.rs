@@ -103,7 +103,7 @@ impl Drop for Service {
     }
 }
 
-/// The engine leaves no cores; what it deploys leaves those that its owner wants.
+/// The engine disables core dumps for itself, but not for deployed services.
 #[test]
 fn a_service_keeps_the_limit_on_cores_that_the_engine_was_started_with() {
     let limit = rustix::process::getrlimit(Resource::Core);
@@ -166,7 +166,7 @@ fn a_service_that_exits_is_started_again() {
 }
 
 #[test]
-fn a_service_that_keeps_exiting_is_given_up() {
+fn the_supervisor_gives_up_on_a_service_that_keeps_exiting() {
     let (service, begun) = Service::start("echo no >&2; exit 7", PATIENCE);
     until("it is given up", || service.status().phase == Phase::Exited);
     let status = service.status();
@@ -186,7 +186,7 @@ fn stop_also_ends_a_supervisor_that_waits_to_restart() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_reported_at_once() {
+fn a_missing_program_is_reported_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let spec = ServiceSpec {
         program: PathBuf::from("/nonexistent/server"),
@@ -235,7 +235,7 @@ fn a_reused_process_number_is_not_stopped() {
     let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     state["phase"] = "running".into();
     state["supervisor"]["pid"] = innocent.id().unwrap().into();
-    // Started within the same clock tick, the two could not be told apart.
+    // If both started within the same clock tick, they could not be distinguished.
     state["supervisor"]["start-time"] = 1.into();
     std::fs::write(&path, state.to_string()).unwrap();
 

@@ -1,9 +1,10 @@
-//! Configuration of clients that lies among programs: `/usr/share/maven/conf/settings.xml`, `npmrc` in npm's own folder.
+//! Configuration of clients that lies among programs: `/usr/share/maven/conf/settings.xml`, `npmrc` in npm's own
+//! folder.
 //!
-//! Folders of programs are mounted whole, and administrators and images put credentials into them. Where is different on
-//! each machine, so files are known by their names. A folder is looked through once in a process, not for each sandbox,
-//! and not to its ground: clients read what lies in their prefix, in `etc` or `conf`, or beside their own program, and
-//! what lies deeper is the content of packages.
+//! Folders of programs are mounted whole, and administrators and images put credentials into them. Where is different
+//! on each machine, so files are known by their names. A folder is looked through once in a process, not for each
+//! sandbox, and not to its ground: clients read what lies in their prefix, in `etc` or `conf`, or beside their own
+//! program, and what lies deeper is the content of packages.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -81,8 +82,8 @@ const OTHER: [&str; 44] = [
 /// What lies where, as [`client_configs`] gives it.
 type Found = Arc<Vec<(PathBuf, ConfigFormat)>>;
 
-/// Configuration of clients below a folder of programs, each file at its true place: within the folder, or within one of
-/// the system's. What was found the first time counts for as long as the process lives.
+/// Configuration of clients below a folder of programs, each file at its true place: within the folder, or within one
+/// of the system's. What was found the first time counts for as long as the process lives.
 pub fn client_configs(folder: &Path) -> Found {
     static KNOWN: Mutex<BTreeMap<PathBuf, Found>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,8 +40,8 @@ const LAYOUTS: [(&str, &[&str]); 6] = [
     ("host/fxr", &["dotnet", "host", "packs", "sdk", "sdk-manifests", "shared", "templates"]),
     ("conda-meta", &["ssl/cacert.pem", "ssl/cert.pem", "ssl/openssl.cnf"]),
 ];
-/// Version managers and installers below a home, and where they keep programs. `*` is any name; what ends with `/` is an
-/// installation, of which only [`PARTS`] are taken.
+/// Version managers and installers below a home, and where they keep programs. `*` is any name; what ends with `/` is
+/// an installation, of which only [`PARTS`] are taken.
 const MANAGERS: [(&str, &[&str]); 29] = [
     (".asdf", &["asdf.sh", "bin", "defaults", "lib", "libexec", "plugins", "shims", "installs/*/*/"]),
     (".bun", &["bin", "install/global/node_modules"]),
@@ -87,7 +87,8 @@ impl Tools<'_> {
         for _ in 0..4 {
             let Some(program) = next.take() else { break };
             // A way that leads into the workspace ends there: what goes on from it is what a branch or an earlier stage
-            // laid, as a link in `node_modules/.bin` to a key of the user, or a script with that key as its interpreter.
+            // laid, as a link in `node_modules/.bin` to a key of the user, or a script with that key as its
+            // interpreter.
             let Some(real) = resolve(&program, self.workspace) else { break };
             places.extend(self.places_of_file(&program));
             match real {
@@ -129,8 +130,8 @@ impl Tools<'_> {
         homes.max_by_key(|home| home.components().count())
     }
 
-    /// Folders that hold other things than one installation: homes, what holds homes or the workspace, and what programs
-    /// of many kinds share.
+    /// Folders that hold other things than one installation: homes, what holds homes or the workspace, and what
+    /// programs of many kinds share.
     fn is_shared(&self, root: &Path) -> bool {
         let above = |of: &Path| of.starts_with(root);
         let named = root.file_name().is_some_and(|name| name == ".cargo" || name == ".local");
@@ -156,8 +157,8 @@ pub(super) fn resolve(path: &Path, workspace: &Path) -> Option<PathBuf> {
     (!led.meets(workspace) && led.real.exists()).then_some(led.real)
 }
 
-/// The file that a path stands for, as far as a sandbox goes along with it: one of the workspace, one that every program
-/// sees, or one that no link of the workspace leads to.
+/// The file that a path stands for, as far as a sandbox goes along with it: one of the workspace, one that every
+/// program sees, or one that no link of the workspace leads to.
 pub fn real_program(path: &Path, workspace: &Path) -> Option<PathBuf> {
     let seen_anyway = || fs::canonicalize(path).ok().filter(|real| real.starts_with(workspace) || is_system(real));
     resolve(path, workspace).or_else(seen_anyway)

@@ -61,8 +61,8 @@ const PUBLIC_TOO: [&str; 2] = ["terminfo", "timezone"];
 const PROFILE: &str = "/etc/profile";
 /// Folders like `/etc` below `/usr`, of which the same parts are public and nothing else is.
 const ETC_TOO: [&str; 2] = ["/usr/etc", "/usr/local/etc"];
-/// Configuration of clients in `/etc` and folders like it, of which programs see a copy; see [`client_configs`] for what
-/// lies elsewhere.
+/// Configuration of clients in `/etc` and folders like it, of which programs see a copy; see [`client_configs`] for
+/// what lies elsewhere.
 const CONFIGS: [(&str, ConfigFormat); 12] = [
     ("/etc/gitconfig", ConfigFormat::Git),
     ("/usr/etc/gitconfig", ConfigFormat::Git),
@@ -125,8 +125,8 @@ fn public_parts(etc: &Path) -> Vec<Place> {
 }
 
 fn parts(etc: &Path) -> Vec<Place> {
-    // Most hold nothing, or nothing but what is covered by itself: then a mount, which each sandbox would pay for, hides
-    // nothing.
+    // Most hold nothing, or nothing but what is covered by itself: then a mount, which each sandbox would pay for,
+    // hides nothing.
     let is_covered = |path: &Path| CONFIGS.iter().any(|(config, _)| Path::new(config) == path);
     let is_public = |path: &Path| public(etc).any(|known| known == path);
     let mut entries = etc.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
