@@ -134,7 +134,7 @@ fn invalid_cache_settings_are_refused_before_anything_runs() {
     for (args, words) in [
         (["--shared-cache", "results"], "its path isn't absolute"),
         (["--shared-cache", "/nowhere/at/all"], "/nowhere/at/all"),
-        (["--shared-cache", "https://me:hidden@example.org/"], "it holds a user's name"),
+        (["--shared-cache", "https://me:hidden@example.org/"], "it contains a user's name"),
         (["--cache-tier", " "], "isn't a valid name of a cache tier"),
     ] {
         let refused = environment.run(&[&["run"], args.as_slice()].concat()).exits(2).stderr;

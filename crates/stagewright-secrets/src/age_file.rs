@@ -29,14 +29,14 @@ pub(crate) fn decrypted(path: &str, key: Option<&str>, around: &SourceContext) -
             DecryptError::NoMatchingKeys => {
                 fault.help(format!("encrypt the file to the recipient of {whence}, or set {KEY_FILE} to the right key"))
             }
-            _ => fault.help(format!("encrypt it anew: `age -r RECIPIENT -o {path}`")),
+            _ => fault.help(format!("encrypt it again: `age -r RECIPIENT -o {path}`")),
         }
     };
     let decryptor =
         Decryptor::new_buffered(ArmoredReader::new(encrypted.as_slice())).map_err(|error| cannot(&error))?;
     if decryptor.is_scrypt() {
         return Err(Fault::new(format!(
-            "can't be decrypted from {path}: it takes a passphrase, and nobody is there to type one"
+            "can't be decrypted from {path}: it takes a passphrase, which can't be typed here"
         ))
         .help(format!("encrypt it to a key: `age -r RECIPIENT -o {path}`")));
     }

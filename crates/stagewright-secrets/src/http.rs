@@ -99,7 +99,7 @@ impl Call {
     }
 
     fn client(&self, around: &SourceContext) -> Result<Client, ClientFault> {
-        // Fails when somebody has chosen a provider before, and then there is one.
+        // Fails if a provider has been installed already; all code of this program installs the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
             .user_agent(concat!("stagewright/", env!("CARGO_PKG_VERSION")))

@@ -118,10 +118,10 @@ mod tests {
     #[test]
     fn what_can_not_be_used_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let told = |user: &str| ask("a", "b", &kubeconfig(folder.path(), "https://127.0.0.1:1", user)).unwrap_err();
-        assert!(told("exec: {command: aws}").contains("logs in through a program"));
-        assert!(told("username: me").contains("neither token nor certificate"));
-        assert!(told("token: [hunter22").ends_with("config is no kubeconfig"));
+        let refusal = |user: &str| ask("a", "b", &kubeconfig(folder.path(), "https://127.0.0.1:1", user)).unwrap_err();
+        assert!(refusal("exec: {command: aws}").contains("logs in through a program"));
+        assert!(refusal("username: me").contains("neither token nor certificate"));
+        assert!(refusal("token: [hunter22").ends_with("config is no kubeconfig"));
         let mut around =
             kubeconfig(folder.path(), "https://127.0.0.1:1\n    insecure-skip-tls-verify: true", "token: a");
         assert!(ask("a", "b", &around).unwrap_err().contains("skips the check"));

@@ -70,7 +70,7 @@ fn below<'p>(root: &Path, path: &'p Path) -> Option<&'p Path> {
     path.strip_prefix(folder).ok()
 }
 
-/// Without `.` and `..`, by the path's text alone: whoever writes `secrets/../x` means the `x` beside `secrets`.
+/// The path without `.` and `..`, resolved by its text alone: `secrets/../x` means the `x` beside `secrets`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for step in path.components() {

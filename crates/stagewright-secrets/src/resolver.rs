@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub struct Resolver {
     context: SourceContext,
-    /// By name; whoever asks second waits for who asked first.
+    /// By name. A second caller waits for the first.
     known: Mutex<BTreeMap<String, Arc<Mutex<Option<SecretValue>>>>>,
 }
 
@@ -156,15 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_is_told_and_a_value_is_fetched_once() {
+    fn every_failure_is_reported_and_a_value_is_fetched_once() {
         let folder = tempfile::tempdir().unwrap();
         let resolver = resolver(&[("PATH", "/usr/bin:/bin")], folder.path());
         let counting = &from("command:sh -c 'echo x >> \"$0\"; echo value' ./count");
         let (a, c) = (&from("env:A"), &from("file:c"));
         let wanted = [("a", a), ("b", counting), ("c", c), ("b", counting)];
         let missing = resolver.missing(&wanted);
-        let told = missing.iter().map(|error| error.message.chars().take(14).collect::<String>());
-        assert_eq!(told.collect::<Vec<_>>(), ["the secret `a`", "the secret `c`"]);
+        let refusal = missing.iter().map(|error| error.message.chars().take(14).collect::<String>());
+        assert_eq!(refusal.collect::<Vec<_>>(), ["the secret `a`", "the secret `c`"]);
         assert_eq!(resolver.value("b", counting).unwrap().expose(), "value");
         assert_eq!(std::fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
         assert!(!format!("{resolver:?}").contains("value\""));

@@ -129,14 +129,14 @@ mod tests {
         let (server, token) = (vault(), ("VAULT_TOKEN", "tok-12345678"));
         let url = server.url();
         let address = ("VAULT_ADDR", url.as_str());
-        let told = |from: &str, variables: &[(&str, &str)]| ask(from, variables).unwrap_err();
-        assert!(told("ci/a b#none", &[address, token]).ends_with("secret/ci/a b has no field `none`"));
-        assert!(told("ci/a b#list", &[address, token]).contains("no single value"));
-        assert!(told("ci/none#a", &[address, token]).ends_with("Vault answered for secret/ci/none with status 404"));
-        assert!(told("old#token", &[address, token]).contains("version 2"));
-        let wrong = told("ci/a b#token", &[address, ("VAULT_TOKEN", "tok-wrong-one")]);
+        let refusal = |from: &str, variables: &[(&str, &str)]| ask(from, variables).unwrap_err();
+        assert!(refusal("ci/a b#none", &[address, token]).ends_with("secret/ci/a b has no field `none`"));
+        assert!(refusal("ci/a b#list", &[address, token]).contains("no single value"));
+        assert!(refusal("ci/none#a", &[address, token]).ends_with("Vault answered for secret/ci/none with status 404"));
+        assert!(refusal("old#token", &[address, token]).contains("version 2"));
+        let wrong = refusal("ci/a b#token", &[address, ("VAULT_TOKEN", "tok-wrong-one")]);
         assert!(wrong.ends_with("status 403: permission denied") && !wrong.contains("tok-"), "{wrong}");
-        assert!(told("a#b", &[address]).contains("VAULT_TOKEN"));
-        assert!(told("a#b", &[token]).contains("VAULT_ADDR is not set"));
+        assert!(refusal("a#b", &[address]).contains("VAULT_TOKEN"));
+        assert!(refusal("a#b", &[token]).contains("VAULT_ADDR is not set"));
     }
 }

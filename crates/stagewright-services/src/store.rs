@@ -110,7 +110,7 @@ impl ServiceFolder {
                 self.service, self.environment
             );
             return Err(ServiceError::new(ServiceErrorKind::StaleFence, message).with_help(format!(
-                "start a new run; if the state folder was made anew since, remove {}",
+                "start a new run; if the state folder has been created again since, remove {}",
                 path.display()
             )));
         }

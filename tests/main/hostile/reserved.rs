@@ -127,7 +127,10 @@ fn a_link_that_is_granted_leads_only_to_what_is_granted_as_well() {
     tries(&environment, r#"read = ["dist", "src"]"#, "may cat dist/open; may readlink dist; never put dist/open");
     let failure = fails(&environment, "", r#"read = ["dist/open", "src"]"#, "cat dist/open");
     let said = format!("{failure:#}");
-    assert!(said.contains("goes through the link `dist`") && said.contains("grant `src/open`"), "{said}");
+    assert!(
+        said.contains("leads through the link `dist`") && said.contains("grant its real path `src/open`"),
+        "{said}"
+    );
     let failure = fails(&environment, "", r#"write = ["dist/new"]"#, ":");
     assert!(!environment.root().join("src/new").exists(), "created through a link: {failure:#}");
 }
@@ -424,7 +427,7 @@ fn a_pipeline_name_never_selects_a_file_in_the_working_folder() {
     assert!(environment.run(&["plan", "./release"]).exits(0).stdout.contains("planted"));
     std::fs::remove_file(environment.root().join("pipelines/release.toml")).expect("a file");
     let refused = environment.run(&["plan", "release"]).exits(4);
-    assert!(refused.stderr.contains("write `./release`"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("use `./release`"), "{}", refused.stderr);
     let noted = |write: &str| {
         let grant = format!("permissions.write = [\"{write}\"]\n");
         environment.write("stagewright.toml", &(pipeline("main") + &grant));

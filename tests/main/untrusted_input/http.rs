@@ -62,7 +62,7 @@ fn a_name_leads_neither_to_this_machine_nor_to_its_clouds_credentials() {
     let shown = with_hosts(&environment).exits(0).stdout;
     let answers = shown.lines().find(|line| line.contains(r#""answers""#)).unwrap();
     assert!(answers.contains(&format!(r#"["{DENIED}","{DENIED}","200  served"]"#)), "{answers}");
-    assert!(shown.contains("rebound.test") && shown.contains("credentials of its machines"), "{shown}");
+    assert!(shown.contains("rebound.test") && shown.contains("metadata service"), "{shown}");
     assert_eq!(server.asked().len(), 1, "only `localhost`, which is granted by name, is called");
 }
 

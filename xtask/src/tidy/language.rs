@@ -11,7 +11,7 @@ use super::sources::{code_only, place, word_positions};
 use super::tree::File;
 
 /// The number of type names that more than one file defines. May only be lowered.
-const SHARED_TYPE_NAMES: usize = 51;
+const SHARED_TYPE_NAMES: usize = 12;
 
 /// Words without which a sentence names its subject or says plainly what happens. Written in two parts, so that this file
 /// passes its own check.
@@ -19,7 +19,7 @@ const AVOIDED_WORDS: [&str; 4] =
     [concat!("no", "body"), concat!("some", "body"), concat!("who", "ever"), concat!("an", "ew")];
 
 /// The number of occurrences of [`AVOIDED_WORDS`]. May only be lowered.
-const AVOIDED_WORDS_LEFT: usize = 23;
+const AVOIDED_WORDS_LEFT: usize = 0;
 
 /// This file, where the limits are.
 const LIMITS: &str = "xtask/src/tidy/language.rs";

@@ -35,7 +35,7 @@ fn world_in(keep: TempDir) -> World {
         fs::create_dir_all(folder).unwrap();
     }
     fs::write(work.join("src/open"), "for all\n").unwrap();
-    fs::write(work.join("closed"), "for nobody\n").unwrap();
+    fs::write(work.join("closed"), "confidential\n").unwrap();
     fs::write(outside.join("secret"), "hunter2\n").unwrap();
     let (mut places, rules) = system(&scratch);
     places.push(Place { path: work.clone(), source: Source::Nothing, access: None });
@@ -99,7 +99,7 @@ async fn only_granted_access_is_allowed() {
     for word in ["for all", "made", "public", "scratch"] {
         assert!(said.contains(word), "{word} is not in {said}");
     }
-    for word in ["for nobody", "hunter2", "root:"] {
+    for word in ["confidential", "hunter2", "root:"] {
         assert!(!said.contains(word), "{word} is in {said}");
     }
     assert_eq!(said.matches("Permission denied").count() + said.matches("Read-only").count(), 6, "{said}");
@@ -387,7 +387,7 @@ fn a_link_in_the_workspace_leads_nowhere_else() {
         stagewright_files::remove_tree(&link).unwrap();
         std::os::unix::fs::symlink(&world.outside, &link).unwrap();
         let error = Maker::new(EXE).sandbox(&world.confinement).unwrap_err();
-        assert!(error.to_string().contains("a link is in its place"), "{access:?}: {error}");
+        assert!(error.to_string().contains("has been replaced by a link"), "{access:?}: {error}");
     }
 }
 
@@ -408,7 +408,7 @@ async fn a_workspace_can_be_granted_as_a_whole() {
     let source = Source::Below(world.work.clone(), ".".into());
     world.confinement.places.push(Place { path: world.work.clone(), source, access: Some(Access::Write) });
     let (said, status) = says(&world, "cat closed && echo new > new").await;
-    assert!(status.success() && said.contains("for nobody"), "{said}");
+    assert!(status.success() && said.contains("confidential"), "{said}");
     assert!(world.work.join("new").exists());
 }
 

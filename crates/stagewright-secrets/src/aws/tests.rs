@@ -103,18 +103,18 @@ fn values_are_read_with_a_signed_request() {
 #[test]
 fn what_goes_wrong_is_told_in_the_services_words() {
     let server = Server::start(manager);
-    let told = |from: &str, more: &[(&str, &str)]| ask(&server, from, more).unwrap_err();
-    let missing = told("ci/none", &[]);
+    let refusal = |from: &str, more: &[(&str, &str)]| ask(&server, from, more).unwrap_err();
+    let missing = refusal("ci/none", &[]);
     assert!(
         missing.contains("in eu-central-1 answered for `ci/none` with status 400: ResourceNotFoundException Secrets")
     );
-    let wrong = told("ci/token", &[("AWS_SECRET_ACCESS_KEY", "another-secret-key")]);
+    let wrong = refusal("ci/token", &[("AWS_SECRET_ACCESS_KEY", "another-secret-key")]);
     assert!(wrong.contains("InvalidSignatureException") && !wrong.contains("another-secret-key"), "{wrong}");
-    assert!(told("ci/json#none", &[]).contains("there is no key `none`"));
-    assert!(told("ci/json#list", &[]).contains("no single value"));
-    assert!(told("ci/token#a", &[]).contains("no JSON object"));
-    assert!(told("ci/token", &[("AWS_ACCESS_KEY_ID", "")]).contains("AWS_ACCESS_KEY_ID is not set"));
-    assert!(told("ci/token", &[("AWS_REGION", "evil.example.org/")]).contains("is no region"));
+    assert!(refusal("ci/json#none", &[]).contains("there is no key `none`"));
+    assert!(refusal("ci/json#list", &[]).contains("no single value"));
+    assert!(refusal("ci/token#a", &[]).contains("no JSON object"));
+    assert!(refusal("ci/token", &[("AWS_ACCESS_KEY_ID", "")]).contains("AWS_ACCESS_KEY_ID is not set"));
+    assert!(refusal("ci/token", &[("AWS_REGION", "evil.example.org/")]).contains("is no region"));
 }
 
 /// The key that AWS documents for "Deriving a signing key": 20150830, us-east-1, iam.
