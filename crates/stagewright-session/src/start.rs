@@ -292,6 +292,9 @@ pub(crate) fn jobs(options: &RunOptions) -> usize {
 }
 
 /// A new id: the time of the start in seconds, and enough random digits to keep runs of the same second apart.
+///
+/// People read ids in lists and type them, so an id shows the time and has no letters that look alike. The ids of crates
+/// (UUID v7, ULID, NanoID) also sort by time or are unique, but say nothing to a reader.
 fn new_id() -> RunId {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut chance = RandomState::new().hash_one(std::process::id());

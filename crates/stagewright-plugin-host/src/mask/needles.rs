@@ -14,7 +14,8 @@
 //! | 10 | 0.7 to 1.4 GB/s | 0.25 GB/s, in 12 MiB |
 //! | 2, one of them of four bytes | 0.15 to 0.2 GB/s | 0.35 GB/s, in 1 MiB |
 //!
-//! Its memory grows with the bytes of all spellings: secrets of 64 KiB, which are allowed, would take more than a GiB.
+//! The DFA's memory grows with the bytes of all spellings: a secret of 64 KiB, which is allowed, would take more than a
+//! GiB.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
