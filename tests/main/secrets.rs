@@ -115,8 +115,8 @@ fn all_missing_secrets_are_reported_before_anything_starts() {
     for part in [
         "could not resolve 3 secrets",
         "the secret `printed` can't be fetched: `sh` ended with exit code 4: locked: no agent",
-        "the secret `encrypted` is not in ci.age: there is no key `other`",
-        "the secret `plain` is not set: there is no environment variable NOT_SET_ANYWHERE",
+        "the secret `encrypted` is not in ci.age: the key `other` does not exist",
+        "the secret `plain` is not set: the environment variable NOT_SET_ANYWHERE does not exist",
         "export NOT_SET_ANYWHERE",
     ] {
         assert!(ended.stderr.contains(part), "{part:?} is not in:\n{}", ended.stderr);

@@ -1,9 +1,9 @@
-//! `command:`: what a program prints.
+//! `command:`: reads what a program prints to its standard output.
 //!
-//! It runs as the engine does, with its whole environment: it is the pipeline's author who asks for it, not a plugin. What
-//! a stage could have put into the workspace must not be executed by it, so it is given neither a program from there nor
-//! the workspace as its working folder: interpreters take modules, and tools their configuration, from where they are
-//! started.
+//! The program runs with the engine's rights and its whole environment, since the author of the pipeline requested it,
+//! and not a plugin. It must not execute anything that a stage may have written to the workspace. Therefore no program
+//! in the workspace is started, and the working folder is `/`: interpreters load modules, and tools their
+//! configuration, from the working folder.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,55 +12,58 @@ use stagewright_process::{Command, path_outside, run_to_end, which, which_outsid
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
-use crate::text::{text, without_last_newline};
+use crate::text::{into_text, without_last_newline};
 use crate::{LARGEST, SourceContext};
 
-/// For a keychain or a service to answer.
-const LIMIT: Duration = Duration::from_secs(30);
-/// What is shown of the program's complaints.
-const COMPLAINT: usize = 500;
+/// How long a program may run, which includes a request to a keychain or a service.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of the program's standard error a message quotes, in characters.
+const MAX_QUOTED_CHARS: usize = 500;
 
-pub(crate) fn output(words: &[String], around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
-    within(words, LIMIT, around)
+/// Runs the command that consists of `words`, and returns its output without the newline at the end. Blocks for at most
+/// [`TIMEOUT`].
+pub(crate) fn output(words: &[String], context: &SourceContext) -> Result<Zeroizing<String>, Fault> {
+    output_within(words, TIMEOUT, context)
 }
 
-fn within(words: &[String], limit: Duration, around: &SourceContext) -> Result<Zeroizing<String>, Fault> {
+fn output_within(words: &[String], limit: Duration, context: &SourceContext) -> Result<Zeroizing<String>, Fault> {
     let Some((program, args)) = words.split_first() else {
-        return Err(Fault::new("comes from a command without a program"));
+        return Err(Fault::new("can't be fetched: the command is empty"));
     };
-    let path = around.variable("PATH").unwrap_or_default();
-    let named = if program.contains('/') { around.root.join(program) } else { PathBuf::from(program) };
-    let found = which_outside(&named, path, &around.root).ok_or_else(|| missing(program, &named, path))?;
-    // What the program starts in turn comes from nowhere else.
-    let mut variables = around.variables.clone();
-    variables.insert("PATH".to_owned(), path_outside(path, &around.root).to_string_lossy().into_owned());
+    let path = context.variable("PATH").unwrap_or_default();
+    let named = if program.contains('/') { context.root.join(program) } else { PathBuf::from(program) };
+    let found = which_outside(&named, path, &context.root).ok_or_else(|| missing_program(program, &named, path))?;
+    // The program gets a `PATH` without the folders of the workspace, too. Otherwise a script of the machine that calls
+    // `jq` by name could start a file that a stage has placed in a workspace folder of `PATH`, outside of any sandbox
+    // and with the engine's environment.
+    let mut variables = context.variables.clone();
+    variables.insert("PATH".to_owned(), path_outside(path, &context.root).to_string_lossy().into_owned());
     let command = Command {
         program: found,
-        args: args.iter().map(|word| absolute(word, &around.root)).collect(),
+        args: args.iter().map(|word| resolve_path(word, &context.root)).collect(),
         env: variables.into_iter().collect(),
         current_dir: PathBuf::from("/"),
         stdin: None,
     };
-    let ended = run_to_end(command, limit).map_err(|error| {
-        Fault::new(format!("can't be fetched: {error}"))
-            .help("try the command by hand; it reads nothing from a terminal")
+    let finished = run_to_end(command, limit).map_err(|error| {
+        Fault::new(format!("can't be fetched: {error}")).help("try the command by hand; it can't read from a terminal")
     })?;
-    let (stdout, stderr) = (Zeroizing::new(ended.stdout), String::from_utf8_lossy(&ended.stderr).into_owned());
-    if !ended.status.success() {
-        let complaint = without_value(&stderr, &stdout);
-        let said = if complaint.is_empty() { String::new() } else { format!(": {complaint}") };
-        let help = match args.iter().find(|word| names_a_file(word, &around.root)) {
-            Some(word) => {
-                format!("to name the file of the repository, write `./{word}`: the program is started in `/`")
-            }
-            None => "try the command by hand; it is started in `/`, and reads nothing from a terminal".to_owned(),
+    let (stdout, stderr) = (Zeroizing::new(finished.stdout), String::from_utf8_lossy(&finished.stderr).into_owned());
+    if !finished.status.success() {
+        let quoted = quotable(&stderr, &stdout);
+        let reason = if quoted.is_empty() { String::new() } else { format!(": {quoted}") };
+        let help = match args.iter().find(|word| is_repository_file(word, &context.root)) {
+            Some(word) => format!("write `./{word}` for the file in the repository: the program runs in `/`"),
+            None => "try the command by hand, in the folder `/`; it can't read from a terminal".to_owned(),
         };
-        return Err(Fault::new(format!("can't be fetched: `{program}` ended with {}{said}", ended.status)).help(help));
+        return Err(
+            Fault::new(format!("can't be fetched: `{program}` ended with {}{reason}", finished.status)).help(help)
+        );
     }
     if stdout.len() > LARGEST + 2 {
-        return Err(Fault::new(format!("has more than {LARGEST} bytes: `{program}` printed {}", stdout.len())));
+        return Err(Fault::new(format!("has more than {LARGEST} bytes: `{program}` printed {} bytes", stdout.len())));
     }
-    let value = without_last_newline(text(stdout.to_vec(), &format!("what `{program}` printed"))?);
+    let value = without_last_newline(into_text(stdout.to_vec(), &format!("the output of `{program}`"))?);
     if value.is_empty() {
         return Err(Fault::new(format!("is empty: `{program}` printed nothing"))
             .help("make the command print the value to its standard output"));
@@ -68,36 +71,42 @@ fn within(words: &[String], limit: Duration, around: &SourceContext) -> Result<Z
     Ok(value)
 }
 
-/// A word that begins with `./` names a file of the repository.
-fn absolute(word: &str, root: &Path) -> String {
-    let below = word.strip_prefix("./").and_then(|below| root.join(below).to_str().map(str::to_owned));
-    below.unwrap_or_else(|| word.to_owned())
+/// Replaces the `./` at the beginning of an argument with the repository's root, because the program runs in `/`. Other
+/// arguments are unchanged.
+fn resolve_path(word: &str, root: &Path) -> String {
+    let absolute = word.strip_prefix("./").and_then(|relative| root.join(relative).to_str().map(str::to_owned));
+    absolute.unwrap_or_else(|| word.to_owned())
 }
 
-/// Whether the word would be a file of the repository, and doesn't say so.
-fn names_a_file(word: &str, root: &Path) -> bool {
+/// Whether an argument is the relative path of a file in the repository, but doesn't begin with `./`.
+fn is_repository_file(word: &str, root: &Path) -> bool {
     !word.starts_with(['/', '-', '.']) && !word.is_empty() && root.join(word).exists()
 }
 
-fn missing(program: &str, named: &Path, path: &str) -> Fault {
+fn missing_program(program: &str, named: &Path, path: &str) -> Fault {
     if which(named, path).is_some() {
-        return Fault::new(format!("can't be fetched: the program `{program}` is a file of the workspace"))
-            .help("install it elsewhere: it runs outside of any sandbox, and a stage could change it");
+        return Fault::new(format!("can't be fetched: the program `{program}` is in the workspace")).help(
+            "install it outside of the workspace: it runs without a sandbox, and a stage could replace it there",
+        );
     }
-    let place = if program.contains('/') { "not there" } else { "not in PATH" };
-    Fault::new(format!("can't be fetched: the program `{program}` is {place}"))
+    let problem = if program.contains('/') { "does not exist" } else { "is not in PATH" };
+    Fault::new(format!("can't be fetched: the program `{program}` {problem}"))
         .help(format!("install `{program}`, or change `from` in [secrets.*]"))
 }
 
-/// The last of what a program complained of, on one line, without what it printed as well.
-fn without_value(stderr: &str, stdout: &[u8]) -> String {
+/// The end of a program's standard error, on one line. Lines that the program also printed to its standard output are
+/// masked.
+fn quotable(stderr: &str, stdout: &[u8]) -> String {
+    // A program that fails may have printed the value, or a part of it, before that, and may repeat it in its error.
+    // The usual masking can't remove it from the message, because the value of a secret that failed isn't known. Lines
+    // of fewer than 4 bytes are kept: they occur in ordinary text by chance.
     let mut shown = stderr.to_owned();
     for line in String::from_utf8_lossy(stdout).lines().map(str::trim).filter(|line| line.len() >= 4) {
         shown = shown.replace(line, "***");
     }
     let line = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-    let from = line.char_indices().rev().map(|(at, _)| at).take(COMPLAINT).last().unwrap_or(0);
-    line[from..].chars().filter(|letter| !letter.is_control()).collect()
+    let start = line.char_indices().rev().map(|(at, _)| at).take(MAX_QUOTED_CHARS).last().unwrap_or(0);
+    line[start..].chars().filter(|letter| !letter.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -108,19 +117,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let variables = [("PATH", "/usr/bin:/bin"), ("GIVEN", "by env")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let around = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
+        let context = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
         let words = ["sh", "-c", script].map(str::to_owned);
-        output(&words, &around).map_err(|fault| fault.of("x").message)
+        output(&words, &context).map_err(|fault| fault.for_secret("x").message)
     }
 
     #[test]
-    fn what_is_printed_is_the_value() {
+    fn the_value_is_the_standard_output() {
         assert_eq!(*run("echo \"$GIVEN\"; echo noise >&2").unwrap(), "by env");
         assert_eq!(*run("printf 'two\\n\\n'").unwrap(), "two\n");
     }
 
     #[test]
-    fn a_failure_shows_what_the_program_complained_of_and_never_what_it_printed() {
+    fn an_error_quotes_standard_error_and_never_standard_output() {
         let error = run("echo hunter22; echo 'no such entry: hunter22' >&2; exit 3").unwrap_err();
         assert_eq!(error, "the secret `x` can't be fetched: `sh` ended with exit code 3: no such entry: ***");
         assert_eq!(run("kill -9 $$").unwrap_err(), "the secret `x` can't be fetched: `sh` ended with signal 9");
@@ -128,9 +137,9 @@ mod tests {
         assert!(run("head -c 70000 /dev/zero").unwrap_err().contains("more than 65536 bytes"));
     }
 
-    /// A stage could have put it there, and this runs outside of any sandbox.
+    /// A stage could have written it, and commands run outside of any sandbox.
     #[test]
-    fn a_program_of_the_workspace_is_never_run() {
+    fn programs_in_the_workspace_are_never_run() {
         let folder = tempfile::tempdir().unwrap();
         let bin = folder.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
@@ -139,28 +148,28 @@ mod tests {
         }
         let path = format!("{}:bin::/usr/bin:/bin", bin.display());
         let variables = std::collections::BTreeMap::from([("PATH".to_owned(), path)]);
-        let around = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
+        let context = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
         let run = |words: &[&str]| {
             let words = words.iter().map(ToString::to_string).collect::<Vec<_>>();
-            output(&words, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x").message)
+            output(&words, &context).map(|value| value.to_string()).map_err(|fault| fault.for_secret("x").message)
         };
         for program in ["planted", "bin/planted", "./bin/../bin/planted"] {
-            assert!(run(&[program]).unwrap_err().contains("is a file of the workspace"), "{program}");
+            assert!(run(&[program]).unwrap_err().contains("is in the workspace"), "{program}");
         }
         assert!(run(&["sh", "-c", "planted || echo not found"]).unwrap().contains("not found"));
         assert_eq!(run(&["sh", "-c", "command -v true; echo \"$PATH\""]).unwrap(), "true\n/usr/bin:/bin");
     }
 
-    /// As `python3 -m` takes modules from there.
+    /// `python3 -m`, for example, loads modules from the working folder.
     #[test]
-    fn a_program_is_not_started_in_the_workspace_and_is_told_where_its_files_are() {
+    fn a_program_runs_outside_of_the_workspace_and_gets_absolute_paths() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("value"), "of the file").unwrap();
         let variables = std::collections::BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-        let around = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
+        let context = SourceContext { variables, root: folder.path().to_owned(), ..SourceContext::default() };
         let run = |words: &[&str]| {
             let words = words.iter().map(ToString::to_string).collect::<Vec<_>>();
-            output(&words, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x"))
+            output(&words, &context).map(|value| value.to_string()).map_err(|fault| fault.for_secret("x"))
         };
         assert_eq!(run(&["pwd"]).unwrap(), "/");
         assert_eq!(run(&["cat", "./value"]).unwrap(), "of the file");
@@ -169,17 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_hangs_is_stopped() {
+    fn a_program_that_hangs_is_killed() {
         let folder = tempfile::tempdir().unwrap();
-        let around = SourceContext { root: folder.path().to_owned(), ..SourceContext::default() };
+        let context = SourceContext { root: folder.path().to_owned(), ..SourceContext::default() };
         let words = ["/bin/sh", "-c", "while :; do :; done"].map(str::to_owned);
-        let error = within(&words, Duration::from_secs(1), &around).unwrap_err().of("x");
+        let error = output_within(&words, Duration::from_secs(1), &context).unwrap_err().for_secret("x");
         assert!(error.message.contains("took longer than 1 s"), "{error}");
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
-        let error = output(&["nowhere-to-be-found".to_owned()], &SourceContext::default()).unwrap_err().of("x");
+    fn the_error_names_a_missing_program() {
+        let error = output(&["nowhere-to-be-found".to_owned()], &SourceContext::default()).unwrap_err().for_secret("x");
         assert!(error.message.contains("`nowhere-to-be-found` is not in PATH"), "{error}");
     }
 }

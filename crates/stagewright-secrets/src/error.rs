@@ -1,21 +1,22 @@
-//! Why a secret has no value.
+//! Errors of fetching a secret.
 
-/// Names the secret, where it was looked for, and what was found there instead.
+/// Why a secret could not be fetched. Names the secret, its source, and what is wrong there; never contains a value or
+/// a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
-    /// One line.
+    /// A sentence on one line, without a full stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: String,
 }
 
-/// The same before anybody knows which secret it was about.
+/// A [`SourceError`] without the name of the secret, which the code that reads a source doesn't know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// Goes on after "the secret `NAME` ".
+    /// The predicate of a sentence that begins with "the secret `NAME` ".
     what: String,
-    /// None: to look at `from`.
+    /// How to fix it; none for the general advice to change `from`.
     help: Option<String>,
 }
 
@@ -24,11 +25,13 @@ impl Fault {
         Fault { what: what.into(), help: None }
     }
 
+    /// Sets the help. `[secrets.*]` in it is replaced with the table of the secret.
     pub(crate) fn help(self, help: impl Into<String>) -> Fault {
         Fault { help: Some(help.into()), ..self }
     }
 
-    /// The source `source` belongs to the cargo feature `feature`, and this program was built without it.
+    /// The error for the source `source`, which needs the cargo feature `feature`, in a program that was built without
+    /// it.
     #[cfg(not(all(feature = "age", feature = "aws", feature = "kubernetes")))]
     pub(crate) fn not_built_in(source: &str, feature: &str) -> Fault {
         Fault::new(format!("can't be fetched: this build of stagewright doesn't support `{source}`")).help(format!(
@@ -37,8 +40,8 @@ impl Fault {
         ))
     }
 
-    /// About the secret `name`.
-    pub(crate) fn of(self, name: &str) -> SourceError {
+    /// Completes the error with the name of the secret.
+    pub(crate) fn for_secret(self, name: &str) -> SourceError {
         let help = self.help.unwrap_or_else(|| format!("change `from` in [secrets.{name}]"));
         SourceError {
             message: format!("the secret `{name}` {}", self.what),

@@ -1,4 +1,4 @@
-//! Which API server, and as whom: kubeconfig files, or what a pod is given.
+//! Finds the API server of a cluster and the credentials for it, in kubeconfig files or in the files of a pod.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,15 @@ use zeroize::Zeroizing;
 use crate::SourceContext;
 use crate::error::Fault;
 
-/// How to reach a cluster.
+/// A cluster and the credentials for it: a token, a client certificate, or both.
 pub(crate) struct Cluster {
+    /// The URL of the API server.
     pub(crate) server: String,
-    /// PEM.
+    /// The certificates, as PEM, that the server's is checked against; none for those that the machine trusts.
     pub(crate) authorities: Option<Vec<u8>>,
+    /// The bearer token.
     pub(crate) token: Option<Zeroizing<String>>,
-    /// PEM: certificate and key.
+    /// The client certificate and its key, as PEM.
     pub(crate) identity: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -64,7 +66,7 @@ struct NamedUser {
     user: UserEntry,
 }
 
-/// No `Debug` that shows: it holds tokens and keys.
+/// `Debug` shows no fields, because they contain tokens and keys.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct UserEntry {
@@ -85,28 +87,31 @@ impl std::fmt::Debug for UserEntry {
     }
 }
 
-/// `KUBECONFIG`, or `~/.kube/config`, or what the pod that this runs in was given.
-pub(crate) fn cluster(around: &SourceContext) -> Result<Cluster, Fault> {
-    let files = match around.variable("KUBECONFIG") {
-        Some(list) => list.split(':').filter(|file| !file.is_empty()).map(|file| around.root.join(file)).collect(),
-        None => around.at_home(".kube/config").into_iter().filter(|file| file.is_file()).collect::<Vec<_>>(),
+/// The cluster of the current context of `KUBECONFIG`, or else of `~/.kube/config`; if neither is there, the cluster
+/// whose pod this process runs in.
+pub(crate) fn cluster(source: &SourceContext) -> Result<Cluster, Fault> {
+    let files = match source.variable("KUBECONFIG") {
+        Some(list) => list.split(':').filter(|file| !file.is_empty()).map(|file| source.root.join(file)).collect(),
+        None => source.at_home(".kube/config").into_iter().filter(|file| file.is_file()).collect::<Vec<_>>(),
     };
     if files.is_empty() {
-        return in_cluster(around);
+        return in_cluster(source);
     }
-    // As kubectl does: of two entries of a name, the first file's stands. Paths are relative to the file they stand in.
+    // Files are merged as kubectl does it: if several files define an entry of the same name, the first one counts, and
+    // so does the first current context. A relative path in an entry begins at the folder of the file that contains the
+    // entry, so every file keeps its folder.
     let mut current = None;
     let mut configs = Vec::new();
     for file in files.iter().filter(|file| file.exists()) {
-        let config = read(file)?;
+        let config = read_config(file)?;
         current = current.or_else(|| config.current_context.clone().filter(|name| !name.is_empty()));
         configs.push((file.parent().unwrap_or(Path::new("/")).to_owned(), config));
     }
     let missing = |what: String| {
         Fault::new(format!("can't be fetched: the kubeconfig {what}"))
-            .help("look at `kubectl config view`, and choose with `kubectl config use-context`")
+            .help("check the output of `kubectl config view`, and select a context with `kubectl config use-context`")
     };
-    let current = current.ok_or_else(|| missing("names no current context".to_owned()))?;
+    let current = current.ok_or_else(|| missing("has no current context".to_owned()))?;
     let context = configs.iter().flat_map(|(_, config)| &config.contexts).find(|context| context.name == current);
     let context = &context.ok_or_else(|| missing(format!("has no context `{current}`")))?.context;
     let clusters =
@@ -117,10 +122,12 @@ pub(crate) fn cluster(around: &SourceContext) -> Result<Cluster, Fault> {
         .ok_or_else(|| missing(format!("has no cluster `{}`", context.cluster)))?;
     let users = configs.iter().flat_map(|(folder, config)| config.users.iter().map(move |user| (folder, user)));
     let user = users.clone().find(|(_, user)| user.name == context.user);
-    as_user(&cluster.cluster, folder, user.map(|(folder, user)| (folder.as_path(), &user.user)), &current)
+    connection(&cluster.cluster, folder, user.map(|(folder, user)| (folder.as_path(), &user.user)), &current)
 }
 
-fn as_user(
+/// Combines the entries of a cluster and a user. `folder`, and the folder of `user`, are those of the files that
+/// contain the entries.
+fn connection(
     cluster: &ClusterEntry,
     folder: &Path,
     user: Option<(&Path, &UserEntry)>,
@@ -128,17 +135,21 @@ fn as_user(
 ) -> Result<Cluster, Fault> {
     if cluster.insecure_skip_tls_verify {
         return Err(Fault::new(format!(
-            "can't be fetched: the context `{context}` skips the check of the server's certificate"
+            "can't be fetched: the context `{context}` doesn't verify the server's certificate"
         ))
         .help("set `certificate-authority` in the kubeconfig instead of `insecure-skip-tls-verify`"));
     }
     let authorities =
-        either(cluster.certificate_authority_data.as_deref(), cluster.certificate_authority.as_deref(), folder)?;
+        data_or_file(cluster.certificate_authority_data.as_deref(), cluster.certificate_authority.as_deref(), folder)?;
     let Some((folder, user)) = user else {
-        return Err(Fault::new(format!("can't be fetched: the context `{context}` names no user of the kubeconfig")));
+        return Err(Fault::new(format!(
+            "can't be fetched: the context `{context}` has no user that the kubeconfig defines"
+        )));
     };
-    let certificate = either(user.client_certificate_data.as_deref(), user.client_certificate.as_deref(), folder)?;
-    let key = either(user.client_key_data.as_ref().map(|data| data.as_str()), user.client_key.as_deref(), folder)?;
+    let certificate =
+        data_or_file(user.client_certificate_data.as_deref(), user.client_certificate.as_deref(), folder)?;
+    let key =
+        data_or_file(user.client_key_data.as_ref().map(|data| data.as_str()), user.client_key.as_deref(), folder)?;
     let identity = certificate.zip(key).map(|(mut certificate, key)| {
         certificate.push(b'\n');
         certificate.extend_from_slice(&Zeroizing::new(key));
@@ -146,14 +157,14 @@ fn as_user(
     });
     let token = match (&user.token, &user.token_file) {
         (Some(token), _) => Some(token.clone()),
-        (None, Some(file)) => Some(trimmed(bytes(&folder.join(file))?)),
+        (None, Some(file)) => Some(read_token(&folder.join(file))?),
         (None, None) => None,
     };
     if token.is_none() && identity.is_none() {
         let how = match (&user.exec, &user.auth_provider) {
             (Some(_), _) => "logs in through a program (`exec`)",
             (_, Some(_)) => "logs in through an `auth-provider`",
-            _ => "has neither token nor certificate",
+            _ => "has neither a token nor a certificate",
         };
         return Err(Fault::new(format!("can't be fetched: the user of the context `{context}` {how}"))
             .help("use a token or a client certificate, or read the secret with `command:kubectl get secret …`"));
@@ -161,49 +172,50 @@ fn as_user(
     Ok(Cluster { server: cluster.server.clone(), authorities, token, identity })
 }
 
-/// See "Accessing the Kubernetes API from a Pod".
-fn in_cluster(around: &SourceContext) -> Result<Cluster, Fault> {
-    let host = around.variable("KUBERNETES_SERVICE_HOST").ok_or_else(|| {
-        Fault::new("can't be fetched: there is no kubeconfig, and this is no pod")
+/// The cluster whose pod this process runs in, with the credentials of its service account. See "Accessing the
+/// Kubernetes API from a Pod".
+fn in_cluster(source: &SourceContext) -> Result<Cluster, Fault> {
+    let host = source.variable("KUBERNETES_SERVICE_HOST").ok_or_else(|| {
+        Fault::new("can't be fetched: found neither a kubeconfig nor the credentials of a pod")
             .help("set KUBECONFIG to a kubeconfig file")
     })?;
-    let port = around.variable("KUBERNETES_SERVICE_PORT").unwrap_or("443");
+    let port = source.variable("KUBERNETES_SERVICE_PORT").unwrap_or("443");
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     Ok(Cluster {
         server: format!("https://{host}:{port}"),
-        authorities: Some(bytes(&around.service_account.join("ca.crt"))?),
-        token: Some(trimmed(bytes(&around.service_account.join("token"))?)),
+        authorities: Some(read_file(&source.service_account.join("ca.crt"))?),
+        token: Some(read_token(&source.service_account.join("token"))?),
         identity: None,
     })
 }
 
-fn read(file: &Path) -> Result<Config, Fault> {
-    let text = Zeroizing::new(bytes(file)?);
-    // The parser's own words quote lines, and there are keys in them.
+fn read_config(file: &Path) -> Result<Config, Fault> {
+    let text = Zeroizing::new(read_file(file)?);
+    // The parser's error is dropped: it quotes the invalid line, which can contain a token or a key.
     serde_saphyr::from_slice(&text).map_err(|_| {
-        Fault::new(format!("can't be fetched: {} is no kubeconfig", file.display()))
-            .help("look at `kubectl config view`")
+        Fault::new(format!("can't be fetched: {} isn't a valid kubeconfig", file.display()))
+            .help("check the output of `kubectl config view`")
     })
 }
 
-/// What stands in the file itself, in base64, or what it points to.
-fn either(data: Option<&str>, file: Option<&Path>, folder: &Path) -> Result<Option<Vec<u8>>, Fault> {
+/// The decoded base64 of an entry's `…-data` key, or else the content of the file that the entry names.
+fn data_or_file(data: Option<&str>, file: Option<&Path>, folder: &Path) -> Result<Option<Vec<u8>>, Fault> {
     match (data.filter(|data| !data.is_empty()), file) {
         (Some(data), _) => STANDARD
             .decode(data.trim())
             .map(Some)
-            .map_err(|_| Fault::new("can't be fetched: the kubeconfig holds data that is no base64")),
-        (None, Some(file)) => bytes(&folder.join(file)).map(Some),
+            .map_err(|_| Fault::new("can't be fetched: the kubeconfig contains invalid base64")),
+        (None, Some(file)) => read_file(&folder.join(file)).map(Some),
         (None, None) => Ok(None),
     }
 }
 
-fn bytes(file: &Path) -> Result<Vec<u8>, Fault> {
+fn read_file(file: &Path) -> Result<Vec<u8>, Fault> {
     stagewright_files::read(file, stagewright_files::CONFIGURATION)
         .map_err(|error| Fault::new(format!("can't be fetched: {} can't be read: {error}", file.display())))
 }
 
-fn trimmed(token: Vec<u8>) -> Zeroizing<String> {
-    let token = Zeroizing::new(token);
-    Zeroizing::new(String::from_utf8_lossy(&token).trim().to_owned())
+fn read_token(file: &Path) -> Result<Zeroizing<String>, Fault> {
+    let token = Zeroizing::new(read_file(file)?);
+    Ok(Zeroizing::new(String::from_utf8_lossy(&token).trim().to_owned()))
 }

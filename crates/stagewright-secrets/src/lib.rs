@@ -1,16 +1,17 @@
-//! The values of secrets, fetched from where they are kept.
+//! Fetches the values of secrets from their sources.
 //!
-//! In flows where a secret comes from ([`stagewright_model::SecretFrom`]) and what surrounds the engine ([`SourceContext`]): variables,
-//! folders. Out comes a [`stagewright_model::SecretValue`], or why there is none ([`SourceError`]). A value is fetched when it is first
-//! asked for, at most once, and is wiped from memory with its last holder.
+//! The input is the source of a secret ([`stagewright_model::SecretFrom`]) and the engine's variables and folders
+//! ([`SourceContext`]); the output is a [`stagewright_model::SecretValue`] or a [`SourceError`]. A value is fetched on
+//! its first use and at most once, and is wiped from memory when its last owner drops it.
 //!
-//! Everything here blocks, for up to half a minute a secret: call it off the async threads.
+//! All functions block, for up to 30 seconds per secret, so they must be called outside of async threads.
 //!
-//! The features `age`, `aws` and `kubernetes` add the sources of these names. Without its feature a source is refused with an error
-//! that says how to build it.
+//! The features `age`, `aws` and `kubernetes` add the sources of these names. Without its feature, a source is refused
+//! with an error that says how to build a program that supports it.
 //!
-//! Architecture invariant: this crate reads no environment, writes no file, and knows no stages. An error names the
-//! secret, its source and what the source answered, never a value or a token. HTTP goes over TLS, but to this machine.
+//! Architecture invariant: this crate doesn't read the environment, doesn't write files, and knows nothing about
+//! stages. An error names the secret, its source and the response of the source, but never contains a value or a token.
+//! HTTP requests use TLS, except for those to this machine.
 
 #[cfg(feature = "age")]
 mod age_file;
@@ -36,32 +37,32 @@ use std::path::{Path, PathBuf};
 pub use error::SourceError;
 pub use resolver::Resolver;
 
-/// Bytes of a value: what the largest of the services keeps, and more than headers and environments take.
+/// The largest value, in bytes: the limit of AWS Secrets Manager.
 pub const LARGEST: usize = 64 * 1024;
 
-/// What sources are looked up in.
+/// The engine's variables and folders, which sources refer to.
 #[derive(Clone, Debug, Default)]
 pub struct SourceContext {
     /// The engine's environment.
     pub variables: BTreeMap<String, String>,
-    /// The repository: relative paths begin here, and commands run here.
+    /// The root of the repository, where relative paths begin; absolute.
     pub root: PathBuf,
-    /// The user's home folder, for `~/.kube/config` and its like; empty when there is none.
+    /// The user's home folder, for files such as `~/.kube/config`; empty if there is none.
     pub home: PathBuf,
-    /// Where Kubernetes puts a pod's own credentials: [`SERVICE_ACCOUNT`].
+    /// The folder of the pod's own credentials in Kubernetes: [`SERVICE_ACCOUNT`], except in tests.
     pub service_account: PathBuf,
 }
 
-/// The usual [`SourceContext::service_account`].
+/// The folder in which Kubernetes mounts the credentials of a pod's service account.
 pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 impl SourceContext {
-    /// A variable that is set to something.
+    /// The value of a variable; none if it is unset or empty.
     fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// A path below the home folder, if there is one.
+    /// The path `path` below the home folder; none if there is no home folder.
     fn at_home(&self, path: &str) -> Option<PathBuf> {
         (self.home != Path::new("")).then(|| self.home.join(path))
     }

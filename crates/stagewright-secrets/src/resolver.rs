@@ -1,4 +1,4 @@
-//! From a source to a value, once.
+//! Fetches the value of each secret once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,92 +15,102 @@ use crate::error::{Fault, SourceError};
 use crate::kubernetes;
 use crate::{LARGEST, SourceContext, command, local, vault};
 
-/// Sources that are asked at a time.
-const AT_ONCE: usize = 8;
+/// How many values are fetched at the same time.
+const PARALLEL_FETCHES: usize = 8;
 
-/// Fetches values, and keeps what it fetched.
+/// Fetches values and keeps them in memory. Threads may share it.
 #[derive(Debug)]
 pub struct Resolver {
     context: SourceContext,
-    /// By name. A second caller waits for the first.
+    /// By the name of the secret; none in a slot whose value hasn't been fetched. The inner lock is held while the
+    /// value is fetched, so that a second thread waits for the value of the first and starts no command again. The
+    /// outer lock is held only to find a slot, so that other secrets can be fetched meanwhile.
     known: Mutex<BTreeMap<String, Arc<Mutex<Option<SecretValue>>>>>,
 }
 
 impl Resolver {
-    /// Fetches nothing yet.
+    /// A resolver that hasn't fetched any value yet.
     pub fn new(context: SourceContext) -> Resolver {
         Resolver { context, known: Mutex::default() }
     }
 
-    /// The value of the secret `name`, which comes from `from`. Blocks while it is fetched; a failure isn't kept.
+    /// The value of the secret `name`, which is fetched from `from` on the first call. Blocks meanwhile. After an
+    /// error, the next call fetches it again.
     ///
     /// # Errors
-    /// When the source can't be read, or what it holds is empty, no text, or larger than [`LARGEST`].
+    /// When the source can't be read, and when its value is empty, isn't UTF-8, or is larger than [`LARGEST`].
     pub fn value(&self, name: &str, from: &SecretFrom) -> Result<SecretValue, SourceError> {
+        // A lock that a panic has poisoned is used all the same: a slot is only written once its value is complete.
         let slot =
             self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = &*slot {
             return Ok(value.clone());
         }
-        let value = SecretValue::from(self.fetch(from).map_err(|fault| fault.of(name))?);
+        let value = SecretValue::from(self.fetch(from).map_err(|fault| fault.for_secret(name))?);
         Ok(slot.insert(value).clone())
     }
 
-    /// Everything that was fetched so far.
+    /// All values that have been fetched so far, for masking.
     pub fn known(&self) -> Vec<SecretValue> {
         let slots = self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
-        // Who is still fetching has nothing that anybody could have seen.
+        // A slot whose value is being fetched is locked, and is skipped instead of waited for. The value hasn't been
+        // returned to any caller, so no output can contain it, and waiting would delay the masking of all output by up
+        // to 30 seconds.
         slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).collect()
     }
 
-    /// Fetches the values of several secrets (name, `from`), some at a time; gives every failure, in their order.
-    pub fn missing(&self, wanted: &[(&str, &SecretFrom)]) -> Vec<SourceError> {
-        let mut missing = Vec::new();
-        for some in wanted.chunks(AT_ONCE) {
+    /// Fetches the values of several secrets, given by name and source, up to eight at the same time. Returns the
+    /// errors of all that failed, in the order of `secrets`.
+    pub fn fetch_all(&self, secrets: &[(&str, &SecretFrom)]) -> Vec<SourceError> {
+        let mut failures = Vec::new();
+        for chunk in secrets.chunks(PARALLEL_FETCHES) {
             std::thread::scope(|scope| {
-                let asked = some.iter().map(|(name, from)| (name, scope.spawn(|| self.value(name, from))));
-                // All are under way before the first is waited for.
-                for (name, asked) in asked.collect::<Vec<_>>() {
-                    let answer = asked.join().unwrap_or_else(|_| Err(Fault::new("can't be fetched: a bug").of(name)));
-                    missing.extend(answer.err());
+                let fetches = chunk.iter().map(|(name, from)| (name, scope.spawn(|| self.value(name, from))));
+                // The iterator is lazy: without `collect`, each thread would only be started after the one before it
+                // has ended.
+                for (name, fetch) in fetches.collect::<Vec<_>>() {
+                    let result = fetch.join().unwrap_or_else(|_| {
+                        Err(Fault::new("can't be fetched: its source panicked, which is a bug").for_secret(name))
+                    });
+                    failures.extend(result.err());
                 }
             });
         }
-        missing
+        failures
     }
 
     fn fetch(&self, from: &SecretFrom) -> Result<Zeroizing<String>, Fault> {
-        let around = &self.context;
+        let context = &self.context;
         let value = match from.location() {
-            SecretLocation::Env(variable) => local::variable(variable, around)?,
-            SecretLocation::File(path) => local::file(path, around)?,
-            SecretLocation::Command(words) => command::output(words, around)?,
+            SecretLocation::Env(variable) => local::read_variable(variable, context)?,
+            SecretLocation::File(path) => local::read_file(path, context)?,
+            SecretLocation::Command(words) => command::output(words, context)?,
             #[cfg(feature = "age")]
-            SecretLocation::Age { path, key } => age_file::decrypted(path, key.as_deref(), around)?,
+            SecretLocation::Age { path, key } => age_file::decrypt(path, key.as_deref(), context)?,
             #[cfg(not(feature = "age"))]
             SecretLocation::Age { .. } => return Err(Fault::not_built_in("age:", "age")),
-            SecretLocation::Vault { mount, path, field } => vault::field(mount, path, field, around)?,
+            SecretLocation::Vault { mount, path, field } => vault::fetch(mount, path, field, context)?,
             #[cfg(feature = "aws")]
-            SecretLocation::AwsSecretsManager { name, key } => aws::secret(name, key.as_deref(), around)?,
+            SecretLocation::AwsSecretsManager { name, key } => aws::fetch(name, key.as_deref(), context)?,
             #[cfg(not(feature = "aws"))]
             SecretLocation::AwsSecretsManager { .. } => return Err(Fault::not_built_in("aws-sm:", "aws")),
             #[cfg(feature = "kubernetes")]
-            SecretLocation::Kubernetes { namespace, name, key } => kubernetes::key(namespace, name, key, around)?,
+            SecretLocation::Kubernetes { namespace, name, key } => kubernetes::fetch(namespace, name, key, context)?,
             #[cfg(not(feature = "kubernetes"))]
             SecretLocation::Kubernetes { .. } => return Err(Fault::not_built_in("kubernetes:", "kubernetes")),
         };
         match value.len() {
-            0 => Err(Fault::new(format!("is empty: so is what `{from}` holds")).help("store a value there")),
-            size if size > LARGEST => Err(Fault::new(format!("has {size} bytes, and {LARGEST} are the most"))
-                .help("keep the document as a file, and make its one confidential part the secret")),
+            0 => Err(Fault::new(format!("is empty: `{from}` has no value")).help("store a value there")),
+            size if size > LARGEST => Err(Fault::new(format!("has {size} bytes, more than the limit of {LARGEST}"))
+                .help("store only the confidential part as a secret, and keep the rest in a file")),
             _ => Ok(value),
         }
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+#[expect(clippy::disallowed_methods, reason = "tests read only files that they have created")]
 mod tests {
     use super::*;
 
@@ -123,16 +133,16 @@ mod tests {
         let resolver = resolver(&[("TOKEN", "from env"), ("EMPTY", "")], folder.path());
         assert_eq!(resolver.value("a", &from("env:TOKEN")).unwrap().expose(), "from env");
         assert_eq!(resolver.value("b", &from("file:token")).unwrap().expose(), "from a file");
-        for (source, said) in [
-            ("env:MISSING", "the secret `x` is not set: there is no environment variable MISSING"),
-            ("env:EMPTY", "the secret `x` is empty: so is the environment variable EMPTY"),
+        for (source, expected) in [
+            ("env:MISSING", "the secret `x` is not set: the environment variable MISSING does not exist"),
+            ("env:EMPTY", "the secret `x` is empty: the environment variable EMPTY has no value"),
             ("file:empty", "the secret `x` is empty"),
             ("file:nowhere", "the secret `x` can't be read from"),
-            ("file:binary", "the secret `x` is no text"),
+            ("file:binary", "the secret `x` is not text"),
             ("file:large", "the secret `x` has 65537 bytes"),
         ] {
             let error = resolver.value("x", &from(source)).unwrap_err();
-            assert!(error.message.starts_with(said), "{error}");
+            assert!(error.message.starts_with(expected), "{error}");
             assert!(!error.help.is_empty());
         }
     }
@@ -161,10 +171,10 @@ mod tests {
         let resolver = resolver(&[("PATH", "/usr/bin:/bin")], folder.path());
         let counting = &from("command:sh -c 'echo x >> \"$0\"; echo value' ./count");
         let (a, c) = (&from("env:A"), &from("file:c"));
-        let wanted = [("a", a), ("b", counting), ("c", c), ("b", counting)];
-        let missing = resolver.missing(&wanted);
-        let refusal = missing.iter().map(|error| error.message.chars().take(14).collect::<String>());
-        assert_eq!(refusal.collect::<Vec<_>>(), ["the secret `a`", "the secret `c`"]);
+        let secrets = [("a", a), ("b", counting), ("c", c), ("b", counting)];
+        let failures = resolver.fetch_all(&secrets);
+        let prefixes = failures.iter().map(|error| error.message.chars().take(14).collect::<String>());
+        assert_eq!(prefixes.collect::<Vec<_>>(), ["the secret `a`", "the secret `c`"]);
         assert_eq!(resolver.value("b", counting).unwrap().expose(), "value");
         assert_eq!(std::fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
         assert!(!format!("{resolver:?}").contains("value\""));

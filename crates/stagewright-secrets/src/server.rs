@@ -1,64 +1,66 @@
-//! An HTTP server for tests, on this machine: each connection carries one request.
+//! An HTTP server for tests, on the loopback interface. Each connection is closed after one request.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
 
-/// What came in.
+/// A request that the server received.
 #[derive(Clone, Debug)]
-pub(crate) struct Received {
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the tests of AWS look at it"))]
+pub(crate) struct StubRequest {
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the tests of AWS use it"))]
     pub(crate) method: String,
-    /// With the query.
+    /// The path with the query.
     pub(crate) path: String,
-    /// By name, in lower case.
+    /// By name in lower case.
     pub(crate) headers: BTreeMap<String, String>,
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the tests of AWS look at it"))]
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the tests of AWS use it"))]
     pub(crate) body: Vec<u8>,
 }
 
-/// What goes out.
-pub(crate) struct Response {
+/// The response to a request.
+pub(crate) struct StubResponse {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: String,
 }
 
-pub(crate) fn respond(status: u16, body: &str) -> Response {
-    Response { status, headers: Vec::new(), body: body.to_owned() }
+/// A response without headers other than those that HTTP requires.
+pub(crate) fn respond(status: u16, body: &str) -> StubResponse {
+    StubResponse { status, headers: Vec::new(), body: body.to_owned() }
 }
 
-impl Response {
-    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> Response {
+impl StubResponse {
+    pub(crate) fn with_header(mut self, name: &'static str, value: &str) -> StubResponse {
         self.headers.push((name, value.to_owned()));
         self
     }
 }
 
-pub(crate) struct Server {
+/// A running server; its thread ends with the test process.
+pub(crate) struct StubServer {
     port: u16,
 }
 
-impl Server {
-    /// Answers until the test ends.
-    pub(crate) fn start(answer: impl Fn(&Received) -> Response + Send + 'static) -> Server {
+impl StubServer {
+    /// Starts a server on a free port that responds to each request with the result of `handler`.
+    pub(crate) fn start(handler: impl Fn(&StubRequest) -> StubResponse + Send + 'static) -> StubServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let Some(received) = receive(&mut BufReader::new(&mut stream)) else { continue };
-                let Response { status, headers, body } = answer(&received);
+                let StubResponse { status, headers, body } = handler(&received);
                 let mut head =
                     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
                 for (name, value) in headers {
                     head.push_str(&format!("{name}: {value}\r\n"));
                 }
-                // A client that has seen enough hangs up.
+                // Fails if the client has closed the connection early, as it does when a response is too large.
                 let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes());
             }
         });
-        Server { port }
+        StubServer { port }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -66,7 +68,8 @@ impl Server {
     }
 }
 
-fn receive(stream: &mut impl BufRead) -> Option<Received> {
+/// Reads a request; none if the connection ends before it is complete.
+fn receive(stream: &mut impl BufRead) -> Option<StubRequest> {
     let mut lines = (&mut *stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
     let first = lines.next()?;
     let mut words = first.split(' ');
@@ -79,5 +82,5 @@ fn receive(stream: &mut impl BufRead) -> Option<Received> {
     let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
-    Some(Received { method, path, headers, body })
+    Some(StubRequest { method, path, headers, body })
 }

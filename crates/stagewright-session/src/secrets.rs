@@ -32,7 +32,7 @@ impl DeclaredSecrets {
     pub(crate) fn check(&self, names: &BTreeSet<String>) -> Result<Vec<String>, SessionError> {
         let declared = names.iter().filter_map(|name| Some((name.as_str(), &self.declared.get(name)?.from)));
         let declared = declared.collect::<Vec<_>>();
-        let missing = self.resolver.missing(&declared);
+        let missing = self.resolver.fetch_all(&declared);
         if !missing.is_empty() {
             return Err(not_ready(&missing));
         }

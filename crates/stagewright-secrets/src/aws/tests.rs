@@ -1,16 +1,16 @@
-//! The server checks signatures as AWS describes them ("Create a signed AWS API request"), by a computation of its own.
+//! The test server verifies signatures with an independent implementation of "Create a signed AWS API request".
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::server::{Received, Response, Server, respond};
+use crate::server::{StubRequest, StubResponse, StubServer, respond};
 
 const KEY_ID: &str = "AKIDEXAMPLE";
 const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// RFC 2104, for keys of at most a block.
+/// HMAC-SHA256 of RFC 2104, for keys of at most 64 bytes.
 fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
     let pad = |with: u8| {
         let mut block = [with; 64];
@@ -31,14 +31,14 @@ fn signature(secret_key: &str, scope: &str, string_to_sign: &str) -> String {
     hex(&hmac(&key, string_to_sign.as_bytes()))
 }
 
-/// Whether a request carries the signature that it should.
-fn is_signed(request: &Received) -> bool {
+/// Whether the signature of a request is valid.
+fn has_valid_signature(request: &StubRequest) -> bool {
     let authorization = &request.headers["authorization"];
     let part = |name: &str| {
         let start = authorization.find(name).unwrap() + name.len();
         authorization[start..].split(',').next().unwrap().to_owned()
     };
-    let (credential, signed_headers, given) = (part("Credential="), part("SignedHeaders="), part("Signature="));
+    let (credential, signed_headers, claimed) = (part("Credential="), part("SignedHeaders="), part("Signature="));
     let scope = credential.strip_prefix(&format!("{KEY_ID}/")).unwrap();
     let headers = signed_headers.split(';').map(|name| format!("{name}:{}\n", request.headers[name]));
     let canonical = format!(
@@ -52,12 +52,12 @@ fn is_signed(request: &Received) -> bool {
     let string_to_sign = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{hashed}", request.headers["x-amz-date"]);
     scope.ends_with("/eu-central-1/secretsmanager/aws4_request")
         && ["host", "x-amz-date", "x-amz-target"].iter().all(|name| signed_headers.split(';').any(|one| one == *name))
-        && given == signature(SECRET_KEY, scope, &string_to_sign)
+        && claimed == signature(SECRET_KEY, scope, &string_to_sign)
 }
 
-/// As the reference of GetSecretValue shows its answers.
-fn manager(request: &Received) -> Response {
-    if !is_signed(request) {
+/// Responds in the format of the reference of GetSecretValue.
+fn secrets_manager(request: &StubRequest) -> StubResponse {
+    if !has_valid_signature(request) {
         let message = "The request signature we calculated does not match the signature you provided.";
         return respond(400, &json!({ "__type": "InvalidSignatureException", "message": message }).to_string());
     }
@@ -76,7 +76,7 @@ fn manager(request: &Received) -> Response {
     respond(200, &value.to_string())
 }
 
-fn ask(server: &Server, from: &str, more: &[(&str, &str)]) -> Result<String, String> {
+fn fetch_from(server: &StubServer, from: &str, more: &[(&str, &str)]) -> Result<String, String> {
     let url = server.url();
     let variables = [
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", url.as_str()),
@@ -85,41 +85,41 @@ fn ask(server: &Server, from: &str, more: &[(&str, &str)]) -> Result<String, Str
         ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
     ];
     let variables = variables.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let around = SourceContext { variables: variables.collect(), ..SourceContext::default() };
+    let context = SourceContext { variables: variables.collect(), ..SourceContext::default() };
     let (name, key) = from.split_once('#').map_or((from, None), |(name, key)| (name, Some(key)));
-    secret(name, key, &around).map(|value| value.to_string()).map_err(|fault| fault.of("x").message)
+    fetch(name, key, &context).map(|value| value.to_string()).map_err(|fault| fault.for_secret("x").message)
 }
 
 #[test]
 fn values_are_read_with_a_signed_request() {
-    let server = Server::start(manager);
-    assert_eq!(ask(&server, "ci/token", &[]).unwrap(), "hunter22");
-    assert_eq!(ask(&server, "ci/json#token", &[]).unwrap(), "hunter23");
-    assert_eq!(ask(&server, "ci/json#port", &[]).unwrap(), "1");
-    assert_eq!(ask(&server, "ci/binary", &[]).unwrap(), "hunter24");
-    assert_eq!(ask(&server, "ci/session", &[("AWS_SESSION_TOKEN", "a session")]).unwrap(), "s");
+    let server = StubServer::start(secrets_manager);
+    assert_eq!(fetch_from(&server, "ci/token", &[]).unwrap(), "hunter22");
+    assert_eq!(fetch_from(&server, "ci/json#token", &[]).unwrap(), "hunter23");
+    assert_eq!(fetch_from(&server, "ci/json#port", &[]).unwrap(), "1");
+    assert_eq!(fetch_from(&server, "ci/binary", &[]).unwrap(), "hunter24");
+    assert_eq!(fetch_from(&server, "ci/session", &[("AWS_SESSION_TOKEN", "a session")]).unwrap(), "s");
 }
 
 #[test]
-fn what_goes_wrong_is_told_in_the_services_words() {
-    let server = Server::start(manager);
-    let refusal = |from: &str, more: &[(&str, &str)]| ask(&server, from, more).unwrap_err();
+fn errors_quote_the_service_but_no_credentials() {
+    let server = StubServer::start(secrets_manager);
+    let refusal = |from: &str, more: &[(&str, &str)]| fetch_from(&server, from, more).unwrap_err();
     let missing = refusal("ci/none", &[]);
-    assert!(
-        missing.contains("in eu-central-1 answered for `ci/none` with status 400: ResourceNotFoundException Secrets")
-    );
+    assert!(missing.contains(
+        "from `ci/none`: AWS Secrets Manager in eu-central-1 returned status 400: ResourceNotFoundException Secrets"
+    ));
     let wrong = refusal("ci/token", &[("AWS_SECRET_ACCESS_KEY", "another-secret-key")]);
     assert!(wrong.contains("InvalidSignatureException") && !wrong.contains("another-secret-key"), "{wrong}");
-    assert!(refusal("ci/json#none", &[]).contains("there is no key `none`"));
-    assert!(refusal("ci/json#list", &[]).contains("no single value"));
-    assert!(refusal("ci/token#a", &[]).contains("no JSON object"));
+    assert!(refusal("ci/json#none", &[]).contains("the key `none` does not exist"));
+    assert!(refusal("ci/json#list", &[]).contains("isn't a string, a number or a boolean"));
+    assert!(refusal("ci/token#a", &[]).contains("isn't a JSON object"));
     assert!(refusal("ci/token", &[("AWS_ACCESS_KEY_ID", "")]).contains("AWS_ACCESS_KEY_ID is not set"));
-    assert!(refusal("ci/token", &[("AWS_REGION", "evil.example.org/")]).contains("is no region"));
+    assert!(refusal("ci/token", &[("AWS_REGION", "evil.example.org/")]).contains("isn't a valid AWS region"));
 }
 
-/// The key that AWS documents for "Deriving a signing key": 20150830, us-east-1, iam.
+/// The expected key is the example in AWS's documentation of "Deriving a signing key".
 #[test]
-fn the_tests_own_computation_agrees_with_the_documentation() {
+fn the_independent_implementation_derives_the_documented_key() {
     let start = format!("AWS4{SECRET_KEY}").into_bytes();
     let key =
         ["20150830", "us-east-1", "iam", "aws4_request"].iter().fold(start, |key, part| hmac(&key, part.as_bytes()));
@@ -127,7 +127,7 @@ fn the_tests_own_computation_agrees_with_the_documentation() {
 }
 
 #[test]
-fn an_arn_says_its_region_and_the_region_its_host() {
+fn the_region_comes_from_the_arn_and_determines_the_host() {
     let none = SourceContext::default();
     let region = |name: &str| region(name, &none).ok();
     assert_eq!(region("arn:aws:secretsmanager:eu-west-1:123456789012:secret:ci-AbCdEf").as_deref(), Some("eu-west-1"));
@@ -136,6 +136,6 @@ fn an_arn_says_its_region_and_the_region_its_host() {
     let credentials = Credentials::new(KEY_ID, SECRET_KEY, None, None, "test");
     let at = UNIX_EPOCH + Duration::from_secs(1_440_938_160);
     let url = endpoint("eu-west-1", &none).unwrap();
-    let headers = signed(&url, b"{}", "eu-west-1", credentials, at).ok().unwrap();
+    let headers = signed_headers(&url, b"{}", "eu-west-1", credentials, at).ok().unwrap();
     assert!(headers.contains(&("x-amz-date", "20150830T123600Z".to_owned())), "{headers:?}");
 }
