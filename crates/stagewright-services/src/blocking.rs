@@ -1,12 +1,13 @@
-//! Work that blocks, off the async threads.
+//! Runs blocking work outside of the async threads.
 
 use crate::error::{ServiceError, ServiceErrorKind};
 
-/// Runs `work`, as on files, where it may block.
+/// Runs `work` on a thread that may block, for example on file access.
 ///
-/// An error means that it panicked, or that the runtime is shutting down.
+/// # Errors
+/// [`ServiceErrorKind::Internal`] if `work` panics, or if the runtime is shutting down.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        ServiceError::new(ServiceErrorKind::Internal, "the host's work was interrupted").caused_by(error)
+        ServiceError::new(ServiceErrorKind::Internal, "blocking work was interrupted").caused_by(error)
     })
 }

@@ -1,4 +1,4 @@
-//! Whose answer an address of this machine gives: a release's own, or another program's.
+//! Finds out whether a release or another program accepts connections at a port of this machine.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -10,42 +10,48 @@ use stagewright_process::supervisor::{self, Holder, Listening};
 use crate::blocking::blocking;
 use crate::error::{ServiceError, ServiceErrorKind};
 
-/// The host that a release has to listen on: the variable `HOST` of its program, unless image or deploy set another.
+/// The address that a release has to listen on: the variable `HOST` of its program, unless the image or the deploy sets
+/// another one.
 pub(crate) const HOST: &str = "127.0.0.1";
-/// How long a port may stay taken after the release that had it was stopped: its last processes are still ending.
-const RELEASED_WITHIN: Duration = Duration::from_secs(2);
+/// How long a port may stay in use after the release that used it was stopped, because its last processes are still
+/// ending.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The interval between two attempts to bind a port.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Where a release has to be listening.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// The release's folder.
+    /// The folder of the release.
     pub dir: PathBuf,
-    /// Its name.
+    /// The name of the release.
     pub release: String,
-    /// The variable `PORT` of its program; in the network that it is in.
+    /// The variable `PORT` of its program: a port in the program's network, which in a rehearsal isn't this machine's.
     pub port: u16,
 }
 
 impl Endpoint {
-    /// An error unless the release itself accepts connections there. An answer counts as the release's when this held
-    /// before it was asked for and still holds after it came.
+    /// Checks that the release itself accepts connections at the port. A caller that needs a response of the release
+    /// checks before the request and again after the response: otherwise another program could have taken over the port
+    /// in between.
     ///
     /// # Errors
-    /// [`ServiceErrorKind::PortTaken`] and [`ServiceErrorKind::NotListening`].
+    /// [`ServiceErrorKind::PortTaken`] if another program accepts connections there, [`ServiceErrorKind::NotListening`]
+    /// if no program does, and [`ServiceErrorKind::Internal`].
     pub async fn check(&self) -> Result<(), ServiceError> {
         match self.listening().await? {
             Listening::Service => Ok(()),
-            Listening::Other(holder) => Err(self.other(holder.as_ref())),
-            Listening::Nothing { elsewhere } => Err(self.nothing(&elsewhere)),
+            Listening::Other(holder) => Err(self.port_taken(holder.as_ref())),
+            Listening::Nothing { elsewhere } => Err(self.not_listening(&elsewhere)),
         }
     }
 
-    /// An error when another program accepts connections there. A release may serve without listening at all.
+    /// Checks that no other program accepts connections at the port. A release that listens nowhere passes, because not
+    /// every service listens.
     pub(crate) fn check_not_taken(&self) -> Result<(), ServiceError> {
         let listening = supervisor::listening(&self.dir, self.port).map_err(ServiceError::supervisor)?;
         match listening {
-            Listening::Other(holder) => Err(self.other(holder.as_ref())),
+            Listening::Other(holder) => Err(self.port_taken(holder.as_ref())),
             Listening::Service | Listening::Nothing { .. } => Ok(()),
         }
     }
@@ -55,16 +61,16 @@ impl Endpoint {
         blocking(move || supervisor::listening(&dir, port).map_err(ServiceError::supervisor)).await?
     }
 
-    fn other(&self, holder: Option<&Holder>) -> ServiceError {
+    fn port_taken(&self, holder: Option<&Holder>) -> ServiceError {
         let message = format!(
             "{}, which isn't part of release {}",
-            held(self.port, holder.map(ToString::to_string).as_deref()),
+            in_use(self.port, holder.map(ToString::to_string).as_deref()),
             self.release
         );
         ServiceError::new(ServiceErrorKind::PortTaken, message).with_help("stop that program, or change `port`")
     }
 
-    fn nothing(&self, elsewhere: &[SocketAddr]) -> ServiceError {
+    fn not_listening(&self, elsewhere: &[SocketAddr]) -> ServiceError {
         let port = self.port;
         let message = match elsewhere {
             [] => format!("release {} listens nowhere; expected {HOST}:{port}, its $HOST:$PORT", self.release),
@@ -75,28 +81,30 @@ impl Endpoint {
             }
         };
         ServiceError::new(ServiceErrorKind::NotListening, message)
-            .with_help("make the program listen on the address in the variables HOST and PORT")
+            .with_help("make the program listen on the host and the port in the variables HOST and PORT")
     }
 }
 
-/// Refuses a port that another program holds already: a release could never have it.
+/// Checks that no program uses the port yet, and waits up to [`RELEASE_TIMEOUT`] for it to become free.
 pub(crate) fn require_free(port: u16) -> Result<(), ServiceError> {
-    let deadline = Instant::now() + RELEASED_WITHIN;
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
     loop {
-        // Any other error is the program's to meet and to report: it may have powers that the engine doesn't have.
+        // Only `AddrInUse` is an error here. If the engine isn't allowed to bind the port, for example one below 1024,
+        // the program of the release may still have a capability that allows it. If it doesn't, its own error is in its
+        // log.
         match TcpListener::bind((HOST, port)) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
             _ => return Ok(()),
         }
         if Instant::now() >= deadline {
             let holder = supervisor::port_holder(port).map(|holder| holder.to_string());
-            return Err(ServiceError::new(ServiceErrorKind::PortTaken, held(port, holder.as_deref()))
-                .with_help("stop that program, or change `port`; without `port` the host picks a free one"));
+            return Err(ServiceError::new(ServiceErrorKind::PortTaken, in_use(port, holder.as_deref()))
+                .with_help("stop that program, or change `port`; without `port`, a free one is used"));
         }
         thread::sleep(POLL);
     }
 }
 
-fn held(port: u16, holder: Option<&str>) -> String {
+fn in_use(port: u16, holder: Option<&str>) -> String {
     format!("port {port} of {HOST} is in use by {}", holder.unwrap_or("a program of another user"))
 }

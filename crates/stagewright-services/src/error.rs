@@ -1,4 +1,4 @@
-//! Why a service could not be started, stopped or looked at.
+//! Errors of starting, stopping and querying services.
 
 use std::error::Error;
 use std::io;
@@ -8,38 +8,38 @@ use std::sync::Arc;
 use stagewright_oci::{OciError, OciErrorKind};
 use stagewright_process::supervisor::SupervisorError;
 
-/// What went wrong with a service; cheap to clone.
+/// An error of starting, stopping or querying a service; cheap to clone.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ServiceError {
-    /// What callers tell apart.
+    /// Determines how callers handle the error.
     pub kind: ServiceErrorKind,
-    /// In a sentence, naming the service, the release or the file.
+    /// A sentence that names the service, the release or the file.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
     #[source]
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// The kinds of failures.
+/// The kind of a [`ServiceError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceErrorKind {
-    /// A name that can't be used, or an image that isn't named by digest.
+    /// A name is invalid, or an image isn't specified by digest.
     InvalidArgument,
     /// The service does not exist, or has no current release.
     NotFound,
     /// Another deploy of the service is in progress.
     DeployInProgress,
-    /// A deploy with a newer token came first.
+    /// A deploy with a newer fencing token has come first.
     StaleFence,
-    /// Another program has the release's port.
+    /// Another program uses the release's port.
     PortTaken,
-    /// No port is free on this machine.
+    /// This machine has no free port.
     NoFreePort,
-    /// The release accepts no connections on its port yet.
+    /// The release doesn't accept connections on its port yet.
     NotListening,
-    /// The image can't be run: it has no program, or its configuration is invalid.
+    /// The image can't be run, because it contains no program or its configuration is invalid.
     UnusableImage,
     /// The image could not be fetched or unpacked.
     Image(OciErrorKind),
@@ -57,7 +57,8 @@ impl ServiceError {
     }
 
     pub(crate) fn file(path: &Path, error: io::Error) -> ServiceError {
-        ServiceError::new(ServiceErrorKind::Internal, format!("`{}` can't be used", path.display())).caused_by(error)
+        ServiceError::new(ServiceErrorKind::Internal, format!("`{}` can't be read or written", path.display()))
+            .caused_by(error)
     }
 
     #[must_use]
@@ -72,7 +73,7 @@ impl ServiceError {
         self
     }
 
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         match self.kind {
             ServiceErrorKind::DeployInProgress | ServiceErrorKind::NotListening => true,
@@ -83,7 +84,7 @@ impl ServiceError {
 }
 
 impl From<OciError> for ServiceError {
-    /// With the same message, help and causes.
+    /// Keeps the message, the help and the causes.
     fn from(error: OciError) -> ServiceError {
         let OciError { kind, message, help, source, .. } = error;
         ServiceError { kind: ServiceErrorKind::Image(kind), message, help, source }

@@ -1,4 +1,4 @@
-//! What an image says of how it is to be run.
+//! Reads from an image's configuration how to run its program.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,11 @@ use serde::Deserialize;
 
 use crate::error::{ServiceError, ServiceErrorKind};
 
-/// What `PATH` means in an image that doesn't set it.
+/// The `PATH` of an image that doesn't set it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The part of an image's configuration that the process target uses. User and ports are for containers.
+/// The part of an image's configuration that the process target uses. It ignores the user and the ports, because the
+/// program runs as the user of the engine and listens on the port of the deploy.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct RunConfig {
@@ -25,7 +26,7 @@ struct ImageConfig {
     config: RunConfig,
 }
 
-/// A program to start, with all of its paths on this machine.
+/// A program to start, with its paths on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Invocation {
     pub(crate) program: PathBuf,
@@ -36,44 +37,51 @@ pub(crate) struct Invocation {
 impl RunConfig {
     pub(crate) fn parse(bytes: &[u8]) -> Result<RunConfig, ServiceError> {
         let parsed: ImageConfig = serde_json::from_slice(bytes).map_err(|error| {
-            ServiceError::new(ServiceErrorKind::UnusableImage, "the image's configuration is not readable")
-                .caused_by(error)
+            ServiceError::new(ServiceErrorKind::UnusableImage, "the image's configuration is invalid").caused_by(error)
         })?;
         Ok(parsed.config)
     }
 
-    /// `NAME=VALUE` entries, in order.
+    /// The variables of the image, in their order.
     pub(crate) fn env(&self) -> Vec<(String, String)> {
         let entries = self.env.iter().flatten().filter_map(|entry| entry.split_once('='));
         entries.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    /// Below the image's root.
+    /// The working folder, relative to the image's root; empty if it is the root.
     pub(crate) fn working_dir(&self) -> &Path {
         Path::new(self.working_dir.trim_start_matches('/'))
     }
 
-    /// The entrypoint with `args`, or with the image's own when there are none, below the folder `root`.
+    /// The entrypoint with the arguments `args`, or if these are empty, with the image's own. The image is unpacked in
+    /// `root`.
+    ///
+    /// # Errors
+    /// [`ServiceErrorKind::UnusableImage`] if the image has neither an entrypoint nor a command, or if the program
+    /// isn't in it.
     pub(crate) fn invocation(&self, root: &Path, args: &[String]) -> Result<Invocation, ServiceError> {
-        let own = self.cmd.as_deref().unwrap_or_default();
-        let args = if args.is_empty() { own } else { args };
+        let default_args = self.cmd.as_deref().unwrap_or_default();
+        let args = if args.is_empty() { default_args } else { args };
         let mut words = self.entrypoint.iter().flatten().chain(args).cloned();
         let Some(name) = words.next() else {
             return Err(ServiceError::new(
                 ServiceErrorKind::UnusableImage,
-                "the image has neither entrypoint nor command",
+                "the image has neither an entrypoint nor a command",
             )
-            .with_help("set `entrypoint` where the image is built, or `args` where it is deployed"));
+            .with_help("set `entrypoint` when building the image, or `args` when deploying it"));
         };
         let current_dir = root.join(self.working_dir());
-        let program = self.find(root, &name).ok_or_else(|| {
-            ServiceError::new(ServiceErrorKind::UnusableImage, format!("the image has no program `{name}`"))
-                .with_help("its entrypoint must name a file of the image")
+        let program = self.find_program(root, &name).ok_or_else(|| {
+            ServiceError::new(ServiceErrorKind::UnusableImage, format!("the image contains no program `{name}`"))
+                .with_help("change the entrypoint to a file in the image")
         })?;
         Ok(Invocation { program, args: words.collect(), current_dir })
     }
 
-    fn find(&self, root: &Path, name: &str) -> Option<PathBuf> {
+    fn find_program(&self, root: &Path, name: &str) -> Option<PathBuf> {
+        // An entrypoint may contain `..`, and an image may contain links to any path. A path is therefore compared with
+        // the root after all links in it have been resolved. Without that, an entrypoint that is a link to `/bin/sh`
+        // would run a program of this machine, and the digest of the image would no longer determine what runs.
         let inside = |path: &str| {
             let found = root.join(path.trim_start_matches('/')).canonicalize().ok()?;
             (found.starts_with(root.canonicalize().ok()?) && found.is_file()).then_some(found)
@@ -104,26 +112,26 @@ mod tests {
     }
 
     #[test]
-    fn arguments_of_the_deploy_win_over_those_of_the_image() {
+    fn arguments_of_the_deploy_replace_those_of_the_image() {
         let text = r#"{"config":{"Entrypoint":["/app"],"Cmd":["--a"],"WorkingDir":"/srv","Env":["A=1=2"]}}"#;
         let (root, config) = image(text, &["app"]);
-        let own = config.invocation(root.path(), &[]).unwrap();
-        assert_eq!((own.args, own.current_dir), (vec!["--a".to_owned()], root.path().join("srv")));
-        let given = config.invocation(root.path(), &["--b".to_owned()]).unwrap();
-        assert_eq!(given.args, ["--b"]);
+        let default = config.invocation(root.path(), &[]).unwrap();
+        assert_eq!((default.args, default.current_dir), (vec!["--a".to_owned()], root.path().join("srv")));
+        let replaced = config.invocation(root.path(), &["--b".to_owned()]).unwrap();
+        assert_eq!(replaced.args, ["--b"]);
         assert_eq!(config.env(), [("A".to_owned(), "1=2".to_owned())]);
     }
 
     #[test]
-    fn programs_are_those_of_the_image() {
+    fn programs_outside_of_the_image_are_refused() {
         let (root, config) = image(r#"{"config":{"Entrypoint":["app"],"Env":["PATH=/opt"]}}"#, &["opt/app"]);
         assert!(config.invocation(root.path(), &[]).unwrap().program.ends_with("opt/app"));
         for entrypoint in ["/bin/sh", "sh", "../../../../../../../../bin/sh"] {
             let (root, config) = image(&format!(r#"{{"config":{{"Entrypoint":["{entrypoint}"]}}}}"#), &["app"]);
             assert!(config.invocation(root.path(), &[]).is_err(), "{entrypoint}");
         }
-        let (root, config) = image(r#"{"config":{"Entrypoint":["/way"]}}"#, &["app"]);
-        std::os::unix::fs::symlink("/bin/sh", root.path().join("way")).unwrap();
+        let (root, config) = image(r#"{"config":{"Entrypoint":["/link"]}}"#, &["app"]);
+        std::os::unix::fs::symlink("/bin/sh", root.path().join("link")).unwrap();
         assert!(config.invocation(root.path(), &[]).is_err());
     }
 }

@@ -10,22 +10,25 @@ use crate::error::ServiceError;
 use crate::release::{log_tail, phase, stop};
 use crate::store::{Current, DeployLock, ServiceFolder};
 
-/// A release that was started and has yet to be promoted or discarded. Dropped, it goes on running until the next
-/// deploy of its service.
+/// A release that was started, and hasn't been promoted or discarded yet. If it is dropped, it keeps running until the
+/// next deploy of its service stops it.
 #[derive(Debug)]
 pub struct Instance {
     pub(crate) folder: ServiceFolder,
     pub(crate) record: Current,
-    /// The variable `PORT` of its program; in a rehearsal, of its own network.
+    /// The variable `PORT` of its program: a port of this machine, or in a rehearsal, of the release's own network.
     pub(crate) own_port: u16,
+    /// How many earlier releases a promotion keeps.
     pub(crate) keep: usize,
-    /// A release that had to make room for a fixed port, and what it takes to start it again.
+    /// The current release, if it was stopped because this one uses the same fixed port.
     pub(crate) displaced: Option<Displaced>,
+    /// The program that runs supervisors: [`ServiceConfig::exe`](crate::ServiceConfig::exe).
     pub(crate) exe: PathBuf,
+    /// Prevents other deploys of the service until the release is promoted, discarded or dropped.
     pub(crate) _lock: DeployLock,
 }
 
-/// A release that was stopped for another one, and what it takes to start it again.
+/// A release that was stopped in favour of another one, and everything that is needed to start it again.
 #[derive(Debug)]
 pub(crate) struct Displaced {
     pub(crate) dir: PathBuf,
@@ -41,18 +44,18 @@ impl Displaced {
 }
 
 impl Instance {
-    /// The release, the image, the address.
+    /// The record that a promotion writes: the release, its image and its address.
     pub fn record(&self) -> &Current {
         &self.record
     }
 
-    /// Where it has to be listening.
+    /// Where the release has to listen.
     pub fn endpoint(&self) -> Endpoint {
         let release = self.record.release.clone();
         Endpoint { dir: self.folder.release(&release), release, port: self.own_port }
     }
 
-    /// Whether its program runs.
+    /// The phase of its program.
     ///
     /// # Errors
     /// When the supervisor's state can't be read.
@@ -61,7 +64,7 @@ impl Instance {
         blocking(move || phase(&dir)).await?
     }
 
-    /// The last lines of its log.
+    /// The last `lines` lines of its log.
     ///
     /// # Errors
     /// When the log can't be read.
@@ -70,19 +73,21 @@ impl Instance {
         blocking(move || log_tail(&dir, lines)).await?
     }
 
-    /// As [`Instance::try_promote`]; refused, it goes on running until the next deploy of its service.
+    /// Like [`Instance::try_promote`]. If it fails, the release keeps running until the next deploy of its service.
     ///
     /// # Errors
-    /// As [`Instance::try_promote`].
+    /// As for [`Instance::try_promote`].
     pub async fn promote(self) -> Result<(), ServiceError> {
         self.try_promote().await
     }
 
-    /// Makes it the current release, then stops the one before it and removes those that are too many. Refused when
-    /// another program has its port, since clients would reach that one; it can still be discarded then.
+    /// Makes it the current release, stops the previous one, and removes old releases beyond the number to keep.
+    /// Refused if another program uses its port, because clients would reach that program. If it fails, the release can
+    /// still be discarded.
     ///
     /// # Errors
-    /// When another program has its port, the fence is stale, or a file or a supervisor fails.
+    /// [`ServiceErrorKind::PortTaken`](crate::ServiceErrorKind::PortTaken),
+    /// [`ServiceErrorKind::StaleFence`](crate::ServiceErrorKind::StaleFence), and errors of files and supervisors.
     pub async fn try_promote(&self) -> Result<(), ServiceError> {
         let (endpoint, folder, record, keep) = (self.endpoint(), self.folder.clone(), self.record.clone(), self.keep);
         blocking(move || {
@@ -91,19 +96,23 @@ impl Instance {
                 folder.raise_fence(fence)?;
             }
             let previous = folder.current()?;
+            // The record is written before the previous release is stopped. If the engine is killed in between, both
+            // releases run, and the next deploy stops the one that isn't current. In the other order, the record could
+            // name a release that has been stopped, while the new one runs unrecorded.
             folder.set_current(&record)?;
             if let Some(previous) = previous.filter(|previous| previous.release != record.release) {
                 stop(&folder.release(&previous.release))?;
             }
+            // A release that isn't known to have exited is kept: its program may still use the files.
             folder.prune(keep, |dir| !phase(dir).is_ok_and(|phase| phase == Phase::Exited))
         })
         .await?
     }
 
-    /// Stops it. A release that it displaced is started again.
+    /// Stops the release. The current release is started again if it was stopped for this one.
     ///
     /// # Errors
-    /// When a supervisor doesn't stop, or the displaced release doesn't start.
+    /// When a supervisor can't be stopped, or when the current release can't be started again.
     pub async fn discard(self) -> Result<(), ServiceError> {
         blocking(move || {
             stop(&self.folder.release(&self.record.release))?;

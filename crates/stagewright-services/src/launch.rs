@@ -1,4 +1,4 @@
-//! Starts and stops the program of one release.
+//! Unpacks and starts one release.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,24 @@ use crate::instance::{Displaced, Instance};
 use crate::release::{ReleaseSpec, stop};
 use crate::store::{Current, DeployLock, ServiceFolder};
 
-/// Unpacks the image in `layout` below `root`, and reads how it is to be run.
+/// Unpacks the image in `layout` to `root`, and reads its configuration.
 pub(crate) fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, ServiceError> {
     let image = Layout::new(layout, "the pulled image").unpack(digest, root)?;
     let config = RunConfig::parse(image.config())?;
-    // Images often name a working folder that none of their layers has.
+    // Images often set a working folder that none of their layers contains.
     if !config.working_dir().as_os_str().is_empty() {
         image.create_folder(config.working_dir()).map_err(|error| {
-            let words = format!("the image's working folder `{}` can't be made", config.working_dir().display());
-            ServiceError::new(ServiceErrorKind::UnusableImage, words)
-                .with_help("set `WorkingDir` to a folder of the image where the image is built")
+            let message = format!("the image's working folder `{}` can't be created", config.working_dir().display());
+            ServiceError::new(ServiceErrorKind::UnusableImage, message)
+                .with_help("set `WorkingDir` to a folder in the image when building it")
                 .caused_by(error)
         })?;
     }
     Ok(config)
 }
 
-/// Starts the unpacked release in `dir`, and makes room for it where the deploy asks for a fixed port.
+/// Starts the release that is unpacked in `dir`. If the deploy uses a fixed port, the current release is stopped first,
+/// since it may use the same one; it is started again if the new release can't be started.
 pub(crate) fn launch(
     release: ReleaseSpec,
     name: String,
@@ -41,10 +42,10 @@ pub(crate) fn launch(
     lock: DeployLock,
 ) -> Result<Instance, ServiceError> {
     let invocation = config.invocation(&dir.join("rootfs"), &release.args)?;
-    stop_strays(&folder)?;
+    stop_leftovers(&folder)?;
     let is_stand_in = release.rehearsal.is_some();
     let displaced = match (release.port, folder.current()?) {
-        // A stand-in's port is its network's own: there is nothing to make room for.
+        // A stand-in has its port in its own network, where it can't collide with another release.
         _ if is_stand_in => None,
         (0, _) | (_, None) => None,
         (_, Some(current)) => displace(&folder.release(&current.release))?,
@@ -104,15 +105,17 @@ pub(crate) fn launch(
     }
 }
 
-/// Stops what an earlier deploy was killed before it could promote or stop. It would run for ever, and may hold the
-/// port.
-fn stop_strays(folder: &ServiceFolder) -> Result<(), ServiceError> {
+/// Stops all releases except the current one. They are left over if an engine was killed during a deploy, would
+/// otherwise run forever, and may use the port. The deploy lock is held, so none of them belongs to a running deploy.
+fn stop_leftovers(folder: &ServiceFolder) -> Result<(), ServiceError> {
     let current = folder.current()?.map(|current| folder.release(&current.release));
     folder.releases()?.iter().filter(|&dir| Some(dir) != current.as_ref()).try_for_each(|dir| stop(dir))
 }
 
-/// Stops a running release and remembers how to start it again.
+/// Stops a release. Returns what is needed to start it again; none if it wasn't running.
 fn displace(dir: &Path) -> Result<Option<Displaced>, ServiceError> {
+    // The environment is only in the memory of the running program, because it may contain secrets and is never written
+    // to disk. It must be read before the program is stopped.
     let Some(env) = supervisor::running_environment(dir).map_err(ServiceError::supervisor)? else {
         return Ok(None);
     };
@@ -121,11 +124,10 @@ fn displace(dir: &Path) -> Result<Option<Displaced>, ServiceError> {
     Ok(Some(Displaced { dir: dir.to_owned(), spec, env }))
 }
 
-/// A port that is free at the moment. If another program takes it before the release does,
-/// [`Endpoint::check`](crate::endpoint::Endpoint::check) finds out.
+/// A port that is free at the moment. The listener that reserved it is closed here, so another program can take the
+/// port before the release does; [`Endpoint::check`](crate::endpoint::Endpoint::check) detects that.
 fn free_port() -> Result<u16, ServiceError> {
     let port = TcpListener::bind((HOST, 0)).and_then(|listener| listener.local_addr());
-    port.map(|address| address.port()).map_err(|error| {
-        ServiceError::new(ServiceErrorKind::NoFreePort, "there is no free port on 127.0.0.1").caused_by(error)
-    })
+    port.map(|address| address.port())
+        .map_err(|error| ServiceError::new(ServiceErrorKind::NoFreePort, "127.0.0.1 has no free port").caused_by(error))
 }

@@ -1,22 +1,22 @@
 //! Supervised local services: the `process` target of an environment.
 //!
-//! In flow an image, by digest, and how it is to be run; out comes a release: a folder with the unpacked image, a
-//! supervisor that keeps its program running, and a log. A release starts beside the current one, and becomes the current
-//! one by [`Instance::promote`].
+//! The input is an image, specified by digest, and how to run it; the output is a release: a folder with the unpacked
+//! image, a supervisor that keeps its program running, and a log. A release starts beside the current one, and
+//! [`Instance::promote`] makes it the current one.
 //!
 //! ```text
 //! ROOT/ENVIRONMENT/SERVICE/lock             held while a deploy is in progress
-//!                          fence            the largest token of a deploy so far
+//!                          fence            the largest fencing token of a deploy so far
 //!                          current.json     which release is current
 //!                          releases/DIGEST-N/rootfs, service.json, state.json, service.log
 //! ```
 //!
-//! The program runs from the unpacked image with the user's own powers: there is no container and no changed root. An
-//! image that needs its paths to begin at `/` needs another target.
+//! The program runs from the unpacked image with the user's own rights: there is no container, and the root folder is
+//! the machine's. An image whose program uses absolute paths needs another target.
 //!
-//! Architecture invariant: this crate knows neither plugins, journal nor terminal. Programs are started by the supervisor
-//! of `stagewright-process`, images come through `stagewright-oci`, and whether a stage may deploy was decided by the
-//! caller.
+//! Architecture invariant: this crate knows neither plugins, the journal nor the terminal. The supervisor of
+//! `stagewright-process` starts programs, and `stagewright-oci` fetches images. The caller checks whether a stage may
+//! deploy.
 
 mod blocking;
 mod endpoint;

@@ -14,28 +14,29 @@ use crate::launch::{launch, unpack};
 use crate::release::{ReleaseSpec, log_tail, phase, stop};
 use crate::store::{Current, ServiceFolder};
 
-/// Where services are kept.
+/// The folders and programs that a [`ServiceManager`] uses.
 #[derive(Clone)]
 pub struct ServiceConfig {
-    /// Of all environments.
+    /// The folder of the services of all environments.
     pub root: PathBuf,
-    /// Of their stand-ins in rehearsals: a folder for each run, with `environments` in it.
+    /// The folder of the stand-ins in rehearsals. It contains a folder for each run, with the folder `environments` in
+    /// it.
     pub rehearsal_root: PathBuf,
-    /// The program whose hidden subcommand [`supervisor::SUBCOMMAND`] is a supervisor.
+    /// The program whose hidden subcommand [`supervisor::SUBCOMMAND`] runs a supervisor.
     pub exe: PathBuf,
-    /// `oci:PATH` references are relative to it.
+    /// The folder that `oci:PATH` references are relative to.
     pub workspace: PathBuf,
-    /// Images come from it.
+    /// Fetches the images.
     pub registry: Arc<Registry>,
 }
 
-/// Starts and stops services.
+/// Starts, stops and queries services.
 pub struct ServiceManager {
     config: ServiceConfig,
 }
 
-/// The folder of a release that hasn't started yet. Removed unless it starts: it would count as one of the earlier
-/// releases that are kept.
+/// The folder of a release that hasn't started yet. It is removed on drop unless the release has started, because it
+/// would otherwise count as one of the earlier releases to keep.
 struct Unstarted(Option<PathBuf>);
 
 impl Unstarted {
@@ -57,43 +58,45 @@ impl Drop for Unstarted {
 pub struct ServiceStatus {
     /// A key of `[environments]`.
     pub environment: String,
-    /// Its name.
+    /// Its name in the environment.
     pub service: String,
-    /// The release that is current; none when none was promoted yet.
+    /// The current release; none if no release was promoted yet.
     pub current: Option<Current>,
-    /// The rehearsal that it is a stand-in in; none for the service itself.
+    /// The run of the rehearsal, if this is a stand-in; none for the service itself.
     pub rehearsal: Option<String>,
-    /// Of the current release.
+    /// The phase of the current release's program.
     pub phase: Phase,
-    /// How often its program was restarted.
+    /// How often the supervisor has restarted the program.
     pub restarts: u32,
-    /// Why it isn't running although it wasn't stopped.
+    /// Why the program isn't running, if it wasn't stopped on request.
     pub failure: Option<String>,
 }
 
 impl ServiceManager {
-    /// Touches nothing yet.
+    /// Doesn't access any files.
     pub fn new(config: ServiceConfig) -> ServiceManager {
         ServiceManager { config }
     }
 
-    /// Unpacks and starts a release. It is running, or has exited already, once this returns; whether it serves is for
-    /// a health check to say.
+    /// Unpacks and starts a release. When this returns, the program has been started, and may have exited already; a
+    /// health check determines whether it works.
     ///
     /// # Errors
-    /// When a name or the image is invalid, another deploy is in progress, the fence is stale, the port is taken, or the image
-    /// can't be fetched, unpacked or run. Nothing of the release stays then.
+    /// When a name or the image is invalid, another deploy is in progress, the fence is stale, the port is in use, or
+    /// the image can't be fetched, unpacked or run. The folder of the release is removed then.
     pub async fn start(&self, release: ReleaseSpec) -> Result<Instance, ServiceError> {
         let image: ImageReference = release.image.parse()?;
         let Some(digest) = image.digest.clone() else {
             return Err(ServiceError::new(
                 ServiceErrorKind::InvalidArgument,
-                format!("`{}` doesn't name the image by digest", release.image),
+                format!("`{}` doesn't specify the image by digest", release.image),
             )
-            .with_help("deploy what was pushed: image = \"${{ stages.push.outputs.reference }}\""));
+            .with_help("deploy the reference that was pushed: image = \"${{ stages.push.outputs.reference }}\""));
         };
         let folder =
             ServiceFolder::new(&self.root(release.rehearsal.as_deref()), &release.environment, &release.service)?;
+        // The fence is checked before the image is pulled and before anything is stopped: `launch` may stop the current
+        // release to free its port, and a deploy with a stale fence must not interrupt a service.
         let lock = folder.lock()?;
         if let Some(fence) = release.fence {
             folder.raise_fence(fence)?;
@@ -118,7 +121,7 @@ impl ServiceManager {
         .await?
     }
 
-    /// The release that is current; none when there is none.
+    /// The current release of a service; none if no release was promoted.
     ///
     /// # Errors
     /// When a name is invalid or the record can't be read.
@@ -132,7 +135,7 @@ impl ServiceManager {
         blocking(move || folder.current()).await?
     }
 
-    /// Whether the program of a release of the service runs.
+    /// The phase of a release's program.
     ///
     /// # Errors
     /// When a name is invalid or the supervisor's state can't be read.
@@ -148,7 +151,7 @@ impl ServiceManager {
         blocking(move || phase(&dir)).await?
     }
 
-    /// The ports that the services of a rehearsal have in place of those that the pipeline says.
+    /// The ports of the services of a rehearsal, which replace those in the pipeline.
     ///
     /// # Errors
     /// When a record can't be read.
@@ -165,7 +168,7 @@ impl ServiceManager {
         .await?
     }
 
-    /// Every service that was deployed, by environment and name; of rehearsals, oldest first.
+    /// All deployed services, sorted by environment and name. With `rehearsal`, those of all rehearsals, oldest first.
     ///
     /// # Errors
     /// When a record or a supervisor's state can't be read.
@@ -183,37 +186,40 @@ impl ServiceManager {
         .await?
     }
 
-    /// Stops whatever runs of a service and keeps its releases; in every rehearsal that has it.
+    /// Stops all releases of a service, and keeps their files. With `rehearsal`, in all rehearsals that contain the
+    /// service.
     ///
     /// # Errors
-    /// [`ServiceErrorKind::NotFound`] when there is no such service; else when a supervisor doesn't stop.
+    /// [`ServiceErrorKind::NotFound`] if the service does not exist, and when a supervisor can't be stopped.
     pub async fn stop(&self, environment: &str, service: &str, rehearsal: bool) -> Result<(), ServiceError> {
         let folders = self.folders(environment, service, rehearsal)?;
         blocking(move || folders.iter().try_for_each(stop_releases)).await?
     }
 
-    /// Stops all services; of rehearsals, those of every one.
+    /// Stops all services. With `rehearsal`, those of all rehearsals.
     ///
     /// # Errors
-    /// When a supervisor doesn't stop; those after it are left running.
+    /// When a supervisor can't be stopped. The services after it keep running.
     pub async fn stop_all(&self, rehearsal: bool) -> Result<(), ServiceError> {
         let roots = self.roots(rehearsal);
         blocking(move || roots.iter().try_for_each(|(_, root)| stop_below(root))).await?
     }
 
-    /// Stops the services of one rehearsal, and of no other.
+    /// Stops the services of the rehearsal of one run.
     ///
     /// # Errors
-    /// As [`stop_all`](Self::stop_all).
+    /// As for [`stop_all`](Self::stop_all).
     pub async fn stop_rehearsal(&self, run: &str) -> Result<(), ServiceError> {
         let root = self.root(Some(run));
         blocking(move || stop_below(&root)).await?
     }
 
-    /// The end of the log of the current release, as the program wrote it; of rehearsals, the newest.
+    /// The last `lines` lines of the current release's log, as the program wrote them: secrets aren't masked. With
+    /// `rehearsal`, those of the newest rehearsal in which the service has a current release.
     ///
     /// # Errors
-    /// [`ServiceErrorKind::NotFound`] when there is no such service or no current release; else when its log can't be read.
+    /// [`ServiceErrorKind::NotFound`] if the service does not exist or has no current release, and when its log can't
+    /// be read.
     pub async fn log_tail(
         &self,
         environment: &str,
@@ -223,9 +229,10 @@ impl ServiceManager {
     ) -> Result<String, ServiceError> {
         let folders = self.folders(environment, service, rehearsal)?;
         blocking(move || {
-            let newest = folders.iter().rev().find_map(|folder| folder.current().transpose().map(|of| (folder, of)));
+            let newest =
+                folders.iter().rev().find_map(|folder| folder.current().transpose().map(|current| (folder, current)));
             let Some((folder, current)) = newest else {
-                return Err(ServiceError::new(ServiceErrorKind::NotFound, "no release of this service is current")
+                return Err(ServiceError::new(ServiceErrorKind::NotFound, "this service has no current release")
                     .with_help("`stagewright service status` lists the services"));
             };
             log_tail(&folder.release(&current?.release), lines)
@@ -240,7 +247,7 @@ impl ServiceManager {
         }
     }
 
-    /// Where services are, each with the run whose rehearsal they belong to.
+    /// The folders of services, each with the run whose rehearsal it belongs to.
     fn roots(&self, rehearsal: bool) -> Vec<(Option<String>, PathBuf)> {
         if !rehearsal {
             return vec![(None, self.config.root.clone())];
@@ -248,7 +255,7 @@ impl ServiceManager {
         let entries = self.config.rehearsal_root.read_dir().into_iter().flatten().flatten();
         let mut runs: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         runs.sort();
-        // Before version 0.2 all rehearsals shared one folder beside this one.
+        // Before version 0.2, all rehearsals shared one folder beside this one. Its services may still be running.
         let shared = self.config.rehearsal_root.parent().map(|parent| (None, parent.join("environments")));
         let own = runs.into_iter().map(|run| {
             let root = self.root(Some(&run));
@@ -257,6 +264,7 @@ impl ServiceManager {
         shared.into_iter().chain(own).collect()
     }
 
+    /// The folders of a service: one, or with `rehearsal`, one for each rehearsal that contains it, oldest first.
     fn folders(&self, environment: &str, service: &str, rehearsal: bool) -> Result<Vec<ServiceFolder>, ServiceError> {
         let folders =
             self.roots(rehearsal).into_iter().map(|(_, root)| ServiceFolder::new(&root, environment, service));
@@ -267,18 +275,18 @@ impl ServiceManager {
                 ServiceErrorKind::NotFound,
                 format!("`{environment}` has no service `{service}`"),
             )
-            .with_help("`stagewright service status` lists them")),
+            .with_help("`stagewright service status` lists the services")),
             false => Ok(folders),
         }
     }
 }
 
-/// Where a service of a rehearsal answers, and where it would in a real run.
+/// The port of a service in a rehearsal, and the port that it would have in a real run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MovedPort {
-    /// The port that the deploy asks for; the actual one when it asks for none.
+    /// The port in the deploy; the actual one if the deploy sets none.
     pub declared: u16,
-    /// Of this machine's loopback.
+    /// The port of this machine's loopback.
     pub actual: u16,
 }
 
@@ -299,6 +307,7 @@ fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, ServiceError> {
     })
 }
 
+/// Stops all services below the folder `root`.
 fn stop_below(root: &Path) -> Result<(), ServiceError> {
     ServiceFolder::all(root)?.iter().try_for_each(stop_releases)
 }

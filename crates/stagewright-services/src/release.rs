@@ -1,4 +1,4 @@
-//! What a release is to be, and the state of one by its folder.
+//! Describes a release to start, and stops and queries releases by their folders.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,42 +7,46 @@ use stagewright_process::supervisor::{self, Phase};
 
 use crate::error::ServiceError;
 
-/// A release that is to be started.
+/// A release to start.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReleaseSpec {
     /// A key of `[environments]`.
     pub environment: String,
-    /// Its name in the environment.
+    /// The name of the service in the environment.
     pub service: String,
-    /// `REFERENCE@DIGEST`.
+    /// The image, as `REFERENCE@DIGEST`.
     pub image: String,
-    /// Where an image is that is a layout in the workspace, when another folder stands for the workspace.
+    /// The folder that replaces the workspace for `oci:PATH` references; none for the workspace itself.
     pub files: Option<PathBuf>,
-    /// Instead of the image's own; empty to keep those.
+    /// The program's arguments; if empty, those of the image.
     pub args: Vec<String>,
-    /// Added to the image's; later entries win.
+    /// Variables, which are added to those of the image. If a name occurs more than once, its last value counts.
     pub env: Vec<(String, String)>,
-    /// 0 for a free one.
+    /// The port to listen on; 0 for a free one.
     pub port: u16,
-    /// Earlier releases that stay on disk.
+    /// How many earlier releases are kept on disk.
     pub keep: usize,
-    /// Between the request to stop and the kill.
+    /// The time between SIGTERM and SIGKILL when the program is stopped.
     pub stop_grace: Duration,
-    /// The rehearsal that it is a stand-in in: it has a network and a port of its own then.
+    /// The run of the rehearsal, if this is a stand-in: it gets its own network, and a free port of this machine.
     pub rehearsal: Option<String>,
-    /// The environment's token that it is deployed under. One that is smaller than the largest so far is refused.
+    /// The fencing token of the environment. The deploy is refused if the service was deployed with a larger one
+    /// before.
     pub fence: Option<u64>,
 }
 
+/// Stops the release in the folder `dir`, if it runs.
 pub(crate) fn stop(dir: &Path) -> Result<(), ServiceError> {
     supervisor::stop(dir).map_err(ServiceError::supervisor)
 }
 
+/// The phase of the release in the folder `dir`; a release that was never started counts as exited.
 pub(crate) fn phase(dir: &Path) -> Result<Phase, ServiceError> {
     let status = supervisor::status(dir).map_err(ServiceError::supervisor)?;
     Ok(status.map_or(Phase::Exited, |status| status.phase))
 }
 
+/// The last `lines` lines of the log of the release in the folder `dir`.
 pub(crate) fn log_tail(dir: &Path, lines: usize) -> Result<String, ServiceError> {
     supervisor::log_tail(dir, lines).map_err(|error| ServiceError::file(&dir.join("service.log"), error))
 }

@@ -1,4 +1,4 @@
-//! The files of one service.
+//! Reads and writes the files of one service.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -10,40 +10,42 @@ use stagewright_files::replace_durably;
 
 use crate::error::{ServiceError, ServiceErrorKind};
 
-/// The release that is current: `current.json`.
+/// The record of a release, which `current.json` contains for the current one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Current {
-    /// Its name.
+    /// The name of the release.
     pub release: String,
-    /// `REFERENCE@DIGEST`.
+    /// The image, as `REFERENCE@DIGEST`.
     pub image: String,
-    /// As in `http://127.0.0.1:41873`.
+    /// The URL of the service, as in `http://127.0.0.1:41873`.
     pub address: String,
-    /// Of the address.
+    /// The port in the address.
     pub port: u16,
-    /// In a rehearsal: the port that the deploy asks for, which is taken by its real self.
+    /// In a rehearsal, the port in the deploy, which the real service may use; none if the deploy sets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<u16>,
-    /// When it was started, milliseconds since the Unix epoch.
+    /// When the release was started, in milliseconds since the Unix epoch.
     pub since: u64,
-    /// The environment's token that it was deployed under.
+    /// The environment's fencing token that it was deployed under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<u64>,
 }
 
-/// The right to change a service; ends when dropped, or with the process.
+/// The lock that a deploy holds on its service; released when dropped, or when the process ends.
 #[derive(Debug)]
 pub(crate) struct DeployLock(File);
 
-/// To close the file is not enough: a child that another thread forks at this moment holds it until it execs.
 impl Drop for DeployLock {
     fn drop(&mut self) {
+        // The lock belongs to the open file, which is shared with a child that another thread forks at this moment. The
+        // child's copy is only closed when it execs, so closing the file here would leave the service locked until
+        // then, and the next deploy could be refused. Unlocking takes effect at once.
         let _ = self.0.unlock();
     }
 }
 
-/// Where the files of one service are.
+/// The folder of one service.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceFolder {
     pub(crate) environment: String,
@@ -52,13 +54,20 @@ pub(crate) struct ServiceFolder {
 }
 
 impl ServiceFolder {
+    /// The folder of a service below `root`, which doesn't need to exist.
+    ///
+    /// # Errors
+    /// [`ServiceErrorKind::InvalidArgument`] if a name is invalid.
     pub(crate) fn new(root: &Path, environment: &str, service: &str) -> Result<ServiceFolder, ServiceError> {
+        // The names come from pipelines and plugins, and become names of folders. Since a name begins with a letter or
+        // a digit and contains no slash, it can't be `..` and can't lead out of `root`.
         for (what, name) in [("environment", environment), ("service", service)] {
-            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            if !name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) || !name.bytes().all(fits) {
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            if !name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) || !name.bytes().all(is_allowed)
+            {
                 return Err(ServiceError::new(
                     ServiceErrorKind::InvalidArgument,
-                    format!("{name:?} can't name a {what}"),
+                    format!("{name:?} is not a valid {what} name"),
                 )
                 .with_help("use letters, digits, `-`, `_` and `.`, and begin with a letter or a digit"));
             }
@@ -67,7 +76,7 @@ impl ServiceFolder {
         Ok(ServiceFolder { environment: environment.to_owned(), service: service.to_owned(), path })
     }
 
-    /// All services below `root`, sorted.
+    /// All services below `root`, sorted by environment and name.
     pub(crate) fn all(root: &Path) -> Result<Vec<ServiceFolder>, ServiceError> {
         let mut all = Vec::new();
         for environment in names(root)? {
@@ -82,6 +91,7 @@ impl ServiceFolder {
         self.path.is_dir()
     }
 
+    /// The folder of the release `name`, which doesn't need to exist.
     pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.path.join("releases").join(name)
     }
@@ -93,7 +103,10 @@ impl ServiceFolder {
         Ok(names.iter().map(|name| self.release(name)).collect())
     }
 
-    /// Refuses a token that is smaller than one that was here before, and remembers this one. The lock must be held.
+    /// Records a fencing token. The deploy lock must be held.
+    ///
+    /// # Errors
+    /// [`ServiceErrorKind::StaleFence`] if a larger token was recorded before.
     pub(crate) fn raise_fence(&self, fence: u64) -> Result<(), ServiceError> {
         let path = self.path.join("fence");
         let last = match stagewright_files::read_text(&path, stagewright_files::RECORD) {
@@ -104,20 +117,27 @@ impl ServiceFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(ServiceError::file(&path, error)),
         };
+        // A run whose process hangs loses its environment after the lease, and a newer run deploys. If the hanging
+        // process wakes up later, it still has its earlier, smaller token and is refused here, so it can't replace the
+        // newer release. An equal token is accepted, because the start and the promotion of a release record the same
+        // one.
         if fence < last {
             let message = format!(
-                "`{}` in {} was deployed under the token {last}, and this deploy comes with the older {fence}",
+                "`{}` in {} was deployed under the token {last}, but this deploy has the older token {fence}",
                 self.service, self.environment
             );
             return Err(ServiceError::new(ServiceErrorKind::StaleFence, message).with_help(format!(
-                "start a new run; if the state folder has been created again since, remove {}",
+                "start a new run; if the state folder was recreated since then, remove {}",
                 path.display()
             )));
         }
         replace_durably(&path, format!("{fence}\n").as_bytes()).map_err(|error| ServiceError::file(&path, error))
     }
 
-    /// Keeps other deploys of the service out.
+    /// Prevents other deploys of the service until the lock is dropped.
+    ///
+    /// # Errors
+    /// [`ServiceErrorKind::DeployInProgress`] if another deploy holds the lock; doesn't wait for it.
     pub(crate) fn lock(&self) -> Result<DeployLock, ServiceError> {
         let path = self.path.join("lock");
         let open = || {
@@ -128,15 +148,16 @@ impl ServiceFolder {
         match file.try_lock() {
             Ok(()) => Ok(DeployLock(file)),
             Err(TryLockError::WouldBlock) => {
-                let words = format!("another deploy of `{}` to `{}` is under way", self.service, self.environment);
-                Err(ServiceError::new(ServiceErrorKind::DeployInProgress, words)
-                    .with_help("wait until it has ended, or cancel it"))
+                let message = format!("another deploy of `{}` to `{}` is in progress", self.service, self.environment);
+                Err(ServiceError::new(ServiceErrorKind::DeployInProgress, message)
+                    .with_help("wait until it ends, or cancel it"))
             }
             Err(TryLockError::Error(error)) => Err(ServiceError::file(&path, error)),
         }
     }
 
-    /// Makes the folder of a release, named by the image's digest and a number that is larger than all before it.
+    /// Creates the folder of a release and returns its name and path. The name consists of 12 digits of the image's
+    /// digest and a number that is larger than those of all existing releases.
     pub(crate) fn new_release(&self, digest: &str) -> Result<(String, PathBuf), ServiceError> {
         let last = self.releases()?.last().and_then(|dir| Some(number(dir.file_name()?.to_str()?))).unwrap_or(0);
         let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
@@ -146,6 +167,7 @@ impl ServiceFolder {
         Ok((name, dir))
     }
 
+    /// The current release; none if no release was promoted yet.
     pub(crate) fn current(&self) -> Result<Option<Current>, ServiceError> {
         let path = self.path.join("current.json");
         let text = match stagewright_files::read(&path, stagewright_files::RECORD) {
@@ -157,31 +179,33 @@ impl ServiceFolder {
         parsed.map(Some).map_err(|error| ServiceError::file(&path, error.into()))
     }
 
+    /// Makes a release the current one. The record is on disk when this returns.
     pub(crate) fn set_current(&self, current: &Current) -> Result<(), ServiceError> {
         let path = self.path.join("current.json");
         let written = serde_json::to_vec_pretty(current).map_err(io::Error::from);
         written.and_then(|text| replace_durably(&path, &text)).map_err(|error| ServiceError::file(&path, error))
     }
 
-    /// Removes the oldest releases beyond `keep`, but neither the current one nor one that is `busy`.
+    /// Removes the oldest releases, so that `keep` remain beside the current one. A release for which `busy` is true is
+    /// not removed.
     pub(crate) fn prune(&self, keep: usize, busy: impl Fn(&Path) -> bool) -> Result<(), ServiceError> {
         let current = self.current()?.map(|current| self.release(&current.release));
         let mut earlier = self.releases()?;
         earlier.retain(|dir| Some(dir) != current.as_ref());
-        let many = earlier.len().saturating_sub(keep);
-        for dir in earlier.iter().take(many).filter(|dir| !busy(dir)) {
+        let excess = earlier.len().saturating_sub(keep);
+        for dir in earlier.iter().take(excess).filter(|dir| !busy(dir)) {
             remove_tree(dir).map_err(|error| ServiceError::file(dir, error))?;
         }
         Ok(())
     }
 }
 
-/// What stands behind the last `-` of a release's name.
+/// The number after the last `-` of a release's name; 0 if it has none.
 fn number(name: &str) -> u64 {
     name.rsplit_once('-').and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
 }
 
-/// Names of the folders in `path`, sorted; none when it isn't there.
+/// The names of the folders in `path`, sorted; empty if `path` does not exist.
 fn names(path: &Path) -> Result<Vec<String>, ServiceError> {
     let entries = match path.read_dir() {
         Ok(entries) => entries,
@@ -214,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_are_numbered_on_and_pruned_but_for_the_current_one() {
+    fn numbers_increase_and_pruning_keeps_the_current_release() {
         let root = tempfile::tempdir().unwrap();
         let folder = ServiceFolder::new(root.path(), "staging", "app").unwrap();
         let made = (0..12).map(|_| folder.new_release(DIGEST).unwrap().0).collect::<Vec<_>>();
@@ -233,14 +257,14 @@ mod tests {
         let folder = ServiceFolder::new(root.path(), "staging", "app").unwrap();
         let lock = folder.lock().unwrap();
         let refused = folder.lock().unwrap_err();
-        assert!(refused.is_retryable() && refused.message.contains("under way"), "{refused:?}");
+        assert!(refused.is_retryable() && refused.message.contains("in progress"), "{refused:?}");
         drop(lock);
         folder.lock().unwrap();
         assert_eq!(ServiceFolder::all(root.path()).unwrap().len(), 1);
     }
 
     #[test]
-    fn an_older_token_is_refused() {
+    fn a_smaller_token_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let folder = ServiceFolder::new(root.path(), "staging", "app").unwrap();
         let _lock = folder.lock().unwrap();
@@ -248,12 +272,12 @@ mod tests {
         folder.raise_fence(7).unwrap();
         folder.raise_fence(9).unwrap();
         let refused = folder.raise_fence(8).unwrap_err();
-        assert!(refused.message.contains("the token 9") && refused.message.contains("older 8"), "{refused:?}");
+        assert!(refused.message.contains("the token 9") && refused.message.contains("older token 8"), "{refused:?}");
         folder.raise_fence(10).unwrap();
     }
 
     #[test]
-    fn names_can_not_lead_elsewhere() {
+    fn names_that_lead_out_of_the_folder_are_invalid() {
         for name in ["", "..", ".", "a/b", "-x", "a\0"] {
             assert!(ServiceFolder::new(Path::new("/x"), name, "app").is_err(), "{name:?}");
             assert!(ServiceFolder::new(Path::new("/x"), "env", name).is_err(), "{name:?}");
