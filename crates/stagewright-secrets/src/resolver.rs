@@ -55,8 +55,8 @@ impl Resolver {
     pub fn known(&self) -> Vec<SecretValue> {
         let slots = self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
         // A slot whose value is being fetched is locked, and is skipped instead of waited for. The value hasn't been
-        // returned to any caller, so no output can contain it, and waiting would delay the masking of all output by up
-        // to 30 seconds.
+        // returned to any caller, so no output can contain it, and waiting would delay the start of another attempt by
+        // up to 30 seconds.
         slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).collect()
     }
 
