@@ -322,7 +322,7 @@ async fn a_stale_fence_is_refused_and_changes_nothing() {
     let fenced = |answer: &str, fence: u64| ReleaseSpec { port, fence: Some(fence), ..services.release(answer) };
     services.start(fenced("one", 7)).await.promote().await.unwrap();
     let late = services.manager.start(fenced("two", 6)).await;
-    refused(late, &ErrorCode::FailedPrecondition, &["`app` in staging", "the token 7", "the older 6"]);
+    refused(late, &ErrorCode::FailedPrecondition, &["`app` in staging", "the token 7", "the older token 6"]);
     assert_eq!(ask(port).await.as_deref(), Some("one"));
     let releases = services.place.path("services/staging/app/releases");
     assert_eq!(releases.read_dir().unwrap().count(), 1, "the refused release was not removed");
