@@ -332,7 +332,7 @@ async fn a_stale_fence_is_refused_and_changes_nothing() {
 
     let overtaken = services.start(fenced("five", 9)).await;
     std::fs::write(services.place.path("services/staging/app/fence"), "10\n").unwrap();
-    refused(overtaken.promote().await, &ErrorCode::FailedPrecondition, &["the token 10", "the older 9"]);
+    refused(overtaken.promote().await, &ErrorCode::FailedPrecondition, &["the token 10", "the older token 9"]);
     assert_eq!(token(&services).await, Some(7));
 }
 
