@@ -53,7 +53,15 @@ fn documentation() -> Command {
 /// checks are made with every feature.
 fn without_features() -> Result<()> {
     step(cargo().args(["check", "--quiet", "--package", "stagewright-cli"]))?;
-    step(cargo().args(["test", "--quiet", "--package", "stagewright-secrets", "--lib"]))
+    step(cargo().args([
+        "test",
+        "--quiet",
+        "--package",
+        "stagewright-cache",
+        "--package",
+        "stagewright-secrets",
+        "--lib",
+    ]))
 }
 
 /// Checks the sample service, which is a workspace of its own like a user's project.

@@ -2,6 +2,8 @@
 //! that kills the engine at a system call, a fake clock, filters for git, and tools to set up networks; for plugins a
 //! compiler.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -27,9 +29,9 @@ const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// Seconds. A download takes less; a server that can't be reached may never answer.
 const RUSTUP_LIMIT: &str = "120";
 
-/// Debian's compiler, and the packages that bring it with the source of the standard library.
-const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-const DEBIAN_COMPILER: [&str; 3] = [DEBIAN_RUSTC, "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml"];
+/// Debian's compiler with the source of the standard library, and the packages that contain them.
+const DEBIAN_COMPILER: [&str; 3] =
+    ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml"];
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Installs missing packages if this is a Debian system and the user is root. Otherwise the error names the command that
@@ -50,74 +52,40 @@ pub(crate) fn require_for_tests() -> Result<()> {
     install(&missing)
 }
 
-/// Brings a compiler for plugins where none is installed and it can be installed without asking: by rustup, or else from
-/// Debian's packages. Elsewhere `stagewright plugin build` says what is missing, and how to install it.
+/// Installs a compiler for plugins if there is none, this is a Debian system and the user is root: rustup adds the target,
+/// or else Debian's packages are installed. What is still missing then, `stagewright plugin build` names with the command
+/// that installs it.
 pub(crate) fn install_wasm_compiler() -> Result<()> {
-    let sysroot = sysroot();
-    if has_target(sysroot.as_deref())
-        || has_debian_compiler(MINIMUM) && has_linker(sysroot.as_deref())
-        || !can_install()
-    {
+    if has_target() || has_debian_compiler(MINIMUM) || !can_install() {
         return Ok(());
     }
     if is_installed("rustup") {
         eprintln!("==> rustup target add {WASM_TARGET}");
-        // Without a network this fails, and Debian's mirror may still be reachable.
+        // It fails without a connection to rustup's server; Debian's mirror may still be reachable.
         let added = run_command(Command::new("timeout").args([RUSTUP_LIMIT, "rustup", "target", "add", WASM_TARGET]));
-        if added.is_ok() && has_target(sysroot.as_deref()) {
+        if added.is_ok() && has_target() {
             return Ok(());
         }
     }
-    if !has_debian_compiler(MINIMUM) {
-        install(&DEBIAN_PACKAGES)?;
-    }
-    if has_linker(sysroot.as_deref()) { Ok(()) } else { install(&[&linker_package()]) }
+    install(&DEBIAN_PACKAGES)
 }
 
-/// Whether it is complete and at least of the release `minimum`. Debian 12 was released with an older one, which its
-/// packages for browsers replace.
+/// Whether Debian's compiler is complete, and at least of the release `minimum`: Debian 12 was released with an older one,
+/// which its packages for browsers replace.
 fn has_debian_compiler(minimum: &str) -> bool {
     let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    let Ok(text) = capture(Command::new(DEBIAN_COMPILER[0]).arg("-vV")) else { return false };
+    let text = String::from_utf8_lossy(&text);
+    let release = text.lines().find_map(|line| line.strip_prefix("release: "));
     let is_complete = DEBIAN_COMPILER.iter().all(|path| Path::new(path).is_file());
-    is_complete && debian_rustc("release: ").is_some_and(|release| minor(&release) >= minor(minimum))
+    is_complete && release.is_some_and(|release| minor(release) >= minor(minimum))
 }
 
-/// What Debian's compiler says of itself behind `key`.
-fn debian_rustc(key: &str) -> Option<String> {
-    let text = capture(Command::new(DEBIAN_RUSTC).arg("-vV")).ok()?;
-    String::from_utf8_lossy(&text).lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned)
-}
-
-/// Of the active toolchain.
-fn sysroot() -> Option<String> {
-    let text = capture(Command::new("rustc").args(["--print", "sysroot"])).ok()?;
-    Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|path| !path.is_empty())
-}
-
-fn has_target(sysroot: Option<&str>) -> bool {
-    sysroot.is_some_and(|sysroot| Path::new(sysroot).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir())
-}
-
-/// Debian's compiler comes without a linker for wasm; rustup's toolchains have one.
-fn has_linker(sysroot: Option<&str>) -> bool {
-    let hosts = sysroot.and_then(|sysroot| Path::new(sysroot).join("lib/rustlib").read_dir().ok());
-    let is_bundled = hosts.into_iter().flatten().flatten().any(|host| host.path().join("bin/rust-lld").is_file());
-    is_bundled || is_installed("wasm-ld") || is_installed("rust-lld") || has_llvm_linker()
-}
-
-fn has_llvm_linker() -> bool {
-    let entries = Path::new("/usr/lib").read_dir().into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"llvm-")).any(|entry| {
-        // Debian's packages of LLVM put the linker there, and no link into `PATH`.
-        entry.path().join("bin/wasm-ld").is_file()
-    })
-}
-
-/// The linker of the LLVM release that Debian's compiler is built on: an older one doesn't read what it writes.
-fn linker_package() -> String {
-    let release = debian_rustc("LLVM version: ");
-    let release = release.as_deref().and_then(|release| release.split('.').next());
-    release.map_or_else(|| "lld".to_owned(), |release| format!("lld-{release}"))
+/// Whether the active toolchain can compile plugins.
+fn has_target() -> bool {
+    let Ok(sysroot) = capture(Command::new("rustc").args(["--print", "sysroot"])) else { return false };
+    let sysroot = Path::new(OsStr::from_bytes(sysroot.trim_ascii()));
+    sysroot.join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir()
 }
 
 fn can_install() -> bool {

@@ -1,7 +1,7 @@
 //! Fetches the value of each secret once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use stagewright_model::{SecretFrom, SecretLocation, SecretValue};
 use zeroize::Zeroizing;
@@ -22,16 +22,23 @@ const PARALLEL_FETCHES: usize = 8;
 #[derive(Debug)]
 pub struct Resolver {
     context: SourceContext,
-    /// By the name of the secret; none in a slot whose value hasn't been fetched. The inner lock is held while the
-    /// value is fetched, so that a second thread waits for the value of the first and starts no command again. The
-    /// outer lock is held only to find a slot, so that other secrets can be fetched meanwhile.
-    known: Mutex<BTreeMap<String, Arc<Mutex<Option<SecretValue>>>>>,
+    /// By the name of the secret. The lock is held only to find a slot, so that other secrets can be fetched meanwhile.
+    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+}
+
+/// A value, once it has been fetched.
+#[derive(Debug, Default)]
+struct Slot {
+    value: OnceLock<SecretValue>,
+    /// Held while the value is fetched, so that a second thread waits for the value of the first and starts no command
+    /// again.
+    fetching: Mutex<()>,
 }
 
 impl Resolver {
     /// A resolver that hasn't fetched any value yet.
     pub fn new(context: SourceContext) -> Resolver {
-        Resolver { context, known: Mutex::default() }
+        Resolver { context, slots: Mutex::default() }
     }
 
     /// The value of the secret `name`, which is fetched from `from` on the first call. Blocks meanwhile. After an
@@ -40,24 +47,21 @@ impl Resolver {
     /// # Errors
     /// When the source can't be read, and when its value is empty, isn't UTF-8, or is larger than [`LARGEST`].
     pub fn value(&self, name: &str, from: &SecretFrom) -> Result<SecretValue, SourceError> {
-        // A lock that a panic has poisoned is used all the same: a slot is only written once its value is complete.
         let slot =
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = &*slot {
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
+        let _fetching = slot.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = slot.value.get() {
             return Ok(value.clone());
         }
         let value = SecretValue::from(self.fetch(from).map_err(|fault| fault.for_secret(name))?);
-        Ok(slot.insert(value).clone())
+        Ok(slot.value.get_or_init(|| value).clone())
     }
 
-    /// All values that have been fetched so far, for masking.
+    /// All values that have been fetched so far, for masking. Doesn't wait for those that are being fetched: they haven't
+    /// been returned to any caller, so no output can contain them.
     pub fn known(&self) -> Vec<SecretValue> {
-        let slots = self.known.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>();
-        // A slot whose value is being fetched is locked, and is skipped instead of waited for. The value hasn't been
-        // returned to any caller, so no output can contain it, and waiting would delay the start of another attempt by
-        // up to 30 seconds.
-        slots.iter().filter_map(|slot| slot.try_lock().ok()?.clone()).collect()
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.values().filter_map(|slot| slot.value.get().cloned()).collect()
     }
 
     /// Fetches the values of several secrets, given by name and source, up to eight at the same time. Returns the
@@ -178,5 +182,15 @@ mod tests {
         assert_eq!(resolver.value("b", counting).unwrap().expose(), "value");
         assert_eq!(std::fs::read_to_string(folder.path().join("count")).unwrap(), "x\n");
         assert!(!format!("{resolver:?}").contains("value\""));
+    }
+
+    #[test]
+    fn a_fetched_value_is_known_while_another_thread_asks_for_it() {
+        let resolver = resolver(&[("A", "value of a")], std::path::Path::new("/nonexistent"));
+        assert!(resolver.known().is_empty());
+        resolver.value("a", &from("env:A")).unwrap();
+        let slot = resolver.slots.lock().unwrap()["a"].clone();
+        let _fetching = slot.fetching.lock().unwrap();
+        assert_eq!(resolver.known().iter().map(SecretValue::expose).collect::<Vec<_>>(), ["value of a"]);
     }
 }

@@ -26,6 +26,7 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// What the workspace needs, guests included.
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// A way to compile guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Toolchain {
@@ -196,15 +197,16 @@ fn linker_package(folder: &Path) -> Result<String, PluginCommandError> {
     })
 }
 
+/// The command that most likely helps, now that the active toolchain lacks the target and rustup couldn't add it.
 fn remedy() -> String {
-    if in_path("rustup").is_some() {
-        return format!("rustup target add {TARGET}");
-    }
     if Path::new(APT_GET).is_file() {
         return format!(
             "apt-get update && apt-get install -y --no-install-recommends {} lld",
             DEBIAN_PACKAGES.join(" ")
         );
+    }
+    if in_path("rustup").is_some() {
+        return format!("rustup target add {TARGET}");
     }
     format!("install Rust with rustup (https://rustup.rs), then: rustup target add {TARGET}")
 }
