@@ -33,6 +33,8 @@ enum XtaskCommand {
     /// Build the engine and its plugins as needed, then run `stagewright` with the given arguments
     ///
     /// `run`, `plan` and `graph` mean the pipeline `release` when no pipeline is named.
+    /// `STAGEWRIGHT_FEATURES` names the optional parts of the engine to build in, separated by commas: `age`, `aws`,
+    /// `kubernetes`, `shared-cache`, or `full` for all.
     #[command(after_help = "Examples:\n  cargo xtask pipeline run --rehearse\n  cargo xtask pipeline plan self")]
     Pipeline {
         /// Arguments for `stagewright`, passed on unchanged
