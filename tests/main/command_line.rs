@@ -44,12 +44,7 @@ fn a_failed_run_reports_the_place_the_cause_and_the_next_step() {
     let environment = TestEnvironment::with_pipeline(TWO);
     let ended = environment.run(&["run", "--input", "name=Ada"]).exits(1);
     for part in ["hello Ada", "oh no", "exit code 3", "stagewright logs", "stagewright resume"] {
-        assert!(
-            ended.stdout.contains(part),
-            "{part:?} is missing in:
-{}",
-            ended.stdout
-        );
+        assert!(ended.stdout.contains(part), "{part:?} is missing in:\n{}", ended.stdout);
     }
     let log = environment.run(&["logs", "latest", "hello"]).exits(0);
     assert_eq!(log.stdout, "hello Ada\n");
@@ -78,12 +73,7 @@ fn mistakes_are_shown_with_their_place_and_nothing_runs() {
     let environment = TestEnvironment::with_pipeline(&broken);
     let ended = environment.run(&["run"]).exits(3);
     for part in ["stagewright.toml:", "need", "needs", "comand", "command"] {
-        assert!(
-            ended.stderr.contains(part),
-            "{part:?} is missing in:
-{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains(part), "{part:?} is missing in:\n{}", ended.stderr);
     }
     assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "a run was recorded");
     let checked = environment.run(&["validate", "--json"]).exits(3);
@@ -96,12 +86,7 @@ fn a_wrong_configuration_is_found_before_anything_starts() {
     let environment = TestEnvironment::with_pipeline(&TWO.replace("run = \"echo oh", "runn = \"echo oh"));
     let ended = environment.run(&["run"]).exits(3);
     for part in ["fails", "runn", "run"] {
-        assert!(
-            ended.stderr.contains(part),
-            "{part:?} is missing in:
-{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains(part), "{part:?} is missing in:\n{}", ended.stderr);
     }
     assert!(!ended.stdout.contains("hello world"));
 }
@@ -149,12 +134,7 @@ fn plan_shows_what_each_stage_may_touch() {
     let environment = TestEnvironment::with_pipeline(TWO);
     let plan = environment.run(&["plan"]).exits(0);
     for part in ["hello", "fails", "sh", "2 stages, all sandboxed."] {
-        assert!(
-            plan.stdout.contains(part),
-            "{part:?} is missing in:
-{}",
-            plan.stdout
-        );
+        assert!(plan.stdout.contains(part), "{part:?} is missing in:\n{}", plan.stdout);
     }
     let json = environment.run(&["plan", "--json"]).exits(0);
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
@@ -242,12 +222,7 @@ fn a_deploy_to_an_unknown_target_is_refused_before_anything_starts() {
         for part in
             ["`deploy` can't deploy to a target `kubernetes` yet", "stagewright.toml:10:16", "target = \"process\""]
         {
-            assert!(
-                ended.stderr.contains(part),
-                "{part:?} is missing in:
-{}",
-                ended.stderr
-            );
+            assert!(ended.stderr.contains(part), "{part:?} is missing in:\n{}", ended.stderr);
         }
     }
     assert_eq!(environment.run(&["runs"]).exits(0).stdout.lines().count(), 1, "a run was recorded");

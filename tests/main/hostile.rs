@@ -83,22 +83,10 @@ fn log(environment: &TestEnvironment, stage: &str) -> String {
 /// Checks the output of the functions in [`WORDS`].
 #[track_caller]
 fn holds(said: &str) {
-    assert!(
-        said.contains("tried it all"),
-        "the script didn't finish:
-{said}"
-    );
+    assert!(said.contains("tried it all"), "the script didn't finish:\n{said}");
     assert!(!said.contains("WRONG"), "{said}");
-    assert!(
-        said.contains("as granted: "),
-        "no granted action was tried:
-{said}"
-    );
-    assert!(
-        said.contains("as it should be, refused: "),
-        "no attack was tried:
-{said}"
-    );
+    assert!(said.contains("as granted: "), "no granted action was tried:\n{said}");
+    assert!(said.contains("as it should be, refused: "), "no attack was tried:\n{said}");
 }
 
 /// Runs one stage and checks the results of its script.

@@ -37,11 +37,7 @@ fn a_lock_is_written_once_and_checked() {
     environment.run(&["lock"]).exits(0);
     let text = environment.read(LOCK);
     for part in ["[pipelines.build.plugins.command]", "imports = [", "wit = \"0.1.0\"", "process = [\"sh\"]"] {
-        assert!(
-            text.contains(part),
-            "{part} is missing in:
-{text}"
-        );
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
     assert!(environment.run(&["lock"]).exits(0).stdout.contains("stagewright.lock is up to date"));
     environment.run(&["lock", "--check"]).exits(0);
@@ -77,12 +73,7 @@ fn what_is_wider_than_the_lock_is_refused_before_anything_starts() {
     for part in
         ["+ `hello` may now start `curl` with any arguments", "nothing was run", "stagewright lock stagewright.toml"]
     {
-        assert!(
-            refused.stderr.contains(part),
-            "{part} is missing in:
-{}",
-            refused.stderr
-        );
+        assert!(refused.stderr.contains(part), "{part} is missing in:\n{}", refused.stderr);
     }
     assert_eq!(runs(&environment), 1);
     // Without the option there is a note of one line.
@@ -179,11 +170,7 @@ fn plan_shows_what_changed_first() {
     for part in
         ["full control of this machine", "`bash` can run any program", "npm          https://registry.npmjs.org"]
     {
-        assert!(
-            shown.contains(part),
-            "{part} is missing in:
-{shown}"
-        );
+        assert!(shown.contains(part), "{part} is missing in:\n{shown}");
     }
     let json: Json = serde_json::from_str(&environment.run(&["plan", "--json"]).exits(0).stdout).unwrap();
     assert_eq!(json["lock"]["state"], "changed");

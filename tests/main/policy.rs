@@ -33,12 +33,7 @@ fn a_pipeline_beyond_the_policy_is_refused_everywhere() {
         let refused = environment.run(command).exits(4);
         for part in ["stagewright.toml:9:", "`hello` may start `sh`", "policy.toml:4 allows process = [\"cargo\"]"] {
             let text = refused.stderr.replace("\n        ", " ");
-            assert!(
-                text.contains(part),
-                "{command:?}: {part} is missing in:
-{}",
-                refused.stderr
-            );
+            assert!(text.contains(part), "{command:?}: {part} is missing in:\n{}", refused.stderr);
         }
     }
     let checked = environment.run(&["validate", "--json"]).exits(3);
@@ -56,12 +51,7 @@ fn a_policy_that_cannot_be_read_stops_everything() {
     for command in [&["run"][..], &["plan"], &["validate"], &["lock"]] {
         let stopped = environment.run(command).exits(7);
         for part in ["policy.toml:2:", "permissions", "is invalid; nothing was run"] {
-            assert!(
-                stopped.stderr.contains(part),
-                "{command:?}: {part} is missing in:
-{}",
-                stopped.stderr
-            );
+            assert!(stopped.stderr.contains(part), "{command:?}: {part} is missing in:\n{}", stopped.stderr);
         }
     }
     std::fs::remove_file(environment.root().with_file_name("policy.toml")).unwrap();

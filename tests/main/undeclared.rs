@@ -22,8 +22,7 @@ fn cached(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
 /// The reason why the latest attempt's result isn't stored, or why the stage isn't cached.
 fn not_kept(environment: &TestEnvironment) -> String {
     let shown = run(environment, &[]).stdout;
-    let reason =
-        shown.lines().find_map(|line| line.split_once("not kept: ").or_else(|| line.split_once("not cached: ")));
+    let reason = shown.lines().find_map(|line| line.split_once("not cached: "));
     reason.unwrap_or_else(|| panic!("the result is stored: {shown}")).1.to_owned()
 }
 

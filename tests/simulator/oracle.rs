@@ -6,9 +6,9 @@
 //! (a finding, an outcome, a vote) is compared with the facts. Only then is it applied to the model.
 //!
 //! ```text
-//! plugins, people, turns, clock ──> Facts ─┐
-//! plan ────────────────────────────────────┼──> may this follow? ──> Truth
-//! event that the engine records ───────────┘           └──> a violation
+//! plugins, people, coordinator, clock ──> Facts ─┐
+//! plan ──────────────────────────────────────────┼──> may this follow? ──> Truth
+//! event that the engine records ─────────────────┘           └──> a violation
 //! ```
 //!
 //! After a power cut the end of the journal is lost, and with it the engine's memory. The model is then reset to its state

@@ -36,7 +36,7 @@ pub(crate) enum Fault {
     /// Appending to the journal fails.
     DiskFull,
     /// Calls of the coordinator fail.
-    TurnsFail,
+    CoordinatorFails,
     /// The process stalls.
     Stall,
 }
@@ -319,7 +319,7 @@ impl Inner {
                 self.count("disk full");
                 self.runs[run].disk_full = true;
             }
-            Fault::TurnsFail => {
+            Fault::CoordinatorFails => {
                 self.count("coordinator fails");
                 self.runs[run].coordinator_fails = true;
             }
@@ -343,7 +343,8 @@ impl Inner {
     pub(crate) fn boot(&mut self, run: usize) -> u32 {
         let fault = if self.faults_left > 0 && !self.is_calm() && self.roll(80) {
             self.faults_left -= 1;
-            let faults = [Fault::Crash, Fault::Crash, Fault::PowerCut, Fault::DiskFull, Fault::TurnsFail, Fault::Stall];
+            let faults =
+                [Fault::Crash, Fault::Crash, Fault::PowerCut, Fault::DiskFull, Fault::CoordinatorFails, Fault::Stall];
             let fault = *self.rng.choice(&faults).expect("a fault");
             let reach = if self.rng.bool() { 40 } else { 250 };
             Some((self.rng.u32(0..reach), fault))

@@ -15,8 +15,8 @@ pub use gate::{
     CaptureEntry, DecisionEntry, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, MadeEntry,
 };
 pub use outcome::{FailureEntry, FailureKindName, LevelName, OutcomeName, ProblemEntry};
-pub use release::{ArtifactEntry, ReleaseNoteEntry, ReleaseOriginName};
-pub use source::{GitStateEntry, RollbackSourceEntry, RunSourceEntry, SourceChange, TriggerEntry};
+pub use release::{ArtifactEntry, DeployedReleaseEntry, ReleaseOriginName};
+pub use source::{GitStateEntry, RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, TriggerEntry};
 pub use stage::{EffectClassName, FidelityName, StageKindName, StageSummaryEntry};
 
 /// A line of `--format json`.
@@ -37,10 +37,10 @@ pub struct EventLine {
     /// `stage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage_id: Option<String>,
-    /// The names of the stages that `waiting` numbers. Left out but for `run-suspended`.
+    /// The names of the stages that `waiting` numbers. Only present for `run-suspended`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_ids: Option<Vec<String>>,
-    /// The name of the stage that `because` numbers. Left out but for `undo-started`.
+    /// The name of the stage that `because` numbers. Only present for `undo-started`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because_id: Option<String>,
 }
@@ -56,7 +56,7 @@ pub enum EventEntry {
         run: String,
         /// `[pipeline] name`.
         pipeline: String,
-        /// The pipeline file, relative to the repository.
+        /// The pipeline file, relative to the repository's root if it is inside the repository.
         file: String,
         /// Whether the run is a rehearsal.
         rehearsal: bool,
@@ -75,7 +75,7 @@ pub enum EventEntry {
         again: Vec<u32>,
         /// What has changed since the run was started, and was accepted. Left out when it is nothing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        changed: Vec<SourceChange>,
+        changed: Vec<SourceChangeEntry>,
     },
     /// A stage that is left out has the outputs that it had in an earlier run.
     OutputsInherited {
@@ -160,7 +160,7 @@ pub enum EventEntry {
         /// Which try.
         attempt: u32,
         /// The release.
-        release: ReleaseNoteEntry,
+        release: DeployedReleaseEntry,
     },
     /// All stages that directly need the one that deployed have succeeded: the environment can be rolled back to its
     /// release.
@@ -245,7 +245,7 @@ pub enum EventEntry {
         stage: u32,
         /// The try that opened it, or that will begin once it is approved.
         attempt: u32,
-        /// What is asked of whom.
+        /// The gate: its question, and who may answer.
         gate: GateEntry,
     },
     /// The time until which a gate was closed has passed.

@@ -27,10 +27,10 @@ pub use answer::{
     ServicePhase, ServiceRelease, Severity, ToolMountEntry,
 };
 pub use event::{
-    ArtifactEntry, CaptureEntry, DecisionEntry, EffectClassName, EventEntry, EventLine, FailureEntry, FailureKindName,
-    FidelityName, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName,
-    LevelName, MadeEntry, OutcomeName, ProblemEntry, ReleaseNoteEntry, ReleaseOriginName, RollbackSourceEntry,
-    RunSourceEntry, SourceChange, StageKindName, StageSummaryEntry, StreamName, TriggerEntry,
+    ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
+    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName,
+    GitStateEntry, InterruptName, LevelName, MadeEntry, OutcomeName, ProblemEntry, ReleaseOriginName,
+    RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TriggerEntry,
 };
 
 /// The version of all types of this crate; `v` in every [`EventLine`].

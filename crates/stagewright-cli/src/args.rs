@@ -21,8 +21,8 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 success, 1 the run failed, 2 wrong command line, 3 mistakes in the pipeline file, 4 not ready (a plugin, \
-input, secret or permission is missing), 5 the run waits for a person, 6 rejected, 7 the machine is at fault, 130 \
-cancelled.";
+input, secret or permission is missing), 5 the run is suspended at a gate, 6 rejected, 7 an internal error or a fault \
+of the machine, 130 cancelled.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
@@ -93,8 +93,9 @@ pub(crate) struct RunArgs {
     /// Act on stand-ins; report what has none instead of doing it
     ///
     /// Gates are approved automatically, secrets are stand-ins, images are pushed to a registry in the state folder, and
-    /// services get a network and a port of their own. Requests, and programs that could reach beyond this machine, are
-    /// reported as "would send …" and "would run …" instead of being sent and started; the stage then ends as rehearsed.
+    /// services get a network and a port of their own. Programs that could reach beyond their stage, and requests other
+    /// than to services of the rehearsal and package hosts, are reported as "would run …" and "would send …" instead of
+    /// being started and sent; the stage then ends as rehearsed.
     /// `[stages.X.rehearse]` grants exceptions. Two uses of the network remain, both without credentials: programs fetch
     /// packages from the hosts of `cargo`, `npm` and `pip`, and plugins are pulled by digest.
     #[arg(long)]

@@ -52,7 +52,7 @@ fn plugin_folders() -> Vec<PathBuf> {
 }
 
 /// The path of this program for starting helpers. `/proc/self/exe` refers to the running program even if a stage has put
-/// another file at its path since, which must not be executed with the powers of the engine.
+/// another file at its path since, which must not be executed with the engine's privileges.
 fn this_program() -> Result<PathBuf, CommandError> {
     let running = PathBuf::from("/proc/self/exe");
     if running.exists() {

@@ -66,7 +66,7 @@ pub enum EventKind {
         run: RunId,
         /// `[pipeline] name`.
         pipeline: String,
-        /// The path of the pipeline file, as given.
+        /// The pipeline file, relative to the repository's root if it is inside the repository.
         file: String,
         /// Whether effects act on local stand-ins.
         rehearsal: bool,

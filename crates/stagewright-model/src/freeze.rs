@@ -101,7 +101,7 @@ impl WeeklyWindow {
         let (from, until) = (WeekTime::parse(from.trim())?, WeekTime::parse(until.trim())?);
         if from == until {
             let message = "begins and ends at the same time";
-            let help = "for a freeze that never ends, write `from` a date `until` one far away".to_owned();
+            let help = "for a freeze that never ends, set `from`, and `until` to a date in the far future".to_owned();
             return Err(FormatError { help, ..bad_freeze(message) });
         }
         Ok(WeeklyWindow { from, until, zone })

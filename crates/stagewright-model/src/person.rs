@@ -74,7 +74,7 @@ impl PersonName {
         if !shown.is_single_script() {
             return Err(PersonNameError::Mixed);
         }
-        // Case folding can produce text that isn't in normal form, so the result is normalised again. This is the
+        // Case folding can produce text that isn't in normal form, so the result is normalised again, as in the
         // compatibility caseless match of the Unicode Standard (D146).
         let folded: String = caseless::default_case_fold_str(shown).nfkc().collect();
         let bare = folded.trim_matches(|character: char| PUNCTUATION.contains(character));

@@ -98,7 +98,7 @@ fn run_lines(view: &RunView, event: &Event) -> Vec<String> {
         EventKind::GroupAwaited { group, holder } => vec![words::group_awaited(group, holder)],
         EventKind::GroupJoined { group, replaced } => vec![words::group_joined(group, replaced)],
         EventKind::GroupLeft { group } => vec![format!("released the group {}", first_line(group))],
-        EventKind::RunSuspended { .. } => vec!["suspended until its open gates are answered".to_owned()],
+        EventKind::RunSuspended { .. } => vec!["suspended at its open gates".to_owned()],
         EventKind::RunEnded { conclusion } => vec![format!("run {}", conclusion.as_str())],
         _ => Vec::new(),
     }

@@ -20,7 +20,7 @@ pub struct RunView {
     pub run: Option<RunId>,
     /// `[pipeline] name`.
     pub pipeline: String,
-    /// The pipeline file, relative to the repository.
+    /// The pipeline file, relative to the repository's root if it is inside the repository.
     pub file: String,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
@@ -38,7 +38,7 @@ pub struct RunView {
     pub group: Option<GroupView>,
     /// The releases that its stages deployed, in order.
     pub releases: Vec<Deployed>,
-    /// Whether the run is suspended: no stage can run until an open gate is answered.
+    /// Whether the run is suspended: no stage can run until a gate opens or is answered.
     pub suspended: bool,
     /// None until the run has ended.
     pub conclusion: Option<Outcome>,

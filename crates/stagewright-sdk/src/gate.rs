@@ -27,7 +27,8 @@ impl Approval {
         Approval { inner: host::gate::Approval::new(&message), message }
     }
 
-    /// Adds an approver: `team:NAME` or a user. Without any, everyone may approve.
+    /// Adds an approver: `team:NAME` or a user. Without any: the approvers of the gate's
+    /// environments, or everyone if these have none.
     pub fn approver(&mut self, who: &str) -> &mut Approval {
         self.inner.approver(who);
         self

@@ -83,7 +83,8 @@ impl Command {
         self
     }
 
-    /// Captures at most this many bytes of output. The log gets all of it.
+    /// Sets the limit of captured output, in bytes; more is an error. The log gets all of it, unless [`Command::quiet`] is
+    /// set.
     pub fn capture_limit(&mut self, bytes: u32) -> &mut Command {
         self.limit = Some(bytes);
         self
@@ -103,10 +104,10 @@ impl Command {
         self.spawn_with(self.limit)?.wait()
     }
 
-    /// Runs it until it exits, and returns its output, at most 16 MiB unless [`Command::capture_limit`] is set.
+    /// Runs it until it exits, and returns its output.
     ///
     /// # Errors
-    /// As [`Command::status`].
+    /// As [`Command::status`], and when it writes more than 16 MiB, or than [`Command::capture_limit`].
     pub fn output(&mut self) -> Result<Output> {
         let mut child = self.spawn_with(Some(self.limit.unwrap_or(OUTPUT_LIMIT)))?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

@@ -52,7 +52,8 @@ pub fn glob(pattern: &str) -> Result<Vec<Entry>> {
     Ok(host::glob(pattern)?)
 }
 
-/// Like [`glob`], but doesn't follow links. Includes dangling links and special files, which `glob` leaves out.
+/// Like [`glob`], but doesn't follow links. Includes links whose target is missing or isn't granted, which `glob` leaves
+/// out, and tells special files apart.
 ///
 /// # Errors
 /// As [`glob`], and when a name isn't UTF-8.

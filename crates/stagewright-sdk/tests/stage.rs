@@ -122,10 +122,13 @@ fn a_program_without_a_script_and_a_denied_one_do_not_start() {
 }
 
 #[test]
-fn captured_output_ends_at_the_limit() {
-    let host = FakeHost::new().process(ProcessScript::new("tool", [""; 0]).stdout("0123456789"));
-    let (output, _) = host.with(|| Command::new("tool").capture_limit(4).output());
-    assert_eq!(output.expect("scripted").stdout, b"0123");
+fn output_beyond_the_capture_limit_is_an_error() {
+    let output = |limit| {
+        let host = FakeHost::new().process(ProcessScript::new("tool", [""; 0]).stdout("0123456789"));
+        host.with(|| Command::new("tool").capture_limit(limit).output()).0
+    };
+    assert_eq!(output(10).expect("it fits").stdout, b"0123456789");
+    assert_eq!(output(9).expect_err("it doesn't fit").code, ErrorCode::ResourceExhausted);
 }
 
 #[test]

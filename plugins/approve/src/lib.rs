@@ -17,7 +17,8 @@ use stagewright_sdk::{
 pub struct Config {
     /// The question that approvers see.
     pub message: String,
-    /// Who may approve or reject: `team:NAME` or a user. Everyone may if it is empty.
+    /// Who may approve or reject: `team:NAME` or a user. If it is empty: the approvers of the gate's environments, or
+    /// everyone if these have none.
     #[serde(default)]
     pub approvers: Vec<String>,
     /// The environments that an approval covers. It covers no others.

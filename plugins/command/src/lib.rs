@@ -117,9 +117,10 @@ impl Config {
             (None, Some(script), _) if script.len() > MAX_ARGUMENT => {
                 let message =
                     format!("`run` has {} bytes, and an argument has at most {MAX_ARGUMENT} on Linux", script.len());
-                Err(Diagnostic::error("config", &message)
-                    .at("run")
-                    .help("move the script to a file of the repository, as in `run = \"sh ci/script.sh\"`"))
+                Err(Diagnostic::error("config", &message).at("run").help(
+                    "move the script to a file of the repository, as in `run = \"sh ci/script.sh\"`, or make it \
+                           executable and grant it by its path",
+                ))
             }
             (None, Some(script), shell) => {
                 let default = || ["sh", "-eu", "-c"].map(str::to_owned).to_vec();

@@ -232,8 +232,7 @@ fn publish(config: &Config, release: &str, address: &str, previous: Option<&Curr
     outputs::set("previous", &replaced)?;
     let after = replaced.map(|image| format!(", after `{image}`")).unwrap_or_default();
     outputs::summary(format!(
-        "**{}** runs `{}` as release {release} at <{address}>{after}.
-",
+        "**{}** runs `{}` as release {release} at <{address}>{after}.\n",
         config.service,
         config.image.as_str()
     ));

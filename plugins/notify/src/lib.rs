@@ -81,7 +81,8 @@ fn send(config: &Config) -> Result<()> {
     if let Some(secret) = &config.secret {
         request.secret_header(&config.secret_header, &config.secret_prefix, &secrets::get(secret)?);
     }
-    let mut response = request.send().map_err(|error| error.context(format!("can't reach {}", config.url)))?;
+    let mut response =
+        request.send().map_err(|error| error.context(format!("can't send the notification to {}", config.url)))?;
     let status = response.status();
     outputs::set("status", &status)?;
     if config.expect.contains(status) {

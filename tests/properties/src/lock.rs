@@ -43,12 +43,7 @@ pub fn check(input: &[u8]) {
 
 fn check_lock(lock: &Lock) {
     let again = lock.render();
-    assert_eq!(
-        Lock::parse("stagewright.lock", &again).ok().as_ref(),
-        Some(lock),
-        "parsed as another lock:
-{again}"
-    );
+    assert_eq!(Lock::parse("stagewright.lock", &again).ok().as_ref(), Some(lock), "parsed as another lock:\n{again}");
     for pipeline in lock.pipelines.values() {
         assert_eq!(pipeline.changes(pipeline, &Bounds::default()), [], "differs from itself");
     }

@@ -49,11 +49,7 @@ fn check_lock(plan: &Plan) {
     let lock = Lock { pipelines: BTreeMap::from([(plan.name.clone(), locked)]) };
     let text = lock.render();
     match Lock::parse("stagewright.lock", &text) {
-        Ok(read) => assert_eq!(
-            read, lock,
-            "parsed as another lock:
-{text}"
-        ),
+        Ok(read) => assert_eq!(read, lock, "parsed as another lock:\n{text}"),
         Err(errors) => panic!("refused the written lock: {:?}\n{text}", errors.iter().next()),
     }
 }

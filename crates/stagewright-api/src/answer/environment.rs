@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::ReleaseNoteEntry;
+use crate::event::DeployedReleaseEntry;
 
 /// An environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,5 +54,5 @@ pub struct ReleaseEntry {
     /// Whether it was undone.
     pub undone: bool,
     /// What was deployed.
-    pub release: ReleaseNoteEntry,
+    pub release: DeployedReleaseEntry,
 }

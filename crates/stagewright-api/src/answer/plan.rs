@@ -59,9 +59,9 @@ pub struct LockChangeEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SandboxName {
-    /// None is started.
+    /// They aren't started.
     Required,
-    /// They are started unconfined.
+    /// They are started unsandboxed.
     Preferred,
 }
 
@@ -113,7 +113,7 @@ pub struct PlanStage {
     pub inputs: Vec<String>,
     /// Globs of the files that it makes.
     pub outputs: Vec<String>,
-    /// Whether something of it runs unconfined.
+    /// Whether something of it runs unsandboxed.
     pub unsandboxed: bool,
     /// What its programs get of the machine, beyond the system's own files.
     pub toolchain: Vec<ToolMountEntry>,

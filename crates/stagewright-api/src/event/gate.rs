@@ -107,7 +107,7 @@ pub struct DecisionEntry {
     pub capture: Option<String>,
     /// Whether it is the answer that a rehearsal gives by itself.
     pub rehearsed: bool,
-    /// The outcome that the person determined. Left out but for gates of kind `doubt`.
+    /// The outcome that the person determined. Only present for gates of kind `doubt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finding: Option<FindingEntry>,
 }

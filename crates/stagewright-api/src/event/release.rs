@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 /// A release that a stage deployed to its environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct ReleaseNoteEntry {
+pub struct DeployedReleaseEntry {
     /// Name of the environment.
     pub environment: String,
     /// What runs, by digest, as in `local/app@sha256:…`.

@@ -74,7 +74,7 @@ pub struct RollbackSourceEntry {
 /// Something that has changed since a run was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct SourceChange {
+pub struct SourceChangeEntry {
     /// What has changed, as in `plugin deploy` or `commit`.
     pub what: String,
     /// What it was.

@@ -91,8 +91,8 @@ fn environments() {
         freeze: Some(FreezeEntry { until: None, reason: s("holidays"), by: s("grace") }),
         ..whole.clone()
     };
-    let thawed = EnvironmentEntry { freeze: None, ..short.clone() };
-    let lines = [pretty(&whole), pretty(&short), pretty(&thawed), pretty(&release_entry())];
+    let unfrozen = EnvironmentEntry { freeze: None, ..short.clone() };
+    let lines = [pretty(&whole), pretty(&short), pretty(&unfrozen), pretty(&release_entry())];
     insta::assert_snapshot!("environments", lines.join("\n"));
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 use stagewright_api::{
-    ArtifactEntry, CaptureEntry, DecisionEntry, EffectClassName, EventEntry, EventLine, FailureEntry, FailureKindName,
-    FidelityName, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName,
-    LevelName, MadeEntry, OutcomeName, ProblemEntry, ReleaseNoteEntry, ReleaseOriginName, RollbackSourceEntry,
-    RunSourceEntry, SourceChange, StageKindName, StageSummaryEntry, StreamName, TriggerEntry, VERSION,
+    ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
+    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName,
+    GitStateEntry, InterruptName, LevelName, MadeEntry, OutcomeName, ProblemEntry, ReleaseOriginName,
+    RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TriggerEntry,
+    VERSION,
 };
 
 use crate::{names, text};
@@ -122,8 +123,8 @@ fn short_decision() -> DecisionEntry {
     DecisionEntry { at: None, reason: None, fields: BTreeMap::new(), capture: None, finding: None, ..decision() }
 }
 
-pub(crate) fn release() -> ReleaseNoteEntry {
-    ReleaseNoteEntry {
+pub(crate) fn release() -> DeployedReleaseEntry {
+    DeployedReleaseEntry {
         environment: s("production"),
         artifact: s("local/app@sha256:a"),
         url: Some(s("https://example.org")),
@@ -188,7 +189,7 @@ fn events() -> Vec<EventEntry> {
     vec![
         started(source()),
         started(short_source()),
-        resumed(vec![SourceChange { what: s("plugin deploy"), then: s("sha256:1"), now: s("sha256:2") }]),
+        resumed(vec![SourceChangeEntry { what: s("plugin deploy"), then: s("sha256:1"), now: s("sha256:2") }]),
         resumed(Vec::new()),
         EventEntry::OutputsInherited { stage, from: s("run-0"), outputs: outputs() },
         EventEntry::GroupAwaited { group: s("deploys"), holder: s("run-0") },
@@ -208,7 +209,7 @@ fn events() -> Vec<EventEntry> {
         },
         EventEntry::Recovered { stage, attempt, finding: FindingEntry::NotStarted, by: None, outputs: BTreeMap::new() },
         EventEntry::ReleaseRecorded { stage, attempt, release: release() },
-        EventEntry::ReleaseRecorded { stage, attempt, release: ReleaseNoteEntry { url: None, ..release() } },
+        EventEntry::ReleaseRecorded { stage, attempt, release: DeployedReleaseEntry { url: None, ..release() } },
         EventEntry::ReleaseConfirmed { stage },
         EventEntry::UndoStarted { stage, attempt, because: 3, fence: Some(8) },
         EventEntry::UndoStarted { stage, attempt, because: 3, fence: None },

@@ -54,7 +54,7 @@ fn show(recorded: &RecordedAnswer, verb: &str, out: &mut Printer) -> Result<Exit
     let shown = missing.as_ref().map(|missing| text!(": {missing}")).unwrap_or_default();
     out.line(text!("{verb}: {stage} of run {run}, by {}{files}{shown}.", decision.by))?;
     if *needs_resume {
-        out.line(text!("The run is suspended. To continue it: stagewright resume {run}"))?;
+        out.line(text!("No process drives the run. To continue it: stagewright resume {run}"))?;
     }
     Ok(Exit::Success)
 }

@@ -41,7 +41,7 @@ pub(crate) fn environment(session: &Session, command: &EnvCommand, out: &mut Pri
         EnvCommand::Unfreeze { environment } => {
             if session.store()?.lock().unfreeze(environment)? {
                 out.line(text!(
-                    "{environment} is no longer frozen. To list runs that can continue: `stagewright runs --waiting`"
+                    "{environment} is no longer frozen. To list waiting runs: `stagewright runs --waiting`"
                 ))?;
             } else {
                 out.line(text!("{environment} was not frozen."))?;

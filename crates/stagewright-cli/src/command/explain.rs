@@ -78,7 +78,7 @@ fn line(difference: &Difference) -> String {
         Part::Need => "the output",
         Part::Artifact => "the artifact",
         Part::File => "the file",
-        Part::Before => "files left by the stage",
+        Part::Before => "the result of the earlier stage",
     };
     // A digest tells a person nothing but that the content differs, which "has changed" says already.
     let is_shown = |value: &&String| !value.is_empty() && !value.contains("sha256:");

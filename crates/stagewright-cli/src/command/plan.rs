@@ -57,7 +57,7 @@ impl PlanView<'_> {
             out.line(text!("  concurrency group {}: one run at a time", concurrency.group.source()))?;
         }
         if plan.sandbox == Sandbox::Preferred {
-            out.line(text!("  sandbox preferred: programs run unconfined on machines that can't confine them"))?;
+            out.line(text!("  sandbox preferred: programs run unsandboxed on machines that can't sandbox them"))?;
         }
         let mut unsandboxed = 0;
         for (position, (stage, description)) in plan.stages.iter().zip(&self.review.described).enumerate() {

@@ -57,7 +57,7 @@ impl PluginCommandError {
                     .to_owned()
             }
             PluginCommandError::NoToolchain { tried, remedy } => {
-                return tried.iter().cloned().chain([format!("run: {remedy}")]).collect();
+                return tried.iter().cloned().chain([remedy.clone()]).collect();
             }
             PluginCommandError::Tool { source: ToolError::Spawn(error), .. } => error.help().to_owned(),
             PluginCommandError::Cargo { .. } => "see the compiler's messages above".to_owned(),

@@ -15,7 +15,7 @@ use super::tool::{Tool, in_path};
 /// What guests are compiled for: no WASI, so no ambient authority.
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Longer than a download takes, shorter than patience with a server that doesn't answer.
+/// Enough for a download; a server that doesn't answer is given up after this time.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
 
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
@@ -73,14 +73,17 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
         Some(linker) => Ok(Toolchain::FromSource { linker }),
         None => {
             tried.push("Debian's compiler is installed, but no linker for wasm".to_owned());
-            let remedy = format!("apt-get install -y --no-install-recommends {}", linker_package(folder)?);
+            let remedy = format!(
+                "run: apt-get update && apt-get install -y --no-install-recommends {}",
+                linker_package(folder)?
+            );
             Err(PluginCommandError::NoToolchain { tried, remedy })
         }
     }
 }
 
 impl Toolchain {
-    /// Cargo, told to build for wasm; the caller adds what to build.
+    /// Cargo with arguments to build for wasm; the caller adds what to build.
     pub(super) fn cargo(&self, folder: &Path) -> Tool {
         let build = ["build", "--target", TARGET, "--lib"];
         match self {
@@ -99,7 +102,7 @@ impl Toolchain {
         }
     }
 
-    /// For people.
+    /// The toolchain in words, for messages.
     pub(super) fn describe(&self) -> &'static str {
         match self {
             Toolchain::Installed { .. } => "the active toolchain",
@@ -127,7 +130,7 @@ fn add_with_rustup(
     progress: &mut Printer,
 ) -> Result<bool, PluginCommandError> {
     let Some(rustup) = in_path("rustup") else {
-        tried.push(format!("the active toolchain lacks `{TARGET}`, and there is no rustup to add it"));
+        tried.push(format!("the active toolchain lacks `{TARGET}`, and rustup isn't installed"));
         return Ok(false);
     };
     progress.line(text!("rustup target add {TARGET}"))?;
@@ -148,11 +151,11 @@ fn debian_is_complete() -> bool {
 
 /// As in `1.96.0`.
 fn debian_release(folder: &Path) -> Result<String, PluginCommandError> {
-    debian_says(folder, "release: ")
+    debian_version_field(folder, "release: ")
 }
 
-/// What Debian's compiler says of itself behind `key`; empty when it isn't there.
-fn debian_says(folder: &Path, key: &str) -> Result<String, PluginCommandError> {
+/// The field `key` in the output of Debian's `rustc -vV`; empty if it isn't installed.
+fn debian_version_field(folder: &Path, key: &str) -> Result<String, PluginCommandError> {
     let rustc = PathBuf::from(DEBIAN_RUSTC);
     if !rustc.is_file() {
         return Ok(String::new());
@@ -190,25 +193,22 @@ fn newest_llvm_linker() -> Option<PathBuf> {
 
 /// The linker of the LLVM release that Debian's compiler is built on.
 fn linker_package(folder: &Path) -> Result<String, PluginCommandError> {
-    let version = debian_says(folder, "LLVM version: ")?;
+    let version = debian_version_field(folder, "LLVM version: ")?;
     Ok(match version.split('.').next() {
         Some(release) if !release.is_empty() => format!("lld-{release}"),
         _ => "lld".to_owned(),
     })
 }
 
-/// The command that most likely helps, now that the active toolchain lacks the target and rustup couldn't add it.
+/// How to get a compiler: Debian's packages if there is apt-get, and the target once rustup can add it.
 fn remedy() -> String {
-    if Path::new(APT_GET).is_file() {
-        return format!(
-            "apt-get update && apt-get install -y --no-install-recommends {} lld",
-            DEBIAN_PACKAGES.join(" ")
-        );
+    let apt = format!("apt-get update && apt-get install -y --no-install-recommends {} lld", DEBIAN_PACKAGES.join(" "));
+    match (Path::new(APT_GET).is_file(), in_path("rustup").is_some()) {
+        (true, true) => format!("run: {apt}; or, once rustup's server can be reached: rustup target add {TARGET}"),
+        (true, false) => format!("run: {apt}"),
+        (false, true) => format!("run: rustup target add {TARGET}"),
+        (false, false) => format!("install Rust with rustup (https://rustup.rs), then run: rustup target add {TARGET}"),
     }
-    if in_path("rustup").is_some() {
-        return format!("rustup target add {TARGET}");
-    }
-    format!("install Rust with rustup (https://rustup.rs), then: rustup target add {TARGET}")
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use stagewright_engine::{Artifact, Release, ReleaseOrigin};
 use super::ToWire;
 
 impl ToWire for Release {
-    type Wire = api::ReleaseNoteEntry;
+    type Wire = api::DeployedReleaseEntry;
 
-    fn to_wire(&self) -> api::ReleaseNoteEntry {
+    fn to_wire(&self) -> api::DeployedReleaseEntry {
         let Release { environment, artifact, url, fence, config, commit, by, origin } = self;
-        api::ReleaseNoteEntry {
+        api::DeployedReleaseEntry {
             environment: environment.clone(),
             artifact: artifact.clone(),
             url: url.clone(),

@@ -61,10 +61,10 @@ impl ToWire for RollbackSource {
 }
 
 impl ToWire for Change {
-    type Wire = api::SourceChange;
+    type Wire = api::SourceChangeEntry;
 
-    fn to_wire(&self) -> api::SourceChange {
+    fn to_wire(&self) -> api::SourceChangeEntry {
         let Change { what, then, now } = self;
-        api::SourceChange { what: what.clone(), then: then.clone(), now: now.clone() }
+        api::SourceChangeEntry { what: what.clone(), then: then.clone(), now: now.clone() }
     }
 }

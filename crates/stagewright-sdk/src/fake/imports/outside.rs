@@ -74,7 +74,7 @@ pub(crate) mod process {
                 if spawned.capture.is_none() {
                     script.chunks.clear();
                 }
-                let room = spawned.capture.unwrap_or(0) as usize;
+                let room = Some(spawned.capture.unwrap_or(0) as usize);
                 host.spawned.push(spawned);
                 Ok(Child { index: host.spawned.len() - 1, room: Cell::new(room), script: RefCell::new(script) })
             })
@@ -84,17 +84,21 @@ pub(crate) mod process {
     #[derive(Debug)]
     pub(crate) struct Child {
         index: usize,
-        /// How many more bytes of output the guest may read.
-        room: Cell<usize>,
+        /// How many more bytes of output the guest may read; none once the program has written more.
+        room: Cell<Option<usize>>,
         script: RefCell<ProcessScript>,
     }
 
     impl Child {
         pub(crate) fn next_chunk(&self) -> Result<Option<Chunk>, wire::Error> {
+            let Some(room) = self.room.get() else {
+                let message = "the output exceeds the capture limit";
+                return Err(Error::new(ErrorCode::ResourceExhausted, message).into());
+            };
             let Some((source, mut data)) = self.script.borrow_mut().chunks.pop_front() else { return Ok(None) };
-            data.truncate(self.room.get());
-            self.room.set(self.room.get() - data.len());
-            Ok((!data.is_empty()).then_some(Chunk { source, data }))
+            self.room.set(room.checked_sub(data.len()));
+            data.truncate(room);
+            if data.is_empty() { self.next_chunk() } else { Ok(Some(Chunk { source, data })) }
         }
 
         pub(crate) fn wait(&self) -> Result<ExitStatus, wire::Error> {
