@@ -170,6 +170,13 @@ mod tests {
         assert!(names.len() >= 40, "{} mutants are too few to judge the simulator by", names.len());
     }
 
+    /// Cargo also succeeds if a filter matches no test, and then every mutant would seem to go unnoticed.
+    #[test]
+    fn the_simulators_test_exists() {
+        let text = std::fs::read_to_string(root().join("tests/simulator/main.rs")).expect("the simulator's tests");
+        assert!(text.contains(&format!("#[test]\nfn {}()", scratch::WORLDS)), "{} is not a test", scratch::WORLDS);
+    }
+
     #[test]
     fn a_mutant_that_does_not_apply_exactly_once_is_reported_by_name() {
         let mutant = Mutant { name: "lost", file: "gate.rs", search: "a", replace: "b" };

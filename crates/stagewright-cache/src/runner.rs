@@ -245,7 +245,8 @@ impl CacheRunner {
         if request.cache.is_none() && !self.store.leftovers_file(&stage).is_file() {
             return Ok(None);
         }
-        // All writable paths enter the key by content: without a key nothing else identifies ignored files.
+        // Ignored files in the writable paths are listed, too: without a key, only their content can identify them to
+        // other stages.
         let named = DeclaredPaths::of(request, &request.permissions.writable())?;
         let in_writable = self.in_writable(&named)?;
         Ok(Some((named, in_writable, stamp::ticked(), stage)))

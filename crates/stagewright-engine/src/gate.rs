@@ -110,8 +110,9 @@ fn check_person(state: &StageState, gate: &Gate, decision: &Decision) -> Result<
         if same_person(&earlier.by, &decision.by) {
             return Err(DecisionError::Twice(earlier.by.clone()));
         }
-        // If anyone may answer, one person could approve twice under names that look the same. A list of approvers
-        // needs no such check, because the pipeline file is refused if two of its names look alike.
+        // If anyone may answer, one person could approve twice under names that look the same. The check is left
+        // out for a list of approvers: the pipeline file is refused if two names of one team, or of one environment's
+        // approvers, look alike. Lists of plugins, and names of different lists, are not compared.
         let looks_alike = PersonName::parse(&earlier.by).is_ok_and(|earlier| earlier.looks_like(&person));
         if gate.approvers.is_empty() && looks_alike {
             return Err(DecisionError::Alike { by: person.to_string(), earlier: earlier.by.clone() });

@@ -173,7 +173,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether the run holds an environment or a group, or is queued for one, and must extend its leases.
+    /// Whether the run holds an environment or a group, or waits in a group's queue, and must send heartbeats.
     pub fn needs_heartbeat(&self) -> bool {
         !self.held_environments.is_empty() || self.state.in_group || self.in_group_queue
     }

@@ -64,7 +64,7 @@ impl ManifestContent {
         })?;
         let digests = parsed.manifests.iter().map(|child| &child.digest).chain(parsed.blobs().map(|blob| &blob.digest));
         if let Some(invalid) = digests.into_iter().find(|digest| !crate::reference::is_digest(digest)) {
-            let message = format!("a manifest contains `{invalid}`, which isn't a sha256 digest");
+            let message = format!("manifest {digest} contains `{invalid}`, which isn't a sha256 digest");
             return Err(OciError::new(OciErrorKind::InvalidManifest, message));
         }
         // The media type is optional in OCI manifests. Without it, the fields that are present determine it.

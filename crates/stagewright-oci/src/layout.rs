@@ -264,7 +264,7 @@ fn enter(entries: &mut Vec<IndexEntry>, descriptor: &Descriptor, tag: Option<&st
 pub(crate) fn known_tags(tags: &[String]) -> String {
     const SHOWN: usize = 20;
     match tags {
-        [] => "the repository has no tags".to_owned(),
+        [] => "it has no tags".to_owned(),
         tags if tags.len() > SHOWN => {
             format!("it has: {} and {} more", tags[tags.len() - SHOWN..].join(", "), tags.len() - SHOWN)
         }

@@ -9,9 +9,9 @@
 //! Each of them stores manifests that refer to blobs, so push and pull are copies from one to another. A blob is hashed
 //! while it is copied, a manifest is copied byte for byte, and the tag is set last.
 //!
-//! A rehearsal writes to its own root only, whichever registry a push names. It reads from its own root first, and then
-//! from the embedded registry. It doesn't read from other registries, because that would send credentials to another
-//! machine.
+//! In a rehearsal, pushes to any registry go to its own root; only image layouts in the workspace are used as they are.
+//! It reads from its own root first, and then from the embedded registry. It doesn't read from other registries, because
+//! that would send credentials to another machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

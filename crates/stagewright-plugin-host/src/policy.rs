@@ -34,14 +34,14 @@ pub(crate) struct Policy {
     exec: Vec<PathPattern>,
     /// See [`Policy::reading_only`].
     declared: Option<Vec<PathPattern>>,
-    /// Including the hosts that words of `net` open.
+    /// Including the hosts that keywords of `net` open.
     net: Vec<OriginRule>,
     /// The paths of the workspace that no grant opens.
     reserved: Arc<Reservations>,
 }
 
 impl Policy {
-    /// `package_hosts`: the hosts that words of `net` open. `reserved`: the paths that no grant opens.
+    /// `package_hosts`: the hosts that keywords of `net` open. `reserved`: the paths that no grant opens.
     pub(crate) fn new(
         table: &str,
         permissions: &Permissions,

@@ -13,7 +13,7 @@ use crate::start::RunOptions;
 
 /// The result of cancelling a run.
 pub enum Cancelled {
-    /// The process that drives the run received the cancel request.
+    /// The cancel request was stored for the process that drives the run.
     Requested(RunId),
     /// The run was suspended, and no process drives it. It ends when this is driven.
     Waiting(Box<Run>),

@@ -86,7 +86,7 @@ pub use resume::ResumeOptions;
 pub use review::Review;
 pub use rollback::RollbackTarget;
 pub use session::Session;
-pub use stagewright_cache::{Explanation, KeyDifference as Difference, KeyPart as Part, Mode as CacheMode};
+pub use stagewright_cache::{Explanation, KeyDifference, KeyPart, Mode as CacheMode};
 pub use stagewright_plugin_host::{Compilation, CompileObserver, PluginRuntime, RuntimeConfig};
 pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, StartOutcome};
 pub use store::SharedStore;

@@ -45,9 +45,10 @@ pub(crate) fn read(session: &Session) -> Result<Option<Lock>, SessionError> {
     let lock = Lock::parse(LOCK_FILE, &text).map_err(|mistakes| {
         session.notices.diagnostics(&mistakes.iter().collect::<Vec<_>>());
         let line = mistakes.iter().next().map_or(1, |first| first.position().0);
-        SessionError::not_ready(format!("{LOCK_FILE}:{line}: the file was edited or damaged, and is ignored")).hint(
-            "restore it from git, or review the pipelines' permissions and write it again with `stagewright lock`",
-        )
+        SessionError::not_ready(format!("{LOCK_FILE}:{line}: the file was edited or damaged, so it can't be trusted"))
+            .hint(
+                "restore it from git, or review the pipelines' permissions and write it again with `stagewright lock`",
+            )
     })?;
     Ok(Some(lock))
 }

@@ -76,7 +76,7 @@ impl Session {
     /// See [`Repository::pipeline`].
     ///
     /// # Errors
-    /// The same.
+    /// As for [`Repository::pipeline`].
     pub fn pipeline(&self, name: Option<&str>) -> Result<PipelineFile, SessionError> {
         self.repository.pipeline(name)
     }

@@ -47,7 +47,7 @@ impl RunStore for Store {
 }
 
 impl Store {
-    /// All recorded events of a run, in order. Empty if the run doesn't exist.
+    /// All recorded events of a run, in order. Empty if the run has no events or doesn't exist.
     ///
     /// # Errors
     /// If the database can't be read, or contains an event that this version can't parse.

@@ -125,7 +125,7 @@ fn refuse_orphaned_log(path: &Path) -> Result<(), StoreError> {
     let runs = std::fs::read_dir(path.with_file_name("runs")).is_ok_and(|mut runs| runs.next().is_some());
     match path.metadata() {
         Ok(file) if file.len() == 0 && (log || runs) => {
-            Err(refused(format!("{} is empty, although runs exist", path.display()), DAMAGED))
+            Err(refused(format!("{} is empty, although its log or its runs exist", path.display()), DAMAGED))
         }
         Err(_) if log => Err(refused(
             format!("{} does not exist, but its log {} does", path.display(), sibling(path, "-wal").display()),

@@ -11,7 +11,7 @@ use super::LIMIT;
 use crate::cargo::{Result, capture, cargo, describe};
 
 /// The simulator's test that tries worlds.
-const WORLDS: &str = "nothing_that_must_not_be_happens_in_any_world";
+pub(super) const WORLDS: &str = "no_world_violates_the_oracle";
 
 /// What detected the planted fault.
 pub(super) struct MutantVerdict {

@@ -119,7 +119,7 @@ impl Root {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         loop {
             // With `BENEATH`, the kernel fails with EAGAIN if a folder is renamed anywhere during the resolution, since it
-            // can't exclude that `..` led out of the root. The next try succeeds.
+            // can't exclude that `..` led out of the root. Try again.
             match openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN) => {}
                 opened => return opened,

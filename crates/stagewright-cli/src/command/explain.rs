@@ -4,7 +4,7 @@ use stagewright_api as api;
 use stagewright_engine::{RunId, StageSummary};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Block, Printer, text};
-use stagewright_session::{CacheDecision, Difference, Explanation, Part, RunExplanation, Session};
+use stagewright_session::{CacheDecision, Explanation, KeyDifference, KeyPart, RunExplanation, Session};
 
 use crate::args::ExplainArgs;
 use crate::error::CommandError;
@@ -62,23 +62,23 @@ fn in_words(run: &RunId, stage: &StageSummary, decision: &CacheDecision) -> Bloc
     words
 }
 
-fn line(difference: &Difference) -> String {
-    let Difference { part, name, then, now } = difference;
+fn line(difference: &KeyDifference) -> String {
+    let KeyDifference { part, name, then, now } = difference;
     let what = match part {
-        Part::Format => "the format of results",
-        Part::Sandbox => "the sandbox",
-        Part::Plugin => "the plugin",
-        Part::Stage => "the stage's",
-        Part::Config => "with",
-        Part::Variable => "the variable",
-        Part::Permission => "the permission",
-        Part::Limit => "the limit",
-        Part::Glob => "the key",
-        Part::Tool => "the program",
-        Part::Need => "the output",
-        Part::Artifact => "the artifact",
-        Part::File => "the file",
-        Part::Before => "the result of the earlier stage",
+        KeyPart::Format => "the format of results",
+        KeyPart::Sandbox => "the sandbox",
+        KeyPart::Plugin => "the plugin",
+        KeyPart::Stage => "the stage's",
+        KeyPart::Config => "with",
+        KeyPart::Variable => "the variable",
+        KeyPart::Permission => "the permission",
+        KeyPart::Limit => "the limit",
+        KeyPart::Glob => "the key",
+        KeyPart::Tool => "the program",
+        KeyPart::Need => "the output",
+        KeyPart::Artifact => "the artifact",
+        KeyPart::File => "the file",
+        KeyPart::Before => "the result of the earlier stage",
     };
     // A digest tells a person nothing but that the content differs, which "has changed" says already.
     let is_shown = |value: &&String| !value.is_empty() && !value.contains("sha256:");
@@ -114,23 +114,23 @@ fn entry(stage: &StageSummary, decision: &CacheDecision) -> api::ExplainEntry {
     }
 }
 
-fn difference(difference: &Difference) -> api::Difference {
-    let Difference { part, name, then, now } = difference;
+fn difference(difference: &KeyDifference) -> api::Difference {
+    let KeyDifference { part, name, then, now } = difference;
     let part = match part {
-        Part::Format => api::DifferencePart::Format,
-        Part::Sandbox => api::DifferencePart::Sandbox,
-        Part::Plugin => api::DifferencePart::Plugin,
-        Part::Stage => api::DifferencePart::Stage,
-        Part::Config => api::DifferencePart::Config,
-        Part::Variable => api::DifferencePart::Variable,
-        Part::Permission => api::DifferencePart::Permission,
-        Part::Limit => api::DifferencePart::Limit,
-        Part::Glob => api::DifferencePart::Glob,
-        Part::Tool => api::DifferencePart::Tool,
-        Part::Need => api::DifferencePart::Need,
-        Part::Artifact => api::DifferencePart::Artifact,
-        Part::File => api::DifferencePart::File,
-        Part::Before => api::DifferencePart::Before,
+        KeyPart::Format => api::DifferencePart::Format,
+        KeyPart::Sandbox => api::DifferencePart::Sandbox,
+        KeyPart::Plugin => api::DifferencePart::Plugin,
+        KeyPart::Stage => api::DifferencePart::Stage,
+        KeyPart::Config => api::DifferencePart::Config,
+        KeyPart::Variable => api::DifferencePart::Variable,
+        KeyPart::Permission => api::DifferencePart::Permission,
+        KeyPart::Limit => api::DifferencePart::Limit,
+        KeyPart::Glob => api::DifferencePart::Glob,
+        KeyPart::Tool => api::DifferencePart::Tool,
+        KeyPart::Need => api::DifferencePart::Need,
+        KeyPart::Artifact => api::DifferencePart::Artifact,
+        KeyPart::File => api::DifferencePart::File,
+        KeyPart::Before => api::DifferencePart::Before,
     };
     api::Difference { part, name: name.clone(), then: then.clone(), now: now.clone() }
 }

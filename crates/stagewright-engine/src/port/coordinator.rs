@@ -20,7 +20,7 @@ pub trait RunCoordinator: Send {
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError>;
     /// Releases the environment to other runs.
     fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError>;
-    /// Extends the run's leases on everything that it holds. Must be called at least every [`HEARTBEAT`].
+    /// Extends the leases of the environments that the run holds. Must be called at least every [`HEARTBEAT`].
     fn heartbeat(&mut self, run: &RunId, now: Timestamp) -> Result<(), StoreError>;
     /// Requests a concurrency group. Runs that this one replaces get a cancel request.
     fn enter_group(&mut self, request: &GroupRequest) -> Result<GroupAnswer, StoreError>;
@@ -28,10 +28,10 @@ pub trait RunCoordinator: Send {
     fn leave_group(&mut self, run: &RunId, group: &str) -> Result<(), StoreError>;
 }
 
-/// How often a run that holds an environment or a group extends its lease.
+/// How often a run that holds an environment or a group sends a heartbeat.
 pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How long after its last heartbeat a run keeps what it holds if its process can't be checked.
+/// How long after its last heartbeat a run keeps an environment, even if its process lives.
 pub const LEASE: Duration = Duration::from_secs(60);
 
 /// A request for an environment.

@@ -25,7 +25,7 @@ pub struct HostConfig {
     pub artifacts: PathBuf,
     /// The environment from which the programs of stages inherit the variables that are granted.
     pub environment: BTreeMap<String, String>,
-    /// The origins behind the words of `net`, as in `net = ["cargo"]`. They are read once, before any stage runs, so that
+    /// The origins behind the keywords of `net`, as in `net = ["cargo"]`. They are read once, before any stage runs, so that
     /// no stage can change them for another.
     pub package_hosts: Arc<PackageHosts>,
     /// How plugins that aren't on this machine yet are pulled from registries. This is set by run because a rehearsal pulls

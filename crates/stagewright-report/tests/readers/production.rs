@@ -113,7 +113,7 @@ impl Script {
 
     fn recovering(self) -> Script {
         self.wait(60_000)
-            .end(1, 1, Outcome::Lost, Some(failure(FailureKind::Killed, "the process that ran it went away")))
+            .end(1, 1, Outcome::Lost, Some(failure(FailureKind::Killed, "the process that ran it ended unexpectedly")))
             .conclude(1, Outcome::Lost, None)
             .resume("requested on the command line", &[1, 2], Vec::new())
             .then(EventKind::RecoveryStarted { stage: DEPLOY, attempt: 1 })

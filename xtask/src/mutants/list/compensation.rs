@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "if how == Interrupt::Kill || how == Interrupt::Graceful {",
     },
     Mutant {
-        name: "an interrupted compensation is not continued",
+        name: "a resume leaves an interrupted compensation as it is",
         file: "scheduler/resume.rs",
         search: "UndoState::Started => true,",
         replace: "UndoState::Started => false,",

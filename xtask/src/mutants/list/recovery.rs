@@ -22,7 +22,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "return self.apply_finding(stage, attempt, Finding::NotStarted, None, report.outputs);",
     },
     Mutant {
-        name: "the finding of a person is ignored",
+        name: "the finding of a person counts as not started",
         file: "scheduler/recovery.rs",
         search: "self.apply_finding(stage, attempt, finding, Some(decision.by), BTreeMap::new())",
         replace: "self.apply_finding(stage, attempt, Finding::NotStarted, Some(decision.by), BTreeMap::new())",
@@ -100,7 +100,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "EventKind::AttemptStarted { .. } => false,\n            EventKind::AttemptEnded { stage, .. } => self.is_external(*stage),",
     },
     Mutant {
-        name: "an attempt under a stale token is allowed its effect",
+        name: "an attempt under a stale fence is allowed its effect",
         file: "drive.rs",
         search: "Ok(if holds { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })",
         replace: "Ok(if holds || !environment.is_empty() { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })",
