@@ -137,9 +137,9 @@ impl NativeLibraries {
         };
         let end = match timer.run(thread, || {}).await {
             Ok(Ok(code)) => run.end(code),
-            Ok(Err(error)) => {
-                outcome_from_bad_plugin(PluginError::new("the native plugin panicked").caused_by([error]))
-            }
+            Ok(Err(error)) => outcome_from_bad_plugin(
+                PluginError::new("the call of the native plugin was interrupted").caused_by([error]),
+            ),
             Err(stopped) => outcome_from_stop(&stopped),
         };
         let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -38,6 +38,10 @@ use self::spots::Spots;
 pub(crate) type Identity = (u64, u64);
 
 /// The purpose of a reserved path, which decides the access that a stage has to it.
+///
+/// The order matters: of two purposes of one path, the one that is declared first is kept. Those before [`Purpose::Git`] can
+/// be written by no stage, so a link or an include of git's configuration, which a stage with `.git` in `write` can make,
+/// opens none of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     /// The engine's state folder: no access.
@@ -50,8 +54,10 @@ pub enum Purpose {
     Private,
     /// A file with credentials or configuration, in a home that is the workspace itself: no access.
     PrivateFile,
-    /// A git directory, or a file that leads to one. Plugins have no access. Programs may read it if they may read the whole
-    /// workspace, and write it if `write` names it.
+    /// The operator's policy: it can be read as granted, but never written.
+    Policy,
+    /// A git directory, or a file that leads to one. Plugins have no access. Programs may read it if `read` or `write` names
+    /// it or the whole workspace, and write it if `write` names it.
     Git,
     /// The targets of links in a git directory, except for hooks, and the user's configuration of git. No access, except for
     /// programs whose stage names `.git` in `write`.
@@ -63,8 +69,6 @@ pub enum Purpose {
     Program,
     /// A file that git's configuration includes (`include.path`), which can name hooks. Access as to hooks.
     Config,
-    /// The operator's policy: it can be read as granted, but never written.
-    Policy,
 }
 
 impl Purpose {
@@ -120,7 +124,9 @@ impl Purpose {
             Purpose::Home | Purpose::Private | Purpose::PrivateFile => {
                 "choose another path, or set HOME to a folder outside of the workspace"
             }
-            Purpose::Git => "choose another path: plugins have no access, and programs only if `write` names it",
+            Purpose::Git => {
+                "choose another path: plugins have no access, and programs only if `read` or `write` names it"
+            }
             Purpose::Settings | Purpose::Hooks | Purpose::Program | Purpose::Config => {
                 "choose another path, or name `.git` in `write`, which lets the stage change hooks"
             }

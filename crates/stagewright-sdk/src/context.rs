@@ -30,7 +30,7 @@ pub fn rehearsal() -> bool {
     host::rehearsal()
 }
 
-/// Whether the stage was asked to stop. Poll it in long loops that don't call the host otherwise.
+/// Whether the stage is being cancelled. Poll it in long loops that don't call the host otherwise.
 pub fn cancelled() -> bool {
     host::cancelled()
 }

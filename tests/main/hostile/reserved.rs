@@ -380,6 +380,11 @@ fn the_operators_policy_in_the_workspace_is_read_and_not_written() {
     tries(&environment, r#"write = ["."]"#, script);
     let failure = fails(&environment, "", r#"write = ["ops/policy.toml"]"#, "put ops/policy.toml");
     assert!(text(&failure["message"]).contains("the operator's policy"), "{failure:#}");
+    // A stage that may write the git directory can make git's configuration, or a link, lead to the policy.
+    environment.git(&["init", "-q"]);
+    environment.git(&["config", "include.path", "../ops/policy.toml"]);
+    std::os::unix::fs::symlink("../ops/policy.toml", environment.root().join(".git/linked")).expect("a link");
+    tries(&environment, r#"write = [".git", "ops"]"#, "may put ops/own; never put ops/policy.toml");
 }
 
 /// Programs can read a version manager's folder, but not the engine's folders in it.

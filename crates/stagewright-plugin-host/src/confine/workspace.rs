@@ -253,9 +253,10 @@ impl MountPlanner {
             Purpose::Home => Ok(place(Source::Host(scratch.join("home")), Access::Write)),
             Purpose::Git => self.git(path, visible, writable, maker, scratch),
             Purpose::Policy if !writable || !exists => Ok(Vec::new()),
+            // The stage may change hooks, so they need no cover.
+            purpose if purpose.is_of_git() && self.policy.writes_by_name(&git()) => Ok(Vec::new()),
             // A read-only path, or one that doesn't exist in a read-only folder, needs no cover. One that doesn't exist in a
             // writable folder does, since a program could create it.
-            purpose if purpose.is_of_git() && self.policy.writes_by_name(&git()) => Ok(Vec::new()),
             Purpose::Hooks | Purpose::Program | Purpose::Config if !writable => Ok(Vec::new()),
             _ if !visible || !(exists || writable) => Ok(Vec::new()),
             purpose => {

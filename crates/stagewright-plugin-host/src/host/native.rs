@@ -39,7 +39,7 @@ impl PluginHost {
     }
 }
 
-/// The end of an attempt in a rehearsal, unless the rehearsal grants real effects. The host can't keep a library from
+/// The end of an attempt in a rehearsal, unless `[stages.NAME.rehearse]` configures it. The host can't keep a library from
 /// having effects, so it doesn't call it.
 fn rehearsed(request: &AttemptRequest) -> Option<AttemptEnd> {
     request.rehearsal.as_ref().filter(|terms| !terms.is_configured)?;

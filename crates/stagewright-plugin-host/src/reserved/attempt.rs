@@ -30,7 +30,9 @@ impl Reserved {
         looked.map(Arc::new).map_err(|error| match error {
             ReservedError::Claims(_) => CapabilityError::new(ErrorCode::Internal, error.to_string()),
             ReservedError::Nested(_) => CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string())
-                .with_help("grant a narrower folder, or remove repositories and named pipes that aren't needed"),
+                .with_help(
+                    "grant a narrower folder, or remove folders, repositories and named pipes that aren't needed",
+                ),
         })
     }
 }

@@ -168,7 +168,7 @@ impl RepositoryClaims<'_> {
         let values = settings.values.iter().filter(|(key, _)| !key.starts_with("branch."));
         for (key, value) in values {
             if key == "core.hookspath" {
-                // An empty value disables hooks.
+                // With an empty value, git looks for hooks in `/`.
                 if is_tree && !value.is_empty() {
                     self.claims.insert((Purpose::Hooks, folder.join(expanded(value, home))));
                 }

@@ -86,8 +86,8 @@ impl<'a> Spots<'a> {
             return;
         };
         let Ok(path) = WorkspacePath::parse(text) else { return };
-        // A reserved path stays reserved if it also leads to another one. Of two purposes the stricter one is kept; the
-        // variants of `Purpose` are declared in that order.
+        // A reserved path stays reserved if it also leads to another one. Of two purposes, the one that is declared first in
+        // `Purpose` is kept.
         let known = self.found.get(&path).is_some_and(|spot| spot.whole && (!whole || spot.purpose <= purpose));
         if known || (!whole && self.found.contains_key(&path)) {
             return;

@@ -182,6 +182,21 @@ fn paths_in_a_closed_folder_are_no_separate_spots() {
     assert_eq!(spots(&now), (vec![".git", "githooks"], vec![]));
 }
 
+/// A stage that may write the git directory can make a link there, or an include, that leads to the policy.
+#[test]
+fn what_leads_to_the_policy_from_git_opens_nothing_of_it() {
+    let fixture = Fixture::new(&["ops"]);
+    fs::write(fixture.root.join("ops/policy.toml"), "").unwrap();
+    for other in [Purpose::Settings, Purpose::Hooks, Purpose::Program, Purpose::Config] {
+        for purposes in [[Purpose::Policy, other], [other, Purpose::Policy]] {
+            let claims = purposes.map(|purpose| Claim { purpose, path: fixture.root.join("ops/policy.toml") });
+            let now = Reserved::new(&fixture.root, claims.to_vec(), None).now().unwrap();
+            let whole: Vec<_> = now.spots().iter().filter(|spot| spot.whole).map(|spot| spot.purpose).collect();
+            assert_eq!(whole, [Purpose::Policy], "{purposes:?}");
+        }
+    }
+}
+
 #[test]
 fn paths_that_are_not_utf8_are_reserved() {
     use std::os::unix::ffi::OsStrExt as _;

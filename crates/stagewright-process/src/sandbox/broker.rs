@@ -58,7 +58,7 @@ const MAX_OWN_SOCKETS: usize = 512;
 const MAX_REFUSALS: usize = 100;
 /// Returns the file that a Unix socket is bound to, as in linux/un.h.
 const SIOCUNIXFILE: libc::Ioctl = 0x89E0;
-/// The longest path in bytes that is reported: `PIPE_BUF` without the two bytes of its length.
+/// Paths of at least this many bytes are not reported: `PIPE_BUF` without the two bytes of a path's length.
 const MAX_PATH: u16 = 4094;
 
 /// Identifies a file independently of its path.

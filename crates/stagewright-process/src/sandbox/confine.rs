@@ -165,7 +165,7 @@ pub(super) fn limit_resources(limits: &SandboxLimits) -> io::Result<()> {
     if let Some(cpu) = limits.cpu {
         // The limit applies to all programs together, and init enforces it. The kernel's limit for each process is only
         // a backstop in case init is too slow. It is two seconds higher, so that init normally acts first and can
-        // report which limit was exceeded; the kernel would send SIGXCPU without an explanation.
+        // report which limit was exceeded; the kernel would kill the program without an explanation.
         set(Resource::Cpu, cpu.as_secs().saturating_add(2))?;
     }
     if let Some(bytes) = limits.file_size {

@@ -26,7 +26,7 @@ use super::{Confinement, Source, broker, confine, loopback, monitor, root, secco
 pub fn run() -> ExitCode {
     match make() {
         Ok(()) => ExitCode::SUCCESS,
-        // The engine reads errors from the socket; standard error is closed.
+        // The engine reads errors from the socket; standard error is discarded.
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -157,8 +157,9 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         let hiding = root::enter(confinement).map_err(|error| Failed::at(error.step, error.source))?;
         // A program with a user namespace of its own would have all capabilities in it: it could mount, configure
         // networks, and reach much of the kernel's attack surface. The limit is set before `/proc/sys` becomes
-        // read-only below. If the file is missing, the kernel doesn't support user namespaces.
-        let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
+        // read-only below.
+        fs::write("/proc/sys/user/max_user_namespaces", "0")
+            .map_err(|error| Failed::at("forbid nested user namespaces", error))?;
         Monitor::bound_numbers(&confinement.limits);
         root::protect(&hiding).map_err(|error| Failed::at(error.step, error.source))?;
         let deaths = Deaths::watch().map_err(|error| Failed::at("watch for ends", error))?;

@@ -51,7 +51,7 @@ impl PathOpener<'_> {
         // Without `NONBLOCK`, opening a named pipe would block until another process opens its other end.
         let how = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = openat(folder, name, how, Mode::from_raw_mode(0o666)).map_err(|error| match error {
-            Errno::LOOP => io::Error::new(io::ErrorKind::PermissionDenied, "it has been replaced with a link"),
+            Errno::LOOP => io::Error::new(io::ErrorKind::PermissionDenied, "it has been replaced by a link"),
             // A pipe without a reader, a socket, a device without a driver.
             Errno::NXIO | Errno::NODEV => not_a_file(),
             error => error.into(),

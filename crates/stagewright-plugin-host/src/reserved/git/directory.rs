@@ -11,7 +11,7 @@ use super::Purpose;
 const DIRECTORIES: usize = 1024;
 /// The most entries that are examined in one git directory.
 const ENTRIES: usize = 1_000_000;
-/// Folders that are not searched, because git finds their content by digest or only keeps it for people to read.
+/// Folders whose subfolders are not searched, because git finds their content by digest or only keeps it for people to read.
 const SHALLOW: [&str; 4] = ["annex", "lfs", "logs", "objects"];
 
 /// The git directories below a folder. They can be nested, since a submodule's name can contain slashes.

@@ -1,7 +1,8 @@
 //! Finds files of the workspace that a value of git's configuration names.
 //!
 //! Git passes many values to a shell, and the keys for which it does change between versions, so there is no list of keys.
-//! Every word of every value that is the path of a file counts, except in sections whose values are never paths.
+//! Every word of every value that is the path of a file counts. In sections whose values are names and texts, a word
+//! without a slash counts only if the key ends in `file`.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -73,7 +73,7 @@ pub(crate) mod clock {
     pub(crate) fn sleep_ms(duration: u32) -> Result<(), wire::Error> {
         on(|host| {
             if host.cancelled {
-                return Err(Error::new(ErrorCode::Cancelled, "the stage was asked to stop").into());
+                return Err(Error::new(ErrorCode::Cancelled, "the stage is being cancelled").into());
             }
             host.pass(Duration::from_millis(duration.into()));
             Ok(())
