@@ -190,6 +190,28 @@ fn crlf_and_lf_files_are_equivalent() {
     environment.run(&["run", "--locked"]).exits(0);
 }
 
+/// A run keeps the normalised text, which must not be compared with the file as it is.
+#[test]
+fn a_file_with_crlf_has_not_changed_when_its_run_is_resumed() {
+    let environment = TestEnvironment::with_pipeline(&TWO.replace('\n', "\r\n"));
+    environment.run(&["run"]).exits(1);
+    let unchanged = environment.run(&["resume", "latest"]).exits(1);
+    assert!(!unchanged.stderr.contains("has changed"), "{}", unchanged.stderr);
+    environment.write("stagewright.toml", &format!("{TWO}# changed\n").replace('\n', "\r\n"));
+    let changed = environment.run(&["resume", "latest"]).exits(1);
+    assert!(changed.stderr.contains("stagewright.toml has changed since the run was started"), "{}", changed.stderr);
+}
+
+#[test]
+fn a_pipeline_has_at_most_16_mib() {
+    let padded = |bytes: usize| format!("{TWO}{}", "# padding\n".repeat(bytes / 10));
+    let environment = TestEnvironment::with_pipeline(&padded(15 << 20));
+    environment.run(&["validate"]).exits(0);
+    environment.write("stagewright.toml", &padded(17 << 20));
+    let refused = environment.run(&["validate"]).exits(4);
+    assert!(refused.stderr.contains("it has more than 16777216 bytes"), "{}", refused.stderr);
+}
+
 #[test]
 fn junit_and_github_formats() {
     let environment = TestEnvironment::with_pipeline(TWO);

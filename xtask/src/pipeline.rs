@@ -1,4 +1,5 @@
-//! `cargo xtask pipeline`: brings the engine and its plugins up to date, then becomes `stagewright`.
+//! `cargo xtask pipeline`: builds the engine and its plugins if they are out of date, then replaces itself with
+//! `stagewright`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
@@ -17,13 +18,14 @@ const FEATURES: &str = "STAGEWRIGHT_FEATURES";
 /// All of the engine's features, as they are released.
 pub(crate) const FULL: &str = "full";
 
-/// The pipeline that is meant when none is named.
+/// The pipeline for commands that name none.
 const DEFAULT_PIPELINE: &str = "release";
 
-/// Subcommands of `stagewright` that act on one pipeline file. `validate` acts on all when none is named.
+/// Subcommands of `stagewright` that take one pipeline file. `validate` isn't one of them: without a name, it checks all
+/// files.
 const TAKES_PIPELINE: [&str; 3] = ["run", "plan", "graph"];
 
-/// Builds what is out of date, then replaces this process by `stagewright`; returns only if that fails.
+/// Builds what is out of date, then replaces this process with `stagewright`. Returns only if one of these fails.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let features = std::env::var(FEATURES).unwrap_or_default();
     let (program, plugins) = build(&features, Stdio::null())?;
@@ -33,9 +35,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     Err(format!("can't start `{}`: {}", describe(&command), command.exec()))
 }
 
-/// Builds the engine and the plugins as far as they are out of date; answers where the `stagewright` executable is,
-/// and the folder of the plugins' components. `features`: the engine's, separated by commas. A line on each plugin goes
-/// to `list`.
+/// Builds the engine with `features`, separated by commas, and the plugins, as far as they are out of date. Returns the path
+/// of the `stagewright` executable and the folder of the plugins' components. `list` receives a line for each plugin.
 pub(crate) fn build(features: &str, list: Stdio) -> Result<(PathBuf, PathBuf)> {
     require_c_compiler()?;
     let program = build_engine(features)?;
@@ -51,13 +52,13 @@ pub(crate) fn build_for_tests() -> Result<()> {
     build_components(&program, "tests/guests", &components_folder(&program)?.join("test-plugins"), Stdio::inherit())
 }
 
-/// Beside the profile's folder that the executable stands in.
+/// The folder for components, next to the folder of the profile with which the executable was built.
 fn components_folder(program: &Path) -> Result<PathBuf> {
     let target = program.ancestors().nth(2).ok_or_else(|| format!("{} has no target folder", program.display()))?;
     Ok(target.join("stagewright"))
 }
 
-/// Builds the crates in a folder of the repository; an up-to-date one costs `stagewright` a few milliseconds.
+/// Builds the plugins in a folder of the repository. One that is up to date takes `stagewright` a few milliseconds.
 fn build_components(program: &Path, folder: &str, out: &Path, list: Stdio) -> Result<()> {
     let mut command = Command::new(program);
     command.current_dir(root()).args(["plugin", "build", folder, "--out"]).arg(out);
@@ -73,7 +74,7 @@ fn require_c_compiler() -> Result<()> {
     }
 }
 
-/// Builds `stagewright` and answers where it is. Shows cargo's words only when there was something to do.
+/// Builds `stagewright` and returns its path. Shows the output of cargo only if something was out of date.
 fn build_engine(features: &str) -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--package", "stagewright-cli", "--features", features]);
@@ -87,9 +88,9 @@ fn build_engine(features: &str) -> Result<PathBuf> {
     let progress =
         child.stderr.take().map(|stderr| std::thread::spawn(move || show_progress(stderr, std::io::stderr())));
     let program = child.stdout.take().and_then(|stdout| executable_named(BufReader::new(stdout), "stagewright"));
-    let status = child.wait().map_err(|error| format!("`{}` was lost: {error}", describe(&command)))?;
+    let status = child.wait().map_err(|error| format!("can't wait for `{}`: {error}", describe(&command)))?;
     if let Some(progress) = progress {
-        // It fails only when the terminal is closed, which can't be reported.
+        // Fails only if the terminal has been closed, so that the error can't be shown either.
         let _ = progress.join();
     }
     match program {
@@ -98,22 +99,22 @@ fn build_engine(features: &str) -> Result<PathBuf> {
     }
 }
 
-/// The path of an executable, from the JSON lines that cargo prints about what it built.
+/// The path of an executable, from the JSON messages that cargo prints about its artifacts.
 fn executable_named(messages: impl BufRead, name: &str) -> Option<PathBuf> {
     let executables = messages.lines().map_while(std::result::Result::ok).filter_map(|line| {
-        // Most lines are of libraries: not worth the parsing.
+        // Most messages are about libraries, which needn't be parsed.
         let message: Json = line.contains("\"executable\":\"").then(|| serde_json::from_str(&line).ok())??;
         (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?
     });
-    // To the end, even when it was seen: cargo stops at a closed pipe.
+    // Reads all lines, even after the executable's: cargo would fail if the pipe were closed.
     executables.last()
 }
 
-/// Copies cargo's standard error as it comes, except for the one line of a build with nothing to do.
+/// Copies the standard error of cargo as it arrives, except for the single line of a build with nothing to do.
 fn show_progress(from: impl Read, mut to: impl Write) -> std::io::Result<()> {
     let mut from = BufReader::new(from);
     let mut first = Vec::new();
-    // A progress bar ends with a carriage return, so it is shown as soon as it is drawn.
+    // A progress bar ends with a carriage return, so that it is shown as soon as it is drawn.
     for byte in from.by_ref().bytes() {
         first.push(byte?);
         if matches!(first.last(), Some(b'\n' | b'\r')) {
@@ -134,7 +135,7 @@ fn show_progress(from: impl Read, mut to: impl Write) -> std::io::Result<()> {
     }
 }
 
-/// The names by which the files of `pipelines/` can be called.
+/// The names of the pipelines in a folder.
 fn pipeline_names(folder: &Path) -> Result<Vec<OsString>> {
     let files = list(folder)?.into_iter().filter(|path| path.extension() == Some(OsStr::new("toml")));
     Ok(files.filter_map(|path| path.file_stem().map(OsStr::to_owned)).collect())
@@ -148,8 +149,8 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Adds the default pipeline to a command line that takes a pipeline and names none.
 ///
-/// A word counts as a pipeline when it comes right after the subcommand, is the name of one, or ends in `.toml`: which
-/// options take a value is for `stagewright` to know.
+/// A word counts as a pipeline if it follows the subcommand directly, is the name of one, or ends in `.toml`. Only
+/// `stagewright` knows which options take a value.
 fn with_default_pipeline(arguments: &[OsString], known: &[OsString]) -> Vec<OsString> {
     let mut arguments = arguments.to_vec();
     let Some((command, rest)) = arguments.split_first() else { return arguments };

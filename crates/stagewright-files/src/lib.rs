@@ -41,8 +41,12 @@ pub use replace::{replace, replace_durably};
 /// Through these links a file can be opened that a descriptor with `O_PATH` refers to.
 const DESCRIPTORS: &str = "/proc/self/fd";
 
-/// The limit in bytes for files that people write: a pipeline, a lock, a policy, the configuration of a tool. Far above the
-/// size of any sensible one.
+/// The limit in bytes for a pipeline, the lock file and a policy. Generated pipelines can be large: 100,000 stages take
+/// 7 MB.
+pub const PIPELINE: u64 = 16 << 20;
+
+/// The limit in bytes for other files that people write, such as the configuration of a tool. Far above the size of any
+/// sensible one.
 pub const CONFIGURATION: u64 = 4 << 20;
 
 /// The limit in bytes for files that this engine or a compiler wrote, and that are held in memory as a whole.

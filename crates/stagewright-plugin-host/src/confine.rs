@@ -79,7 +79,7 @@ pub(crate) struct Blueprint {
 pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
-    pub(crate) bounds: LimitWatcher,
+    pub(crate) limit_watcher: LimitWatcher,
     placeholders: Option<Placeholders>,
     /// Locks the download caches against removal.
     _kept: Option<KeptCaches>,
@@ -156,8 +156,8 @@ impl Blueprint {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
         let network = self.network(&mut sandbox, &ports)?;
-        let bounds = LimitWatcher { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
-        let mut watched = bounds.clone();
+        let limit_watcher = LimitWatcher { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
+        let mut watched = limit_watcher.clone();
         let watching = Background::spawn(async move {
             // Fails when the sandbox has ended without exceeding a limit.
             if watched.exceeded.wait_for(Option::is_some).await.is_ok() {
@@ -165,7 +165,7 @@ impl Blueprint {
             }
         });
         let refusals = self.report_refusals(&mut sandbox);
-        Ok(Confined { sandbox, network, bounds, placeholders, _kept: kept, _watching: [watching, refusals] })
+        Ok(Confined { sandbox, network, limit_watcher, placeholders, _kept: kept, _watching: [watching, refusals] })
     }
 
     fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {
@@ -222,7 +222,7 @@ impl Blueprint {
             memory: process_memory,
             file_size: workspace,
         };
-        let layout = places::MountPlanner {
+        let planner = places::MountPlanner {
             config: self.config.clone(),
             policy: self.policy.clone(),
             root: self.root.clone(),
@@ -234,7 +234,7 @@ impl Blueprint {
             machine: Arc::clone(&self.machine),
         };
         let places::MountPlan { scratch, places, rules, kept, placeholders } =
-            self.workspace.off_thread(move |files| layout.plan(files)).await?;
+            self.workspace.off_thread(move |files| planner.plan(files)).await?;
         let closed = self.policy.reserved().identities().collect();
         Ok((Confinement { scratch, places, closed, rules, listeners: Vec::new(), limits }, kept, placeholders))
     }

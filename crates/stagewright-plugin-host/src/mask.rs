@@ -104,8 +104,8 @@ impl Masker {
         Masker(Arc::new(RwLock::new(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())))
     }
 
-    fn needles(&self, reader: Audience) -> Arc<Needles> {
-        let made = |known: &KnownSecrets| match reader {
+    fn needles(&self, audience: Audience) -> Arc<Needles> {
+        let made = |known: &KnownSecrets| match audience {
             Audience::Person => known.for_person.clone(),
             Audience::Guest => known.for_guest.clone(),
         };
@@ -116,9 +116,9 @@ impl Masker {
         // be missing in needles that are stored after it. Another thread may have stored some since the check above, which
         // are then used instead.
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let hidden = |secret: &&KnownSecret| reader == Audience::Person || secret.guest == GuestAccess::Handle;
+        let hidden = |secret: &&KnownSecret| audience == Audience::Person || secret.guest == GuestAccess::Handle;
         let needles = Arc::new(Needles::new(known.secrets.iter().filter(hidden).map(|secret| secret.value.expose())));
-        let place = match reader {
+        let place = match audience {
             Audience::Person => &mut known.for_person,
             Audience::Guest => &mut known.for_guest,
         };

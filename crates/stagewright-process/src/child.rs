@@ -199,15 +199,15 @@ impl Child {
 
     /// A program of a sandbox. The pipes are the engine's ends.
     pub(crate) fn confined(
-        line: ProgramHandle,
+        program: ProgramHandle,
         input: Option<(OwnedFd, Vec<u8>)>,
         stdout: OwnedFd,
         stderr: OwnedFd,
     ) -> io::Result<Child> {
         let input = input.map(|(pipe, data)| pipe::Sender::from_owned_fd(pipe).map(|pipe| (pipe, data))).transpose()?;
         let [stdout, stderr] = [pipe::Receiver::from_owned_fd(stdout)?, pipe::Receiver::from_owned_fd(stderr)?];
-        let group = Group(Kind::Confined(line.clone()));
-        Ok(Child::new(Life::Confined(line), group, input, Some(stdout), Some(stderr)))
+        let group = Group(Kind::Confined(program.clone()));
+        Ok(Child::new(Life::Confined(program), group, input, Some(stdout), Some(stderr)))
     }
 
     fn new(

@@ -43,7 +43,7 @@ pub(crate) struct RunParts {
     /// The cache behind the runner.
     pub(crate) caching: Caching,
     pub(crate) store: SharedStore,
-    pub(crate) lease: RunLock,
+    pub(crate) run_lock: RunLock,
     pub(crate) rehearsal: bool,
     /// Whether the services of a rehearsal stay when it ends.
     pub(crate) keep_services: bool,
@@ -127,7 +127,7 @@ impl Run {
         }
         polling.abort();
         prompter.iter().for_each(|prompter| prompter.close());
-        drop(parts.lease);
+        drop(parts.run_lock);
         // From here on, other processes can lock the run.
         cache::settle(&parts.caching, &*session.notices, abandon_results).await;
         if parts.rehearsal && !parts.keep_services {

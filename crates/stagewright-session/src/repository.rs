@@ -55,10 +55,10 @@ pub struct PipelineFile {
     pub text: String,
 }
 
-/// Reads a text file that people edit, without its byte order mark and with `\r\n` replaced by `\n`. Git and editors on
-/// Windows write these, and scripts inside the file would otherwise be executed with them.
+/// Reads a pipeline, a lock file or a policy, without its byte order mark and with `\r\n` replaced by `\n`. Git and editors
+/// on Windows write these, and scripts inside the file would otherwise be executed with them.
 pub(crate) fn document(path: &Path) -> std::io::Result<String> {
-    let text = stagewright_files::read_text(path, stagewright_files::CONFIGURATION)?;
+    let text = stagewright_files::read_text(path, stagewright_files::PIPELINE)?;
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     Ok(if text.contains('\r') { text.replace("\r\n", "\n") } else { text })
 }

@@ -18,7 +18,7 @@ use crate::mode::mode_of;
 use crate::notice::Notice;
 use crate::packages;
 use crate::preflight::{admit, check};
-use crate::repository::PipelineFile;
+use crate::repository::{PipelineFile, document};
 use crate::rollback::without_conditions;
 use crate::run_fingerprint;
 use crate::select;
@@ -44,7 +44,7 @@ pub struct ResumeOptions {
 struct LockedRun {
     id: RunId,
     store: SharedStore,
-    lease: RunLock,
+    run_lock: RunLock,
     record: RunRecord,
     past: Vec<Event>,
 }
@@ -88,7 +88,7 @@ impl Session {
         notice_changed_pipeline(self, &file);
         let caching = host.runner(&self.repository, &file.name, cache);
         let runner = host.capturing(&self.repository, &caching);
-        let LockedRun { id, store, lease, record, past } = locked;
+        let LockedRun { id, store, run_lock, record, past } = locked;
         let parts = RunParts {
             first: Input::Resume { reason: request.reason.clone(), from, changed },
             id,
@@ -97,7 +97,7 @@ impl Session {
             host,
             caching,
             store,
-            lease,
+            run_lock,
             rehearsal: record.rehearsal,
             keep_services: false,
             past,
@@ -110,13 +110,13 @@ fn lock_run(session: &Session, run: &str) -> Result<LockedRun, SessionError> {
     let shared = session.store()?;
     let store = shared.lock();
     let id = store.find(run)?;
-    let lease = store.lock_run(&id)?;
+    let run_lock = store.lock_run(&id)?;
     let Some(record) = store.run(&id)? else {
         return Err(SessionError::internal(format!("run {id} has no record")));
     };
     let past = store.events(&id)?;
     drop(store);
-    Ok(LockedRun { id, store: shared, lease, record, past })
+    Ok(LockedRun { id, store: shared, run_lock, record, past })
 }
 
 /// The recorded values of the run, with bindings to the current plugins and checkout.
@@ -142,8 +142,7 @@ fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts],
 
 /// Notifies of a changed pipeline file. It isn't an error, because the run uses its recorded text.
 fn notice_changed_pipeline(session: &Session, file: &PipelineFile) {
-    let path = session.repository.root.join(&file.name);
-    let now = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION);
+    let now = document(&session.repository.root.join(&file.name));
     if now.is_ok_and(|now| now != file.text) {
         session.notices.notice(&Notice::PipelineChanged { file: file.name.clone() });
     }

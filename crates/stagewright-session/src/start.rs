@@ -235,7 +235,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         source: values.source.clone(),
     };
     store.lock().create_run(&record)?;
-    let lease = store.lock().lock_run(&id)?;
+    let run_lock = store.lock().lock_run(&id)?;
     let caching = host.runner(&session.repository, &file.name, cache);
     let parts = RunParts {
         first: Input::Start(id.clone()),
@@ -245,7 +245,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         host,
         caching,
         store,
-        lease,
+        run_lock,
         rehearsal,
         keep_services,
         past: Vec::new(),

@@ -13,10 +13,8 @@ const NAMES: f64 = 210.0;
 
 /// Prints the figures.
 #[expect(clippy::print_stdout, reason = "the figures are the output of the command")]
-pub(super) fn show(measured: &[Measured]) {
-    for subject in measured {
-        println!("\n## {}\n\n{}", subject.title, table(subject));
-    }
+pub(super) fn show(subject: &Measured) {
+    println!("\n## {}\n\n{}", subject.title, table(subject));
 }
 
 /// Writes `docs/benchmarks/README.md` and the picture beside it.

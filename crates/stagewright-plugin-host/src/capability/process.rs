@@ -207,14 +207,14 @@ impl Processes {
             capture.map(|limit| OutputCapture::new(limit, &self.log, room.clone(), overflow_sender)).unzip();
         let lines = (!quiet).then(|| (self.log.lines(Stream::Stdout), self.log.lines(Stream::Stderr)));
         let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
-        let bounds = self.confined.as_ref().map(|confined| confined.bounds.clone());
+        let limits = self.confined.as_ref().map(|confined| confined.limit_watcher.clone());
         self.tasks.spawn(async move {
             let end = carry(child, deadline, lines, capture).await;
             // A child is lost when its sandbox dies with it, which also happens when the sandbox exceeded a limit. The
             // attempt must be aborted with that limit before the guest learns of the loss: a guest that got an error first
             // could return it as its own.
-            if let (ChildEnd::Lost(_), Some(bounds)) = (&end, bounds) {
-                bounds.judge();
+            if let (ChildEnd::Lost(_), Some(limits)) = (&end, limits) {
+                limits.judge();
             }
             end_sender.send_replace(Some(end));
         });

@@ -16,7 +16,7 @@ const MASK: &[u8] = b"***";
 #[derive(Debug)]
 pub(crate) struct MaskStream {
     masker: Masker,
-    reader: Audience,
+    audience: Audience,
     needles: Option<Arc<Needles>>,
     /// The end of the input so far that could be the beginning of a secret.
     held: Vec<u8>,
@@ -30,10 +30,10 @@ pub(crate) struct MaskStream {
 }
 
 impl MaskStream {
-    pub(crate) fn new(masker: Masker, reader: Audience) -> MaskStream {
+    pub(crate) fn new(masker: Masker, audience: Audience) -> MaskStream {
         MaskStream {
             masker,
-            reader,
+            audience,
             needles: None,
             held: Vec::new(),
             shown: Vec::new(),
@@ -45,7 +45,7 @@ impl MaskStream {
 
     /// Takes `data`, and appends to `into` everything that can't be the beginning of a secret any more.
     pub(crate) fn push(&mut self, data: &[u8], into: &mut Vec<u8>) {
-        let needles = self.masker.needles(self.reader);
+        let needles = self.masker.needles(self.audience);
         if needles.is_empty() {
             // The secrets for which bytes were held have been revealed to the guest since.
             self.show(self.held.len(), into);

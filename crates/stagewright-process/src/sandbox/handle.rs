@@ -122,9 +122,9 @@ impl Sandbox {
         // The program's ends of the pipes are closed in this process after the start: while it held a write end, the
         // output would never reach its end.
         let fds = [stdin, to_stdout.into(), to_stderr.into()];
-        let line = self.start(&command, &fds)?;
+        let program = self.start(&command, &fds)?;
         drop(fds);
-        Child::confined(line, feed, stdout.into(), stderr.into()).map_err(system)
+        Child::confined(program, feed, stdout.into(), stderr.into()).map_err(system)
     }
 
     /// Changes to the limit that was exceeded, at which everything inside was killed.

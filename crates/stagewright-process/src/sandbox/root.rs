@@ -197,8 +197,8 @@ fn detach(source: &Path, recursive: bool) -> Result<OwnedFd, RootError> {
     open_tree(CWD, source, flags).step(|| format!("take {}", source.display()))
 }
 
-fn attach(tree: &DetachedMount) -> Result<(), RootError> {
-    let DetachedMount { fd, path, folder } = tree;
+fn attach(mount: &DetachedMount) -> Result<(), RootError> {
+    let DetachedMount { fd, path, folder } = mount;
     let parent = path.parent().unwrap_or(Path::new("/"));
     if *folder {
         folders(path)?;

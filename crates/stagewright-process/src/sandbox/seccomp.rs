@@ -192,7 +192,7 @@ fn code(code: u32, jt: u8, jf: u8, k: u32) -> io::Result<sock_filter> {
     Ok(sock_filter { code: u16::try_from(code).map_err(io::Error::other)?, jt, jf, k })
 }
 
-fn answer(value: u32) -> io::Result<sock_filter> {
+fn give(value: u32) -> io::Result<sock_filter> {
     code(BPF_RET | BPF_K, 0, 0, value)
 }
 
@@ -202,40 +202,40 @@ fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
     let mut program = vec![
         code(LOAD, 0, 0, architecture)?,
         code(EQUAL, 1, 0, NATIVE)?,
-        answer(SECCOMP_RET_KILL_PROCESS)?,
+        give(SECCOMP_RET_KILL_PROCESS)?,
         code(LOAD, 0, 0, number)?,
         code(BPF_JMP | BPF_JGE | BPF_K, 0, 1, FOREIGN)?,
-        answer(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned())?,
+        give(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned())?,
     ];
     for rule in rules {
         program.extend(compile(rule)?);
     }
-    program.push(answer(SECCOMP_RET_ALLOW)?);
+    program.push(give(SECCOMP_RET_ALLOW)?);
     Ok(program)
 }
 
 /// Compiles a rule. If it doesn't match, it jumps past its own end. The accumulator holds the call's number at its
 /// start and at its end.
-fn compile(FilterRule(call, looks, verdict): &FilterRule) -> io::Result<Vec<sock_filter>> {
-    let verdict = match verdict {
+fn compile(FilterRule(call, tests, action): &FilterRule) -> io::Result<Vec<sock_filter>> {
+    let action = match action {
         CallAction::Errno(errno) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
         CallAction::Mediate => SECCOMP_RET_USER_NOTIF,
     };
     // Compiled from the end, because a jump needs the length of the code that it skips.
-    let mut tail = vec![answer(verdict)?];
-    if !looks.is_empty() {
+    let mut tail = vec![give(action)?];
+    if !tests.is_empty() {
         tail.push(code(LOAD, 0, 0, 0)?);
     }
-    for look in looks.iter().rev() {
-        let values = u8::try_from(look.values.len()).map_err(io::Error::other)?;
+    for test in tests.iter().rev() {
+        let values = u8::try_from(test.values.len()).map_err(io::Error::other)?;
         // A failed test jumps to the last instruction of the rule, which loads the call's number again.
         let fails = u8::try_from(tail.len() - 1).map_err(io::Error::other)?;
         let mut head =
-            vec![code(LOAD, 0, 0, 16 + 8 * look.argument)?, code(BPF_ALU | BPF_AND | BPF_K, 0, 0, look.mask)?];
-        for (at, &value) in (1_u8..).zip(look.values) {
+            vec![code(LOAD, 0, 0, 16 + 8 * test.argument)?, code(BPF_ALU | BPF_AND | BPF_K, 0, 0, test.mask)?];
+        for (at, &value) in (1_u8..).zip(test.values) {
             let left = values - at;
-            let other = if left == 0 && look.among { fails } else { 0 };
-            head.push(code(EQUAL, if look.among { left } else { left + fails }, other, value)?);
+            let other = if left == 0 && test.among { fails } else { 0 };
+            head.push(code(EQUAL, if test.among { left } else { left + fails }, other, value)?);
         }
         head.extend(tail);
         tail = head;
