@@ -15,6 +15,7 @@ mod doors;
 mod files;
 mod git;
 mod network;
+mod patterns;
 mod processes;
 mod reserved;
 

@@ -4,10 +4,12 @@
 
 pub mod complete;
 mod glob;
+mod host;
 mod limit;
 mod name;
 mod net;
 mod origin;
+mod origin_rule;
 mod path;
 mod permission;
 mod process;
@@ -22,7 +24,8 @@ use serde::{Deserialize, Serialize};
 pub use self::limit::{Amount, Bounds, Limits};
 pub use self::name::{SecretName, ServiceName, VariableName};
 pub use self::net::{NamedBy, NetRule, NetTarget, PackageManager, PackageOrigin};
-pub use self::origin::{HostPattern, Origin, OriginRule, Scheme, is_localhost};
+pub use self::origin::{Origin, Scheme, is_localhost};
+pub use self::origin_rule::{HostPattern, OriginRule};
 pub use self::path::PathRule;
 pub(crate) use self::permission::add;
 pub use self::permission::{Grant, Permission};

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::origin::{Origin, OriginRule};
+use super::origin::Origin;
+use super::origin_rule::OriginRule;
 use crate::entry::entry;
 use crate::format_error::FormatError;
 

@@ -89,7 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a release is never confirmed",
-        file: "scheduler.rs",
+        file: "scheduler/end.rs",
         search: "        self.confirm_releases(index)?;\n",
         replace: "",
     },

@@ -89,7 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an intent need not be durable",
-        file: "drive.rs",
+        file: "drive/message.rs",
         search: "self.record(vec![intent])?;",
         replace: "self.uncommitted.push(intent);",
     },
@@ -101,13 +101,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an attempt under a stale fence is allowed its effect",
-        file: "drive.rs",
+        file: "drive/message.rs",
         search: "Ok(if holds { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })",
         replace: "Ok(if holds || !environment.is_empty() { Ok(()) } else { Err(EffectRefused::Superseded(environment)) })",
     },
     Mutant {
         name: "an attempt that has ended is allowed its effect",
-        file: "drive.rs",
+        file: "drive/message.rs",
         search: "let running = self.interrupts.get(&stage).filter(|running| running.launch == launch);",
         replace: "let running = self.interrupts.get(&stage);",
     },

@@ -5,7 +5,7 @@ use super::Mutant;
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an artifact is not recorded",
-        file: "scheduler.rs",
+        file: "scheduler/end.rs",
         search: "in std::mem::take(&mut report.artifacts) {",
         replace: "in std::mem::take(&mut report.artifacts).into_iter().skip(1) {",
     },
@@ -125,7 +125,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "fail-fast does nothing",
-        file: "scheduler.rs",
+        file: "scheduler/end.rs",
         search: "if is_failure(conclusion) && plan.stage(index).matrix",
         replace: "if false && plan.stage(index).matrix",
     },
@@ -149,7 +149,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "finally stages come before the main stages end",
-        file: "scheduler.rs",
+        file: "scheduler/end.rs",
         search: "let is_due = plan.stage(dependent).kind == StageKind::Main || self.finally_resolved;",
         replace: "let is_due = true;",
     },
@@ -161,7 +161,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "continue-on-error does nothing",
-        file: "scheduler.rs",
+        file: "scheduler/end.rs",
         search: "_ if is_failure(outcome) && self.plan.stage(stage).continue_on_error => Outcome::Succeeded,",
         replace: "",
     },
