@@ -30,10 +30,9 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use self::unrunnable::{abandoned, panicked};
 use crate::event::{Capture, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary, Timestamp};
-use crate::lines::LogChunk;
 use crate::port::{
-    AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Clock, Delivery, EffectRefused,
-    HEARTBEAT, LogSink, Observer, RunCoordinator, RunStore, StageRunner, StoreError,
+    AttemptOutput, AttemptReport, AttemptRequest, Clock, Delivery, HEARTBEAT, LogSink, Observer, RunCoordinator,
+    RunStore, StageRunner, StoreError,
 };
 use crate::scheduler::{Action, Input, Response, Scheduler};
 use crate::state::IllegalTransition;

@@ -24,8 +24,6 @@ mod start;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use petgraph::graph::NodeIndex;
-use serde_json::Value as Json;
 use stagewright_model::{EffectClass, Plan, StageIndex, StageKind};
 
 use self::environments::POLL_INTERVAL;
@@ -33,11 +31,10 @@ pub use self::message::{Action, Input, Response};
 use self::retry::can_retry;
 
 use crate::event::{
-    Decision, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Made, Outcome, Release, RunId, RunSummary,
+    Decision, Event, EventKind, Failure, FailureKind, Gate, Interrupt, Outcome, Release, RunId, RunSummary,
     StageSummary, Timestamp,
 };
 use crate::gate::{DecisionError, check_decision};
-use crate::port::{AttemptEnd, AttemptReport};
 use crate::scope::{RunValues, concurrency_group};
 use crate::state::{IllegalTransition, RunState, StageStatus};
 

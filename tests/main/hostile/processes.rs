@@ -3,8 +3,8 @@
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Stdio};
 
-use super::{fails, holds, log, make_executable, repository, stage, tries, write_pipeline};
-use crate::environment::{Ended, TestEnvironment, binary, eventually, failure, text};
+use super::{fails, holds, log, repository, stage, tries, write_pipeline};
+use crate::environment::{Ended, TestEnvironment, binary, eventually, text};
 
 /// A process of the machine, as a target of attacks.
 struct Victim(Child);

@@ -77,7 +77,7 @@ impl Scheduler {
         self.end_attempt_with(stage, attempt, outcome, failure, outputs, None)
     }
 
-    pub(super) fn end_attempt_with(
+    fn end_attempt_with(
         &mut self,
         stage: StageIndex,
         attempt: u32,
