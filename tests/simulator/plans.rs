@@ -158,7 +158,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind, condition: Option<Con
     }
     needs.sort_unstable();
     needs.dedup();
-    let causes = RetryCause::DEFAULT.into_iter().filter(|_| chance(rng, 75)).collect();
+    let causes = RetryCause::ALL.into_iter().filter(|_| chance(rng, 75)).collect();
     let backoff = Backoff { initial: between(rng, 0..5_000), ..Backoff::default() };
     Stage {
         id: name.clone(),

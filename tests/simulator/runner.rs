@@ -387,7 +387,7 @@ impl Plugin {
     }
 
     async fn fail(&self) -> AttemptReport {
-        let way = self.world.lock().rng.u32(0..13);
+        let way = self.world.lock().rng.u32(0..14);
         match way {
             0..=3 => unsuccessful(Outcome::Failed, FailureKind::Reported),
             4 => unsuccessful(Outcome::Errored, FailureKind::Trapped),
@@ -398,6 +398,7 @@ impl Plugin {
             9 => std::panic::resume_unwind(Box::new("as simulated")),
             10 => report(AttemptEnd::Observed(Observation::InProgress)),
             11 => unsuccessful(Outcome::Failed, FailureKind::Denied),
+            12 => unsuccessful(Outcome::Errored, FailureKind::Limit),
             _ => std::future::pending().await,
         }
     }

@@ -426,7 +426,3 @@ impl Scheduler {
 fn failure(kind: FailureKind, message: impl Into<String>) -> Failure {
     Failure { kind, message: message.into(), causes: Vec::new(), help: None, retryable: can_retry(kind) }
 }
-
-fn is_failure(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Inconclusive)
-}

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use stagewright_model::StageIndex;
 
-use crate::event::{
-    Decision, EventKind, Failure, FailureKind, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId,
-};
+use crate::event::{Decision, EventKind, Failure, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId};
 
 /// The status of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,20 +394,7 @@ impl RunState {
 /// Whether the outcome of an attempt is also the outcome of its effects. A plugin that returned knows what it did. One
 /// that was stopped, trapped or lost can have been interrupted at any point of an effect.
 fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
-    let stopped = failure.is_some_and(|failure| {
-        matches!(
-            failure.kind,
-            FailureKind::Timeout
-                | FailureKind::Cancelled
-                | FailureKind::Killed
-                | FailureKind::Trapped
-                | FailureKind::OutOfMemory
-                | FailureKind::LogLimit
-                | FailureKind::Superseded
-                | FailureKind::Internal
-        )
-    });
-    !stopped && !matches!(outcome, Outcome::Lost | Outcome::TimedOut | Outcome::Cancelled | Outcome::Inconclusive)
+    outcome.is_certain() && !failure.is_some_and(|failure| failure.kind.is_interruption())
 }
 
 /// The status that an event leads to; none if the event isn't valid. The only definition of the transitions.

@@ -3,6 +3,7 @@
 //! This module describes and compares grants. Enforcing them is up to the crates that run stages.
 
 pub mod complete;
+mod files;
 mod glob;
 mod host;
 mod limit;

@@ -312,7 +312,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Retry { max: 0, on: RetryCause::DEFAULT.to_vec(), backoff: Backoff::default() }
+        Retry { max: 0, on: RetryCause::ALL.to_vec(), backoff: Backoff::default() }
     }
 }
 
@@ -331,9 +331,34 @@ pub enum RetryCause {
 }
 
 impl RetryCause {
-    /// The default of `retry.on`: all causes.
-    pub const DEFAULT: [RetryCause; 4] =
-        [RetryCause::Failed, RetryCause::Errored, RetryCause::Timeout, RetryCause::Lost];
+    /// All causes, which is the default of `retry.on`.
+    pub const ALL: [RetryCause; 4] = [RetryCause::Failed, RetryCause::Errored, RetryCause::Timeout, RetryCause::Lost];
+
+    /// Their names in `retry.on`, in the same order.
+    pub(crate) const NAMES: [&'static str; RetryCause::ALL.len()] = {
+        let mut names = [""; RetryCause::ALL.len()];
+        let mut at = 0;
+        while at < names.len() {
+            names[at] = RetryCause::ALL[at].as_str();
+            at += 1;
+        }
+        names
+    };
+
+    /// The name in `retry.on`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RetryCause::Failed => "failed",
+            RetryCause::Errored => "errored",
+            RetryCause::Timeout => "timeout",
+            RetryCause::Lost => "lost",
+        }
+    }
+
+    /// The cause with this name.
+    pub(crate) fn named(name: &str) -> Option<RetryCause> {
+        RetryCause::ALL.into_iter().find(|cause| cause.as_str() == name)
+    }
 }
 
 /// `retry.backoff`: the n-th retry waits `initial × factor^(n-1)`, at most `max`.

@@ -119,11 +119,14 @@ impl RehearsalTerms {
 }
 
 fn reaches_network(granted: &Permissions) -> bool {
-    let reaches = |grant: Grant<'_>| {
-        matches!(
-            grant.permission(),
-            Permission::Net | Permission::Registry | Permission::Secrets | Permission::Socket | Permission::Env
-        )
+    let reaches = |grant: Grant<'_>| match grant.permission() {
+        Permission::Net | Permission::Registry | Permission::Secrets | Permission::Socket | Permission::Env => true,
+        Permission::Process
+        | Permission::Read
+        | Permission::Write
+        | Permission::Exec
+        | Permission::Reveal
+        | Permission::Service => false,
     };
     granted.entries().any(reaches)
 }

@@ -194,7 +194,12 @@ fn state(stage: &StageView) -> NodeState {
         StageStatus::Ended { conclusion, .. } => match stage.status.shown().unwrap_or(*conclusion) {
             Outcome::Succeeded => NodeState::Good,
             Outcome::Skipped | Outcome::Cancelled | Outcome::Rehearsed => NodeState::Skipped,
-            _ => NodeState::Bad,
+            Outcome::Failed
+            | Outcome::Errored
+            | Outcome::TimedOut
+            | Outcome::Lost
+            | Outcome::Rejected
+            | Outcome::Inconclusive => NodeState::Bad,
         },
     }
 }

@@ -81,7 +81,12 @@ fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
         Outcome::Skipped | Outcome::Cancelled | Outcome::Rehearsed => {
             skipped(stage.reason.as_deref().unwrap_or(conclusion.as_str()))
         }
-        _ => {
+        Outcome::Failed
+        | Outcome::Errored
+        | Outcome::TimedOut
+        | Outcome::Lost
+        | Outcome::Rejected
+        | Outcome::Inconclusive => {
             let mut status = TestCaseStatus::non_success(kind(conclusion));
             status.set_type(conclusion.as_str());
             status.set_message(message(stage));

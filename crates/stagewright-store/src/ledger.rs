@@ -103,14 +103,16 @@ pub(crate) fn environment_releases(
 pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) -> rusqlite::Result<()> {
     match &event.kind {
         EventKind::ReleaseRecorded { stage, attempt, release } => {
-            let config = serde_json::to_string(&release.config)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            // Names every field, so that a new one isn't forgotten in the statement below.
+            let Release { environment, artifact, url, fence, config, commit, by, origin } = release;
+            let config =
+                serde_json::to_string(config).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
             transaction
                 .prepare_cached(
                     "INSERT OR IGNORE INTO environments (name, rehearsal)
                      SELECT CASE rehearsal WHEN 0 THEN ?2 ELSE ?1 || '/' || ?2 END, rehearsal FROM runs WHERE id = ?1",
                 )?
-                .execute((&run.0, &release.environment))?;
+                .execute((&run.0, environment))?;
             transaction
                 .prepare_cached(&format!(
                     "INSERT INTO releases (run, stage, stage_id, rehearsal, attempt, at, environment, artifact, url,
@@ -123,14 +125,14 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
                     stage.0,
                     attempt,
                     integer(event.at.0),
-                    &release.environment,
-                    &release.artifact,
-                    &release.url,
-                    integer(release.fence),
+                    environment,
+                    artifact,
+                    url,
+                    integer(*fence),
                     config,
-                    &release.commit,
-                    &release.by,
-                    origin_name(release.origin),
+                    commit,
+                    by,
+                    origin.as_str(),
                 ))?;
         }
         EventKind::ReleaseConfirmed { stage } => {
@@ -178,12 +180,4 @@ fn release_row(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
         confirmed: row.get(14)?,
         undone: row.get(15)?,
     })
-}
-
-fn origin_name(origin: ReleaseOrigin) -> &'static str {
-    match origin {
-        ReleaseOrigin::Deploy => "deploy",
-        ReleaseOrigin::Rollback => "rollback",
-        ReleaseOrigin::Undo => "undo",
-    }
 }

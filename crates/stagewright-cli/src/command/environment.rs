@@ -1,7 +1,7 @@
 //! `env`: shows the releases of environments, and freezes and unfreezes them.
 
 use stagewright_api as api;
-use stagewright_engine::{ReleaseOrigin, Timestamp};
+use stagewright_engine::Timestamp;
 use stagewright_model::{duration, list as listed, range};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Printer, text};
@@ -116,7 +116,7 @@ fn write_release(out: &mut Printer, label: &str, row: &ReleaseRow) -> std::io::R
     };
     out.line(text!("  from         run {}, stage {}{commit}", row.run, row.stage_id))?;
     if !release.by.is_empty() {
-        out.line(text!("  by           {} ({})", release.by, origin_name(release.origin)))?;
+        out.line(text!("  by           {} ({})", release.by, release.origin.as_str()))?;
     }
     Ok(())
 }
@@ -131,7 +131,7 @@ fn write_history(out: &mut Printer, name: &str, rows: &[ReleaseRow]) -> std::io:
             "{:>4}  {}  {:<8} {:<11} {:<12} {:<12} {}",
             row.number,
             readable(row.at),
-            origin_name(row.release.origin),
+            row.release.origin.as_str(),
             verdict(row),
             commit,
             row.release.by,
@@ -147,14 +147,6 @@ fn verdict(row: &ReleaseRow) -> &'static str {
         (true, _) => "undone",
         (false, true) => "good",
         (false, false) => "unconfirmed",
-    }
-}
-
-fn origin_name(origin: ReleaseOrigin) -> &'static str {
-    match origin {
-        ReleaseOrigin::Deploy => "deploy",
-        ReleaseOrigin::Rollback => "rollback",
-        ReleaseOrigin::Undo => "undo",
     }
 }
 

@@ -170,9 +170,11 @@ pub(crate) fn logs(session: &Session, args: &LogsArgs, out: &mut Printer) -> Res
 pub(crate) fn exit_of(conclusion: Option<Outcome>) -> Exit {
     match conclusion {
         None => Exit::Waiting,
-        Some(Outcome::Succeeded | Outcome::Skipped) => Exit::Success,
+        Some(Outcome::Succeeded | Outcome::Skipped | Outcome::Rehearsed) => Exit::Success,
         Some(Outcome::Cancelled) => Exit::Cancelled,
         Some(Outcome::Rejected) => Exit::Rejected,
-        Some(_) => Exit::RunFailed,
+        Some(Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Inconclusive) => {
+            Exit::RunFailed
+        }
     }
 }

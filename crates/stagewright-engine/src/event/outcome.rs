@@ -63,6 +63,31 @@ impl Outcome {
         }
     }
 
+    /// Whether the stage didn't do what it should: the run fails, and what depends on the stage doesn't run. A stage that
+    /// was rejected or cancelled didn't fail.
+    pub(crate) fn is_failure(self) -> bool {
+        match self {
+            Outcome::Failed | Outcome::Errored | Outcome::TimedOut | Outcome::Lost | Outcome::Inconclusive => true,
+            Outcome::Succeeded | Outcome::Cancelled | Outcome::Skipped | Outcome::Rejected | Outcome::Rehearsed => {
+                false
+            }
+        }
+    }
+
+    /// Whether an attempt that ended so knows what effects it had. One that was stopped or lost can have been interrupted
+    /// at any point of an effect.
+    pub(crate) fn is_certain(self) -> bool {
+        match self {
+            Outcome::Lost | Outcome::TimedOut | Outcome::Cancelled | Outcome::Inconclusive => false,
+            Outcome::Succeeded
+            | Outcome::Failed
+            | Outcome::Errored
+            | Outcome::Skipped
+            | Outcome::Rejected
+            | Outcome::Rehearsed => true,
+        }
+    }
+
     /// Whether stages that need this one may run.
     pub fn lets_dependents_run(self) -> bool {
         matches!(self, Outcome::Succeeded | Outcome::Rehearsed)
@@ -139,6 +164,30 @@ pub enum FailureKind {
     Superseded,
     /// A fault of the engine or of its machine.
     Internal,
+}
+
+impl FailureKind {
+    /// Whether the attempt was stopped while it ran, so that it can have been interrupted at any point of an effect.
+    pub(crate) fn is_interruption(self) -> bool {
+        match self {
+            FailureKind::Trapped
+            | FailureKind::OutOfMemory
+            | FailureKind::LogLimit
+            | FailureKind::Limit
+            | FailureKind::Timeout
+            | FailureKind::Cancelled
+            | FailureKind::Killed
+            | FailureKind::Superseded
+            | FailureKind::Internal => true,
+            FailureKind::Reported
+            | FailureKind::Configuration
+            | FailureKind::Rehearsed
+            | FailureKind::Denied
+            | FailureKind::BadPlugin
+            | FailureKind::Rejected
+            | FailureKind::FilesChanged => false,
+        }
+    }
 }
 
 /// A finding of a stage, such as a failing test.

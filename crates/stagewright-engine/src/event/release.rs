@@ -41,3 +41,14 @@ pub enum ReleaseOrigin {
     /// A compensation restored it after a later stage failed.
     Undo,
 }
+
+impl ReleaseOrigin {
+    /// The name used in JSON, in the terminal and in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReleaseOrigin::Deploy => "deploy",
+            ReleaseOrigin::Rollback => "rollback",
+            ReleaseOrigin::Undo => "undo",
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stagewright_model::StageIndex;
 
-use super::{Action, Scheduler, failure, is_failure};
+use super::{Action, Scheduler, failure};
 use crate::event::{EventKind, FailureKind, Interrupt, Outcome};
 use crate::state::{IllegalTransition, StageStatus};
 
@@ -71,7 +71,7 @@ impl Scheduler {
         let stage = self.plan.stage(index);
         stage.matrix.as_ref().filter(|cell| cell.fail_fast)?;
         let has_failed = |cell: &&StageIndex| {
-            **cell != index && self.state.stage(**cell).status.conclusion().is_some_and(is_failure)
+            **cell != index && self.state.stage(**cell).status.conclusion().is_some_and(Outcome::is_failure)
         };
         let failed = self.cells[&stage.name].iter().find(has_failed)?;
         Some(format!("`{}` failed, and the matrix is fail-fast", self.plan.stage(*failed).id))

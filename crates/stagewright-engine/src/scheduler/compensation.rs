@@ -3,7 +3,7 @@
 
 use stagewright_model::StageIndex;
 
-use super::{Action, Scheduler, failure, is_failure};
+use super::{Action, Scheduler, failure};
 use crate::event::{EventKind, Failure, FailureKind, Outcome, ReleaseOrigin};
 use crate::port::{AttemptEnd, AttemptReport, Call, EnvironmentView};
 use crate::state::{IllegalTransition, StageStatus, UndoState};
@@ -11,7 +11,7 @@ use crate::state::{IllegalTransition, StageStatus, UndoState};
 impl Scheduler {
     /// Queues the stages to compensate for after the failure of a stage.
     pub(super) fn compensate(&mut self, because: StageIndex, outcome: Outcome) {
-        if !is_failure(outcome) {
+        if !outcome.is_failure() {
             return;
         }
         let mut targets: Vec<(u64, StageIndex)> = Vec::new();

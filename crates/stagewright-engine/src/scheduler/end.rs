@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 use serde_json::Value as Json;
 use stagewright_model::{StageIndex, StageKind};
 
-use super::{Action, Scheduler, failure, is_failure};
+use super::{Action, Scheduler, failure};
 use crate::event::{EventKind, Failure, FailureKind, Made, Outcome};
 use crate::port::{AttemptEnd, AttemptReport};
 use crate::state::{IllegalTransition, StageStatus};
@@ -61,7 +61,7 @@ impl Scheduler {
     pub(super) fn conclusion_of(&self, stage: StageIndex, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Skipped => Outcome::Succeeded,
-            _ if is_failure(outcome) && self.plan.stage(stage).continue_on_error => Outcome::Succeeded,
+            _ if outcome.is_failure() && self.plan.stage(stage).continue_on_error => Outcome::Succeeded,
             _ => outcome,
         }
     }
@@ -117,7 +117,7 @@ impl Scheduler {
                 self.unblocked.push(dependent);
             }
         }
-        if is_failure(conclusion) && plan.stage(index).matrix.as_ref().is_some_and(|cell| cell.fail_fast) {
+        if conclusion.is_failure() && plan.stage(index).matrix.as_ref().is_some_and(|cell| cell.fail_fast) {
             self.stop_siblings(index)?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use stagewright_model::{
     CacheUse, EffectClass, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind,
 };
 
-use super::{Action, Scheduler, is_failure};
+use super::{Action, Scheduler};
 use crate::event::{Decision, EventKind, Failure, GateKind, Interrupt, Outcome};
 use crate::port::{AttemptRequest, CacheRequest, Call, EarlierStage, EnvironmentView};
 use crate::scope::{StageScope, render_env};
@@ -284,13 +284,18 @@ impl Scheduler {
         needs.iter().find_map(|&need| {
             let conclusion = self.state.stage(need).status.conclusion()?;
             let id = &self.plan.stage(need).id;
-            (!conclusion.lets_dependents_run()).then(|| match conclusion {
-                Outcome::Skipped => format!("`{id}` was skipped"),
-                Outcome::Cancelled => format!("`{id}` was cancelled"),
-                Outcome::Rejected => format!("`{id}` was rejected"),
-                Outcome::TimedOut => format!("`{id}` timed out"),
-                _ => format!("`{id}` {}", conclusion.as_str()),
-            })
+            let happened = match conclusion {
+                Outcome::Succeeded | Outcome::Rehearsed => return None,
+                Outcome::Failed => "failed",
+                Outcome::Errored => "errored",
+                Outcome::TimedOut => "timed out",
+                Outcome::Skipped => "was skipped",
+                Outcome::Cancelled => "was cancelled",
+                Outcome::Rejected => "was rejected",
+                Outcome::Lost => "was lost",
+                Outcome::Inconclusive => "was inconclusive",
+            };
+            Some(format!("`{id}` {happened}"))
         })
     }
 
@@ -298,11 +303,12 @@ impl Scheduler {
     fn needs_failed(&self, index: StageIndex) -> bool {
         let stage = self.plan.stage(index);
         let failed = |need: StageIndex| {
-            self.state.stage(need).status.conclusion().is_some_and(is_failure) || self.upstream_failed[need.get()]
+            self.state.stage(need).status.conclusion().is_some_and(Outcome::is_failure)
+                || self.upstream_failed[need.get()]
         };
         match stage.kind {
             StageKind::Main => stage.needs.iter().any(|&need| failed(need)),
-            StageKind::Finally => is_failure(self.conclusion()),
+            StageKind::Finally => self.conclusion().is_failure(),
         }
     }
 
@@ -313,7 +319,7 @@ impl Scheduler {
             let mut needs = self.plan.stage(index).needs.iter();
             needs.any(|need| {
                 let conclusion = self.state.stage(*need).status.conclusion();
-                conclusion.is_some_and(is_failure) || self.upstream_failed[need.get()]
+                conclusion.is_some_and(Outcome::is_failure) || self.upstream_failed[need.get()]
             })
         }
     }
@@ -322,7 +328,7 @@ impl Scheduler {
         let mut worst = Outcome::Succeeded;
         for conclusion in self.state.stages.iter().filter_map(|stage| stage.status.conclusion()) {
             match conclusion {
-                _ if is_failure(conclusion) => return Outcome::Failed,
+                _ if conclusion.is_failure() => return Outcome::Failed,
                 Outcome::Cancelled => worst = Outcome::Cancelled,
                 Outcome::Rejected if worst == Outcome::Succeeded => worst = Outcome::Rejected,
                 _ => {}

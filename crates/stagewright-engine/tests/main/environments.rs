@@ -369,7 +369,7 @@ fn recorded_answer_at_an_open_gate_lapses() {
 
 #[test]
 fn retry_has_a_new_fence() {
-    let retry = Retry { max: 1, on: RetryCause::DEFAULT.to_vec(), ..Retry::default() };
+    let retry = Retry { max: 1, on: RetryCause::ALL.to_vec(), ..Retry::default() };
     let flaky = Stage { retry: retry.into(), ..deploy("deploy", &[]) };
     let script = Script::of([("deploy", vec![reach(Act::Fail), reach(Act::Succeed)])]);
     let ran = World::new(plan(vec![flaky]), script).run();

@@ -167,15 +167,13 @@ fn attempt_without_a_recorded_intent_runs_again() {
 }
 
 fn retried() -> Stage {
-    Stage {
-        retry: Retry { max: 2, on: RetryCause::DEFAULT.to_vec(), ..Retry::default() }.into(),
-        ..deploy("deploy", &[])
-    }
+    Stage { retry: Retry { max: 2, on: RetryCause::ALL.to_vec(), ..Retry::default() }.into(), ..deploy("deploy", &[]) }
 }
 
 #[test]
 fn retry_observes_a_stopped_attempt_first() {
-    for (stopped, asks) in [(Act::TimeOut, true), (Act::Panic, true), (Act::Fail, false)] {
+    let acts = [(Act::TimeOut, true), (Act::Panic, true), (Act::ExceedLimit, true), (Act::Fail, false)];
+    for (stopped, asks) in acts {
         let script = || vec![reach(stopped.clone()), reach(Act::Succeed)];
         let again = World::new(plan(vec![retried()]), Script::of([("deploy", script())])).run();
         let expected: &[&str] =

@@ -98,7 +98,7 @@ fn retried(max: u32, on: &[RetryCause]) -> Stage {
 
 #[test]
 fn retries_back_off_and_release_their_slot() {
-    let stages = vec![retried(3, &RetryCause::DEFAULT), stage("other", &[])];
+    let stages = vec![retried(3, &RetryCause::ALL), stage("other", &[])];
     let script = Script::of([("flaky", vec![Act::Fail, Act::Fail, Act::Fail, Act::Succeed])]);
     let ran = World { jobs: 1, ..World::new(plan(stages), script) }.run();
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
@@ -111,9 +111,9 @@ fn retries_apply_only_to_listed_causes_and_never_to_denials() {
     let other_cause =
         World::new(plan(vec![retried(2, &[RetryCause::Timeout])]), Script::of([("flaky", vec![Act::Fail])]));
     assert_eq!(other_cause.run().starts(), ["flaky#1"]);
-    let denied = World::new(plan(vec![retried(2, &RetryCause::DEFAULT)]), Script::of([("flaky", vec![Act::Deny])]));
+    let denied = World::new(plan(vec![retried(2, &RetryCause::ALL)]), Script::of([("flaky", vec![Act::Deny])]));
     assert_eq!(denied.run().starts(), ["flaky#1"]);
-    let exhausted = World::new(plan(vec![retried(2, &RetryCause::DEFAULT)]), Script::of([("flaky", vec![Act::Fail])]));
+    let exhausted = World::new(plan(vec![retried(2, &RetryCause::ALL)]), Script::of([("flaky", vec![Act::Fail])]));
     assert_eq!(exhausted.run().starts(), ["flaky#1", "flaky#2", "flaky#3"]);
 }
 

@@ -7,8 +7,6 @@ use super::secret::{SecretRule, SecretUse};
 use super::socket::SocketRule;
 use super::{NetRule, Permissions, ProcessRule};
 use crate::format_error::FormatError;
-use crate::pattern::PathPattern;
-use crate::workspace_path::WorkspacePath;
 
 /// A key of `[stages.NAME.permissions]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -249,33 +247,61 @@ impl Permissions {
 
     /// Adds the entries of `more`, without duplicates.
     pub(crate) fn add_all(&mut self, more: &Permissions) {
-        add(&mut self.process, &more.process);
-        add(&mut self.read, &more.read);
-        add(&mut self.write, &more.write);
-        add(&mut self.exec, &more.exec);
-        add(&mut self.net, &more.net);
-        add(&mut self.secrets, &more.secrets);
-        add(&mut self.reveal, &more.reveal);
-        add(&mut self.registry, &more.registry);
-        add(&mut self.service, &more.service);
-        add(&mut self.socket, &more.socket);
-        add(&mut self.env, &more.env);
+        let Permissions {
+            process,
+            read,
+            write,
+            exec,
+            net,
+            secrets,
+            reveal,
+            registry,
+            service,
+            socket,
+            env,
+            credential_files: _,
+        } = more;
+        add(&mut self.process, process);
+        add(&mut self.read, read);
+        add(&mut self.write, write);
+        add(&mut self.exec, exec);
+        add(&mut self.net, net);
+        add(&mut self.secrets, secrets);
+        add(&mut self.reveal, reveal);
+        add(&mut self.registry, registry);
+        add(&mut self.service, service);
+        add(&mut self.socket, socket);
+        add(&mut self.env, env);
     }
 
     /// Sorts the entries, and removes duplicates and `credential_files`.
     pub(crate) fn sorted(&self) -> Permissions {
         let mut sorted = Permissions { credential_files: Vec::new(), ..self.clone() };
-        sort(&mut sorted.process);
-        sort(&mut sorted.read);
-        sort(&mut sorted.write);
-        sort(&mut sorted.exec);
-        sort(&mut sorted.net);
-        sort(&mut sorted.secrets);
-        sort(&mut sorted.reveal);
-        sort(&mut sorted.registry);
-        sort(&mut sorted.service);
-        sort(&mut sorted.socket);
-        sort(&mut sorted.env);
+        let Permissions {
+            process,
+            read,
+            write,
+            exec,
+            net,
+            secrets,
+            reveal,
+            registry,
+            service,
+            socket,
+            env,
+            credential_files: _,
+        } = &mut sorted;
+        sort(process);
+        sort(read);
+        sort(write);
+        sort(exec);
+        sort(net);
+        sort(secrets);
+        sort(reveal);
+        sort(registry);
+        sort(service);
+        sort(socket);
+        sort(env);
         sorted
     }
 
@@ -287,40 +313,6 @@ impl Permissions {
     /// Whether all entries are [within](Grant::is_within) `other`.
     pub fn is_within(&self, other: &Permissions) -> bool {
         self.entries().all(|grant| grant.is_within(other))
-    }
-
-    /// Whether `read`, `write` or `exec` grants any files.
-    pub fn has_files(&self) -> bool {
-        !(self.read.is_empty() && self.write.is_empty() && self.exec.is_empty())
-    }
-
-    /// The patterns of `read` and `exec`.
-    pub fn read_only(&self) -> Vec<PathPattern> {
-        self.read.iter().chain(&self.exec).map(|rule| rule.pattern().clone()).collect()
-    }
-
-    /// The patterns of `write`.
-    pub fn writable(&self) -> Vec<PathPattern> {
-        self.write.iter().map(|rule| rule.pattern().clone()).collect()
-    }
-
-    /// The patterns of all files that may be read: those of `read`, `write` and `exec`, and the programs of the
-    /// workspace in `process`, which are read when they are started.
-    pub fn readable(&self) -> impl Iterator<Item = PathPattern> {
-        let granted = self.read.iter().chain(&self.write).chain(&self.exec).map(|rule| rule.pattern().clone());
-        let started =
-            self.process.iter().filter_map(|rule| WorkspacePath::parse(rule.program()?.strip_prefix("./")?).ok());
-        granted.chain(started.map(|program| PathPattern::literally(&program)))
-    }
-
-    /// Whether `path` may be written.
-    pub fn writes(&self, path: &WorkspacePath) -> bool {
-        self.write.iter().any(|rule| rule.grants(path))
-    }
-
-    /// Whether `path` may be read: by `read`, `write` or `exec`.
-    pub fn reads(&self, path: &WorkspacePath) -> bool {
-        self.read.iter().chain(&self.exec).any(|rule| rule.grants(path)) || self.writes(path)
     }
 }
 

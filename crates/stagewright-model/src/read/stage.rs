@@ -145,21 +145,12 @@ fn retry(value: &Value<'_>) -> Retry {
         return Retry { max, ..Retry::default() };
     }
     let fields = Fields::of(value);
-    let causes = fields.has("on").then(|| fields.texts("on").into_iter().filter_map(|cause| retry_cause(cause.value)));
+    let causes =
+        fields.has("on").then(|| fields.texts("on").into_iter().filter_map(|cause| RetryCause::named(cause.value)));
     Retry {
         max: fields.count("max").unwrap_or(0),
-        on: causes.map_or_else(|| RetryCause::DEFAULT.to_vec(), Iterator::collect),
+        on: causes.map_or_else(|| RetryCause::ALL.to_vec(), Iterator::collect),
         backoff: fields.get("backoff").map(backoff).unwrap_or_default(),
-    }
-}
-
-fn retry_cause(name: &str) -> Option<RetryCause> {
-    match name {
-        "failed" => Some(RetryCause::Failed),
-        "errored" => Some(RetryCause::Errored),
-        "timeout" => Some(RetryCause::Timeout),
-        "lost" => Some(RetryCause::Lost),
-        _ => None,
     }
 }
 

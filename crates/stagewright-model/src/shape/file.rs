@@ -1,6 +1,7 @@
 //! The description of the pipeline file.
 
 use super::{Format, Key, NameRule, OtherKeys, Shape, Table};
+use crate::plan::RetryCause;
 use crate::range::{self, Range};
 use crate::secret::SecretShape;
 
@@ -266,7 +267,7 @@ static RETRY: Table = closed(&[
     with_default(
         "on",
         "[\"failed\", \"errored\", \"timeout\", \"lost\"]",
-        texts(&Shape::Text(Format::Choice(&["failed", "errored", "timeout", "lost"]))),
+        texts(&Shape::Text(Format::Choice(&RetryCause::NAMES))),
         "Causes of failure that are retried. If an attempt was interrupted after it may have had an external effect, \
          its plugin, or else a user, must determine its outcome before it is retried.",
     ),

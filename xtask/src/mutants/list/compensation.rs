@@ -18,14 +18,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "nothing is compensated",
         file: "scheduler/compensation.rs",
-        search: "        if !is_failure(outcome) {\n            return;",
-        replace: "        if !is_failure(outcome) || !self.plan.stage(because).compensate.is_empty() {\n            return;",
+        search: "        if !outcome.is_failure() {\n            return;",
+        replace: "        if !outcome.is_failure() || !self.plan.stage(because).compensate.is_empty() {\n            return;",
     },
     Mutant {
         name: "a success compensates something",
         file: "scheduler/compensation.rs",
-        search: "        if !is_failure(outcome) {",
-        replace: "        if !is_failure(outcome) && outcome != Outcome::Succeeded {",
+        search: "        if !outcome.is_failure() {",
+        replace: "        if !outcome.is_failure() && outcome != Outcome::Succeeded {",
     },
     Mutant {
         name: "finally stages come before the compensation",

@@ -71,9 +71,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the outcome of a trapped plugin is certain",
-        file: "state.rs",
-        search: "                | FailureKind::Trapped\n",
-        replace: "",
+        file: "event/outcome.rs",
+        search: "            FailureKind::Trapped\n            | FailureKind::OutOfMemory",
+        replace: "            FailureKind::Trapped => false,\n            FailureKind::OutOfMemory",
     },
     Mutant {
         name: "an announced effect leaves no unresolved attempt",

@@ -102,8 +102,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a failure is not seen behind a skipped stage",
         file: "scheduler/start.rs",
-        search: "conclusion.is_some_and(is_failure) || self.upstream_failed[need.get()]\n            })",
-        replace: "conclusion.is_some_and(is_failure)\n            })",
+        search: "conclusion.is_some_and(Outcome::is_failure) || self.upstream_failed[need.get()]\n            })",
+        replace: "conclusion.is_some_and(Outcome::is_failure)\n            })",
     },
     Mutant {
         name: "answers are not handed to the attempt",
@@ -126,7 +126,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fail-fast does nothing",
         file: "scheduler/end.rs",
-        search: "if is_failure(conclusion) && plan.stage(index).matrix",
+        search: "if conclusion.is_failure() && plan.stage(index).matrix",
         replace: "if false && plan.stage(index).matrix",
     },
     Mutant {
@@ -162,7 +162,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "continue-on-error does nothing",
         file: "scheduler/end.rs",
-        search: "_ if is_failure(outcome) && self.plan.stage(stage).continue_on_error => Outcome::Succeeded,",
+        search: "_ if outcome.is_failure() && self.plan.stage(stage).continue_on_error => Outcome::Succeeded,",
         replace: "",
     },
     Mutant {

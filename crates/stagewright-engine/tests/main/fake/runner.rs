@@ -38,6 +38,7 @@ pub(crate) enum Act {
     /// Deploys the artifact with this digest.
     Deploy(&'static str),
     TimeOut,
+    ExceedLimit,
     /// Leaves a task behind that requests an effect after the duration, and continues with the inner act.
     Linger(Duration, Box<Act>),
     Observe(Observation),
@@ -259,6 +260,7 @@ async fn perform(
             AttemptEnd::Succeeded
         }
         Act::TimeOut => unsuccessful(Outcome::TimedOut, FailureKind::Timeout, "it took too long"),
+        Act::ExceedLimit => unsuccessful(Outcome::Errored, FailureKind::Limit, "it ran too many processes"),
         Act::Observe(observation) => AttemptEnd::Observed(observation),
         Act::Hang
         | Act::IgnoreGraceful
