@@ -43,6 +43,7 @@ mod call;
 mod capability;
 mod client_config;
 mod confine;
+mod contract;
 mod denial;
 mod digest;
 mod error;

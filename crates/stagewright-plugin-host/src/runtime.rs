@@ -15,6 +15,7 @@ use stagewright_engine::Problem;
 use stagewright_model::{PluginRef, Trust};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::contract::ContractUse;
 use crate::host::HostError;
 use crate::inspected::InspectionCache;
 use crate::native::NativeLibraries;
@@ -134,10 +135,10 @@ impl PluginRuntime {
                 }
                 let plugin = self.load(uses, &file, digest).await?;
                 let manifest = self.wasm()?.describe(&uses.to_string(), &plugin).await?;
-                let (digest, interfaces) = (plugin.digest.clone(), plugin.interfaces.clone());
-                let reconciles = plugin.reconcile.is_some();
-                let contract = plugin.contract.clone();
-                let described = Description { manifest, digest, interfaces, contract, native: false, reconciles };
+                let ContractUse { interfaces, version, reconciles } = plugin.contract.clone();
+                let digest = plugin.digest.clone();
+                let described =
+                    Description { manifest, digest, interfaces, contract: version, native: false, reconciles };
                 self.0.inspected.keep_description(&described);
                 Ok(described)
             }

@@ -28,6 +28,9 @@ use crate::attempt::Attempt;
 use crate::capability::context::Context;
 use stagewright::stage;
 
+/// The version of the contract that this engine provides.
+pub(crate) const VERSION: &str = "0.1.0";
+
 wasmtime::component::bindgen!({
     world: "stage",
     path: "../../plugins/wit",

@@ -1,12 +1,13 @@
 //! wasmtime: the engine, the linker for each version of the contract, and loaded plugins.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use stagewright_engine::{Call, Problem};
+use stagewright_model::Interface;
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline};
@@ -14,6 +15,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use crate::aot::AotCache;
 use crate::attempt::Attempt;
 use crate::capability::context::Context;
+use crate::contract::{ContractUse, trap_imports};
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
 use crate::observer::{Compilation, CompileObserver};
@@ -25,8 +27,6 @@ use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Obser
 use crate::since_0_1::stagewright::stage;
 use crate::since_0_1::{StagePre, linker};
 
-/// The package that a plugin may import from.
-const PACKAGE: &str = "stagewright:stage/";
 /// The timeout of `describe` and `validate`, which only compute a result.
 const INSPECTION: Duration = Duration::from_secs(10);
 
@@ -52,10 +52,7 @@ pub(crate) struct Plugin {
     pub(crate) stage: StagePre<Attempt>,
     /// `sha256:…` of the component.
     pub(crate) digest: String,
-    /// The interfaces that it imports, without package and version.
-    pub(crate) interfaces: BTreeSet<String>,
-    /// The version of the contract whose `plugin` it exports.
-    pub(crate) contract: Option<String>,
+    pub(crate) contract: ContractUse,
     /// Its `reconcile`, if it exports that.
     pub(crate) reconcile: Option<ReconcilingPre<Attempt>>,
 }
@@ -197,15 +194,12 @@ impl Wasm {
                 self.compile(name, &digest, &bytes, bad)?
             }
         };
-        let interfaces = self.interfaces(name, &component)?;
+        let contract = ContractUse::of(name, &component, &self.since_0_1)?;
         let ready = self.since_0_1.instantiate_pre(&component).map_err(|error| bad(&error))?;
-        let reconcile = exported(&component, &self.engine, "reconcile@")
-            .map(|_| ReconcilingPre::new(ready.clone()))
-            .transpose()
-            .map_err(|error| bad(&error))?;
+        let reconcile =
+            contract.reconciles.then(|| ReconcilingPre::new(ready.clone())).transpose().map_err(|error| bad(&error))?;
         let stage = StagePre::new(ready).map_err(|error| bad(&error))?;
-        let contract = exported(&component, &self.engine, "plugin@");
-        Ok(Arc::new(Plugin { component, stage, digest, interfaces, contract, reconcile }))
+        Ok(Arc::new(Plugin { component, stage, digest, contract, reconcile }))
     }
 
     /// Compiles a component, and notifies the observer of the start and the end.
@@ -222,27 +216,6 @@ impl Wasm {
         let compiled = self.cache.compile(&self.engine, digest, bytes).map_err(|error| failed(&error));
         self.observer.compile_finished(compilation, compiled.as_ref().map(|_| started.elapsed()));
         compiled
-    }
-
-    fn interfaces(&self, name: &str, component: &Component) -> Result<BTreeSet<String>, PluginError> {
-        let (mut known, mut foreign) = (BTreeSet::new(), Vec::new());
-        for (import, _) in component.component_type().imports(&self.engine) {
-            match import.strip_prefix(PACKAGE) {
-                Some(interface) => {
-                    let bare = interface.split_once('@').map_or(interface, |(bare, _)| bare);
-                    // `types` has no functions.
-                    if bare != "types" {
-                        known.insert(bare.to_owned());
-                    }
-                }
-                None => foreign.push(format!("`{import}`")),
-            }
-        }
-        if foreign.is_empty() {
-            return Ok(known);
-        }
-        let message = format!("plugin `{name}` imports what the host doesn't provide: {}", foreign.join(", "));
-        Err(PluginError::new(message).with_help("build it for wasm32-unknown-unknown, without WASI"))
     }
 
     /// A store whose guest yields at each tick of the epoch, so that the future that polls it can be dropped.
@@ -263,7 +236,7 @@ impl Wasm {
     pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<PluginManifest, PluginError> {
         let context = Context::for_inspection(Json::Null);
         let text = self
-            .inspect(plugin, Linker::new(&self.engine), context, async |stage, store| {
+            .inspect(plugin, None, context, async |stage, store| {
                 stage.stagewright_stage_plugin().call_describe(store).await
             })
             .await
@@ -280,30 +253,31 @@ impl Wasm {
         plugin: &Plugin,
         config: Json,
     ) -> Result<Vec<Problem>, PluginError> {
-        let failed = |error: &wasmtime::Error| inspection_failed(name, "validate", error);
-        let mut linker = Linker::new(&self.engine);
-        stage::context::add_to_linker::<_, HasSelf<Context>>(&mut linker, |inspection: &mut Inspection| {
-            &mut inspection.context
-        })
-        .map_err(|error| failed(&error))?;
         let found = self
-            .inspect(plugin, linker, Context::for_inspection(config), async |stage, store| {
+            .inspect(plugin, Some(Interface::Context), Context::for_inspection(config), async |stage, store| {
                 stage.stagewright_stage_plugin().call_validate(store).await
             })
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| inspection_failed(name, "validate", &error))?;
         Ok(found.into_iter().map(problem).collect())
     }
 
+    /// Calls a function that only computes a result. Calls of other interfaces than the `provided` one trap.
     async fn inspect<R>(
         &self,
         plugin: &Plugin,
-        mut linker: Linker<Inspection>,
+        provided: Option<Interface>,
         context: Context,
         call: impl AsyncFnOnce(&crate::since_0_1::Stage, &mut Store<Inspection>) -> wasmtime::Result<R>,
     ) -> wasmtime::Result<R> {
         let _room = self.inspections.acquire().await?;
-        linker.define_unknown_imports_as_traps(&plugin.component)?;
+        let mut linker = Linker::new(&self.engine);
+        if provided == Some(Interface::Context) {
+            stage::context::add_to_linker::<_, HasSelf<Context>>(&mut linker, |inspection: &mut Inspection| {
+                &mut inspection.context
+            })?;
+        }
+        trap_imports(&plugin.component, &mut linker, provided)?;
         let stage = StagePre::new(linker.instantiate_pre(&plugin.component)?)?;
         let inspection = Inspection { context, limiter: MemoryLimiter::new(DEFAULT_MEMORY) };
         let mut store = self.store(inspection, |inspection| &mut inspection.limiter);
@@ -327,13 +301,6 @@ fn read(name: &str, file: &Path, digest: &str) -> Result<Vec<u8>, PluginError> {
         return Err(PluginError::new(message).with_help("run again"));
     }
     Ok(bytes)
-}
-
-/// The version of an interface of the contract that a component exports.
-fn exported(component: &Component, engine: &Engine, interface: &str) -> Option<String> {
-    let component = component.component_type();
-    let mut exports = component.exports(engine);
-    exports.find_map(|(name, _)| Some(name.strip_prefix(PACKAGE)?.strip_prefix(interface)?.to_owned()))
 }
 
 fn inspection_failed(name: &str, call: &str, error: &wasmtime::Error) -> PluginError {

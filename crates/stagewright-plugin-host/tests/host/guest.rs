@@ -27,12 +27,26 @@ pub(crate) struct Guest<'a> {
     pub(crate) allocate: &'a str,
     /// The bodies of `observe` and `undo`, which return the address of a result; none for a guest without `reconcile`.
     pub(crate) reconcile: Option<[&'a str; 2]>,
+    /// The contract that it is built for; none for this engine's.
+    pub(crate) contract: Option<OtherContract>,
 }
+
+/// A contract of another version than this engine's.
+#[derive(Clone, Copy)]
+pub(crate) struct OtherContract {
+    /// As in `0.1.7`.
+    pub(crate) version: &'static str,
+    /// Functions that it has in `context` beside those of this engine's contract, in WIT.
+    pub(crate) added: &'static str,
+}
+
+/// The version of this engine's contract.
+const VERSION: &str = "@0.1.0";
 
 impl Guest<'_> {
     /// The component's bytes.
     pub(crate) fn build(&self) -> Vec<u8> {
-        let Guest { imports, fields, run, describe, validate, allocate, reconcile } = self;
+        let Guest { imports, fields, run, describe, validate, allocate, reconcile, contract } = self;
         let describe = describe.unwrap_or("i32.const 16");
         let validate = validate.unwrap_or("i32.const 8");
         let length = MANIFEST.len();
@@ -65,17 +79,24 @@ impl Guest<'_> {
                 (func (export "stagewright:stage/plugin@0.1.0#run") (result i32) {run})
                 {reconciling})"#
         );
-        component(&text, if reconcile.is_some() { "effectful-stage" } else { "stage" })
+        let wit = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit/stage.wit"));
+        let (mut text, mut wit) = (text, wit.unwrap());
+        if let Some(OtherContract { version, added }) = contract {
+            let version = format!("@{version}");
+            text = text.replace(VERSION, &version);
+            wit = wit.replace(VERSION, &version);
+            wit = wit.replace("interface context {", &format!("interface context {{ {added}"));
+        }
+        component(&text, &wit, if reconcile.is_some() { "effectful-stage" } else { "stage" })
     }
 }
 
 const MANIFEST: &str = r#"{"name":"test","version":"1.2.3"}"#;
 
-fn component(text: &str, world: &str) -> Vec<u8> {
+fn component(text: &str, wit: &str, world: &str) -> Vec<u8> {
     let mut module = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     let mut resolve = Resolve::default();
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit");
-    let (package, _) = resolve.push_dir(&wit).unwrap();
+    let package = resolve.push_str("stage.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()

@@ -5,7 +5,7 @@ use stagewright_engine::EffectClass;
 use stagewright_engine::{AttemptEnd, FailureKind};
 use stagewright_model::{JsonTemplate, Permissions, PluginRef, Reaches, Trust};
 
-use crate::guest::{Guest, shell, succeeding};
+use crate::guest::{Guest, OtherContract, shell, succeeding};
 use crate::harness::{Harness, request, start};
 
 fn test_plugin() -> PluginRef {
@@ -90,6 +90,63 @@ async fn validate_may_only_call_context() {
     // Any function with the same signature.
     harness.install(&with(r#""stagewright:stage/secrets@0.1.0" "[resource-drop]secret""#));
     assert!(harness.host.validate(&test_plugin(), &Trust::Component, &JsonTemplate::default()).await.is_err());
+}
+
+/// A guest that calls `context.config` in `validate` and `run`, built for another contract.
+fn built_for(version: &'static str) -> Guest<'static> {
+    Guest {
+        imports: r#"(import "stagewright:stage/context@0.1.0" "config" (func $config (param i32)))"#,
+        validate: Some("(call $config (i32.const 512)) (i32.const 8)"),
+        run: "(call $config (i32.const 600)) (i32.const 512)",
+        contract: Some(OtherContract { version, added: "commit: func() -> string; branch: func() -> string;" }),
+        ..Guest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_for_another_patch_version_is_described_validated_and_run() {
+    let harness = Harness::new();
+    let bytes = built_for("0.1.7").build();
+    harness.install(&bytes);
+    let description = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap();
+    assert_eq!(description.contract.as_deref(), Some("0.1.7"));
+    assert_eq!(description.interfaces.into_iter().collect::<Vec<_>>(), ["context"]);
+    let found = harness.host.validate(&test_plugin(), &Trust::Component, &JsonTemplate::default()).await;
+    assert_eq!(found, Ok(Vec::new()));
+    assert_eq!(harness.run(&bytes, |_| {}).await.report().end, AttemptEnd::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_needs_a_newer_function_is_refused_with_the_function_and_its_version() {
+    let harness = Harness::new();
+    let newer = Guest {
+        imports: r#"(import "stagewright:stage/context@0.1.0" "config" (func $config (param i32)))
+            (import "stagewright:stage/context@0.1.0" "commit" (func $commit (param i32)))
+            (import "stagewright:stage/context@0.1.0" "branch" (func $branch (param i32)))"#,
+        run: "(call $commit (i32.const 600)) (call $branch (i32.const 600)) (i32.const 512)",
+        ..built_for("0.1.7")
+    };
+    harness.install(&newer.build());
+    let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
+    assert_eq!(
+        error.message,
+        "plugin `test` needs `context.commit` from 0.1.7, `context.branch` from 0.1.7; this engine has 0.1.0"
+    );
+    assert_eq!(error.help.as_deref(), Some("update Stagewright, or build the plugin with an SDK for 0.1.0"));
+    let ended = harness.run(&newer.build(), |_| {}).await;
+    assert_eq!((ended.failure().1.kind, &ended.failure().1.message), (FailureKind::BadPlugin, &error.message));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_for_another_minor_version_is_refused_with_both_versions() {
+    let harness = Harness::new();
+    harness.install(&built_for("0.9.2").build());
+    let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
+    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.1.0");
+    // A guest that imports nothing shows its version only by what it exports.
+    harness.install(&Guest { imports: "", validate: None, run: "i32.const 512", ..built_for("0.9.2") }.build());
+    let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
+    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.1.0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

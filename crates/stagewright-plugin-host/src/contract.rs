@@ -1,0 +1,186 @@
+//! The contract's versions: what a component imports and exports, compared with what this engine provides.
+//!
+//! Versions are compatible within a minor version: a component that was built for 0.1.3 works with every engine of 0.1,
+//! unless it imports a function that was added after the engine's version. Such a component is refused when it is loaded,
+//! with the names of those functions.
+
+use std::collections::BTreeSet;
+
+use stagewright_model::Interface;
+use wasmtime::Engine;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Linker, ResourceType};
+
+use crate::plugin::PluginError;
+use crate::since_0_1;
+
+/// The contract's package, with the `/` that separates it from an interface.
+const PACKAGE: &str = "stagewright:stage/";
+
+/// An interface as a component names it: `stagewright:stage/context@0.1.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InterfaceName<'a> {
+    interface: &'a str,
+    version: &'a str,
+}
+
+impl<'a> InterfaceName<'a> {
+    /// None if the interface isn't one of the contract.
+    fn parse(name: &'a str) -> Option<InterfaceName<'a>> {
+        let (interface, version) = name.strip_prefix(PACKAGE)?.split_once('@')?;
+        Some(InterfaceName { interface, version })
+    }
+
+    /// Whether the interface's version is compatible with that of the engine.
+    fn is_compatible(self) -> bool {
+        let minor = |version: &'a str| version.rsplit_once('.').map(|(minor, _)| minor);
+        minor(self.version) == minor(since_0_1::VERSION)
+    }
+}
+
+/// How a component uses the contract.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ContractUse {
+    /// The interfaces that it imports, without package and version, except for `types`, which has no functions.
+    pub(crate) interfaces: BTreeSet<String>,
+    /// The version of the contract whose `plugin` it exports; none if it exports none.
+    pub(crate) version: Option<String>,
+    /// Whether it exports `reconcile`.
+    pub(crate) reconciles: bool,
+}
+
+impl ContractUse {
+    /// Reads a component's use of the contract. An error if it imports anything that `linker` doesn't provide.
+    ///
+    /// `name` is the plugin's, for the message.
+    pub(crate) fn of<T: 'static>(
+        name: &str,
+        component: &Component,
+        linker: &Linker<T>,
+    ) -> Result<ContractUse, PluginError> {
+        let engine = linker.engine();
+        let component = component.component_type();
+        let mut contract = ContractUse::default();
+        let (mut foreign, mut missing) = (Vec::new(), Vec::new());
+        // Asking whether the linker has a function defines the function, so that a copy is asked.
+        let mut linker = linker.clone();
+        for (import, found) in component.imports(engine) {
+            let Some(interface) = InterfaceName::parse(import) else {
+                foreign.push(format!("`{import}`"));
+                continue;
+            };
+            if !interface.is_compatible() {
+                return Err(incompatible(name, interface.version));
+            }
+            missing.extend(missing_functions(interface, &found.ty, engine, &mut linker));
+            if interface.interface != "types" {
+                contract.interfaces.insert(interface.interface.to_owned());
+            }
+        }
+        for (export, _) in component.exports(engine) {
+            let Some(exported) = InterfaceName::parse(export) else { continue };
+            if !exported.is_compatible() {
+                return Err(incompatible(name, exported.version));
+            }
+            match exported.interface {
+                "plugin" => contract.version = Some(exported.version.to_owned()),
+                "reconcile" => contract.reconciles = true,
+                _ => {}
+            }
+        }
+        if !foreign.is_empty() {
+            let message = format!("plugin `{name}` imports what the host doesn't provide: {}", foreign.join(", "));
+            return Err(PluginError::new(message).with_help("build it for wasm32-unknown-unknown, without WASI"));
+        }
+        if !missing.is_empty() {
+            let own = since_0_1::VERSION;
+            let message = format!("plugin `{name}` needs {}; this engine has {own}", missing.join(", "));
+            return Err(PluginError::new(message)
+                .with_help(format!("update Stagewright, or build the plugin with an SDK for {own}")));
+        }
+        Ok(contract)
+    }
+}
+
+fn incompatible(name: &str, version: &str) -> PluginError {
+    let own = since_0_1::VERSION;
+    PluginError::new(format!("plugin `{name}` was built for version {version} of the contract; this engine has {own}"))
+        .with_help(format!("use a version of Stagewright with {version}, or build the plugin with an SDK for {own}"))
+}
+
+/// The functions of an imported interface that `linker` doesn't have, each with the version that the component was built
+/// for: "`context.commit` from 0.1.3".
+fn missing_functions<T: 'static>(
+    InterfaceName { interface, version }: InterfaceName<'_>,
+    imported: &ComponentItem,
+    engine: &Engine,
+    linker: &mut Linker<T>,
+) -> Vec<String> {
+    let ComponentItem::ComponentInstance(instance) = imported else { return Vec::new() };
+    let own = format!("{PACKAGE}{interface}@{}", since_0_1::VERSION);
+    let functions = instance.exports(engine).filter(|(_, export)| matches!(export.ty, ComponentItem::ComponentFunc(_)));
+    let missing = functions.filter(|(function, _)| {
+        // A linker refuses to define a function twice.
+        linker.instance(&own).is_ok_and(|mut linked| linked.func_new(function, |_, _, _, _| Ok(())).is_ok())
+    });
+    missing.map(|(function, _)| format!("`{interface}.{}` from {version}", plain_name(function))).collect()
+}
+
+/// The name of a function as in the WIT's text: `command.args` for `[method]command.args`, and `command` for
+/// `[constructor]command`.
+fn plain_name(function: &str) -> &str {
+    function.split_once(']').map_or(function, |(_, name)| name)
+}
+
+/// Defines the imports of a component, except for the interface `provided`, as functions that trap.
+///
+/// [`Linker::define_unknown_imports_as_traps`] isn't enough: it compares exact names, and would also define an interface
+/// that the linker has in another compatible version.
+pub(crate) fn trap_imports<T: 'static>(
+    component: &Component,
+    linker: &mut Linker<T>,
+    provided: Option<Interface>,
+) -> wasmtime::Result<()> {
+    let engine = linker.engine().clone();
+    for (import, found) in component.component_type().imports(&engine) {
+        let ComponentItem::ComponentInstance(instance) = found.ty else { continue };
+        let interface = InterfaceName::parse(import).map_or(import, |name| name.interface);
+        if provided.is_some_and(|provided| provided.name() == interface) {
+            continue;
+        }
+        let mut linked = linker.instance(import)?;
+        for (name, export) in instance.exports(&engine) {
+            match export.ty {
+                ComponentItem::ComponentFunc(_) => {
+                    let called = format!("{interface}.{}", plain_name(name));
+                    linked
+                        .func_new(name, move |_, _, _, _| wasmtime::bail!("`{called}` can only be called by `run`"))?;
+                }
+                ComponentItem::Resource(_) => linked.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patch_versions_are_compatible() {
+        let is_compatible = |name| InterfaceName::parse(name).map(InterfaceName::is_compatible);
+        assert_eq!(is_compatible("stagewright:stage/http@0.1.0"), Some(true));
+        assert_eq!(is_compatible("stagewright:stage/http@0.1.17"), Some(true));
+        assert_eq!(is_compatible("stagewright:stage/http@0.2.0"), Some(false));
+        assert_eq!(is_compatible("stagewright:stage/http@1.1.0"), Some(false));
+        assert_eq!(is_compatible("wasi:cli/environment@0.2.0"), None);
+    }
+
+    #[test]
+    fn the_engine_has_the_version_of_the_wit() {
+        let wit = include_str!("../../../plugins/wit/stage.wit");
+        assert_eq!(wit.lines().next(), Some(format!("package stagewright:stage@{};", since_0_1::VERSION).as_str()));
+    }
+}
