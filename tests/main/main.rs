@@ -8,6 +8,7 @@ mod cache;
 mod cancel;
 mod captures;
 mod command_line;
+mod contract;
 mod crash;
 mod earlier_state;
 mod environment;

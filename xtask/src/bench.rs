@@ -56,9 +56,9 @@ pub(crate) fn measure(subject: Subject) -> Result<()> {
     let bench = peers::Bench::new(engine)?;
     let is_single = |candidate: &Subject| !matches!(candidate, Subject::Sandbox | Subject::All);
     let all = Subject::value_variants().iter().copied().filter(is_single);
-    let chosen = all.filter(|candidate| subject == Subject::All || subject == *candidate);
+    let subjects = all.filter(|candidate| subject == Subject::All || subject == *candidate);
     let (mut measured, mut failures) = (Vec::new(), 0);
-    for chosen in chosen {
+    for chosen in subjects {
         // Shown at once, and the rest goes on after a failure: measuring everything takes a quarter of an hour.
         match bench.measure(chosen) {
             Ok(figures) => {

@@ -336,13 +336,8 @@ impl RetryCause {
 
     /// Their names in `retry.on`, in the same order.
     pub(crate) const NAMES: [&'static str; RetryCause::ALL.len()] = {
-        let mut names = [""; RetryCause::ALL.len()];
-        let mut at = 0;
-        while at < names.len() {
-            names[at] = RetryCause::ALL[at].as_str();
-            at += 1;
-        }
-        names
+        let [first, second, third, fourth] = RetryCause::ALL;
+        [first.as_str(), second.as_str(), third.as_str(), fourth.as_str()]
     };
 
     /// The name in `retry.on`.

@@ -5,9 +5,9 @@
 //! with the names of those functions.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use stagewright_model::Interface;
-use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, ResourceType};
 
@@ -31,11 +31,35 @@ impl<'a> InterfaceName<'a> {
         Some(InterfaceName { interface, version })
     }
 
+    /// The interface in the engine's version.
+    fn own(interface: &'a str) -> InterfaceName<'a> {
+        InterfaceName { interface, version: since_0_1::VERSION }
+    }
+
     /// Whether the interface's version is compatible with that of the engine.
     fn is_compatible(self) -> bool {
         let minor = |version: &'a str| version.rsplit_once('.').map(|(minor, _)| minor);
         minor(self.version) == minor(since_0_1::VERSION)
     }
+}
+
+impl fmt::Display for InterfaceName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PACKAGE}{}@{}", self.interface, self.version)
+    }
+}
+
+/// The short name of an interface, as in `context` for `stagewright:stage/context@0.1.3`. None if this engine's contract
+/// has no such interface.
+pub fn contract_interface(name: &str) -> Option<&str> {
+    let name = InterfaceName::parse(name).filter(|name| name.is_compatible())?;
+    let is_known = matches!(name.interface, "plugin" | "reconcile") || Interface::named(name.interface).is_some();
+    is_known.then_some(name.interface)
+}
+
+/// The full name of the interface that every plugin exports.
+pub fn plugin_interface() -> String {
+    InterfaceName::own("plugin").to_string()
 }
 
 /// How a component uses the contract.
@@ -50,21 +74,14 @@ pub(crate) struct ContractUse {
 }
 
 impl ContractUse {
-    /// Reads a component's use of the contract. An error if it imports anything that `linker` doesn't provide.
+    /// Reads a component's use of the contract. An error if it imports or exports interfaces of another contract.
     ///
     /// `name` is the plugin's, for the message.
-    pub(crate) fn of<T: 'static>(
-        name: &str,
-        component: &Component,
-        linker: &Linker<T>,
-    ) -> Result<ContractUse, PluginError> {
-        let engine = linker.engine();
+    pub(crate) fn of(name: &str, component: &Component) -> Result<ContractUse, PluginError> {
+        let engine = component.engine();
         let component = component.component_type();
-        let mut contract = ContractUse::default();
-        let (mut foreign, mut missing) = (Vec::new(), Vec::new());
-        // Asking whether the linker has a function defines the function, so that a copy is asked.
-        let mut linker = linker.clone();
-        for (import, found) in component.imports(engine) {
+        let (mut contract, mut foreign) = (ContractUse::default(), Vec::new());
+        for (import, _) in component.imports(engine) {
             let Some(interface) = InterfaceName::parse(import) else {
                 foreign.push(format!("`{import}`"));
                 continue;
@@ -72,7 +89,6 @@ impl ContractUse {
             if !interface.is_compatible() {
                 return Err(incompatible(name, interface.version));
             }
-            missing.extend(missing_functions(interface, &found.ty, engine, &mut linker));
             if interface.interface != "types" {
                 contract.interfaces.insert(interface.interface.to_owned());
             }
@@ -92,12 +108,6 @@ impl ContractUse {
             let message = format!("plugin `{name}` imports what the host doesn't provide: {}", foreign.join(", "));
             return Err(PluginError::new(message).with_help("build it for wasm32-unknown-unknown, without WASI"));
         }
-        if !missing.is_empty() {
-            let own = since_0_1::VERSION;
-            let message = format!("plugin `{name}` needs {}; this engine has {own}", missing.join(", "));
-            return Err(PluginError::new(message)
-                .with_help(format!("update Stagewright, or build the plugin with an SDK for {own}")));
-        }
         Ok(contract)
     }
 }
@@ -108,22 +118,34 @@ fn incompatible(name: &str, version: &str) -> PluginError {
         .with_help(format!("use a version of Stagewright with {version}, or build the plugin with an SDK for {own}"))
 }
 
-/// The functions of an imported interface that `linker` doesn't have, each with the version that the component was built
-/// for: "`context.commit` from 0.1.3".
-fn missing_functions<T: 'static>(
-    InterfaceName { interface, version }: InterfaceName<'_>,
-    imported: &ComponentItem,
-    engine: &Engine,
-    linker: &mut Linker<T>,
-) -> Vec<String> {
-    let ComponentItem::ComponentInstance(instance) = imported else { return Vec::new() };
-    let own = format!("{PACKAGE}{interface}@{}", since_0_1::VERSION);
-    let functions = instance.exports(engine).filter(|(_, export)| matches!(export.ty, ComponentItem::ComponentFunc(_)));
-    let missing = functions.filter(|(function, _)| {
-        // A linker refuses to define a function twice.
-        linker.instance(&own).is_ok_and(|mut linked| linked.func_new(function, |_, _, _, _| Ok(())).is_ok())
-    });
-    missing.map(|(function, _)| format!("`{interface}.{}` from {version}", plain_name(function))).collect()
+/// The error for a component that imports functions which `linker` doesn't have, each named with the version that the
+/// component was built for; none if it has them all.
+pub(crate) fn missing_functions<T: 'static>(
+    name: &str,
+    component: &Component,
+    linker: &Linker<T>,
+) -> Option<PluginError> {
+    let engine = linker.engine();
+    // Asking whether the linker has a function defines the function, so that a copy is asked.
+    let mut linker = linker.clone();
+    let mut missing = Vec::new();
+    for (import, found) in component.component_type().imports(engine) {
+        let Some(InterfaceName { interface, version }) = InterfaceName::parse(import) else { continue };
+        let ComponentItem::ComponentInstance(instance) = found.ty else { continue };
+        let mut linked = linker.instance(&InterfaceName::own(interface).to_string()).ok()?;
+        for (function, export) in instance.exports(engine) {
+            let is_function = matches!(export.ty, ComponentItem::ComponentFunc(_));
+            // A linker refuses to define a function twice.
+            if is_function && linked.func_new(function, |_, _, _, _| Ok(())).is_ok() {
+                missing.push(format!("`{interface}.{}` from {version}", plain_name(function)));
+            }
+        }
+    }
+    let own = since_0_1::VERSION;
+    (!missing.is_empty()).then(|| {
+        PluginError::new(format!("plugin `{name}` needs {}; this engine has {own}", missing.join(", ")))
+            .with_help(format!("update Stagewright, or build the plugin with an SDK for {own}"))
+    })
 }
 
 /// The name of a function as in the WIT's text: `command.args` for `[method]command.args`, and `command` for
@@ -167,6 +189,15 @@ pub(crate) fn trap_imports<T: 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interfaces_of_other_packages_and_versions_are_not_of_the_contract() {
+        assert_eq!(contract_interface("stagewright:stage/http@0.1.7"), Some("http"));
+        assert_eq!(contract_interface(&plugin_interface()), Some("plugin"));
+        assert_eq!(contract_interface("stagewright:stage/sockets@0.1.0"), None);
+        assert_eq!(contract_interface("stagewright:stage/http@0.2.0"), None);
+        assert_eq!(contract_interface("wasi:cli/environment@0.2.0"), None);
+    }
 
     #[test]
     fn patch_versions_are_compatible() {

@@ -75,6 +75,7 @@ mod testing;
 pub use capability::artifacts::{ArtifactFolder, RemovedArtifacts, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use confine::{RemovedKept, SandboxConfig, StageOwner, remove_kept};
+pub use contract::{contract_interface, plugin_interface};
 pub use error::{CapabilityError, ErrorCode, causes_of};
 pub use host::{HostConfig, HostError, PluginHost};
 pub use limits::DEFAULT_BOUNDS;

@@ -22,7 +22,7 @@ use crate::capability::logging::render;
 use crate::capability::outputs::Outputs;
 use crate::digest::sha256;
 use crate::log::AttemptLog;
-use crate::outcome::{outcome_from_bad_plugin, outcome_from_stop};
+use crate::outcome::{outcome_from_bad_plugin, outcome_from_interruption, outcome_from_stop};
 use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest};
 use crate::stop::{AttemptTimer, Cancel};
 
@@ -137,9 +137,7 @@ impl NativeLibraries {
         };
         let end = match timer.run(thread, || {}).await {
             Ok(Ok(code)) => run.end(code),
-            Ok(Err(error)) => outcome_from_bad_plugin(
-                PluginError::new("the call of the native plugin was interrupted").caused_by([error]),
-            ),
+            Ok(Err(error)) => outcome_from_interruption(&error),
             Err(stopped) => outcome_from_stop(&stopped),
         };
         let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -1,6 +1,7 @@
 //! Maps the result of a guest's call to the end of its attempt.
 
 use stagewright_engine::{AttemptEnd, Failure, FailureKind, Finding, Observation, Outcome};
+use tokio::task::JoinError;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::attempt::{Attempt, masked};
@@ -82,6 +83,13 @@ pub(crate) fn outcome_from_bad_plugin(error: PluginError) -> AttemptEnd {
     let PluginError { message, causes, help } = error;
     let failure = Failure { kind: FailureKind::BadPlugin, message, causes, help, retryable: false };
     AttemptEnd::Unsuccessful(Outcome::Errored, failure)
+}
+
+/// The end of an attempt whose call of the plugin was interrupted by a fault of the engine.
+pub(crate) fn outcome_from_interruption(error: &JoinError) -> AttemptEnd {
+    let (kind, causes) = (FailureKind::Internal, vec![error.to_string()]);
+    let message = "the call of the plugin was interrupted".to_owned();
+    AttemptEnd::Unsuccessful(Outcome::Errored, Failure { kind, message, causes, help: None, retryable: false })
 }
 
 /// The end of an attempt whose plugin returned an error, or that the host could not start. `denial`: the last denial of

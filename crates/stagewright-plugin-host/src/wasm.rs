@@ -15,7 +15,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use crate::aot::AotCache;
 use crate::attempt::Attempt;
 use crate::capability::context::Context;
-use crate::contract::{ContractUse, trap_imports};
+use crate::contract::{ContractUse, missing_functions, trap_imports};
 use crate::digest::sha256;
 use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
 use crate::observer::{Compilation, CompileObserver};
@@ -194,8 +194,11 @@ impl Wasm {
                 self.compile(name, &digest, &bytes, bad)?
             }
         };
-        let contract = ContractUse::of(name, &component, &self.since_0_1)?;
-        let ready = self.since_0_1.instantiate_pre(&component).map_err(|error| bad(&error))?;
+        let contract = ContractUse::of(name, &component)?;
+        let ready = self
+            .since_0_1
+            .instantiate_pre(&component)
+            .map_err(|error| missing_functions(name, &component, &self.since_0_1).unwrap_or_else(|| bad(&error)))?;
         let reconcile =
             contract.reconciles.then(|| ReconcilingPre::new(ready.clone())).transpose().map_err(|error| bad(&error))?;
         let stage = StagePre::new(ready).map_err(|error| bad(&error))?;

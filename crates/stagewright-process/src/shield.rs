@@ -14,7 +14,8 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// The limit before [`protect`].
 static CORE: OnceLock<Option<u64>> = OnceLock::new();
 
-/// Prevents core dumps of this process, and lowers the limit on them for its children. For a process that holds secrets and starts others.
+/// Prevents core dumps of this process, and lowers the limit on them for its children. For a process that holds secrets and
+/// starts others.
 pub fn protect() -> io::Result<()> {
     hide()?;
     let Rlimit { current, maximum } = getrlimit(Resource::Core);

@@ -1,12 +1,9 @@
 //! Reads the imports and exports of a component from its binary.
 
 use stagewright_model::{EffectClass, Imports, Interface, Permission, Permissions, PluginCode, Reaches};
+use stagewright_plugin_host::{contract_interface, plugin_interface};
 use wit_component::DecodedWasm;
 
-/// The prefix of the plugin contract's interfaces, as in `stagewright:stage/context@0.1.0`.
-const PACKAGE: &str = "stagewright:stage/";
-/// The supported minor version of the contract. All its patch versions are compatible.
-const VERSION: &str = "0.1.";
 /// The header of a core module by the core specification: magic, version 1, layer 0.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
@@ -36,13 +33,13 @@ impl Interfaces {
         let mut interfaces = Interfaces::default();
         for key in world.imports.keys() {
             let name = resolve.name_world_key(key);
-            match short(&name) {
-                Some(short) if is_known(short) => interfaces.imports.push(short.to_owned()),
-                _ => interfaces.foreign.push(name),
+            match contract_interface(&name) {
+                Some(short) => interfaces.imports.push(short.to_owned()),
+                None => interfaces.foreign.push(name),
             }
         }
         let exports = world.exports.keys().map(|key| resolve.name_world_key(key));
-        interfaces.exports.extend(exports.filter_map(|name| short(&name).map(str::to_owned)));
+        interfaces.exports.extend(exports.filter_map(|name| contract_interface(&name).map(str::to_owned)));
         Ok(interfaces)
     }
 
@@ -85,18 +82,9 @@ impl Interfaces {
     pub(super) fn problems(&self) -> Vec<String> {
         let foreign = self.foreign.iter().map(|name| format!("imports `{name}`, which stages are not given"));
         let missing = (!self.exports.iter().any(|export| export == "plugin"))
-            .then(|| format!("doesn't export `{PACKAGE}plugin@{VERSION}0`"));
+            .then(|| format!("doesn't export `{}`", plugin_interface()));
         foreign.chain(missing).collect()
     }
-}
-
-fn short(name: &str) -> Option<&str> {
-    let (interface, version) = name.strip_prefix(PACKAGE)?.split_once('@')?;
-    version.starts_with(VERSION).then_some(interface)
-}
-
-fn is_known(interface: &str) -> bool {
-    Interface::named(interface).is_some()
 }
 
 impl Imports for Interfaces {
@@ -123,13 +111,6 @@ mod tests {
         assert_eq!(interfaces(&["context", "workspace"]).reach(), "local");
         assert_eq!(interfaces(&["context", "process"]).reach(), "external", "programs can be granted a network");
         assert_eq!(interfaces(&["process", "http"]).reach(), "external");
-    }
-
-    #[test]
-    fn names_of_other_packages_and_versions_are_foreign() {
-        assert_eq!(short("stagewright:stage/http@0.1.7"), Some("http"));
-        assert_eq!(short("stagewright:stage/http@0.2.0"), None);
-        assert_eq!(short("wasi:cli/environment@0.2.0"), None);
     }
 
     #[test]

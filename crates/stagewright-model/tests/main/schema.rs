@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
 use serde_json::Value as Json;
-use stagewright_model::json_schema;
+use stagewright_model::{RetryCause, json_schema};
 
 #[test]
 fn committed_schema_is_up_to_date() {
@@ -32,5 +32,6 @@ fn every_key_is_described() {
     check(&schema, "");
     let stage = &schema["properties"]["stages"]["additionalProperties"]["properties"];
     assert_eq!(stage["trust"]["default"], "component");
-    assert_eq!(stage["retry"]["anyOf"][1]["properties"]["on"]["default"][3], "lost");
+    let causes = RetryCause::ALL.map(RetryCause::as_str);
+    assert_eq!(stage["retry"]["anyOf"][1]["properties"]["on"]["default"], serde_json::json!(causes));
 }

@@ -106,7 +106,8 @@ impl HostChild for Attempt {
     async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
         let child = self.table.get_mut(&child)?;
         let ended = child.wait().await;
-        // Cancellation sends SIGTERM to the stage's programs, so a plugin that got the status of such a program would report a crash.
+        // Cancellation sends SIGTERM to the stage's programs, so a plugin that got the status of such a program would
+        // report a crash.
         // It is checked after the program's end, because it may have been requested while the plugin waited.
         let status = if self.cancel.is_set() { child.unless_stopped(ended) } else { ended };
         let ExitStatus { code, signal } = status?;

@@ -192,7 +192,7 @@ fn code(code: u32, jt: u8, jf: u8, k: u32) -> io::Result<sock_filter> {
     Ok(sock_filter { code: u16::try_from(code).map_err(io::Error::other)?, jt, jf, k })
 }
 
-fn give(value: u32) -> io::Result<sock_filter> {
+fn return_action(value: u32) -> io::Result<sock_filter> {
     code(BPF_RET | BPF_K, 0, 0, value)
 }
 
@@ -202,15 +202,15 @@ fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
     let mut program = vec![
         code(LOAD, 0, 0, architecture)?,
         code(EQUAL, 1, 0, NATIVE)?,
-        give(SECCOMP_RET_KILL_PROCESS)?,
+        return_action(SECCOMP_RET_KILL_PROCESS)?,
         code(LOAD, 0, 0, number)?,
         code(BPF_JMP | BPF_JGE | BPF_K, 0, 1, FOREIGN)?,
-        give(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned())?,
+        return_action(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned())?,
     ];
     for rule in rules {
         program.extend(compile(rule)?);
     }
-    program.push(give(SECCOMP_RET_ALLOW)?);
+    program.push(return_action(SECCOMP_RET_ALLOW)?);
     Ok(program)
 }
 
@@ -222,7 +222,7 @@ fn compile(FilterRule(call, tests, action): &FilterRule) -> io::Result<Vec<sock_
         CallAction::Mediate => SECCOMP_RET_USER_NOTIF,
     };
     // Compiled from the end, because a jump needs the length of the code that it skips.
-    let mut tail = vec![give(action)?];
+    let mut tail = vec![return_action(action)?];
     if !tests.is_empty() {
         tail.push(code(LOAD, 0, 0, 0)?);
     }
