@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_engine_has_the_version_of_the_wit() {
-        let wit = include_str!("../../../plugins/wit/stage.wit");
+        let wit = include_str!("../../../plugins/wit/0.1/stage.wit");
         assert_eq!(wit.lines().next(), Some(format!("package stagewright:stage@{};", since_0_1::VERSION).as_str()));
     }
 }

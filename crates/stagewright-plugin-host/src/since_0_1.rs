@@ -33,7 +33,7 @@ pub(crate) const VERSION: &str = "0.1.0";
 
 wasmtime::component::bindgen!({
     world: "stage",
-    path: "../../plugins/wit",
+    path: "../../plugins/wit/0.1",
     imports: { default: async | trappable },
     exports: { default: async },
     trappable_error_type: { "stagewright:stage/types.error" => crate::call::CallError },
@@ -56,7 +56,7 @@ pub(crate) mod reconciling {
             package stagewright:reconciling;
             world reconciling { export stagewright:stage/reconcile@0.1.0; }
         ",
-        path: "../../plugins/wit",
+        path: "../../plugins/wit/0.1",
         world: "stagewright:reconciling/reconciling",
         exports: { default: async },
         with: { "stagewright:stage/types@0.1.0": crate::since_0_1::stagewright::stage::types },
