@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::duration::millis;
+use crate::poll::Pollable;
 use crate::{Result, host::clock as host};
 
 /// The time since the Unix epoch.
@@ -21,4 +22,9 @@ pub fn monotonic() -> Duration {
 /// [`crate::ErrorCode::Cancelled`] as soon as the stage is asked to stop.
 pub fn sleep(duration: Duration) -> Result<()> {
     Ok(host::sleep_ms(millis(duration))?)
+}
+
+/// Ready after this time.
+pub fn timer(duration: Duration) -> Pollable {
+    Pollable(host::timer_ms(millis(duration)))
 }

@@ -1,23 +1,20 @@
-//! Parses the `with` table's JSON into a typed configuration, or into diagnostics that name the key.
+//! Parses the `with` table's JSON into a typed configuration, or into problems that name the key.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use serde_path_to_error::Segment;
 
-use crate::{Diagnostic, Error};
-
-/// The code of diagnostics for an invalid `with` table.
-const CODE: &str = "config";
+use crate::Problem;
 
 /// The most mistakes that are reported for one table.
 const MAX_MISTAKES: usize = 20;
 
 /// # Errors
 /// Lists all mistakes. Of a value with the wrong type, only the first one is found.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Diagnostic>> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Problem>> {
     let mut value: Json = serde_json::from_str(text)
-        .map_err(|error| vec![Diagnostic::error(CODE, format!("the `with` table isn't valid JSON: {error}"))])?;
-    let mut found: Vec<Diagnostic> = Vec::new();
+        .map_err(|error| vec![Problem::error(format!("the `with` table isn't valid JSON: {error}"))])?;
+    let mut found: Vec<Problem> = Vec::new();
     // Serde stops at the first mistake. So remove the key with the mistake, and parse the rest again until nothing is wrong.
     // A removed key, and the key that a misspelt one was meant to be, must not be reported as missing in a later round:
     // `present` has their names.
@@ -63,29 +60,13 @@ fn remove_key<'p>(value: &mut Json, path: impl Iterator<Item = &'p Segment>, is_
     }
 }
 
-/// Combines diagnostics into the error of a run.
-pub(crate) fn as_error(diagnostics: Vec<Diagnostic>) -> Error {
-    let help = diagnostics.iter().find_map(|diagnostic| diagnostic.help.clone());
-    let mistakes = diagnostics.into_iter().map(|Diagnostic { message, path, .. }| match path {
-        Some(path) => format!("`with.{path}`: {message}"),
-        None => format!("`with`: {message}"),
-    });
-    let mut error = Error::invalid(mistakes.collect::<Vec<_>>().join("; "));
-    error.help = help;
-    error
-}
-
-fn diagnose(path: &str, message: &str) -> Diagnostic {
-    let diagnostic = Diagnostic::error(CODE, in_toml_terms(message));
+fn diagnose(path: &str, message: &str) -> Problem {
+    let key = Some(path.to_owned()).filter(|path| !path.is_empty());
     let help = match message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `")) {
         Some(names) => nearest(names).map(|nearest| format!("did you mean `{nearest}`?")),
         None => missing_field(message).map(|field| format!("add `{field} = …` to the stage's `with` table")),
     };
-    let diagnostic = if path.is_empty() { diagnostic } else { diagnostic.at(path) };
-    match help {
-        Some(help) => diagnostic.help(help),
-        None => diagnostic,
-    }
+    Problem { key, help, ..Problem::error(in_toml_terms(message)) }
 }
 
 fn missing_field(message: &str) -> Option<&str> {
@@ -147,27 +128,27 @@ mod tests {
         status: u16,
     }
 
-    fn diagnostic(text: &str) -> Diagnostic {
-        let mut found = diagnostics(text);
+    fn problem(text: &str) -> Problem {
+        let mut found = problems(text);
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)
     }
 
-    fn diagnostics(text: &str) -> Vec<Diagnostic> {
+    fn problems(text: &str) -> Vec<Problem> {
         parse::<Config>(text).expect_err("invalid")
     }
 
     #[test]
     fn each_mistake_is_reported_once() {
-        let found = diagnostics(
+        let found = problems(
             r#"{ "a": 1, "checks": [{ "path": "/", "status": 200, "b": 1, "c": 2 }], "max-latency": "x", "z": 1 }"#,
         );
-        let mut paths: Vec<&str> = found.iter().filter_map(|diagnostic| diagnostic.path.as_deref()).collect();
+        let mut paths: Vec<&str> = found.iter().filter_map(|problem| problem.key.as_deref()).collect();
         paths.sort_unstable();
         assert_eq!(paths, ["a", "checks[0].b", "checks[0].c", "max-latency", "z"]);
-        let found = diagnostics(r#"{ "max-latency": -1, "checks": 5 }"#);
+        let found = problems(r#"{ "max-latency": -1, "checks": 5 }"#);
         assert_eq!(found.len(), 2, "a removed key isn't reported as missing: {found:?}");
-        let found = diagnostics(r#"{ "max-latncy": 1 }"#);
+        let found = problems(r#"{ "max-latncy": 1 }"#);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[1].message.contains("missing field `checks`"), "{found:?}");
     }
@@ -180,33 +161,33 @@ mod tests {
             (r#"{ "checks": [], "max-latency": -1 }"#, "invalid value: integer `-1`, expected an integer, 0 or more"),
             (r#"{ "checks": [], "max-latency": [] }"#, "invalid type: a list, expected an integer, 0 or more"),
         ] {
-            assert_eq!(diagnostic(text).message, message);
+            assert_eq!(problem(text).message, message);
         }
     }
 
     #[test]
     fn a_wrong_type_names_its_key() {
-        let found = diagnostic(r#"{ "checks": [{ "path": "/", "status": "ok" }] }"#);
-        assert_eq!(found.path.as_deref(), Some("checks[0].status"));
+        let found = problem(r#"{ "checks": [{ "path": "/", "status": "ok" }] }"#);
+        assert_eq!(found.key.as_deref(), Some("checks[0].status"));
         assert_eq!(found.message, "invalid type: string \"ok\", expected an integer from 0 to 65535");
     }
 
     #[test]
     fn a_misspelt_key_gets_a_suggestion() {
-        let found = diagnostic(r#"{ "checks": [], "max-latncy": 3 }"#);
-        assert_eq!(found.path.as_deref(), Some("max-latncy"));
+        let found = problem(r#"{ "checks": [], "max-latncy": 3 }"#);
+        assert_eq!(found.key.as_deref(), Some("max-latncy"));
         assert_eq!(found.help.as_deref(), Some("did you mean `max-latency`?"));
     }
 
     #[test]
     fn a_key_without_a_similar_one_gets_no_suggestion() {
-        assert_eq!(diagnostic(r#"{ "checks": [], "zzz": 3 }"#).help, None);
+        assert_eq!(problem(r#"{ "checks": [], "zzz": 3 }"#).help, None);
     }
 
     #[test]
     fn a_missing_key_is_reported_with_help() {
-        let found = diagnostic("{}");
-        assert_eq!(found.path, None);
+        let found = problem("{}");
+        assert_eq!(found.key, None);
         assert_eq!(found.help.as_deref(), Some("add `checks = …` to the stage's `with` table"));
     }
 }

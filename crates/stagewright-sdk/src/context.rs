@@ -1,9 +1,12 @@
-//! The stage's run, configuration and inputs.
+//! The stage's place in its run, its configuration, and the results of the stages that it needs.
 
-use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-use crate::{Result, config, host::context as host};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::{Error, Result, config, host::context as host};
 
 /// The pipeline's name.
 pub fn pipeline() -> String {
@@ -37,11 +40,11 @@ pub fn cancelled() -> bool {
 
 /// The time until the stage's timeout; none without a timeout.
 pub fn remaining() -> Option<Duration> {
-    host::remaining_ms().map(|millis| Duration::from_millis(millis.into()))
+    host::remaining_ms().map(Duration::from_millis)
 }
 
-/// The W3C trace context, to pass on in requests.
-pub fn trace_parent() -> Option<String> {
+/// The attempt's W3C `traceparent`, to pass on in requests. All attempts of a run belong to one trace.
+pub fn trace_parent() -> String {
     host::trace_parent()
 }
 
@@ -55,16 +58,81 @@ pub fn variable(name: &str) -> Option<String> {
     host::variable(name)
 }
 
-/// The outputs of another stage; none when it isn't among this stage's needs.
+/// A stage that has ended before this one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Need {
+    /// Its name.
+    pub stage: String,
+    /// Its name with its matrix values.
+    pub id: String,
+    /// Its outcome.
+    pub outcome: NeedOutcome,
+    /// The outcome after `continue-on-error`.
+    pub conclusion: NeedOutcome,
+    /// Its outputs, an object.
+    pub outputs: Json,
+}
+
+/// How a stage has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "named as in pipelines and in the documentation of runs")]
+pub enum NeedOutcome {
+    Succeeded,
+    Failed,
+    Errored,
+    TimedOut,
+    Cancelled,
+    Skipped,
+    Rejected,
+    Lost,
+    Inconclusive,
+    Rehearsed,
+    /// One of a later version of the contract.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl NeedOutcome {
+    fn parse(name: String) -> NeedOutcome {
+        serde_json::from_value(Json::from(name)).unwrap_or_else(|_| unreachable!("any text is an outcome"))
+    }
+}
+
+/// The stages that this one needs, in the order of the plan; for a stage in `finally`, all stages before it.
+///
+/// # Errors
+/// When the host's record of their outputs can't be parsed.
+pub fn needs() -> Result<Vec<Need>> {
+    let read = |need: host::Need| {
+        Ok(Need {
+            stage: need.stage(),
+            id: need.id(),
+            outcome: NeedOutcome::parse(need.outcome()),
+            conclusion: NeedOutcome::parse(need.conclusion()),
+            outputs: serde_json::from_str(&need.outputs())?,
+        })
+    };
+    host::needs().into_iter().map(read).collect()
+}
+
+/// The outputs of another stage; none when it isn't among this stage's needs. Those of a matrix are merged: of several
+/// values for a name, the one of the last cell counts.
 ///
 /// # Errors
 /// When they can't be deserialized into `T`.
 pub fn input<T: DeserializeOwned>(stage: &str) -> Result<Option<T>> {
-    let Some(json) = host::input(stage) else { return Ok(None) };
-    match serde_json::from_str(&json) {
-        Ok(value) => Ok(Some(value)),
-        Err(error) => Err(crate::Error::from(error).context(format!("can't use the outputs of stage `{stage}`"))),
-    }
+    let cells = needs()?.into_iter().filter(|need| need.stage == stage).map(|need| need.outputs);
+    let merge = |mut merged: Json, cell| {
+        match (&mut merged, cell) {
+            (Json::Object(merged), Json::Object(cell)) => merged.extend(cell),
+            (merged, cell) => *merged = cell,
+        }
+        merged
+    };
+    let Some(outputs) = cells.reduce(merge) else { return Ok(None) };
+    let failed = |error| Error::from(error).context(format!("can't use the outputs of stage `{stage}`"));
+    serde_json::from_value(outputs).map(Some).map_err(failed)
 }
 
 /// The `with` table as JSON, with its expressions evaluated.
@@ -77,5 +145,5 @@ pub fn config_json() -> String {
 /// # Errors
 /// When it can't be deserialized into `T`. The message names the key.
 pub fn config<T: DeserializeOwned>() -> Result<T> {
-    config::parse(&host::config()).map_err(config::as_error)
+    config::parse(&host::config()).map_err(Error::from)
 }

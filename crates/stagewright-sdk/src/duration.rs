@@ -59,9 +59,9 @@ impl JsonSchema for DurationText {
     }
 }
 
-/// Milliseconds for the WIT. A longer duration than 32 bits of them is shortened to that, which is 49 days.
-pub(crate) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+/// Milliseconds for the WIT.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The stage's environment and its ledger of releases.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::{Error, Result, host::environment as host};
@@ -27,6 +28,30 @@ pub fn fence() -> Option<u64> {
     host::fence()
 }
 
+/// The settings of an environment.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Settings {
+    /// Its name.
+    pub name: String,
+    /// The kind of target, as in `process`.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Its URL.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The paths of its configuration files, of which later ones override earlier ones.
+    #[serde(default)]
+    pub config: Vec<String>,
+}
+
+/// The environment's settings; none for a stage without an environment.
+///
+/// # Errors
+/// When the host's record can't be parsed.
+pub fn settings() -> Result<Option<Settings>> {
+    read(host::settings())
+}
+
 /// The ledger's current release.
 ///
 /// # Errors
@@ -46,11 +71,11 @@ pub fn last_known_good() -> Result<Option<Release>> {
 /// Records in the ledger what the attempt has deployed. A later call replaces an earlier one.
 ///
 /// # Errors
-/// When the stage has no environment.
+/// When the stage has no environment, or `artifact` is empty.
 pub fn released(artifact: &str, url: Option<&str>) -> Result<()> {
     Ok(host::released(artifact, url)?)
 }
 
-fn read(release: Option<String>) -> Result<Option<Release>> {
-    release.map(|text| serde_json::from_str(&text)).transpose().map_err(Error::from)
+fn read<T: DeserializeOwned>(record: Option<String>) -> Result<Option<T>> {
+    record.map(|text| serde_json::from_str(&text)).transpose().map_err(Error::from)
 }

@@ -1,10 +1,12 @@
-//! Errors and diagnostics, with help on how to fix them.
+//! Errors, with help on how to fix them.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::bindings::stage::stagewright::stage::types as wire;
+use crate::duration::millis;
+use crate::host::types as host;
 
-pub use wire::{Diagnostic, ErrorCode, Severity};
+pub use crate::bindings::imports::types::{ErrorCode, Position};
 
 /// The result of a stage, or of a call to the host.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -18,16 +20,21 @@ pub struct Error {
     pub message: String,
     /// Whether a retry may succeed.
     pub retryable: bool,
+    /// How long to wait before a retry, as a server asked for it. It makes the error retryable.
+    pub retry_after: Option<Duration>,
     /// The causes, from the nearest to the root.
     pub causes: Vec<String>,
     /// How to fix it, in the imperative.
     pub help: Option<String>,
+    /// A file of the workspace that it is about, and the place in it.
+    pub file: Option<(String, Option<Position>)>,
 }
 
 impl Error {
     /// An error that isn't retryable, without causes and help.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), retryable: false, causes: Vec::new(), help: None }
+        let message = message.into();
+        Error { code, message, retryable: false, retry_after: None, causes: Vec::new(), help: None, file: None }
     }
 
     /// A negative result: a test or a check failed.
@@ -43,6 +50,11 @@ impl Error {
     /// A response or a state that should be impossible.
     pub fn internal(message: impl Into<String>) -> Error {
         Error::new(ErrorCode::Internal, message)
+    }
+
+    /// The end of a stage that notices between two steps that it is asked to stop.
+    pub fn cancelled(message: impl Into<String>) -> Error {
+        Error::new(ErrorCode::Cancelled, message)
     }
 
     /// Appends a cause.
@@ -66,11 +78,25 @@ impl Error {
         self
     }
 
+    /// Sets the file of the workspace that it is about, and the place in it.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<String>, position: Option<Position>) -> Error {
+        self.file = Some((path.into(), position));
+        self
+    }
+
     /// Marks it as retryable.
     #[must_use]
     pub fn retryable(mut self) -> Error {
         self.retryable = true;
         self
+    }
+
+    /// Sets how long to wait before a retry, and marks it as retryable.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Error {
+        self.retry_after = Some(delay);
+        self.retryable()
     }
 
     /// Replaces the message with what was attempted. The old message becomes the nearest cause.
@@ -90,6 +116,11 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         self.code == ErrorCode::NotFound
     }
+
+    /// Whether the stage is asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.code == ErrorCode::Cancelled
+    }
 }
 
 impl fmt::Display for Error {
@@ -100,17 +131,36 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<wire::Error> for Error {
-    fn from(error: wire::Error) -> Error {
-        let wire::Error { code, message, retryable, causes, help } = error;
-        Error { code, message, retryable, causes, help }
+impl From<host::Error> for Error {
+    fn from(error: host::Error) -> Error {
+        Error {
+            code: error.code(),
+            message: error.message(),
+            retryable: error.retryable(),
+            retry_after: error.retry_after_ms().map(Duration::from_millis),
+            causes: error.causes(),
+            help: error.help(),
+            file: error.file(),
+        }
     }
 }
 
-impl From<Error> for wire::Error {
-    fn from(error: Error) -> wire::Error {
-        let Error { code, message, retryable, causes, help } = error;
-        wire::Error { code, message, retryable, causes, help }
+impl From<Error> for host::Error {
+    fn from(error: Error) -> host::Error {
+        let Error { code, message, retryable, retry_after, causes, help, file } = error;
+        let own = host::Error::new(&code, &message);
+        causes.iter().for_each(|cause| own.add_cause(cause));
+        own.set_retryable(retryable);
+        if let Some(delay) = retry_after {
+            own.set_retry_after_ms(millis(delay));
+        }
+        if let Some(help) = help {
+            own.set_help(&help);
+        }
+        if let Some((path, position)) = file {
+            own.set_file(&path, position);
+        }
+        own
     }
 }
 
@@ -126,38 +176,14 @@ impl From<std::string::FromUtf8Error> for Error {
     }
 }
 
-impl Diagnostic {
-    /// An error; `code` is a stable name, as in `test-failed`.
-    pub fn error(code: impl Into<String>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::new(Severity::Error, code, message)
+impl Position {
+    /// A line, counted from 1.
+    pub fn line(line: u32) -> Position {
+        Position { line, column: None }
     }
 
-    /// A warning; `code` is a stable name.
-    pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::new(Severity::Warning, code, message)
-    }
-
-    /// A note; `code` is a stable name.
-    pub fn info(code: impl Into<String>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::new(Severity::Info, code, message)
-    }
-
-    /// A diagnostic without path and help.
-    pub fn new(severity: Severity, code: impl Into<String>, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { severity, code: code.into(), message: message.into(), path: None, help: None }
-    }
-
-    /// Sets the path: a key of the `with` table, as in `args[0]`, or a file of the workspace.
-    #[must_use]
-    pub fn at(mut self, path: impl Into<String>) -> Diagnostic {
-        self.path = Some(path.into());
-        self
-    }
-
-    /// Sets the help.
-    #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
-        self.help = Some(help.into());
-        self
+    /// A line and a column, both counted from 1. Columns count bytes.
+    pub fn at(line: u32, column: u32) -> Position {
+        Position { line, column: Some(column) }
     }
 }

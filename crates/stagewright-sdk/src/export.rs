@@ -1,52 +1,24 @@
-//! Implements the generated traits for the typed ones: parses configuration, and converts types to those of the WIT.
+//! What a component exports, for a typed stage: parses its configuration, and converts its results to the types of the WIT.
 
-use std::marker::PhantomData;
+use crate::{Error, Observation, Outcome, Problem, Reconcile, Requirement, Result, Severity, Stage, config, context};
 
-use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
-use crate::bindings::stage::exports::stagewright::stage::plugin;
-use crate::bindings::stage::stagewright::stage::types;
-use crate::{Diagnostic, Error, Observation, Outcome, Reconcile, Result, Severity, Stage, Suspension, config, context};
-
-/// Implements the exports of the WIT for a [`Stage`].
-#[derive(Debug)]
-pub struct Adapter<S>(PhantomData<S>);
-
-impl<S: Stage> plugin::Guest for Adapter<S> {
-    fn describe() -> String {
-        describe::<S>()
-    }
-
-    fn validate() -> Vec<Diagnostic> {
-        validate::<S>()
-    }
-
-    fn run() -> std::result::Result<plugin::Outcome, types::Error> {
-        log_panics();
-        Ok(run::<S>()?.into())
-    }
-}
-
-impl<S: Reconcile> reconcile::Guest for Adapter<S> {
-    fn observe() -> std::result::Result<reconcile::Observation, types::Error> {
-        log_panics();
-        Ok(observe::<S>()?.into())
-    }
-
-    fn undo() -> std::result::Result<(), types::Error> {
-        log_panics();
-        Ok(undo::<S>()?)
-    }
-}
+#[cfg(target_arch = "wasm32")]
+pub use adapter::Adapter;
 
 pub(crate) fn describe<S: Stage>() -> String {
     S::manifest().to_json(schemars::schema_for!(S::Config))
 }
 
-pub(crate) fn validate<S: Stage>() -> Vec<Diagnostic> {
+pub(crate) fn validate<S: Stage>() -> Vec<Problem> {
     match config::parse(&context::config_json()) {
         Ok(config) => S::validate(&config),
-        Err(diagnostics) => diagnostics,
+        Err(problems) => problems,
     }
+}
+
+/// None for an invalid configuration, which `validate` reports.
+pub(crate) fn requirements<S: Stage>() -> Vec<Requirement> {
+    config::parse(&context::config_json()).map(|config| S::requirements(&config)).unwrap_or_default()
 }
 
 pub(crate) fn run<S: Stage>() -> Result<Outcome> {
@@ -65,43 +37,91 @@ pub(crate) fn undo<S: Reconcile>() -> Result<()> {
 /// now, so it is validated again.
 fn valid_config<S: Stage>() -> Result<S::Config> {
     let config = context::config()?;
-    let mut found = S::validate(&config).into_iter();
-    match found.find(|diagnostic| diagnostic.severity == Severity::Error) {
-        None => Ok(config),
-        Some(Diagnostic { path, message, help, .. }) => {
-            let place = path.map(|path| format!("`with.{path}`: ")).unwrap_or_default();
-            Err(Error { help, ..Error::invalid(format!("{place}{message}")) })
+    let problems = S::validate(&config).into_iter();
+    let errors: Vec<Problem> = problems.filter(|problem| problem.severity == Severity::Error).collect();
+    if errors.is_empty() { Ok(config) } else { Err(Error::from(errors)) }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod adapter {
+    use std::marker::PhantomData;
+
+    use crate::bindings::imports::types;
+    use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
+    use crate::bindings::stage::exports::stagewright::stage::{plugin, requirements};
+    use crate::{Observation, Outcome, Problem, Reconcile, Requirement, Stage};
+
+    /// Implements the exports of the WIT for a [`Stage`].
+    #[derive(Debug)]
+    pub struct Adapter<S>(PhantomData<S>);
+
+    impl<S: Stage> plugin::Guest for Adapter<S> {
+        fn describe() -> String {
+            super::describe::<S>()
+        }
+
+        fn validate() -> Vec<types::Problem> {
+            super::validate::<S>().into_iter().map(types::Problem::from).collect()
+        }
+
+        fn run() -> Result<plugin::Outcome, types::Error> {
+            log_panics();
+            Ok(match super::run::<S>()? {
+                Outcome::Succeeded => plugin::Outcome::Succeeded,
+                Outcome::Skipped(reason) => plugin::Outcome::Skipped(reason),
+                Outcome::Suspended(suspension) => plugin::Outcome::Suspended(suspension.0),
+            })
         }
     }
-}
 
-/// Logs the messages of panics, because the host sees only a trap without a message.
-fn log_panics() {
-    #[cfg(target_arch = "wasm32")]
-    std::panic::set_hook(Box::new(|panic| crate::log::error(panic.to_string())));
-}
+    impl<S: Stage> requirements::Guest for Adapter<S> {
+        fn requirements() -> Vec<types::Requirement> {
+            super::requirements::<S>().into_iter().map(types::Requirement::from).collect()
+        }
+    }
 
-impl From<Outcome> for plugin::Outcome {
-    fn from(outcome: Outcome) -> plugin::Outcome {
-        match outcome {
-            Outcome::Succeeded => plugin::Outcome::Succeeded,
-            Outcome::Skipped(reason) => plugin::Outcome::Skipped(reason),
-            Outcome::Suspended(Suspension { token, reason, poll_after }) => {
-                let poll_after_ms = poll_after.map(crate::duration::millis);
-                plugin::Outcome::Suspended(plugin::Suspension { token, reason, poll_after_ms })
+    impl<S: Reconcile> reconcile::Guest for Adapter<S> {
+        fn observe() -> Result<reconcile::Observation, types::Error> {
+            log_panics();
+            Ok(match super::observe::<S>()? {
+                Observation::NotStarted => reconcile::Observation::NotStarted,
+                Observation::InProgress => reconcile::Observation::InProgress,
+                Observation::Applied(what) => reconcile::Observation::Applied(what),
+                Observation::Failed(why) => reconcile::Observation::Failed(why),
+                Observation::Unknown(why) => reconcile::Observation::Unknown(why),
+            })
+        }
+
+        fn undo() -> Result<(), types::Error> {
+            log_panics();
+            Ok(super::undo::<S>()?)
+        }
+    }
+
+    impl From<Problem> for types::Problem {
+        fn from(Problem { severity, code, message, key, help }: Problem) -> types::Problem {
+            let own = types::Problem::new(severity, &code, &message);
+            key.iter().for_each(|key| own.key(key));
+            help.iter().for_each(|help| own.help(help));
+            own
+        }
+    }
+
+    impl From<Requirement> for types::Requirement {
+        fn from(Requirement { permission, entry, reason, optional }: Requirement) -> types::Requirement {
+            let own = types::Requirement::new(permission.key(), &entry);
+            if !reason.is_empty() {
+                own.reason(&reason);
             }
+            if optional {
+                own.optional();
+            }
+            own
         }
     }
-}
 
-impl From<Observation> for reconcile::Observation {
-    fn from(observation: Observation) -> reconcile::Observation {
-        match observation {
-            Observation::NotStarted => reconcile::Observation::NotStarted,
-            Observation::InProgress => reconcile::Observation::InProgress,
-            Observation::Applied(what) => reconcile::Observation::Applied(what),
-            Observation::Failed(why) => reconcile::Observation::Failed(why),
-            Observation::Unknown(why) => reconcile::Observation::Unknown(why),
-        }
+    /// Logs the messages of panics, because the host sees only a trap without a message.
+    fn log_panics() {
+        std::panic::set_hook(Box::new(|panic| crate::log::error(panic.to_string())));
     }
 }

@@ -17,21 +17,26 @@
 mod glob;
 pub(crate) mod imports;
 mod report;
+mod rules;
 mod script;
 mod state;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-pub use report::{LogLine, OpenedGate, Published, Release, Report, Sent, Spawned};
+pub use report::{GateField, LogLine, Metric, OpenedGate, Published, Release, Report, Sent, Source, Spawned, Wait};
 pub use script::{HttpScript, ProcessScript, ServiceScript};
+pub use state::Interface;
 
+use crate::context::{Need, NeedOutcome};
 use crate::workspace::Node;
-use crate::{Diagnostic, Error, ErrorCode, Observation, Outcome, Reconcile, Result, Stage, export};
-use state::State;
+use crate::{Error, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, export};
+use state::{Call, State};
 
-/// Sets up a fake host. It grants everything that it has a script for, except what [`FakeHost::deny`] denies.
+/// Sets up a fake host. It grants everything that it has a script for, except what [`FakeHost::deny`] denies. Calls that
+/// the real host refuses are refused with the same error, as far as that doesn't depend on the machine.
 #[derive(Clone, Debug)]
 pub struct FakeHost {
     state: State,
@@ -56,10 +61,24 @@ impl FakeHost {
         self
     }
 
-    /// Sets the outputs of another stage.
+    /// Adds a stage that this one needs and that has succeeded, with its outputs.
     #[must_use]
-    pub fn input(mut self, stage: &str, outputs: Json) -> FakeHost {
-        self.state.inputs.insert(stage.to_owned(), outputs);
+    pub fn input(self, stage: &str, outputs: Json) -> FakeHost {
+        let (outcome, conclusion) = (NeedOutcome::Succeeded, NeedOutcome::Succeeded);
+        self.need(Need { stage: stage.to_owned(), id: stage.to_owned(), outcome, conclusion, outputs })
+    }
+
+    /// Adds a stage that this one needs.
+    #[must_use]
+    pub fn need(mut self, need: Need) -> FakeHost {
+        self.state.needs.push(need);
+        self
+    }
+
+    /// Sets what the run is for, and what started it.
+    #[must_use]
+    pub fn source(mut self, source: Source) -> FakeHost {
+        self.state.source = source;
         self
     }
 
@@ -75,6 +94,14 @@ impl FakeHost {
     pub fn environment(mut self, name: &str) -> FakeHost {
         self.state.environment = Some(name.to_owned());
         self.state.fence.get_or_insert(1);
+        self.state.settings.get_or_insert_with(|| json!({ "name": name, "target": "process", "config": [] }));
+        self
+    }
+
+    /// Sets the environment's settings, as [`crate::environment::Settings`].
+    #[must_use]
+    pub fn settings(mut self, settings: Json) -> FakeHost {
+        self.state.settings = Some(settings);
         self
     }
 
@@ -129,38 +156,66 @@ impl FakeHost {
         self.resumption(decision)
     }
 
-    /// Runs the stage after a decision on its gate.
+    /// Runs the stage after the time of its wait has passed.
     #[must_use]
-    pub fn resumption(mut self, decision: Json) -> FakeHost {
-        self.state.resumption = Some(decision);
+    pub fn polled(self, token: &str) -> FakeHost {
+        self.resumption(json!({ "token": token, "cause": "poll" }))
+    }
+
+    /// Runs the stage after a signal has ended its wait.
+    #[must_use]
+    pub fn signalled(self, token: &str, payload: Json) -> FakeHost {
+        self.resumption(json!({ "token": token, "cause": "signal", "payload": payload }))
+    }
+
+    /// Runs the stage after a wait, with the host's record of how it ended; see [`crate::gate::resumption`].
+    #[must_use]
+    pub fn resumption(mut self, record: Json) -> FakeHost {
+        self.state.resumption = Some(record);
         self
     }
 
     /// Adds a file to the workspace.
     #[must_use]
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> FakeHost {
-        self.state.files.insert(path.to_owned(), content.into());
+        self.state.files.insert(inside(path), content.into());
         self
     }
 
     /// Adds an executable file to the workspace.
     #[must_use]
     pub fn executable(mut self, path: &str, content: impl Into<Vec<u8>>) -> FakeHost {
-        self.state.executables.insert(path.to_owned());
+        self.state.executables.insert(inside(path));
         self.file(path, content)
     }
 
     /// Adds a link, an empty folder, or a special file to the workspace.
     #[must_use]
     pub fn node(mut self, path: &str, node: Node) -> FakeHost {
-        self.state.nodes.insert(path.to_owned(), node);
+        self.state.nodes.insert(inside(path), node);
         self
     }
 
-    /// Adds an artifact of an earlier stage.
+    /// Adds an artifact that the stage `earlier` has published.
     #[must_use]
-    pub fn artifact(mut self, name: &str, content: impl Into<Vec<u8>>) -> FakeHost {
-        self.state.artifacts.insert(name.to_owned(), content.into());
+    pub fn artifact(self, name: &str, content: impl Into<Vec<u8>>) -> FakeHost {
+        self.published(name, "application/octet-stream", false, [(String::new(), content.into())].into())
+    }
+
+    /// Adds a folder that the stage `earlier` has published, with its files.
+    #[must_use]
+    pub fn artifact_folder<C: Into<Vec<u8>>>(
+        self,
+        name: &str,
+        files: impl IntoIterator<Item = (&'static str, C)>,
+    ) -> FakeHost {
+        let files = files.into_iter().map(|(path, content)| (inside(path), content.into()));
+        self.published(name, "application/x-tar", true, files.collect())
+    }
+
+    fn published(mut self, name: &str, media_type: &str, folder: bool, files: BTreeMap<String, Vec<u8>>) -> FakeHost {
+        let (name, path, media_type) = (name.to_owned(), String::new(), media_type.to_owned());
+        self.state.artifacts.insert(name.clone(), Published { name, path, media_type, folder, files });
         self
     }
 
@@ -222,43 +277,61 @@ impl FakeHost {
         self
     }
 
-    /// Denies calls of an interface, like a pipeline that doesn't grant them. `subject` is the program, URL, path, name or
-    /// reference of the call, or `*` for all calls.
+    /// Denies calls, like a pipeline that doesn't grant them. `subject` is the entry that would grant the call, its URL or
+    /// its image reference, or `*` for all calls.
     #[must_use]
-    pub fn deny(self, interface: &str, subject: &str) -> FakeHost {
-        let error = Error::new(ErrorCode::PermissionDenied, format!("{interface}: `{subject}` is not granted"))
-            .help(format!("grant it in the stage's `permissions`: `{subject}`"));
-        self.fail(interface, subject, error)
-    }
-
-    /// Makes calls of an interface fail with `error`; see [`FakeHost::deny`].
-    #[must_use]
-    pub fn fail(mut self, interface: &str, subject: &str, error: Error) -> FakeHost {
-        self.state.faults.push((interface.to_owned(), subject.to_owned(), error));
+    pub fn deny(mut self, permission: Permission, subject: &str) -> FakeHost {
+        self.state.denied.push((permission, subject.to_owned()));
         self
     }
 
-    /// Calls [`Stage::run`].
+    /// Makes calls of an interface fail with `error`. `subject` is the program, URL, path, name or reference of the call,
+    /// or `*` for all calls.
+    #[must_use]
+    pub fn fail(mut self, interface: Interface, subject: &str, error: Error) -> FakeHost {
+        self.state.faults.push((interface, subject.to_owned(), error));
+        self
+    }
+
+    /// Calls [`Stage::run`]. A suspension with an invalid token becomes an error, as on the real host.
     pub fn run<S: Stage>(self) -> Report<Result<Outcome>> {
-        self.report(export::run::<S>)
+        self.report(Call::Run, || {
+            let result = export::run::<S>();
+            let Ok(Outcome::Suspended(suspension)) = &result else { return result };
+            let wait = suspension.0.wait();
+            rules::wait_token(&wait.token)?;
+            state::on(|host| host.suspended = Some(wait));
+            result
+        })
     }
 
     /// Calls [`Reconcile::observe`].
     pub fn observe<S: Reconcile>(self) -> Report<Result<Observation>> {
-        self.report(export::observe::<S>)
+        self.report(Call::Observe, export::observe::<S>)
     }
 
     /// Calls [`Reconcile::undo`].
     pub fn undo<S: Reconcile>(self) -> Report<Result<()>> {
-        self.report(export::undo::<S>)
+        self.report(Call::Run, export::undo::<S>)
     }
 
     /// Parses the `with` table and calls [`Stage::validate`].
-    pub fn validate<S: Stage>(self) -> Vec<Diagnostic> {
-        self.report(export::validate::<S>).result
+    ///
+    /// # Panics
+    /// When the stage calls another interface than `context`, which would trap on a real host.
+    pub fn validate<S: Stage>(self) -> Vec<Problem> {
+        self.report(Call::Inspect, export::validate::<S>).result
     }
 
-    /// The manifest, with the configuration's schema in `config`.
+    /// Calls [`Stage::requirements`]. Empty for an invalid `with` table.
+    ///
+    /// # Panics
+    /// As [`FakeHost::validate`].
+    pub fn requirements<S: Stage>(self) -> Vec<Requirement> {
+        self.report(Call::Inspect, export::requirements::<S>).result
+    }
+
+    /// The manifest, with the schema of the configuration in `config` and that of the outputs in `outputs`.
     ///
     /// # Panics
     /// When the stage calls the host, which would trap on a real host.
@@ -273,9 +346,17 @@ impl FakeHost {
         (result, installed.into_report(()))
     }
 
-    fn report<T>(self, body: impl FnOnce() -> T) -> Report<T> {
-        let installed = state::install(self.state);
+    fn report<T>(self, call: Call, body: impl FnOnce() -> T) -> Report<T> {
+        let installed = state::install(State { call, ..self.state });
         let result = body();
         installed.into_report(result)
     }
+}
+
+/// A path that a test adds to the workspace.
+///
+/// # Panics
+/// When it isn't a path of the workspace.
+fn inside(path: &str) -> String {
+    rules::path(path).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -1,7 +1,7 @@
-//! A durable wait for a person's decision. While it waits it holds no worker and no instance of the plugin.
+//! A durable wait for people's decision, and what a stage learns after any durable wait.
 //!
 //! A stage opens an [`Approval`] and returns [`crate::Outcome::Suspended`]. After the decision, the stage is run again from
-//! its start, and [`decision`] returns it.
+//! its start, and [`decision`] returns it. After a wait of its own ([`Suspension::new`]), [`resumption`] says how it ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,56 +9,58 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::duration::millis;
 use crate::{Error, Result, Suspension, host};
 
-pub use crate::bindings::stage::stagewright::stage::gate::FieldKind;
+pub use crate::bindings::imports::gate::FieldKind;
 
 /// A request for approval.
 #[derive(Debug)]
-pub struct Approval {
-    inner: host::gate::Approval,
-    message: String,
-}
+pub struct Approval(host::gate::Approval);
 
 impl Approval {
     /// `message` is shown to approvers.
-    pub fn new(message: impl Into<String>) -> Approval {
-        let message = message.into();
-        Approval { inner: host::gate::Approval::new(&message), message }
+    pub fn new(message: impl AsRef<str>) -> Approval {
+        Approval(host::gate::Approval::new(message.as_ref()))
     }
 
     /// Adds an approver: `team:NAME` or a user. Without any: the approvers of the gate's
     /// environments, or everyone if these have none.
     pub fn approver(&mut self, who: &str) -> &mut Approval {
-        self.inner.approver(who);
+        self.0.approver(who);
         self
     }
 
     /// Sets how many approvals are required. Default: 1.
     pub fn approvals(&mut self, count: u32) -> &mut Approval {
-        self.inner.approvals(count);
+        self.0.approvals(count);
         self
     }
 
     /// Adds a field to the form that comes with an approval.
     pub fn field(&mut self, name: &str, kind: FieldKind, description: &str, required: bool) -> &mut Approval {
-        self.inner.field(name, kind, description, required);
+        self.0.field(name, kind, description, required);
+        self
+    }
+
+    /// Adds a field whose value is one of these texts.
+    pub fn choice(&mut self, name: &str, choices: &[String], description: &str, required: bool) -> &mut Approval {
+        self.0.choice(name, choices, description, required);
         self
     }
 
     /// Sets when the gate expires.
     pub fn expires(&mut self, after: Duration) -> &mut Approval {
-        self.inner.expires_ms(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        self.0.expires_ms(millis(after));
         self
     }
 
     /// Opens the gate. Return the result in [`crate::Outcome::Suspended`].
     ///
     /// # Errors
-    /// When the approval is invalid: an approver doesn't exist, two fields have the same name.
+    /// When the approval is invalid: two fields have the same name, a choice has no texts.
     pub fn open(&mut self) -> Result<Suspension> {
-        let token = self.inner.open()?;
-        Ok(Suspension { token, reason: self.message.clone(), poll_after: None })
+        Ok(Suspension(self.0.open()?))
     }
 }
 
@@ -82,11 +84,66 @@ pub struct Decision {
     pub rehearsed: bool,
 }
 
+/// Why a stage is run again after it returned [`crate::Outcome::Suspended`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resumption {
+    /// People have decided on its gate.
+    Decision(Decision),
+    /// The time of its wait has passed.
+    Polled {
+        /// The wait's token.
+        token: String,
+    },
+    /// A signal has ended its wait.
+    Signalled {
+        /// The wait's token.
+        token: String,
+        /// What came with the signal; null if nothing did.
+        payload: Json,
+    },
+}
+
+/// The host's record: that of a decision has no `cause`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Record {
+    Waited {
+        token: String,
+        cause: Cause,
+        #[serde(default)]
+        payload: Json,
+    },
+    Decided(Decision),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Cause {
+    Poll,
+    Signal,
+}
+
+/// Why the stage is run again; none on its first call.
+///
+/// # Errors
+/// When the host's record can't be parsed.
+pub fn resumption() -> Result<Option<Resumption>> {
+    let Some(json) = host::context::resumption() else { return Ok(None) };
+    let failed = |error| Error::from(error).context("can't use the host's record of the wait");
+    Ok(Some(match serde_json::from_str(&json).map_err(failed)? {
+        Record::Decided(decision) => Resumption::Decision(decision),
+        Record::Waited { token, cause: Cause::Poll, .. } => Resumption::Polled { token },
+        Record::Waited { token, cause: Cause::Signal, payload } => Resumption::Signalled { token, payload },
+    }))
+}
+
 /// The decision on the gate that the stage opened; none before it has opened one.
 ///
 /// # Errors
 /// When the host's record can't be parsed.
 pub fn decision() -> Result<Option<Decision>> {
-    let Some(json) = host::context::resumption() else { return Ok(None) };
-    serde_json::from_str(&json).map(Some).map_err(|error| Error::from(error).context("can't use the gate's decision"))
+    Ok(match resumption()? {
+        Some(Resumption::Decision(decision)) => Some(decision),
+        Some(Resumption::Polled { .. } | Resumption::Signalled { .. }) | None => None,
+    })
 }

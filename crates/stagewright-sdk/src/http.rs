@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::duration::millis;
+use crate::poll::{Pollable, wait_any};
 use crate::secrets::Secret;
 use crate::{Error, ErrorCode, Result, host::http as host};
 
@@ -35,7 +36,7 @@ impl Request {
         Request::new("POST", url)
     }
 
-    /// Adds a header.
+    /// Adds a header. A name that is added twice has two values.
     pub fn header(&mut self, name: &str, value: &str) -> &mut Request {
         self.0.header(name, value);
         self
@@ -87,6 +88,71 @@ impl Request {
     pub fn send(&mut self) -> Result<Response> {
         Ok(Response(self.0.send()?))
     }
+
+    /// Sends the request without waiting for the response. Several can be sent at once with [`send_all`].
+    pub fn start(&mut self) -> PendingResponse {
+        PendingResponse(self.0.start())
+    }
+}
+
+/// The response to a request that was sent. Dropping it gives the request up.
+#[derive(Debug)]
+pub struct PendingResponse(host::PendingResponse);
+
+impl PendingResponse {
+    /// Ready once [`PendingResponse::response`] returns without waiting.
+    pub fn ready(&self) -> Pollable {
+        Pollable(self.0.ready())
+    }
+
+    /// Waits for the response.
+    ///
+    /// # Errors
+    /// As [`Request::send`].
+    pub fn response(self) -> Result<Response> {
+        Ok(Response(self.0.response()?))
+    }
+}
+
+/// Sends requests, `at_most` of them at a time, and calls `on_response` with the index of each as its response arrives.
+///
+/// ```
+/// use stagewright_sdk::fake::{FakeHost, HttpScript};
+/// use stagewright_sdk::http::{Request, send_all};
+///
+/// let host = FakeHost::new().http(HttpScript::get("http://a/")).http(HttpScript::get("http://b/").status(404));
+/// let (statuses, _) = host.with(|| {
+///     let mut statuses = [0; 2];
+///     let requests = ["http://a/", "http://b/"].map(Request::get);
+///     send_all(requests, 8, |index, response| Ok(statuses[index] = response?.status())).map(|()| statuses)
+/// });
+/// assert_eq!(statuses, Ok([200, 404]));
+/// ```
+///
+/// # Errors
+/// The first error of `on_response`; the requests that haven't been answered are given up. Also when the stage is asked
+/// to stop.
+pub fn send_all(
+    requests: impl IntoIterator<Item = Request>,
+    at_most: usize,
+    mut on_response: impl FnMut(usize, Result<Response>) -> Result<()>,
+) -> Result<()> {
+    let mut requests = requests.into_iter().enumerate();
+    let mut pending: Vec<(usize, PendingResponse, Pollable)> = Vec::new();
+    loop {
+        let room = at_most.max(1) - pending.len();
+        pending.extend(requests.by_ref().take(room).map(|(index, mut request)| {
+            let response = request.start();
+            let ready = response.ready();
+            (index, response, ready)
+        }));
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let first = wait_any(&pending.iter().map(|(_, _, ready)| ready).collect::<Vec<_>>())?;
+        let (index, response, _) = pending.remove(first);
+        on_response(index, response.response())?;
+    }
 }
 
 /// A response.
@@ -104,9 +170,24 @@ impl Response {
         (200..300).contains(&self.status())
     }
 
-    /// A header's value.
+    /// A header's first value.
     pub fn header(&self, name: &str) -> Option<String> {
+        self.headers(name).into_iter().next()
+    }
+
+    /// A header's values, in the order in which they came; empty when it is missing.
+    pub fn headers(&self, name: &str) -> Vec<String> {
         self.0.header(name)
+    }
+
+    /// All headers with their values, names in lower case.
+    pub fn all_headers(&self) -> Vec<(String, String)> {
+        self.0.headers()
+    }
+
+    /// The URL of the last request, after redirects; without query and fragment.
+    pub fn url(&self) -> String {
+        self.0.url()
     }
 
     /// The body.

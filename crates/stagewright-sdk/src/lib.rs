@@ -1,42 +1,47 @@
 //! The SDK for stage plugins.
 //!
 //! A plugin is a type that implements [`Stage`]: its description ([`Stage::manifest`]), its configuration
-//! ([`Stage::Config`]) and its work ([`Stage::run`]). It gets the stage's `with` table and what the pipeline grants. It
-//! produces outputs, log lines, diagnostics and an [`Outcome`]. Each module is a capability of the host. A call that isn't
-//! granted returns an [`Error`] with [`ErrorCode::PermissionDenied`] and the line of TOML that would grant it.
+//! ([`Stage::Config`]), the grants that it will use ([`Stage::requirements`]) and its work ([`Stage::run`]). It gets the
+//! stage's `with` table and what the pipeline grants. It produces outputs, log lines, findings and an [`Outcome`]. Each
+//! module is a capability of the host. A call that isn't granted returns an [`Error`] with
+//! [`ErrorCode::PermissionDenied`] and the line of TOML that would grant it.
 //!
 //! ```
 //! use serde::Deserialize;
-//! use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs};
+//! use stagewright_sdk::{JsonSchema, Manifest, Outcome, Requirement, Result, Stage, outputs, workspace};
 //!
 //! /// The stage's `with` table.
 //! #[derive(Deserialize, JsonSchema)]
 //! #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 //! struct Config {
-//!     /// The name of the person to greet.
-//!     name: String,
+//!     /// The file whose lines are counted.
+//!     file: String,
 //! }
 //!
-//! struct Greet;
+//! struct CountLines;
 //!
-//! impl Stage for Greet {
+//! impl Stage for CountLines {
 //!     type Config = Config;
 //!
 //!     fn manifest() -> Manifest {
-//!         Manifest::new("greet", env!("CARGO_PKG_VERSION")).output("greeting", "The greeting")
+//!         Manifest::new("count-lines", env!("CARGO_PKG_VERSION")).output::<usize>("lines", "Number of lines")
+//!     }
+//!
+//!     fn requirements(config: &Config) -> Vec<Requirement> {
+//!         vec![Requirement::read(&config.file).because("its lines are counted")]
 //!     }
 //!
 //!     fn run(config: Config) -> Result<Outcome> {
-//!         outputs::set("greeting", &format!("Hello, {}", config.name))?;
+//!         outputs::set("lines", &workspace::read_text(&config.file)?.lines().count())?;
 //!         Ok(Outcome::Succeeded)
 //!     }
 //! }
 //!
-//! stagewright_sdk::export_stage!(Greet);
+//! stagewright_sdk::export_stage!(CountLines);
 //!
 //! use stagewright_sdk::fake::FakeHost;
-//! let report = FakeHost::new().config(serde_json::json!({ "name": "Ada" })).run::<Greet>();
-//! assert_eq!(report.outputs["greeting"], "Hello, Ada");
+//! let host = FakeHost::new().config(serde_json::json!({ "file": "a.txt" })).file("a.txt", "one\ntwo\n");
+//! assert_eq!(host.run::<CountLines>().outputs["lines"], 2);
 //! ```
 //!
 //! Compiled for `wasm32`, the modules call the host. On other targets they call the scripted [`fake`] host, so a stage can
@@ -56,26 +61,40 @@ mod error;
 mod export;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fake;
+pub mod findings;
 pub mod gate;
 pub mod http;
 pub mod log;
 mod manifest;
+pub mod metrics;
 pub mod outputs;
+pub mod poll;
+mod problem;
 pub mod process;
+pub mod random;
 pub mod registry;
+mod requirement;
 pub mod secrets;
 pub mod service;
+pub mod source;
 mod stage;
 mod statuses;
+pub mod test_reports;
 pub mod text;
+mod url;
 pub mod workspace;
 mod workspace_path;
 
+pub use bindings::imports::types::Severity;
 pub use duration::DurationText;
-pub use error::{Diagnostic, Error, ErrorCode, Result, Severity};
+pub use error::{Error, ErrorCode, Position, Result};
 #[doc(hidden)]
+#[cfg(target_arch = "wasm32")]
 pub use export::Adapter;
-pub use manifest::{Capability, Manifest};
+pub use findings::Finding;
+pub use manifest::Manifest;
+pub use problem::Problem;
+pub use requirement::{Permission, Requirement};
 /// To derive for [`Stage::Config`]. Editors and the engine check `with` tables against this schema.
 pub use schemars::JsonSchema;
 pub use stage::{Observation, Outcome, Reconcile, Stage, Suspension};
@@ -86,7 +105,7 @@ pub use workspace_path::WorkspacePath;
 pub use schemars;
 
 #[cfg(target_arch = "wasm32")]
-use bindings::stage::stagewright::stage as host;
+use bindings::imports as host;
 #[cfg(not(target_arch = "wasm32"))]
 use fake::imports as host;
 
@@ -112,6 +131,7 @@ macro_rules! export_stage {
 macro_rules! export_effectful_stage {
     ($stage:ty) => {
         $crate::export_stage!($stage);
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Exported = $crate::Adapter<$stage>;

@@ -2,7 +2,7 @@
 
 use crate::host::logging as host;
 
-pub use crate::bindings::stage::stagewright::stage::logging::Level;
+pub use crate::bindings::imports::logging::Level;
 
 /// Logs details for the plugin's author.
 pub fn trace(message: impl AsRef<str>) {
@@ -37,6 +37,6 @@ pub fn fields(level: Level, message: impl AsRef<str>, fields: &[(&str, &str)]) {
 }
 
 /// Reports progress, in units of the stage's choice.
-pub fn progress(message: impl AsRef<str>, current: u32, total: Option<u32>) {
+pub fn progress(message: impl AsRef<str>, current: u64, total: Option<u64>) {
     host::progress(message.as_ref(), current, total);
 }

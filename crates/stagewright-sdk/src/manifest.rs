@@ -1,39 +1,18 @@
 //! A plugin's description of itself.
 
-use std::collections::BTreeSet;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value as Json, json};
 
-use serde::Serialize;
-
-/// Name, version, outputs and requested capabilities of a plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Name, version and outputs of a plugin.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     name: String,
     version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     description: String,
-    outputs: Vec<Output>,
-    capabilities: BTreeSet<Capability>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Output {
-    name: String,
-    description: String,
-}
-
-/// An interface of the host that the plugin calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "named as the interfaces of the WIT, where they are explained")]
-pub enum Capability {
-    Artifacts,
-    Gate,
-    Http,
-    Process,
-    Registry,
-    Secrets,
-    Service,
-    Workspace,
+    /// The schema of each output.
+    outputs: Map<String, Json>,
+    open_outputs: bool,
 }
 
 impl Manifest {
@@ -43,40 +22,45 @@ impl Manifest {
             name: name.into(),
             version: version.into(),
             description: String::new(),
-            outputs: Vec::new(),
-            capabilities: BTreeSet::new(),
+            outputs: Map::new(),
+            open_outputs: false,
         }
     }
 
     /// Sets the description, one sentence.
     #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Manifest {
-        self.description = description.into();
-        self
+    pub fn description(self, description: impl Into<String>) -> Manifest {
+        Manifest { description: description.into(), ..self }
     }
 
-    /// Adds an output that the stage sets.
+    /// Adds an output that the stage sets, with the type of its value. An output that the stage doesn't always set is
+    /// missing then, and not null.
     #[must_use]
-    pub fn output(mut self, name: impl Into<String>, description: impl Into<String>) -> Manifest {
-        self.outputs.push(Output { name: name.into(), description: description.into() });
+    pub fn output<T: JsonSchema>(mut self, name: &str, description: &str) -> Manifest {
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        });
+        let mut schema = settings.into_generator().into_root_schema_for::<T>();
+        schema.remove("title");
+        schema.insert("description".to_owned(), description.into());
+        self.outputs.insert(name.to_owned(), schema.to_value());
         self
     }
 
-    /// Adds an interface that the stage calls.
+    /// Says that the stage also sets outputs whose names aren't known beforehand, such as those that a program writes.
     #[must_use]
-    pub fn capability(mut self, capability: Capability) -> Manifest {
-        self.capabilities.insert(capability);
-        self
+    pub fn open_outputs(self) -> Manifest {
+        Manifest { open_outputs: true, ..self }
     }
 
-    /// `{ name, version, description?, outputs: [{ name, description }], capabilities: [name], config: schema }`.
-    pub(crate) fn to_json(&self, config: schemars::Schema) -> String {
-        #[derive(Serialize)]
-        struct WithConfig<'a> {
-            #[serde(flatten)]
-            manifest: &'a Manifest,
-            config: schemars::Schema,
-        }
-        serde_json::to_string(&WithConfig { manifest: self, config }).expect("strings and lists can be serialized")
+    /// `{ name, version, description, outputs: schema, config: schema }`.
+    pub(crate) fn to_json(&self, config: Schema) -> String {
+        let Manifest { name, version, description, outputs, open_outputs } = self;
+        let outputs = json!({ "type": "object", "properties": outputs, "additionalProperties": open_outputs });
+        let manifest = json!({
+            "name": name, "version": version, "description": description, "outputs": outputs, "config": config,
+        });
+        manifest.to_string()
     }
 }

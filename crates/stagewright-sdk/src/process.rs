@@ -5,10 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::duration::millis;
+use crate::poll::{self, Pollable};
 use crate::secrets::Secret;
 use crate::{Result, host::process as host};
 
-pub use crate::bindings::stage::stagewright::stage::process::{ExitStatus, Source};
+pub use crate::bindings::imports::process::{ExitStatus, Source};
 
 /// The default limit of [`Command::output`], in bytes.
 const OUTPUT_LIMIT: u32 = 16 << 20;
@@ -93,6 +94,13 @@ impl Command {
     /// Keeps the output out of the log. Requires that the output is captured.
     pub fn quiet(&mut self) -> &mut Command {
         self.inner.quiet();
+        self
+    }
+
+    /// Promises that the program only reads from what it reaches. [`crate::Reconcile::observe`] may start such programs
+    /// alone.
+    pub fn read_only(&mut self) -> &mut Command {
+        self.inner.read_only();
         self
     }
 
@@ -185,6 +193,16 @@ impl Child {
         Ok(self.0.wait()?)
     }
 
+    /// Ready once it has ended.
+    pub fn ended(&self) -> Pollable {
+        Pollable(self.0.ended())
+    }
+
+    /// Ready once [`Child::next_chunk`] returns without waiting.
+    pub fn readable(&self) -> Pollable {
+        Pollable(self.0.readable())
+    }
+
     /// Kills it and all processes that it started.
     ///
     /// # Errors
@@ -197,10 +215,10 @@ impl Child {
 /// The index of the first child that exits.
 ///
 /// # Errors
-/// When the stage is stopped.
+/// As [`poll::wait_any`].
 pub fn wait_any(children: &[&Child]) -> Result<usize> {
-    let children: Vec<&host::Child> = children.iter().map(|child| &child.0).collect();
-    Ok(host::wait_any(&children)? as usize)
+    let ended: Vec<Pollable> = children.iter().map(|child| child.ended()).collect();
+    poll::wait_any(&ended.iter().collect::<Vec<_>>())
 }
 
 impl ExitStatus {

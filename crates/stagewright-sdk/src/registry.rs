@@ -3,7 +3,7 @@
 
 use crate::{Result, host::registry as host};
 
-pub use crate::bindings::stage::stagewright::stage::registry::Descriptor;
+pub use crate::bindings::imports::registry::Descriptor;
 
 /// Pushes the only image of a layout.
 ///

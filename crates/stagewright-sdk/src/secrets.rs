@@ -1,6 +1,7 @@
 //! Secrets, as handles that don't reveal the value.
 
-use crate::{Result, host::secrets as host};
+use crate::Result;
+use crate::host::{reveal, secrets as host};
 
 /// A secret that the pipeline grants. Pass it to [`crate::process::Command::secret_env`] or
 /// [`crate::http::Request::secret_header`]: the host attaches the value where it is allowed to go.
@@ -8,12 +9,18 @@ use crate::{Result, host::secrets as host};
 pub struct Secret(pub(crate) host::Secret);
 
 impl Secret {
-    /// The value, copied into the guest's memory.
+    /// Its name in `[secrets]`.
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// The value, copied into the guest's memory. A plugin that doesn't call this doesn't import the interface `reveal`,
+    /// which shows that it can't see any value.
     ///
     /// # Errors
     /// Unless the pipeline grants `reveal` for it.
     pub fn reveal(&self) -> Result<String> {
-        Ok(self.0.reveal()?)
+        Ok(reveal::reveal(&self.0)?)
     }
 }
 

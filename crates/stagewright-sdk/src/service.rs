@@ -9,7 +9,7 @@ use crate::duration::millis;
 use crate::secrets::Secret;
 use crate::{Error, Result, host::service as host};
 
-pub use crate::bindings::stage::stagewright::stage::service::State;
+pub use crate::bindings::imports::service::State;
 
 /// A release that hasn't been started yet.
 #[derive(Debug)]

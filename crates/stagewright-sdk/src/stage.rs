@@ -5,7 +5,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Diagnostic, Manifest, Result};
+use crate::duration::millis;
+use crate::host::types as host;
+use crate::{Manifest, Problem, Requirement, Result};
 
 /// A stage of a pipeline.
 pub trait Stage {
@@ -17,7 +19,14 @@ pub trait Stage {
 
     /// Checks a configuration beyond its types. May only call [`crate::context`]. It is called before the run starts, and
     /// again when the stage starts; an error prevents either.
-    fn validate(config: &Self::Config) -> Vec<Diagnostic> {
+    fn validate(config: &Self::Config) -> Vec<Problem> {
+        let _ = config;
+        Vec::new()
+    }
+
+    /// The grants that the stage will use with a configuration. May only call [`crate::context`]. A stage with a missing
+    /// grant that isn't optional doesn't start.
+    fn requirements(config: &Self::Config) -> Vec<Requirement> {
         let _ = config;
         Vec::new()
     }
@@ -48,25 +57,50 @@ pub trait Reconcile: Stage {
 }
 
 /// The outcome of a stage that didn't fail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// It did its work.
     Succeeded,
     /// It had nothing to do; the text is the reason.
     Skipped(String),
-    /// It waits, and is to be called again; see [`crate::gate`].
+    /// It waits, and is to be called again.
     Suspended(Suspension),
 }
 
-/// What a stage waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suspension {
-    /// The gate's token.
-    pub token: String,
-    /// What it waits for, shown to people.
-    pub reason: String,
-    /// Call again after this time, even without a decision.
-    pub poll_after: Option<Duration>,
+/// A durable wait. The attempt then has no instance of the plugin and no place among the stages that run at a time.
+/// Afterwards [`Stage::run`] is called again, and [`crate::gate::resumption`] says why.
+#[derive(Debug)]
+pub struct Suspension(pub(crate) host::Suspension);
+
+impl Suspension {
+    /// A wait for a time or for a signal. `token` names what is waited for, as in a job's id, in 1 to 256 bytes; it is what
+    /// `stagewright signal` ends the wait with. `reason` is shown to people. For a wait for people's decision, see
+    /// [`crate::gate::Approval`].
+    pub fn new(token: &str, reason: &str) -> Suspension {
+        Suspension(host::Suspension::new(token, reason))
+    }
+
+    /// Ends the wait after this time. Without it only a signal does.
+    #[must_use]
+    pub fn poll_after(self, delay: Duration) -> Suspension {
+        self.0.poll_after_ms(millis(delay));
+        self
+    }
+
+    /// Ends the stage as timed out when the wait hasn't ended by then.
+    #[must_use]
+    pub fn expires(self, delay: Duration) -> Suspension {
+        self.0.expires_ms(millis(delay));
+        self
+    }
+}
+
+/// Always false: a suspension is a handle of the host, and each is a wait of its own. It exists so that tests can compare
+/// other outcomes.
+impl PartialEq for Suspension {
+    fn eq(&self, _other: &Suspension) -> bool {
+        false
+    }
 }
 
 /// What became of an attempt, according to its target.

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result, host::workspace as host};
 
-pub use crate::bindings::stage::stagewright::stage::workspace::{Entry, Located, Node};
+pub use crate::bindings::imports::workspace::{Entry, Located, Node};
 
 /// A file's content.
 ///

@@ -20,14 +20,12 @@ impl WorkspacePath {
     /// When the path is empty or absolute, or contains `..` or a NUL character.
     pub fn parse(path: impl Into<String>) -> Result<WorkspacePath, String> {
         let path = path.into();
-        let problem = match path.as_str() {
-            "" => "is empty",
-            path if path.starts_with('/') => "is absolute",
-            path if path.contains('\0') => "contains a NUL character",
-            path if path.split('/').any(|name| name == "..") => "leaves a folder with `..`",
-            _ => return Ok(WorkspacePath(path)),
-        };
-        Err(format!("path `{path}` {problem}; paths are relative to the workspace's root, as in `target/report.xml`"))
+        match path_problem(&path) {
+            None => Ok(WorkspacePath(path)),
+            Some(problem) => Err(format!(
+                "path `{path}` {problem}; paths are relative to the workspace's root, as in `target/report.xml`"
+            )),
+        }
     }
 
     /// A constant path, as for the default of a key.
@@ -46,6 +44,17 @@ impl WorkspacePath {
     /// Whether it is the workspace itself, as in `.` and `./`.
     pub fn is_root(&self) -> bool {
         self.0.split('/').all(|name| matches!(name, "" | "."))
+    }
+}
+
+/// Why the host refuses a path; none for a valid one.
+pub(crate) fn path_problem(path: &str) -> Option<&'static str> {
+    match path {
+        "" => Some("is empty"),
+        path if path.starts_with('/') => Some("is absolute"),
+        path if path.contains('\0') => Some("contains a NUL character"),
+        path if path.split('/').any(|name| name == "..") => Some("leaves a folder with `..`"),
+        _ => None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Waits for people to approve. The first call opens a gate and suspends the stage. The host calls again after the
 //! decision, and that call publishes it as outputs.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 use stagewright_sdk::gate::{self, Approval, Decision, FieldKind};
 use stagewright_sdk::{
-    Capability, Diagnostic, DurationText, Error, ErrorCode, JsonSchema, Manifest, Outcome, Result, Stage, log, outputs,
+    DurationText, Error, ErrorCode, JsonSchema, Manifest, Outcome, Problem, Result, Stage, log, outputs,
 };
 
 /// The stage's `with` table.
@@ -44,6 +46,9 @@ pub struct Field {
     /// Its type.
     #[serde(default)]
     pub kind: Kind,
+    /// The texts to choose from. Without any, every value of the type is accepted.
+    #[serde(default)]
+    pub choices: Vec<String>,
     /// The text shown next to it.
     #[serde(default)]
     pub description: String,
@@ -53,7 +58,7 @@ pub struct Field {
 }
 
 /// The type of a field.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -85,45 +90,42 @@ impl Stage for Approve {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("approved-by", "Who approved")
-            .output("reason", "Why, when a reason was given")
-            .output("fields", "The form, filled in: an object")
-            .capability(Capability::Gate)
+            .output::<String>("approved-by", "Who approved")
+            .output::<String>("reason", "Why, when a reason was given")
+            .output::<BTreeMap<String, Json>>("fields", "The form, filled in")
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
-        let wrong = |path: String, message: String| Diagnostic::error("config", message).at(path);
+    fn validate(config: &Config) -> Vec<Problem> {
         let mut found = Vec::new();
         if config.message.trim().is_empty() {
-            found.push(wrong("message".to_owned(), "the message is empty".to_owned()));
+            found.push(Problem::at("message", "the message is empty"));
         }
         if config.approvals == 0 {
-            let help = "require at least 1 approval, or remove the stage";
-            found.push(wrong("approvals".to_owned(), "a gate with 0 approvals would never wait".to_owned()).help(help));
+            let problem = Problem::at("approvals", "a gate with 0 approvals would never wait");
+            found.push(problem.help("require at least 1 approval, or remove the stage"));
         }
         if config.approvals > MAX_APPROVALS {
             let message = format!("a gate takes 1 to {MAX_APPROVALS} approvals, not {}", config.approvals);
-            found.push(wrong("approvals".to_owned(), message));
+            found.push(Problem::at("approvals", message));
         }
         if let Some(DurationText(expires)) = config.expires.filter(|DurationText(expires)| !EXPIRES.contains(expires)) {
             let message = format!("a gate expires after 1 ms to 366 days, not after {} ms", expires.as_millis());
-            found.push(wrong("expires".to_owned(), message));
+            found.push(Problem::at("expires", message));
         }
         // Only the host knows how many members a team has, so a list with a team isn't checked.
         let teams = config.approvers.iter().any(|approver| approver.starts_with("team:"));
         if !teams && !config.approvers.is_empty() && config.approvers.len() < config.approvals as usize {
             let (required, listed) = (config.approvals, config.approvers.len());
-            found.push(wrong(
-                "approvals".to_owned(),
-                format!("{required} approvals are required, but `approvers` lists {listed}"),
-            ));
+            let message = format!("{required} approvals are required, but `approvers` lists {listed}");
+            found.push(Problem::at("approvals", message));
         }
         for (index, field) in config.fields.iter().enumerate() {
             if config.fields[..index].iter().any(|earlier| earlier.name == field.name) {
-                found.push(wrong(
-                    format!("fields[{index}].name"),
-                    format!("the field name `{}` is used twice", field.name),
-                ));
+                let message = format!("the field name `{}` is used twice", field.name);
+                found.push(Problem::at(format!("fields[{index}].name"), message));
+            }
+            if !field.choices.is_empty() && field.kind != Kind::Text {
+                found.push(Problem::at(format!("fields[{index}].choices"), "only a text can be chosen from a list"));
             }
         }
         found
@@ -143,13 +145,17 @@ fn open_gate(config: &Config) -> Result<Outcome> {
     for approver in &config.approvers {
         approval.approver(approver);
     }
-    for field in &config.fields {
-        let kind = match field.kind {
+    for Field { name, kind, choices, description, required } in &config.fields {
+        let kind = match kind {
+            Kind::Text if !choices.is_empty() => {
+                approval.choice(name, choices, description, *required);
+                continue;
+            }
             Kind::Text => FieldKind::Text,
             Kind::Number => FieldKind::Number,
             Kind::Boolean => FieldKind::Boolean,
         };
-        approval.field(&field.name, kind, &field.description, field.required);
+        approval.field(name, kind, description, *required);
     }
     if let Some(DurationText(expires)) = config.expires {
         approval.expires(expires);
@@ -177,7 +183,7 @@ stagewright_sdk::export_stage!(Approve);
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value as Json, json};
+    use serde_json::json;
     use stagewright_sdk::fake::FakeHost;
 
     use super::*;
@@ -187,7 +193,7 @@ mod tests {
             "message": "Ship it?",
             "approvers": ["team:release"],
             "approvals": 2,
-            "fields": [{ "name": "ticket", "description": "Which change", "required": true }, { "name": "risk", "kind": "number" }],
+            "fields": [{ "name": "ticket", "description": "Which change", "required": true }, { "name": "risk", "kind": "number" }, { "name": "ring", "choices": ["a", "b"] }],
             "expires": "2h",
         })
     }
@@ -195,12 +201,20 @@ mod tests {
     #[test]
     fn the_first_call_opens_a_gate_and_suspends() {
         let report = FakeHost::new().config(with()).run::<Approve>();
-        let Ok(Outcome::Suspended(suspension)) = report.result else { panic!("{:?}", report.result) };
-        assert_eq!((suspension.token.as_str(), suspension.reason.as_str()), ("gate-1", "Ship it?"));
+        assert!(matches!(report.result, Ok(Outcome::Suspended(_))), "{:?}", report.result);
+        let wait = report.suspended.unwrap();
+        assert_eq!((wait.token.as_str(), wait.reason.as_str()), ("gate-1", "Ship it?"));
         let gate = &report.gates[0];
         assert_eq!((gate.approvals, gate.expires_ms), (Some(2), Some(7_200_000)));
-        assert_eq!(gate.fields[0], ("ticket".to_owned(), FieldKind::Text, "Which change".to_owned(), true));
-        assert_eq!(gate.fields[1], ("risk".to_owned(), FieldKind::Number, String::new(), false));
+        let kinds: Vec<_> = gate.fields.iter().map(|field| (field.name.as_str(), field.kind, field.required)).collect();
+        let expected =
+            [("ticket", FieldKind::Text, true), ("risk", FieldKind::Number, false), ("ring", FieldKind::Text, false)];
+        assert_eq!(kinds, expected);
+        let choices = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(
+            (gate.fields[0].choices.as_ref(), gate.fields[2].choices.as_deref()),
+            (None, Some(choices.as_slice()))
+        );
     }
 
     #[test]
@@ -224,7 +238,7 @@ mod tests {
     #[test]
     fn gates_that_cannot_be_approved_are_refused() {
         let paths = |with: Json| -> Vec<_> {
-            FakeHost::new().config(with).validate::<Approve>().into_iter().filter_map(|found| found.path).collect()
+            FakeHost::new().config(with).validate::<Approve>().into_iter().filter_map(|found| found.key).collect()
         };
         assert_eq!(paths(with()), Vec::<String>::new());
         assert_eq!(paths(json!({ "message": " ", "approvals": 0 })), ["message", "approvals"]);

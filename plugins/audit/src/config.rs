@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use rustsec::advisory::Id;
 use semver::VersionReq;
 use serde::Deserialize;
-use stagewright_sdk::{JsonSchema, WorkspacePath};
+use stagewright_sdk::{JsonSchema, Problem, WorkspacePath};
 
 /// What to audit, against what, and what to do about it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -158,39 +158,32 @@ fn default_index() -> String {
     "https://index.crates.io".to_owned()
 }
 
-/// Mistakes that parsing doesn't catch: the key and the message of each.
-pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
+/// Mistakes that parsing doesn't catch.
+pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
-    for (index, ignore) in config.ignore.iter().enumerate() {
-        if ignore.reason.trim().is_empty() {
-            found.push((
-                format!("ignore[{index}].reason"),
-                format!("{} is ignored without a reason; say why, so that others can judge it", ignore.id),
-            ));
+    for (index, Ignore { id, reason, .. }) in config.ignore.iter().enumerate() {
+        if reason.trim().is_empty() {
+            let message = format!("{id} is ignored without a reason; say why, so that others can judge it");
+            found.push(Problem::at(format!("ignore[{index}].reason"), message));
         }
-        if config.ignore[..index].iter().any(|earlier| earlier.id == ignore.id) {
-            found.push((format!("ignore[{index}].id"), format!("{} is ignored twice; keep one entry", ignore.id)));
+        if config.ignore[..index].iter().any(|earlier| earlier.id == *id) {
+            let message = format!("{id} is ignored twice; keep one entry");
+            found.push(Problem::at(format!("ignore[{index}].id"), message));
         }
     }
-    for (index, deny) in config.deny_crates.iter().enumerate() {
-        if deny.reason.trim().is_empty() {
-            found.push((
-                format!("deny-crates[{index}].reason"),
-                format!("{} is denied without a reason; say what to use instead", deny.name),
-            ));
-        }
+    for (index, deny) in config.deny_crates.iter().enumerate().filter(|(_, deny)| deny.reason.trim().is_empty()) {
+        let message = format!("{} is denied without a reason; say what to use instead", deny.name);
+        found.push(Problem::at(format!("deny-crates[{index}].reason"), message));
     }
     if let Some(licenses) = &config.licenses {
-        let exceptions = licenses
-            .exceptions
-            .iter()
-            .flat_map(|(name, ids)| ids.iter().map(move |id| (format!("exceptions.{name}"), id)));
-        for (key, id) in licenses.allow.iter().map(|id| ("allow".to_owned(), id)).chain(exceptions) {
+        let allowed = licenses.allow.iter().map(|id| ("allow".to_owned(), id));
+        let exceptions = licenses.exceptions.iter();
+        let exceptions =
+            exceptions.flat_map(|(name, ids)| ids.iter().map(move |id| (format!("exceptions.{name}"), id)));
+        for (key, id) in allowed.chain(exceptions) {
             if let Err(error) = spdx::Licensee::parse(id) {
-                found.push((
-                    format!("licenses.{key}"),
-                    format!("`{id}` isn't an SPDX licence identifier: {}", error.reason),
-                ));
+                let message = format!("`{id}` isn't an SPDX licence identifier: {}", error.reason);
+                found.push(Problem::at(format!("licenses.{key}"), message));
             }
         }
     }

@@ -2,9 +2,11 @@
 
 use rustsec::cargo_lock::Package;
 use serde::Serialize;
+use stagewright_sdk::JsonSchema;
 
 /// A problem with a package, or with the audit itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) struct Finding {
     pub(crate) kind: Kind,
     /// Whether it fails the stage.
@@ -13,16 +15,21 @@ pub(crate) struct Finding {
     pub(crate) code: String,
     /// The crate's name; empty when the finding isn't about a crate.
     pub(crate) package: String,
+    /// The crate's version; empty when the finding isn't about a crate.
     pub(crate) version: String,
+    /// What was found, in a sentence.
     pub(crate) message: String,
+    /// How to fix it.
     pub(crate) help: Option<String>,
+    /// A page about it.
     pub(crate) url: Option<String>,
     /// Requirements that match the fixed versions, as in `>=1.2.3`.
     pub(crate) patched: Vec<String>,
 }
 
 /// Which check found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     Vulnerability,
@@ -54,16 +61,7 @@ impl Finding {
 
     /// A finding that fails the stage because of one package.
     pub(crate) fn denied(kind: Kind, code: &str, package: &Package, message: String, help: String) -> Finding {
-        Finding {
-            kind,
-            deny: true,
-            code: code.to_owned(),
-            package: package.name.to_string(),
-            version: package.version.to_string(),
-            message,
-            help: Some(help),
-            url: None,
-            patched: Vec::new(),
-        }
+        let (package, version) = (package.name.to_string(), package.version.to_string());
+        Finding { kind, package, version, ..Finding::about_audit(true, code, message, &help) }
     }
 }

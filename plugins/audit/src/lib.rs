@@ -25,7 +25,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rustsec::Lockfile;
 use stagewright_sdk::process::Command;
-use stagewright_sdk::{Capability, Diagnostic, Error, Manifest, Outcome, Result, Stage, clock, workspace};
+use stagewright_sdk::{Error, Manifest, Outcome, Problem, Requirement, Result, Stage, clock, workspace};
 
 use crate::advisories::Matches;
 use crate::config::{Config, Licenses, Location, Unreachable, Yanked};
@@ -37,6 +37,7 @@ use crate::yanked::YankedCheck;
 
 /// `cargo metadata` of a workspace with a thousand crates prints about 10 MB.
 const METADATA_LIMIT: u32 = 128 << 20;
+const METADATA: [&str; 5] = ["metadata", "--format-version", "1", "--locked", "--offline"];
 
 /// The plugin.
 #[derive(Debug)]
@@ -48,27 +49,37 @@ impl Stage for Audit {
     fn manifest() -> Manifest {
         Manifest::new("audit", env!("CARGO_PKG_VERSION"))
             .description("Audits a Cargo.lock: advisories, yanked and denied crates, sources, licences")
-            .capability(Capability::Workspace)
-            .capability(Capability::Http)
-            .capability(Capability::Process)
-            .output("vulnerabilities", "Number of packages with a security advisory")
-            .output("warnings", "Number of findings that don't fail the stage")
-            .output("ignored", "Number of ignored advisories")
-            .output("advisories", "Number of advisories in the database")
-            .output("complete", "False when the database or the index could not be reached, so that a check is missing")
-            .output(
-                "findings",
-                "The findings, each with kind, code, package, version, message, url and patched versions",
-            )
+            .output::<usize>("vulnerabilities", "Number of packages with a security advisory")
+            .output::<usize>("warnings", "Number of findings that don't fail the stage")
+            .output::<usize>("ignored", "Number of ignored advisories")
+            .output::<usize>("advisories", "Number of advisories in the database")
+            .output::<bool>("complete", "False when a check is missing: the database or the index could not be reached")
+            .output::<Vec<Finding>>("findings", "The findings")
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
-        let mistakes = config::mistakes(config).into_iter();
-        mistakes.map(|(key, message)| Diagnostic::error("config", message).at(key)).collect()
+    fn validate(config: &Config) -> Vec<Problem> {
+        config::problems(config)
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let lockfile = Requirement::read(config.lockfile.as_str()).because("lists the crates");
+        let database = match &config.database {
+            Location::Folder(folder) => Some(Requirement::read(folder.as_str())),
+            Location::Tarball(url) => Requirement::url(url),
+        };
+        let database = database.map(|database| database.because("has the advisories"));
+        let index = Requirement::url(&config.index).filter(|_| config.yanked != Yanked::Off);
+        let licenses = config.licenses.as_ref().map(|licenses| match &licenses.manifests {
+            Some(folder) => Requirement::read(folder.as_str()),
+            None => Requirement::command("cargo", METADATA),
+        });
+        let licenses = licenses.map(|licenses| licenses.because("has the crates' licences"));
+        let index = index.map(|index| index.because("lists yanked versions"));
+        [Some(lockfile), database, index, licenses].into_iter().flatten().collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {
-        let lockfile = read_lockfile(&config.lockfile)?;
+        let (text, lockfile) = read_lockfile(&config.lockfile)?;
         let mut audited = AuditReport { packages: lockfile.packages.len(), ..AuditReport::default() };
         check_advisories(&config, &lockfile, &mut audited)?;
         check_yanked(&config, &lockfile, &mut audited)?;
@@ -80,19 +91,20 @@ impl Stage for Audit {
             let manifests = read_manifests(&config.lockfile, licenses)?;
             audited.findings.extend(licenses::check(&lockfile, &manifests, licenses));
         }
-        report::publish(&audited, &config.lockfile)
+        report::publish(&audited, &config.lockfile, &text)
     }
 }
 
 stagewright_sdk::export_stage!(Audit);
 
-fn read_lockfile(path: &str) -> Result<Lockfile> {
+fn read_lockfile(path: &str) -> Result<(String, Lockfile)> {
     let text = workspace::read_text(path).map_err(|error| {
         let missing = error.is_not_found();
         let error = error.context(format!("can't read the lock file `{path}`"));
         if missing { error.help("run `cargo generate-lockfile`, or name the file in `lockfile`") } else { error }
     })?;
-    text.parse().map_err(|error| Error::failed(format!("invalid lock file `{path}`: {error}")))
+    let parsed = text.parse().map_err(|error| Error::failed(format!("invalid lock file `{path}`: {error}")))?;
+    Ok((text, parsed))
 }
 
 fn check_advisories(config: &Config, lockfile: &Lockfile, audited: &mut AuditReport) -> Result<()> {
@@ -198,7 +210,7 @@ fn read_manifests(lockfile: &str, licenses: &Licenses) -> Result<licenses::Manif
 
 fn cargo_metadata(lockfile: &str) -> Result<Vec<u8>> {
     let mut cargo = Command::new("cargo");
-    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline"]).quiet().capture_limit(METADATA_LIMIT);
+    cargo.args(METADATA).quiet().capture_limit(METADATA_LIMIT);
     if let Some((folder, _)) = lockfile.rsplit_once('/') {
         cargo.current_dir(folder);
     }

@@ -15,11 +15,15 @@ pub(crate) enum Fetched {
     Unreachable(Error),
 }
 
-/// Sends one request. A denied permission and a status that a retry wouldn't change are errors, whatever `unreachable`
-/// is set to.
+/// Sends one request.
 pub(crate) fn get(url: &str) -> Result<Fetched> {
-    let mut request = http::Request::get(url);
-    let fetched = request.send().and_then(|mut response| match response.status() {
+    receive(url, http::Request::get(url).send())
+}
+
+/// Reads a response. A denied permission and a status that a retry wouldn't change are errors, whatever `unreachable` is
+/// set to.
+pub(crate) fn receive(url: &str, response: Result<http::Response>) -> Result<Fetched> {
+    let fetched = response.and_then(|mut response| match response.status() {
         200 => Ok(Fetched::Body(response.bytes(BODY_LIMIT)?)),
         404 | 410 | 451 => Ok(Fetched::NotFound),
         status @ (408 | 429 | 500..=599) => {

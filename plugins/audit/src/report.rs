@@ -1,9 +1,10 @@
 //! Publishes the result of an audit: findings, outputs, a table, and whether the stage fails.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use stagewright_sdk::text::count;
-use stagewright_sdk::{Diagnostic, Error, Outcome, Result, outputs};
+use stagewright_sdk::{Error, Finding as Reported, Outcome, Position, Result, Severity, metrics, outputs};
 
 use crate::finding::{Finding, Kind};
 
@@ -31,13 +32,16 @@ impl AuditReport {
     }
 }
 
-/// Reports all findings. An error if any of them fails the stage.
-pub(crate) fn publish(audited: &AuditReport, lockfile: &str) -> Result<Outcome> {
+/// Reports all findings, with the lines of the lock file that they are about. An error if any of them fails the stage.
+pub(crate) fn publish(audited: &AuditReport, lockfile: &str, text: &str) -> Result<Outcome> {
+    let lines = lines_of_packages(text);
     for finding in &audited.findings {
-        outputs::report(diagnostic(finding, lockfile));
+        let line = lines.get(&(finding.package.as_str(), finding.version.as_str())).copied();
+        reported(finding).file(lockfile, line.map(Position::line)).report();
     }
     let denied = audited.denied().count();
     outputs::set("vulnerabilities", &audited.vulnerabilities())?;
+    metrics::set("vulnerabilities", audited.vulnerabilities() as f64, "")?;
     outputs::set("warnings", &(audited.findings.len() - denied))?;
     outputs::set("ignored", &audited.ignored.len())?;
     outputs::set("advisories", &audited.advisories)?;
@@ -47,32 +51,34 @@ pub(crate) fn publish(audited: &AuditReport, lockfile: &str) -> Result<Outcome> 
     if denied == 0 {
         return Ok(Outcome::Succeeded);
     }
-    let noun = if denied == 1 { "problem" } else { "problems" };
-    let first = audited.denied().find_map(|finding| finding.help.clone());
-    let error = Error::failed(format!("{denied} {noun} in {lockfile}"))
+    let mut error = Error::failed(format!("{} in {lockfile}", count(denied, "problem")))
         .causes(audited.denied().map(|finding| format!("{}: {}", finding.code, finding.message)));
-    Err(match first {
-        Some(help) => error.help(help),
-        None => error,
-    })
+    error.help = audited.denied().find_map(|finding| finding.help.clone());
+    Err(error)
 }
 
-fn diagnostic(finding: &Finding, lockfile: &str) -> Diagnostic {
-    let diagnostic = if finding.deny {
-        Diagnostic::error(&finding.code, &finding.message)
-    } else {
-        Diagnostic::warning(&finding.code, &finding.message)
-    };
-    let help = match (&finding.help, &finding.url) {
-        (Some(help), Some(url)) => Some(format!("{help}; see {url}")),
-        (Some(help), None) => Some(help.clone()),
-        (None, url) => url.clone(),
-    };
-    let diagnostic = diagnostic.at(lockfile);
-    match help {
-        Some(help) => diagnostic.help(help),
-        None => diagnostic,
+fn reported(finding: &Finding) -> Reported {
+    let severity = if finding.deny { Severity::Error } else { Severity::Warning };
+    let page = finding.url.as_ref().map(|url| format!("see {url}"));
+    let help: Vec<String> = finding.help.clone().into_iter().chain(page).collect();
+    let mut reported = Reported::new(severity, &finding.code, &finding.message)
+        .fingerprint(format!("{} {} {}", finding.code, finding.package, finding.version));
+    reported.help = (!help.is_empty()).then(|| help.join("; "));
+    reported
+}
+
+/// The line of each package's name in a lock file, by name and version.
+fn lines_of_packages(text: &str) -> BTreeMap<(&str, &str), u32> {
+    let (mut lines, mut last) = (BTreeMap::new(), None);
+    for (number, line) in (1..).zip(text.lines()) {
+        let value = |key| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"');
+        if let Some(name) = value("name") {
+            last = Some((name, number));
+        } else if let (Some((name, line)), Some(version)) = (last, value("version")) {
+            lines.entry((name, version)).or_insert(line);
+        }
     }
+    lines
 }
 
 fn summary(audited: &AuditReport, lockfile: &str) -> String {

@@ -1,13 +1,22 @@
 //! Finds yanked versions in crates.io's sparse index. Its format is in the Cargo book under "Registry Index".
 
+use std::collections::BTreeMap;
+
 use rustsec::cargo_lock::Package;
 use rustsec::{Lockfile, SourceId};
 use serde::Deserialize;
+use stagewright_sdk::http::{Request, send_all};
 use stagewright_sdk::{Error, Result, log};
 
 use crate::finding::{Finding, Kind};
 use crate::remedy;
 use crate::remote::{self, Fetched};
+
+/// How many files of the index are requested at a time.
+const AT_ONCE: usize = 16;
+
+/// The versions of a crate, each with whether it was yanked.
+type Versions = Vec<(String, bool)>;
 
 #[derive(Deserialize)]
 struct Line {
@@ -29,8 +38,8 @@ pub(crate) fn index_path(name: &str) -> String {
     }
 }
 
-/// The versions in a file of the index, each with whether it was yanked.
-pub(crate) fn versions(index_file: &[u8]) -> std::result::Result<Vec<(String, bool)>, String> {
+/// The versions in a file of the index.
+pub(crate) fn versions(index_file: &[u8]) -> std::result::Result<Versions, String> {
     let lines = index_file.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     let parsed = lines.map(|line| serde_json::from_slice(line).map(|Line { vers, yanked }| (vers, yanked)));
     parsed.collect::<std::result::Result<_, _>>().map_err(|error| format!("invalid line: {error}"))
@@ -40,27 +49,33 @@ pub(crate) fn versions(index_file: &[u8]) -> std::result::Result<Vec<(String, bo
 pub(crate) fn check(lockfile: &Lockfile, index: &str, deny: bool) -> Result<YankedCheck> {
     let from_crates_io = |package: &&Package| package.source.as_ref().is_some_and(SourceId::is_default_registry);
     let packages: Vec<&Package> = lockfile.packages.iter().filter(from_crates_io).collect();
-    let total = u32::try_from(packages.len()).ok();
-    let mut findings = Vec::new();
-    let mut last: Option<(&str, Vec<u8>)> = None;
-    for (done, package) in (0..).zip(packages) {
-        let name = package.name.as_str();
-        log::progress("looking up yanked versions", done, total);
-        // A lock file is sorted by name, so the versions of a crate are adjacent and its file is fetched once.
-        if last.as_ref().is_none_or(|(known, _)| *known != name) {
-            let url = format!("{}/{}", index.trim_end_matches('/'), index_path(name));
-            last = match remote::get(&url)? {
-                Fetched::Body(body) => Some((name, body)),
-                Fetched::NotFound => Some((name, Vec::new())),
-                Fetched::Unreachable(error) => return Ok(YankedCheck::Unreachable(error)),
-            };
-        }
-        let file = last.as_ref().map(|(_, file)| file.as_slice()).unwrap_or_default();
-        let known = versions(file)
-            .map_err(|error| Error::failed(format!("the index at {index} can't be read: {name}: {error}")))?;
-        findings.extend(check_package(lockfile, package, &known, deny));
+    let mut names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let url = |name: &str| format!("{}/{}", index.trim_end_matches('/'), index_path(name));
+    let mut known: BTreeMap<&str, Versions> = BTreeMap::new();
+    let mut unreachable = None;
+    let looked_up = send_all(names.iter().map(|name| Request::get(&url(name))), AT_ONCE, |at, response| {
+        let name = names[at];
+        let found = match remote::receive(&url(name), response)? {
+            Fetched::Body(body) => versions(&body)
+                .map_err(|error| Error::failed(format!("the index at {index} can't be read: {name}: {error}")))?,
+            Fetched::NotFound => Vec::new(),
+            Fetched::Unreachable(error) => {
+                unreachable = Some(error.clone());
+                return Err(error);
+            }
+        };
+        known.insert(name, found);
+        log::progress("looking up yanked versions", known.len() as u64, Some(names.len() as u64));
+        Ok(())
+    });
+    if let Some(error) = unreachable {
+        return Ok(YankedCheck::Unreachable(error));
     }
-    Ok(YankedCheck::Done(findings))
+    looked_up?;
+    let find = |package: &Package| check_package(lockfile, package, &known[package.name.as_str()], deny);
+    Ok(YankedCheck::Done(packages.into_iter().filter_map(find).collect()))
 }
 
 /// The result of looking up yanked versions.

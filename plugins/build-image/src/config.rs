@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use stagewright_sdk::{JsonSchema, WorkspacePath};
+use stagewright_sdk::{JsonSchema, Problem, Requirement, WorkspacePath};
 
 /// What goes into the image, and where the image goes.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -309,26 +309,35 @@ pub(crate) fn is_root(user: &str) -> bool {
     matches!(user.split(':').next(), Some("" | "0" | "root"))
 }
 
-/// Mistakes that parsing doesn't catch: the key and the message of each.
-pub(crate) fn mistakes(config: &Config) -> Vec<(&'static str, String)> {
+impl Builder {
+    /// Docker's program only passes the build on to its daemon, which usually listens on a socket of this machine.
+    pub(crate) fn requirements(self) -> Vec<Requirement> {
+        match self {
+            Builder::Docker => vec![
+                Requirement::process("docker").because("builds the Dockerfile"),
+                Requirement::socket("docker").because("connects to the daemon").optional(),
+            ],
+            Builder::Buildah => vec![Requirement::process("buildah").because("builds the Dockerfile")],
+        }
+    }
+}
+
+/// Mistakes that parsing doesn't catch.
+pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     let layers = config.all_layers();
-    match (&config.dockerfile, config.builder) {
-        (None, Some(_)) => found.push(("builder", "requires `dockerfile`, the file to build".to_owned())),
-        (Some(_), None) => {
-            found.push(("dockerfile", "requires `builder`, \"docker\" or \"buildah\"".to_owned()));
-        }
+    let shape = match (&config.dockerfile, config.builder) {
+        (None, Some(_)) => Some(("builder", "requires `dockerfile`, the file to build")),
+        (Some(_), None) => Some(("dockerfile", "requires `builder`, \"docker\" or \"buildah\"")),
         (Some(_), Some(_)) if !layers.is_empty() => {
-            found.push((
-                "dockerfile",
-                "can't be combined with `files` and `layers`: copy the files in the Dockerfile".to_owned(),
-            ));
+            Some(("dockerfile", "can't be combined with `files` and `layers`: copy the files in the Dockerfile"))
         }
         (None, None) if layers.is_empty() && config.base_reference().is_none() => {
-            found.push(("files", "is empty: add at least one file, as in files = [\"target/release/app\"]".to_owned()));
+            Some(("files", "is empty: add at least one file, as in files = [\"target/release/app\"]"))
         }
-        _ => {}
-    }
+        _ => None,
+    };
+    found.extend(shape.map(|(key, message)| Problem::at(key, message)));
     if config.dockerfile.is_some() {
         let keys_of_files = [
             ("entrypoint", !config.entrypoint.is_empty()),
@@ -342,20 +351,19 @@ pub(crate) fn mistakes(config: &Config) -> Vec<(&'static str, String)> {
         ];
         let set = keys_of_files.into_iter().filter(|(_, set)| *set);
         found.extend(
-            set.map(|(key, _)| (key, "can't be combined with `dockerfile`: set it in the Dockerfile".to_owned())),
+            set.map(|(key, _)| Problem::at(key, "can't be combined with `dockerfile`: set it in the Dockerfile")),
         );
     }
     for (key, path) in [("layout", Some(&config.layout)), ("archive", config.archive.as_ref())] {
-        let Some(path) = path else { continue };
-        if path.is_root() {
-            found.push((key, format!("`{path}` is the workspace itself; use a path below it, as in \"target/image\"")));
-        }
+        let Some(path) = path.filter(|path| path.is_root()) else { continue };
+        let message = format!("`{path}` is the workspace itself; use a path below it, as in \"target/image\"");
+        found.push(Problem::at(key, message));
     }
     if let Some(workdir) = config.workdir.as_ref().filter(|workdir| !workdir.starts_with('/')) {
-        found.push(("workdir", format!("`{workdir}` isn't an absolute path; write `/{workdir}`")));
+        found.push(Problem::at("workdir", format!("`{workdir}` isn't an absolute path; write `/{workdir}`")));
     }
     for tag in config.tags.iter().filter(|tag| tag.trim().is_empty() || tag.contains(char::is_whitespace)) {
-        found.push(("tags", format!("invalid tag `{tag}`: it is empty or has white space")));
+        found.push(Problem::at("tags", format!("invalid tag `{tag}`: it is empty or has white space")));
     }
     found
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use stagewright_sdk::workspace::{self, Located, Node};
-use stagewright_sdk::{Diagnostic, Error, ErrorCode, Result};
+use stagewright_sdk::{Error, ErrorCode, Finding, Result};
 
 use crate::config::{FileSpec, Layer, Platform};
 use crate::elf;
@@ -155,19 +155,19 @@ fn set_target<W: Write>(tar: &mut tar::Builder<W>, header: &mut tar::Header, lea
 }
 
 /// Warns of links whose target isn't in the image. With a base, the target may be in one of its layers.
-pub(crate) fn inspect_links(tree: &Tree, on_base: bool) -> Vec<Diagnostic> {
+pub(crate) fn inspect_links(tree: &Tree, on_base: bool) -> Vec<Finding> {
     let dangling = tree.dangling().into_iter().filter(|_| !on_base).map(|(path, source, leads_to)| {
         let message = format!("/{path} is a link to `{leads_to}`, which isn't in the image");
         let help = format!("add its target, or leave `{source}` out");
-        Diagnostic::warning("dangling-link", message).at(source).help(help)
+        Finding::warning("dangling-link", message).file(source, None).help(help)
     });
     dangling.collect()
 }
 
 /// Warns of programs that can't start: built for another architecture, or linked dynamically in an image without the
 /// loader.
-pub(crate) fn inspect_programs(tree: &Tree, platform: &Platform, on_base: bool) -> Result<Vec<Diagnostic>> {
-    let mut problems = Vec::new();
+pub(crate) fn inspect_programs(tree: &Tree, platform: &Platform, on_base: bool) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
     for (path, entry) in &tree.entries {
         let Entry::File { source, .. } = entry else { continue };
         if !entry.is_program() {
@@ -177,7 +177,7 @@ pub(crate) fn inspect_programs(tree: &Tree, platform: &Platform, on_base: bool) 
         if let Some(architecture) = program.architecture.filter(|it| *it != platform.architecture) {
             let message = format!("/{path} is a program for {architecture}, but the image is for {platform}");
             let help = format!("build it for {}, or set `platform`", platform.architecture);
-            problems.push(Diagnostic::warning("foreign-architecture", message).at(source).help(help));
+            findings.push(Finding::warning("foreign-architecture", message).file(source, None).help(help));
         }
         let Some(loader) = program.interpreter else { continue };
         let in_layer = tree.entries.contains_key(loader.trim_start_matches('/'));
@@ -185,8 +185,8 @@ pub(crate) fn inspect_programs(tree: &Tree, platform: &Platform, on_base: bool) 
             let message = format!("/{path} is linked dynamically and can't start: the image has no {loader}");
             let help = "link it statically (for Rust: target x86_64-unknown-linux-musl, or -C target-feature=+crt-static), \
                         or use a `base` with the loader";
-            problems.push(Diagnostic::warning("dynamic-program", message).at(source).help(help));
+            findings.push(Finding::warning("dynamic-program", message).file(source, None).help(help));
         }
     }
-    Ok(problems)
+    Ok(findings)
 }

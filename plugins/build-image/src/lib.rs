@@ -22,8 +22,8 @@ mod tree;
 
 use stagewright_sdk::text::count;
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, ErrorCode, Manifest, Outcome, Result, Severity, Stage, context, log, outputs,
-    workspace,
+    Error, Finding, Manifest, Outcome, Problem, Requirement, Result, Severity, Stage, WorkspacePath, context, log,
+    metrics, outputs, workspace,
 };
 
 use crate::base::Base;
@@ -41,25 +41,38 @@ impl Stage for BuildImage {
     fn manifest() -> Manifest {
         Manifest::new("build-image", env!("CARGO_PKG_VERSION"))
             .description("Builds an OCI image layout in the workspace, reproducibly")
-            .capability(Capability::Workspace)
-            .capability(Capability::Registry)
-            .capability(Capability::Process)
-            .output("digest", "The digest of the image's manifest, which is its digest in a registry")
-            .output("image-id", "The digest of the image's configuration, which `docker images` shows")
-            .output("layout", "The folder of the layout")
-            .output("size", "Total size in bytes of the manifest, the configuration and the layers")
-            .output("tags", "The image's names in the layout")
-            .output("archive", "The path of the tar for `docker load`; null without `archive`")
+            .output::<String>("digest", "The digest of the image's manifest, which is its digest in a registry")
+            .output::<String>("image-id", "The digest of the image's configuration, which `docker images` shows")
+            .output::<WorkspacePath>("layout", "The folder of the layout")
+            .output::<u64>("size", "Total size in bytes of the manifest, the configuration and the layers")
+            .output::<Vec<String>>("tags", "The image's names in the layout")
+            .output::<Option<WorkspacePath>>("archive", "The path of the tar for `docker load`; null without `archive`")
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
-        let mistakes = config::mistakes(config).into_iter();
-        let errors = mistakes.map(|(key, message)| Diagnostic::error("config", message).at(key));
-        errors.chain(root_warning(config)).collect()
+    fn validate(config: &Config) -> Vec<Problem> {
+        let root = root_user(config).map(|message| Problem::at("user", message).warning("root-user").help(ROOT_HELP));
+        config::problems(config).into_iter().chain(root).collect()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let layers = config.all_layers();
+        let files = layers.iter().flat_map(|layer| &layer.files).map(|file| {
+            let from = if file.from.is_empty() { "." } else { &file.from };
+            Requirement::read(from).because("goes into the image")
+        });
+        let written = std::iter::once(&config.layout).chain(&config.archive);
+        let written = written.map(|path| Requirement::write(path.as_str()).because("receives the image"));
+        let base = config.base_reference().map(|base| Requirement::image(base).because("is the base of the image"));
+        let dockerfile = config.dockerfile.iter().flat_map(|dockerfile| {
+            [dockerfile, &config.context].map(|path| Requirement::read(path.as_str()).because("is built"))
+        });
+        let builder = config.builder.iter().flat_map(|builder| builder.requirements());
+        files.chain(written).chain(base).chain(dockerfile).chain(builder).collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {
-        report(root_warning(&config).into_iter().collect(), config.strict)?;
+        let root = root_user(&config).map(|message| Finding::warning("root-user", message).help(ROOT_HELP));
+        report(root.into_iter().collect(), config.strict)?;
         let layout = Layout::create(&config.layout)?;
         let (manifest, image) = match (&config.dockerfile, config.builder) {
             (Some(dockerfile), Some(builder)) => dockerfile::build(&config, dockerfile, builder, &layout)?,
@@ -76,29 +89,25 @@ impl Stage for BuildImage {
 
 stagewright_sdk::export_stage!(BuildImage);
 
-fn root_warning(config: &Config) -> Option<Diagnostic> {
-    is_root(config.user()).then(|| {
-        Diagnostic::warning("root-user", format!("the image's program runs as root (`{}`)", config.user()))
-            .at("user")
-            .help("remove `user` to run it as an unprivileged user, or set a user id")
-    })
+const ROOT_HELP: &str = "remove `user` to run it as an unprivileged user, or set a user id";
+
+/// The warning about an image whose program runs as root.
+fn root_user(config: &Config) -> Option<String> {
+    is_root(config.user()).then(|| format!("the image's program runs as root (`{}`)", config.user()))
 }
 
-/// Reports problems. With `strict`, the first one becomes the stage's error.
-fn report(problems: Vec<Diagnostic>, strict: bool) -> Result<()> {
-    let mut first = None;
-    for mut problem in problems {
+/// Reports findings. With `strict`, the first one becomes the stage's error.
+fn report(mut findings: Vec<Finding>, strict: bool) -> Result<()> {
+    for finding in &mut findings {
         if strict {
-            problem.severity = Severity::Error;
-            first.get_or_insert_with(|| problem.clone());
+            finding.severity = Severity::Error;
         }
-        outputs::report(problem);
+        finding.report();
     }
-    match first {
+    match findings.into_iter().next().filter(|_| strict) {
         None => Ok(()),
-        Some(problem) => {
-            let error = Error::failed(problem.message);
-            Err(error.help(problem.help.unwrap_or_else(|| "or set `strict = false`".to_owned())))
+        Some(Finding { message, help, .. }) => {
+            Err(Error::failed(message).help(help.unwrap_or_else(|| "or set `strict = false`".to_owned())))
         }
     }
 }
@@ -141,18 +150,17 @@ fn add_layers(
     layout: &Layout,
     platform: &Platform,
     on_base: bool,
-) -> Result<(NamedLayers, Vec<Diagnostic>)> {
+) -> Result<(NamedLayers, Vec<Finding>)> {
     let specs = config.all_layers();
-    let total = u32::try_from(specs.len()).ok();
-    let (mut blobs, mut problems) = (Vec::new(), Vec::new());
+    let (mut blobs, mut findings) = (Vec::new(), Vec::new());
     for (done, spec) in (0..).zip(&specs) {
         if context::cancelled() {
-            return Err(Error::new(ErrorCode::Cancelled, "cancelled between two layers"));
+            return Err(Error::cancelled("cancelled between two layers"));
         }
-        log::progress("writing layers", done, total);
+        log::progress("writing layers", done, Some(specs.len() as u64));
         let tree = layer::collect(spec, on_base)?;
-        problems.extend(layer::inspect_programs(&tree, platform, on_base)?);
-        problems.extend(layer::inspect_links(&tree, on_base || specs.len() > 1));
+        findings.extend(layer::inspect_programs(&tree, platform, on_base)?);
+        findings.extend(layer::inspect_links(&tree, on_base || specs.len() > 1));
         let blob = layout.add_layer(config.compression, |into| layer::write_tar(&tree, into))?;
         log::info(format!(
             "layer {}: {}, {}, {} in the layout",
@@ -164,7 +172,7 @@ fn add_layers(
         let names: Vec<&str> = spec.files.iter().map(|file| file.from.as_str()).collect();
         blobs.push((blob, format!("stagewright build-image {} -> {}", names.join(" "), spec.dest)));
     }
-    Ok((blobs, problems))
+    Ok((blobs, findings))
 }
 
 /// The names that `docker load` gives the image. A tag that is a whole reference is used unchanged; others become tags of
@@ -185,6 +193,7 @@ fn publish(config: &Config, manifest: &Descriptor, image: &ImageManifest) -> Res
     outputs::set("image-id", &image.config.digest)?;
     outputs::set("layout", &config.layout)?;
     outputs::set("size", &size)?;
+    metrics::set("image-size", size as f64, "bytes")?;
     outputs::set("tags", &config.tags)?;
     outputs::set("archive", &config.archive)?;
     outputs::summary(format!(

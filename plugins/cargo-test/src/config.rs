@@ -38,8 +38,6 @@ pub struct Config {
     /// Succeed even when no test ran.
     #[serde(default)]
     pub(crate) allow_empty: bool,
-    /// Write a JUnit report to this path, and publish it as an artifact under its file name.
-    pub(crate) junit: Option<WorkspacePath>,
 }
 
 /// Which program runs the tests.
@@ -57,28 +55,7 @@ pub(crate) enum Runner {
 impl Config {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("cargo");
-        match self.runner {
-            Runner::Cargo => command.args(["test", "--color", "never"]),
-            Runner::Nextest => command.args(["nextest", "run", "--color", "never"]),
-        };
-        if !self.fail_fast {
-            command.args(["--no-fail-fast"]);
-        }
-        if let Some(path) = &self.manifest_path {
-            command.args(["--manifest-path", path]);
-        }
-        if let Some(profile) = &self.profile {
-            // With nextest, `--profile` is a profile of its own configuration.
-            let flag = if self.runner == Runner::Cargo { "--profile" } else { "--cargo-profile" };
-            command.args([flag, profile]);
-        }
-        if !self.features.is_empty() {
-            command.args(["--features".to_owned(), self.features.join(",")]);
-        }
-        command.args(self.args.iter().cloned());
-        if !self.test_args.is_empty() {
-            command.args(["--"]).args(self.test_args.iter().cloned());
-        }
+        command.args(self.arguments());
         for (name, value) in &self.env {
             command.env(name, value);
         }
@@ -86,5 +63,39 @@ impl Config {
             command.current_dir(cwd);
         }
         command
+    }
+
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut args: Vec<&str> = match self.runner {
+            Runner::Cargo => vec!["test", "--color", "never"],
+            Runner::Nextest => vec!["nextest", "run", "--color", "never"],
+        };
+        if !self.fail_fast {
+            args.push("--no-fail-fast");
+        }
+        if let Some(path) = &self.manifest_path {
+            args.extend(["--manifest-path", path]);
+        }
+        if let Some(profile) = &self.profile {
+            // With nextest, `--profile` is a profile of its own configuration.
+            args.extend([if self.runner == Runner::Cargo { "--profile" } else { "--cargo-profile" }, profile]);
+        }
+        let features = self.features.join(",");
+        if !features.is_empty() {
+            args.extend(["--features", &features]);
+        }
+        args.extend(self.args.iter().map(String::as_str));
+        if !self.test_args.is_empty() {
+            args.push("--");
+            args.extend(self.test_args.iter().map(String::as_str));
+        }
+        args.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The path of a file next to the `Cargo.toml`.
+    pub(crate) fn beside_manifest(&self, file: &str) -> String {
+        let manifest = self.manifest_path.as_deref().and_then(|path| path.rsplit_once('/')).map(|(folder, _)| folder);
+        let folders = self.cwd.as_deref().into_iter().chain(manifest);
+        folders.chain([file]).map(|part| part.trim_end_matches('/')).collect::<Vec<_>>().join("/")
     }
 }

@@ -1,20 +1,20 @@
 //! Runs `cargo test` or nextest, and parses its output: which tests failed, and what they printed. Output of a test that
 //! looks like a failure isn't taken for one: the runner's exit status and totals decide.
 //!
-//! Input: the runner's two streams, line by line. Output: counts, a finding for each failure, and a JUnit report.
-//! [`libtest`] and [`nextest`] parse into [`results`], [`verdict`] decides whether the stage fails, [`junit`] writes the
-//! report.
+//! Input: the runner's two streams, line by line. Output: counts, a test case for each test, and a finding for each failure.
+//! [`libtest`] and [`nextest`] parse into [`results`], [`report`] reports them, and [`verdict`] decides whether the stage
+//! fails.
 
 mod compile;
 mod config;
-mod junit;
 mod libtest;
 mod nextest;
 mod reader;
+mod report;
 mod results;
 mod verdict;
 
-use stagewright_sdk::{Capability, Manifest, Outcome, Result, Stage, artifacts, outputs, workspace};
+use stagewright_sdk::{Manifest, Outcome, Requirement, Result, Stage, metrics, outputs};
 
 use config::Config;
 use reader::Reader;
@@ -29,31 +29,35 @@ impl Stage for CargoTest {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("passed", "Number of tests that passed")
-            .output("failed", "Number of tests that failed")
-            .output("ignored", "Number of tests that were ignored")
-            .output("duration", "Seconds that the tests took, without compilation")
-            .capability(Capability::Process)
-            .capability(Capability::Workspace)
-            .capability(Capability::Artifacts)
+            .output::<usize>("passed", "Number of tests that passed")
+            .output::<usize>("failed", "Number of tests that failed")
+            .output::<usize>("ignored", "Number of tests that were ignored")
+            .output::<f64>("duration", "Seconds that the tests took, without compilation")
+    }
+
+    /// Cargo itself decides what else it needs: it may find the workspace in a parent folder, and build elsewhere.
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let manifest = Requirement::read(config.beside_manifest("Cargo.toml")).because("names the packages");
+        vec![
+            Requirement::command("cargo", config.arguments()).because("runs the tests"),
+            if config.cwd.is_some() { manifest.optional() } else { manifest },
+            Requirement::write(config.beside_manifest("target")).because("Cargo builds there").optional(),
+            Requirement::net("cargo").because("downloads missing dependencies").optional(),
+        ]
     }
 
     fn run(config: Config) -> Result<Outcome> {
         let mut reader = Reader::new(config.runner);
         let status = config.command().run_lines(|line| reader.push(line))?;
         let output = reader.finish(status);
-        outputs::set("passed", &output.results.passed())?;
-        outputs::set("failed", &output.results.failed())?;
+        let (passed, failed, seconds) = (output.results.passed(), output.results.failed(), output.results.seconds());
+        outputs::set("passed", &passed)?;
+        outputs::set("failed", &failed)?;
         outputs::set("ignored", &output.results.ignored())?;
-        outputs::set("duration", &output.results.seconds())?;
-        for problem in verdict::problems(&output.results) {
-            outputs::report(problem);
-        }
-        if let Some(path) = &config.junit {
-            workspace::write(path, junit::render(&output.results))?;
-            let name = path.rsplit('/').next().unwrap_or(path);
-            artifacts::publish(name, path, "application/xml")?;
-        }
+        outputs::set("duration", &seconds)?;
+        metrics::set("tests", (passed + failed) as f64, "")?;
+        metrics::set("test-duration", seconds, "s")?;
+        report::report(&config, &output.results);
         match verdict::failure(&config, &output) {
             Some(error) => Err(error),
             None => Ok(Outcome::Succeeded),

@@ -26,8 +26,8 @@ pub(crate) struct Parser {
     /// Lines of standard output.
     lines: Vec<String>,
     output_in_a_row: usize,
-    done: u32,
-    total: u32,
+    done: u64,
+    total: u64,
 }
 
 /// What Cargo reported about an executable.
@@ -63,9 +63,9 @@ impl Parser {
 
     pub(crate) fn stdout(&mut self, line: &str) {
         if let Some(count) = running(line) {
-            self.total = self.total.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+            self.total = self.total.saturating_add(count as u64);
         } else if test_line(line).is_some_and(|(_, rest)| verdict(rest).is_some()) {
-            self.done = self.done.saturating_add(1);
+            self.done += 1;
         }
         self.output_in_a_row = if may_be_the_runners(line) { 0 } else { self.output_in_a_row + 1 };
         if self.output_in_a_row <= OUTPUT_IN_A_ROW {
@@ -79,7 +79,7 @@ impl Parser {
     }
 
     /// The number of tests that ended, and of all tests known so far.
-    pub(crate) fn progress(&self) -> (u32, Option<u32>) {
+    pub(crate) fn progress(&self) -> (u64, Option<u64>) {
         (self.done, Some(self.total.max(self.done)))
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct Parser {
     passed: BTreeSet<(usize, usize)>,
     /// Tests that were reported as failed after the last summary.
     listed: BTreeSet<(usize, usize)>,
-    done: u32,
-    total: Option<u32>,
+    done: u64,
+    total: Option<u64>,
 }
 
 impl Parser {
@@ -44,7 +44,7 @@ impl Parser {
     }
 
     /// The number of tests that ended, and of all tests once that is known.
-    pub(crate) fn progress(&self) -> (u32, Option<u32>) {
+    pub(crate) fn progress(&self) -> (u64, Option<u64>) {
         (self.done, self.total)
     }
 
@@ -124,6 +124,8 @@ impl Parser {
         // nextest repeats failures after the summary, without their output.
         entry.verdict = verdict;
         entry.seconds = seconds.or(entry.seconds);
+        let tries = status.strip_prefix("FLAKY ").and_then(|tries| tries.split('/').next()?.parse::<u32>().ok());
+        entry.failures = tries.map_or(entry.failures, |tries| tries.saturating_sub(1));
         self.current =
             (verdict == Verdict::Failed && entry.output == Output::default()).then_some((suite_index, test_index));
     }
@@ -169,7 +171,7 @@ fn status_line(line: &str) -> Option<(String, Option<f64>, &str, &str)> {
 }
 
 /// `Starting 3 tests across 2 binaries`.
-fn starting(line: &str) -> Option<u32> {
+fn starting(line: &str) -> Option<u64> {
     let rest = nextest_line(line)?.strip_prefix("Starting ")?;
     let (count, rest) = rest.split_once(' ')?;
     rest.starts_with("test").then(|| count.parse().ok())?

@@ -27,7 +27,7 @@ pub(crate) struct Reader {
     tests: Tests,
     compile: CompileErrors,
     stderr_tail: VecDeque<String>,
-    reported: u32,
+    reported: u64,
 }
 
 enum Tests {
@@ -44,7 +44,7 @@ impl Tests {
     }
 
     /// Returns the number of tests that ended, and of all tests known so far.
-    fn push(&mut self, source: Source, text: &str) -> (u32, Option<u32>) {
+    fn push(&mut self, source: Source, text: &str) -> (u64, Option<u64>) {
         match self {
             Tests::Libtest(parser) => {
                 match source {

@@ -32,6 +32,8 @@ pub(crate) struct Test {
     pub(crate) name: String,
     pub(crate) verdict: Verdict,
     pub(crate) seconds: Option<f64>,
+    /// How often it failed before a retry passed.
+    pub(crate) failures: u32,
     /// The output of a failed test.
     pub(crate) output: Output,
     /// Whether there was output of the test between its name and its verdict.
@@ -67,7 +69,8 @@ impl Output {
 
 impl Test {
     pub(crate) fn new(name: &str, verdict: Verdict) -> Test {
-        Test { name: name.to_owned(), verdict, seconds: None, output: Output::default(), had_output: false }
+        let output = Output::default();
+        Test { name: name.to_owned(), verdict, seconds: None, failures: 0, output, had_output: false }
     }
 
     pub(crate) fn is_failed(&self) -> bool {

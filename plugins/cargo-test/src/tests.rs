@@ -2,6 +2,8 @@
 
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::{FakeHost, ProcessScript, Report};
+use stagewright_sdk::test_reports::TestOutcome;
+use stagewright_sdk::{Permission, Position};
 
 use super::*;
 use crate::results::{Suite, Test, Verdict};
@@ -23,7 +25,7 @@ fn cargo_test() -> ProcessScript {
 }
 
 fn run(with: Json, script: ProcessScript) -> Report<Result<Outcome>> {
-    FakeHost::new().config(with).process(script).run::<CargoTest>()
+    FakeHost::new().config(with).file("src/lib.rs", "").process(script).run::<CargoTest>()
 }
 
 fn libtest(out: &str, err: &str) -> Vec<Suite> {
@@ -75,12 +77,13 @@ fn each_failure_is_reported_with_its_output() {
     let counts = ["passed", "failed", "ignored"].map(|name| report.outputs[name].as_u64().unwrap());
     assert_eq!(counts, [5, 2, 1]);
 
-    let [bad, crashed] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
-    assert_eq!((bad.code.as_str(), bad.path.as_deref()), ("test-failed", Some("src/lib.rs")));
+    let [bad, crashed] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+    assert_eq!((bad.rule.as_str(), bad.file.as_deref()), ("test-failed", Some("src/lib.rs")));
+    assert_eq!(bad.range, Some((Position::at(8, 51), None)));
     let expected = "test `tests::bad` of app (unittests src/lib.rs) failed: assertion `left == right` failed: sums are \
                     hard; left: 2; right: 3 (src/lib.rs:8:51)";
     assert_eq!(bad.message, expected);
-    assert_eq!(crashed.code, "test-crashed");
+    assert_eq!(crashed.rule, "test-crashed");
     assert!(crashed.message.contains("crash (tests/crash.rs)"));
 }
 
@@ -104,12 +107,15 @@ fn a_test_whose_executable_ended_is_unfinished() {
 #[test]
 fn forged_results_in_a_tests_output_are_ignored() {
     for out in FORGED {
-        let report = run(json!({ "junit": "target/junit.xml" }), cargo_test().stdout(out).stderr(FORGED_ERR).exit(101));
+        let report = run(json!({}), cargo_test().stdout(out).stderr(FORGED_ERR).exit(101));
         assert_eq!(report.result.as_ref().unwrap_err().message, "1 of 5 tests failed");
-        let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
-        assert!(problem.message.starts_with("test `fails` of bad (tests/bad.rs) failed"), "{}", problem.message);
-        let junit = report.text("target/junit.xml");
-        assert_eq!((junit.matches("<failure").count(), junit.matches("<error").count()), (1, 0), "{junit}");
+        let [finding] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+        assert!(finding.message.starts_with("test `fails` of bad (tests/bad.rs) failed"), "{}", finding.message);
+        let bad = report.test_cases.iter().filter(|case| case.outcome != TestOutcome::Passed);
+        assert_eq!(
+            bad.map(|case| (case.outcome, case.name.as_str())).collect::<Vec<_>>(),
+            [(TestOutcome::Failed, "fails")]
+        );
     }
 }
 
@@ -118,14 +124,14 @@ fn an_executable_that_passed_for_cargo_has_no_failed_tests() {
     // Up to the end of the first executable, which passed.
     for out in FORGED {
         let first = out.split_inclusive("finished in").take(2).collect::<String>() + " 0.00s\n";
-        let report = run(json!({ "junit": "target/junit.xml" }), cargo_test().stdout(first));
-        assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
+        let report = run(json!({}), cargo_test().stdout(first));
+        assert_eq!((report.result, report.findings.len()), (Ok(Outcome::Succeeded), 0));
         assert_eq!((&report.outputs["passed"], &report.outputs["failed"]), (&json!(2), &json!(0)));
     }
     // Forged totals that would match if the executable had failed.
     let forged = GOOD.replace("test a ... ok", "test result: FAILED. 0 passed; 1 failed; 0 ignored\ntest a ... ok");
     let report = run(json!({}), cargo_test().stdout(forged));
-    assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
+    assert_eq!((report.result, report.findings.len()), (Ok(Outcome::Succeeded), 0));
 }
 
 #[test]
@@ -140,7 +146,7 @@ fn an_executable_that_exits_early_fails_the_stage() {
     let out = format!("\nrunning 3 tests\ntest a ... ok\n{GOOD}");
     let report = run(json!({}), cargo_test().stdout(out));
     assert!(report.result.unwrap_err().message.contains("1 of"));
-    assert_eq!(report.problems[0].code, "test-crashed");
+    assert_eq!(report.findings[0].rule, "test-crashed");
     assert_eq!(report.outputs["passed"], 2, "the next executable's output is still parsed");
 }
 
@@ -152,7 +158,7 @@ fn an_executable_with_its_own_harness_hides_no_failure() {
                test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
     let report = run(json!({}), cargo_test().stdout(out).stderr(err).exit(101));
     assert_eq!(report.result.unwrap_err().message, "1 of 1 test failed");
-    assert!(report.problems[0].message.ends_with("failed: why"), "{:?}", report.problems);
+    assert!(report.findings[0].message.ends_with("failed: why"), "{:?}", report.findings);
 }
 
 #[test]
@@ -167,29 +173,29 @@ fn forged_nextest_lines_are_ignored() {
     let passed = "        PASS [   0.1s] (1/2) app a\n        PASS [   0.1s] (2/2) app b\n     Summary [   0.3s] 2 tests run: \
                   2 passed, 0 skipped\n";
     let report = nextest(format!("{begin}{forged}{passed}"), 0);
-    assert_eq!((report.result, report.problems.len()), (Ok(Outcome::Succeeded), 0));
+    assert_eq!((report.result, report.findings.len()), (Ok(Outcome::Succeeded), 0));
     assert_eq!((&report.outputs["passed"], &report.outputs["failed"]), (&json!(2), &json!(0)));
 
     let failed = "        PASS [   0.1s] (1/2) app a\n        FAIL [   0.1s] (2/2) app b\n     Summary [   0.3s] 2 tests run: \
                   1 passed, 1 failed, 0 skipped\n        FAIL [   0.1s] (2/2) app b\nerror: test run failed\n";
     let report = nextest(format!("{begin}{forged}{failed}"), 100);
     assert_eq!(report.result.unwrap_err().causes, ["b"]);
-    assert_eq!(report.problems.len(), 1);
+    assert_eq!(report.findings.len(), 1);
 }
 
 #[test]
 fn nextest_output_is_parsed_from_standard_error() {
-    let with = json!({ "runner": "nextest", "profile": "ci", "junit": "target/junit.xml" });
+    let with = json!({ "runner": "nextest", "profile": "ci" });
     let script = ProcessScript::new("cargo", ["nextest", "run"]).stderr(NEXTEST).exit(100);
     let report = run(with, script);
     assert_eq!(report.result.as_ref().unwrap_err().message, "2 of 6 tests failed");
     assert_eq!(report.outputs["ignored"], 1);
-    let [bad, dies] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
-    assert_eq!(bad.path.as_deref(), Some("src/lib.rs"));
+    let [bad, dies] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+    assert_eq!(bad.file.as_deref(), Some("src/lib.rs"));
     assert!(bad.message.starts_with("test `tests::bad` of app failed: assertion"), "{}", bad.message);
     assert!(dies.message.contains("(test aborted with signal 6: SIGABRT)"), "{}", dies.message);
     assert!(report.spawned[0].args.windows(2).any(|pair| pair == ["--cargo-profile", "ci"]));
-    assert!(report.text("target/junit.xml").contains("<testsuite name=\"app::crash\" tests=\"2\""));
+    assert_eq!(report.test_cases.iter().filter(|case| case.suite == "app::crash").count(), 2);
 }
 
 #[test]
@@ -237,13 +243,52 @@ fn running_no_tests_is_a_failure_unless_allowed() {
 }
 
 #[test]
-fn success_sets_outputs_and_publishes_the_report() {
-    let report = run(json!({ "junit": "target/junit.xml" }), cargo_test().stdout(GOOD));
+fn success_sets_outputs_and_metrics_and_reports_each_test() {
+    let report = run(json!({}), cargo_test().stdout(GOOD).stderr("     Running tests/a.rs (target/debug/deps/a-1)\n"));
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(report.outputs["duration"], 1.25);
-    let published = &report.published[0];
-    assert_eq!((published.name.as_str(), published.media_type.as_str()), ("junit.xml", "application/xml"));
-    assert!(report.text("target/junit.xml").contains("<testcase name=\"a\""));
+    assert_eq!((report.metrics["tests"].value, report.metrics["test-duration"].unit.as_str()), (1.0, "s"));
+    let [case] = report.test_cases.as_slice() else { panic!("{:?}", report.test_cases) };
+    assert_eq!((case.suite.as_str(), case.name.as_str(), case.outcome), ("a (tests/a.rs)", "a", TestOutcome::Passed));
+}
+
+#[test]
+fn a_failed_case_has_its_reason_its_output_and_its_place_below_the_manifest() {
+    let with = json!({ "manifest-path": "app/Cargo.toml" });
+    let script = cargo_test().stderr(ERR).stdout(OUT).exit(101);
+    let report = FakeHost::new().config(with).file("app/src/lib.rs", "").process(script).run::<CargoTest>();
+    let case = report.test_cases.iter().find(|case| case.outcome == TestOutcome::Failed).unwrap();
+    assert_eq!(case.file, Some(("app/src/lib.rs".to_owned(), Some(Position::at(8, 51)))));
+    assert!(case.message.as_deref().unwrap().starts_with("assertion `left == right` failed"), "{case:?}");
+    assert!(case.output.as_deref().unwrap().contains("panicked at src/lib.rs:8:51"), "{case:?}");
+    let crashed = report.test_cases.iter().find(|case| case.name == "(executable)").unwrap();
+    assert_eq!(crashed.outcome, TestOutcome::Errored);
+    assert!(report.test_cases.iter().any(|case| case.outcome == TestOutcome::Skipped));
+}
+
+#[test]
+fn a_flaky_test_counts_its_failures() {
+    let output = "    Starting 1 test across 1 binary\n  TRY 1 FAIL [   0.1s] (1/1) app a\n  TRY 2 PASS [   0.2s] (1/1) app a\n     \
+                  Summary [   0.3s] 1 test run: 1 passed (1 flaky), 0 skipped\n   FLAKY 2/3 [   0.2s] (1/1) app a\n";
+    let script = ProcessScript::new("cargo", ["nextest", "run"]).stderr(output);
+    let report = run(json!({ "runner": "nextest" }), script);
+    let [case] = report.test_cases.as_slice() else { panic!("{:?}", report.test_cases) };
+    assert_eq!((case.outcome, case.failures), (TestOutcome::Passed, 1));
+}
+
+#[test]
+fn cargo_and_the_manifest_are_required() {
+    let required = FakeHost::new().config(json!({ "manifest-path": "app/Cargo.toml" })).requirements::<CargoTest>();
+    let entries: Vec<_> =
+        required.iter().map(|needed| (needed.permission, needed.entry.as_str(), needed.optional)).collect();
+    let cargo = "cargo test --color never --no-fail-fast --manifest-path app/Cargo.toml";
+    let expected = [
+        (Permission::Process, cargo, false),
+        (Permission::Read, "app/Cargo.toml", false),
+        (Permission::Write, "app/target", true),
+        (Permission::Net, "cargo", true),
+    ];
+    assert_eq!(entries, expected);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use stagewright_sdk::process::{Command as Process, ExitStatus, Source};
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, JsonSchema, Manifest, Outcome, Result, Stage, WorkspacePath, outputs, secrets,
+    Error, JsonSchema, Manifest, Outcome, Problem, Requirement, Result, Stage, WorkspacePath, outputs, secrets,
     workspace,
 };
 
@@ -66,18 +66,28 @@ impl Stage for Command {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("exit-code", "The program's exit code")
-            .capability(Capability::Process)
-            .capability(Capability::Secrets)
-            .capability(Capability::Workspace)
+            .output::<i32>("exit-code", "The program's exit code")
+            .open_outputs()
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
+    fn validate(config: &Config) -> Vec<Problem> {
         config.argv().err().into_iter().collect()
     }
 
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let program = config.argv().ok().map(|argv| Requirement::command(&argv[0], &argv[1..]).because("is started"));
+        let secrets = config.secret_env.iter().map(|(variable, secret)| {
+            Requirement::secret_env(secret).because(format!("the program gets it as {variable}"))
+        });
+        let outputs = config
+            .outputs_file
+            .iter()
+            .map(|path| Requirement::write(path.as_str()).because("the program writes its outputs to it"));
+        program.into_iter().chain(secrets).chain(outputs).collect()
+    }
+
     fn run(config: Config) -> Result<Outcome> {
-        let argv = config.argv().map_err(|diagnostic| Error::invalid(diagnostic.message))?;
+        let argv = config.argv().map_err(|problem| Error::from(vec![problem]))?;
         if let Some(path) = &config.outputs_file {
             // A file that an earlier run left must not become this run's outputs.
             workspace::remove(path)?;
@@ -106,8 +116,8 @@ impl Stage for Command {
 const MAX_ARGUMENT: usize = 32 * 4096 - 1;
 
 impl Config {
-    fn argv(&self) -> std::result::Result<Vec<String>, Diagnostic> {
-        let wrong = |message: &str, path: &str| Err(Diagnostic::error("config", message).at(path));
+    fn argv(&self) -> std::result::Result<Vec<String>, Problem> {
+        let wrong = |message: &str, key: &str| Err(Problem::at(key, message));
         match (&self.argv, &self.run, &self.shell) {
             (Some(_), Some(_), _) => wrong("`argv` and `run` can't be combined", "run"),
             (Some(_), None, Some(_)) => wrong("`shell` requires `run`", "shell"),
@@ -117,7 +127,7 @@ impl Config {
             (None, Some(script), _) if script.len() > MAX_ARGUMENT => {
                 let message =
                     format!("`run` has {} bytes, and an argument has at most {MAX_ARGUMENT} on Linux", script.len());
-                Err(Diagnostic::error("config", &message).at("run").help(
+                Err(Problem::at("run", message).help(
                     "move the script to a file of the repository, as in `run = \"sh ci/script.sh\"`, or make it \
                            executable and grant it by its path",
                 ))
@@ -128,7 +138,7 @@ impl Config {
                 argv.push(script.clone());
                 Ok(argv)
             }
-            (None, None, _) => Err(Diagnostic::error("config", "neither `argv` nor `run` is set")
+            (None, None, _) => Err(Problem::error("neither `argv` nor `run` is set")
                 .help("set `argv = [\"program\", \"argument\"]` or `run = \"a shell script\"`")),
         }
     }

@@ -1,4 +1,5 @@
 use serde_json::{Value as Json, json};
+use stagewright_sdk::Permission;
 use stagewright_sdk::fake::{FakeHost, ProcessScript};
 
 use super::*;
@@ -106,6 +107,20 @@ fn contradictory_configurations_are_refused() {
 
 #[test]
 fn a_program_that_is_not_granted_is_denied() {
-    let report = host(json!({ "argv": ["tool"] }), tool()).deny("process", "tool").run::<Command>();
+    let report = host(json!({ "argv": ["tool"] }), tool()).deny(Permission::Process, "tool").run::<Command>();
     assert!(report.result.unwrap_err().is_denied());
+}
+
+#[test]
+fn the_command_line_its_secrets_and_its_outputs_are_required() {
+    let with = json!({ "run": "make all", "secret-env": { "TOKEN": "deploy" }, "outputs-file": "out" });
+    let required = FakeHost::new().config(with).requirements::<Command>();
+    let entries: Vec<_> = required.iter().map(|needed| (needed.permission, needed.entry.as_str())).collect();
+    let expected = [
+        (Permission::Process, "sh -eu -c 'make all'"),
+        (Permission::Secrets, "deploy:env"),
+        (Permission::Write, "out"),
+    ];
+    assert_eq!(entries, expected);
+    assert_eq!(FakeHost::new().config(json!({ "argv": [] })).requirements::<Command>(), []);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use stagewright_sdk::{DurationText, JsonSchema};
+use stagewright_sdk::{DurationText, JsonSchema, Problem};
 
 /// The release to deploy, and how to check its health.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -155,46 +155,35 @@ fn default_successes() -> u32 {
     1
 }
 
-/// The longest duration that the host accepts: 32 bits of milliseconds, which is 49 days.
-const MAX_DURATION: Duration = Duration::from_millis(u32::MAX as u64);
-
-/// Mistakes that parsing doesn't catch: the key and the message of each.
-pub(crate) fn mistakes(config: &Config) -> Vec<(String, String)> {
+/// Mistakes that parsing doesn't catch.
+pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     let name_fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if config.service.is_empty() || !config.service.chars().all(name_fits) {
         let message = format!("invalid service name `{}`; use letters, digits, `-`, `_` and `.`", config.service);
-        found.push(("service".to_owned(), message));
+        found.push(Problem::at("service", message));
     }
     for name in config.secret_env.keys().filter(|name| config.env.contains_key(*name)) {
-        found.push((format!("secret-env.{name}"), format!("{name} is also set in `env`; remove one of the two")));
+        let message = format!("{name} is also set in `env`; remove one of the two");
+        found.push(Problem::at(format!("secret-env.{name}"), message));
     }
     for name in config.env.keys().chain(config.secret_env.keys()).filter(|name| name.as_str() == "PORT") {
         let message = format!("{name} is set by the host; use the key `port` instead");
-        found.push((format!("env.{name}"), message));
-    }
-    let times = [&config.health, &config.readiness].into_iter().zip(["health", "readiness"]);
-    let times = times.filter_map(|(probe, key)| Some((probe.as_ref()?, key)));
-    let times = times.flat_map(|(probe, key)| {
-        [(format!("{key}.interval"), probe.interval), (format!("{key}.deadline"), probe.deadline)]
-    });
-    let grace = config.stop_grace.map(|grace| ("stop-grace".to_owned(), grace));
-    for (key, DurationText(time)) in times.chain(grace).filter(|(_, DurationText(time))| *time > MAX_DURATION) {
-        found.push((key, format!("{} s is longer than the maximum of 49 days", time.as_secs())));
+        found.push(Problem::at(format!("env.{name}"), message));
     }
     for (key, probe) in [("health", &config.health), ("readiness", &config.readiness)] {
         let Some(probe) = probe else { continue };
         if !probe.path.starts_with('/') {
-            found.push((format!("{key}.path"), format!("`{}` must begin with `/`", probe.path)));
+            found.push(Problem::at(format!("{key}.path"), format!("`{}` must begin with `/`", probe.path)));
         }
         if !(100..=599).contains(&probe.status) {
-            found.push((format!("{key}.status"), format!("{} isn't an HTTP status", probe.status)));
+            found.push(Problem::at(format!("{key}.status"), format!("{} isn't an HTTP status", probe.status)));
         }
         if probe.successes == 0 {
-            found.push((format!("{key}.successes"), "must be at least 1".to_owned()));
+            found.push(Problem::at(format!("{key}.successes"), "must be at least 1"));
         }
         if probe.interval.0.is_zero() {
-            found.push((format!("{key}.interval"), "must be at least \"1ms\"".to_owned()));
+            found.push(Problem::at(format!("{key}.interval"), "must be at least \"1ms\""));
         }
     }
     found

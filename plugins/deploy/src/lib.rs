@@ -15,8 +15,8 @@ mod tests;
 
 use stagewright_sdk::service::{self, Current, Instance, Release, State};
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, ErrorCode, Manifest, Observation, Outcome, Reconcile, Result, Stage, context,
-    environment, log, outputs, secrets,
+    Error, Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage, context, environment, log,
+    outputs, secrets,
 };
 
 use crate::config::{Config, Probe, digest_of};
@@ -31,18 +31,22 @@ impl Stage for Deploy {
     fn manifest() -> Manifest {
         Manifest::new("deploy", env!("CARGO_PKG_VERSION"))
             .description("Starts a release, waits until it is healthy, and makes it the current one")
-            .capability(Capability::Service)
-            .capability(Capability::Http)
-            .capability(Capability::Secrets)
-            .output("url", "The release's address")
-            .output("release", "The release's name")
-            .output("image", "The deployed image, by digest")
-            .output("previous", "The image of the release that was replaced, by digest; null for a first deploy")
+            .output::<String>("url", "The release's address")
+            .output::<String>("release", "The release's name")
+            .output::<String>("image", "The deployed image, by digest")
+            .output::<Option<String>>("previous", "The image that was replaced, by digest; null for a first deploy")
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
-        let mistakes = config::mistakes(config).into_iter();
-        mistakes.map(|(key, message)| Diagnostic::error("config", message).at(key)).collect()
+    fn validate(config: &Config) -> Vec<Problem> {
+        config::problems(config)
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let service = Requirement::service(&config.service).because("runs the image");
+        let secrets = config.secret_env.iter().map(|(variable, secret)| {
+            Requirement::secret_env(secret).because(format!("the release gets it as {variable}"))
+        });
+        std::iter::once(service).chain(secrets).collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {
@@ -205,8 +209,7 @@ fn discard(config: &Config, instance: &Instance, error: Error, previous: Option<
         Some(previous) => format!("release {} ({}) still serves", previous.release, previous.image),
         None => "no release serves, since there is no earlier one".to_owned(),
     };
-    let cancelled = error.code == ErrorCode::Cancelled || context::cancelled();
-    let outcome = if cancelled { "was cancelled" } else { "failed" };
+    let outcome = if error.is_cancelled() || context::cancelled() { "was cancelled" } else { "failed" };
     match instance.discard() {
         Ok(()) => error.context(format!(
             "the deploy of `{}` {outcome}: release {} was removed, and {serves}",

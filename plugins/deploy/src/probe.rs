@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stagewright_sdk::service::{Instance, State};
-use stagewright_sdk::{Error, ErrorCode, Result, clock, context, http, log};
+use stagewright_sdk::{Error, Result, clock, context, http, log};
 
 use crate::config::Probe;
 
@@ -20,7 +20,7 @@ pub(crate) fn wait(instance: &Instance, name: &str, probe: &Probe) -> Result<()>
     let mut last = format!("its {name} check was never reached");
     loop {
         if context::cancelled() {
-            return Err(Error::new(ErrorCode::Cancelled, format!("cancelled while waiting for the {name} check")));
+            return Err(Error::cancelled(format!("cancelled while waiting for the {name} check")));
         }
         if instance.state()? == State::Exited {
             let message = format!("the release exited before its {name} check passed");

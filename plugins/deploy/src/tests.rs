@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::{FakeHost, HttpScript, ServiceScript};
 use stagewright_sdk::service::State;
-use stagewright_sdk::{Error, ErrorCode, Observation, Outcome};
+use stagewright_sdk::{Error, ErrorCode, Observation, Outcome, Permission};
 
 use crate::Deploy;
 
@@ -22,7 +22,7 @@ fn with(more: Json) -> Json {
 }
 
 fn host(more: Json) -> FakeHost {
-    FakeHost::new().config(with(more))
+    FakeHost::new().config(with(more)).environment("production")
 }
 
 fn current(image: &str) -> Json {
@@ -169,7 +169,7 @@ fn a_release_that_cannot_start_changes_nothing() {
 fn an_image_without_a_digest_is_refused() {
     for image in ["local/app:1.0", "local/app", "local/app@sha256:12", "@sha256:00", "local/app@md5:00"] {
         let found = host(json!({ "image": image })).validate::<Deploy>();
-        assert_eq!(found[0].path.as_deref(), Some("image"), "{image}");
+        assert_eq!(found[0].key.as_deref(), Some("image"), "{image}");
         assert!(found[0].message.contains("stages.push.outputs.reference"), "{}", found[0].message);
         assert!(host(json!({ "image": image })).run::<Deploy>().result.is_err());
     }
@@ -178,7 +178,7 @@ fn an_image_without_a_digest_is_refused() {
 #[test]
 fn configuration_errors_name_their_key() {
     let paths = |more: Json| -> Vec<String> {
-        host(more).validate::<Deploy>().into_iter().map(|found| found.path.unwrap_or_default()).collect()
+        host(more).validate::<Deploy>().into_iter().map(|found| found.key.unwrap_or_default()).collect()
     };
     assert_eq!(paths(json!({ "target": "kubernetes" })), ["target"]);
     assert_eq!(paths(json!({ "service": "a/b" })), ["service"]);
@@ -192,10 +192,6 @@ fn configuration_errors_name_their_key() {
     );
     assert_eq!(paths(json!({ "readiness": { "deadline": "-1s" } })), ["readiness.deadline"]);
     assert_eq!(paths(json!({ "readiness": { "deadline": "1d", "interval": "1m 30s" } })), [""; 0]);
-    assert_eq!(
-        paths(json!({ "stop-grace": "50d", "health": { "deadline": "60d" } })),
-        ["health.deadline", "stop-grace"]
-    );
     let message = &host(json!({ "target": "kubernetes" })).validate::<Deploy>()[0].message;
     assert!(message.contains("\"process\""), "{message}");
 }
@@ -215,7 +211,7 @@ fn observe_compares_fencing_tokens() {
     let observe_with = |fence: u64| {
         let mut current = current(NEW);
         current["fence"] = json!(fence);
-        host(json!({})).environment("production").fence(7).current_release("app", current).observe::<Deploy>()
+        host(json!({})).fence(7).current_release("app", current).observe::<Deploy>()
     };
     let own = observe_with(7);
     assert!(matches!(own.result, Ok(Observation::Applied(_))), "{:?}", own.result);
@@ -234,9 +230,7 @@ fn undo_deploys_the_last_known_good_release_with_its_configuration() {
     let mut earlier = with(json!({ "env": { "LEVEL": "debug" } }));
     earlier["image"] = json!(OLD);
     let good = json!({ "artifact": OLD, "config": earlier, "fence": 3 });
-    let undoing = || {
-        host(json!({})).environment("production").current_release("app", current(NEW)).ledger(None, Some(good.clone()))
-    };
+    let undoing = || host(json!({})).current_release("app", current(NEW)).ledger(None, Some(good.clone()));
     let report = undoing().service(ServiceScript::new("app")).http(health(200)).undo::<Deploy>();
     assert_eq!(report.result, Ok(()));
     let release = &report.releases[0];
@@ -267,10 +261,17 @@ fn undo_deploys_the_last_known_good_release_with_its_configuration() {
     same_image["config"] = good["config"].clone();
     assert!(serving(OLD, 5, "running", &same_image).releases.is_empty());
 
-    let nowhere = host(json!({})).environment("production").current_release("app", current(NEW)).undo::<Deploy>();
+    let nowhere = host(json!({})).current_release("app", current(NEW)).undo::<Deploy>();
     assert!(nowhere.result.unwrap_err().message.contains("release r1 serves"));
     let mut foreign = good.clone();
     foreign["config"]["service"] = json!("other");
     let error = undoing().ledger(None, Some(foreign)).undo::<Deploy>().result.unwrap_err();
     assert!(error.message.contains("`other`"), "{error}");
+}
+
+#[test]
+fn the_service_and_its_secrets_are_required() {
+    let required = host(json!({ "secret-env": { "TOKEN": "app-token" } })).requirements::<Deploy>();
+    let entries: Vec<_> = required.iter().map(|needed| (needed.permission, needed.entry.as_str())).collect();
+    assert_eq!(entries, [(Permission::Service, "app"), (Permission::Secrets, "app-token:env")]);
 }

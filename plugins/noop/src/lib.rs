@@ -26,7 +26,9 @@ impl Stage for Noop {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).description(env!("CARGO_PKG_DESCRIPTION"))
+        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+            .description(env!("CARGO_PKG_DESCRIPTION"))
+            .open_outputs()
     }
 
     fn run(config: Config) -> Result<Outcome> {

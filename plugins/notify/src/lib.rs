@@ -5,8 +5,8 @@ mod payload;
 
 use stagewright_sdk::http::Request;
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, ErrorCode, Manifest, Observation, Outcome, Reconcile, Result, Stage, log, outputs,
-    secrets,
+    Error, ErrorCode, Finding, Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage, log,
+    outputs, secrets,
 };
 
 use crate::config::Config;
@@ -24,30 +24,32 @@ impl Stage for Notify {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("status", "The status of the response")
-            .capability(Capability::Http)
-            .capability(Capability::Secrets)
+            .output::<u16>("status", "The status of the response")
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
+    fn validate(config: &Config) -> Vec<Problem> {
         let mut found = Vec::new();
-        if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
+        if Requirement::url(&config.url).is_none() {
             let message = format!("`{}` isn't an http or https URL", config.url);
-            found.push(Diagnostic::error("config", message).at("url").help("start it with `https://`"));
+            found.push(Problem::at("url", message).help("start it with `https://`"));
         }
         if config.message.is_none() && config.body.is_none() {
-            found.push(
-                Diagnostic::error("config", "neither `message` nor `body` is set").help("set `message` or `body`"),
-            );
+            found.push(Problem::error("neither `message` nor `body` is set").help("set `message` or `body`"));
         }
         found
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let net = Requirement::url(&config.url).map(|net| net.because("receives the notification"));
+        let secret = config.secret.as_deref().map(Requirement::secret_header);
+        net.into_iter().chain(secret.map(|secret| secret.because("authenticates the notification"))).collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {
         match send(&config) {
             Err(error) if config.best_effort && !error.is_denied() => {
                 log::warn(format!("notification failed: {error}"));
-                outputs::report(Diagnostic::warning("not-notified", error.message).at("url"));
+                Finding::warning("not-notified", error.message).report();
                 Ok(Outcome::Succeeded)
             }
             Err(error) => Err(error),

@@ -1,4 +1,5 @@
 use serde_json::{Value as Json, json};
+use stagewright_sdk::Permission;
 use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
 
 use super::*;
@@ -58,16 +59,16 @@ fn best_effort_turns_a_failure_but_not_a_denial_into_a_warning() {
     let with = json!({ "url": URL, "message": "hi", "best-effort": true });
     let report = FakeHost::new().config(with.clone()).run::<Notify>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
-    assert_eq!(report.problems[0].code, "not-notified");
+    assert_eq!(report.findings[0].rule, "not-notified");
 
-    let report = FakeHost::new().config(with).deny("http", URL).run::<Notify>();
+    let report = FakeHost::new().config(with).deny(Permission::Net, URL).run::<Notify>();
     assert!(report.result.unwrap_err().is_denied());
 }
 
 #[test]
 fn a_configuration_without_a_url_or_a_message_is_refused() {
     let found = FakeHost::new().config(json!({ "url": "example.org" })).validate::<Notify>();
-    assert_eq!(found[0].path.as_deref(), Some("url"));
+    assert_eq!(found[0].key.as_deref(), Some("url"));
     assert_eq!(found[1].message, "neither `message` nor `body` is set");
 }
 
@@ -81,4 +82,12 @@ fn after_a_crash_only_a_best_effort_notification_is_sent_again() {
     assert!(matches!(observed(false), Observation::Unknown(why) if why.contains(URL)));
     let undone = FakeHost::new().config(json!({ "url": URL, "message": "hi" })).undo::<Notify>();
     assert!(undone.result.unwrap_err().message.contains("can't be undone"));
+}
+
+#[test]
+fn the_origin_and_the_secret_are_required() {
+    let with = json!({ "url": URL, "message": "hi", "secret": "hook" });
+    let required = FakeHost::new().config(with).requirements::<Notify>();
+    let entries: Vec<_> = required.iter().map(|needed| (needed.permission, needed.entry.as_str())).collect();
+    assert_eq!(entries, [(Permission::Net, "https://hooks.example.org"), (Permission::Secrets, "hook:header")]);
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use stagewright_sdk::{
-    Capability, Diagnostic, Error, JsonSchema, Manifest, Observation, Outcome, Reconcile, Result, Stage, WorkspacePath,
+    Error, JsonSchema, Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage, WorkspacePath,
     context, log, outputs, registry,
 };
 
@@ -51,24 +51,28 @@ impl Stage for PushImage {
     fn manifest() -> Manifest {
         Manifest::new("push-image", env!("CARGO_PKG_VERSION"))
             .description("Pushes an OCI image layout and verifies its digest in the registry")
-            .capability(Capability::Workspace)
-            .capability(Capability::Registry)
-            .output("image", "The first repository, without a tag")
-            .output("digest", "The digest that every registry confirmed")
-            .output("reference", "image@digest, for a deploy")
-            .output("tags", "The tags that were pushed")
-            .output("images", "repository@digest for each repository")
+            .output::<String>("image", "The first repository, without a tag")
+            .output::<String>("digest", "The digest that every registry confirmed")
+            .output::<String>("reference", "image@digest, for a deploy")
+            .output::<Vec<String>>("tags", "The tags that were pushed")
+            .output::<Vec<String>>("images", "repository@digest for each repository")
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
-        mistakes(config).into_iter().map(|(key, message)| Diagnostic::error("config", message).at(key)).collect()
+    fn validate(config: &Config) -> Vec<Problem> {
+        problems(config)
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let layout = Requirement::read(config.layout.as_str()).because("contains the image");
+        let repositories = repositories(config).map(|image| Requirement::registry(image).because("receives the image"));
+        std::iter::once(layout).chain(repositories).collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {
         let push = Push::plan(&config)?;
         for reference in push.references() {
             if context::cancelled() {
-                return Err(Error::new(stagewright_sdk::ErrorCode::Cancelled, "cancelled between two pushes"));
+                return Err(Error::cancelled("cancelled between two pushes"));
             }
             log::info(format!("pushing {reference}"));
             registry::push(&config.layout, &reference)?;
@@ -178,19 +182,18 @@ fn sanitised(texts: &[String]) -> std::result::Result<Vec<String>, String> {
     Ok(tags)
 }
 
-/// Mistakes that parsing doesn't catch: the key and the message of each.
-fn mistakes(config: &Config) -> Vec<(String, String)> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     if repositories(config).next().is_none() {
-        found.push(("image".to_owned(), "is missing; add a repository, as in image = \"local/app\"".to_owned()));
+        found.push(Problem::at("image", "is missing; add a repository, as in image = \"local/app\""));
     }
     let keyed = config.image.iter().map(|image| ("image".to_owned(), image));
     let listed = config.images.iter().enumerate().map(|(index, image)| (format!("images[{index}]"), image));
     for (key, image) in keyed.chain(listed) {
-        found.extend(tag::repository_mistake(image).map(|message| (key, message)));
+        found.extend(tag::repository_mistake(image).map(|message| Problem::at(key, message)));
     }
     for (index, text) in config.tags.iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-        found.extend(tag::sanitise(text).err().map(|message| (format!("tags[{index}]"), message)));
+        found.extend(tag::sanitise(text).err().map(|message| Problem::at(format!("tags[{index}]"), message)));
     }
     found
 }

@@ -1,8 +1,8 @@
 //! Tests on the fake host.
 
 use serde_json::{Value as Json, json};
-use stagewright_sdk::fake::FakeHost;
-use stagewright_sdk::{Error, ErrorCode, Observation, Outcome};
+use stagewright_sdk::fake::{FakeHost, Interface};
+use stagewright_sdk::{Error, ErrorCode, Observation, Outcome, Permission};
 
 use crate::PushImage;
 
@@ -67,7 +67,7 @@ fn a_layout_must_hold_exactly_one_image() {
 #[test]
 fn a_denied_push_fails_the_stage() {
     let with = json!({ "image": "local/app", "tags": ["1"] });
-    let denied = host(with.clone()).deny("registry", "local/app:1").run::<PushImage>();
+    let denied = host(with.clone()).deny(Permission::Registry, "local/app:1").run::<PushImage>();
     assert!(denied.result.unwrap_err().is_denied());
     assert!(denied.outputs.is_empty());
 }
@@ -96,7 +96,8 @@ fn observe_checks_every_reference() {
     let whole = observe(host(with.clone()).image("local/app:1", DIGEST).image("local/app:2", DIGEST));
     assert_eq!(whole.result, Ok(Observation::Applied(format!("local/app@{DIGEST}"))));
     assert_eq!(whole.outputs["reference"], format!("local/app@{DIGEST}"));
-    let down = host(with.clone()).fail("registry", "*", Error::new(ErrorCode::Unavailable, "connection refused"));
+    let down =
+        host(with.clone()).fail(Interface::Registry, "*", Error::new(ErrorCode::Unavailable, "connection refused"));
     assert!(observe(down).result.is_err());
     assert!(host(with).undo::<PushImage>().result.unwrap_err().help.is_some());
 }
@@ -112,10 +113,18 @@ fn a_cancelled_stage_stops_pushing() {
 fn configuration_errors_name_their_key() {
     let paths = |with: Json| -> Vec<String> {
         let found = FakeHost::new().config(with).validate::<PushImage>();
-        found.into_iter().map(|found| found.path.unwrap_or_default()).collect()
+        found.into_iter().map(|found| found.key.unwrap_or_default()).collect()
     };
     assert_eq!(paths(json!({})), ["image"]);
     assert_eq!(paths(json!({ "images": ["local/a", "local/a:1"], "tags": ["ok", "-no"] })), ["images[1]", "tags[1]"]);
     assert_eq!(paths(json!({ "image": "local/app", "tag": "1" })), ["tag"]);
     assert_eq!(paths(json!({ "image": "local/app", "layout": "/srv/image" })), ["layout"]);
+}
+
+#[test]
+fn the_layout_and_the_repositories_are_required() {
+    let required = host(json!({ "image": "local/app", "images": ["ghcr.io/acme/app"] })).requirements::<PushImage>();
+    let entries: Vec<_> = required.iter().map(|needed| (needed.permission, needed.entry.as_str())).collect();
+    let registry = Permission::Registry;
+    assert_eq!(entries, [(Permission::Read, "target/image"), (registry, "local/app"), (registry, "ghcr.io/acme/app")]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use stagewright_sdk::{DurationText, JsonSchema, Statuses};
+use stagewright_sdk::{DurationText, JsonSchema, Problem, Statuses};
 
 use crate::json::Text;
 
@@ -72,16 +72,18 @@ impl Check {
         self.name.clone().unwrap_or_else(|| format!("{} {}", self.method, self.path))
     }
 
-    /// Mistakes in the configuration: the key and the message of each.
-    pub(crate) fn mistakes(&self) -> Vec<(&'static str, String)> {
-        let mut mistakes = Vec::new();
+    /// Mistakes in the configuration of the check with this index.
+    pub(crate) fn problems(&self, index: usize) -> Vec<Problem> {
+        let mut found = Vec::new();
         if !self.path.starts_with('/') {
-            mistakes.push(("path", format!("`{}` doesn't begin with a slash", self.path)));
+            let message = format!("`{}` doesn't begin with a slash", self.path);
+            found.push(Problem::at(format!("checks[{index}].path"), message));
         }
         for pointer in self.json.keys().filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
-            mistakes.push(("json", format!("invalid JSON pointer `{pointer}`: it doesn't begin with a slash")));
+            let message = format!("invalid JSON pointer `{pointer}`: it doesn't begin with a slash");
+            found.push(Problem::at(format!("checks[{index}].json"), message));
         }
-        mistakes
+        found
     }
 
     /// Whether the body must be read.

@@ -8,7 +8,7 @@ mod probe;
 use std::time::Duration;
 
 use stagewright_sdk::text::count;
-use stagewright_sdk::{Capability, Diagnostic, Error, Manifest, Outcome, Result, Stage, log, outputs};
+use stagewright_sdk::{Error, Finding, Manifest, Outcome, Problem, Requirement, Result, Stage, log, metrics, outputs};
 
 use check::{Check, millis};
 use config::Config;
@@ -24,46 +24,45 @@ impl Stage for SmokeTest {
     fn manifest() -> Manifest {
         Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
             .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output("checks", "Number of checks")
-            .output("failed", "Number of checks that failed")
-            .output("p95-latency-ms", "The 95th percentile of the latencies, in milliseconds")
-            .capability(Capability::Http)
+            .output::<usize>("checks", "Number of checks")
+            .output::<usize>("failed", "Number of checks that failed")
+            .output::<u64>("p95-latency-ms", "The 95th percentile of the latencies, in milliseconds")
     }
 
-    fn validate(config: &Config) -> Vec<Diagnostic> {
-        let wrong = |path: String, message: String| Diagnostic::error("config", message).at(path);
+    fn validate(config: &Config) -> Vec<Problem> {
         let mut found = Vec::new();
-        if !config.url.starts_with("http://") && !config.url.starts_with("https://") {
+        if Requirement::url(&config.url).is_none() {
             let message = format!("`{}` isn't an http or https URL", config.url);
-            found.push(wrong("url".to_owned(), message).help("start it with `https://` or `http://`"));
+            found.push(Problem::at("url", message).help("start it with `https://` or `http://`"));
         }
         if config.checks.is_empty() {
             let help = "add one, as in `checks = [{ path = \"/health\" }]`";
-            found.push(wrong("checks".to_owned(), "there are no checks".to_owned()).help(help));
+            found.push(Problem::at("checks", "there are no checks").help(help));
         }
-        for (index, check) in config.checks.iter().enumerate() {
-            for (key, message) in check.mistakes() {
-                found.push(wrong(format!("checks[{index}].{key}"), message));
-            }
-        }
+        found.extend(config.checks.iter().enumerate().flat_map(|(index, check)| check.problems(index)));
         found
     }
 
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        Requirement::url(&config.url).map(|net| net.because("is checked")).into_iter().collect()
+    }
+
     fn run(config: Config) -> Result<Outcome> {
-        let total = u32::try_from(config.checks.len()).ok();
+        let total = config.checks.len() as u64;
         let mut latencies = Vec::new();
         let mut failed = 0_usize;
-        for (index, check) in config.checks.iter().enumerate() {
-            log::progress(check.name(), u32::try_from(index).unwrap_or(u32::MAX), total);
+        for (done, check) in (0..).zip(&config.checks) {
+            log::progress(check.name(), done, Some(total));
             let last = probe(&config, check)?;
             latencies.extend(last.latency);
-            report(check, index, &last);
+            report(check, &last);
             failed += usize::from(!last.unmet.is_empty());
         }
         outputs::set("checks", &config.checks.len())?;
         outputs::set("failed", &failed)?;
         if let Some(p95) = percentile(&mut latencies, 95) {
             outputs::set("p95-latency-ms", &millis(p95))?;
+            metrics::set("p95-latency", p95.as_secs_f64() * 1e3, "ms")?;
         }
         if failed == 0 {
             return Ok(Outcome::Succeeded);
@@ -72,7 +71,7 @@ impl Stage for SmokeTest {
     }
 }
 
-fn report(check: &Check, index: usize, last: &Attempt) {
+fn report(check: &Check, last: &Attempt) {
     let name = check.name();
     let latency = last.latency.map_or_else(|| "no response".to_owned(), |latency| format!("{} ms", millis(latency)));
     let attempts = if last.number == 1 { String::new() } else { format!(", attempt {}", last.number) };
@@ -82,9 +81,7 @@ fn report(check: &Check, index: usize, last: &Attempt) {
     }
     log::error(format!("failed  {name} ({latency}{attempts}): {}", last.unmet.join("; ")));
     for expectation in &last.unmet {
-        let problem =
-            Diagnostic::error("check-failed", format!("{name}: {expectation}")).at(format!("checks[{index}]"));
-        outputs::report(problem);
+        Finding::error("check-failed", format!("{name}: {expectation}")).fingerprint(&name).report();
     }
 }
 

@@ -44,7 +44,7 @@ fn try_once(config: &Config, check: &Check, number: u32) -> Result<Attempt> {
     match send(config, check, &url) {
         Ok(response) => Ok(Attempt { number, latency: Some(response.latency), unmet: check.unmet(&response) }),
         // A denial and a cancellation aren't failures of the service, and a retry wouldn't help.
-        Err(error) if error.is_denied() || error.code == stagewright_sdk::ErrorCode::Cancelled => Err(error),
+        Err(error) if error.is_denied() || error.is_cancelled() => Err(error),
         Err(error) => Ok(Attempt { number, latency: None, unmet: vec![error.message] }),
     }
 }

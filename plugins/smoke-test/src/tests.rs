@@ -1,6 +1,6 @@
 use serde_json::{Value as Json, json};
-use stagewright_sdk::ErrorCode;
 use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
+use stagewright_sdk::{ErrorCode, Permission};
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn run(check: Json, script: HttpScript) -> Report<Result<Outcome>> {
 }
 
 fn complaint(check: Json, script: HttpScript) -> String {
-    run(check, script).problems.remove(0).message
+    run(check, script).findings.remove(0).message
 }
 
 fn millis(millis: u64) -> Duration {
@@ -37,6 +37,7 @@ fn a_check_that_passes_is_logged_with_its_latency() {
     assert_eq!(report.outputs["checks"], 1);
     assert_eq!(report.outputs["failed"], 0);
     assert_eq!(report.outputs["p95-latency-ms"], 40);
+    assert_eq!((report.metrics["p95-latency"].value, report.metrics["p95-latency"].unit.as_str()), (40.0, "ms"));
 }
 
 #[test]
@@ -70,8 +71,8 @@ fn all_checks_run_and_all_failures_are_reported() {
     let host = FakeHost::new().config(with).http(HttpScript::get("http://app/a").status(404));
     let report = host.http(HttpScript::get("http://app/b").takes(millis(7))).run::<SmokeTest>();
     assert_eq!(report.result.unwrap_err().message, "2 of 3 checks of http://app failed");
-    let places: Vec<_> = report.problems.iter().filter_map(|problem| problem.path.as_deref()).collect();
-    assert_eq!(places, ["checks[0]", "checks[2]"]);
+    let names: Vec<_> = report.findings.iter().filter_map(|finding| finding.fingerprint.as_deref()).collect();
+    assert_eq!(names, ["GET /a", "GET /c"]);
     assert_eq!(report.outputs["failed"], 2);
 }
 
@@ -109,20 +110,21 @@ fn requests_are_sent_as_configured() {
 
 #[test]
 fn a_denial_is_an_error_and_not_a_failed_check() {
-    let report = host(json!({ "path": "/health", "retries": 9 })).deny("http", HEALTH).run::<SmokeTest>();
+    let report =
+        host(json!({ "path": "/health", "retries": 9 })).deny(Permission::Net, "http://app").run::<SmokeTest>();
     assert!(report.result.unwrap_err().is_denied());
-    assert_eq!(report.problems, []);
+    assert_eq!(report.findings, []);
 }
 
 #[test]
 fn configuration_errors_name_their_key() {
     let with = json!({ "url": "app", "checks": [{ "path": "x", "json": { "a": 1 } }] });
     let found = FakeHost::new().config(with).validate::<SmokeTest>();
-    let paths: Vec<_> = found.iter().filter_map(|found| found.path.as_deref()).collect();
+    let paths: Vec<_> = found.iter().filter_map(|found| found.key.as_deref()).collect();
     assert_eq!(paths, ["url", "checks[0].path", "checks[0].json"]);
     let with = json!({ "url": "http://app", "checks": [{ "status": "9xx" }] });
     let found = FakeHost::new().config(with).validate::<SmokeTest>();
-    assert_eq!(found[0].path.as_deref(), Some("checks[0].status"));
+    assert_eq!(found[0].key.as_deref(), Some("checks[0].status"));
 }
 
 #[test]
@@ -132,4 +134,10 @@ fn percentiles_are_by_nearest_rank() {
     assert_eq!(of(1), Some(millis(1)));
     assert_eq!(of(20), Some(millis(19)));
     assert_eq!(of(100), Some(millis(95)));
+}
+
+#[test]
+fn the_origin_is_required() {
+    let required = host(json!({ "path": "/health" })).requirements::<SmokeTest>();
+    assert_eq!((required[0].permission, required[0].entry.as_str()), (Permission::Net, "http://app"));
 }

@@ -1,58 +1,158 @@
-//! Globs for the fake workspace.
+//! Globs over the fake workspace, with the syntax and the errors of the host's.
 
-/// Whether a path matches. `*` and `?` don't cross folders, `**` does, `{a,b}` matches either.
-pub(super) fn matches(pattern: &str, path: &str) -> bool {
-    if let Some((before, alternatives, after)) = braces(pattern) {
-        return alternatives.split(',').any(|alternative| matches(&format!("{before}{alternative}{after}"), path));
+/// A part of a glob.
+#[derive(Clone, Debug)]
+enum Token {
+    Letter(char),
+    /// `?`
+    One,
+    /// `*`
+    Many,
+    /// `**` between two slashes, or at an end: any number of whole names.
+    Names,
+    Set {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
+    Either(Vec<Vec<Token>>),
+}
+
+/// A glob over paths of the workspace. `*` and `?` match within a name, `**` matches any number of folders, `[ab]` and
+/// `{a,b}` match alternatives, and `\` makes the next character literal.
+#[derive(Debug)]
+pub(super) struct Glob(Vec<Token>);
+
+impl Glob {
+    /// `pattern` is a normalised path.
+    pub(super) fn parse(pattern: &str) -> Result<Glob, &'static str> {
+        let mut letters: Vec<char> = pattern.chars().rev().collect();
+        let mut branches = branches(&mut letters, false)?;
+        Ok(Glob(branches.pop().unwrap_or_default()))
     }
-    let pattern: Vec<&str> = pattern.split('/').collect();
-    let path: Vec<&str> = path.split('/').collect();
-    segments(&pattern, &path)
-}
 
-fn braces(pattern: &str) -> Option<(&str, &str, &str)> {
-    let (before, rest) = pattern.split_once('{')?;
-    let (alternatives, after) = rest.split_once('}')?;
-    Some((before, alternatives, after))
-}
-
-fn segments(pattern: &[&str], path: &[&str]) -> bool {
-    match (pattern, path) {
-        ([], []) => true,
-        (["**"], [_, ..]) => true,
-        (["**", rest @ ..], _) => {
-            segments(rest, path) || path.split_first().is_some_and(|(_, tail)| segments(pattern, tail))
-        }
-        ([first, rest @ ..], [name, tail @ ..]) => segment(first.as_bytes(), name.as_bytes()) && segments(rest, tail),
-        _ => false,
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let path: Vec<char> = path.chars().collect();
+        matches(&self.0, &path, true, &|rest, _| rest.is_empty())
     }
 }
 
-fn segment(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => {
-            segment(rest, name) || name.split_first().is_some_and(|(_, tail)| segment(pattern, tail))
+/// Parses up to the end, or up to the `}` of an alternative. `letters` are in reverse order.
+fn branches(letters: &mut Vec<char>, inside: bool) -> Result<Vec<Vec<Token>>, &'static str> {
+    let mut branches = vec![Vec::new()];
+    let mut before = '/';
+    while let Some(letter) = letters.pop() {
+        let token = match letter {
+            '?' => Token::One,
+            '*' if letters.last() == Some(&'*') => {
+                letters.pop();
+                let after = letters.last().copied();
+                let ends = after.is_none_or(|after| after == '/' || (inside && matches!(after, ',' | '}')));
+                if before == '/' && ends { Token::Names } else { Token::Many }
+            }
+            '*' => Token::Many,
+            '[' => set(letters)?,
+            '{' => Token::Either(self::branches(letters, true)?),
+            '}' if inside => return Ok(branches),
+            '}' => return Err("unopened alternate group; missing '{' (maybe escape '}' with '[}]'?)"),
+            ',' if inside => {
+                branches.push(Vec::new());
+                before = '/';
+                continue;
+            }
+            '\\' => Token::Letter(letters.pop().ok_or("dangling '\\'")?),
+            letter => Token::Letter(letter),
+        };
+        before = letter;
+        branches.last_mut().expect("there is always a branch").push(token);
+    }
+    if inside { Err("unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)") } else { Ok(branches) }
+}
+
+/// Parses a set after its `[`.
+fn set(letters: &mut Vec<char>) -> Result<Token, &'static str> {
+    let negated = letters.pop_if(|first| matches!(first, '!' | '^')).is_some();
+    let mut ranges: Vec<(char, char)> = Vec::new();
+    let mut in_range = false;
+    loop {
+        match letters.pop().ok_or("unclosed character class; missing ']'")? {
+            ']' if !ranges.is_empty() => break,
+            '-' if !ranges.is_empty() && !in_range => in_range = true,
+            letter => match ranges.last_mut().filter(|_| in_range) {
+                Some(range) => {
+                    range.1 = letter;
+                    if range.1 < range.0 {
+                        return Err("invalid character range");
+                    }
+                    in_range = false;
+                }
+                None => ranges.push((letter, letter)),
+            },
         }
-        ([b'?', rest @ ..], [_, tail @ ..]) => segment(rest, tail),
-        ([byte, rest @ ..], [other, tail @ ..]) => byte == other && segment(rest, tail),
-        _ => false,
+    }
+    if in_range {
+        ranges.push(('-', '-'));
+    }
+    Ok(Token::Set { negated, ranges })
+}
+
+/// Whether the tokens match a beginning of the path whose rest `then` accepts. `at_name`: whether a name begins here.
+fn matches(tokens: &[Token], path: &[char], at_name: bool, then: &dyn Fn(&[char], bool) -> bool) -> bool {
+    let Some((token, rest)) = tokens.split_first() else { return then(path, at_name) };
+    let one = |fits: &dyn Fn(char) -> bool| {
+        path.split_first().is_some_and(|(&letter, tail)| fits(letter) && matches(rest, tail, letter == '/', then))
+    };
+    match token {
+        Token::Letter(expected) => one(&|letter| letter == *expected),
+        Token::One => one(&|letter| letter != '/'),
+        Token::Set { negated, ranges } => one(&|letter| {
+            letter != '/' && ranges.iter().any(|(first, last)| (*first..=*last).contains(&letter)) != *negated
+        }),
+        Token::Many => {
+            matches(rest, path, at_name, then)
+                || path.split_first().is_some_and(|(&letter, tail)| letter != '/' && matches(tokens, tail, false, then))
+        }
+        // At the end, it matches at least one name; before a slash, none as well.
+        Token::Names => match rest.split_first() {
+            None => !path.is_empty() && then(&[], false),
+            Some((_, after)) => {
+                let is_start = |index: usize| index == 0 || path[index - 1] == '/';
+                at_name && (0..=path.len()).any(|index| is_start(index) && matches(after, &path[index..], true, then))
+            }
+        },
+        Token::Either(branches) => {
+            branches.iter().any(|branch| matches(branch, path, at_name, &|tail, at| matches(rest, tail, at, then)))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::Glob;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        Glob::parse(pattern).unwrap().matches(path)
+    }
 
     #[test]
     fn only_double_stars_cross_folders() {
-        assert!(matches("src/*.rs", "src/lib.rs"));
-        assert!(!matches("src/*.rs", "src/a/lib.rs"));
-        assert!(matches("src/**/*.rs", "src/lib.rs"));
-        assert!(matches("src/**/*.rs", "src/a/b/lib.rs"));
-        assert!(matches("src/**", "src/a/b"));
-        assert!(!matches("src/**", "lib/a"));
-        assert!(matches("{a,b}.txt", "b.txt"));
-        assert!(!matches("?.txt", "ab.txt"));
+        assert!(matches("src/*.rs", "src/lib.rs") && !matches("src/*.rs", "src/a/lib.rs"));
+        assert!(matches("src/**/*.rs", "src/lib.rs") && matches("src/**/*.rs", "src/a/b/lib.rs"));
+        assert!(matches("src/**", "src/a/b") && !matches("src/**", "lib/a") && !matches("src/**", "src"));
+        assert!(matches("**", "a/b") && matches("**/b", "b") && matches("**/b", "a/b") && !matches("**/b", "ab"));
+        assert!(!matches("?.txt", "ab.txt") && matches("a**b", "acb") && !matches("a**b", "a/b"));
+    }
+
+    #[test]
+    fn sets_alternatives_and_escapes_are_matched() {
+        assert!(matches("{a,b}.txt", "b.txt") && matches("x/{a/**,b}", "x/a/c/d") && matches("{a,{b,c}}d", "cd"));
+        assert!(matches("[a-c]x", "bx") && !matches("[!a-c]x", "bx") && matches("[]-]", "-") && !matches("[!a]", "/"));
+        assert!(matches(r"\*", "*") && !matches(r"\*", "a") && matches("a,b", "a,b"));
+    }
+
+    #[test]
+    fn invalid_globs_are_refused() {
+        for pattern in ["[a", "{a", "a}", r"a\", "[b-a]"] {
+            assert!(Glob::parse(pattern).is_err(), "{pattern}");
+        }
     }
 }

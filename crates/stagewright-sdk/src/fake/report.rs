@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::Diagnostic;
+use crate::Finding;
 use crate::gate::FieldKind;
 use crate::log::Level;
+use crate::test_reports::TestCase;
 
 /// Everything that a stage did, in order.
 #[derive(Clone, Debug)]
@@ -18,8 +19,12 @@ pub struct Report<T> {
     pub outputs: BTreeMap<String, Json>,
     /// The lines that it logged, without the output of programs.
     pub logs: Vec<LogLine>,
-    /// The diagnostics that it reported.
-    pub problems: Vec<Diagnostic>,
+    /// The findings that it reported.
+    pub findings: Vec<Finding>,
+    /// The results of tests that it reported.
+    pub test_cases: Vec<TestCase>,
+    /// The metrics that it set.
+    pub metrics: BTreeMap<String, Metric>,
     /// The summaries that it reported.
     pub summaries: Vec<String>,
     /// The programs that it started.
@@ -32,6 +37,8 @@ pub struct Report<T> {
     pub published: Vec<Published>,
     /// The gates that it opened.
     pub gates: Vec<OpenedGate>,
+    /// The wait that it returned, of a gate or of its own.
+    pub suspended: Option<Wait>,
     /// The releases that it started.
     pub releases: Vec<Release>,
     /// The last release that it recorded in the ledger: artifact and URL.
@@ -86,6 +93,8 @@ pub struct Spawned {
     pub capture: Option<u32>,
     /// Whether its output was kept out of the log.
     pub quiet: bool,
+    /// Whether the plugin promised that it only reads.
+    pub read_only: bool,
     /// Whether the stage killed it.
     pub killed: bool,
 }
@@ -125,12 +134,24 @@ pub struct Published {
     pub path: String,
     /// The media type.
     pub media_type: String,
-    /// The content at that time.
-    pub content: Vec<u8>,
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// The content at that time: of a folder, the files by their path in it; of a file, one entry without a path.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Published {
+    /// The content of a file.
+    ///
+    /// # Panics
+    /// When it is a folder.
+    pub fn content(&self) -> &[u8] {
+        self.files.get("").unwrap_or_else(|| panic!("the artifact `{}` is a folder", self.name))
+    }
 }
 
 /// A gate that was opened.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenedGate {
     /// The message for approvers.
     pub message: String,
@@ -138,10 +159,74 @@ pub struct OpenedGate {
     pub approvers: Vec<String>,
     /// The number of required approvals; none if it wasn't set.
     pub approvals: Option<u32>,
-    /// The form's fields: name, kind, description, and whether a value is required.
-    pub fields: Vec<(String, FieldKind, String, bool)>,
+    /// The form's fields.
+    pub fields: Vec<GateField>,
     /// The time until it expires, in milliseconds.
     pub expires_ms: Option<u64>,
+}
+
+/// A field of a gate's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateField {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: FieldKind,
+    /// The texts of a choice; none for another field.
+    pub choices: Option<Vec<String>>,
+    /// The text shown next to it.
+    pub description: String,
+    /// Whether a value is required.
+    pub required: bool,
+}
+
+/// A wait that `run` returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Its token; `gate-1` and so on for gates.
+    pub token: String,
+    /// What it waits for.
+    pub reason: String,
+    /// The time after which it ends; none without one.
+    pub poll_after: Option<Duration>,
+    /// The time after which the stage ends as timed out.
+    pub expires: Option<Duration>,
+}
+
+/// A figure that was set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// The value.
+    pub value: f64,
+    /// As in `bytes`, `ms` or `%`; empty for a count.
+    pub unit: String,
+}
+
+/// What the run is for, and what started it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The full id of the commit.
+    pub commit: Option<String>,
+    /// As in `refs/heads/main`.
+    pub reference: Option<String>,
+    /// The branch.
+    pub branch: Option<String>,
+    /// A tag of the commit.
+    pub tag: Option<String>,
+    /// Whether the files differ from the commit.
+    pub dirty: bool,
+    /// What started the run.
+    pub trigger: String,
+    /// Who started it.
+    pub actor: Option<String>,
+}
+
+/// Outside of a repository, started manually.
+impl Default for Source {
+    fn default() -> Source {
+        let trigger = "manual".to_owned();
+        Source { commit: None, reference: None, branch: None, tag: None, dirty: false, trigger, actor: None }
+    }
 }
 
 /// A release of a service that was started.

@@ -13,11 +13,13 @@ pub(super) struct Scripts<S> {
     entries: Vec<(S, bool)>,
 }
 
-impl<S: Clone> Scripts<S> {
-    pub(super) fn new() -> Scripts<S> {
+impl<S> Default for Scripts<S> {
+    fn default() -> Scripts<S> {
         Scripts { entries: Vec::new() }
     }
+}
 
+impl<S: Clone> Scripts<S> {
     pub(super) fn add(&mut self, script: S) {
         self.entries.push((script, false));
     }
@@ -82,7 +84,7 @@ impl ProcessScript {
         self
     }
 
-    /// Writes a file of the workspace.
+    /// Writes a file of the workspace, by its normalised path.
     #[must_use]
     pub fn writes(mut self, path: &str, content: impl Into<Vec<u8>>) -> ProcessScript {
         self.files.push((path.to_owned(), content.into()));

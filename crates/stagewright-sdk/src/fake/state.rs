@@ -2,23 +2,56 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::report::{LogLine, OpenedGate, Published, Release, Report, Sent, Spawned};
+use super::report::{LogLine, Metric, OpenedGate, Published, Release, Report, Sent, Source, Spawned, Wait};
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
-use crate::bindings::stage::stagewright::stage::types as wire;
+use crate::context::Need;
 use crate::registry::Descriptor;
+use crate::test_reports::TestCase;
 use crate::workspace::Node;
-use crate::{Diagnostic, Error};
+use crate::{Error, ErrorCode, Finding, Permission, Result};
 
-#[derive(Clone, Debug)]
+/// An interface of the host whose calls can fail for reasons of its own; see [`super::FakeHost::fail`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as the interfaces of the WIT")]
+pub enum Interface {
+    Artifacts,
+    Clock,
+    Environment,
+    Gate,
+    Http,
+    Metrics,
+    Outputs,
+    Process,
+    Registry,
+    Secrets,
+    Service,
+    Workspace,
+}
+
+/// Which function of the plugin runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Call {
+    /// `validate` and `requirements`, which may only call `context`.
+    Inspect,
+    #[default]
+    Run,
+    Observe,
+}
+
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
+    pub(super) call: Call,
     pub(super) config: Json,
-    pub(super) inputs: BTreeMap<String, Json>,
+    pub(super) needs: Vec<Need>,
     pub(super) variables: BTreeMap<String, String>,
+    pub(super) source: Source,
     pub(super) environment: Option<String>,
+    pub(super) settings: Option<Json>,
     pub(super) fence: Option<u64>,
     /// The current release, and the last known-good one.
     pub(super) ledger: (Option<Json>, Option<Json>),
@@ -31,7 +64,8 @@ pub(super) struct State {
     pub(super) executables: BTreeSet<String>,
     /// Links, empty folders and special files.
     pub(super) nodes: BTreeMap<String, Node>,
-    pub(super) artifacts: BTreeMap<String, Vec<u8>>,
+    /// Those of earlier stages, by name.
+    pub(super) artifacts: BTreeMap<String, Published>,
     /// The value, and whether `reveal` is granted.
     pub(super) secrets: BTreeMap<String, (String, bool)>,
     pub(super) processes: Scripts<ProcessScript>,
@@ -41,71 +75,83 @@ pub(super) struct State {
     pub(super) images: BTreeMap<String, Descriptor>,
     pub(super) now: Duration,
     pub(super) elapsed: Duration,
-    /// Interface, subject, error.
-    pub(super) faults: Vec<(String, String, Error)>,
+    pub(super) seed: u64,
+    /// What isn't granted, by the subject of the call.
+    pub(super) denied: Vec<(Permission, String)>,
+    pub(super) faults: Vec<(Interface, String, Error)>,
 
     pub(super) outputs: BTreeMap<String, Json>,
+    /// Bytes of each output, including its name.
+    pub(super) output_sizes: BTreeMap<String, usize>,
     pub(super) logs: Vec<LogLine>,
-    pub(super) problems: Vec<Diagnostic>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) test_cases: Vec<TestCase>,
+    pub(super) metrics: BTreeMap<String, Metric>,
     pub(super) summaries: Vec<String>,
+    pub(super) summary_size: usize,
     pub(super) spawned: Vec<Spawned>,
+    /// When each of the spawned programs ends.
+    pub(super) children: Vec<Duration>,
     pub(super) sent: Vec<Sent>,
+    /// Counts the open responses, each of which has a clone.
+    pub(super) responses: Rc<()>,
     pub(super) published: Vec<Published>,
     pub(super) gates: Vec<OpenedGate>,
+    pub(super) suspended: Option<Wait>,
     pub(super) releases: Vec<Release>,
     pub(super) recorded: Option<(String, Option<String>)>,
 }
 
 impl State {
     pub(super) fn new() -> State {
-        State {
-            config: json!({}),
-            inputs: BTreeMap::new(),
-            variables: BTreeMap::new(),
-            environment: None,
-            fence: None,
-            ledger: (None, None),
-            attempt: 1,
-            rehearsal: false,
-            cancelled: false,
-            remaining: None,
-            resumption: None,
-            files: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-            executables: BTreeSet::new(),
-            artifacts: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            processes: Scripts::new(),
-            requests: Scripts::new(),
-            services: Scripts::new(),
-            current: BTreeMap::new(),
-            images: BTreeMap::new(),
-            now: Duration::from_secs(1_700_000_000),
-            elapsed: Duration::ZERO,
-            faults: Vec::new(),
-            outputs: BTreeMap::new(),
-            logs: Vec::new(),
-            problems: Vec::new(),
-            summaries: Vec::new(),
-            spawned: Vec::new(),
-            sent: Vec::new(),
-            published: Vec::new(),
-            gates: Vec::new(),
-            releases: Vec::new(),
-            recorded: None,
+        State { config: json!({}), attempt: 1, now: Duration::from_secs(1_700_000_000), ..State::default() }
+    }
+
+    /// Checks that the test didn't deny a call. `subjects`: what it can be denied by; the first one is the entry that
+    /// would grant it. `doing`: completes the sentence "the stage may not …".
+    pub(super) fn grant(&self, permission: Permission, subjects: &[&str], doing: &str) -> Result<()> {
+        self.grant_as(permission, subjects, subjects[0], doing)
+    }
+
+    /// As [`State::grant`], with another entry that would grant the call.
+    pub(super) fn grant_as(&self, permission: Permission, subjects: &[&str], entry: &str, doing: &str) -> Result<()> {
+        let mut denied = self.denied.iter().filter(|(of, _)| *of == permission).map(|(_, subject)| subject.as_str());
+        match denied.any(|subject| subject == "*" || subjects.contains(&subject)) {
+            true => Err(self.denial(permission, entry, doing)),
+            false => Ok(()),
         }
     }
 
+    /// The host's error about a call that isn't granted.
+    pub(super) fn denial(&self, permission: Permission, entry: &str, doing: &str) -> Error {
+        let key = permission.key();
+        Error::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}"))
+            .help(format!("add to [stages.stage.permissions]: {key} = [{}]", Json::from(entry)))
+    }
+
     /// The error that the test set for a call, if any.
-    pub(super) fn check(&self, interface: &str, subject: &str) -> Result<(), wire::Error> {
-        let fault = self.faults.iter().find(|(of, about, _)| of == interface && (about == "*" || about == subject));
-        fault.map_or(Ok(()), |(_, _, error)| Err(error.clone().into()))
+    pub(super) fn fault(&self, interface: Interface, subject: &str) -> Result<()> {
+        let fault = self.faults.iter().find(|(of, about, _)| *of == interface && (about == "*" || about == subject));
+        fault.map_or(Ok(()), |(_, _, error)| Err(error.clone()))
+    }
+
+    /// Refuses an effect in `observe`.
+    pub(super) fn announce(&self, what: &str) -> Result<()> {
+        match self.call {
+            Call::Observe => Err(Error::failed(format!("`observe` may not have effects: {what}"))),
+            Call::Inspect | Call::Run => Ok(()),
+        }
     }
 
     /// Advances the clock, and reduces the time until the stage's timeout.
     pub(super) fn pass(&mut self, duration: Duration) {
-        self.elapsed += duration;
+        self.elapsed = self.elapsed.saturating_add(duration);
         self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(duration));
+    }
+
+    /// Advances the clock to a time since the start of the stage, unless that has passed.
+    pub(super) fn pass_until(&mut self, elapsed: Duration) {
+        self.pass(elapsed.saturating_sub(self.elapsed));
     }
 }
 
@@ -123,7 +169,8 @@ pub(super) struct Installed(());
 pub(super) fn install(state: State) -> Installed {
     HOST.with_borrow_mut(|host| {
         assert!(host.is_none(), "a fake host can't run a stage while it runs another");
-        *host = Some(state);
+        // A cloned host would count the other's responses.
+        *host = Some(State { responses: Rc::default(), ..state });
     });
     Installed(())
 }
@@ -135,13 +182,16 @@ impl Installed {
             result,
             outputs: state.outputs,
             logs: state.logs,
-            problems: state.problems,
+            findings: state.findings,
+            test_cases: state.test_cases,
+            metrics: state.metrics,
             summaries: state.summaries,
             spawned: state.spawned,
             sent: state.sent,
             files: state.files,
             published: state.published,
             gates: state.gates,
+            suspended: state.suspended,
             releases: state.releases,
             recorded: state.recorded,
         }
@@ -158,7 +208,15 @@ impl Drop for Installed {
 /// Calls a function with the state of this thread's host.
 ///
 /// # Panics
-/// When no host is installed.
+/// When no host is installed, and in `validate` and `requirements`, where the call would trap on a real host.
 pub(super) fn on<T>(call: impl FnOnce(&mut State) -> T) -> T {
+    on_context(|host| {
+        assert!(host.call != Call::Inspect, "`validate` and `requirements` may only call `context`");
+        call(host)
+    })
+}
+
+/// As [`on`], for the calls that are always allowed.
+pub(super) fn on_context<T>(call: impl FnOnce(&mut State) -> T) -> T {
     HOST.with_borrow_mut(|host| call(host.as_mut().expect("call the host inside `FakeHost::run` or `FakeHost::with`")))
 }

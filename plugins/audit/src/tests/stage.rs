@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::{FakeHost, HttpScript, ProcessScript, Report};
-use stagewright_sdk::{Error, ErrorCode, Outcome, Result, Severity};
+use stagewright_sdk::{Error, ErrorCode, Outcome, Permission, Position, Result, Severity};
 
 use super::checks::{ADVISORIES, CRATES_IO, lock_text, tarball};
 use crate::Audit;
@@ -25,7 +25,7 @@ fn run(packages: &[(&str, &str, &str)], with: Json) -> Report<Result<Outcome>> {
 }
 
 fn codes<T>(report: &Report<T>) -> Vec<(Severity, &str)> {
-    report.problems.iter().map(|problem| (problem.severity, problem.code.as_str())).collect()
+    report.findings.iter().map(|finding| (finding.severity, finding.rule.as_str())).collect()
 }
 
 #[test]
@@ -41,13 +41,15 @@ fn a_clean_lock_file_passes_and_the_summary_counts_the_advisories() {
 #[test]
 fn a_vulnerability_fails_the_stage_and_suggests_an_update() {
     let report = run(&LEAKY, json!({}));
-    let error = report.result.clone().unwrap_err();
+    let error = report.result.as_ref().unwrap_err();
     assert_eq!(error.message, "1 problem in Cargo.lock");
     assert_eq!(error.causes, ["RUSTSEC-2099-0001: leaky-jar 1.2.0: Lids come off under load (high)"]);
     assert!(!error.retryable);
     assert_eq!(codes(&report), [(Severity::Error, "RUSTSEC-2099-0001"), (Severity::Warning, "RUSTSEC-2099-0002")]);
-    let help = report.problems[0].help.as_deref().unwrap();
+    let help = report.findings[0].help.as_deref().unwrap();
     assert!(help.contains("cargo update -p leaky-jar@1.2.0 --precise 1.3.9`") && help.contains(">=1.4.2"), "{help}");
+    assert_eq!(report.findings[0].file.as_deref(), Some("Cargo.lock"));
+    assert_eq!(report.findings[0].range, Some((Position::line(4), None)), "the line of its name");
     let found = &report.outputs["findings"][0];
     assert_eq!(found["patched"], json!([">=1.4.2", ">=1.3.9, <1.4.0"]));
     assert_eq!(found["kind"], "vulnerability");
@@ -107,7 +109,7 @@ fn an_unreachable_database_fails_unless_configured_to_warn() {
 #[test]
 fn a_refused_request_does_not_count_as_unreachable() {
     let with = json!({ "database": TARBALL, "unreachable": "warn" });
-    let error = host(&CLEAN, with.clone()).deny("http", TARBALL).run::<Audit>().result.unwrap_err();
+    let error = host(&CLEAN, with.clone()).deny(Permission::Net, TARBALL).run::<Audit>().result.unwrap_err();
     assert!(error.is_denied());
     let error =
         host(&CLEAN, with.clone()).http(HttpScript::get(TARBALL).status(404)).run::<Audit>().result.unwrap_err();
@@ -126,14 +128,14 @@ fn yanked_versions_are_looked_up_once_per_crate() {
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(codes(&report), [(Severity::Warning, "yanked")]);
     assert_eq!(report.sent.len(), 1);
-    let help = report.problems[0].help.as_deref();
+    let help = report.findings[0].help.as_deref();
     assert_eq!(help, Some("run `cargo update -p sound@1.0.0 --precise 1.1.0`"));
 
     let report = host(&packages, with("error")).http(HttpScript::get(url).body(body)).run::<Audit>();
     assert!(report.result.unwrap_err().causes[0].contains("sound 1.0.0 was yanked"));
     let report = host(&packages, with("warn")).http(HttpScript::get(url).status(404)).run::<Audit>();
     assert_eq!(codes(&report), [(Severity::Warning, "not-in-index"), (Severity::Warning, "not-in-index")]);
-    let error = host(&packages, with("warn")).deny("http", url).run::<Audit>().result.unwrap_err();
+    let error = host(&packages, with("warn")).deny(Permission::Net, url).run::<Audit>().result.unwrap_err();
     assert!(
         error.is_denied() && error.help.as_deref().is_some_and(|help| help.contains("yanked = \"off\"")),
         "{error:?}"
@@ -163,7 +165,7 @@ fn licences_come_from_cargo_metadata_or_vendored_manifests() {
 #[test]
 fn configuration_errors_name_their_key() {
     let host = |with: Json| FakeHost::new().config(with).validate::<Audit>();
-    let path = |with: Json| host(with).into_iter().map(|found| found.path.unwrap_or_default()).collect::<Vec<_>>();
+    let path = |with: Json| host(with).into_iter().map(|found| found.key.unwrap_or_default()).collect::<Vec<_>>();
     for database in ["advisories", "path:", "path:/", "path:/usr/share/advisories", "path:../advisories"] {
         assert_eq!(path(json!({ "database": database })), ["database"], "{database}");
     }
@@ -190,4 +192,18 @@ fn describe_includes_the_configuration_schema() {
     assert_eq!(manifest["name"], "audit");
     assert!(manifest["config"]["properties"]["deny-crates"].is_object());
     assert_eq!(manifest["config"]["required"], json!(["database"]));
+}
+
+#[test]
+fn the_files_and_the_origins_of_the_configuration_are_required() {
+    let entries = |with: Json| -> Vec<String> {
+        let required = FakeHost::new().config(with).requirements::<Audit>().into_iter();
+        required.map(|needed| format!("{} {}", needed.permission.key(), needed.entry)).collect()
+    };
+    let local = json!({ "database": "path:db", "yanked": "off", "licenses": { "allow": [], "manifests": "vendor" } });
+    assert_eq!(entries(local), ["read Cargo.lock", "read db", "read vendor"]);
+    let cargo = "process cargo metadata --format-version 1 --locked --offline";
+    let remote = json!({ "database": TARBALL, "licenses": { "allow": [] } });
+    let expected = ["read Cargo.lock", "net https://example.org", "net https://index.crates.io", cargo];
+    assert_eq!(entries(remote), expected);
 }

@@ -65,7 +65,7 @@ fn the_layers_of_the_base_come_first_and_its_platform_is_used() {
     let own = entries(&layer_tar(&report.files, "target/image", &manifest["layers"][1]));
     let own: Vec<&str> = own.iter().map(|(path, ..)| path.as_str()).collect();
     assert_eq!(own, ["usr/bin/app"], "a folder entry would replace a link of the base");
-    assert_eq!(report.problems[0].code, "foreign-architecture");
+    assert_eq!(report.findings[0].rule, "foreign-architecture");
     assert!(!report.files.keys().any(|path| path.starts_with("target/image/base")));
     assert!(!report.logged("has a tag instead of a digest"));
 

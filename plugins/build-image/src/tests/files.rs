@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 use stagewright_sdk::fake::FakeHost;
 use stagewright_sdk::workspace::Node;
-use stagewright_sdk::{ErrorCode, Outcome, Severity};
+use stagewright_sdk::{ErrorCode, Outcome, Permission, Severity};
 
 use super::{app, build, entries, host, image, layer_tar, paths, program};
 use crate::BuildImage;
@@ -140,8 +140,8 @@ fn links_and_empty_folders_are_kept() {
     assert_eq!(found, expected.map(|(path, target)| (format!("opt/{path}"), target.to_owned())));
     let names: Vec<String> = paths(&report).into_iter().map(|(path, _)| path).collect();
     assert!(names.contains(&"opt/empty/deep/".to_owned()), "{names:?}");
-    let dangling: Vec<&str> = report.problems.iter().map(|problem| problem.path.as_deref().unwrap()).collect();
-    assert_eq!((dangling, report.problems[0].code.as_str()), (vec!["app/abs", "app/long"], "dangling-link"));
+    let dangling: Vec<&str> = report.findings.iter().map(|finding| finding.file.as_deref().unwrap()).collect();
+    assert_eq!((dangling, report.findings[0].rule.as_str()), (vec!["app/abs", "app/long"], "dangling-link"));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_missing_file_is_reported_with_its_neighbours() {
     assert!(error.help.as_deref().unwrap().contains("`target/release` contains target/release/app"), "{error:?}");
     let error = fail(json!(["config/deep/down.toml"]));
     assert!(error.help.as_deref().unwrap().contains("config/base.toml, config/production.toml"), "{error:?}");
-    let denied = host(json!({ "files": ["secret/app"] })).deny("workspace", "secret/app").run::<BuildImage>();
+    let denied = host(json!({ "files": ["secret/app"] })).deny(Permission::Read, "secret/app").run::<BuildImage>();
     assert!(denied.result.unwrap_err().is_denied());
     assert!(fail(json!(["config/*.yaml"])).message.contains("matches no files"));
     let error = fail(json!(["config/base.toml", { "from": "config/production.toml", "to": "base.toml" }]));
@@ -244,15 +244,15 @@ fn a_program_that_cannot_start_is_a_warning_or_with_strict_an_error() {
         FakeHost::new().config(with).executable("target/release/app", bytes).run::<BuildImage>()
     };
     let codes = |report: &stagewright_sdk::fake::Report<stagewright_sdk::Result<Outcome>>| -> Vec<(Severity, String)> {
-        report.problems.iter().map(|problem| (problem.severity, problem.code.clone())).collect()
+        report.findings.iter().map(|finding| (finding.severity, finding.rule.clone())).collect()
     };
     let report = run(false, program("amd64", true), json!({}));
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(codes(&report), [(Severity::Warning, "dynamic-program".to_owned())]);
-    assert!(report.problems[0].message.contains("/lib64/ld-linux-x86-64.so.2"), "{}", report.problems[0].message);
+    assert!(report.findings[0].message.contains("/lib64/ld-linux-x86-64.so.2"), "{}", report.findings[0].message);
 
     let report = run(true, program("amd64", true), json!({}));
-    assert!(report.result.clone().unwrap_err().help.unwrap().contains("statically"));
+    assert!(report.result.as_ref().unwrap_err().help.as_ref().unwrap().contains("statically"));
     assert_eq!(codes(&report), [(Severity::Error, "dynamic-program".to_owned())]);
 
     let report = run(false, program("arm64", false), json!({}));
@@ -265,7 +265,7 @@ fn a_program_that_cannot_start_is_a_warning_or_with_strict_an_error() {
 #[test]
 fn root_is_allowed_with_a_warning() {
     let report = build(app(json!({ "user": "0:0" })));
-    assert_eq!(report.problems[0].code, "root-user");
+    assert_eq!(report.findings[0].rule, "root-user");
     assert_eq!(image(&report.files, "target/image").1["config"]["User"], "0:0");
     assert!(host(app(json!({ "user": "root", "strict": true }))).run::<BuildImage>().result.is_err());
 }
@@ -281,7 +281,7 @@ fn a_folder_that_is_not_a_layout_is_not_replaced() {
 fn configuration_errors_name_their_key() {
     let keys = |with: serde_json::Value| -> Vec<String> {
         let found = FakeHost::new().config(with).validate::<BuildImage>();
-        found.into_iter().map(|found| found.path.unwrap_or_default()).collect()
+        found.into_iter().map(|found| found.key.unwrap_or_default()).collect()
     };
     assert_eq!(keys(json!({})), ["files"]);
     assert_eq!(keys(app(json!({ "layout": "../out" }))), ["layout"]);
@@ -299,4 +299,19 @@ fn configuration_errors_name_their_key() {
     assert_eq!(keys(app(json!({ "dockerfile": "Dockerfile", "builder": "docker" }))), ["dockerfile", "entrypoint"]);
     assert_eq!(keys(json!({ "dockerfile": "Dockerfile", "builder": "docker" })), [""; 0]);
     assert_eq!(keys(app(json!({ "created": "2026-01-31T12:00:00+01:00" }))), [""; 0]);
+}
+
+#[test]
+fn what_is_read_and_written_is_required() {
+    let entries = |with: serde_json::Value| -> Vec<String> {
+        let required = FakeHost::new().config(with).requirements::<BuildImage>().into_iter();
+        required.map(|needed| format!("{} {}", needed.permission.key(), needed.entry)).collect()
+    };
+    let files = json!({ "files": ["target/release/app", "."], "base": "ghcr.io/acme/base:1", "archive": "app.tar" });
+    let expected =
+        ["read target/release/app", "read .", "write target/image", "write app.tar", "registry ghcr.io/acme/base"];
+    assert_eq!(entries(files), expected);
+    let dockerfile = json!({ "dockerfile": "Dockerfile", "builder": "docker", "context": "app" });
+    let expected = ["write target/image", "read Dockerfile", "read app", "process docker", "socket docker"];
+    assert_eq!(entries(dockerfile), expected);
 }

@@ -56,7 +56,9 @@ impl Stage for Misbehave {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("misbehave", env!("CARGO_PKG_VERSION")).description("Goes wrong on purpose")
+        Manifest::new("misbehave", env!("CARGO_PKG_VERSION"))
+            .description("Goes wrong on purpose")
+            .output::<bool>("survived", "Set when nothing went wrong")
     }
 
     fn run(config: Config) -> Result<Outcome> {

@@ -1,14 +1,16 @@
 //! The actions that the guest can try: one for each function of the host, or each way out of the stage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::process::Command;
 use stagewright_sdk::service::Release;
+use stagewright_sdk::test_reports::{TestCase, TestOutcome};
 use stagewright_sdk::{
-    Diagnostic, Error, JsonSchema, Outcome, Result, artifacts, gate, http, log, outputs, registry, secrets, workspace,
+    Error, Finding, JsonSchema, Outcome, Result, Suspension, artifacts, clock, context, environment, gate, http, log,
+    metrics, outputs, poll, random, registry, secrets, source, workspace,
 };
 
 use crate::flood::Flood;
@@ -88,8 +90,33 @@ pub(crate) enum Action {
     },
     /// Fetch an artifact.
     Fetch { name: String, path: String },
+    /// List the artifacts of earlier stages; returns each as its name, its stage and whether it is a folder.
+    Published,
     /// Set an output.
     Output { name: String, value: Json },
+    /// Set a metric.
+    Metric { name: String, value: f64, unit: String },
+    /// List the stages that this one needs; returns each as its id, its outcome and its outputs.
+    Needs,
+    /// Return a property of the run's source, or `none`.
+    Source { property: SourceProperty },
+    /// Return the environment's settings as JSON, or `none`.
+    Settings,
+    /// Return the number of different values among random bytes.
+    Random { length: u32 },
+    /// Call URLs, several at a time; returns their statuses in the order of the URLs.
+    CallAll { urls: Vec<String>, at_most: usize },
+    /// Wait until a program ends or the time is over; returns which of them came first.
+    FirstOf { program: String, args: Vec<String>, after_ms: u64 },
+    /// End the stage with a wait of its own. When it is run again, returns how the wait ended.
+    Suspend {
+        token: String,
+        reason: String,
+        #[serde(default)]
+        poll_after_ms: Option<u64>,
+        #[serde(default)]
+        expires_ms: Option<u64>,
+    },
     /// Write a text to where people or machines read it. `{}` in it is replaced by a secret, or by the content of a file.
     Say {
         place: Place,
@@ -109,6 +136,20 @@ pub(crate) enum Action {
     Wait { for_ms: u64 },
     /// Exceed a limit.
     Flood { with: Flood },
+}
+
+/// A property of the run's source.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(crate = "stagewright_sdk::schemars")]
+pub(crate) enum SourceProperty {
+    Commit,
+    Reference,
+    Branch,
+    Tag,
+    Dirty,
+    Trigger,
+    Actor,
 }
 
 /// Where to write a text.
@@ -132,6 +173,9 @@ pub(crate) enum Place {
     Skip,
     Gate,
     Release,
+    TestCase,
+    Metric,
+    Token,
 }
 
 fn get() -> String {
@@ -173,9 +217,33 @@ impl Action {
             Action::Current { service } => {
                 stagewright_sdk::service::current(&service).map(|current| current.map_or("none", |_| "some").to_owned())
             }
-            Action::Publish { name, path, media_type } => Ok(artifacts::publish(&name, &path, &media_type)?.digest),
+            Action::Publish { name, path, media_type } => {
+                Ok(artifacts::publish(&name, &path, Some(&media_type))?.digest)
+            }
             Action::Fetch { name, path } => Ok(artifacts::fetch(&name, &path)?.digest),
+            Action::Published => {
+                let shown =
+                    |artifact: artifacts::Artifact| format!("{} {} {}", artifact.name, artifact.stage, artifact.folder);
+                Ok(artifacts::published()?.into_iter().map(shown).collect::<Vec<_>>().join(", "))
+            }
             Action::Output { name, value } => outputs::set(&name, &value).map(done),
+            Action::Metric { name, value, unit } => metrics::set(&name, value, &unit).map(done),
+            Action::Needs => {
+                let shown = |need: context::Need| format!("{} {:?} {}", need.id, need.outcome, need.outputs);
+                Ok(context::needs()?.into_iter().map(shown).collect::<Vec<_>>().join(", "))
+            }
+            Action::Source { property } => Ok(property.get().unwrap_or_else(|| "none".to_owned())),
+            Action::Settings => {
+                Ok(environment::settings()?.map_or("none".to_owned(), |settings| format!("{settings:?}")))
+            }
+            Action::Random { length } => {
+                Ok(random::bytes(length).into_iter().collect::<BTreeSet<_>>().len().to_string())
+            }
+            Action::CallAll { urls, at_most } => call_all(&urls, at_most),
+            Action::FirstOf { program, args, after_ms } => first_of(&program, args, Duration::from_millis(after_ms)),
+            Action::Suspend { token, reason, poll_after_ms, expires_ms } => {
+                suspend(&token, &reason, poll_after_ms, expires_ms, end)
+            }
             Action::Say { place, text, secret, file, spelling, padding } => {
                 let value = match (secret, file) {
                     (Some(secret), _) => secrets::get(&secret)?.reveal()?,
@@ -185,7 +253,7 @@ impl Action {
                 let text = text.replace("{}", &spelling.write(&value));
                 place.say(&format!("{}{text}", "x".repeat(padding as usize)), end).map(done)
             }
-            Action::Wait { for_ms } => stagewright_sdk::clock::sleep(Duration::from_millis(for_ms)).map(done),
+            Action::Wait { for_ms } => clock::sleep(Duration::from_millis(for_ms)).map(done),
             Action::Flood { with } => with.pour(end),
         }
     }
@@ -198,11 +266,13 @@ impl Place {
             Place::Field => log::fields(log::Level::Error, text, &[("value", text)]),
             Place::Progress => log::progress(text, 1, None),
             Place::Summary => outputs::summary(text),
-            Place::Problem => outputs::report(Diagnostic::error(text, text).at(text).help(text)),
+            Place::Problem => {
+                Finding::error(text, text).file(text, None).help(text).suggestion(text).fingerprint(text).report()
+            }
             Place::Output => outputs::set("said", text)?,
             Place::OutputName => outputs::set(text, "x")?,
-            Place::ArtifactName => artifacts::publish(text, "to-publish.txt", "text/plain").map(drop)?,
-            Place::MediaType => artifacts::publish("published", "to-publish.txt", text).map(drop)?,
+            Place::ArtifactName => artifacts::publish(text, "to-publish.txt", Some("text/plain")).map(drop)?,
+            Place::MediaType => artifacts::publish("published", "to-publish.txt", Some(text)).map(drop)?,
             Place::FileName => workspace::read(text).map(drop)?,
             Place::Header => {
                 http::Request::get(text).header(text, text).send()?;
@@ -215,10 +285,68 @@ impl Place {
                 approval.field(text, gate::FieldKind::Text, text, false);
                 *end = Ok(Outcome::Suspended(approval.open()?));
             }
-            Place::Release => stagewright_sdk::environment::released(text, Some(text))?,
+            Place::Release => environment::released(text, Some(text))?,
+            Place::TestCase => {
+                let case = TestCase::new(text, text, TestOutcome::Failed).message(text).output(text);
+                case.file(text, None).report();
+            }
+            Place::Metric => metrics::set(text, 1.0, text)?,
+            Place::Token => *end = Ok(Outcome::Suspended(Suspension::new(text, text))),
         }
         Ok(())
     }
+}
+
+impl SourceProperty {
+    fn get(self) -> Option<String> {
+        match self {
+            SourceProperty::Commit => source::commit(),
+            SourceProperty::Reference => source::reference(),
+            SourceProperty::Branch => source::branch(),
+            SourceProperty::Tag => source::tag(),
+            SourceProperty::Dirty => Some(source::dirty().to_string()),
+            SourceProperty::Trigger => Some(source::trigger()),
+            SourceProperty::Actor => source::actor(),
+        }
+    }
+}
+
+fn call_all(urls: &[String], at_most: usize) -> Result<String> {
+    let mut statuses = vec![String::new(); urls.len()];
+    let requests = urls.iter().map(|url| http::Request::get(url));
+    http::send_all(requests, at_most, |index, response| {
+        statuses[index] =
+            response.map_or_else(|error| format!("{:?}", error.code), |response| response.status().to_string());
+        Ok(())
+    })?;
+    Ok(statuses.join(" "))
+}
+
+fn first_of(program: &str, args: Vec<String>, after: Duration) -> Result<String> {
+    let child = Command::new(program).args(args).spawn()?;
+    let first = poll::wait_any(&[&child.ended(), &clock::timer(after)])?;
+    Ok(["program", "timer"][first].to_owned())
+}
+
+fn suspend(
+    token: &str,
+    reason: &str,
+    poll_after_ms: Option<u64>,
+    expires_ms: Option<u64>,
+    end: &mut Result<Outcome>,
+) -> Result<String> {
+    if let Some(resumption) = gate::resumption()? {
+        return Ok(format!("{resumption:?}"));
+    }
+    let mut suspension = Suspension::new(token, reason);
+    if let Some(delay) = poll_after_ms {
+        suspension = suspension.poll_after(Duration::from_millis(delay));
+    }
+    if let Some(delay) = expires_ms {
+        suspension = suspension.expires(Duration::from_millis(delay));
+    }
+    *end = Ok(Outcome::Suspended(suspension));
+    Ok("suspended".to_owned())
 }
 
 fn start(program: &str, args: Vec<String>, secret_env: &BTreeMap<String, String>) -> Result<String> {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use stagewright_sdk::process::Command;
-use stagewright_sdk::{Diagnostic, Error, JsonSchema, Outcome, Result, context, gate, log, outputs, workspace};
+use stagewright_sdk::{Error, Finding, JsonSchema, Outcome, Result, context, gate, log, outputs, workspace};
 
 /// The size of a large text, in bytes.
 const LONG: usize = 8 << 20;
@@ -60,9 +60,9 @@ impl Flood {
             }
             Flood::Problems => {
                 let text = long();
-                (0..50).for_each(|_| outputs::report(Diagnostic::error("code", &text).help(&text)));
+                (0..50).for_each(|_| Finding::error("code", &text).help(&text).report());
             }
-            Flood::EmptyProblems => (0..50_000).for_each(|_| outputs::report(Diagnostic::error("", ""))),
+            Flood::EmptyProblems => (0..50_000).for_each(|_| Finding::error("", "").report()),
             Flood::Refusals => (0..5000).for_each(|number| {
                 // The result isn't needed.
                 let _ = workspace::read(&format!("closed/{number}"));

@@ -28,7 +28,10 @@ impl Stage for Stranger {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("stranger", env!("CARGO_PKG_VERSION")).description("Tries what it was not granted")
+        Manifest::new("stranger", env!("CARGO_PKG_VERSION"))
+            .description("Tries what it was not granted")
+            .output::<Vec<String>>("answers", "The result of each action")
+            .open_outputs()
     }
 
     fn run(config: Config) -> Result<Outcome> {

@@ -1,7 +1,18 @@
-//! The run itself: context, time, log, outputs, secrets, gates.
+//! The run itself: context, source, time, log, secrets, environment, gates.
+
+use crate::Error;
+use crate::fake::state::State;
+
+/// The error of a call that waits in a stage that is asked to stop.
+fn unless_cancelled(host: &State) -> Result<(), Error> {
+    if host.cancelled { Err(Error::cancelled("the stage is being cancelled")) } else { Ok(()) }
+}
 
 pub(crate) mod context {
-    use crate::fake::state::on;
+    use crate::context::Need as Ended;
+    use crate::context::NeedOutcome;
+    use crate::duration::millis;
+    use crate::fake::state::on_context;
 
     pub(crate) fn pipeline() -> String {
         "pipeline".to_owned()
@@ -16,51 +27,127 @@ pub(crate) mod context {
     }
 
     pub(crate) fn attempt() -> u32 {
-        on(|host| host.attempt)
+        on_context(|host| host.attempt)
     }
 
     pub(crate) fn rehearsal() -> bool {
-        on(|host| host.rehearsal)
+        on_context(|host| host.rehearsal)
     }
 
     pub(crate) fn cancelled() -> bool {
-        on(|host| host.cancelled)
+        on_context(|host| host.cancelled)
     }
 
-    pub(crate) fn remaining_ms() -> Option<u32> {
-        on(|host| host.remaining.map(crate::duration::millis))
+    pub(crate) fn remaining_ms() -> Option<u64> {
+        on_context(|host| host.remaining.map(millis))
     }
 
-    pub(crate) fn trace_parent() -> Option<String> {
-        None
+    pub(crate) fn trace_parent() -> String {
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()
     }
 
     pub(crate) fn environment() -> Option<String> {
-        on(|host| host.environment.clone())
+        on_context(|host| host.environment.clone())
     }
 
     pub(crate) fn config() -> String {
-        on(|host| host.config.to_string())
-    }
-
-    pub(crate) fn input(stage: &str) -> Option<String> {
-        on(|host| host.inputs.get(stage).map(ToString::to_string))
+        on_context(|host| host.config.to_string())
     }
 
     pub(crate) fn variable(name: &str) -> Option<String> {
-        on(|host| host.variables.get(name).cloned())
+        on_context(|host| host.variables.get(name).cloned())
+    }
+
+    pub(crate) fn needs() -> Vec<Need> {
+        on_context(|host| host.needs.iter().cloned().map(Need).collect())
     }
 
     pub(crate) fn resumption() -> Option<String> {
-        on(|host| host.resumption.as_ref().map(ToString::to_string))
+        on_context(|host| host.resumption.as_ref().map(ToString::to_string))
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Need(Ended);
+
+    impl Need {
+        pub(crate) fn stage(&self) -> String {
+            self.0.stage.clone()
+        }
+
+        pub(crate) fn id(&self) -> String {
+            self.0.id.clone()
+        }
+
+        pub(crate) fn outcome(&self) -> String {
+            name(&self.0.outcome)
+        }
+
+        pub(crate) fn conclusion(&self) -> String {
+            name(&self.0.conclusion)
+        }
+
+        pub(crate) fn outputs(&self) -> String {
+            self.0.outputs.to_string()
+        }
+    }
+
+    fn name(outcome: &NeedOutcome) -> String {
+        let name = match outcome {
+            NeedOutcome::Succeeded => "succeeded",
+            NeedOutcome::Failed => "failed",
+            NeedOutcome::Errored => "errored",
+            NeedOutcome::TimedOut => "timed-out",
+            NeedOutcome::Cancelled => "cancelled",
+            NeedOutcome::Skipped => "skipped",
+            NeedOutcome::Rejected => "rejected",
+            NeedOutcome::Lost => "lost",
+            NeedOutcome::Inconclusive => "inconclusive",
+            NeedOutcome::Rehearsed => "rehearsed",
+            NeedOutcome::Other(name) => name,
+        };
+        name.to_owned()
+    }
+}
+
+pub(crate) mod source {
+    use crate::fake::state::on;
+
+    pub(crate) fn commit() -> Option<String> {
+        on(|host| host.source.commit.clone())
+    }
+
+    pub(crate) fn reference() -> Option<String> {
+        on(|host| host.source.reference.clone())
+    }
+
+    pub(crate) fn branch() -> Option<String> {
+        on(|host| host.source.branch.clone())
+    }
+
+    pub(crate) fn tag() -> Option<String> {
+        on(|host| host.source.tag.clone())
+    }
+
+    pub(crate) fn dirty() -> bool {
+        on(|host| host.source.dirty)
+    }
+
+    pub(crate) fn trigger() -> String {
+        on(|host| host.source.trigger.clone())
+    }
+
+    pub(crate) fn actor() -> Option<String> {
+        on(|host| host.source.actor.clone())
     }
 }
 
 pub(crate) mod clock {
     use std::time::Duration;
 
-    use crate::fake::state::on;
-    use crate::{Error, ErrorCode, bindings::stage::stagewright::stage::types as wire};
+    use super::{poll::Pollable, unless_cancelled};
+    use crate::duration::millis;
+    use crate::fake::imports::types;
+    use crate::fake::state::{Interface, on};
 
     pub(crate) fn now_ms() -> u64 {
         on(|host| millis(host.now + host.elapsed))
@@ -70,18 +157,72 @@ pub(crate) mod clock {
         on(|host| millis(host.elapsed))
     }
 
-    pub(crate) fn sleep_ms(duration: u32) -> Result<(), wire::Error> {
+    pub(crate) fn sleep_ms(duration: u64) -> Result<(), types::Error> {
         on(|host| {
-            if host.cancelled {
-                return Err(Error::new(ErrorCode::Cancelled, "the stage is being cancelled").into());
-            }
-            host.pass(Duration::from_millis(duration.into()));
+            unless_cancelled(host)?;
+            host.fault(Interface::Clock, "sleep")?;
+            host.pass(Duration::from_millis(duration));
             Ok(())
         })
     }
 
-    fn millis(duration: Duration) -> u64 {
-        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    pub(crate) fn timer_ms(duration: u64) -> Pollable {
+        on(|host| Pollable::at(host.elapsed.saturating_add(Duration::from_millis(duration))))
+    }
+}
+
+pub(crate) mod poll {
+    use std::time::Duration;
+
+    use super::unless_cancelled;
+    use crate::Error;
+    use crate::fake::imports::types;
+    use crate::fake::state::on;
+
+    /// Ready once this time has passed since the stage began. Everything that a stage can wait for here takes a time that
+    /// its script has set, so it is known beforehand.
+    #[derive(Debug)]
+    pub(crate) struct Pollable(Duration);
+
+    impl Pollable {
+        pub(crate) fn at(elapsed: Duration) -> Pollable {
+            Pollable(elapsed)
+        }
+
+        pub(crate) fn ready(&self) -> bool {
+            on(|host| host.elapsed >= self.0)
+        }
+    }
+
+    pub(crate) fn wait_any(pollables: &[&Pollable]) -> Result<u32, types::Error> {
+        on(|host| {
+            let first = pollables.iter().map(|pollable| pollable.0).min();
+            let first = first.ok_or_else(|| Error::invalid("nothing to wait for"))?;
+            unless_cancelled(host)?;
+            host.pass_until(first);
+            let index = pollables.iter().position(|pollable| host.elapsed >= pollable.0).unwrap_or_default();
+            Ok(u32::try_from(index).unwrap_or(u32::MAX))
+        })
+    }
+}
+
+pub(crate) mod random {
+    use crate::fake::state::on;
+
+    /// The same bytes in each run of a test, and other ones in each call.
+    ///
+    /// # Panics
+    /// When the stage asks for more than 64 KiB, which would trap on a real host.
+    pub(crate) fn bytes(length: u32) -> Vec<u8> {
+        assert!(length <= 64 << 10, "`random.bytes` returns at most 64 KiB, not {length} bytes");
+        on(|host| {
+            let next = |_| {
+                // Knuth's MMIX generator, whose high bits are the most random ones.
+                host.seed = host.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                host.seed.to_be_bytes()[0]
+            };
+            (0..length).map(next).collect()
+        })
     }
 }
 
@@ -94,34 +235,15 @@ pub(crate) mod logging {
         on(|host| host.logs.push(LogLine { level, message: message.to_owned(), fields: fields.to_vec() }));
     }
 
-    pub(crate) fn progress(_message: &str, _current: u32, _total: Option<u32>) {}
-}
-
-pub(crate) mod outputs {
-    use crate::fake::state::on;
-    use crate::{Diagnostic, Error, bindings::stage::stagewright::stage::types as wire};
-
-    pub(crate) fn set(name: &str, value: &str) -> Result<(), wire::Error> {
-        let value = serde_json::from_str(value).map_err(|error| wire::Error::from(Error::from(error)))?;
-        on(|host| {
-            host.check("outputs", name)?;
-            host.outputs.insert(name.to_owned(), value);
-            Ok(())
-        })
-    }
-
-    pub(crate) fn summary(markdown: &str) {
-        on(|host| host.summaries.push(markdown.to_owned()));
-    }
-
-    pub(crate) fn report(diagnostic: &Diagnostic) {
-        on(|host| host.problems.push(diagnostic.clone()));
+    pub(crate) fn progress(_message: &str, _current: u64, _total: Option<u64>) {
+        on(|_| ());
     }
 }
 
 pub(crate) mod secrets {
-    use crate::fake::state::on;
-    use crate::{Error, ErrorCode, bindings::stage::stagewright::stage::types as wire};
+    use crate::Permission;
+    use crate::fake::imports::types;
+    use crate::fake::state::{Interface, on};
 
     #[derive(Debug)]
     pub(crate) struct Secret {
@@ -129,34 +251,52 @@ pub(crate) mod secrets {
     }
 
     impl Secret {
-        pub(crate) fn reveal(&self) -> Result<String, wire::Error> {
-            on(|host| match host.secrets.get(&self.name) {
-                Some((value, true)) => Ok(value.clone()),
-                _ => {
-                    let message = format!("the plain text of secret `{}` is not granted", self.name);
-                    Err(Error::new(ErrorCode::PermissionDenied, message).into())
-                }
-            })
+        pub(crate) fn name(&self) -> String {
+            self.name.clone()
         }
     }
 
-    pub(crate) fn get(name: &str) -> Result<Secret, wire::Error> {
+    pub(crate) fn get(name: &str) -> Result<Secret, types::Error> {
         on(|host| {
-            host.check("secrets", name)?;
-            if host.secrets.contains_key(name) {
-                return Ok(Secret { name: name.to_owned() });
+            host.grant(Permission::Secrets, &[name], &format!("use the secret `{name}`"))?;
+            if !host.secrets.contains_key(name) {
+                return Err(host.denial(Permission::Secrets, name, &format!("use the secret `{name}`")).into());
             }
-            Err(Error::new(ErrorCode::PermissionDenied, format!("secret `{name}` is not granted")).into())
+            host.fault(Interface::Secrets, name)?;
+            Ok(Secret { name: name.to_owned() })
+        })
+    }
+}
+
+pub(crate) mod reveal {
+    use super::secrets::Secret;
+    use crate::Permission;
+    use crate::fake::imports::types;
+    use crate::fake::state::on;
+
+    pub(crate) fn reveal(secret: &Secret) -> Result<String, types::Error> {
+        let (name, doing) = (secret.name.as_str(), format!("read the value of the secret `{}`", secret.name));
+        on(|host| {
+            host.grant(Permission::Reveal, &[name], &doing)?;
+            match host.secrets.get(name) {
+                Some((value, true)) => Ok(value.clone()),
+                _ => Err(host.denial(Permission::Reveal, name, &doing).into()),
+            }
         })
     }
 }
 
 pub(crate) mod environment {
-    use crate::fake::state::on;
-    use crate::{Error, ErrorCode, bindings::stage::stagewright::stage::types as wire};
+    use crate::Error;
+    use crate::fake::imports::types;
+    use crate::fake::state::{Interface, on};
 
     pub(crate) fn fence() -> Option<u64> {
         on(|host| host.fence)
+    }
+
+    pub(crate) fn settings() -> Option<String> {
+        on(|host| host.settings.as_ref().map(ToString::to_string))
     }
 
     pub(crate) fn current() -> Option<String> {
@@ -167,13 +307,16 @@ pub(crate) mod environment {
         on(|host| host.ledger.1.as_ref().map(ToString::to_string))
     }
 
-    pub(crate) fn released(artifact: &str, url: Option<&str>) -> Result<(), wire::Error> {
+    pub(crate) fn released(artifact: &str, url: Option<&str>) -> Result<(), types::Error> {
         on(|host| {
-            host.check("environment", artifact)?;
             if host.fence.is_none() {
-                let message = "the stage has no environment";
-                return Err(Error::new(ErrorCode::FailedPrecondition, message).into());
+                let message = "could not record a release: the stage doesn't act on an environment";
+                return Err(Error::failed(message).help("add to the stage: environment = \"staging\"").into());
             }
+            if artifact.trim().is_empty() {
+                return Err(Error::invalid("the artifact of a release must not be empty").into());
+            }
+            host.fault(Interface::Environment, artifact)?;
             host.recorded = Some((artifact.to_owned(), url.map(ToOwned::to_owned)));
             Ok(())
         })
@@ -183,10 +326,15 @@ pub(crate) mod environment {
 pub(crate) mod gate {
     use std::cell::RefCell;
 
-    use crate::bindings::stage::stagewright::stage::types as wire;
-    use crate::fake::report::OpenedGate;
-    use crate::fake::state::on;
+    use crate::fake::imports::types;
+    use crate::fake::report::{GateField, OpenedGate};
+    use crate::fake::rules;
+    use crate::fake::state::{Interface, on};
     use crate::gate::FieldKind;
+    use crate::{Error, Result};
+
+    /// The most approvers, fields, and texts of a choice.
+    const LISTED: usize = 100;
 
     #[derive(Debug)]
     pub(crate) struct Approval(RefCell<OpenedGate>);
@@ -205,20 +353,58 @@ pub(crate) mod gate {
         }
 
         pub(crate) fn field(&self, name: &str, kind: FieldKind, description: &str, required: bool) {
-            self.0.borrow_mut().fields.push((name.to_owned(), kind, description.to_owned(), required));
+            self.add(name, kind, None, description, required);
+        }
+
+        pub(crate) fn choice(&self, name: &str, choices: &[String], description: &str, required: bool) {
+            self.add(name, FieldKind::Text, Some(choices.to_vec()), description, required);
+        }
+
+        fn add(&self, name: &str, kind: FieldKind, choices: Option<Vec<String>>, description: &str, required: bool) {
+            let (name, description) = (name.to_owned(), description.to_owned());
+            self.0.borrow_mut().fields.push(GateField { name, kind, choices, description, required });
         }
 
         pub(crate) fn expires_ms(&self, duration: u64) {
             self.0.borrow_mut().expires_ms = Some(duration);
         }
 
-        pub(crate) fn open(&self) -> Result<String, wire::Error> {
+        pub(crate) fn open(&self) -> std::result::Result<types::Suspension, types::Error> {
             let gate = self.0.borrow().clone();
+            check(&gate)?;
             on(|host| {
-                host.check("gate", &gate.message)?;
+                host.fault(Interface::Gate, &gate.message)?;
+                let message = gate.message.clone();
                 host.gates.push(gate);
-                Ok(format!("gate-{}", host.gates.len()))
+                Ok(types::Suspension::new(&format!("gate-{}", host.gates.len()), &message))
             })
         }
+    }
+
+    fn check(gate: &OpenedGate) -> Result<()> {
+        let invalid = |message: &str| Err(Error::invalid(message));
+        if gate.message.trim().is_empty() {
+            return invalid("the message of an approval must not be empty");
+        }
+        if gate.approvers.len().max(gate.fields.len()) > LISTED {
+            return invalid("an approval may have at most 100 approvers and 100 fields");
+        }
+        if let Some(approvals) = gate.approvals.filter(|approvals| !(1..=100).contains(approvals)) {
+            return invalid(&format!("the number of approvals must be 1 to 100, not {approvals}"));
+        }
+        gate.expires_ms.map_or(Ok(()), rules::gate_expiry)?;
+        let is_twice =
+            |(index, field): (usize, &GateField)| gate.fields[..index].iter().any(|other| other.name == field.name);
+        if gate.fields.iter().enumerate().any(is_twice) {
+            return invalid("two fields of the approval have the same name");
+        }
+        for GateField { name, choices, .. } in &gate.fields {
+            let Some(choices) = choices else { continue };
+            let is_twice = |(index, text): (usize, &String)| choices[..index].contains(text);
+            if choices.is_empty() || choices.len() > LISTED || choices.iter().enumerate().any(is_twice) {
+                return invalid(&format!("the field `{name}` must have 1 to 100 different choices"));
+            }
+        }
+        Ok(())
     }
 }
