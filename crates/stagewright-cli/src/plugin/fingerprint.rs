@@ -87,10 +87,15 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginCom
         if name.starts_with('.') || EXCLUDED.contains(&&*name) {
             continue;
         }
-        if entry.file_type().map_err(unreadable)?.is_dir() {
-            collect(&entry.path(), files)?;
+        // A link to a folder is followed: sources may be shared by one.
+        let path = entry.path();
+        if path.is_dir() {
+            let leads_back = || Ok(folder.canonicalize()?.starts_with(path.canonicalize()?));
+            if !entry.file_type().map_err(unreadable)?.is_symlink() || !leads_back().map_err(unreadable)? {
+                collect(&path, files)?;
+            }
         } else {
-            files.insert(entry.path());
+            files.insert(path);
         }
     }
     Ok(())
