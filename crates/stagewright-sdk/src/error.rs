@@ -19,22 +19,31 @@ pub struct Error {
     /// What failed and why, in a sentence.
     pub message: String,
     /// Whether a retry may succeed.
-    pub retryable: bool,
-    /// How long to wait before a retry, as a server asked for it. It makes the error retryable.
-    pub retry_after: Option<Duration>,
+    pub retry: Retry,
     /// The causes, from the nearest to the root.
     pub causes: Vec<String>,
     /// How to fix it, in the imperative.
     pub help: Option<String>,
-    /// A file of the workspace that it is about, and the place in it.
-    pub file: Option<(String, Option<Position>)>,
+    /// A file of the workspace that it is about, and the place in it. Boxed, since every result has room for an error.
+    pub file: Option<Box<(String, Option<Position>)>>,
+}
+
+/// Whether a retry may succeed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// It would fail in the same way.
+    #[default]
+    Never,
+    /// At any time.
+    Anytime,
+    /// After this time, which a server asked for.
+    After(Duration),
 }
 
 impl Error {
     /// An error that isn't retryable, without causes and help.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
-        let message = message.into();
-        Error { code, message, retryable: false, retry_after: None, causes: Vec::new(), help: None, file: None }
+        Error { code, message: message.into(), retry: Retry::Never, causes: Vec::new(), help: None, file: None }
     }
 
     /// A negative result: a test or a check failed.
@@ -81,22 +90,22 @@ impl Error {
     /// Sets the file of the workspace that it is about, and the place in it.
     #[must_use]
     pub fn file(mut self, path: impl Into<String>, position: Option<Position>) -> Error {
-        self.file = Some((path.into(), position));
+        self.file = Some(Box::new((path.into(), position)));
         self
     }
 
     /// Marks it as retryable.
     #[must_use]
     pub fn retryable(mut self) -> Error {
-        self.retryable = true;
+        self.retry = Retry::Anytime;
         self
     }
 
     /// Sets how long to wait before a retry, and marks it as retryable.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Error {
-        self.retry_after = Some(delay);
-        self.retryable()
+        self.retry = Retry::After(delay);
+        self
     }
 
     /// Replaces the message with what was attempted. The old message becomes the nearest cause.
@@ -117,6 +126,11 @@ impl Error {
         self.code == ErrorCode::NotFound
     }
 
+    /// Whether a retry may succeed.
+    pub fn is_retryable(&self) -> bool {
+        self.retry != Retry::Never
+    }
+
     /// Whether the stage is asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.code == ErrorCode::Cancelled
@@ -133,32 +147,31 @@ impl std::error::Error for Error {}
 
 impl From<host::Error> for Error {
     fn from(error: host::Error) -> Error {
-        Error {
-            code: error.code(),
-            message: error.message(),
-            retryable: error.retryable(),
-            retry_after: error.retry_after_ms().map(Duration::from_millis),
-            causes: error.causes(),
-            help: error.help(),
-            file: error.file(),
-        }
+        let retry = match error.retry_after_ms() {
+            Some(delay) => Retry::After(Duration::from_millis(delay)),
+            None if error.retryable() => Retry::Anytime,
+            None => Retry::Never,
+        };
+        let (code, message, file) = (error.code(), error.message(), error.file().map(Box::new));
+        Error { code, message, retry, causes: error.causes(), help: error.help(), file }
     }
 }
 
 impl From<Error> for host::Error {
     fn from(error: Error) -> host::Error {
-        let Error { code, message, retryable, retry_after, causes, help, file } = error;
+        let Error { code, message, retry, causes, help, file } = error;
         let own = host::Error::new(&code, &message);
         causes.iter().for_each(|cause| own.add_cause(cause));
-        own.set_retryable(retryable);
-        if let Some(delay) = retry_after {
-            own.set_retry_after_ms(millis(delay));
+        match retry {
+            Retry::Never => {}
+            Retry::Anytime => own.set_retryable(true),
+            Retry::After(delay) => own.set_retry_after_ms(millis(delay)),
         }
         if let Some(help) = help {
             own.set_help(&help);
         }
-        if let Some((path, position)) = file {
-            own.set_file(&path, position);
+        if let Some((path, position)) = file.as_deref() {
+            own.set_file(path, *position);
         }
         own
     }

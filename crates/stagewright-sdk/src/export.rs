@@ -6,7 +6,7 @@ use crate::{Error, Observation, Outcome, Problem, Reconcile, Requirement, Result
 pub use adapter::Adapter;
 
 pub(crate) fn describe<S: Stage>() -> String {
-    S::manifest().to_json(schemars::schema_for!(S::Config))
+    S::manifest().to_json(&schemars::schema_for!(S::Config))
 }
 
 pub(crate) fn validate<S: Stage>() -> Vec<Problem> {

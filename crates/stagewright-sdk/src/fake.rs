@@ -165,7 +165,9 @@ impl FakeHost {
     /// Runs the stage after a signal has ended its wait.
     #[must_use]
     pub fn signalled(self, token: &str, payload: Json) -> FakeHost {
-        self.resumption(json!({ "token": token, "cause": "signal", "payload": payload }))
+        let mut record = json!({ "token": token, "cause": "signal" });
+        record["payload"] = payload;
+        self.resumption(record)
     }
 
     /// Runs the stage after a wait, with the host's record of how it ended; see [`crate::gate::resumption`].

@@ -87,7 +87,7 @@ mod workspace_path;
 
 pub use bindings::imports::types::Severity;
 pub use duration::DurationText;
-pub use error::{Error, ErrorCode, Position, Result};
+pub use error::{Error, ErrorCode, Position, Result, Retry};
 #[doc(hidden)]
 #[cfg(target_arch = "wasm32")]
 pub use export::Adapter;

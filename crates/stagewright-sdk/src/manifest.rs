@@ -55,7 +55,7 @@ impl Manifest {
     }
 
     /// `{ name, version, description, outputs: schema, config: schema }`.
-    pub(crate) fn to_json(&self, config: Schema) -> String {
+    pub(crate) fn to_json(&self, config: &Schema) -> String {
         let Manifest { name, version, description, outputs, open_outputs } = self;
         let outputs = json!({ "type": "object", "properties": outputs, "additionalProperties": open_outputs });
         let manifest = json!({

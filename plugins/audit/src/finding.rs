@@ -45,7 +45,7 @@ pub(crate) enum Kind {
 
 impl Finding {
     /// A finding about the audit itself.
-    pub(crate) fn about_audit(deny: bool, code: &str, message: String, help: &str) -> Finding {
+    pub(crate) fn about_audit(deny: bool, code: &str, message: String, help: impl Into<String>) -> Finding {
         Finding {
             kind: Kind::Audit,
             deny,
@@ -53,7 +53,7 @@ impl Finding {
             package: String::new(),
             version: String::new(),
             message,
-            help: Some(help.to_owned()),
+            help: Some(help.into()),
             url: None,
             patched: Vec::new(),
         }
@@ -62,6 +62,6 @@ impl Finding {
     /// A finding that fails the stage because of one package.
     pub(crate) fn denied(kind: Kind, code: &str, package: &Package, message: String, help: String) -> Finding {
         let (package, version) = (package.name.to_string(), package.version.to_string());
-        Finding { kind, package, version, ..Finding::about_audit(true, code, message, &help) }
+        Finding { kind, package, version, ..Finding::about_audit(true, code, message, help) }
     }
 }

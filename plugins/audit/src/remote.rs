@@ -39,5 +39,5 @@ pub(crate) fn receive(url: &str, response: Result<http::Response>) -> Result<Fet
 }
 
 fn is_unreachable(error: &Error) -> bool {
-    error.retryable || matches!(error.code, ErrorCode::Unavailable | ErrorCode::DeadlineExceeded)
+    error.is_retryable() || matches!(error.code, ErrorCode::Unavailable | ErrorCode::DeadlineExceeded)
 }

@@ -49,9 +49,9 @@ fn an_unexpected_status_is_an_error_with_the_response() {
     let error = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(503).body("later")).result.unwrap_err();
     assert_eq!(error.message, format!("{URL} returned 503, expected 2xx"));
     assert_eq!(error.causes, ["later"]);
-    assert!(error.retryable);
+    assert!(error.is_retryable());
     let error = notify(json!({ "message": "hi" }), HttpScript::post(URL).status(404)).result.unwrap_err();
-    assert!(!error.retryable);
+    assert!(!error.is_retryable());
 }
 
 #[test]

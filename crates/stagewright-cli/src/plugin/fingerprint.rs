@@ -148,6 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn linked_folders_are_sources_and_links_in_a_circle_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("one")).unwrap();
+        fs::create_dir_all(root.join("shared")).unwrap();
+        fs::write(root.join("shared/stage.wit"), "a").unwrap();
+        std::os::unix::fs::symlink("../shared", root.join("one/wit")).unwrap();
+        std::os::unix::fs::symlink("..", root.join("one/back")).unwrap();
+        let before = fingerprint(root, "rustc 1");
+        fs::write(root.join("shared/stage.wit"), "b").unwrap();
+        assert_ne!(before, fingerprint(root, "rustc 1"));
+    }
+
+    #[test]
     fn a_component_changed_after_its_build_is_out_of_date() {
         let dir = tempfile::tempdir().unwrap();
         let component = dir.path().join("plugin.wasm");

@@ -44,7 +44,7 @@ fn a_vulnerability_fails_the_stage_and_suggests_an_update() {
     let error = report.result.as_ref().unwrap_err();
     assert_eq!(error.message, "1 problem in Cargo.lock");
     assert_eq!(error.causes, ["RUSTSEC-2099-0001: leaky-jar 1.2.0: Lids come off under load (high)"]);
-    assert!(!error.retryable);
+    assert!(!error.is_retryable());
     assert_eq!(codes(&report), [(Severity::Error, "RUSTSEC-2099-0001"), (Severity::Warning, "RUSTSEC-2099-0002")]);
     let help = report.findings[0].help.as_deref().unwrap();
     assert!(help.contains("cargo update -p leaky-jar@1.2.0 --precise 1.3.9`") && help.contains(">=1.4.2"), "{help}");
@@ -94,7 +94,7 @@ fn an_unreachable_database_fails_unless_configured_to_warn() {
     for script in [gone(), late()] {
         let with = json!({ "database": TARBALL });
         let error = host(&CLEAN, with.clone()).http(script.clone()).run::<Audit>().result.unwrap_err();
-        assert!(error.retryable && error.message.starts_with("no advisory was checked"), "{error:?}");
+        assert!(error.is_retryable() && error.message.starts_with("no advisory was checked"), "{error:?}");
 
         let mut with = with;
         with["unreachable"] = json!("warn");

@@ -267,7 +267,7 @@ impl Place {
             Place::Progress => log::progress(text, 1, None),
             Place::Summary => outputs::summary(text),
             Place::Problem => {
-                Finding::error(text, text).file(text, None).help(text).suggestion(text).fingerprint(text).report()
+                Finding::error(text, text).file(text, None).help(text).suggestion(text).fingerprint(text).report();
             }
             Place::Output => outputs::set("said", text)?,
             Place::OutputName => outputs::set(text, "x")?,

@@ -3,16 +3,17 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use crate::duration::millis;
 use crate::fake::report::Wait;
-use crate::{ErrorCode, Position};
+use crate::{ErrorCode, Position, Retry};
 
 /// The error of a call. All of it is in the plain [`crate::Error`].
 #[derive(Debug)]
-pub(crate) struct Error(RefCell<crate::Error>);
+pub(crate) struct Error(Box<RefCell<crate::Error>>);
 
 impl Error {
     pub(crate) fn new(code: &ErrorCode, message: &str) -> Error {
-        Error(RefCell::new(crate::Error::new(code.clone(), message)))
+        Error(Box::new(RefCell::new(crate::Error::new(code.clone(), message))))
     }
 
     pub(crate) fn code(&self) -> ErrorCode {
@@ -40,29 +41,30 @@ impl Error {
     }
 
     pub(crate) fn retryable(&self) -> bool {
-        self.0.borrow().retryable
+        self.0.borrow().is_retryable()
     }
 
     pub(crate) fn set_retryable(&self, retryable: bool) {
-        self.0.borrow_mut().retryable = retryable;
+        self.0.borrow_mut().retry = if retryable { Retry::Anytime } else { Retry::Never };
     }
 
     pub(crate) fn retry_after_ms(&self) -> Option<u64> {
-        self.0.borrow().retry_after.map(crate::duration::millis)
+        match self.0.borrow().retry {
+            Retry::After(delay) => Some(millis(delay)),
+            Retry::Never | Retry::Anytime => None,
+        }
     }
 
     pub(crate) fn set_retry_after_ms(&self, delay: u64) {
-        let mut error = self.0.borrow_mut();
-        error.retry_after = Some(Duration::from_millis(delay));
-        error.retryable = true;
+        self.0.borrow_mut().retry = Retry::After(Duration::from_millis(delay));
     }
 
     pub(crate) fn file(&self) -> Option<(String, Option<Position>)> {
-        self.0.borrow().file.clone()
+        self.0.borrow().file.as_deref().cloned()
     }
 
     pub(crate) fn set_file(&self, path: &str, position: Option<Position>) {
-        self.0.borrow_mut().file = Some((path.to_owned(), position));
+        self.0.borrow_mut().file = Some(Box::new((path.to_owned(), position)));
     }
 }
 
