@@ -17,6 +17,11 @@ const MAX_MILLIS: u64 = 3660 * 86_400_000;
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl DurationText {
+    /// A number of seconds, as the default of a key: `#[serde(default = "DurationText::seconds::<10>")]`.
+    pub fn seconds<const SECONDS: u64>() -> DurationText {
+        DurationText(Duration::from_secs(SECONDS))
+    }
+
     /// Parses the text; none if it isn't a duration.
     pub fn parse(text: &str) -> Option<DurationText> {
         let mut rest = text.trim();

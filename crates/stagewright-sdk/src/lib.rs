@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use serde::Deserialize;
-//! use stagewright_sdk::{JsonSchema, Manifest, Outcome, Requirement, Result, Stage, outputs, workspace};
+//! use stagewright_sdk::{JsonSchema, Manifest, Outcome, Requirement, Result, Stage, outputs, schemars, workspace};
 //!
 //! /// The stage's `with` table.
 //! #[derive(Deserialize, JsonSchema)]
@@ -24,7 +24,7 @@
 //!     type Config = Config;
 //!
 //!     fn manifest() -> Manifest {
-//!         Manifest::new("count-lines", env!("CARGO_PKG_VERSION")).output::<usize>("lines", "Number of lines")
+//!         stagewright_sdk::manifest!().output::<usize>("lines", "Number of lines")
 //!     }
 //!
 //!     fn requirements(config: &Config) -> Vec<Requirement> {
@@ -101,13 +101,22 @@ pub use stage::{Observation, Outcome, Reconcile, Stage, Suspension};
 pub use statuses::Statuses;
 pub use workspace_path::WorkspacePath;
 
-/// For `#[schemars(crate = "stagewright_sdk::schemars")]`, so that a plugin needn't depend on it.
+/// For `use stagewright_sdk::schemars`: the code that [`JsonSchema`] derives refers to it, and a plugin needn't depend on it.
 pub use schemars;
 
 #[cfg(target_arch = "wasm32")]
 use bindings::imports as host;
 #[cfg(not(target_arch = "wasm32"))]
 use fake::imports as host;
+
+/// A [`Manifest`] with the name, the version and the description of the plugin's `Cargo.toml`.
+#[macro_export]
+macro_rules! manifest {
+    () => {
+        $crate::Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+            .description(env!("CARGO_PKG_DESCRIPTION"))
+    };
+}
 
 /// Exports a [`Stage`] from the component.
 #[macro_export]

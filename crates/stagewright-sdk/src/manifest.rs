@@ -16,7 +16,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// `version` is that of the plugin: `env!("CARGO_PKG_VERSION")`.
+    /// Without a description; [`manifest!`](crate::manifest!) takes all three from the plugin's `Cargo.toml`.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Manifest {
         Manifest {
             name: name.into(),

@@ -60,6 +60,11 @@ impl Command {
         self
     }
 
+    /// Sets variables of the environment.
+    pub fn envs<'v>(&mut self, variables: impl IntoIterator<Item = (&'v String, &'v String)>) -> &mut Command {
+        variables.into_iter().fold(self, |command, (name, value)| command.env(name, value))
+    }
+
     /// Sets a variable to a secret, which the guest doesn't see.
     pub fn secret_env(&mut self, name: &str, value: &Secret) -> &mut Command {
         self.inner.secret_env(name, &value.0);

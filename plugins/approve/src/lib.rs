@@ -9,12 +9,11 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::gate::{self, Approval, Decision, FieldKind};
 use stagewright_sdk::{
-    DurationText, Error, ErrorCode, JsonSchema, Manifest, Outcome, Problem, Result, Stage, log, outputs,
+    DurationText, Error, ErrorCode, JsonSchema, Manifest, Outcome, Problem, Result, Stage, log, outputs, schemars,
 };
 
 /// The stage's `with` table.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The question that approvers see.
@@ -38,7 +37,6 @@ pub struct Config {
 
 /// A field of the form.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Field {
     /// Its key in the output `fields`.
@@ -59,7 +57,6 @@ pub struct Field {
 
 /// The type of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Any text.
@@ -88,8 +85,7 @@ impl Stage for Approve {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            .description(env!("CARGO_PKG_DESCRIPTION"))
+        stagewright_sdk::manifest!()
             .output::<String>("approved-by", "Who approved")
             .output::<String>("reason", "Why, when a reason was given")
             .output::<BTreeMap<String, Json>>("fields", "The form, filled in")

@@ -6,11 +6,10 @@ use jiff::civil::Date;
 use rustsec::advisory::Id;
 use semver::VersionReq;
 use serde::Deserialize;
-use stagewright_sdk::{JsonSchema, Problem, WorkspacePath};
+use stagewright_sdk::{JsonSchema, Problem, WorkspacePath, schemars};
 
 /// What to audit, against what, and what to do about it.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The lock file.
@@ -44,7 +43,6 @@ pub struct Config {
 
 /// Where the advisory database is: the key `database`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
 pub(crate) enum Location {
     /// A folder of the workspace in RustSec's layout.
@@ -73,7 +71,6 @@ impl TryFrom<String> for Location {
 
 /// The key `unreachable`: the effect of a database or an index that can't be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Unreachable {
     /// Fails the stage: a check that couldn't be made doesn't count as passed.
@@ -85,7 +82,6 @@ pub(crate) enum Unreachable {
 
 /// The key `yanked`: the effect of a yanked version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Yanked {
     /// Fails the stage.
@@ -99,7 +95,6 @@ pub(crate) enum Yanked {
 
 /// An advisory that doesn't fail the stage.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Ignore {
     /// As in `RUSTSEC-2024-0001`.
@@ -114,7 +109,6 @@ pub(crate) struct Ignore {
 
 /// Where crates may come from.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Sources {
     /// `crates-io`, or how a source in the lock file begins, as in `git+https://github.com/acme/`.
@@ -123,7 +117,6 @@ pub(crate) struct Sources {
 
 /// Under which licences crates may be used.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Licenses {
     /// SPDX identifiers, as in `MIT` or `Apache-2.0 WITH LLVM-exception`.
@@ -137,7 +130,6 @@ pub(crate) struct Licenses {
 
 /// A denied crate.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct DenyCrate {
     /// The crate's name.

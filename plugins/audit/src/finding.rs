@@ -2,11 +2,10 @@
 
 use rustsec::cargo_lock::Package;
 use serde::Serialize;
-use stagewright_sdk::JsonSchema;
+use stagewright_sdk::{JsonSchema, schemars};
 
 /// A problem with a package, or with the audit itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) struct Finding {
     pub(crate) kind: Kind,
     /// Whether it fails the stage.
@@ -29,7 +28,6 @@ pub(crate) struct Finding {
 
 /// Which check found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
     Vulnerability,

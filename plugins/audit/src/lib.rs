@@ -47,8 +47,7 @@ impl Stage for Audit {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("audit", env!("CARGO_PKG_VERSION"))
-            .description("Audits a Cargo.lock: advisories, yanked and denied crates, sources, licences")
+        stagewright_sdk::manifest!()
             .output::<usize>("vulnerabilities", "Number of packages with a security advisory")
             .output::<usize>("warnings", "Number of findings that don't fail the stage")
             .output::<usize>("ignored", "Number of ignored advisories")

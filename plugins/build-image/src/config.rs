@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use stagewright_sdk::{JsonSchema, Problem, Requirement, WorkspacePath};
+use stagewright_sdk::{JsonSchema, Problem, Requirement, WorkspacePath, schemars};
 
 /// What goes into the image, and where the image goes.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The layers, from the lowest to the topmost.
@@ -97,7 +96,6 @@ const UNPRIVILEGED_USER: &str = "65532:65532";
 
 /// The files of one layer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Layer {
     /// Its files, folders and globs of the workspace.
@@ -109,7 +107,6 @@ pub(crate) struct Layer {
 
 /// A file, a folder or a glob of the workspace, with its target in the image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "FileForm")]
 pub(crate) struct FileSpec {
     /// The path without a leading `./` and a trailing `/`; empty for the whole workspace.
@@ -121,7 +118,6 @@ pub(crate) struct FileSpec {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(untagged, expecting = "a path, or a table { from, to, mode, executable }")]
 enum FileForm {
     Path(String),
@@ -129,7 +125,6 @@ enum FileForm {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct FileTable {
     /// A file, a folder or a glob of the workspace.
@@ -158,7 +153,6 @@ impl TryFrom<FileForm> for FileSpec {
 
 /// Permission bits, in octal as in `"0640"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
 pub(crate) struct Mode(pub(crate) u32);
 
@@ -176,12 +170,10 @@ impl TryFrom<String> for Mode {
 
 /// A port that the image listens on, as in `8080` or `"53/udp"`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "PortForm")]
 pub(crate) struct Port(pub(crate) String);
 
 #[derive(Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(untagged, expecting = "a port, as in 8080 or \"53/udp\"")]
 enum PortForm {
     Number(u16),
@@ -206,7 +198,6 @@ impl TryFrom<PortForm> for Port {
 
 /// The key `created`: a fixed time, so that the same files give the same image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[schemars(with = "String")]
 #[serde(try_from = "String")]
 pub(crate) struct Created(pub(crate) jiff::Timestamp);
@@ -231,7 +222,6 @@ impl TryFrom<String> for Created {
 
 /// The key `compression`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Compression {
     #[default]
@@ -241,7 +231,6 @@ pub(crate) enum Compression {
 
 /// The key `platform`, as in `linux/arm64/v8`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
 pub(crate) struct Platform {
     pub(crate) os: String,
@@ -281,7 +270,6 @@ impl std::fmt::Display for Platform {
 
 /// The key `builder`: the program that builds `dockerfile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Builder {
     Docker,

@@ -39,8 +39,7 @@ impl Stage for BuildImage {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("build-image", env!("CARGO_PKG_VERSION"))
-            .description("Builds an OCI image layout in the workspace, reproducibly")
+        stagewright_sdk::manifest!()
             .output::<String>("digest", "The digest of the image's manifest, which is its digest in a registry")
             .output::<String>("image-id", "The digest of the image's configuration, which `docker images` shows")
             .output::<WorkspacePath>("layout", "The folder of the layout")

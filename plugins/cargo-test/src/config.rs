@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use stagewright_sdk::process::Command;
-use stagewright_sdk::{JsonSchema, WorkspacePath};
+use stagewright_sdk::{JsonSchema, WorkspacePath, schemars};
 
 /// What to test, and how.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// Arguments for Cargo, as in `["--workspace"]`.
@@ -42,7 +41,6 @@ pub struct Config {
 
 /// Which program runs the tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Runner {
     /// `cargo test`.
@@ -55,10 +53,7 @@ pub(crate) enum Runner {
 impl Config {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("cargo");
-        command.args(self.arguments());
-        for (name, value) in &self.env {
-            command.env(name, value);
-        }
+        command.args(self.arguments()).envs(&self.env);
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }

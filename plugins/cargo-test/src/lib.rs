@@ -27,8 +27,7 @@ impl Stage for CargoTest {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            .description(env!("CARGO_PKG_DESCRIPTION"))
+        stagewright_sdk::manifest!()
             .output::<usize>("passed", "Number of tests that passed")
             .output::<usize>("failed", "Number of tests that failed")
             .output::<usize>("ignored", "Number of tests that were ignored")

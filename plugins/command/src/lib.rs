@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use stagewright_sdk::process::{Command as Process, ExitStatus, Source};
 use stagewright_sdk::{
-    Error, JsonSchema, Manifest, Outcome, Problem, Requirement, Result, Stage, WorkspacePath, outputs, secrets,
-    workspace,
+    Error, JsonSchema, Manifest, Outcome, Problem, Requirement, Result, Stage, WorkspacePath, outputs, schemars,
+    secrets, workspace,
 };
 
 use tail::Tail;
@@ -20,7 +20,6 @@ const CAPTURE_LIMIT: usize = 1 << 20;
 
 /// The stage's `with` table: `argv` or `run`.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The program and its arguments.
@@ -64,10 +63,7 @@ impl Stage for Command {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output::<i32>("exit-code", "The program's exit code")
-            .open_outputs()
+        stagewright_sdk::manifest!().output::<i32>("exit-code", "The program's exit code").open_outputs()
     }
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -145,10 +141,7 @@ impl Config {
 
     fn process(&self, argv: &[String]) -> Result<Process> {
         let mut process = Process::new(&argv[0]);
-        process.args(argv[1..].iter().cloned());
-        for (name, value) in &self.env {
-            process.env(name, value);
-        }
+        process.args(argv[1..].iter().cloned()).envs(&self.env);
         for (name, secret) in &self.secret_env {
             process.secret_env(name, &secrets::get(secret)?);
         }

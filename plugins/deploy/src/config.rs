@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use stagewright_sdk::{DurationText, JsonSchema, Problem};
+use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
 
 /// The release to deploy, and how to check its health.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The kind of target: `process`.
@@ -42,7 +41,6 @@ pub struct Config {
 
 /// The key `target`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
 pub(crate) enum Target {
     /// A supervised process on the machine that runs the stage.
@@ -63,7 +61,6 @@ impl TryFrom<String> for Target {
 
 /// An image by digest: `REPOSITORY@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(try_from = "String")]
 pub(crate) struct Image(String);
 
@@ -103,56 +100,30 @@ impl TryFrom<String> for Image {
 
 /// An HTTP check of the release, repeated until it passes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Probe {
     /// The path to request with GET.
-    #[serde(default = "default_path")]
     pub(crate) path: String,
     /// The expected status.
-    #[serde(default = "default_status")]
     pub(crate) status: u16,
     /// Time between two requests.
-    #[serde(default = "default_interval")]
     pub(crate) interval: DurationText,
     /// How long the check may take to pass.
-    #[serde(default = "default_deadline")]
     pub(crate) deadline: DurationText,
     /// How many consecutive successes the check requires.
-    #[serde(default = "default_successes")]
     pub(crate) successes: u32,
 }
 
 impl Default for Probe {
     fn default() -> Probe {
         Probe {
-            path: default_path(),
-            status: default_status(),
-            interval: default_interval(),
-            deadline: default_deadline(),
-            successes: default_successes(),
+            path: "/health".to_owned(),
+            status: 200,
+            interval: DurationText(Duration::from_millis(200)),
+            deadline: DurationText(Duration::from_secs(30)),
+            successes: 1,
         }
     }
-}
-
-fn default_path() -> String {
-    "/health".to_owned()
-}
-
-fn default_status() -> u16 {
-    200
-}
-
-fn default_interval() -> DurationText {
-    DurationText(Duration::from_millis(200))
-}
-
-fn default_deadline() -> DurationText {
-    DurationText(Duration::from_secs(30))
-}
-
-fn default_successes() -> u32 {
-    1
 }
 
 /// Mistakes that parsing doesn't catch.

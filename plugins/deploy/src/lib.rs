@@ -29,8 +29,7 @@ impl Stage for Deploy {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("deploy", env!("CARGO_PKG_VERSION"))
-            .description("Starts a release, waits until it is healthy, and makes it the current one")
+        stagewright_sdk::manifest!()
             .output::<String>("url", "The release's address")
             .output::<String>("release", "The release's name")
             .output::<String>("image", "The deployed image, by digest")

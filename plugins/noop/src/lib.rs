@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, log, outputs};
+use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, log, outputs, schemars};
 
 /// The stage's `with` table.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The outputs to set.
@@ -26,9 +25,7 @@ impl Stage for Noop {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            .description(env!("CARGO_PKG_DESCRIPTION"))
-            .open_outputs()
+        stagewright_sdk::manifest!().open_outputs()
     }
 
     fn run(config: Config) -> Result<Outcome> {

@@ -1,15 +1,13 @@
 //! The stage's `with` table.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use stagewright_sdk::{DurationText, JsonSchema, Statuses};
+use stagewright_sdk::{DurationText, JsonSchema, Statuses, schemars};
 
 /// The notification, and where to send it.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The URL of the web hook.
@@ -39,7 +37,7 @@ pub struct Config {
     #[serde(default)]
     pub(crate) expect: Statuses,
     /// How long to wait for the response. Default: `10s`.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "DurationText::seconds::<10>")]
     pub(crate) timeout: DurationText,
     /// Succeed even if the notification fails. After a crash of the engine, send it again, at the risk of sending it
     /// twice, instead of asking a person whether it was sent.
@@ -49,7 +47,6 @@ pub struct Config {
 
 /// What the other side understands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Format {
     /// An object with `pipeline`, `stage`, `run`, `environment`, `rehearsal` and `message`.
@@ -71,8 +68,4 @@ fn authorization() -> String {
 
 fn bearer() -> String {
     "Bearer ".to_owned()
-}
-
-fn ten_seconds() -> DurationText {
-    DurationText(Duration::from_secs(10))
 }

@@ -22,9 +22,7 @@ impl Stage for Notify {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            .description(env!("CARGO_PKG_DESCRIPTION"))
-            .output::<u16>("status", "The status of the response")
+        stagewright_sdk::manifest!().output::<u16>("status", "The status of the response")
     }
 
     fn validate(config: &Config) -> Vec<Problem> {

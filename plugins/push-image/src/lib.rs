@@ -13,14 +13,13 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use stagewright_sdk::{
     Error, JsonSchema, Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage, WorkspacePath,
-    context, log, outputs, registry,
+    context, log, outputs, registry, schemars,
 };
 
 use crate::layout::Layout;
 
 /// The stage's `with` table.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The OCI image layout, a folder of the workspace.
@@ -49,8 +48,7 @@ impl Stage for PushImage {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new("push-image", env!("CARGO_PKG_VERSION"))
-            .description("Pushes an OCI image layout and verifies its digest in the registry")
+        stagewright_sdk::manifest!()
             .output::<String>("image", "The first repository, without a tag")
             .output::<String>("digest", "The digest that every registry confirmed")
             .output::<String>("reference", "image@digest, for a deploy")

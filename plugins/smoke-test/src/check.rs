@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
-use stagewright_sdk::{DurationText, JsonSchema, Problem, Statuses};
+use stagewright_sdk::{DurationText, JsonSchema, Problem, Statuses, schemars};
 
 use crate::json::Text;
 
 /// A request, and what its response must have.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Check {
     /// The check's name in messages. Default: its method and path.

@@ -1,15 +1,12 @@
 //! The stage's `with` table.
 
-use std::time::Duration;
-
 use serde::Deserialize;
-use stagewright_sdk::{DurationText, JsonSchema};
+use stagewright_sdk::{DurationText, JsonSchema, schemars};
 
 use crate::check::Check;
 
 /// The service to check, the checks, and their retries.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
     /// The base URL that the checks' paths are appended to, as in `https://staging.example.org`.
@@ -17,21 +14,13 @@ pub struct Config {
     /// The checks, which are run in order.
     pub(crate) checks: Vec<Check>,
     /// The timeout of one request. Default: `10s`.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "DurationText::seconds::<10>")]
     pub(crate) timeout: DurationText,
     /// How often to retry a check. Default: until the deadline, or never if there is none.
     pub(crate) retries: Option<u32>,
     /// The time between two attempts. Default: `1s`.
-    #[serde(default = "one_second")]
+    #[serde(default = "DurationText::seconds::<1>")]
     pub(crate) interval: DurationText,
     /// How long after a check's first attempt another one may begin.
     pub(crate) deadline: Option<DurationText>,
-}
-
-fn ten_seconds() -> DurationText {
-    DurationText(Duration::from_secs(10))
-}
-
-fn one_second() -> DurationText {
-    DurationText(Duration::from_secs(1))
 }

@@ -22,8 +22,7 @@ impl Stage for SmokeTest {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
-            .description(env!("CARGO_PKG_DESCRIPTION"))
+        stagewright_sdk::manifest!()
             .output::<usize>("checks", "Number of checks")
             .output::<usize>("failed", "Number of checks that failed")
             .output::<u64>("p95-latency-ms", "The 95th percentile of the latencies, in milliseconds")

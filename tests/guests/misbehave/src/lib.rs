@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use stagewright_sdk::process::Command;
-use stagewright_sdk::{Error, JsonSchema, Manifest, Outcome, Result, Stage, clock, http, log, outputs, workspace};
+use stagewright_sdk::{
+    Error, JsonSchema, Manifest, Outcome, Result, Stage, clock, http, log, outputs, schemars, workspace,
+};
 
 /// The stage's `with` table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub struct Config {
     /// The failure to cause.
     way: Misbehaviour,
@@ -21,7 +22,6 @@ pub struct Config {
 /// A failure.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub enum Misbehaviour {
     /// Execute an instruction that traps.
     Trap,

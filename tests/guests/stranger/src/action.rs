@@ -10,7 +10,7 @@ use stagewright_sdk::service::Release;
 use stagewright_sdk::test_reports::{TestCase, TestOutcome};
 use stagewright_sdk::{
     Error, Finding, JsonSchema, Outcome, Result, Suspension, artifacts, clock, context, environment, gate, http, log,
-    metrics, outputs, poll, random, registry, secrets, source, workspace,
+    metrics, outputs, poll, random, registry, schemars, secrets, source, workspace,
 };
 
 use crate::flood::Flood;
@@ -19,7 +19,6 @@ use crate::spelling::Spelling;
 /// An action. What it returns becomes an entry of the output `answers`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Action {
     /// Start a program; returns its output.
     Start {
@@ -141,7 +140,6 @@ pub(crate) enum Action {
 /// A property of the run's source.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum SourceProperty {
     Commit,
     Reference,
@@ -155,7 +153,6 @@ pub(crate) enum SourceProperty {
 /// Where to write a text.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Place {
     Log,
     /// In two pieces, split within the text.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use stagewright_sdk::process::Command;
-use stagewright_sdk::{Error, Finding, JsonSchema, Outcome, Result, context, gate, log, outputs, workspace};
+use stagewright_sdk::{Error, Finding, JsonSchema, Outcome, Result, context, gate, log, outputs, schemars, workspace};
 
 /// The size of a large text, in bytes.
 const LONG: usize = 8 << 20;
@@ -10,7 +10,6 @@ const LONG: usize = 8 << 20;
 /// What to produce too much of.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Flood {
     /// Handles of the host, kept.
     Handles,

@@ -8,14 +8,13 @@ mod flood;
 mod spelling;
 
 use serde::Deserialize;
-use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs};
+use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs, schemars};
 
 use action::Action;
 
 /// The stage's `with` table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub struct Config {
     /// The actions, performed in order, regardless of failures.
     actions: Vec<Action>,

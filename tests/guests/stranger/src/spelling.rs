@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 
 use serde::Deserialize;
-use stagewright_sdk::JsonSchema;
+use stagewright_sdk::{JsonSchema, schemars};
 
 /// How a text is encoded.
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(crate = "stagewright_sdk::schemars")]
 pub(crate) enum Spelling {
     /// Unchanged.
     #[default]
