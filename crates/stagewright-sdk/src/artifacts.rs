@@ -19,19 +19,6 @@ pub struct Artifact {
     pub folder: bool,
 }
 
-impl From<host::Artifact> for Artifact {
-    fn from(artifact: host::Artifact) -> Artifact {
-        Artifact {
-            name: artifact.name(),
-            digest: artifact.digest(),
-            media_type: artifact.media_type(),
-            size: artifact.size(),
-            stage: artifact.stage(),
-            folder: artifact.folder(),
-        }
-    }
-}
-
 /// Publishes a file or a folder of the workspace under a name. Without a media type: `application/octet-stream`, or that
 /// of a tar archive for a folder.
 ///

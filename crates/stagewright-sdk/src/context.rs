@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::{Error, Result, config, host::context as host};
+
+pub use crate::need::{Need, NeedOutcome};
 
 /// The pipeline's name.
 pub fn pipeline() -> String {
@@ -58,62 +59,12 @@ pub fn variable(name: &str) -> Option<String> {
     host::variable(name)
 }
 
-/// A stage that has ended before this one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Need {
-    /// Its name.
-    pub stage: String,
-    /// Its name with its matrix values.
-    pub id: String,
-    /// Its outcome.
-    pub outcome: NeedOutcome,
-    /// The outcome after `continue-on-error`.
-    pub conclusion: NeedOutcome,
-    /// Its outputs, an object.
-    pub outputs: Json,
-}
-
-/// How a stage has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "named as in pipelines and in the documentation of runs")]
-pub enum NeedOutcome {
-    Succeeded,
-    Failed,
-    Errored,
-    TimedOut,
-    Cancelled,
-    Skipped,
-    Rejected,
-    Lost,
-    Inconclusive,
-    Rehearsed,
-    /// One of a later version of the contract.
-    #[serde(untagged)]
-    Other(String),
-}
-
-impl NeedOutcome {
-    fn parse(name: String) -> NeedOutcome {
-        serde_json::from_value(Json::from(name)).unwrap_or_else(|_| unreachable!("any text is an outcome"))
-    }
-}
-
 /// The stages that this one needs, in the order of the plan; for a stage in `finally`, all stages before it.
 ///
 /// # Errors
 /// When the host's record of their outputs can't be parsed.
 pub fn needs() -> Result<Vec<Need>> {
-    let read = |need: host::Need| {
-        Ok(Need {
-            stage: need.stage(),
-            id: need.id(),
-            outcome: NeedOutcome::parse(need.outcome()),
-            conclusion: NeedOutcome::parse(need.conclusion()),
-            outputs: serde_json::from_str(&need.outputs())?,
-        })
-    };
-    host::needs().into_iter().map(read).collect()
+    host::needs().into_iter().map(Need::try_from).collect()
 }
 
 /// The outputs of another stage; none when it isn't among this stage's needs. Those of a matrix are merged: of several

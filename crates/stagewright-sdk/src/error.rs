@@ -3,9 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::duration::millis;
-use crate::host::types as host;
-
 pub use crate::bindings::imports::types::{ErrorCode, Position};
 
 /// The result of a stage, or of a call to the host.
@@ -144,38 +141,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-impl From<host::Error> for Error {
-    fn from(error: host::Error) -> Error {
-        let retry = match error.retry_after_ms() {
-            Some(delay) => Retry::After(Duration::from_millis(delay)),
-            None if error.retryable() => Retry::Anytime,
-            None => Retry::Never,
-        };
-        let (code, message, file) = (error.code(), error.message(), error.file().map(Box::new));
-        Error { code, message, retry, causes: error.causes(), help: error.help(), file }
-    }
-}
-
-impl From<Error> for host::Error {
-    fn from(error: Error) -> host::Error {
-        let Error { code, message, retry, causes, help, file } = error;
-        let own = host::Error::new(&code, &message);
-        causes.iter().for_each(|cause| own.add_cause(cause));
-        match retry {
-            Retry::Never => {}
-            Retry::Anytime => own.set_retryable(true),
-            Retry::After(delay) => own.set_retry_after_ms(millis(delay)),
-        }
-        if let Some(help) = help {
-            own.set_help(&help);
-        }
-        if let Some((path, position)) = file.as_deref() {
-            own.set_file(path, *position);
-        }
-        own
-    }
-}
 
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Error {

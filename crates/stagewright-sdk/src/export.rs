@@ -49,7 +49,7 @@ mod adapter {
     use crate::bindings::imports::types;
     use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
     use crate::bindings::stage::exports::stagewright::stage::{plugin, requirements};
-    use crate::{Observation, Outcome, Problem, Reconcile, Requirement, Stage};
+    use crate::{Observation, Outcome, Reconcile, Stage};
 
     /// Implements the exports of the WIT for a [`Stage`].
     #[derive(Debug)]
@@ -95,28 +95,6 @@ mod adapter {
         fn undo() -> Result<(), types::Error> {
             log_panics();
             Ok(super::undo::<S>()?)
-        }
-    }
-
-    impl From<Problem> for types::Problem {
-        fn from(Problem { severity, code, message, key, help }: Problem) -> types::Problem {
-            let own = types::Problem::new(severity, &code, &message);
-            key.iter().for_each(|key| own.key(key));
-            help.iter().for_each(|help| own.help(help));
-            own
-        }
-    }
-
-    impl From<Requirement> for types::Requirement {
-        fn from(Requirement { permission, entry, reason, optional }: Requirement) -> types::Requirement {
-            let own = types::Requirement::new(permission.key(), &entry);
-            if !reason.is_empty() {
-                own.reason(&reason);
-            }
-            if optional {
-                own.optional();
-            }
-            own
         }
     }
 

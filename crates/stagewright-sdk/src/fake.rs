@@ -30,7 +30,7 @@ pub use report::{GateField, LogLine, Metric, OpenedGate, Published, Release, Rep
 pub use script::{HttpScript, ProcessScript, ServiceScript};
 pub use state::Interface;
 
-use crate::context::{Need, NeedOutcome};
+use crate::need::{Need, NeedOutcome};
 use crate::workspace::Node;
 use crate::{Error, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, export};
 use state::{Call, State};

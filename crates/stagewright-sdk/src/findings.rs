@@ -1,6 +1,5 @@
 //! What a check finds in the files of the workspace, or elsewhere.
 
-use crate::host::findings as host;
 use crate::{Position, Severity};
 
 /// What a check found, to be reported with [`Finding::report`].
@@ -94,26 +93,5 @@ impl Finding {
     #[must_use]
     pub fn fingerprint(self, fingerprint: impl Into<String>) -> Finding {
         Finding { fingerprint: Some(fingerprint.into()), ..self }
-    }
-
-    /// Reports it. A second report counts as a second finding.
-    pub fn report(&self) {
-        let own = host::Finding::new(self.severity, &self.rule, &self.message);
-        if let Some(file) = &self.file {
-            own.file(file);
-        }
-        if let Some((start, end)) = self.range {
-            own.range(start, end);
-        }
-        if let Some(help) = &self.help {
-            own.help(help);
-        }
-        if let Some(suggestion) = &self.suggestion {
-            own.suggestion(suggestion);
-        }
-        if let Some(fingerprint) = &self.fingerprint {
-            own.fingerprint(fingerprint);
-        }
-        own.report();
     }
 }

@@ -52,6 +52,7 @@
 pub mod artifacts;
 #[doc(hidden)]
 pub mod bindings;
+mod border;
 pub mod clock;
 mod config;
 pub mod context;
@@ -67,6 +68,7 @@ pub mod http;
 pub mod log;
 mod manifest;
 pub mod metrics;
+mod need;
 pub mod outputs;
 pub mod poll;
 mod problem;

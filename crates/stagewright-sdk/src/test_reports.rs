@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use crate::Position;
-use crate::duration::millis;
-use crate::host::test_reports as host;
 
 pub use crate::bindings::imports::test_reports::TestOutcome;
 
@@ -72,26 +70,5 @@ impl TestCase {
     #[must_use]
     pub fn failures(self, failures: u32) -> TestCase {
         TestCase { failures, ..self }
-    }
-
-    /// Reports it. A second report counts as a second case.
-    pub fn report(&self) {
-        let own = host::TestCase::new(&self.suite, &self.name, self.outcome);
-        if let Some(duration) = self.duration {
-            own.duration_ms(millis(duration));
-        }
-        if let Some(message) = &self.message {
-            own.message(message);
-        }
-        if let Some(output) = &self.output {
-            own.output(output);
-        }
-        if let Some((path, position)) = &self.file {
-            own.file(path, *position);
-        }
-        if self.failures > 0 {
-            own.failures(self.failures);
-        }
-        own.report();
     }
 }

@@ -19,6 +19,7 @@ macro_rules! sdk_files {
 const SDK: &[(&str, &str)] = sdk_files![
     "src/artifacts.rs",
     "src/bindings.rs",
+    "src/border.rs",
     "src/clock.rs",
     "src/config.rs",
     "src/context.rs",
@@ -47,6 +48,7 @@ const SDK: &[(&str, &str)] = sdk_files![
     "src/log.rs",
     "src/manifest.rs",
     "src/metrics.rs",
+    "src/need.rs",
     "src/outputs.rs",
     "src/poll.rs",
     "src/problem.rs",

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::report::{LogLine, Metric, OpenedGate, Published, Release, Report, Sent, Source, Spawned, Wait};
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
-use crate::context::Need;
+use crate::need::Need;
 use crate::registry::Descriptor;
 use crate::test_reports::TestCase;
 use crate::workspace::Node;

@@ -221,7 +221,6 @@ pub(crate) mod artifacts {
     use std::cell::RefCell;
 
     use super::{State, below, digest_of, file, found, readable, replace, writable};
-    use crate::artifacts::Artifact as Described;
     use crate::fake::imports::types;
     use crate::fake::report::Published;
     use crate::fake::rules::{self, exhausted};
@@ -232,52 +231,51 @@ pub(crate) mod artifacts {
     /// The most artifacts that an attempt may publish.
     const MOST: usize = 10_000;
 
+    /// The stage that runs, and the one whose artifacts the test has set up.
+    const OWN: &str = "stage";
+    const EARLIER: &str = "earlier";
+
     type Answer<T> = std::result::Result<T, types::Error>;
 
     /// An artifact that was published, by this stage or an earlier one.
     #[derive(Clone, Debug)]
-    pub(crate) struct Artifact(Described);
+    pub(crate) struct Artifact {
+        published: Published,
+        stage: &'static str,
+    }
 
     impl Artifact {
-        pub(crate) fn of(published: &Published, stage: &str) -> Artifact {
-            let Published { name, media_type, files, folder, .. } = published;
-            // The host's archive of a folder isn't made here, so its digest and size aren't those of a real one.
-            let content = match folder {
-                false => published.content().to_vec(),
+        /// The content; of a folder, what stands for the host's archive, which isn't made here.
+        fn bytes(&self) -> Vec<u8> {
+            let Published { files, folder, .. } = &self.published;
+            match folder {
+                false => self.published.content().to_vec(),
                 true => files.iter().flat_map(|(path, data)| [path.as_bytes(), b"\0", data].concat()).collect(),
-            };
-            Artifact(Described {
-                name: name.clone(),
-                digest: digest_of(&content),
-                media_type: media_type.clone(),
-                size: content.len() as u64,
-                stage: stage.to_owned(),
-                folder: *folder,
-            })
+            }
         }
 
         pub(crate) fn name(&self) -> String {
-            self.0.name.clone()
+            self.published.name.clone()
         }
 
         pub(crate) fn digest(&self) -> String {
-            self.0.digest.clone()
+            digest_of(&self.bytes())
         }
 
         pub(crate) fn media_type(&self) -> String {
-            self.0.media_type.clone()
+            self.published.media_type.clone()
         }
 
         pub(crate) fn size(&self) -> u64 {
-            self.0.size
+            self.bytes().len() as u64
         }
 
         pub(crate) fn stage(&self) -> String {
-            self.0.stage.clone()
+            self.stage.to_owned()
         }
 
         pub(crate) fn folder(&self) -> bool {
-            self.0.folder
+            self.published.folder
         }
     }
 
@@ -306,7 +304,7 @@ pub(crate) mod artifacts {
             rules::artifact_name(name)?;
             host.fault(Interface::Artifacts, name)?;
             if host.artifacts.contains_key(name) {
-                let message = format!("the stage `earlier` has already published an artifact `{name}`");
+                let message = format!("the stage `{EARLIER}` has already published an artifact `{name}`");
                 return Err(Error::new(ErrorCode::AlreadyExists, message).help("choose another name"));
             }
             let own = readable(host, path)?;
@@ -321,32 +319,32 @@ pub(crate) mod artifacts {
             let default = if folder { "application/x-tar" } else { "application/octet-stream" };
             let media_type = media_type.borrow().clone().unwrap_or_else(|| default.to_owned());
             let published = Published { name: name.clone(), path: own, media_type, folder, files };
-            let artifact = Artifact::of(&published, "stage");
             host.published.retain(|other| other.name != *name);
-            host.published.push(published);
-            Ok(artifact)
+            host.published.push(published.clone());
+            Ok(Artifact { published, stage: OWN })
         }
     }
 
     pub(crate) fn published() -> Answer<Vec<Artifact>> {
-        on(|host| Ok(host.artifacts.values().map(|published| Artifact::of(published, "earlier")).collect()))
+        let artifact = |published: &Published| Artifact { published: published.clone(), stage: EARLIER };
+        on(|host| Ok(host.artifacts.values().map(artifact).collect()))
     }
 
     pub(crate) fn fetch(name: &str, path: &str) -> Answer<Artifact> {
         on(|host| {
             rules::artifact_name(name)?;
             host.fault(Interface::Artifacts, name)?;
-            let own = host.published.iter().find(|published| published.name == name).map(|own| (own, "stage"));
-            let earlier = || host.artifacts.get(name).map(|published| (published, "earlier"));
+            let own = host.published.iter().find(|published| published.name == name).map(|own| (own, OWN));
+            let earlier = || host.artifacts.get(name).map(|published| (published, EARLIER));
             let (published, stage) = own.or_else(earlier).ok_or_else(|| {
                 Error::new(ErrorCode::NotFound, format!("no stage of this run has published an artifact `{name}`"))
                     .help("add the stage that publishes it to this stage's `needs`")
             })?;
-            let (artifact, files) = (Artifact::of(published, stage), published.files.clone());
+            let artifact = Artifact { published: published.clone(), stage };
             let path = writable(host, path)?;
-            for (below, content) in files {
+            for (below, content) in &artifact.published.files {
                 let path = if below.is_empty() { path.clone() } else { format!("{path}/{below}") };
-                replace(host, &path, content)?;
+                replace(host, &path, content.clone())?;
             }
             Ok(artifact)
         })

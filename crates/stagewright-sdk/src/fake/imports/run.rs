@@ -9,10 +9,10 @@ fn unless_cancelled(host: &State) -> Result<(), Error> {
 }
 
 pub(crate) mod context {
-    use crate::context::Need as Ended;
-    use crate::context::NeedOutcome;
     use crate::duration::millis;
     use crate::fake::state::on_context;
+    use crate::need::Need as Ended;
+    use crate::need::NeedOutcome;
 
     pub(crate) fn pipeline() -> String {
         "pipeline".to_owned()
