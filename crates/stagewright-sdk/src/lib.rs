@@ -111,6 +111,11 @@ use bindings::imports as host;
 #[cfg(not(target_arch = "wasm32"))]
 use fake::imports as host;
 
+/// The samples of the documentation, which compile and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugins.md")]
+pub struct Documentation;
+
 /// A [`Manifest`] with the name, the version and the description of the plugin's `Cargo.toml`.
 #[macro_export]
 macro_rules! manifest {

@@ -15,8 +15,8 @@ mod tests;
 
 use stagewright_sdk::service::{self, Current, Instance, Release, State};
 use stagewright_sdk::{
-    Error, Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage, context, environment, log,
-    outputs, secrets,
+    Error, Manifest, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, context,
+    environment, log, outputs, secrets,
 };
 
 use crate::config::{Config, Probe, digest_of};
@@ -41,11 +41,17 @@ impl Stage for Deploy {
     }
 
     fn requirements(config: &Config) -> Vec<Requirement> {
+        // The grant of the service includes pulling its image from a registry.
         let service = Requirement::service(&config.service).because("runs the image");
         let secrets = config.secret_env.iter().map(|(variable, secret)| {
             Requirement::secret_env(secret).because(format!("the release gets it as {variable}"))
         });
-        std::iter::once(service).chain(secrets).collect()
+        let layout = Requirement::image(config.image.as_str());
+        let layout = Some(layout).filter(|layout| layout.permission == Permission::Read);
+        std::iter::once(service)
+            .chain(layout.map(|layout| layout.because("contains the image")))
+            .chain(secrets)
+            .collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {

@@ -274,4 +274,6 @@ fn the_service_and_its_secrets_are_required() {
     let required = host(json!({ "secret-env": { "TOKEN": "app-token" } })).requirements::<Deploy>();
     let entries: Vec<_> = required.iter().map(|needed| (needed.permission, needed.entry.as_str())).collect();
     assert_eq!(entries, [(Permission::Service, "app"), (Permission::Secrets, "app-token:env")]);
+    let layout = host(json!({ "image": NEW.replace("local/app", "oci:target/image") })).requirements::<Deploy>();
+    assert_eq!((layout[1].permission, layout[1].entry.as_str()), (Permission::Read, "target/image"));
 }

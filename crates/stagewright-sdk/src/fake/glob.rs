@@ -17,6 +17,9 @@ enum Token {
     Either(Vec<Vec<Token>>),
 }
 
+/// Characters without which a pattern is the path that it matches.
+const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
+
 /// A glob over paths of the workspace. `*` and `?` match within a name, `**` matches any number of folders, `[ab]` and
 /// `{a,b}` match alternatives, and `\` makes the next character literal.
 #[derive(Debug)]
@@ -24,7 +27,10 @@ pub(super) struct Glob(Vec<Token>);
 
 impl Glob {
     /// `pattern` is a normalised path.
-    pub(super) fn parse(pattern: &str) -> Result<Glob, &'static str> {
+    pub(super) fn parse(pattern: &str) -> Result<Glob, String> {
+        if !pattern.contains(WILDCARDS) {
+            return Ok(Glob(pattern.chars().map(Token::Letter).collect()));
+        }
         let mut letters: Vec<char> = pattern.chars().rev().collect();
         let mut branches = branches(&mut letters, false)?;
         Ok(Glob(branches.pop().unwrap_or_default()))
@@ -32,28 +38,30 @@ impl Glob {
 
     pub(super) fn matches(&self, path: &str) -> bool {
         let path: Vec<char> = path.chars().collect();
-        matches(&self.0, &path, true, &|rest, _| rest.is_empty())
+        matches(&self.0, &path, &<[char]>::is_empty)
     }
 }
 
 /// Parses up to the end, or up to the `}` of an alternative. `letters` are in reverse order.
-fn branches(letters: &mut Vec<char>, inside: bool) -> Result<Vec<Vec<Token>>, &'static str> {
+fn branches(letters: &mut Vec<char>, inside: bool) -> Result<Vec<Vec<Token>>, String> {
     let mut branches = vec![Vec::new()];
     let mut before = '/';
     while let Some(letter) = letters.pop() {
+        let is_first = branches.last().is_some_and(Vec::is_empty);
         let token = match letter {
             '?' => Token::One,
             '*' if letters.last() == Some(&'*') => {
                 letters.pop();
                 let after = letters.last().copied();
-                let ends = after.is_none_or(|after| after == '/' || (inside && matches!(after, ',' | '}')));
-                if before == '/' && ends { Token::Names } else { Token::Many }
+                let ends_branch = inside && !is_first && matches!(after, Some(',' | '}'));
+                let is_alone = (is_first || before == '/') && (matches!(after, None | Some('/')) || ends_branch);
+                if is_alone { Token::Names } else { Token::Many }
             }
             '*' => Token::Many,
             '[' => set(letters)?,
             '{' => Token::Either(self::branches(letters, true)?),
             '}' if inside => return Ok(branches),
-            '}' => return Err("unopened alternate group; missing '{' (maybe escape '}' with '[}]'?)"),
+            '}' => return Err("unopened alternate group; missing '{' (maybe escape '}' with '[}]'?)".to_owned()),
             ',' if inside => {
                 branches.push(Vec::new());
                 before = '/';
@@ -65,11 +73,14 @@ fn branches(letters: &mut Vec<char>, inside: bool) -> Result<Vec<Vec<Token>>, &'
         before = letter;
         branches.last_mut().expect("there is always a branch").push(token);
     }
-    if inside { Err("unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)") } else { Ok(branches) }
+    match inside {
+        true => Err("unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)".to_owned()),
+        false => Ok(branches),
+    }
 }
 
 /// Parses a set after its `[`.
-fn set(letters: &mut Vec<char>) -> Result<Token, &'static str> {
+fn set(letters: &mut Vec<char>) -> Result<Token, String> {
     let negated = letters.pop_if(|first| matches!(first, '!' | '^')).is_some();
     let mut ranges: Vec<(char, char)> = Vec::new();
     let mut in_range = false;
@@ -81,7 +92,7 @@ fn set(letters: &mut Vec<char>) -> Result<Token, &'static str> {
                 Some(range) => {
                     range.1 = letter;
                     if range.1 < range.0 {
-                        return Err("invalid character range");
+                        return Err(format!("invalid range; '{}' > '{}'", range.0, range.1));
                     }
                     in_range = false;
                 }
@@ -95,33 +106,38 @@ fn set(letters: &mut Vec<char>) -> Result<Token, &'static str> {
     Ok(Token::Set { negated, ranges })
 }
 
-/// Whether the tokens match a beginning of the path whose rest `then` accepts. `at_name`: whether a name begins here.
-fn matches(tokens: &[Token], path: &[char], at_name: bool, then: &dyn Fn(&[char], bool) -> bool) -> bool {
-    let Some((token, rest)) = tokens.split_first() else { return then(path, at_name) };
+/// Whether the tokens match a beginning of the path whose rest `then` accepts.
+fn matches(tokens: &[Token], path: &[char], then: &dyn Fn(&[char]) -> bool) -> bool {
+    let Some((token, rest)) = tokens.split_first() else { return then(path) };
     let one = |fits: &dyn Fn(char) -> bool| {
-        path.split_first().is_some_and(|(&letter, tail)| fits(letter) && matches(rest, tail, letter == '/', then))
+        path.split_first().is_some_and(|(&letter, tail)| fits(letter) && matches(rest, tail, then))
     };
     match token {
         Token::Letter(expected) => one(&|letter| letter == *expected),
         Token::One => one(&|letter| letter != '/'),
-        Token::Set { negated, ranges } => one(&|letter| {
-            letter != '/' && ranges.iter().any(|(first, last)| (*first..=*last).contains(&letter)) != *negated
-        }),
-        Token::Many => {
-            matches(rest, path, at_name, then)
-                || path.split_first().is_some_and(|(&letter, tail)| letter != '/' && matches(tokens, tail, false, then))
+        Token::Set { negated, ranges } => {
+            one(&|letter| ranges.iter().any(|(first, last)| (*first..=*last).contains(&letter)) != *negated)
         }
-        // At the end, it matches at least one name; before a slash, none as well.
+        Token::Many => {
+            let name = path.iter().take_while(|letter| **letter != '/').count();
+            (0..=name).any(|index| matches(rest, &path[index..], then))
+        }
+        // At the end, it matches everything that is left; before a slash, whole names.
         Token::Names => match rest.split_first() {
-            None => !path.is_empty() && then(&[], false),
+            None => (0..=path.len()).any(|index| then(&path[index..])),
             Some((_, after)) => {
                 let is_start = |index: usize| index == 0 || path[index - 1] == '/';
-                at_name && (0..=path.len()).any(|index| is_start(index) && matches(after, &path[index..], true, then))
+                (0..=path.len()).any(|index| is_start(index) && matches(after, &path[index..], then))
             }
         },
-        Token::Either(branches) => {
-            branches.iter().any(|branch| matches(branch, path, at_name, &|tail, at| matches(rest, tail, at, then)))
-        }
+        // Empty alternatives count only if there are no others.
+        Token::Either(branches) => match branches.iter().all(Vec::is_empty) {
+            true => matches(rest, path, then),
+            false => {
+                let mut branches = branches.iter().filter(|branch| !branch.is_empty());
+                branches.any(|branch| matches(branch, path, &|tail| matches(rest, tail, then)))
+            }
+        },
     }
 }
 
@@ -144,14 +160,14 @@ mod tests {
 
     #[test]
     fn sets_alternatives_and_escapes_are_matched() {
-        assert!(matches("{a,b}.txt", "b.txt") && matches("x/{a/**,b}", "x/a/c/d") && matches("{a,{b,c}}d", "cd"));
-        assert!(matches("[a-c]x", "bx") && !matches("[!a-c]x", "bx") && matches("[]-]", "-") && !matches("[!a]", "/"));
-        assert!(matches(r"\*", "*") && !matches(r"\*", "a") && matches("a,b", "a,b"));
+        assert!(matches("{a,b}.txt", "b.txt") && matches("{x/**,b}/d", "x/a/c/d") && matches("{a,{b,c}}d", "cd"));
+        assert!(matches("[a-c]x", "bx") && !matches("[!a-c]x", "bx") && matches("[]-]", "-"));
+        assert!(matches(r"\*", "*") && !matches(r"\*", "a") && matches("a,b", "a,b") && matches("a}", "a}"));
     }
 
     #[test]
     fn invalid_globs_are_refused() {
-        for pattern in ["[a", "{a", "a}", r"a\", "[b-a]"] {
+        for pattern in ["[a", "{a", "*}", r"a\", "[b-a]"] {
             assert!(Glob::parse(pattern).is_err(), "{pattern}");
         }
     }

@@ -192,6 +192,11 @@ fn describe_includes_the_configuration_schema() {
     assert_eq!(manifest["name"], "audit");
     assert!(manifest["config"]["properties"]["deny-crates"].is_object());
     assert_eq!(manifest["config"]["required"], json!(["database"]));
+    let outputs = &manifest["outputs"];
+    assert_eq!(outputs["additionalProperties"], false);
+    assert_eq!(outputs["properties"]["vulnerabilities"]["type"], "integer");
+    let package = &outputs["properties"]["findings"]["items"]["properties"]["package"];
+    assert_eq!(package["type"], "string", "schemas of nested types are inlined");
 }
 
 #[test]

@@ -156,8 +156,7 @@ pub(crate) mod workspace {
     /// The readable paths that a pattern matches, with what they are and their size.
     fn matching(host: &State, pattern: &str) -> Result<Vec<(String, Node, u64)>, Error> {
         let normal = rules::path(pattern)?;
-        let glob = Glob::parse(&normal)
-            .map_err(|problem| Error::invalid(format!("invalid pattern `{pattern}`: {problem}")))?;
+        let glob = Glob::parse(&normal).map_err(|problem| Error::invalid(format!("pattern `{pattern}`: {problem}")))?;
         host.fault(super::Interface::Workspace, pattern)?;
         let own = host.files.keys().chain(host.nodes.keys());
         let folders = own.clone().flat_map(|path| path.match_indices('/').map(|(slash, _)| path[..slash].to_owned()));
