@@ -239,8 +239,14 @@ fn responses_have_all_values_of_a_header_and_a_limit_of_their_number() {
     let hoard = || (0..257).map(|_| Request::get("https://b/").send()).collect::<Result<Vec<_>>>();
     let message = "the plugin already has 256 responses open, which is its limit".to_owned();
     assert_eq!(refused(&host, hoard), (ErrorCode::ResourceExhausted, message));
-    let read = || (0..257).try_for_each(|_| Request::get("https://b/").send()?.text().map(drop));
-    assert_eq!(host.with(read).0, Ok(()));
+    let read = || {
+        let read = |_| {
+            let mut response = Request::get("https://b/").send()?;
+            response.text().map(|_| response)
+        };
+        (0..257).map(read).collect::<Result<Vec<_>>>().map(|kept| kept.len())
+    };
+    assert_eq!(host.with(read).0, Ok(257), "one whose body was read isn't open any more");
 }
 
 #[test]

@@ -143,6 +143,18 @@ fn yanked_versions_are_looked_up_once_per_crate() {
 }
 
 #[test]
+fn an_index_that_cannot_be_reached_is_an_error_or_a_warning() {
+    let with = |unreachable: &str| json!({ "yanked": "warn", "index": "https://index.example.org", "unreachable": unreachable });
+    let down = || HttpScript::get("https://index.example.org/so/un/sound").status(503);
+    let report = host(&CLEAN, with("warn")).http(down()).run::<Audit>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(codes(&report), [(Severity::Warning, "unreachable")]);
+    assert_eq!(report.findings[0].range, None, "it isn't about a crate");
+    let error = host(&CLEAN, with("error")).http(down()).run::<Audit>().result.unwrap_err();
+    assert!(error.is_retryable() && error.message.starts_with("yanked versions were not checked"), "{error:?}");
+}
+
+#[test]
 fn licences_come_from_cargo_metadata_or_vendored_manifests() {
     let with = json!({ "lockfile": "sub/Cargo.lock", "licenses": { "allow": ["MIT"] } });
     let metadata = r#"{ "packages": [{ "name": "sound", "version": "1.0.0", "license": "GPL-3.0-only" }] }"#;
