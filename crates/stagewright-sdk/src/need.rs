@@ -1,6 +1,6 @@
 //! The stages that a stage needs.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 /// A stage that has ended before this one.
@@ -19,7 +19,7 @@ pub struct Need {
 }
 
 /// How a stage has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "named as in pipelines and in the documentation of runs")]
 pub enum NeedOutcome {

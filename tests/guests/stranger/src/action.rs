@@ -107,6 +107,33 @@ pub(crate) enum Action {
     CallAll { urls: Vec<String>, at_most: usize },
     /// Wait until a program ends or the time is over; returns which of them came first.
     FirstOf { program: String, args: Vec<String>, after_ms: u64 },
+    /// Start a program as it is built here; returns what it printed, as far as it is captured.
+    Build {
+        program: String,
+        #[serde(default)]
+        args: Vec<String>,
+        #[serde(default)]
+        current_dir: Option<String>,
+        #[serde(default)]
+        capture: Option<u32>,
+        #[serde(default)]
+        quiet: bool,
+        #[serde(default)]
+        timeout_ms: Option<u64>,
+    },
+    /// Open a gate, without waiting for it.
+    Open {
+        message: String,
+        #[serde(default)]
+        approvals: Option<u32>,
+        #[serde(default)]
+        approvers: Vec<String>,
+        #[serde(default)]
+        expires_ms: Option<u64>,
+        /// The names of fields, and the texts of those that are choices.
+        #[serde(default)]
+        fields: Vec<(String, Option<Vec<String>>)>,
+    },
     /// End the stage with a wait of its own. When it is run again, returns how the wait ended.
     Suspend {
         token: String,
@@ -238,6 +265,24 @@ impl Action {
             }
             Action::CallAll { urls, at_most } => call_all(&urls, at_most),
             Action::FirstOf { program, args, after_ms } => first_of(&program, args, Duration::from_millis(after_ms)),
+            Action::Build { program, args, current_dir, capture, quiet, timeout_ms } => {
+                let mut command = Command::new(program);
+                command.args(args);
+                if let Some(path) = &current_dir {
+                    command.current_dir(path);
+                }
+                build(command, capture, quiet, timeout_ms)
+            }
+            Action::Open { message, approvals, approvers, expires_ms, fields } => {
+                let mut approval = gate::Approval::new(message);
+                for (name, choices) in &fields {
+                    match choices {
+                        Some(choices) => approval.choice(name, choices, "", false),
+                        None => approval.field(name, gate::FieldKind::Text, "", false),
+                    };
+                }
+                open(approval, approvals, &approvers, expires_ms).map(done)
+            }
             Action::Suspend { token, reason, poll_after_ms, expires_ms } => {
                 suspend(&token, &reason, poll_after_ms, expires_ms, end)
             }
@@ -317,6 +362,43 @@ fn call_all(urls: &[String], at_most: usize) -> Result<String> {
         Ok(())
     })?;
     Ok(statuses.join(" "))
+}
+
+fn build(mut command: Command, capture: Option<u32>, quiet: bool, timeout_ms: Option<u64>) -> Result<String> {
+    if let Some(bytes) = capture {
+        command.capture_limit(bytes);
+    }
+    if quiet {
+        command.quiet();
+    }
+    if let Some(timeout) = timeout_ms {
+        command.timeout(Duration::from_millis(timeout));
+    }
+    let mut child = command.spawn()?;
+    let mut printed = Vec::new();
+    while let Some((_, data)) = child.next_chunk()? {
+        printed.extend(data);
+    }
+    child.wait()?;
+    Ok(String::from_utf8_lossy(&printed).into_owned())
+}
+
+fn open(
+    mut approval: gate::Approval,
+    approvals: Option<u32>,
+    approvers: &[String],
+    expires_ms: Option<u64>,
+) -> Result<()> {
+    if let Some(count) = approvals {
+        approval.approvals(count);
+    }
+    for who in approvers {
+        approval.approver(who);
+    }
+    if let Some(duration) = expires_ms {
+        approval.expires(Duration::from_millis(duration));
+    }
+    approval.open().map(drop)
 }
 
 fn first_of(program: &str, args: Vec<String>, after: Duration) -> Result<String> {

@@ -92,20 +92,8 @@ pub(crate) mod context {
     }
 
     fn name(outcome: &NeedOutcome) -> String {
-        let name = match outcome {
-            NeedOutcome::Succeeded => "succeeded",
-            NeedOutcome::Failed => "failed",
-            NeedOutcome::Errored => "errored",
-            NeedOutcome::TimedOut => "timed-out",
-            NeedOutcome::Cancelled => "cancelled",
-            NeedOutcome::Skipped => "skipped",
-            NeedOutcome::Rejected => "rejected",
-            NeedOutcome::Lost => "lost",
-            NeedOutcome::Inconclusive => "inconclusive",
-            NeedOutcome::Rehearsed => "rehearsed",
-            NeedOutcome::Other(name) => name,
-        };
-        name.to_owned()
+        let name = serde_json::to_value(outcome).ok().and_then(|name| name.as_str().map(str::to_owned));
+        name.unwrap_or_else(|| unreachable!("an outcome is a text"))
     }
 }
 
