@@ -180,21 +180,21 @@ impl FakeHost {
     /// Adds a file to the workspace.
     #[must_use]
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> FakeHost {
-        self.state.files.insert(inside(path), content.into());
+        self.state.files.insert(rules::inside(path), content.into());
         self
     }
 
     /// Adds an executable file to the workspace.
     #[must_use]
     pub fn executable(mut self, path: &str, content: impl Into<Vec<u8>>) -> FakeHost {
-        self.state.executables.insert(inside(path));
+        self.state.executables.insert(rules::inside(path));
         self.file(path, content)
     }
 
     /// Adds a link, an empty folder, or a special file to the workspace.
     #[must_use]
     pub fn node(mut self, path: &str, node: Node) -> FakeHost {
-        self.state.nodes.insert(inside(path), node);
+        self.state.nodes.insert(rules::inside(path), node);
         self
     }
 
@@ -211,7 +211,7 @@ impl FakeHost {
         name: &str,
         files: impl IntoIterator<Item = (&'static str, C)>,
     ) -> FakeHost {
-        let files = files.into_iter().map(|(path, content)| (inside(path), content.into()));
+        let files = files.into_iter().map(|(path, content)| (rules::inside(path), content.into()));
         self.published(name, "application/x-tar", true, files.collect())
     }
 
@@ -280,10 +280,14 @@ impl FakeHost {
     }
 
     /// Denies calls, like a pipeline that doesn't grant them. `subject` is the entry that would grant the call, its URL or
-    /// its image reference, or `*` for all calls.
+    /// its image reference, or `*` for all calls. A denied folder includes its content.
     #[must_use]
     pub fn deny(mut self, permission: Permission, subject: &str) -> FakeHost {
-        self.state.denied.push((permission, subject.to_owned()));
+        let subject = match permission {
+            Permission::Read | Permission::Write if subject != "*" => rules::shown(&rules::inside(subject)).to_owned(),
+            _ => subject.to_owned(),
+        };
+        self.state.denied.push((permission, subject));
         self
     }
 
@@ -353,12 +357,4 @@ impl FakeHost {
         let result = body();
         installed.into_report(result)
     }
-}
-
-/// A path that a test adds to the workspace.
-///
-/// # Panics
-/// When it isn't a path of the workspace.
-fn inside(path: &str) -> String {
-    rules::path(path).unwrap_or_else(|error| panic!("{error}"))
 }

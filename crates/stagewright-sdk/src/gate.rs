@@ -103,17 +103,14 @@ pub enum Resumption {
     },
 }
 
-/// The host's record: that of a decision has no `cause`.
+/// The host's record of how a wait ended. That of a decision has no `cause`.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Record {
-    Waited {
-        token: String,
-        cause: Cause,
-        #[serde(default)]
-        payload: Json,
-    },
-    Decided(Decision),
+struct Record {
+    token: String,
+    #[serde(default)]
+    cause: Option<Cause>,
+    #[serde(default)]
+    payload: Json,
 }
 
 #[derive(Deserialize)]
@@ -130,10 +127,11 @@ enum Cause {
 pub fn resumption() -> Result<Option<Resumption>> {
     let Some(json) = host::context::resumption() else { return Ok(None) };
     let failed = |error| Error::from(error).context("can't use the host's record of the wait");
-    Ok(Some(match serde_json::from_str(&json).map_err(failed)? {
-        Record::Decided(decision) => Resumption::Decision(decision),
-        Record::Waited { token, cause: Cause::Poll, .. } => Resumption::Polled { token },
-        Record::Waited { token, cause: Cause::Signal, payload } => Resumption::Signalled { token, payload },
+    let Record { token, cause, payload } = serde_json::from_str(&json).map_err(failed)?;
+    Ok(Some(match cause {
+        None => Resumption::Decision(serde_json::from_str(&json).map_err(failed)?),
+        Some(Cause::Poll) => Resumption::Polled { token },
+        Some(Cause::Signal) => Resumption::Signalled { token, payload },
     }))
 }
 

@@ -138,6 +138,8 @@ fn a_denial_names_the_line_that_would_grant_the_call() {
         revealed,
         (ErrorCode::PermissionDenied, "the stage may not read the value of the secret `token`".to_owned())
     );
+    let folder = FakeHost::new().file("private/a/b.txt", "").deny(Permission::Read, "./private/");
+    assert_eq!(refused(&folder, || workspace::read("private/a/b.txt")).1, "the stage may not read `private/a/b.txt`");
     let failing = host.fail(Interface::Secrets, "token", Error::internal("down"));
     assert_eq!(refused(&failing, || secrets::get("token")), (ErrorCode::Internal, "down".to_owned()));
 }
@@ -261,6 +263,7 @@ fn programs_are_captured_only_on_request() {
         output,
         (ErrorCode::ResourceExhausted, "the output of `tool` exceeds the capture limit of 9B".to_owned())
     );
+    assert_eq!(refused(&host, || Command::new("tool").current_dir("none").spawn()).0, ErrorCode::NotFound);
     let file = host.clone().file("a.txt", "");
     assert_eq!(
         refused(&file, || Command::new("tool").current_dir("a.txt").spawn()),

@@ -25,7 +25,7 @@ fn cargo_test() -> ProcessScript {
 }
 
 fn run(with: Json, script: ProcessScript) -> Report<Result<Outcome>> {
-    FakeHost::new().config(with).file("src/lib.rs", "").process(script).run::<CargoTest>()
+    FakeHost::new().config(with).file("src/lib.rs", "").file("app/Cargo.toml", "").process(script).run::<CargoTest>()
 }
 
 fn libtest(out: &str, err: &str) -> Vec<Suite> {

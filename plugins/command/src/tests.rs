@@ -17,7 +17,7 @@ fn a_program_gets_its_arguments_environment_folder_and_input() {
     let with = json!({
         "argv": ["tool", "-x"], "cwd": "sub", "env": { "A": "1" }, "stdin": "in", "secret-env": { "TOKEN": "deploy" },
     });
-    let report = host(with, tool()).secret("deploy", "hush").run::<Command>();
+    let report = host(with, tool()).secret("deploy", "hush").file("sub/a", "").run::<Command>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     let spawned = &report.spawned[0];
     assert_eq!((spawned.program.as_str(), spawned.args.as_slice()), ("tool", ["-x".to_owned()].as_slice()));

@@ -21,6 +21,14 @@ pub(super) fn path(path: &str) -> Result<String, Error> {
     }
 }
 
+/// A path of the workspace that a test names, normalised.
+///
+/// # Panics
+/// When it isn't one.
+pub(super) fn inside(text: &str) -> String {
+    path(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// A path without `./`, doubled and trailing `/`.
 pub(super) fn normal(path: &str) -> String {
     path.split('/').filter(|name| !matches!(*name, "" | ".")).collect::<Vec<_>>().join("/")

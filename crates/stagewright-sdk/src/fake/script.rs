@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::rules::inside;
 use crate::Error;
 use crate::process::{ExitStatus, Source};
 use crate::service::State;
@@ -84,10 +85,10 @@ impl ProcessScript {
         self
     }
 
-    /// Writes a file of the workspace, by its normalised path.
+    /// Writes a file of the workspace.
     #[must_use]
     pub fn writes(mut self, path: &str, content: impl Into<Vec<u8>>) -> ProcessScript {
-        self.files.push((path.to_owned(), content.into()));
+        self.files.push((inside(path), content.into()));
         self
     }
 

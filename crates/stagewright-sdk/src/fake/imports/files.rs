@@ -34,10 +34,16 @@ fn node(host: &State, path: &str) -> Option<Node> {
     }
 }
 
+/// The path, and the folders that contain it: a grant of any of them would include it.
+fn lineage(path: &str) -> Vec<&str> {
+    let folders = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
+    std::iter::once(shown(path)).chain(folders).collect()
+}
+
 /// Parses a path that is going to be read.
 fn readable(host: &State, path: &str) -> Result<String> {
     let path = rules::path(path)?;
-    host.grant(Permission::Read, &[shown(&path)], &format!("read `{}`", shown(&path)))?;
+    host.grant(Permission::Read, &lineage(&path), &format!("read `{}`", shown(&path)))?;
     host.fault(Interface::Workspace, &path)?;
     Ok(path)
 }
@@ -72,7 +78,7 @@ fn writable(host: &State, path: &str) -> Result<String> {
     if path.is_empty() {
         return Err(Error::invalid("the workspace's root itself can't be replaced or removed"));
     }
-    host.grant(Permission::Write, &[&path], &format!("write `{path}`"))?;
+    host.grant(Permission::Write, &lineage(&path), &format!("write `{path}`"))?;
     host.fault(Interface::Workspace, &path)?;
     Ok(path)
 }
@@ -91,26 +97,19 @@ pub(super) fn replace(host: &mut State, path: &str, content: Vec<u8>) -> Result<
     Ok(())
 }
 
-/// A folder that exists, as the working folder of a program.
-pub(super) fn folder(host: &State, path: &str) -> Result<String> {
+/// Checks the working folder of a program, which need not be readable.
+pub(super) fn check_folder(host: &State, path: &str) -> Result<()> {
     let path = rules::path(path)?;
-    // A test needn't add a file below each folder that it names, unless the path is that of a file.
-    match node(host, &path) {
-        Some(Node::Folder) | None => Ok(path),
-        Some(Node::Link(_)) => Err(failed(ErrorCode::NotFound, "find", &path, MISSING)),
-        Some(Node::File | Node::Special(_)) => Err(Error::invalid(format!("`{path}` is not a folder"))),
+    match found(host, &path)? {
+        Node::Folder => Ok(()),
+        _ => Err(Error::invalid(format!("`{path}` is not a folder"))),
     }
 }
 
 /// The files below a folder, by path relative to it.
 fn below(host: &State, folder: &str) -> BTreeMap<String, Vec<u8>> {
-    let relative = |path: &str| {
-        if folder.is_empty() {
-            Some(path.to_owned())
-        } else {
-            path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned)
-        }
-    };
+    let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let relative = |path: &str| path.strip_prefix(&start).map(str::to_owned);
     host.files.iter().filter_map(|(path, content)| Some((relative(path)?, content.clone()))).collect()
 }
 

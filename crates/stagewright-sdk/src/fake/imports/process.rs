@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use super::files::check_folder;
 use super::poll::Pollable;
 use super::secrets::Secret;
 use super::types;
@@ -84,7 +85,7 @@ fn start(host: &mut State, spawned: Spawned) -> Result<Child> {
         return Err(exhausted(format!("could not start `{program}`: the stage already runs {CHILDREN} programs"))
             .help("wait for some to end"));
     }
-    spawned.current_dir.as_deref().map_or(Ok(String::new()), |path| super::files::folder(host, path))?;
+    spawned.current_dir.as_deref().map_or(Ok(()), |path| check_folder(host, path))?;
     let fits = |script: &ProcessScript| script.program == program && spawned.args.starts_with(&script.args);
     let mut script = host.processes.next(fits).ok_or_else(|| {
         let line = format!("{program} {}", spawned.args.join(" "));
