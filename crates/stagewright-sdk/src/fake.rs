@@ -281,8 +281,13 @@ impl FakeHost {
 
     /// Denies calls, like a pipeline that doesn't grant them. `subject` is the entry that would grant the call, its URL or
     /// its image reference, or `*` for all calls. A denied folder includes its content.
+    ///
+    /// # Panics
+    /// For `exec`, `socket` and `env`, which only concern what a program does: programs are scripted here.
     #[must_use]
     pub fn deny(mut self, permission: Permission, subject: &str) -> FakeHost {
+        let is_scripted = matches!(permission, Permission::Exec | Permission::Socket | Permission::Env);
+        assert!(!is_scripted, "`{}` has no effect on the scripted programs of the fake host", permission.key());
         let subject = match permission {
             Permission::Read | Permission::Write if subject != "*" => rules::shown(&rules::inside(subject)).to_owned(),
             _ => subject.to_owned(),

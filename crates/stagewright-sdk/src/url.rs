@@ -2,7 +2,10 @@
 
 #![cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "only the fake host needs all parts"))]
 
-/// An absolute URL, split by the rules of WHATWG as far as the schemes `http` and `https` need them.
+use std::net::Ipv4Addr;
+
+/// An absolute URL, split by the rules of WHATWG as far as the schemes `http` and `https` need them. Names and paths beyond
+/// ASCII, `%` in a name, and `..` in a path stay as they are, which the host normalises.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Url<'a> {
     /// In lower case.
@@ -27,22 +30,35 @@ impl<'a> Url<'a> {
             return Err("relative URL without a base");
         }
         let scheme = scheme.to_ascii_lowercase();
+        let rest = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
         let Some(usual_port) = usual_port(&scheme) else {
             return Ok(Url { scheme, user: "", host: String::new(), port: None, path: rest });
         };
         let rest = rest.trim_start_matches(['/', '\\']);
-        let (authority, path) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
+        let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
         let (user, address) = authority.rsplit_once('@').unwrap_or(("", authority));
         // The colons in the brackets of an IPv6 address don't separate a port.
-        let (host, port) = match address.rfind(':') {
-            Some(colon) if !address[colon..].contains(']') => (&address[..colon], &address[colon + 1..]),
-            _ => (address, ""),
+        let end_of_host = match address.strip_prefix('[').map(|inside| inside.find(']')) {
+            Some(None) => return Err("invalid IPv6 address"),
+            Some(Some(bracket)) => bracket + 2,
+            None => address.find(':').unwrap_or(address.len()),
+        };
+        let (host, port) = address.split_at(end_of_host);
+        let port = match port.strip_prefix(':') {
+            Some(port) => port,
+            None if port.is_empty() => "",
+            None => return Err("invalid IPv6 address"),
         };
         if host.is_empty() {
             return Err("empty host");
         }
-        if host.contains(|c: char| c.is_whitespace() || c.is_control() || "<>^|%\"`{}".contains(c)) {
+        let is_refused = |c: char| c.is_whitespace() || c.is_control() || "<>^|%\"`{}[]".contains(c);
+        if !host.starts_with('[') && host.contains(is_refused) {
             return Err("invalid international domain name");
+        }
+        let is_numeric = |(_, last): (&str, &str)| last.bytes().all(|byte| byte.is_ascii_digit());
+        if host.rsplit_once('.').is_some_and(is_numeric) && host.parse::<Ipv4Addr>().is_err() {
+            return Err("invalid IPv4 address");
         }
         let port = match port {
             "" => None,
@@ -51,7 +67,6 @@ impl<'a> Url<'a> {
             }
             _ => return Err("invalid port number"),
         };
-        let path = &path[..path.find(['?', '#']).unwrap_or(path.len())];
         let port = port.filter(|port| *port != usual_port);
         Ok(Url { scheme, user, host: host.to_ascii_lowercase(), port, path })
     }
@@ -66,7 +81,8 @@ impl<'a> Url<'a> {
     /// Without user, query and fragment, which may contain secrets.
     pub(crate) fn shown(&self) -> String {
         match self.origin() {
-            Some(origin) => format!("{origin}{}", if self.path.is_empty() { "/" } else { self.path }),
+            Some(origin) if self.path.is_empty() => format!("{origin}/"),
+            Some(origin) => format!("{origin}{}", self.path.replace('\\', "/")),
             None => format!("{}:{}", self.scheme, self.path),
         }
     }
@@ -115,6 +131,10 @@ mod tests {
             ("http://a b/", "invalid international domain name"),
             ("http://a:70000", "invalid port number"),
             ("http://a:x", "invalid port number"),
+            ("http://a:1:2", "invalid port number"),
+            ("http://:80", "empty host"),
+            ("http://[::1", "invalid IPv6 address"),
+            ("http://1.2.3.400", "invalid IPv4 address"),
         ] {
             assert_eq!(Url::parse(url), Err(reason), "{url}");
         }

@@ -423,6 +423,13 @@ fn validate_may_only_call_the_context() {
 }
 
 #[test]
+#[should_panic(expected = "`socket` has no effect")]
+fn a_denial_that_would_do_nothing_panics() {
+    // The panic is the result.
+    let _ = FakeHost::new().deny(Permission::Socket, "docker");
+}
+
+#[test]
 #[should_panic(expected = "at most 64 KiB")]
 fn random_bytes_are_limited() {
     FakeHost::new().with(|| random::bytes(65_537));

@@ -37,7 +37,7 @@ fn node(host: &State, path: &str) -> Option<Node> {
 /// The path, and the folders that contain it: a grant of any of them would include it.
 fn lineage(path: &str) -> Vec<&str> {
     let folders = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
-    std::iter::once(shown(path)).chain(folders).collect()
+    std::iter::once(shown(path)).chain(folders).chain(["."]).collect()
 }
 
 /// Parses a path that is going to be read.
