@@ -227,7 +227,7 @@ fn report(end: AttemptEnd) -> AttemptReport {
 }
 
 fn unsuccessful(outcome: Outcome, kind: FailureKind) -> AttemptReport {
-    let failure = Failure { kind, message: "as simulated".to_owned(), causes: Vec::new(), help: None, retryable: true };
+    let failure = Failure::new(kind, "as simulated", true);
     report(AttemptEnd::Unsuccessful(outcome, failure))
 }
 
@@ -382,7 +382,7 @@ impl Plugin {
         }
         if self.roll(10) {
             let (level, code, message) = (Level::Warning, "W1".to_owned(), "odd".to_owned());
-            self.output.problem(Problem { level, code, message, path: None, help: None }).await;
+            self.output.problem(Problem::new(level, code, message)).await;
         }
     }
 

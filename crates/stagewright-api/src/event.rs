@@ -1,6 +1,7 @@
 //! The events of a run, as `--format json` writes them.
 
 mod gate;
+mod measure;
 mod outcome;
 mod release;
 mod source;
@@ -14,7 +15,10 @@ use serde_json::Value as Json;
 pub use gate::{
     CaptureEntry, DecisionEntry, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, MadeEntry,
 };
-pub use outcome::{FailureEntry, FailureKindName, LevelName, OutcomeName, ProblemEntry};
+pub use measure::{MetricEntry, TestCaseEntry, TestOutcomeName};
+pub use outcome::{
+    FailureEntry, FailureKindName, FilePlaceEntry, LevelName, OutcomeName, ProblemEntry, TextRangeEntry,
+};
 pub use release::{ArtifactEntry, DeployedReleaseEntry, ReleaseOriginName};
 pub use source::{GitStateEntry, RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, TriggerEntry};
 pub use stage::{EffectClassName, FidelityName, StageKindName, StageSummaryEntry};
@@ -209,9 +213,9 @@ pub enum EventEntry {
         /// What it does.
         message: String,
         /// Units that are done.
-        current: u32,
+        current: u64,
         /// All units, when known.
-        total: Option<u32>,
+        total: Option<u64>,
     },
     /// Markdown that a stage shows with the run.
     Summary {
@@ -238,6 +242,24 @@ pub enum EventEntry {
         stage: u32,
         /// The finding.
         problem: ProblemEntry,
+    },
+    /// Results of tests that a stage ran. A try can have several of these events.
+    TestsReported {
+        /// The stage.
+        stage: u32,
+        /// Which try.
+        attempt: u32,
+        /// In the order in which they were reported.
+        cases: Vec<TestCaseEntry>,
+    },
+    /// The figures of a stage.
+    MetricsReported {
+        /// The stage.
+        stage: u32,
+        /// Which try.
+        attempt: u32,
+        /// Sorted by name.
+        metrics: Vec<MetricEntry>,
     },
     /// The stage waits at a gate; nothing of it is running.
     GateOpened {

@@ -30,5 +30,5 @@ impl CacheRunner {
 
 /// The names of the stages that the request needs directly.
 pub(crate) fn needs_of(request: &AttemptRequest) -> Vec<String> {
-    request.needs.keys().cloned().collect()
+    request.needs.iter().map(|need| need.stage.clone()).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use stagewright_engine::{AttemptRequest, RunId};
+use stagewright_engine::{AttemptRequest, GitState, RunId, SourceView, Trigger};
 use stagewright_model::{Bounds, Permission};
 
 use crate::digest::{Digest, Hashing};
@@ -45,8 +45,10 @@ pub enum KeyPart {
     Glob,
     /// A program or toolchain of the machine.
     Tool,
-    /// An output of a stage that this one needs.
+    /// The outcome of a stage that this one needs, or one of its outputs.
     Need,
+    /// The commit or the trigger of the run, for a stage that asks for them.
+    Source,
     /// An artifact of an earlier stage.
     Artifact,
     /// An input file, or a file that others left in the paths that the stage may write.
@@ -129,8 +131,16 @@ impl KeyManifest {
             }
         }
         around.tools.iter().for_each(|(tool, digest)| manifest.put(KeyPart::Tool, tool, digest));
-        for (need, outputs) in &request.needs {
-            leaves(need, outputs, &mut |path, value| manifest.put(KeyPart::Need, path, &value.to_string()));
+        for need in &request.needs {
+            let conclusion = need.conclusion.as_str();
+            manifest.put(KeyPart::Need, &need.id, &format!("{} ({conclusion})", need.outcome.as_str()));
+            for (name, value) in &need.outputs {
+                let within = format!("{}.{name}", need.id);
+                leaves(&within, value, &mut |path, value| manifest.put(KeyPart::Need, path, &value.to_string()));
+            }
+        }
+        if let Some(source) = &request.source {
+            manifest.source(source);
         }
         around.artifacts.iter().for_each(|(name, digest)| manifest.put(KeyPart::Artifact, name, digest));
         manifest.put(KeyPart::File, INPUTS, &around.files.digest().to_string());
@@ -139,6 +149,24 @@ impl KeyManifest {
         }
         around.before.iter().for_each(|(name, key)| manifest.put(KeyPart::Before, name, key));
         manifest
+    }
+
+    fn source(&mut self, source: &SourceView) {
+        let SourceView { git, trigger } = source;
+        let GitState { commit, short: _, branch, tag, dirty, changes } = git;
+        let Trigger { name, reference, commit: _, actor } = trigger;
+        let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+        let facts = [
+            ("commit", commit.clone()),
+            ("branch", optional(branch)),
+            ("tag", optional(tag)),
+            ("dirty", dirty.to_string()),
+            ("changes", changes.clone()),
+            ("trigger", name.clone()),
+            ("reference", reference.clone()),
+            ("actor", actor.clone()),
+        ];
+        facts.iter().for_each(|(fact, value)| self.put(KeyPart::Source, fact, value));
     }
 
     /// Adds the individual files for explanations. The key does not change.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use stagewright_engine::{AttemptMessageKind, AttemptOutput, OutputListener, Problem, Stream};
+use stagewright_engine::{AttemptMessageKind, AttemptOutput, Metric, OutputListener, Problem, Stream, TestCase};
 use tempfile::NamedTempFile;
 
 use crate::digest::Digest;
@@ -24,6 +24,8 @@ enum RecordedOutput {
     Lines(Stream, Vec<String>),
     Summary(String),
     Problem(Problem),
+    Tests(Vec<TestCase>),
+    Metrics(Vec<Metric>),
 }
 
 /// Records the output of an attempt.
@@ -96,6 +98,8 @@ impl OutputListener for Recorder {
             }
             AttemptMessageKind::Summary(markdown) => RecordedOutput::Summary(markdown.clone()),
             AttemptMessageKind::Problem(problem) => RecordedOutput::Problem(problem.clone()),
+            AttemptMessageKind::Tests(cases) => RecordedOutput::Tests(cases.clone()),
+            AttemptMessageKind::Metrics(metrics) => RecordedOutput::Metrics(metrics.clone()),
             AttemptMessageKind::Progress { .. }
             | AttemptMessageKind::CacheLookedUp { .. }
             | AttemptMessageKind::EffectRequested { .. } => return,
@@ -129,6 +133,8 @@ pub(crate) async fn replay(file: &Path, output: &AttemptOutput) -> io::Result<()
             Some(RecordedOutput::Lines(stream, lines)) => batch = Some((stream, lines)),
             Some(RecordedOutput::Summary(markdown)) => output.summary(markdown).await,
             Some(RecordedOutput::Problem(problem)) => output.problem(problem).await,
+            Some(RecordedOutput::Tests(cases)) => output.tests(cases).await,
+            Some(RecordedOutput::Metrics(metrics)) => output.metrics(metrics).await,
         }
     }
 }

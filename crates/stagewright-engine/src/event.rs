@@ -3,6 +3,7 @@
 mod artifact;
 mod capture;
 mod gate;
+mod measure;
 mod outcome;
 mod release;
 mod source;
@@ -17,7 +18,8 @@ use stagewright_model::{EffectClass, Fidelity, StageIndex, StageKind};
 pub use artifact::Artifact;
 pub use capture::{Capture, Made};
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
-pub use outcome::{Failure, FailureKind, Level, Outcome, Problem};
+pub use measure::{Metric, TestCase, TestOutcome};
+pub use outcome::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
 pub use release::{Release, ReleaseOrigin};
 pub use source::{GitState, RollbackSource, RunSource, Trigger};
 
@@ -221,9 +223,9 @@ pub enum EventKind {
         /// What it is doing.
         message: String,
         /// Units done.
-        current: u32,
+        current: u64,
         /// Total units, if known.
-        total: Option<u32>,
+        total: Option<u64>,
     },
     /// Markdown from a stage that is shown with the run.
     Summary {
@@ -251,6 +253,24 @@ pub enum EventKind {
         stage: StageIndex,
         /// The finding.
         problem: Problem,
+    },
+    /// Results of tests that an attempt ran. An attempt can have several of these events.
+    TestsReported {
+        /// The stage.
+        stage: StageIndex,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// In the order in which they were reported.
+        cases: Vec<TestCase>,
+    },
+    /// The figures of an attempt.
+    MetricsReported {
+        /// The stage.
+        stage: StageIndex,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// Sorted by name.
+        metrics: Vec<Metric>,
     },
     /// The stage waits at a gate, without a running process or instance.
     GateOpened {

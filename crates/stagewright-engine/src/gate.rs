@@ -63,6 +63,14 @@ pub enum DecisionError {
     /// The gate's form doesn't have this field.
     #[error("the gate has no field `{0}`")]
     UnknownField(String),
+    /// The value isn't one of the field's choices.
+    #[error("the field `{name}` must be one of: {}", choices.join(", "))]
+    NotAChoice {
+        /// The field's name.
+        name: String,
+        /// What it may be.
+        choices: Vec<String>,
+    },
     /// The value has another type than the field.
     #[error("the field `{name}` must be {expected}")]
     WrongType {
@@ -133,6 +141,9 @@ fn check_form(gate: &Gate, decision: &Decision) -> Result<(), DecisionError> {
             continue;
         };
         let expected = match (field.kind, value) {
+            (FieldKind::Text, Json::String(text)) if !field.choices.is_empty() && !field.choices.contains(text) => {
+                return Err(DecisionError::NotAChoice { name: field.name.clone(), choices: field.choices.clone() });
+            }
             (FieldKind::Text, Json::String(_))
             | (FieldKind::Number, Json::Number(_))
             | (FieldKind::Boolean, Json::Bool(_)) => continue,

@@ -22,9 +22,9 @@ mod state;
 pub use drive::{DriveError, Ports, RunCommand, drive};
 
 pub use event::{
-    Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, Finding, Gate,
-    GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseOrigin, RollbackSource, RunId,
-    RunSource, RunSummary, StageSummary, Stream, Timestamp, Trigger,
+    Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, FilePlace, Finding,
+    Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release, ReleaseOrigin, RollbackSource,
+    RunId, RunSource, RunSummary, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger,
 };
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};
@@ -32,8 +32,8 @@ pub use port::{
     ApprovedCapture, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest,
     Basis, CacheRequest, Call, CaptureRequest, Clock, Delivery, EarlierResult, EarlierStage, EffectRefused,
     EffectReply, EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest, HEARTBEAT, LEASE,
-    LogSink, Observation, Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, StageRunner, StoreError,
-    StoreErrorKind,
+    LogSink, Need, Observation, Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, SourceView,
+    StageRunner, StoreError, StoreErrorKind,
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};

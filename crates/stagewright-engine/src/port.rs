@@ -20,7 +20,7 @@ pub use self::output::{
 pub use self::report::{AttemptEnd, AttemptReport, Observation, ReleaseNote};
 pub use self::request::{
     ApprovedCapture, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EarlierResult, EarlierStage,
-    EnvironmentView,
+    EnvironmentView, Need, SourceView,
 };
 pub use self::store::{LogSink, RunStore, StoreError, StoreErrorKind};
 use crate::event::{Capture, Event, Failure, Interrupt, Timestamp};

@@ -424,5 +424,5 @@ impl Scheduler {
 }
 
 fn failure(kind: FailureKind, message: impl Into<String>) -> Failure {
-    Failure { kind, message: message.into(), causes: Vec::new(), help: None, retryable: can_retry(kind) }
+    Failure::new(kind, message, can_retry(kind))
 }

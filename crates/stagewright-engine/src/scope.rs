@@ -46,6 +46,8 @@ pub struct PluginFacts {
     pub effect: EffectClass,
     /// In a rehearsal, how much of the stage is real, as far as that is known before it runs.
     pub rehearsal: Option<Fidelity>,
+    /// Whether the plugin asks for the run's commit and trigger, so that its result depends on them.
+    pub reads_source: bool,
 }
 
 impl RunValues {

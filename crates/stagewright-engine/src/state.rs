@@ -217,6 +217,8 @@ impl RunState {
             | EventKind::Summary { .. }
             | EventKind::CacheLookedUp { .. }
             | EventKind::Problem { .. }
+            | EventKind::TestsReported { .. }
+            | EventKind::MetricsReported { .. }
             | EventKind::Log { .. }
             | EventKind::DecisionRefused { .. }
             | EventKind::Progress { .. } => {}

@@ -189,11 +189,8 @@ impl Blueprint {
             nested.after(&root, &folders.collect::<Vec<_>>(), policy.reserved()).map_err(|error| internal(&error))
         });
         let problem = |message: String, help: &str| Problem {
-            level: Level::Warning,
-            code: NESTED.to_owned(),
-            message,
-            path: None,
             help: Some(help.to_owned()),
+            ..Problem::new(Level::Warning, NESTED, message)
         };
         match found.await {
             Ok(found) => {

@@ -54,7 +54,7 @@ impl Denials {
     pub(crate) async fn report(&self, log: &AttemptLog) {
         let denied = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for CapabilityError { message, help, .. } in denied {
-            let problem = Problem { level: Level::Error, code: CODE.to_owned(), message, path: None, help };
+            let problem = Problem { help, ..Problem::new(Level::Error, CODE, message) };
             log.output().problem(masked_problem(problem, log.masker())).await;
         }
     }

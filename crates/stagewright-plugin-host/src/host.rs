@@ -149,13 +149,11 @@ fn end_without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
             Some(AttemptEnd::Observed(Observation::Unknown(why)))
         }
         Call::Undo => {
-            let failure = Failure {
-                kind: FailureKind::Reported,
-                message: format!("the plugin `{uses}` can't undo its effects: it doesn't export `reconcile`"),
-                causes: Vec::new(),
-                help: None,
-                retryable: false,
-            };
+            let failure = Failure::new(
+                FailureKind::Reported,
+                format!("the plugin `{uses}` can't undo its effects: it doesn't export `reconcile`"),
+                false,
+            );
             Some(AttemptEnd::Unsuccessful(Outcome::Errored, failure))
         }
     }

@@ -161,7 +161,7 @@ mod tests {
     use crate::plugin::PluginManifest;
 
     fn problem(message: &str) -> Problem {
-        Problem { level: Level::Error, code: "config".into(), message: message.into(), path: None, help: None }
+        Problem::new(Level::Error, "config", message)
     }
 
     fn description(digest: &str) -> Description {

@@ -150,11 +150,8 @@ impl From<OutOfMemory> for Failure {
     fn from(error: OutOfMemory) -> Failure {
         let needed = error.asked.max(error.limit.saturating_mul(2)).next_multiple_of(1 << 20);
         Failure {
-            kind: FailureKind::OutOfMemory,
-            message: format!("the plugin {error}"),
-            causes: Vec::new(),
             help: Some(format!("raise the limit with `memory = \"{}\"`", ByteSize(needed))),
-            retryable: false,
+            ..Failure::new(FailureKind::OutOfMemory, format!("the plugin {error}"), false)
         }
     }
 }

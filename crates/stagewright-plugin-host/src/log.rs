@@ -271,7 +271,7 @@ mod tests {
         for _ in 0..100 {
             let (code, path, help) = ("long".to_owned(), None, None);
             let level = stagewright_engine::Level::Error;
-            log.problem(Problem { level, code, message: message.clone(), path, help }).await;
+            log.problem(Problem { path, help, ..Problem::new(level, code, message.clone()) }).await;
         }
         let (mut findings, mut announced) = (0, Vec::new());
         while let Ok(delivery) = receiver.try_recv() {

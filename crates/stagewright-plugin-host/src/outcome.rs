@@ -46,11 +46,12 @@ pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> Attem
                 Some(gate) => AttemptEnd::Suspended(gate),
                 None => {
                     let failure = Failure {
-                        kind: FailureKind::BadPlugin,
-                        message: "the plugin waits for a gate that it did not open".to_owned(),
-                        causes: Vec::new(),
                         help: Some("return the token that `approval.open` returned in this attempt".to_owned()),
-                        retryable: false,
+                        ..Failure::new(
+                            FailureKind::BadPlugin,
+                            "the plugin waits for a gate that it did not open",
+                            false,
+                        )
                     };
                     AttemptEnd::Unsuccessful(Outcome::Errored, failure)
                 }
@@ -81,7 +82,7 @@ pub(crate) fn outcome_from_stop(stopped: &StopReason) -> AttemptEnd {
 /// The end of an attempt whose plugin could not be loaded or started.
 pub(crate) fn outcome_from_bad_plugin(error: PluginError) -> AttemptEnd {
     let PluginError { message, causes, help } = error;
-    let failure = Failure { kind: FailureKind::BadPlugin, message, causes, help, retryable: false };
+    let failure = Failure { causes, help, ..Failure::new(FailureKind::BadPlugin, message, false) };
     AttemptEnd::Unsuccessful(Outcome::Errored, failure)
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn outcome_from_bad_plugin(error: PluginError) -> AttemptEnd {
 pub(crate) fn outcome_from_interruption(error: &JoinError) -> AttemptEnd {
     let (kind, causes) = (FailureKind::Internal, vec![error.to_string()]);
     let message = "the call of the plugin was interrupted".to_owned();
-    AttemptEnd::Unsuccessful(Outcome::Errored, Failure { kind, message, causes, help: None, retryable: false })
+    AttemptEnd::Unsuccessful(Outcome::Errored, Failure { causes, ..Failure::new(kind, message, false) })
 }
 
 /// The end of an attempt whose plugin returned an error, or that the host could not start. `denial`: the last denial of
@@ -130,7 +131,7 @@ pub(crate) fn outcome_from_error(
     // the same way again is final: a denial, a wrong configuration, and a cancellation.
     let is_final = matches!(kind, FailureKind::Denied | FailureKind::Configuration | FailureKind::Cancelled);
     let retryable = retryable || !is_final;
-    AttemptEnd::Unsuccessful(outcome, Failure { kind, message, causes, help, retryable })
+    AttemptEnd::Unsuccessful(outcome, Failure { causes, help, ..Failure::new(kind, message, retryable) })
 }
 
 fn failure_from_trap(error: &wasmtime::Error, masker: &Masker) -> Failure {
@@ -149,11 +150,9 @@ fn failure_from_trap(error: &wasmtime::Error, masker: &Masker) -> Failure {
         None => format!("in function {}", frame.func_index()),
     });
     Failure {
-        kind: FailureKind::Trapped,
-        message: masker.text(&message),
         causes: causes.map(|cause| masker.text(&cause)).collect(),
         help: Some("look for the plugin's last message at the end of the stage's log".to_owned()),
-        retryable: false,
+        ..Failure::new(FailureKind::Trapped, masker.text(&message), false)
     }
 }
 

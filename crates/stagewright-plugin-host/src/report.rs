@@ -106,11 +106,9 @@ fn masked_gate(gate: Gate, masker: &Masker) -> Gate {
 /// `problem` with every secret masked.
 pub(crate) fn masked_problem(problem: Problem, masker: &Masker) -> Problem {
     Problem {
-        level: problem.level,
-        code: masked_text(&problem.code, masker),
-        message: masked_words(&problem.message, masker),
         path: problem.path.map(|path| masked_text(&path, masker)),
         help: problem.help.map(|help| masked_words(&help, masker)),
+        ..Problem::new(problem.level, masked_text(&problem.code, masker), masked_words(&problem.message, masker))
     }
 }
 
@@ -143,11 +141,8 @@ mod tests {
         let masker = Masker::default();
         masker.add(SECRET, false);
         let failure = Failure {
-            kind: FailureKind::Reported,
-            message: format!("{}{SECRET}", "é".repeat(TEXT / 2 - 2)),
             causes: vec![String::new(); 2 * CAUSES],
-            help: None,
-            retryable: false,
+            ..Failure::new(FailureKind::Reported, format!("{}{SECRET}", "é".repeat(TEXT / 2 - 2)), false)
         };
         let failure = masked_failure(failure, &masker);
         assert!(failure.message.ends_with("é***") && failure.causes.len() == CAUSES, "{}", failure.message.len());
@@ -158,11 +153,9 @@ mod tests {
     #[test]
     fn every_text_of_an_attempts_end_is_masked() {
         let failure = Failure {
-            kind: FailureKind::Reported,
-            message: SECRET.into(),
             causes: vec![SECRET.into()],
             help: Some(SECRET.into()),
-            retryable: true,
+            ..Failure::new(FailureKind::Reported, SECRET, true)
         };
         let field = Field { name: SECRET.into(), kind: FieldKind::Text, description: SECRET.into(), required: true };
         let gate = Gate {

@@ -10,10 +10,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use stagewright_engine::{Event, EventKind, Failure, Gate, GateKind, Level, Observer, Problem, Timestamp};
+use stagewright_engine::{
+    Event, EventKind, Failure, Gate, GateKind, Level, Observer, Problem, TestCase, TextRange, Timestamp,
+};
 use stagewright_model::{StageIndex, count};
 
-use crate::gate;
 use crate::plain::{event_lines, past_block};
 use crate::printable::{Block, Printable, prose, without_commands};
 use crate::printer::{ObserverOutput, Printer};
@@ -21,6 +22,7 @@ use crate::reader::RunReader;
 use crate::summary;
 use crate::text;
 use crate::view::{RunView, StageView, stage_of};
+use crate::{gate, measured};
 
 /// The most log lines that are held for one attempt. Of a longer log, the first lines are dropped.
 const HELD_LINES: usize = 10_000;
@@ -90,6 +92,10 @@ impl Observer for Github {
         block.extend(event_lines(&self.view, event));
         match (&event.kind, stage_of(&event.kind).and_then(|index| self.view.stage(index))) {
             (EventKind::Problem { problem, .. }, Some(stage)) => block.push_command(&problem_command(stage, problem)),
+            (EventKind::TestsReported { cases, .. }, Some(stage)) => {
+                let failed = cases.iter().filter(|case| case.outcome.is_failure());
+                failed.for_each(|case| block.push_command(&test_command(stage, case)));
+            }
             // A failure that repeats a finding gets no annotation of its own.
             (EventKind::StageEnded { .. }, Some(stage))
                 if self.view.failed().any(|failed| failed == stage)
@@ -153,63 +159,38 @@ fn problem_command(stage: &StageView, problem: &Problem) -> Printable {
         Level::Info => "notice",
     };
     let title = format!("{}: {}", stage.summary.id, problem.code);
-    let file = problem.path.as_ref().map(|path| location(path, &problem.message)).unwrap_or_default();
+    let file = problem.path.as_ref().map(|path| location(path, problem.range)).unwrap_or_default();
     let help = problem.help.as_ref().map(|help| format!("\n{help}")).unwrap_or_default();
     text!("::{command} {file}title={}::{}", property(&title), data(&format!("{}{help}", problem.message)))
 }
 
-/// The `file`, `line` and `col` properties of a finding. Line and column are read from the text that follows the file's
-/// name in the form `:LINE:COLUMN`, which many programs write: first in the finding's path, else in its message.
-fn location(path: &str, message: &str) -> String {
-    let (file, own) = split_numbers(path);
-    let mentions = message.match_indices(file).map(|(start, _)| &message[start + file.len()..]);
-    let numbers = own.or_else(|| mentions.filter_map(leading_numbers).next());
-    let mut properties = format!("file={},", property(file));
-    if let Some((line, column)) = numbers {
+/// The properties of an annotation that say where it belongs.
+fn location(path: &str, range: Option<TextRange>) -> String {
+    let mut properties = format!("file={},", property(path));
+    if let Some(TextRange { line, column, end_line, end_column }) = range {
         properties.push_str(&format!("line={line},"));
-        column.iter().for_each(|column| properties.push_str(&format!("col={column},")));
+        for (name, number) in [("endLine", end_line), ("col", column), ("endColumn", end_column)] {
+            number.iter().for_each(|number| properties.push_str(&format!("{name}={number},")));
+        }
     }
     properties
 }
 
-/// A line, and a column if it is known; both from 1.
-type Numbers = (u32, Option<u32>);
-
-/// Splits `src/lib.rs:8:5` into the file and the numbers.
-fn split_numbers(path: &str) -> (&str, Option<Numbers>) {
-    let colons = path.match_indices(':').map(|(at, _)| at);
-    let mut places = colons.filter_map(|at| {
-        let (numbers, rest) = numbers(&path[at..])?;
-        (at > 0 && rest.is_empty()).then_some((&path[..at], Some(numbers)))
-    });
-    places.next().unwrap_or((path, None))
-}
-
-fn leading_numbers(text: &str) -> Option<Numbers> {
-    numbers(text).map(|(numbers, _)| numbers)
-}
-
-/// Parses `:8` or `:8:5` at the start of `text`. Returns the numbers and the rest of `text`.
-fn numbers(text: &str) -> Option<(Numbers, &str)> {
-    let (line, rest) = number(text)?;
-    match number(rest) {
-        Some((column, rest)) => Some(((line, Some(column)), rest)),
-        None => Some(((line, None), rest)),
-    }
-}
-
-fn number(text: &str) -> Option<(u32, &str)> {
-    let digits = text.strip_prefix(':')?;
-    let end = digits.find(|character: char| !character.is_ascii_digit()).unwrap_or(digits.len());
-    let number = digits[..end].parse().ok().filter(|&number| number > 0)?;
-    Some((number, &digits[end..]))
+/// The annotation for a test that failed.
+fn test_command(stage: &StageView, case: &TestCase) -> Printable {
+    let title = format!("{}: {}", stage.summary.id, measured::title(case));
+    let file = case.place.as_ref().map(|at| location(&at.path, at.range)).unwrap_or_default();
+    let message = case.message.as_deref().unwrap_or("failed");
+    text!("::error {file}title={}::{}", property(&title), data(message))
 }
 
 fn failure_command(stage: &StageView) -> Printable {
     let outcome = stage.conclusion().map_or("failed", |conclusion| conclusion.as_str());
     let title = format!("{} {outcome}", stage.summary.id);
     let message = stage.failure().map(failure_text).or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
-    text!("::error title={}::{}", property(&title), data(&message))
+    let failed = stage.failure().and_then(|failure| failure.place.as_ref());
+    let file = failed.map(|at| location(&at.path, at.range)).unwrap_or_default();
+    text!("::error {file}title={}::{}", property(&title), data(&message))
 }
 
 /// Escapes the text of a command; line ends are kept as `%0A`.
@@ -228,17 +209,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_and_column_are_read_from_the_path_or_else_from_the_message() {
-        for (path, message, properties) in [
-            ("src/lib.rs", "it failed (src/lib.rs:8:51)", "file=src/lib.rs,line=8,col=51,"),
-            ("src/lib.rs", "it failed at src/lib.rs:8: no", "file=src/lib.rs,line=8,"),
-            ("src/lib.rs:3", "of src/lib.rs:8", "file=src/lib.rs,line=3,"),
-            ("src/lib.rs:3:1", "", "file=src/lib.rs,line=3,col=1,"),
-            ("src/lib.rs", "src/lib.rs is wrong, and src/lib.rs:0", "file=src/lib.rs,"),
-            ("with.run", "at 5:3", "file=with.run,"),
-            ("a:b", "", "file=a%3Ab,"),
-        ] {
-            assert_eq!(location(path, message), properties, "{path:?} {message:?}");
-        }
+    fn a_place_has_the_properties_that_are_known() {
+        let range = TextRange { line: 3, column: Some(1), end_line: Some(4), end_column: Some(9) };
+        assert_eq!(location("src/lib.rs", Some(range)), "file=src/lib.rs,line=3,endLine=4,col=1,endColumn=9,");
+        let line = TextRange { line: 3, column: None, end_line: None, end_column: None };
+        assert_eq!(location("a:b", Some(line)), "file=a%3Ab,line=3,");
+        assert_eq!(location("with.run", None), "file=with.run,");
     }
 }

@@ -7,13 +7,16 @@
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
-use stagewright_engine::{Failure, GateKind, Outcome};
+use stagewright_engine::{self as engine, Failure, GateKind, Outcome, TestOutcome};
 
 use crate::printable::{escaped, prose};
 use crate::summary::{problem_text, stream_mark};
 use crate::text::first_line;
 use crate::view::{RunView, StageStatus, StageView, UnsuccessfulAttempt};
 use crate::words;
+
+/// The most failed tries of a test that are listed.
+const RERUNS: u32 = 100;
 
 /// The report's XML. In the report of a run that hasn't ended, its unfinished stages are skipped.
 ///
@@ -30,6 +33,7 @@ pub fn junit(view: &RunView) -> Result<String, SerializeError> {
     let mut report = Report::new(name.as_ref());
     report.set_time(Duration::from_millis(view.last.since(view.started)));
     report.add_test_suite(suite);
+    report.add_test_suites(view.stages.iter().filter(|stage| !stage.tests.is_empty()).map(reported_tests));
     report.to_string()
 }
 
@@ -42,6 +46,53 @@ fn test_case(view: &RunView, stage: &StageView) -> TestCase {
         let lines: Vec<String> =
             stage.tail.iter().map(|line| format!("{} {}", stream_mark(line.stream), prose(&line.text))).collect();
         case.set_system_out(lines.join("\n"));
+    }
+    case
+}
+
+/// The tests that a stage ran, as a suite with the stage's name.
+fn reported_tests(stage: &StageView) -> TestSuite {
+    let mut suite = TestSuite::new(escaped(&stage.summary.id));
+    suite.set_time(Duration::from_millis(stage.tests.iter().filter_map(|case| case.duration).sum()));
+    suite.add_test_cases(stage.tests.iter().map(reported_test));
+    suite
+}
+
+fn reported_test(test: &engine::TestCase) -> TestCase {
+    let mut status = match test.outcome {
+        TestOutcome::Passed => TestCaseStatus::success(),
+        TestOutcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        TestOutcome::Errored => TestCaseStatus::non_success(NonSuccessKind::Error),
+        TestOutcome::Skipped => TestCaseStatus::skipped(),
+    };
+    if let Some(message) = &test.message {
+        match test.outcome {
+            TestOutcome::Passed => {}
+            TestOutcome::Skipped => {
+                status.set_message(first_line(message));
+            }
+            TestOutcome::Failed | TestOutcome::Errored => {
+                status.set_message(first_line(message));
+                status.set_description(message.lines().map(prose).collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+    if test.outcome != TestOutcome::Skipped {
+        status.add_reruns((0..test.failures.min(RERUNS)).map(|_| TestRerun::new(NonSuccessKind::Failure)));
+    }
+    let mut case = TestCase::new(escaped(&test.name), status);
+    case.set_classname(escaped(&test.suite));
+    test.duration.iter().for_each(|duration| {
+        case.set_time(Duration::from_millis(*duration));
+    });
+    if let Some(place) = &test.place {
+        case.extra.insert("file".into(), escaped(&place.path).as_ref().into());
+        place.range.iter().for_each(|range| {
+            case.extra.insert("line".into(), range.line.to_string().into());
+        });
+    }
+    if let Some(output) = &test.output {
+        case.set_system_out(output.lines().map(prose).collect::<Vec<_>>().join("\n"));
     }
     case
 }

@@ -28,6 +28,7 @@ mod graph;
 mod json;
 mod junit;
 mod markdown;
+mod measured;
 mod plain;
 mod printable;
 mod printer;

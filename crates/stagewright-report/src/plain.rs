@@ -14,7 +14,7 @@ use crate::summary::{self, problem_text, stream_mark};
 use crate::text;
 use crate::text::{duration, first_line, pad};
 use crate::view::{RunView, StageView, stage_of};
-use crate::{gate, markdown, words};
+use crate::{gate, markdown, measured, words};
 
 /// The most columns that the stage takes.
 const WIDEST_STAGE: usize = 28;
@@ -128,6 +128,8 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> 
         EventKind::ArtifactPublished { artifact, .. } => words::published(artifact),
         EventKind::Summary { markdown, .. } => return markdown::lines(markdown),
         EventKind::Problem { problem, .. } => problem_text(problem),
+        EventKind::TestsReported { cases, .. } => return measured::failed_tests(cases).collect(),
+        EventKind::MetricsReported { metrics, .. } => measured::metrics(metrics),
         EventKind::GateOpened { gate, .. } => {
             let mut lines = vec![format!("waiting: {}", first_line(&gate.message))];
             lines.extend(gate::terms(stage, gate, event.at));

@@ -8,7 +8,7 @@ use crate::printable::{escaped, prose};
 use crate::style::{StyledLine, Tone, outcome_tone, symbol};
 use crate::text::{duration, first_line, pad, shell_word, stages};
 use crate::view::{Deployed, RunView, StageStatus, StageView};
-use crate::{gate, words};
+use crate::{gate, measured, words};
 
 /// The summary of a run that has ended or is suspended: failures, the table of stages, the result, the release that each
 /// environment now runs, and commands to continue with.
@@ -44,6 +44,8 @@ pub fn failure_block(stage: &StageView) -> Vec<StyledLine> {
         Some(failure) => push_failure(failure, &mut lines),
         None => stage.reason.iter().for_each(|reason| push_indented(Tone::Neutral, "", reason, &mut lines)),
     }
+    let tests = measured::failed_tests(&stage.tests);
+    lines.extend(tests.map(|test| StyledLine::new(Tone::Bad, format!("  {test}"))));
     for problem in stage.further_problems() {
         lines.push(StyledLine::new(level_tone(problem.level), format!("  {}", problem_text(problem))));
     }
@@ -63,6 +65,8 @@ fn undo_block(stage: &StageView) -> Vec<StyledLine> {
 
 fn push_failure(failure: &Failure, lines: &mut Vec<StyledLine>) {
     push_indented(Tone::Neutral, "", &failure.message, lines);
+    let place = failure.place.as_ref().map(measured::file_place);
+    place.iter().for_each(|place| push_indented(Tone::Neutral, "at ", place, lines));
     failure.causes.iter().for_each(|cause| push_indented(Tone::Neutral, "because: ", cause, lines));
     failure.help.iter().for_each(|help| push_indented(Tone::Warning, "help: ", help, lines));
 }
@@ -160,7 +164,8 @@ fn note(view: &RunView, stage: &StageView) -> String {
         StageStatus::AwaitingEnvironment { holder } => words::environment_awaited(&gate::environment(stage), holder),
         StageStatus::Ended { .. } => {
             let cached = || stage.is_cached().map(words::cached);
-            stage.reason.as_deref().map(first_line).or_else(cached).unwrap_or_default()
+            let tests = || measured::tests(&stage.tests);
+            stage.reason.as_deref().map(first_line).or_else(tests).or_else(cached).unwrap_or_default()
         }
         StageStatus::Pending | StageStatus::Running | StageStatus::Recovering { .. } | StageStatus::Retrying { .. } => {
             String::new()
@@ -247,7 +252,8 @@ pub(crate) fn problem_text(problem: &Problem) -> String {
         Level::Warning => "warning",
         Level::Info => "note",
     };
-    let place = problem.path.as_ref().map(|path| format!(" ({})", escaped(path))).unwrap_or_default();
+    let place = problem.path.as_ref().map(|path| format!(" ({})", measured::place(path, problem.range)));
+    let place = place.unwrap_or_default();
     let help = problem.help.as_ref().map(|help| format!("; {}", one_line(help))).unwrap_or_default();
     format!("{level} {}: {}{place}{help}", escaped(&problem.code), one_line(&problem.message))
 }

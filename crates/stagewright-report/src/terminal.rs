@@ -13,7 +13,7 @@ use crate::style::{Painted, StyledLine, Tone, symbol};
 use crate::summary::{closing, level_tone, problem_text, stream_mark};
 use crate::text::{duration, first_line};
 use crate::view::{RunView, StageStatus, StageView, stage_of};
-use crate::{gate, markdown, words};
+use crate::{gate, markdown, measured, words};
 
 /// The most lines that are held while a question has the terminal. Of more, the first ones are dropped.
 const HELD_LINES: usize = 10_000;
@@ -218,6 +218,13 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event, verbose: bool) 
         }
         EventKind::Problem { problem, .. } => {
             StyledLine::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
+        }
+        EventKind::TestsReported { cases, .. } => {
+            let lines = measured::failed_tests(cases).map(|line| format!("  {name} {line}"));
+            return lines.map(|line| StyledLine::new(Tone::Bad, line)).collect();
+        }
+        EventKind::MetricsReported { metrics, .. } => {
+            StyledLine::new(Tone::Muted, format!("  {name} {}", measured::metrics(metrics)))
         }
         EventKind::Summary { markdown, .. } => {
             let lines = markdown::lines(markdown).into_iter().map(|line| format!("  {name} {line}"));

@@ -201,6 +201,8 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::Progress { stage, .. }
         | EventKind::Summary { stage, .. }
         | EventKind::Problem { stage, .. }
+        | EventKind::TestsReported { stage, .. }
+        | EventKind::MetricsReported { stage, .. }
         | EventKind::CacheLookedUp { stage, .. }
         | EventKind::GateOpened { stage, .. }
         | EventKind::GateDecided { stage, .. }

@@ -5,6 +5,7 @@
 
 mod event;
 mod gate;
+mod measure;
 mod outcome;
 mod release;
 mod source;

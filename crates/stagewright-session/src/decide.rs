@@ -165,9 +165,10 @@ fn refused(open: &OpenGate, error: &DecisionError) -> SessionError {
         | DecisionError::Outdated
         | DecisionError::NotRehearsing
         | DecisionError::OtherFiles => refused.hint(format!("check the state of the run: stagewright show {run}")),
-        DecisionError::MissingField(_) | DecisionError::UnknownField(_) | DecisionError::WrongType { .. } => {
-            refused.hint(form(&open.gate.fields))
-        }
+        DecisionError::MissingField(_)
+        | DecisionError::UnknownField(_)
+        | DecisionError::NotAChoice { .. }
+        | DecisionError::WrongType { .. } => refused.hint(form(&open.gate.fields)),
     }
 }
 
@@ -226,9 +227,10 @@ fn form(fields: &[Field]) -> String {
     }
     let describe = |field: &Field| {
         let kind = match field.kind {
-            FieldKind::Text => "text",
-            FieldKind::Number => "number",
-            FieldKind::Boolean => "true|false",
+            FieldKind::Text if !field.choices.is_empty() => field.choices.join("|"),
+            FieldKind::Text => "text".to_owned(),
+            FieldKind::Number => "number".to_owned(),
+            FieldKind::Boolean => "true|false".to_owned(),
         };
         format!("--field {}={kind}{}", field.name, if field.required { "" } else { " (optional)" })
     };
@@ -239,7 +241,7 @@ fn form(fields: &[Field]) -> String {
 /// in.
 pub(crate) fn rehearsed(gate: &Gate) -> Vec<Decision> {
     let sample = |field: &Field| match field.kind {
-        FieldKind::Text => Json::String("rehearsal".to_owned()),
+        FieldKind::Text => Json::String(field.choices.first().map_or("rehearsal", String::as_str).to_owned()),
         FieldKind::Number => Json::from(0),
         FieldKind::Boolean => Json::Bool(true),
     };

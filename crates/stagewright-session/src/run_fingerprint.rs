@@ -126,7 +126,7 @@ mod tests {
     use stagewright_engine::{EffectClass, Timestamp};
 
     fn facts(digest: &str) -> PluginFacts {
-        PluginFacts { digest: Some(digest.into()), effect: EffectClass::Pure, rehearsal: None }
+        PluginFacts { digest: Some(digest.into()), effect: EffectClass::Pure, ..PluginFacts::default() }
     }
 
     fn plan() -> Plan {

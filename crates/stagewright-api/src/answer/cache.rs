@@ -74,8 +74,10 @@ pub enum DifferencePart {
     Glob,
     /// A program or toolchain of the machine.
     Tool,
-    /// An output of a stage that it needs.
+    /// The outcome of a stage that it needs, or one of its outputs.
     Need,
+    /// The commit or the trigger of the run.
+    Source,
     /// An artifact of an earlier stage.
     Artifact,
     /// A file.

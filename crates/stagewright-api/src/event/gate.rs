@@ -68,6 +68,9 @@ pub struct FieldEntry {
     pub description: String,
     /// Whether an approval must fill it in.
     pub required: bool,
+    /// What its value must be one of. Left out when it may be any of its type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
 }
 
 /// Type of the value of a gate's field.

@@ -44,6 +44,40 @@ pub struct FailureEntry {
     pub help: Option<String>,
     /// False when another try can't help, whatever `retry` says.
     pub retryable: bool,
+    /// The least delay before another try in milliseconds, as a server asked for it. Left out when none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// The file of the workspace that it is about. Left out when it is about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<FilePlaceEntry>,
+}
+
+/// A file of the workspace, or a place in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilePlaceEntry {
+    /// Relative to the workspace's root.
+    pub path: String,
+    /// The place in the file. Left out for the whole file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<TextRangeEntry>,
+}
+
+/// A range of text. Lines and columns count from 1, and columns count bytes. The end belongs to the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TextRangeEntry {
+    /// The first line.
+    pub line: u32,
+    /// The first column. Left out for whole lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// The last line. Left out when it is the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_line: Option<u32>,
+    /// The last column. Left out when it isn't known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_column: Option<u32>,
 }
 
 /// What kind of failure it is.
@@ -97,9 +131,18 @@ pub struct ProblemEntry {
     /// A file of the workspace, or a key of the stage's configuration. Left out when it is about neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The place in the file. Left out when it isn't known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<TextRangeEntry>,
     /// What to do about it. Left out without advice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// The text to replace the range with. Left out without a suggestion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
+    /// What stays the same when the finding moves to another line. Left out when the stage gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 /// How severe a finding is.

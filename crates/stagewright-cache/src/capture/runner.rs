@@ -461,7 +461,7 @@ fn internal(message: String) -> Failure {
 }
 
 fn failure(kind: FailureKind, message: String, help: Option<String>) -> Failure {
-    Failure { kind, message, causes: Vec::new(), help, retryable: false }
+    Failure { help, ..Failure::new(kind, message, false) }
 }
 
 fn unsuccessful(outcome: Outcome, failure: Failure) -> AttemptReport {

@@ -38,6 +38,12 @@ impl Driver {
                 self.record_message(EventKind::CacheLookedUp { stage, attempt, key, hit_from })?;
             }
             AttemptMessageKind::Problem(problem) => self.record_message(EventKind::Problem { stage, problem })?,
+            AttemptMessageKind::Tests(cases) => {
+                self.record_message(EventKind::TestsReported { stage, attempt, cases })?;
+            }
+            AttemptMessageKind::Metrics(metrics) => {
+                self.record_message(EventKind::MetricsReported { stage, attempt, metrics })?;
+            }
             AttemptMessageKind::EffectRequested { what } => {
                 let allowed = self.allow_effect(stage, attempt, what)?;
                 if let Some(reply) = reply {

@@ -27,11 +27,9 @@ pub(super) fn abandoned() -> AttemptReport {
 
 fn failed_report(outcome: Outcome, message: &str, causes: Vec<String>) -> AttemptReport {
     let failure = Failure {
-        kind: FailureKind::Internal,
-        message: message.to_owned(),
         causes,
         help: Some("this is a defect in Stagewright: please report it with the log of the run".to_owned()),
-        retryable: false,
+        ..Failure::new(FailureKind::Internal, message, false)
     };
     AttemptReport {
         end: AttemptEnd::Unsuccessful(outcome, failure),

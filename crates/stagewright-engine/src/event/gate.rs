@@ -88,6 +88,9 @@ pub struct Field {
     pub description: String,
     /// Whether an approval must fill it in.
     pub required: bool,
+    /// The texts of which its value must be one; empty if it may be any of its type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
 }
 
 /// The type of a gate's field.

@@ -126,6 +126,61 @@ pub struct Failure {
     pub help: Option<String>,
     /// False if a retry can't help, whatever `retry` says.
     pub retryable: bool,
+    /// The least delay before a retry in milliseconds, as a server asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// The place in a file of the workspace that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<FilePlace>,
+}
+
+impl Failure {
+    /// Without causes, help, delay and place.
+    pub fn new(kind: FailureKind, message: impl Into<String>, retryable: bool) -> Failure {
+        Failure {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            help: None,
+            retryable,
+            retry_after: None,
+            place: None,
+        }
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn with_help(self, help: impl Into<String>) -> Failure {
+        Failure { help: Some(help.into()), ..self }
+    }
+}
+
+/// A file of the workspace, or a place in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilePlace {
+    /// Relative to the workspace's root.
+    pub path: String,
+    /// The place in the file; none for the whole file.
+    #[serde(default, skip_serializing_if = "Option::is_none", flatten)]
+    pub range: Option<TextRange>,
+}
+
+/// A range of text. Lines and columns count from 1, and columns count bytes. The end belongs to the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TextRange {
+    /// The first line.
+    pub line: u32,
+    /// The first column; none for whole lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// The last line, if it isn't the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_line: Option<u32>,
+    /// The last column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_column: Option<u32>,
 }
 
 /// The category of a failure.
@@ -203,9 +258,34 @@ pub struct Problem {
     /// A file of the workspace, or a key of the stage's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The place in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<TextRange>,
     /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// The text to replace the range with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
+    /// What stays the same when the finding moves to another line, so that it can be recognised in another run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+impl Problem {
+    /// Without place and help.
+    pub fn new(level: Level, code: impl Into<String>, message: impl Into<String>) -> Problem {
+        Problem {
+            level,
+            code: code.into(),
+            message: message.into(),
+            path: None,
+            range: None,
+            help: None,
+            suggestion: None,
+            fingerprint: None,
+        }
+    }
 }
 
 /// The severity of a finding.

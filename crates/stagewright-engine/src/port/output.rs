@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use stagewright_model::StageIndex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event::{Problem, RunId, Stream};
+use crate::event::{Metric, Problem, RunId, Stream, TestCase};
 use crate::lines::Lines;
 
 /// Where an attempt's log, progress and findings go while it runs.
@@ -53,7 +53,7 @@ impl AttemptOutput {
     }
 
     /// Sends the attempt's progress. Dropped while the reader is behind, since the next message supersedes it.
-    pub fn progress(&self, message: String, current: u32, total: Option<u32>) {
+    pub fn progress(&self, message: String, current: u64, total: Option<u64>) {
         let kind = AttemptMessageKind::Progress { message, current, total };
         let _ = self.deliveries.try_send(Delivery { message: self.message(kind), reply: None });
     }
@@ -71,6 +71,16 @@ impl AttemptOutput {
     /// Sends a finding.
     pub async fn problem(&self, problem: Problem) {
         self.send(AttemptMessageKind::Problem(problem)).await;
+    }
+
+    /// Sends results of tests.
+    pub async fn tests(&self, cases: Vec<TestCase>) {
+        self.send(AttemptMessageKind::Tests(cases)).await;
+    }
+
+    /// Sends figures of the stage.
+    pub async fn metrics(&self, metrics: Vec<Metric>) {
+        self.send(AttemptMessageKind::Metrics(metrics)).await;
     }
 
     /// Records the intent to have an effect beyond this machine, as in `push local/app`. Must be called before each
@@ -148,9 +158,11 @@ pub struct AttemptMessage {
 #[expect(missing_docs, reason = "each is the event of the same name")]
 pub enum AttemptMessageKind {
     Lines(Stream, Lines),
-    Progress { message: String, current: u32, total: Option<u32> },
+    Progress { message: String, current: u64, total: Option<u64> },
     Summary(String),
     CacheLookedUp { key: String, hit_from: Option<RunId> },
     Problem(Problem),
+    Tests(Vec<TestCase>),
+    Metrics(Vec<Metric>),
     EffectRequested { what: String },
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{Limits, PathPattern, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
-use crate::event::{Capture, Made, Release, RunId};
+use crate::event::{Capture, GitState, Made, Outcome, Release, RunId, Trigger};
 
 /// A request to capture files for a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +107,10 @@ pub struct AttemptRequest {
     pub permissions: Permissions,
     /// The environment that it acts on.
     pub environment: Option<EnvironmentView>,
-    /// The outputs of the stage's direct needs, by stage name.
-    pub needs: BTreeMap<String, Json>,
+    /// The stages that it needs directly, in the order of the plan; for a finally stage, all stages before it.
+    pub needs: Vec<Need>,
+    /// The commit that the run is for, and what started it; none if the stage's plugin doesn't ask for them.
+    pub source: Option<Box<SourceView>>,
     /// Wall time; none for no limit.
     pub timeout: Option<Duration>,
     /// Maximum guest memory in bytes; none for the runner's default, here and below.
@@ -134,6 +136,32 @@ pub struct AttemptRequest {
     /// runner sets it.
     #[serde(skip)]
     pub folder: Option<PathBuf>,
+}
+
+/// A stage that ended before the attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Need {
+    /// The name of its table.
+    pub stage: String,
+    /// Unique name, matrix values included.
+    pub id: String,
+    /// Raw result.
+    pub outcome: Outcome,
+    /// Result after `continue-on-error`.
+    pub conclusion: Outcome,
+    /// JSON values by name.
+    pub outputs: BTreeMap<String, Json>,
+}
+
+/// The commit that a run is for, and what started it, as an attempt sees them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceView {
+    /// The commit, and how the working tree differed from it.
+    pub git: GitState,
+    /// What started the run.
+    pub trigger: Trigger,
 }
 
 /// How an attempt uses the cache: what its result depends on, and which files belong to it.
@@ -188,6 +216,15 @@ pub enum Call {
 pub struct EnvironmentView {
     /// A key of `[environments]`.
     pub name: String,
+    /// `target`; empty for an environment that the pipeline file doesn't define, as the ones below.
+    #[serde(default)]
+    pub target: String,
+    /// `url`.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// `config`: configuration files, of which later ones override earlier ones.
+    #[serde(default)]
+    pub config: Vec<String>,
     /// The fence that the attempt acts under; for `observe`, the one that it acted under. None for a stage without
     /// effects beyond this machine.
     pub fence: Option<u64>,

@@ -103,6 +103,21 @@ impl Scheduler {
             && state.decisions.iter().any(|decision| decision.approved)
     }
 
+    /// The environment's settings in the pipeline file.
+    pub(super) fn environment_view(&self, name: &str) -> EnvironmentView {
+        let name = name.to_owned();
+        match self.plan.environments.get(&name) {
+            Some(Environment { target, url, config, .. }) => EnvironmentView {
+                name,
+                target: target.clone(),
+                url: url.clone(),
+                config: config.clone(),
+                ..EnvironmentView::default()
+            },
+            None => EnvironmentView { name, ..EnvironmentView::default() },
+        }
+    }
+
     pub(super) fn acquire_environment(&mut self, stage: StageIndex, override_freeze: bool) {
         let environment = self.environment_of(stage).unwrap_or_default().to_owned();
         let request = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };
@@ -135,7 +150,8 @@ impl Scheduler {
         match answer {
             EnvironmentAnswer::Granted { fence, current, last_known_good } => {
                 self.held_environments.insert(name.clone());
-                let view = EnvironmentView { name, fence: Some(fence), current, last_known_good };
+                let settings = self.environment_view(&name);
+                let view = EnvironmentView { fence: Some(fence), current, last_known_good, ..settings };
                 if self.undoing == Some(stage) { self.begin_undo(stage, view) } else { self.begin(stage, Some(view)) }
             }
             EnvironmentAnswer::Held { by } => {

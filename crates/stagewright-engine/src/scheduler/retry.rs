@@ -20,7 +20,9 @@ impl Scheduler {
         let tries = attempt - self.state.stage(index).attempts_before;
         let can_help = failure.is_none_or(|failure| can_retry(failure.kind));
         let is_configured = tries <= retry.max && retry.on.contains(&cause);
-        (can_help && is_configured && self.reason_to_stop(index).is_none()).then(|| backoff(retry, tries))
+        let requested = failure.and_then(|failure| failure.retry_after).unwrap_or_default();
+        let delay = backoff(retry, tries).max(Duration::from_millis(requested));
+        (can_help && is_configured && self.reason_to_stop(index).is_none()).then_some(delay)
     }
 }
 

@@ -9,8 +9,8 @@ use stagewright_model::{
 };
 
 use super::{Action, Scheduler};
-use crate::event::{Decision, EventKind, Failure, GateKind, Interrupt, Outcome};
-use crate::port::{AttemptRequest, CacheRequest, Call, EarlierStage, EnvironmentView};
+use crate::event::{Decision, EventKind, Failure, GateKind, Interrupt, Outcome, RunSource};
+use crate::port::{AttemptRequest, CacheRequest, Call, EarlierStage, EnvironmentView, Need, SourceView};
 use crate::scope::{StageScope, render_env};
 use crate::state::{IllegalTransition, StageStatus};
 
@@ -167,10 +167,7 @@ impl Scheduler {
         let with = rehearsed.filter(|_| terms.is_some()).unwrap_or(&stage.with);
         let (config, env) = self.render(index, needs, |scope, env| Ok((with.evaluate(scope)?, env.clone())))?;
         let state = self.state.stage(index);
-        let view = |environment: &EnvironmentRef| EnvironmentView {
-            name: environment.name.clone(),
-            ..EnvironmentView::default()
-        };
+        let view = |environment: &EnvironmentRef| self.environment_view(&environment.name);
         Ok(AttemptRequest {
             run: self.run_id(),
             pipeline: plan.name.clone(),
@@ -189,7 +186,8 @@ impl Scheduler {
             env,
             permissions: stage.permissions.as_ref().clone(),
             environment: stage.environment.as_ref().map(view),
-            needs: self.outputs_of_needs(stage),
+            needs: self.ended_before(stage),
+            source: self.values.plugin(index).reads_source.then(|| Box::new(self.source_view())),
             timeout: stage.timeout,
             memory: stage.memory,
             log_limit: stage.log_limit,
@@ -243,17 +241,24 @@ impl Scheduler {
         writers.collect()
     }
 
-    fn outputs_of_needs(&self, stage: &Stage) -> BTreeMap<String, Json> {
-        let mut outputs: BTreeMap<String, Json> = BTreeMap::new();
-        for &need in &stage.needs {
-            let name = self.plan.stage(need).name.clone();
-            let own = self.state.stage(need).outputs.iter().map(|(key, value)| (key.clone(), value.clone()));
-            match outputs.entry(name).or_insert_with(|| json!({})) {
-                Json::Object(merged) => merged.extend(own),
-                _ => unreachable!("entries are made as objects"),
-            }
-        }
-        outputs
+    /// The stages that a stage needs directly and, for a finally stage, all main stages.
+    fn ended_before(&self, stage: &Stage) -> Vec<Need> {
+        let is_before = |index: &StageIndex| {
+            let is_main = self.plan.stage(*index).kind == StageKind::Main;
+            stage.needs.contains(index) || (stage.kind == StageKind::Finally && is_main)
+        };
+        let need = |index: StageIndex| {
+            let (other, state) = (self.plan.stage(index), self.state.stage(index));
+            let StageStatus::Ended { outcome, conclusion } = state.status else { return None };
+            let (stage, id, outputs) = (other.name.clone(), other.id.clone(), state.outputs.clone());
+            Some(Need { stage, id, outcome, conclusion, outputs })
+        };
+        self.plan.indices().filter(is_before).filter_map(need).collect()
+    }
+
+    fn source_view(&self) -> SourceView {
+        let RunSource { git, trigger, .. } = &self.values.source;
+        SourceView { git: git.clone(), trigger: trigger.clone() }
     }
 
     /// Evaluates with the stage's variables; its `env` is evaluated first, because other expressions may use it.

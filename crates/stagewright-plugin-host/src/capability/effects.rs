@@ -55,13 +55,10 @@ impl Effects {
     pub(crate) fn superseded_failure(&self) -> Option<Failure> {
         let environment = self.lost.get()?;
         Some(Failure {
-            kind: FailureKind::Superseded,
-            message: EffectRefused::Superseded(environment.clone()).to_string(),
-            causes: Vec::new(),
             help: Some(format!(
                 "see `stagewright env status {environment}` for the run that holds it; start a new run"
             )),
-            retryable: false,
+            ..Failure::new(FailureKind::Superseded, EffectRefused::Superseded(environment.clone()).to_string(), false)
         })
     }
 }

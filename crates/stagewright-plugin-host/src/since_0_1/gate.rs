@@ -15,19 +15,19 @@ impl HostApproval for Attempt {
     async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
         let message = self.log.masker().text(&message);
         let size = message.len();
-        let approval = self.table.push(ApprovalBuilder::new(message))?;
-        self.keep(&approval, size)?;
+        let approval = self.handles.push(ApprovalBuilder::new(message))?;
+        self.handles.keep(&approval, size)?;
         Ok(approval)
     }
 
     async fn approver(&mut self, approval: Resource<ApprovalBuilder>, who: String) -> wasmtime::Result<()> {
-        self.keep(&approval, who.len())?;
-        self.table.get_mut(&approval)?.approvers.push(who);
+        self.handles.keep(&approval, who.len())?;
+        self.handles.get_mut(&approval)?.approvers.push(who);
         Ok(())
     }
 
     async fn approvals(&mut self, approval: Resource<ApprovalBuilder>, count: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&approval)?.approvals = count;
+        self.handles.get_mut(&approval)?.approvals = count;
         Ok(())
     }
 
@@ -44,28 +44,27 @@ impl HostApproval for Attempt {
             WitFieldKind::Number => FieldKind::Number,
             WitFieldKind::Boolean => FieldKind::Boolean,
         };
-        self.keep(&approval, name.len() + description.len())?;
-        self.table.get_mut(&approval)?.fields.push(Field { name, kind, description, required });
+        self.handles.keep(&approval, name.len() + description.len())?;
+        self.handles.get_mut(&approval)?.fields.push(Field { name, kind, description, required });
         Ok(())
     }
 
     async fn expires_ms(&mut self, approval: Resource<ApprovalBuilder>, duration: u64) -> wasmtime::Result<()> {
-        self.table.get_mut(&approval)?.expires_ms = Some(duration);
+        self.handles.get_mut(&approval)?.expires_ms = Some(duration);
         Ok(())
     }
 
     async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
         // Each opened gate is kept until the attempt ends.
         self.handle_memory
-            .take(OPENED, self.table.get(&approval)?.size())
+            .take(OPENED, self.handles.get(&approval)?.size())
             .map_err(|error| CallError::Trap(error.into()))?;
-        let approval = self.table.get(&approval)?.clone();
+        let approval = self.handles.get(&approval)?.clone();
         Ok(self.gates.open(approval, self.context.request())?)
     }
 
     async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {
-        self.handle_memory.drop(approval.rep());
-        self.table.delete(approval)?;
+        self.handles.delete(approval)?;
         Ok(())
     }
 }

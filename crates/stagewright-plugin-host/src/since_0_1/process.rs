@@ -18,20 +18,20 @@ use crate::error::{CapabilityError, ErrorCode};
 impl HostCommand for Attempt {
     async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
         let size = program.len();
-        let command = self.table.push(CommandBuilder::new(program))?;
-        self.keep(&command, size)?;
+        let command = self.handles.push(CommandBuilder::new(program))?;
+        self.handles.keep(&command, size)?;
         Ok(command)
     }
 
     async fn args(&mut self, command: Resource<CommandBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
-        self.keep(&command, size_of(&args))?;
-        self.table.get_mut(&command)?.args.extend(args);
+        self.handles.keep(&command, size_of(&args))?;
+        self.handles.get_mut(&command)?.args.extend(args);
         Ok(())
     }
 
     async fn env(&mut self, command: Resource<CommandBuilder>, name: String, value: String) -> wasmtime::Result<()> {
-        self.keep(&command, name.len() + value.len())?;
-        self.table.get_mut(&command)?.env(name, value);
+        self.handles.keep(&command, name.len() + value.len())?;
+        self.handles.get_mut(&command)?.env(name, value);
         Ok(())
     }
 
@@ -41,59 +41,58 @@ impl HostCommand for Attempt {
         name: String,
         value: Resource<SecretHandle>,
     ) -> wasmtime::Result<()> {
-        let secret = self.table.get(&value)?.clone();
-        self.keep(&command, name.len())?;
-        self.table.get_mut(&command)?.secret_env(name, &secret);
+        let secret = self.handles.get(&value)?.clone();
+        self.handles.keep(&command, name.len())?;
+        self.handles.get_mut(&command)?.secret_env(name, &secret);
         Ok(())
     }
 
     async fn current_dir(&mut self, command: Resource<CommandBuilder>, path: String) -> wasmtime::Result<()> {
-        self.keep(&command, path.len())?;
-        self.table.get_mut(&command)?.current_dir = Some(path);
+        self.handles.keep(&command, path.len())?;
+        self.handles.get_mut(&command)?.current_dir = Some(path);
         Ok(())
     }
 
     async fn stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
-        self.keep(&command, data.len())?;
-        self.table.get_mut(&command)?.stdin = Some(data);
+        self.handles.keep(&command, data.len())?;
+        self.handles.get_mut(&command)?.stdin = Some(data);
         Ok(())
     }
 
     async fn timeout_ms(&mut self, command: Resource<CommandBuilder>, timeout: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.timeout = Some(Duration::from_millis(timeout.into()));
+        self.handles.get_mut(&command)?.timeout = Some(Duration::from_millis(timeout.into()));
         Ok(())
     }
 
     async fn capture(&mut self, command: Resource<CommandBuilder>, max_bytes: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.capture = Some(max_bytes);
+        self.handles.get_mut(&command)?.capture = Some(max_bytes);
         Ok(())
     }
 
     async fn quiet(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
-        self.table.get_mut(&command)?.quiet = true;
+        self.handles.get_mut(&command)?.quiet = true;
         Ok(())
     }
 
     async fn spawn(&mut self, command: Resource<CommandBuilder>) -> CallResult<Resource<ChildHandle>> {
-        let command = self.table.get(&command)?.clone();
+        let command = self.handles.get(&command)?.clone();
         if self.cancel.is_set() {
             let message = format!("`{}` was not started: the stage is being cancelled", command.program);
             return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
         }
         let child = self.processes.spawn(command).await?;
-        Ok(self.table.push(child)?)
+        Ok(self.handles.push(child)?)
     }
 
     async fn drop(&mut self, command: Resource<CommandBuilder>) -> wasmtime::Result<()> {
-        self.handle_memory.drop(command.rep());
-        self.table.delete(command)?;
+        self.handles.delete(command)?;
         Ok(())
     }
 }
 
 impl HostChild for Attempt {
     async fn next_chunk(&mut self, child: Resource<ChildHandle>) -> CallResult<Option<wit::Chunk>> {
-        let chunk = self.table.get_mut(&child)?.next_chunk().await?;
+        let chunk = self.handles.get_mut(&child)?.next_chunk().await?;
         Ok(chunk.map(|(source, data)| wit::Chunk {
             source: match source {
                 Source::Stdout => wit::Source::Stdout,
@@ -104,7 +103,7 @@ impl HostChild for Attempt {
     }
 
     async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
-        let child = self.table.get_mut(&child)?;
+        let child = self.handles.get_mut(&child)?;
         let ended = child.wait().await;
         // Cancellation sends SIGTERM to the stage's programs, so a plugin that got the status of such a program would
         // report a crash.
@@ -115,12 +114,12 @@ impl HostChild for Attempt {
     }
 
     async fn kill(&mut self, child: Resource<ChildHandle>) -> CallResult<()> {
-        self.table.get(&child)?.kill();
+        self.handles.get(&child)?.kill();
         Ok(())
     }
 
     async fn drop(&mut self, child: Resource<ChildHandle>) -> wasmtime::Result<()> {
-        self.table.delete(child)?.kill();
+        self.handles.delete(child)?.kill();
         Ok(())
     }
 }
@@ -129,7 +128,7 @@ impl Host for Attempt {
     async fn wait_any(&mut self, children: Vec<Resource<ChildHandle>>) -> CallResult<u32> {
         let mut ends = Vec::new();
         for child in &children {
-            ends.push(Box::pin(self.table.get(child)?.ended()));
+            ends.push(Box::pin(self.handles.get(child)?.ended()));
         }
         if ends.is_empty() {
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, "no child process to wait for").into());

@@ -9,11 +9,11 @@ use crate::capability::secrets::SecretHandle;
 
 impl HostSecret for Attempt {
     async fn reveal(&mut self, secret: Resource<SecretHandle>) -> CallResult<String> {
-        Ok(self.secrets.reveal(self.table.get(&secret)?)?)
+        Ok(self.secrets.reveal(self.handles.get(&secret)?)?)
     }
 
     async fn drop(&mut self, secret: Resource<SecretHandle>) -> wasmtime::Result<()> {
-        self.table.delete(secret)?;
+        self.handles.delete(secret)?;
         Ok(())
     }
 }
@@ -21,6 +21,6 @@ impl HostSecret for Attempt {
 impl Host for Attempt {
     async fn get(&mut self, name: String) -> CallResult<Resource<SecretHandle>> {
         let handle = self.secrets.get(&name).await?;
-        Ok(self.table.push(handle)?)
+        Ok(self.handles.push(handle)?)
     }
 }

@@ -16,20 +16,20 @@ use crate::error::{CapabilityError, ErrorCode};
 impl HostRelease for Attempt {
     async fn new(&mut self, service: String, image: String) -> wasmtime::Result<Resource<ReleaseBuilder>> {
         let size = service.len() + image.len();
-        let release = self.table.push(ReleaseBuilder::new(service, image))?;
-        self.keep(&release, size)?;
+        let release = self.handles.push(ReleaseBuilder::new(service, image))?;
+        self.handles.keep(&release, size)?;
         Ok(release)
     }
 
     async fn args(&mut self, release: Resource<ReleaseBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
-        self.keep(&release, size_of(&args))?;
-        self.table.get_mut(&release)?.args.extend(args);
+        self.handles.keep(&release, size_of(&args))?;
+        self.handles.get_mut(&release)?.args.extend(args);
         Ok(())
     }
 
     async fn env(&mut self, release: Resource<ReleaseBuilder>, name: String, value: String) -> wasmtime::Result<()> {
-        self.keep(&release, name.len() + value.len())?;
-        self.table.get_mut(&release)?.env.insert(name, value);
+        self.handles.keep(&release, name.len() + value.len())?;
+        self.handles.get_mut(&release)?.env.insert(name, value);
         Ok(())
     }
 
@@ -39,55 +39,54 @@ impl HostRelease for Attempt {
         name: String,
         value: Resource<SecretHandle>,
     ) -> wasmtime::Result<()> {
-        let secret = self.table.get(&value)?.clone();
-        self.keep(&release, name.len())?;
-        self.table.get_mut(&release)?.secret_env(name, &secret);
+        let secret = self.handles.get(&value)?.clone();
+        self.handles.keep(&release, name.len())?;
+        self.handles.get_mut(&release)?.secret_env(name, &secret);
         Ok(())
     }
 
     async fn port(&mut self, release: Resource<ReleaseBuilder>, port: u16) -> wasmtime::Result<()> {
-        self.table.get_mut(&release)?.port = port;
+        self.handles.get_mut(&release)?.port = port;
         Ok(())
     }
 
     async fn keep(&mut self, release: Resource<ReleaseBuilder>, releases: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&release)?.keep = releases;
+        self.handles.get_mut(&release)?.keep = releases;
         Ok(())
     }
 
     async fn stop_grace_ms(&mut self, release: Resource<ReleaseBuilder>, grace: u32) -> wasmtime::Result<()> {
-        self.table.get_mut(&release)?.stop_grace = Duration::from_millis(grace.into());
+        self.handles.get_mut(&release)?.stop_grace = Duration::from_millis(grace.into());
         Ok(())
     }
 
     async fn start(&mut self, release: Resource<ReleaseBuilder>) -> CallResult<Resource<InstanceHandle>> {
-        let release = self.table.get(&release)?.clone();
+        let release = self.handles.get(&release)?.clone();
         if self.cancel.is_set() {
             let message = format!("`{}` was not started: the stage is being cancelled", release.service);
             return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
         }
         let handle = self.services.start(release).await?;
-        Ok(self.table.push(handle)?)
+        Ok(self.handles.push(handle)?)
     }
 
     async fn drop(&mut self, release: Resource<ReleaseBuilder>) -> wasmtime::Result<()> {
-        self.handle_memory.drop(release.rep());
-        self.table.delete(release)?;
+        self.handles.delete(release)?;
         Ok(())
     }
 }
 
 impl HostInstance for Attempt {
     async fn release(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&instance)?.record.release.clone())
+        Ok(self.handles.get(&instance)?.record.release.clone())
     }
 
     async fn address(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&instance)?.record.address.clone())
+        Ok(self.handles.get(&instance)?.record.address.clone())
     }
 
     async fn state(&mut self, instance: Resource<InstanceHandle>) -> CallResult<State> {
-        Ok(match self.services.phase(self.table.get(&instance)?).await? {
+        Ok(match self.services.phase(self.handles.get(&instance)?).await? {
             Phase::Starting => State::Starting,
             Phase::Running => State::Running,
             Phase::Exited => State::Exited,
@@ -95,23 +94,23 @@ impl HostInstance for Attempt {
     }
 
     async fn log_tail(&mut self, instance: Resource<InstanceHandle>, lines: u32) -> CallResult<String> {
-        let tail = self.services.log_tail(self.table.get(&instance)?, lines as usize).await?;
+        let tail = self.services.log_tail(self.handles.get(&instance)?, lines as usize).await?;
         Ok(self.log.masker().text(&tail))
     }
 
     async fn promote(&mut self, instance: Resource<InstanceHandle>) -> CallResult<()> {
-        let handle = self.table.get(&instance)?.clone();
+        let handle = self.handles.get(&instance)?.clone();
         Ok(self.services.promote(&handle).await?)
     }
 
     async fn discard(&mut self, instance: Resource<InstanceHandle>) -> CallResult<()> {
-        let handle = self.table.get(&instance)?.clone();
+        let handle = self.handles.get(&instance)?.clone();
         Ok(self.services.discard(&handle).await?)
     }
 
     /// Doesn't end the release: `promote`, `discard` or the end of the attempt decides about it.
     async fn drop(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<()> {
-        self.table.delete(instance)?;
+        self.handles.delete(instance)?;
         Ok(())
     }
 }

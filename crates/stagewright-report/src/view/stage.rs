@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    Decision, Event, EventKind, Failure, Fidelity, Finding, Gate, Outcome, Problem, RunId, StageSummary, Stream,
-    Timestamp,
+    Decision, Event, EventKind, Failure, Fidelity, Finding, Gate, Metric, Outcome, Problem, RunId, StageSummary,
+    Stream, TestCase, Timestamp,
 };
 use stagewright_model::StageIndex;
 
@@ -44,6 +44,10 @@ pub struct StageView {
     pub outputs: BTreeMap<String, Json>,
     /// Findings of the last attempt.
     pub problems: Vec<Problem>,
+    /// The results of the tests that the current attempt ran.
+    pub tests: Vec<TestCase>,
+    /// The figures of the current attempt.
+    pub metrics: Vec<Metric>,
     /// Markdown of the last attempt.
     pub summaries: Vec<String>,
     /// The run whose cached result its last attempt used.
@@ -108,9 +112,9 @@ pub struct Progress {
     /// What the attempt is doing.
     pub message: String,
     /// Units that are done; the plugin chooses the unit.
-    pub current: u32,
+    pub current: u64,
     /// All units, if known.
-    pub total: Option<u32>,
+    pub total: Option<u64>,
 }
 
 /// A log line in [`StageView::tail`].
@@ -162,6 +166,8 @@ impl StageView {
             unsuccessful: Vec::new(),
             outputs: BTreeMap::new(),
             problems: Vec::new(),
+            tests: Vec::new(),
+            metrics: Vec::new(),
             summaries: Vec::new(),
             cached: None,
             decisions: Vec::new(),
@@ -289,6 +295,8 @@ impl StageView {
             EventKind::Summary { markdown, .. } => self.summaries.push(markdown.clone()),
             EventKind::CacheLookedUp { hit_from, .. } => self.cached.clone_from(hit_from),
             EventKind::Problem { problem, .. } => self.problems.push(problem.clone()),
+            EventKind::TestsReported { cases, .. } => self.tests.extend(cases.iter().cloned()),
+            EventKind::MetricsReported { metrics, .. } => self.metrics.clone_from(metrics),
             EventKind::GateOpened { gate, .. } => {
                 self.stop(event.at);
                 self.decisions.clear();
@@ -345,6 +353,8 @@ impl StageView {
             self.busy_before = self.busy;
             self.tail.clear();
             self.problems.clear();
+            self.tests.clear();
+            self.metrics.clear();
             self.summaries.clear();
             self.intended = None;
         }

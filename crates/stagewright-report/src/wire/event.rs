@@ -89,6 +89,12 @@ impl ToWire for EventKind {
             EventKind::Problem { stage, problem } => {
                 Wire::Problem { stage: stage.to_wire(), problem: problem.to_wire() }
             }
+            EventKind::TestsReported { stage, attempt, cases } => {
+                Wire::TestsReported { stage: stage.to_wire(), attempt: *attempt, cases: cases.to_wire() }
+            }
+            EventKind::MetricsReported { stage, attempt, metrics } => {
+                Wire::MetricsReported { stage: stage.to_wire(), attempt: *attempt, metrics: metrics.to_wire() }
+            }
             EventKind::GateOpened { stage, attempt, gate } => {
                 Wire::GateOpened { stage: stage.to_wire(), attempt: *attempt, gate: gate.to_wire() }
             }

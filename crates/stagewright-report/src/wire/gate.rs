@@ -57,12 +57,13 @@ impl ToWire for Field {
     type Wire = api::FieldEntry;
 
     fn to_wire(&self) -> api::FieldEntry {
-        let Field { name, kind, description, required } = self;
+        let Field { name, kind, description, required, choices } = self;
         api::FieldEntry {
             name: name.clone(),
             kind: kind.to_wire(),
             description: description.clone(),
             required: *required,
+            choices: choices.clone(),
         }
     }
 }

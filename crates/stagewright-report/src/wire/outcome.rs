@@ -1,7 +1,7 @@
 //! Outcomes, failures and findings.
 
 use stagewright_api as api;
-use stagewright_engine::{Failure, FailureKind, Level, Outcome, Problem};
+use stagewright_engine::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
 
 use super::ToWire;
 
@@ -28,13 +28,15 @@ impl ToWire for Failure {
     type Wire = api::FailureEntry;
 
     fn to_wire(&self) -> api::FailureEntry {
-        let Failure { kind, message, causes, help, retryable } = self;
+        let Failure { kind, message, causes, help, retryable, retry_after, place } = self;
         api::FailureEntry {
             kind: kind.to_wire(),
             message: message.clone(),
             causes: causes.clone(),
             help: help.clone(),
             retryable: *retryable,
+            retry_after: *retry_after,
+            place: place.to_wire(),
         }
     }
 }
@@ -68,14 +70,35 @@ impl ToWire for Problem {
     type Wire = api::ProblemEntry;
 
     fn to_wire(&self) -> api::ProblemEntry {
-        let Problem { level, code, message, path, help } = self;
+        let Problem { level, code, message, path, range, help, suggestion, fingerprint } = self;
         api::ProblemEntry {
             level: level.to_wire(),
             code: code.clone(),
             message: message.clone(),
             path: path.clone(),
+            range: range.to_wire(),
             help: help.clone(),
+            suggestion: suggestion.clone(),
+            fingerprint: fingerprint.clone(),
         }
+    }
+}
+
+impl ToWire for FilePlace {
+    type Wire = api::FilePlaceEntry;
+
+    fn to_wire(&self) -> api::FilePlaceEntry {
+        let FilePlace { path, range } = self;
+        api::FilePlaceEntry { path: path.clone(), range: range.to_wire() }
+    }
+}
+
+impl ToWire for TextRange {
+    type Wire = api::TextRangeEntry;
+
+    fn to_wire(&self) -> api::TextRangeEntry {
+        let TextRange { line, column, end_line, end_column } = *self;
+        api::TextRangeEntry { line, column, end_line, end_column }
     }
 }
 

@@ -268,11 +268,9 @@ fn the_error_of_a_failed_writer_is_returned_once() {
 /// A run that failed, with text in which programs wrote control sequences for a terminal.
 fn colourful() -> Vec<Event> {
     let failure = Failure {
-        kind: FailureKind::Reported,
-        message: "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: it is broken".to_owned(),
         causes: vec!["10%\r\u{1b}[K\u{1b}]8;;https://a.example\u{1b}\\link\u{1b}]8;;\u{7} 20%".to_owned()],
         help: Some("\u{1b}(Btry again\u{9b}0m".to_owned()),
-        retryable: false,
+        ..Failure::new(FailureKind::Reported, "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: it is broken", false)
     };
     Script::of(vec![script::stage("a", "command", &[])])
         .start(0, 1)
@@ -312,11 +310,9 @@ fn no_character_makes_a_junit_report_invalid() {
     // Each character is on a line of its own, because a control sequence would swallow what follows it.
     let all: String = all.chars().flat_map(|character| ['\n', character, 'x']).collect();
     let failure = Failure {
-        kind: FailureKind::Reported,
-        message: all.clone(),
         causes: vec![all.clone()],
         help: Some(all.clone()),
-        retryable: false,
+        ..Failure::new(FailureKind::Reported, all.clone(), false)
     };
     let mut script = Script::of(vec![script::stage(&all, &all, &[])]).start(0, 1);
     for line in all.lines().filter(|line| !line.starts_with(char::is_alphanumeric)).take(10_000) {
@@ -335,13 +331,7 @@ fn no_character_makes_a_junit_report_invalid() {
 #[test]
 fn a_failure_repeats_neither_log_lines_nor_findings() {
     let lines: Vec<String> = (1..=20).map(|number| format!("line {number}")).collect();
-    let failure = Failure {
-        kind: FailureKind::Reported,
-        message: "it ended".to_owned(),
-        causes: lines.clone(),
-        help: None,
-        retryable: false,
-    };
+    let failure = Failure { causes: lines.clone(), ..Failure::new(FailureKind::Reported, "it ended", false) };
     let mut script = Script::of(vec![script::stage("a", "command", &[])]).start(0, 1).log(0, Stream::Stdout, "first");
     for line in &lines[5..] {
         script = script.log(0, Stream::Stderr, line);
@@ -354,19 +344,10 @@ fn a_failure_repeats_neither_log_lines_nor_findings() {
 
     let message = "the stage may not start the program `curl`";
     let problem = Problem {
-        level: Level::Error,
-        code: "permission-denied".to_owned(),
-        message: message.to_owned(),
-        path: None,
         help: Some("change in [stages.a.permissions]: process = [\"curl\"]".to_owned()),
+        ..Problem::new(Level::Error, "permission-denied", message)
     };
-    let failure = Failure {
-        kind: FailureKind::Reported,
-        message: message.to_owned(),
-        causes: Vec::new(),
-        help: problem.help.clone(),
-        retryable: false,
-    };
+    let failure = Failure { help: problem.help.clone(), ..Failure::new(FailureKind::Reported, message, false) };
     let events = Script::of(vec![script::stage("a", "command", &[])])
         .start(0, 1)
         .then(EventKind::Problem { stage: StageIndex(0), problem })

@@ -76,11 +76,9 @@ impl Script {
 
     pub(crate) fn problem(self, stage: u32, level: Level, code: &str, message: &str, path: Option<&str>) -> Script {
         let problem = Problem {
-            level,
-            code: code.to_owned(),
-            message: message.to_owned(),
             path: path.map(str::to_owned),
             help: Some("see the advisory".to_owned()),
+            ..Problem::new(level, code, message)
         };
         self.then(EventKind::Problem { stage: StageIndex(stage), problem })
     }
@@ -114,11 +112,9 @@ fn finally(id: &str, uses: &str) -> StageSummary {
 
 pub(crate) fn failure(kind: FailureKind, message: &str) -> Failure {
     Failure {
-        kind,
-        message: message.to_owned(),
         causes: vec!["exit code 101".to_owned()],
         help: Some("run `cargo test` to see them".to_owned()),
-        retryable: true,
+        ..Failure::new(kind, message, true)
     }
 }
 

@@ -285,6 +285,6 @@ pub(crate) fn report(end: AttemptEnd, outputs: BTreeMap<String, Json>) -> Attemp
 }
 
 pub(crate) fn unsuccessful(outcome: Outcome, kind: FailureKind, message: &str) -> AttemptEnd {
-    let failure = Failure { kind, message: message.to_owned(), causes: Vec::new(), help: None, retryable: true };
+    let failure = Failure::new(kind, message, true);
     AttemptEnd::Unsuccessful(outcome, failure)
 }
