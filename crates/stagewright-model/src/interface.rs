@@ -11,9 +11,15 @@ use crate::way_out::WayOut;
 pub enum Interface {
     Types,
     Context,
+    Source,
     Clock,
+    Random,
+    Poll,
     Logging,
     Outputs,
+    Findings,
+    TestReports,
+    Metrics,
     Artifacts,
     Environment,
     Gate,
@@ -21,6 +27,7 @@ pub enum Interface {
     Workspace,
     Http,
     Secrets,
+    Reveal,
     Registry,
     Service,
 }
@@ -29,12 +36,14 @@ pub enum Interface {
 struct Facts {
     name: &'static str,
     permissions: &'static [Permission],
+    /// The permissions that only some functions need, with the names of these functions.
+    needed_by: &'static [(Permission, &'static [&'static str])],
     ways_out: &'static [WayOut],
     inherited: &'static [InheritedVariable],
 }
 
 /// An interface that needs no permission and has no way out.
-const ALWAYS_OPEN: Facts = Facts { name: "", permissions: &[], ways_out: &[], inherited: &[] };
+const ALWAYS_OPEN: Facts = Facts { name: "", permissions: &[], needed_by: &[], ways_out: &[], inherited: &[] };
 
 /// A variable of the engine's environment that programs have without a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +57,18 @@ pub struct InheritedVariable {
 
 impl Interface {
     /// All interfaces in display order.
-    pub const ALL: [Interface; 14] = [
+    pub const ALL: [Interface; 21] = [
         Interface::Types,
         Interface::Context,
+        Interface::Source,
         Interface::Clock,
+        Interface::Random,
+        Interface::Poll,
         Interface::Logging,
         Interface::Outputs,
+        Interface::Findings,
+        Interface::TestReports,
+        Interface::Metrics,
         Interface::Artifacts,
         Interface::Environment,
         Interface::Gate,
@@ -61,6 +76,7 @@ impl Interface {
         Interface::Workspace,
         Interface::Http,
         Interface::Secrets,
+        Interface::Reveal,
         Interface::Registry,
         Interface::Service,
     ];
@@ -71,9 +87,15 @@ impl Interface {
         match self {
             Interface::Types => Facts { name: "types", ..ALWAYS_OPEN },
             Interface::Context => Facts { name: "context", ..ALWAYS_OPEN },
+            Interface::Source => Facts { name: "source", ..ALWAYS_OPEN },
             Interface::Clock => Facts { name: "clock", ..ALWAYS_OPEN },
+            Interface::Random => Facts { name: "random", ..ALWAYS_OPEN },
+            Interface::Poll => Facts { name: "poll", ..ALWAYS_OPEN },
             Interface::Logging => Facts { name: "logging", ..ALWAYS_OPEN },
             Interface::Outputs => Facts { name: "outputs", ..ALWAYS_OPEN },
+            Interface::Findings => Facts { name: "findings", ..ALWAYS_OPEN },
+            Interface::TestReports => Facts { name: "test-reports", ..ALWAYS_OPEN },
+            Interface::Metrics => Facts { name: "metrics", ..ALWAYS_OPEN },
             Interface::Artifacts => Facts { name: "artifacts", ..ALWAYS_OPEN },
             Interface::Environment => Facts { name: "environment", ..ALWAYS_OPEN },
             Interface::Gate => Facts { name: "gate", ..ALWAYS_OPEN },
@@ -94,11 +116,29 @@ impl Interface {
                     InheritedVariable { name: "HOME", is_place: true },
                     InheritedVariable { name: "LANG", is_place: false },
                 ],
+                ..ALWAYS_OPEN
             },
-            Interface::Workspace => Facts { name: "workspace", permissions: &[Read, Write, Exec], ..ALWAYS_OPEN },
+            Interface::Workspace => Facts {
+                name: "workspace",
+                permissions: &[Read, Write, Exec],
+                needed_by: &[
+                    (Read, &["read", "read-at", "glob", "locate", "digest", "executable", "gzip"]),
+                    (Write, &["write", "append", "remove", "gzip"]),
+                    // Files of `exec` can be read.
+                    (Exec, &["read", "read-at", "glob", "locate", "digest", "executable", "gzip"]),
+                ],
+                ..ALWAYS_OPEN
+            },
             Interface::Http => Facts { name: "http", permissions: &[Net], ways_out: &[WayOut::Request], ..ALWAYS_OPEN },
             // A handle by itself can't leave the stage. The ways out are those of the interfaces that accept handles.
-            Interface::Secrets => Facts { name: "secrets", permissions: &[Secrets, Reveal], ..ALWAYS_OPEN },
+            Interface::Secrets => Facts {
+                name: "secrets",
+                permissions: &[Secrets, Reveal],
+                // In version 0.1 of the contract; later ones have an interface for it.
+                needed_by: &[(Secrets, &["get"]), (Reveal, &["secret.reveal"])],
+                ..ALWAYS_OPEN
+            },
+            Interface::Reveal => Facts { name: "reveal", permissions: &[Reveal], ..ALWAYS_OPEN },
             Interface::Registry => {
                 Facts { name: "registry", permissions: &[Registry], ways_out: &[WayOut::Image], ..ALWAYS_OPEN }
             }
@@ -111,7 +151,7 @@ impl Interface {
         }
     }
 
-    /// The name, as in `stagewright:stage/NAME`.
+    /// The name in the contract.
     pub fn name(self) -> &'static str {
         self.facts().name
     }
@@ -124,6 +164,17 @@ impl Interface {
     /// The permissions that take effect through this interface; empty if it is always open.
     pub fn permissions(self) -> &'static [Permission] {
         self.facts().permissions
+    }
+
+    /// The permissions that take effect through this interface for a component that imports only some of its functions.
+    /// `function` as in `read`, or `command.args` for a method.
+    pub fn permissions_for(self, imports: impl Fn(&str) -> bool) -> Vec<Permission> {
+        let Facts { permissions, needed_by, .. } = self.facts();
+        let is_needed = |permission: &&Permission| {
+            let mut rows = needed_by.iter().filter(|(of, _)| of == *permission).peekable();
+            rows.peek().is_none() || rows.any(|(_, functions)| functions.iter().any(|function| imports(function)))
+        };
+        permissions.iter().filter(is_needed).copied().collect()
     }
 
     /// What a stage can reach through the interface. [`WayOut::in_rehearsal`] decides what a rehearsal does with each.

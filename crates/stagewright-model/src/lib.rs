@@ -14,6 +14,7 @@ mod expression;
 mod format_error;
 mod freeze;
 mod grants;
+mod imports;
 mod input;
 mod interface;
 mod invisible;
@@ -50,6 +51,7 @@ pub use grants::{
     SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName, is_harmless_variable, is_localhost,
     remarks,
 };
+pub use imports::{AnyImports, ImportedFunctions, Imports};
 pub use input::InputError;
 pub use interface::{InheritedVariable, Interface};
 pub use invisible::is_invisible;
@@ -62,7 +64,7 @@ pub use plan::{
     PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use policy::{OperatorPolicy, PolicyValue};
-pub use reach::{AnyImports, EffectClass, Fidelity, Imports, PluginCode, Reach, Reaches};
+pub use reach::{EffectClass, Fidelity, PluginCode, Reach, Reaches};
 pub use read::PluginNames;
 pub use rehearsal_terms::RehearsalTerms;
 pub use rehearse::Rehearse;

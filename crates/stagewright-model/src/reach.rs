@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::grants::{
     NetRule, Permissions, RepositoryRule, SecretRule, SecretUse, ServiceName, SocketRule, VariableName,
 };
+use crate::imports::Imports;
 use crate::interface::Interface;
 use crate::way_out::WayOut;
 
@@ -54,28 +55,6 @@ pub enum PluginCode<'a> {
     Component(&'a dyn Imports),
     /// A native library, which can do anything.
     Native,
-}
-
-/// The interfaces that a component imports.
-pub trait Imports: fmt::Debug {
-    /// Whether the component imports `interface`.
-    fn has(&self, interface: Interface) -> bool;
-}
-
-/// All interfaces: for a component that hasn't been inspected yet.
-#[derive(Clone, Copy, Debug)]
-pub struct AnyImports;
-
-impl Imports for AnyImports {
-    fn has(&self, _: Interface) -> bool {
-        true
-    }
-}
-
-impl Imports for std::collections::BTreeSet<String> {
-    fn has(&self, interface: Interface) -> bool {
-        self.contains(interface.name())
-    }
 }
 
 /// Something outside of the run that a stage can reach.

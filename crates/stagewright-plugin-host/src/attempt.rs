@@ -2,24 +2,29 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-use wasmtime::component::{Resource, ResourceTable};
+use stagewright_engine::FilePlace;
 
-use crate::capability::artifacts::Artifacts;
+use tokio::time::Instant;
+
+use crate::capability::artifacts::{Artifacts, NamedArtifact, Publication};
 use crate::capability::context::Context;
 use crate::capability::effects::Effects;
 use crate::capability::environment::StageEnvironment;
+use crate::capability::findings::Findings;
 use crate::capability::gate::OpenedGates;
 use crate::capability::http::Http;
+use crate::capability::metrics::Metrics;
 use crate::capability::outputs::Outputs;
-use crate::capability::process::Processes;
+use crate::capability::process::{ChildHandle, CommandBuilder, Processes};
 use crate::capability::registry::Images;
 use crate::capability::secrets::StageSecrets;
-use crate::capability::service::Services;
+use crate::capability::service::{InstanceHandle, ReleaseBuilder, Services};
+use crate::capability::test_reports::TestReports;
 use crate::capability::workspace::WorkspaceFiles;
 use crate::denial::Denials;
-use crate::error::CapabilityError;
-use crate::limits::{HandleMemory, MemoryLimiter};
+use crate::error::{CapabilityError, ErrorCode};
+use crate::handles::Handles;
+use crate::limits::MemoryLimiter;
 use crate::log::AttemptLog;
 use crate::mask::Masker;
 use crate::stop::Cancel;
@@ -28,14 +33,10 @@ mod context;
 
 pub(crate) use context::{AttemptContext, AttemptHost};
 
-/// The most handles that a guest may hold at a time.
-const HANDLES: usize = 16 * 1024;
-
 /// The state of one attempt that host functions work on.
 pub(crate) struct Attempt {
-    pub(crate) table: ResourceTable,
+    pub(crate) handles: Handles,
     pub(crate) limiter: MemoryLimiter,
-    pub(crate) handle_memory: HandleMemory,
     pub(crate) started: Instant,
     pub(crate) cancel: Cancel,
     pub(crate) log: AttemptLog,
@@ -43,6 +44,9 @@ pub(crate) struct Attempt {
     pub(crate) verbose: bool,
     pub(crate) context: Context,
     pub(crate) outputs: Outputs,
+    pub(crate) findings: Findings,
+    pub(crate) tests: TestReports,
+    pub(crate) metrics: Metrics,
     pub(crate) secrets: StageSecrets,
     pub(crate) processes: Processes,
     pub(crate) http: Http,
@@ -60,18 +64,18 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// Builds every capability from the context.
     pub(crate) fn new(context: &AttemptContext<'_>) -> Attempt {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
         Attempt {
-            table,
+            handles: Handles::new(context.bounds.memory),
             limiter: MemoryLimiter::new(context.bounds.memory),
-            handle_memory: HandleMemory::new(context.bounds.memory),
             started: Instant::now(),
             cancel: context.cancel.clone(),
             log: context.log.clone(),
             verbose: context.config().verbose,
             context: Context::for_attempt(context),
             outputs: Outputs::default(),
+            findings: Findings::new(context.log.clone()),
+            tests: TestReports::new(context.log.clone()),
+            metrics: Metrics::default(),
             secrets: StageSecrets::for_attempt(context),
             processes: Processes::for_attempt(context),
             http: Http::for_attempt(context),
@@ -85,21 +89,53 @@ impl Attempt {
             denials: context.denials.clone(),
         }
     }
+}
 
-    /// Counts `bytes` that the host keeps for a handle against the guest's memory limit. Fails when that is exceeded.
-    pub(crate) fn keep<T: 'static>(&mut self, handle: &Resource<T>, bytes: usize) -> wasmtime::Result<()> {
-        Ok(self.handle_memory.take(handle.rep(), bytes)?)
+impl Attempt {
+    pub(crate) async fn spawn_unless_cancelled(
+        &mut self,
+        command: CommandBuilder,
+    ) -> Result<ChildHandle, CapabilityError> {
+        self.refuse_if_cancelled(&command.program)?;
+        self.processes.spawn(command).await
+    }
+
+    /// Starts a release of a service, unless the stage is being cancelled.
+    pub(crate) async fn start_release(&mut self, release: ReleaseBuilder) -> Result<InstanceHandle, CapabilityError> {
+        self.refuse_if_cancelled(&release.service)?;
+        self.services.start(release).await
+    }
+
+    fn refuse_if_cancelled(&self, started: &str) -> Result<(), CapabilityError> {
+        if !self.cancel.is_set() {
+            return Ok(());
+        }
+        let message = format!("`{started}` was not started: the stage is being cancelled");
+        Err(CapabilityError::new(ErrorCode::Cancelled, message))
+    }
+
+    pub(crate) async fn publish_artifact(
+        &mut self,
+        publication: Publication,
+    ) -> Result<NamedArtifact, CapabilityError> {
+        // Both are journalled and shown with the run.
+        let shown = std::iter::once(&publication.name).chain(&publication.media_type);
+        if shown.into_iter().any(|text| self.log.masker().finds_in(text)) {
+            let message = "the artifact's name or media type contains a secret";
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message).with_help("choose another"));
+        }
+        let artifacts = self.artifacts.clone();
+        self.workspace.off_thread(move |files| artifacts.publish(files, &publication)).await
     }
 }
 
 /// `error` with every secret masked.
 pub(crate) fn masked(error: CapabilityError, masker: &Masker) -> CapabilityError {
-    let CapabilityError { code, message, retryable, causes, help } = error;
     CapabilityError {
-        code,
-        message: masker.text(&message),
-        retryable,
-        causes: causes.iter().map(|cause| masker.text(cause)).collect(),
-        help: help.map(|help| masker.text(&help)),
+        message: masker.text(&error.message),
+        causes: error.causes.iter().map(|cause| masker.text(cause)).collect(),
+        help: error.help.map(|help| masker.text(&help)),
+        place: error.place.map(|place| Box::new(FilePlace { path: masker.text(&place.path), ..*place })),
+        ..error
     }
 }

@@ -1,9 +1,9 @@
 //! The error that a capability returns to a guest.
 
-use stagewright_model::{PathError, PatternError};
+use std::num::NonZeroU32;
 
-/// The code of a call that a rehearsal withholds.
-pub(crate) const WITHHELD: &str = "withheld-in-rehearsal";
+use stagewright_engine::FilePlace;
+use stagewright_model::{PathError, PatternError};
 
 /// Mirrors `types.error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,10 @@ pub struct CapabilityError {
     pub message: String,
     /// Whether the same call may succeed later.
     pub retryable: bool,
+    /// The least delay before it is tried again in milliseconds, as a server asked for it.
+    pub retry_after: Option<NonZeroU32>,
+    /// The place in a file of the workspace that it is about.
+    pub place: Option<Box<FilePlace>>,
     /// From the nearest cause to the farthest.
     pub causes: Vec<String>,
     /// What to change; for a denial, the TOML line that grants it.
@@ -36,13 +40,23 @@ pub enum ErrorCode {
     Cancelled,
     Unavailable,
     Internal,
+    Superseded,
+    Withheld,
     Other(String),
 }
 
 impl CapabilityError {
     /// Not retryable, without causes or help.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> CapabilityError {
-        CapabilityError { code, message: message.into(), retryable: false, causes: Vec::new(), help: None }
+        CapabilityError {
+            code,
+            message: message.into(),
+            retryable: false,
+            retry_after: None,
+            place: None,
+            causes: Vec::new(),
+            help: None,
+        }
     }
 
     /// Adds advice.

@@ -7,6 +7,9 @@ use crate::limits::HandleMemory;
 /// The most handles that a guest may hold at a time.
 const HANDLES: usize = 16 * 1024;
 
+/// Room beside [`HANDLES`] for errors, so that a guest which holds too many handles can be told.
+const ERRORS: usize = 16;
+
 /// Counts what belongs to no handle; not the number of a handle.
 const WITHOUT_HANDLE: u32 = u32::MAX;
 
@@ -14,6 +17,7 @@ const WITHOUT_HANDLE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Handles {
     table: ResourceTable,
+    held: usize,
     memory: HandleMemory,
 }
 
@@ -21,18 +25,28 @@ impl Handles {
     /// `memory`: the guest's limit in bytes, which also holds for its handles.
     pub(crate) fn new(memory: u64) -> Handles {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
-        Handles { table, memory: HandleMemory::new(memory) }
+        table.set_max_capacity(HANDLES + ERRORS);
+        Handles { table, held: 0, memory: HandleMemory::new(memory) }
     }
 
     /// A handle of a value of negligible size.
     pub(crate) fn push<T: Send + 'static>(&mut self, value: T) -> Result<Resource<T>, ResourceTableError> {
-        self.table.push(value)
+        if self.held >= HANDLES {
+            return Err(ResourceTableError::Full);
+        }
+        self.push_error(value)
+    }
+
+    /// Like [`Handles::push`], for an error, which may be the one that says that there are too many handles.
+    pub(crate) fn push_error<T: Send + 'static>(&mut self, value: T) -> Result<Resource<T>, ResourceTableError> {
+        let handle = self.table.push(value)?;
+        self.held += 1;
+        Ok(handle)
     }
 
     /// A handle of a value that takes `bytes`.
     pub(crate) fn push_sized<T: Send + 'static>(&mut self, value: T, bytes: usize) -> wasmtime::Result<Resource<T>> {
-        let handle = self.table.push(value)?;
+        let handle = self.push(value)?;
         self.keep(&handle, bytes)?;
         Ok(handle)
     }
@@ -64,6 +78,8 @@ impl Handles {
     /// Takes a value out, and releases its memory.
     pub(crate) fn delete<T: 'static>(&mut self, handle: Resource<T>) -> Result<T, ResourceTableError> {
         self.memory.drop(handle.rep());
-        self.table.delete(handle)
+        let value = self.table.delete(handle)?;
+        self.held -= 1;
+        Ok(value)
     }
 }

@@ -16,7 +16,7 @@ use crate::capability::process::program_environment;
 use crate::confine::{StageOwner, tools};
 use crate::limits::AttemptBounds;
 use crate::log::AttemptLog;
-use crate::plugin::{Description, PluginError};
+use crate::plugin::{Description, PluginError, Requirement};
 use crate::report;
 use crate::reserved::Reserved;
 use crate::runtime::PluginRuntime;
@@ -87,6 +87,22 @@ impl PluginHost {
                 let mut found = self.runtime.validate(uses, config.source(), self.scope.config.plugin_source()).await?;
                 found.retain(|problem| !problem.path.as_deref().is_some_and(|path| config.is_open_at(path)));
                 Ok(found)
+            }
+        }
+    }
+
+    /// The grants that the plugin says a stage with this `with` table will use; none if it doesn't say. Strings with
+    /// `${{ }}` have no value yet, and the plugin sees them as they are written, so that they can be in entries.
+    pub async fn requirements(
+        &self,
+        uses: &PluginRef,
+        trust: &Trust,
+        config: &JsonTemplate,
+    ) -> Result<Option<Vec<Requirement>>, PluginError> {
+        match trust {
+            Trust::Native { .. } => Ok(None),
+            Trust::Component => {
+                self.runtime.requirements(uses, config.source(), self.scope.config.plugin_source()).await
             }
         }
     }

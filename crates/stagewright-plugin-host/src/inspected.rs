@@ -19,7 +19,7 @@ use crate::digest::sha256;
 use crate::plugin::Description;
 
 /// Increased when results depend on something else, or the file's format changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The most bytes of a file; a longer one is ignored and replaced.
 const FILE_BYTES: u64 = 16 << 20;
@@ -165,10 +165,12 @@ mod tests {
     }
 
     fn description(digest: &str) -> Description {
+        let mut imports = stagewright_model::ImportedFunctions::default();
+        imports.insert("process", ["command.spawn".to_owned()]);
         Description {
             manifest: PluginManifest { name: "mine".to_owned(), ..PluginManifest::default() },
             digest: digest.to_owned(),
-            interfaces: ["process".to_owned()].into(),
+            imports,
             contract: Some("0.1.0".to_owned()),
             native: false,
             reconciles: true,

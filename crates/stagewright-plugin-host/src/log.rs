@@ -7,7 +7,6 @@ use memchr::{memchr_iter, memrchr};
 use stagewright_engine::{AttemptOutput, Lines, Problem, Stream};
 use stagewright_model::{condensed, last_state, moves_cursor};
 
-use crate::limits::ByteSize;
 use crate::mask::{Audience, MaskStream, Masker};
 use crate::report::{masked_problem, masked_words, secret_across_cursor_moves};
 use crate::stop::{AttemptAborter, StopReason};
@@ -15,8 +14,6 @@ use crate::strip::Stripper;
 
 /// The most bytes of a line; longer ones are split.
 const LINE: usize = 64 * 1024;
-/// The most bytes of all findings of an attempt, which are kept in the journal.
-const FINDINGS: u64 = 2 * 1024 * 1024;
 
 /// The log, the findings and the progress of an attempt; clones write to the same attempt and share its limits.
 #[derive(Clone, Debug)]
@@ -28,14 +25,13 @@ pub(crate) struct AttemptLog {
     written: Arc<AtomicU64>,
     most_lines: u64,
     lines: Arc<AtomicU64>,
-    findings: Arc<AtomicU64>,
 }
 
 impl AttemptLog {
     /// `limit`: bytes, line ends included. Exceeding it aborts the attempt.
     pub(crate) fn new(output: AttemptOutput, masker: Masker, aborter: AttemptAborter, limit: u64) -> AttemptLog {
-        let (written, lines, findings) = Default::default();
-        AttemptLog { output, masker, aborter, limit, written, most_lines: u64::MAX, lines, findings }
+        let (written, lines) = Default::default();
+        AttemptLog { output, masker, aborter, limit, written, most_lines: u64::MAX, lines }
     }
 
     /// Also limits the number of lines.
@@ -54,7 +50,7 @@ impl AttemptLog {
     }
 
     /// Reports progress: step `current` of `total`.
-    pub(crate) fn progress(&self, message: &str, current: u32, total: Option<u32>) {
+    pub(crate) fn progress(&self, message: &str, current: u64, total: Option<u64>) {
         self.output.progress(masked_words(message, &self.masker), current, total);
     }
 
@@ -63,18 +59,9 @@ impl AttemptLog {
         self.output.summary(self.masker.text(&markdown)).await;
     }
 
-    /// Reports a finding. Findings of an attempt beyond [`FINDINGS`] bytes are omitted.
+    /// Reports a finding, masked.
     pub(crate) async fn problem(&self, problem: Problem) {
-        let problem = masked_problem(problem, &self.masker);
-        let optional = [&problem.path, &problem.help].into_iter().flatten().map(String::len).sum::<usize>();
-        let size = (problem.code.len() + problem.message.len() + optional) as u64;
-        let before = self.findings.fetch_add(size, Ordering::Relaxed);
-        if before + size <= FINDINGS {
-            self.output.problem(problem).await;
-        } else if before <= FINDINGS {
-            self.engine(&format!("further findings are omitted: they exceed the limit of {}", ByteSize(FINDINGS)))
-                .await;
-        }
+        self.output.problem(masked_problem(problem, &self.masker)).await;
     }
 
     /// Writes text of one or more lines.
@@ -262,27 +249,6 @@ mod tests {
         }
         writer.finish().await;
         assert_eq!(lines(&mut receiver), ["first", "second", "", "last"]);
-    }
-
-    #[tokio::test]
-    async fn findings_beyond_the_limit_are_omitted_and_announced_once() {
-        let (log, _, mut receiver) = log(1000);
-        let message = "x".repeat(64 * 1024 - 100);
-        for _ in 0..100 {
-            let (code, path, help) = ("long".to_owned(), None, None);
-            let level = stagewright_engine::Level::Error;
-            log.problem(Problem { path, help, ..Problem::new(level, code, message.clone()) }).await;
-        }
-        let (mut findings, mut announced) = (0, Vec::new());
-        while let Ok(delivery) = receiver.try_recv() {
-            match delivery.message.kind {
-                AttemptMessageKind::Problem(_) => findings += 1,
-                AttemptMessageKind::Lines(Stream::Engine, lines) => announced.extend(lines.iter().map(str::to_owned)),
-                other => panic!("{other:?}"),
-            }
-        }
-        let expected = "further findings are omitted: they exceed the limit of 2MiB".to_owned();
-        assert_eq!((findings, announced), (32, vec![expected]));
     }
 
     #[tokio::test]

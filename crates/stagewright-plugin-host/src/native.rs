@@ -17,6 +17,7 @@ use serde_json::json;
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Failure, FailureKind, Outcome};
 use tokio::runtime::Handle;
 
+use crate::capability::context::outputs_by_stage;
 use crate::capability::logging::LogLevel;
 use crate::capability::logging::render;
 use crate::capability::outputs::Outputs;
@@ -209,7 +210,7 @@ impl NativeAttempt {
             "pipeline": request.pipeline, "stage": request.stage_id, "run": request.run, "attempt": request.attempt,
             "rehearsal": request.rehearsal.is_some(), "config": request.config,
             "environment": request.environment.as_ref().map(|environment| &environment.name),
-            "needs": request.needs, "env": request.env,
+            "needs": outputs_by_stage(&request.needs), "env": request.env,
         });
         let request = request.to_string();
         let table = HostTable {
@@ -239,7 +240,7 @@ impl NativeAttempt {
         };
         let help = Some(help).filter(|help| !help.is_empty()).map(|help| masker.text(&help));
         let retryable = kind == FailureKind::Reported;
-        let failure = Failure { kind, message: masker.text(&message), causes: Vec::new(), help, retryable };
+        let failure = Failure { help, ..Failure::new(kind, masker.text(&message), retryable) };
         AttemptEnd::Unsuccessful(outcome, failure)
     }
 }

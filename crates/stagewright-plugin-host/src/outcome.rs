@@ -1,25 +1,22 @@
 //! Maps the result of a guest's call to the end of its attempt.
 
-use stagewright_engine::{AttemptEnd, Failure, FailureKind, Finding, Observation, Outcome};
+use stagewright_engine::{AttemptEnd, Failure, FailureKind, Outcome};
 use tokio::task::JoinError;
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::attempt::{Attempt, masked};
 use crate::error::{CapabilityError, ErrorCode};
+use crate::guest::{GuestResult, GuestReturn, Suspension};
 use crate::limits::OutOfMemory;
 use crate::mask::Masker;
 use crate::plugin::PluginError;
-use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
-use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
-use crate::since_0_1::stagewright::stage::types;
 use crate::stop::StopReason;
-use crate::wasm::GuestReturn;
 
 /// Frames of a backtrace that are reported.
 const FRAMES: usize = 8;
 
 /// How a call into the guest ended.
-pub(crate) type CallEnd = Result<wasmtime::Result<Result<GuestReturn, types::Error>>, StopReason>;
+pub(crate) type CallEnd = Result<GuestResult, StopReason>;
 
 /// The end of an attempt whose guest returned, trapped or was stopped.
 pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> AttemptEnd {
@@ -34,39 +31,18 @@ pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> Attem
             AttemptEnd::Unsuccessful(Outcome::Errored, failure)
         }
         Ok(Ok(Err(error))) => {
-            outcome_from_error(masked(error.into(), &masker), attempt.cancel.is_set(), attempt.denials.last())
+            outcome_from_error(masked(error, &masker), attempt.cancel.is_set(), attempt.denials.last())
         }
-        Ok(Ok(Ok(GuestReturn::Undone | GuestReturn::Ran(GuestOutcome::Succeeded)))) => AttemptEnd::Succeeded,
-        Ok(Ok(Ok(GuestReturn::Observed(observation)))) => {
-            AttemptEnd::Observed(observation_from_guest(observation, &masker))
+        Ok(Ok(Ok(GuestReturn::Done))) => AttemptEnd::Succeeded,
+        Ok(Ok(Ok(GuestReturn::Skipped(reason)))) => AttemptEnd::Skipped(reason),
+        Ok(Ok(Ok(GuestReturn::Observed(observation)))) => AttemptEnd::Observed(observation),
+        Ok(Ok(Ok(GuestReturn::Suspended(Suspension::Gate(gate))))) => AttemptEnd::Suspended(*gate),
+        Ok(Ok(Ok(GuestReturn::Suspended(Suspension::Wait(_))))) => {
+            let failure =
+                Failure::new(FailureKind::BadPlugin, "the plugin waits for a gate that it did not open", false);
+            let help = "return the token that `approval.open` returned in this attempt";
+            AttemptEnd::Unsuccessful(Outcome::Errored, failure.with_help(help))
         }
-        Ok(Ok(Ok(GuestReturn::Ran(GuestOutcome::Skipped(reason))))) => AttemptEnd::Skipped(masker.text(&reason)),
-        Ok(Ok(Ok(GuestReturn::Ran(GuestOutcome::Suspended(suspension))))) => {
-            match attempt.gates.take(&suspension.token) {
-                Some(gate) => AttemptEnd::Suspended(gate),
-                None => {
-                    let failure = Failure {
-                        help: Some("return the token that `approval.open` returned in this attempt".to_owned()),
-                        ..Failure::new(
-                            FailureKind::BadPlugin,
-                            "the plugin waits for a gate that it did not open",
-                            false,
-                        )
-                    };
-                    AttemptEnd::Unsuccessful(Outcome::Errored, failure)
-                }
-            }
-        }
-    }
-}
-
-fn observation_from_guest(observation: GuestObservation, masker: &Masker) -> Observation {
-    match observation {
-        GuestObservation::NotStarted => Observation::Found(Finding::NotStarted),
-        GuestObservation::InProgress => Observation::InProgress,
-        GuestObservation::Applied(what) => Observation::Found(Finding::Applied(masker.text(&what))),
-        GuestObservation::Failed(why) => Observation::Found(Finding::Failed(masker.text(&why))),
-        GuestObservation::Unknown(why) => Observation::Unknown(masker.text(&why)),
     }
 }
 
@@ -105,9 +81,12 @@ pub(crate) fn outcome_from_error(
         _ if cancelled => (Outcome::Cancelled, FailureKind::Cancelled),
         ErrorCode::PermissionDenied => (Outcome::Errored, FailureKind::Denied),
         ErrorCode::InvalidArgument => (Outcome::Errored, FailureKind::Configuration),
-        ErrorCode::FailedPrecondition | ErrorCode::NotFound | ErrorCode::AlreadyExists | ErrorCode::Other(_) => {
-            (Outcome::Failed, FailureKind::Reported)
-        }
+        ErrorCode::FailedPrecondition
+        | ErrorCode::NotFound
+        | ErrorCode::AlreadyExists
+        | ErrorCode::Other(_)
+        | ErrorCode::Superseded
+        | ErrorCode::Withheld => (Outcome::Failed, FailureKind::Reported),
         ErrorCode::Unauthenticated
         | ErrorCode::ResourceExhausted
         | ErrorCode::DeadlineExceeded
@@ -115,7 +94,7 @@ pub(crate) fn outcome_from_error(
         | ErrorCode::Unavailable
         | ErrorCode::Internal => (Outcome::Errored, FailureKind::Reported),
     };
-    let CapabilityError { code, mut message, retryable, mut causes, mut help } = error;
+    let CapabilityError { code, mut message, retryable, retry_after, place, mut causes, mut help } = error;
     if kind == FailureKind::Cancelled && code != ErrorCode::Cancelled {
         // The plugin mistook the cancellation for a failure of its work. Its message becomes a cause, since it isn't the
         // reason why the attempt ended, and its advice would send the reader after the wrong problem.
@@ -131,7 +110,10 @@ pub(crate) fn outcome_from_error(
     // the same way again is final: a denial, a wrong configuration, and a cancellation.
     let is_final = matches!(kind, FailureKind::Denied | FailureKind::Configuration | FailureKind::Cancelled);
     let retryable = retryable || !is_final;
-    AttemptEnd::Unsuccessful(outcome, Failure { causes, help, ..Failure::new(kind, message, retryable) })
+    let retry_after = retry_after.map(|delay| u64::from(delay.get()));
+    let place = place.map(|place| *place);
+    let failure = Failure { causes, help, retry_after, place, ..Failure::new(kind, message, retryable) };
+    AttemptEnd::Unsuccessful(outcome, failure)
 }
 
 fn failure_from_trap(error: &wasmtime::Error, masker: &Masker) -> Failure {

@@ -1,10 +1,10 @@
 //! What is known about a plugin before it runs: its manifest, its imports, and how far its effects can reach.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
-use stagewright_model::{Interface, PluginCode};
+use serde_json::{Value as Json, json};
+use stagewright_model::{ImportedFunctions, Permission, PluginCode};
 
 /// The most bytes of a plugin's file. Interpreters compiled to WebAssembly have some tens of megabytes.
 pub(crate) const PLUGIN_BYTES: u64 = 512 << 20;
@@ -59,20 +59,75 @@ pub struct PluginManifest {
     pub config: Json,
     /// The outputs that it sets.
     #[serde(default)]
-    pub outputs: Vec<OutputDeclaration>,
-    /// Names of the interfaces that it says it uses and that need a grant.
-    #[serde(default)]
-    pub capabilities: BTreeSet<String>,
+    pub outputs: DeclaredOutputs,
 }
 
-/// An output that a plugin declares.
+/// The outputs that a plugin says it sets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OutputDeclaration {
-    /// The name in `stages.STAGE.outputs.NAME`.
-    pub name: String,
-    /// What its value means.
+#[serde(from = "OutputsForm")]
+pub struct DeclaredOutputs {
+    /// JSON Schema of each value, by the name in `stages.STAGE.outputs.NAME`.
+    pub properties: BTreeMap<String, Json>,
+    /// Whether it may set others as well.
+    #[serde(rename = "additionalProperties")]
+    pub open: bool,
+}
+
+impl Default for DeclaredOutputs {
+    /// Nothing is known about them.
+    fn default() -> DeclaredOutputs {
+        DeclaredOutputs { properties: BTreeMap::new(), open: true }
+    }
+}
+
+/// How manifests write outputs: as the JSON Schema of an object, or before version 0.2 of the contract as a list of names.
+/// A list was no promise to set no others.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OutputsForm {
+    List(Vec<ListedOutput>),
+    Schema {
+        #[serde(default)]
+        properties: BTreeMap<String, Json>,
+        #[serde(default, rename = "additionalProperties")]
+        additional: Option<Json>,
+    },
+}
+
+#[derive(Deserialize)]
+struct ListedOutput {
+    name: String,
     #[serde(default)]
-    pub description: String,
+    description: String,
+}
+
+impl From<OutputsForm> for DeclaredOutputs {
+    fn from(form: OutputsForm) -> DeclaredOutputs {
+        match form {
+            OutputsForm::List(outputs) => {
+                let schema = |output: ListedOutput| (output.name, json!({ "description": output.description }));
+                DeclaredOutputs { properties: outputs.into_iter().map(schema).collect(), open: true }
+            }
+            // As JSON Schema has it: without the key, an object may have any others.
+            OutputsForm::Schema { properties, additional } => {
+                DeclaredOutputs { properties, open: additional != Some(Json::Bool(false)) }
+            }
+        }
+    }
+}
+
+/// A grant that a plugin says a stage will use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Requirement {
+    /// A key of `permissions`, as the plugin wrote it.
+    pub permission: String,
+    /// An entry of it.
+    pub entry: String,
+    /// What the stage uses it for.
+    pub reason: Option<String>,
+    /// Whether the stage also works without it.
+    pub optional: bool,
 }
 
 /// All that can be known about a plugin without running a stage.
@@ -82,9 +137,9 @@ pub struct Description {
     pub manifest: PluginManifest,
     /// `sha256:…` of the component or library.
     pub digest: String,
-    /// Names of the host's interfaces that it imports, as in `process`: it can never use any other. Empty for a native
-    /// library, which has all powers of the engine.
-    pub interfaces: BTreeSet<String>,
+    /// The host's functions that it imports: it can never use any other. Empty for a native library, which has all powers
+    /// of the engine.
+    pub imports: ImportedFunctions,
     /// The version of the contract that a component was built for, as in `0.1.0`.
     pub contract: Option<String>,
     /// Whether it is a native library.
@@ -96,15 +151,13 @@ pub struct Description {
 impl Description {
     /// The kind of code, and its imports, which bound what grants can open to it. Its manifest plays no part.
     pub fn code(&self) -> PluginCode<'_> {
-        if self.native { PluginCode::Native } else { PluginCode::Component(&self.interfaces) }
+        if self.native { PluginCode::Native } else { PluginCode::Component(&self.imports) }
     }
 
     /// The keys of `permissions` that could be of use to the plugin, by interface; for audits.
     pub fn permissions(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
-        let imported = self.interfaces.iter().filter_map(|name| Interface::named(name));
-        let keys = imported.map(|interface| (interface.name(), interface.permissions()));
-        let keys = keys.filter(|(_, permissions)| !permissions.is_empty());
-        keys.map(|(name, keys)| (name, keys.iter().map(|key| key.key()).collect())).collect()
+        let keys = |keys: Vec<Permission>| keys.into_iter().map(Permission::key).collect();
+        self.imports.permissions().map(|(interface, needed)| (interface.name(), keys(needed))).collect()
     }
 }
 
@@ -119,10 +172,12 @@ mod tests {
     }
 
     fn description(interfaces: &[&str]) -> Description {
+        let mut imports = ImportedFunctions::default();
+        interfaces.iter().for_each(|interface| imports.insert(interface, ["read".to_owned()]));
         Description {
             manifest: PluginManifest::default(),
             digest: String::new(),
-            interfaces: interfaces.iter().map(ToString::to_string).collect(),
+            imports,
             contract: None,
             native: false,
             reconciles: false,
@@ -184,15 +239,28 @@ mod tests {
             ..Permissions::default()
         };
         assert_eq!(class_of(&narrow, &wide), EffectClass::Local, "what isn't imported can't be used");
-        assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", vec!["read", "write", "exec"])]));
+        assert_eq!(narrow.permissions(), BTreeMap::from([("workspace", vec!["read", "exec"])]));
         let native = Description { native: true, ..description(&[]) };
         assert_eq!(class_of(&native, &Permissions::default()), EffectClass::External);
     }
 
     #[test]
     fn a_manifest_needs_only_a_name() {
-        let manifest: PluginManifest =
-            serde_json::from_str(r#"{ "name": "x", "outputs": [{ "name": "y" }] }"#).unwrap();
-        assert_eq!((manifest.name.as_str(), manifest.outputs[0].name.as_str()), ("x", "y"));
+        let manifest: PluginManifest = serde_json::from_str(r#"{ "name": "x" }"#).unwrap();
+        assert_eq!((manifest.name.as_str(), manifest.outputs), ("x", DeclaredOutputs::default()));
+    }
+
+    #[test]
+    fn outputs_are_a_schema_or_a_list() {
+        let outputs = |text: &str| {
+            let DeclaredOutputs { properties, open } = serde_json::from_str(text).unwrap();
+            (properties.into_keys().collect::<Vec<_>>(), open)
+        };
+        let y = || vec!["y".to_owned()];
+        assert_eq!(outputs(r#"[{ "name": "y", "description": "why" }]"#), (y(), true));
+        assert_eq!(outputs(r#"{ "type": "object", "properties": { "y": {} } }"#), (y(), true));
+        assert_eq!(outputs(r#"{ "properties": { "y": true }, "additionalProperties": false }"#), (y(), false));
+        let declared: DeclaredOutputs = serde_json::from_str(r#"{ "additionalProperties": false }"#).unwrap();
+        assert_eq!(outputs(&serde_json::to_string(&declared).unwrap()), (Vec::new(), false));
     }
 }

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use stagewright_engine::{AttemptEnd, AttemptReport, Failure, Field, Finding, Gate, Observation, Problem, ReleaseNote};
+use stagewright_engine::{
+    AttemptEnd, AttemptReport, Failure, Field, FilePlace, Finding, Gate, Observation, Problem, ReleaseNote,
+};
 use stagewright_model::{moves_cursor, terminal_text};
 
 use crate::mask::Masker;
@@ -85,6 +87,7 @@ fn masked_failure(failure: Failure, masker: &Masker) -> Failure {
         message: masked_words(&failure.message, masker),
         causes: failure.causes.iter().take(CAUSES).map(|cause| masked_words(cause, masker)).collect(),
         help: failure.help.map(|help| masked_words(&help, masker)),
+        place: failure.place.map(|place| FilePlace { path: masked_text(&place.path, masker), ..place }),
         ..failure
     }
 }
@@ -93,6 +96,7 @@ fn masked_gate(gate: Gate, masker: &Masker) -> Gate {
     let field = |field: Field| Field {
         name: masked_text(&field.name, masker),
         description: masked_words(&field.description, masker),
+        choices: field.choices.iter().map(|choice| masked_text(choice, masker)).collect(),
         ..field
     };
     Gate {
@@ -107,7 +111,10 @@ fn masked_gate(gate: Gate, masker: &Masker) -> Gate {
 pub(crate) fn masked_problem(problem: Problem, masker: &Masker) -> Problem {
     Problem {
         path: problem.path.map(|path| masked_text(&path, masker)),
+        range: problem.range,
         help: problem.help.map(|help| masked_words(&help, masker)),
+        suggestion: problem.suggestion.map(|text| masked_text(&text, masker)),
+        fingerprint: problem.fingerprint.map(|text| masked_text(&text, masker)),
         ..Problem::new(problem.level, masked_text(&problem.code, masker), masked_words(&problem.message, masker))
     }
 }

@@ -20,7 +20,7 @@ use crate::host::HostError;
 use crate::inspected::InspectionCache;
 use crate::native::NativeLibraries;
 use crate::net::outbound::Outbound;
-use crate::plugin::{Description, PluginError};
+use crate::plugin::{Description, PluginError, Requirement};
 use crate::resolve::{PluginResolver, PluginSource};
 use crate::wasm::{Plugin, Wasm};
 
@@ -135,18 +135,18 @@ impl PluginRuntime {
                 }
                 let plugin = self.load(uses, &file, digest).await?;
                 let manifest = self.wasm()?.describe(&uses.to_string(), &plugin).await?;
-                let ContractUse { interfaces, version, reconciles } = plugin.contract.clone();
+                let reconciles = plugin.contract.reconciles();
+                let ContractUse { imports, version: contract, .. } = plugin.contract.clone();
                 let digest = plugin.digest.clone();
-                let described =
-                    Description { manifest, digest, interfaces, contract: version, native: false, reconciles };
+                let described = Description { manifest, digest, imports, contract, native: false, reconciles };
                 self.0.inspected.keep_description(&described);
                 Ok(described)
             }
             Trust::Native { digest } => {
                 let library = self.library(uses, source)?;
                 let manifest = self.0.natives.describe(&uses.to_string(), library, digest).await?;
-                let (digest, interfaces) = (digest.clone(), Default::default());
-                Ok(Description { manifest, digest, interfaces, contract: None, native: true, reconciles: false })
+                let (digest, imports) = (digest.clone(), Default::default());
+                Ok(Description { manifest, digest, imports, contract: None, native: true, reconciles: false })
             }
         }
     }
@@ -167,6 +167,19 @@ impl PluginRuntime {
         let found = self.wasm()?.validate(&uses.to_string(), &plugin, config.clone()).await?;
         self.0.inspected.keep_findings(&plugin.digest, config, &found);
         Ok(found)
+    }
+
+    /// The grants that a component says a `with` table needs, whose templates it sees as they are written. None if it
+    /// doesn't say.
+    pub(crate) async fn requirements(
+        &self,
+        uses: &PluginRef,
+        config: &Json,
+        source: PluginSource<'_>,
+    ) -> Result<Option<Vec<Requirement>>, PluginError> {
+        let (file, digest) = self.locate(uses, source).await?;
+        let plugin = self.load(uses, &file, digest).await?;
+        self.wasm()?.requirements(&uses.to_string(), &plugin, config.clone()).await
     }
 
     /// Finds a component's file and the digest of its content.

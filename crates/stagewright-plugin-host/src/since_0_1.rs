@@ -1,18 +1,19 @@
 //! Bindings of `stagewright:stage@0.1`: what wasmtime generates, and for each interface a module that implements it on the
 //! capabilities of an attempt.
 //!
-//! This is a layer above the capabilities, which know neither the WIT nor wasmtime: another version of the contract would
-//! be another module beside this one, on the same capabilities.
+//! This is a layer above the capabilities, which know neither the WIT nor wasmtime. Each version of the contract is a module
+//! like this one, on the same capabilities. This version gets nothing new.
 #![allow(missing_docs, unreachable_pub, reason = "generated from the WIT, where everything is explained")]
 
 mod artifacts;
+mod calls;
 mod clock;
 mod context;
 mod environment;
 mod gate;
 mod http;
 mod logging;
-pub(crate) mod outputs;
+mod outputs;
 mod process;
 mod registry;
 mod secrets;
@@ -21,14 +22,15 @@ mod types;
 mod workspace;
 
 use stagewright_model::Interface;
-use wasmtime::Engine;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::attempt::Attempt;
 use crate::capability::context::Context;
+use crate::inspection::Inspection;
+pub(crate) use calls::{InspectedGuest, ReadyGuest};
 use stagewright::stage;
 
-/// The version of the contract that this engine provides.
+/// The version of the contract that these are bindings of.
 pub(crate) const VERSION: &str = "0.1.0";
 
 wasmtime::component::bindgen!({
@@ -63,16 +65,9 @@ pub(crate) mod reconciling {
     });
 }
 
-/// A linker with all interfaces of the contract.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
-    let mut linker = Linker::new(engine);
-    Interface::ALL.into_iter().try_for_each(|interface| link(interface, &mut linker))?;
-    Ok(linker)
-}
-
 /// Links one interface. The match over the model's table keeps the two in step: an interface that the model doesn't know,
 /// with the permissions and effects that belong to it, can't be linked, so no plugin can import it.
-fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<()> {
+pub(crate) fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<()> {
     match interface {
         Interface::Types => stage::types::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
         Interface::Context => {
@@ -90,7 +85,20 @@ fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<
         Interface::Secrets => stage::secrets::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
         Interface::Registry => stage::registry::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
         Interface::Service => stage::service::add_to_linker::<_, HasSelf<Attempt>>(linker, |attempt| attempt),
+        // Later versions have them.
+        Interface::Source
+        | Interface::Random
+        | Interface::Poll
+        | Interface::Findings
+        | Interface::TestReports
+        | Interface::Metrics
+        | Interface::Reveal => Ok(()),
     }
+}
+
+/// Links the interfaces that a guest may call while it checks a `with` table.
+pub(crate) fn link_inspection(linker: &mut Linker<Inspection>) -> wasmtime::Result<()> {
+    stage::context::add_to_linker::<_, HasSelf<Context>>(linker, |inspection| &mut inspection.context)
 }
 
 /// The memory of a list of texts in bytes, including the list itself.

@@ -73,7 +73,7 @@ impl StopReason {
             StopReason::Rehearsed(what) => (Outcome::Rehearsed, FailureKind::Rehearsed, what.clone(), None),
         };
         let retryable = matches!(self, StopReason::Timeout(_));
-        (outcome, Failure { kind, message, causes: Vec::new(), help, retryable })
+        (outcome, Failure { help, ..Failure::new(kind, message, retryable) })
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stagewright_engine::{AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, RunId};
+use stagewright_engine::{
+    AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, Need, Outcome, Problem, RunId,
+};
 use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
 
@@ -40,7 +42,9 @@ pub(crate) fn request() -> AttemptRequest {
         env: Default::default(),
         permissions: Permissions::default(),
         environment: None,
-        needs: Default::default(),
+        needs: Vec::new(),
+        before: Default::default(),
+        source: None,
         timeout: None,
         memory: None,
         log_limit: None,
@@ -52,6 +56,13 @@ pub(crate) fn request() -> AttemptRequest {
         basis: Default::default(),
         folder: None,
     }
+}
+
+/// A need that succeeded, with these outputs.
+pub(crate) fn need(stage: &str, outputs: &[(&str, &str)]) -> Need {
+    let outputs = outputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+    let (outcome, conclusion) = (Outcome::Succeeded, Outcome::Succeeded);
+    Need { stage: stage.to_owned(), id: stage.to_owned(), outcome, conclusion, outputs }
 }
 
 /// A rehearsal of a stage with the grants `own` in run `run-1`, and the aborter of its attempt. Its services are in
@@ -203,6 +214,20 @@ impl TestLog {
         });
         let output = AttemptOutput::new(StageIndex(0), 1, sender);
         (Effects::new(output, self.log.masker().clone(), call), announced)
+    }
+
+    /// Everything that was sent since the last call.
+    pub(crate) fn messages(&mut self) -> Vec<AttemptMessageKind> {
+        std::iter::from_fn(|| self.deliveries.try_recv().ok()).map(|delivery| delivery.message.kind).collect()
+    }
+
+    /// The findings since the last call.
+    pub(crate) fn problems(&mut self) -> Vec<Problem> {
+        let problem = |message| match message {
+            AttemptMessageKind::Problem(problem) => Some(problem),
+            _ => None,
+        };
+        self.messages().into_iter().filter_map(problem).collect()
     }
 
     /// The lines since the last call.

@@ -9,23 +9,19 @@ use serde_json::Value as Json;
 use stagewright_engine::{Call, Problem};
 use stagewright_model::Interface;
 use tokio::sync::{OnceCell, Semaphore};
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline};
 
 use crate::aot::AotCache;
 use crate::attempt::Attempt;
-use crate::capability::context::Context;
-use crate::contract::{ContractUse, missing_functions, trap_imports};
+use crate::contract::{ContractUse, Generation, missing_functions, trap_imports};
 use crate::digest::sha256;
-use crate::limits::{DEFAULT_MEMORY, MEMORIES, MemoryLimiter, TABLE_ELEMENTS, Ticker};
+use crate::guest::GuestResult;
+use crate::inspection::Inspection;
+use crate::limits::{MEMORIES, TABLE_ELEMENTS, Ticker};
 use crate::observer::{Compilation, CompileObserver};
-use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest};
-use crate::since_0_1::exports::stagewright::stage::plugin::Outcome as GuestOutcome;
-use crate::since_0_1::outputs::problem;
-use crate::since_0_1::reconciling::ReconcilingPre;
-use crate::since_0_1::reconciling::exports::stagewright::stage::reconcile::Observation as GuestObservation;
-use crate::since_0_1::stagewright::stage;
-use crate::since_0_1::{StagePre, linker};
+use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest, Requirement};
+use crate::{since_0_1, since_0_2};
 
 /// The timeout of `describe` and `validate`, which only compute a result.
 const INSPECTION: Duration = Duration::from_secs(10);
@@ -48,62 +44,46 @@ const INSTANCE_BYTES: usize = 16 << 20;
 
 /// A component, ready to be instantiated.
 pub(crate) struct Plugin {
-    pub(crate) component: Component,
-    pub(crate) stage: StagePre<Attempt>,
+    component: Component,
+    guest: ReadyGuest,
     /// `sha256:…` of the component.
     pub(crate) digest: String,
     pub(crate) contract: ContractUse,
-    /// Its `reconcile`, if it exports that.
-    pub(crate) reconcile: Option<ReconcilingPre<Attempt>>,
 }
 
-/// What a plugin's function returned.
-pub(crate) enum GuestReturn {
-    /// Returned by `run`.
-    Ran(GuestOutcome),
-    /// Returned by `observe`.
-    Observed(GuestObservation),
-    /// `undo` succeeded; it returns no value.
-    Undone,
+/// A guest of one version of the contract, ready to be instantiated for attempts.
+enum ReadyGuest {
+    Since01(since_0_1::ReadyGuest),
+    Since02(since_0_2::ReadyGuest),
+}
+
+/// The instance of a guest that is asked about itself.
+enum InspectedGuest {
+    Since01(since_0_1::InspectedGuest),
+    Since02(since_0_2::InspectedGuest),
 }
 
 impl Plugin {
-    /// Instantiates the component and calls the requested function. All but [`Call::Run`] require [`Plugin::reconcile`].
-    pub(crate) async fn call(
-        &self,
-        call: Call,
-        store: &mut Store<Attempt>,
-    ) -> wasmtime::Result<Result<GuestReturn, stage::types::Error>> {
-        if call == Call::Run {
-            let stage = self.stage.instantiate_async(&mut *store).await?;
-            return Ok(stage.stagewright_stage_plugin().call_run(store).await?.map(GuestReturn::Ran));
+    /// Instantiates the component and calls the requested function. All but [`Call::Run`] require `reconcile`.
+    pub(crate) async fn call(&self, call: Call, store: &mut Store<Attempt>) -> GuestResult {
+        match &self.guest {
+            ReadyGuest::Since01(guest) => guest.call(call, store).await,
+            ReadyGuest::Since02(guest) => guest.call(call, store).await,
         }
-        let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin doesn't export `reconcile`") };
-        let plugin = reconcile.instantiate_async(&mut *store).await?;
-        let reconcile = plugin.stagewright_stage_reconcile();
-        Ok(match call {
-            Call::Observe => reconcile.call_observe(store).await?.map(GuestReturn::Observed),
-            Call::Run | Call::Undo => reconcile.call_undo(store).await?.map(|()| GuestReturn::Undone),
-        })
     }
 }
 
 /// Loads each component once.
 pub(crate) struct Wasm {
     engine: Engine,
-    since_0_1: Linker<Attempt>,
+    /// The interfaces of all versions of the contract.
+    linker: Linker<Attempt>,
     cache: AotCache,
     observer: Arc<dyn CompileObserver>,
     ticker: Ticker,
     loaded: Mutex<HashMap<String, Arc<OnceCell<Arc<Plugin>>>>>,
     /// One permit for each inspection that the pool has room for.
     inspections: Semaphore,
-}
-
-/// The data of a store in which a plugin is inspected.
-struct Inspection {
-    context: Context,
-    limiter: MemoryLimiter,
 }
 
 /// The only engine configuration. Components compiled under another one can't be loaded; the number of `attempts` at a
@@ -149,7 +129,7 @@ impl Wasm {
     pub(crate) fn new(cache: &Path, observer: Arc<dyn CompileObserver>, attempts: usize) -> wasmtime::Result<Wasm> {
         let engine = engine(attempts)?;
         Ok(Wasm {
-            since_0_1: linker(&engine)?,
+            linker: linker(&engine)?,
             cache: AotCache::new(cache),
             observer,
             ticker: Ticker::default(),
@@ -196,13 +176,15 @@ impl Wasm {
         };
         let contract = ContractUse::of(name, &component)?;
         let ready = self
-            .since_0_1
+            .linker
             .instantiate_pre(&component)
-            .map_err(|error| missing_functions(name, &component, &self.since_0_1).unwrap_or_else(|| bad(&error)))?;
-        let reconcile =
-            contract.reconciles.then(|| ReconcilingPre::new(ready.clone())).transpose().map_err(|error| bad(&error))?;
-        let stage = StagePre::new(ready).map_err(|error| bad(&error))?;
-        Ok(Arc::new(Plugin { component, stage, digest, contract, reconcile }))
+            .map_err(|error| missing_functions(name, &component, &self.linker).unwrap_or_else(|| bad(&error)))?;
+        let guest = match contract.generation {
+            Generation::Since01 => since_0_1::ReadyGuest::new(ready, contract.reconciles()).map(ReadyGuest::Since01),
+            Generation::Since02 => since_0_2::ReadyGuest::new(ready, contract.reconciles()).map(ReadyGuest::Since02),
+        };
+        let guest = guest.map_err(|error| bad(&error))?;
+        Ok(Arc::new(Plugin { component, guest, digest, contract }))
     }
 
     /// Compiles a component, and notifies the observer of the start and the end.
@@ -237,10 +219,10 @@ impl Wasm {
 
     /// Calls `describe`, during which every import traps.
     pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<PluginManifest, PluginError> {
-        let context = Context::for_inspection(Json::Null);
         let text = self
-            .inspect(plugin, None, context, async |stage, store| {
-                stage.stagewright_stage_plugin().call_describe(store).await
+            .inspect(plugin, &[], Json::Null, async |guest, store| match guest {
+                InspectedGuest::Since01(guest) => guest.describe(store).await,
+                InspectedGuest::Since02(guest) => guest.describe(store).await,
             })
             .await
             .map_err(|error| inspection_failed(name, "describe", &error))?;
@@ -249,50 +231,86 @@ impl Wasm {
         })
     }
 
-    /// Calls `validate` on a `with` table, during which every import but `context` traps.
+    /// Calls `validate` on a `with` table, during which every import but [`Inspection::PROVIDED`] traps.
     pub(crate) async fn validate(
         &self,
         name: &str,
         plugin: &Plugin,
         config: Json,
     ) -> Result<Vec<Problem>, PluginError> {
-        let found = self
-            .inspect(plugin, Some(Interface::Context), Context::for_inspection(config), async |stage, store| {
-                stage.stagewright_stage_plugin().call_validate(store).await
-            })
-            .await
-            .map_err(|error| inspection_failed(name, "validate", &error))?;
-        Ok(found.into_iter().map(problem).collect())
+        self.inspect(plugin, &Inspection::PROVIDED, config, async |guest, store| match guest {
+            InspectedGuest::Since01(guest) => guest.validate(store).await,
+            InspectedGuest::Since02(guest) => guest.validate(store).await,
+        })
+        .await
+        .map_err(|error| inspection_failed(name, "validate", &error))
     }
 
-    /// Calls a function that only computes a result. Calls of other interfaces than the `provided` one trap.
+    /// Calls `requirements` on a `with` table, like [`Wasm::validate`]; none if the plugin doesn't export it.
+    pub(crate) async fn requirements(
+        &self,
+        name: &str,
+        plugin: &Plugin,
+        config: Json,
+    ) -> Result<Option<Vec<Requirement>>, PluginError> {
+        if !plugin.contract.has_requirements() {
+            return Ok(None);
+        }
+        self.inspect(plugin, &Inspection::PROVIDED, config, async |guest, store| match guest {
+            InspectedGuest::Since01(_) => Ok(None),
+            InspectedGuest::Since02(guest) => guest.requirements(store).await.map(Some),
+        })
+        .await
+        .map_err(|error| inspection_failed(name, "requirements", &error))
+    }
+
+    /// Calls a function that only computes a result. Calls of other interfaces than the `provided` ones trap.
     async fn inspect<R>(
         &self,
         plugin: &Plugin,
-        provided: Option<Interface>,
-        context: Context,
-        call: impl AsyncFnOnce(&crate::since_0_1::Stage, &mut Store<Inspection>) -> wasmtime::Result<R>,
+        provided: &[Interface],
+        config: Json,
+        call: impl AsyncFnOnce(&InspectedGuest, &mut Store<Inspection>) -> wasmtime::Result<R>,
     ) -> wasmtime::Result<R> {
         let _room = self.inspections.acquire().await?;
+        let generation = plugin.contract.generation;
         let mut linker = Linker::new(&self.engine);
-        if provided == Some(Interface::Context) {
-            stage::context::add_to_linker::<_, HasSelf<Context>>(&mut linker, |inspection: &mut Inspection| {
-                &mut inspection.context
-            })?;
+        if !provided.is_empty() {
+            match generation {
+                Generation::Since01 => since_0_1::link_inspection(&mut linker)?,
+                Generation::Since02 => since_0_2::link_inspection(&mut linker)?,
+            }
         }
         trap_imports(&plugin.component, &mut linker, provided)?;
-        let stage = StagePre::new(linker.instantiate_pre(&plugin.component)?)?;
-        let inspection = Inspection { context, limiter: MemoryLimiter::new(DEFAULT_MEMORY) };
-        let mut store = self.store(inspection, |inspection| &mut inspection.limiter);
+        let ready = linker.instantiate_pre(&plugin.component)?;
+        let mut store = self.store(Inspection::new(config), |inspection| &mut inspection.limiter);
         let work = async {
-            let stage = stage.instantiate_async(&mut store).await?;
-            call(&stage, &mut store).await
+            let guest = match generation {
+                Generation::Since01 => {
+                    InspectedGuest::Since01(since_0_1::InspectedGuest::new(ready, &mut store).await?)
+                }
+                Generation::Since02 => {
+                    let requires = plugin.contract.has_requirements();
+                    InspectedGuest::Since02(since_0_2::InspectedGuest::new(ready, requires, &mut store).await?)
+                }
+            };
+            call(&guest, &mut store).await
         };
         match tokio::time::timeout(INSPECTION, work).await {
             Ok(result) => result,
             Err(_) => Err(wasmtime::format_err!("the call took longer than {INSPECTION:?}")),
         }
     }
+}
+
+/// A linker with all interfaces of all versions of the contract.
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
+    let mut linker = Linker::new(engine);
+    for interface in Interface::ALL {
+        since_0_1::link(interface, &mut linker)?;
+        since_0_2::link(interface, &mut linker)?;
+    }
+    Ok(linker)
 }
 
 /// Reads a file whose content must have this digest.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use stagewright_cache::{Caching, CaptureConfig, Capturing};
 use stagewright_engine::{Level, PluginFacts, Problem, RunId};
-use stagewright_model::{JsonTemplate, Mistake, MistakePlace, Plan, PluginRef, Stage, StageIndex, Trust};
+use stagewright_model::{
+    Imports as _, Interface, JsonTemplate, Mistake, MistakePlace, Plan, PluginRef, Stage, StageIndex, Trust,
+};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
@@ -159,7 +161,8 @@ impl Host {
             let digest = digests.get(description.digest.as_str()).cloned();
             let digest = digest.unwrap_or_else(|| description.digest.as_str().into());
             digests.insert(Arc::clone(&digest));
-            PluginFacts { effect, digest: Some(digest), rehearsal }
+            let reads_source = description.imports.has(Interface::Source);
+            PluginFacts { effect, digest: Some(digest), rehearsal, reads_source }
         });
         Ok(facts.collect())
     }
@@ -211,7 +214,7 @@ fn of_native(uses: &PluginRef, digest: &str) -> Description {
     Description {
         manifest: PluginManifest { name: uses.to_string(), ..PluginManifest::default() },
         digest: digest.to_owned(),
-        interfaces: BTreeSet::new(),
+        imports: Default::default(),
         contract: None,
         native: true,
         reconciles: false,

@@ -66,7 +66,7 @@ pub(crate) fn of(plan: &Plan, plugins: &[Arc<Description>], packages: &PackageHo
     let pins = plugins.iter().map(|plugin| PluginPin {
         digest: plugin.digest.clone(),
         wit: plugin.contract.clone(),
-        imports: plugin.interfaces.clone(),
+        imports: plugin.imports.interfaces().map(str::to_owned).collect(),
     });
     LockedPipeline::of(plan, &pins.collect::<Vec<_>>(), packages.open())
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use stagewright_model::list;
-use stagewright_plugin_host::PluginManifest;
+use stagewright_plugin_host::{DeclaredOutputs, PluginManifest};
 use stagewright_report::{Printer, text};
 
 use super::component::Interfaces;
@@ -57,7 +57,7 @@ fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, P
         Err(reason) => return Ok(vec![reason]),
     };
     out.line(text!("  digest      {}, {} KiB", fingerprint::digest(content), content.len().div_ceil(1024)))?;
-    out.line(text!("  imports     {}", list(&interfaces.imports)))?;
+    out.line(text!("  imports     {}", list(interfaces.imports.interfaces())))?;
     out.line(text!("  exports     {}", list(&interfaces.exports)))?;
     out.line(text!("  reach       {}", interfaces.reach()))?;
     for (interface, permission) in interfaces.permissions() {
@@ -69,28 +69,22 @@ fn show(path: &Path, content: &[u8], out: &mut Printer) -> Result<Vec<String>, P
     }
     match describe(path) {
         Ok(manifest) => {
-            show_manifest(&manifest, &interfaces, out)?;
+            show_manifest(&manifest, out)?;
             Ok(Vec::new())
         }
         Err(reasons) => Ok(reasons),
     }
 }
 
-fn show_manifest(
-    manifest: &PluginManifest,
-    interfaces: &Interfaces,
-    out: &mut Printer,
-) -> Result<(), PluginCommandError> {
-    let PluginManifest { name, version, description, config, outputs, capabilities } = manifest;
+fn show_manifest(manifest: &PluginManifest, out: &mut Printer) -> Result<(), PluginCommandError> {
+    let PluginManifest { name, version, description, config, outputs: DeclaredOutputs { properties, open } } = manifest;
     out.line(text!("  manifest    {name} {version}: {description}"))?;
     if let Some(keys) = config.get("properties").and_then(|properties| properties.as_object()) {
         out.line(text!("  with        {}", list(keys.keys())))?;
     }
-    if !outputs.is_empty() {
-        out.line(text!("  outputs     {}", list(outputs.iter().map(|output| &output.name))))?;
-    }
-    for (interface, _) in interfaces.permissions().filter(|(interface, _)| !capabilities.contains(*interface)) {
-        out.line(text!("  warning     it imports `{interface}`, which its manifest doesn't declare"))?;
+    if !properties.is_empty() {
+        let others = if *open { " and others" } else { "" };
+        out.line(text!("  outputs     {}{others}", list(properties.keys())))?;
     }
     Ok(())
 }

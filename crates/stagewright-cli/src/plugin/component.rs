@@ -1,8 +1,9 @@
 //! Reads the imports and exports of a component from its binary.
 
-use stagewright_model::{EffectClass, Imports, Interface, Permission, Permissions, PluginCode, Reaches};
-use stagewright_plugin_host::{contract_interface, plugin_interface};
+use stagewright_model::{EffectClass, ImportedFunctions, Interface, Permission, Permissions, PluginCode, Reaches};
+use stagewright_plugin_host::{contract_interface, plain_function, plugin_interface};
 use wit_component::DecodedWasm;
+use wit_parser::WorldItem;
 
 /// The header of a core module by the core specification: magic, version 1, layer 0.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -10,8 +11,8 @@ const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 /// The interfaces of a component, by the contract's short names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Interfaces {
-    /// Imported interfaces of the contract.
-    pub(super) imports: Vec<String>,
+    /// Imported functions of the contract.
+    pub(super) imports: ImportedFunctions,
     /// Imported interfaces that the contract doesn't have, by their full names.
     pub(super) foreign: Vec<String>,
     /// Exported interfaces of the contract.
@@ -31,11 +32,17 @@ impl Interfaces {
         };
         let world = &resolve.worlds[world];
         let mut interfaces = Interfaces::default();
-        for key in world.imports.keys() {
+        for (key, item) in &world.imports {
             let name = resolve.name_world_key(key);
-            match contract_interface(&name) {
-                Some(short) => interfaces.imports.push(short.to_owned()),
-                None => interfaces.foreign.push(name),
+            let Some(short) = contract_interface(&name) else {
+                interfaces.foreign.push(name);
+                continue;
+            };
+            let WorldItem::Interface { id, .. } = item else { continue };
+            let functions = resolve.interfaces[*id].functions.keys();
+            let functions = functions.map(|name| plain_function(name).to_owned()).collect::<Vec<_>>();
+            if short != Interface::Types.name() && !functions.is_empty() {
+                interfaces.imports.insert(short, functions);
             }
         }
         let exports = world.exports.keys().map(|key| resolve.name_world_key(key));
@@ -45,16 +52,12 @@ impl Interfaces {
 
     /// The permissions that the plugin can use, each with the interface that requires it.
     pub(super) fn permissions(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let known = Interface::ALL.into_iter().filter(|interface| self.has(*interface));
-        known.filter_map(|interface| {
-            let key = match interface {
-                // The interface also has the permissions of the programs it starts, such as `net`. A plugin that needs
-                // `process` doesn't necessarily need those.
-                Interface::Process => "process".to_owned(),
-                Interface::Secrets => "secrets".to_owned(),
-                other => other.permissions().iter().map(|key| key.key()).collect::<Vec<_>>().join(", "),
-            };
-            (!key.is_empty()).then_some((interface.name(), key))
+        self.imports.permissions().map(|(interface, needed)| {
+            let keys = needed.into_iter().map(Permission::key).collect::<Vec<_>>().join(", ");
+            // The interface also has the permissions of the programs it starts, such as `net`. A plugin that needs
+            // `process` doesn't necessarily need those.
+            let key = if interface == Interface::Process { "process".to_owned() } else { keys };
+            (interface.name(), key)
         })
     }
 
@@ -71,7 +74,7 @@ impl Interfaces {
         ] {
             everything.insert(kind, entry).unwrap_or_else(|error| unreachable!("{entry} {error}"));
         }
-        match Reaches::of(None, &everything, PluginCode::Component(self)).effect_class() {
+        match Reaches::of(None, &everything, PluginCode::Component(&self.imports)).effect_class() {
             EffectClass::Pure => "pure",
             EffectClass::Local => "local",
             EffectClass::External => "external",
@@ -87,19 +90,17 @@ impl Interfaces {
     }
 }
 
-impl Imports for Interfaces {
-    fn has(&self, interface: Interface) -> bool {
-        self.imports.iter().any(|import| import == interface.name())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn interfaces(imports: &[&str]) -> Interfaces {
         Interfaces {
-            imports: imports.iter().map(|name| (*name).to_owned()).collect(),
+            imports: {
+                let mut functions = ImportedFunctions::default();
+                imports.iter().for_each(|name| functions.insert(name, ["any".to_owned()]));
+                functions
+            },
             exports: vec!["plugin".to_owned()],
             ..Interfaces::default()
         }

@@ -3,7 +3,7 @@
 //! Requests are data: they can be serialised, and an attempt can be run in another process or on another machine than
 //! the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -109,6 +109,8 @@ pub struct AttemptRequest {
     pub environment: Option<EnvironmentView>,
     /// The stages that it needs directly, in the order of the plan; for a finally stage, all stages before it.
     pub needs: Vec<Need>,
+    /// Unique names of all stages that it needs, directly or not; for a finally stage, of all main stages.
+    pub before: BTreeSet<String>,
     /// The commit that the run is for, and what started it; none if the stage's plugin doesn't ask for them.
     pub source: Option<Box<SourceView>>,
     /// Wall time; none for no limit.

@@ -187,6 +187,7 @@ impl Scheduler {
             permissions: stage.permissions.as_ref().clone(),
             environment: stage.environment.as_ref().map(view),
             needs: self.ended_before(stage),
+            before: self.all_before(index),
             source: self.values.plugin(index).reads_source.then(|| Box::new(self.source_view())),
             timeout: stage.timeout,
             memory: stage.memory,
@@ -254,6 +255,13 @@ impl Scheduler {
             Some(Need { stage, id, outcome, conclusion, outputs })
         };
         self.plan.indices().filter(is_before).filter_map(need).collect()
+    }
+
+    /// Unique names of all stages that a stage needs, directly or not; for a finally stage, of all main stages.
+    fn all_before(&self, index: StageIndex) -> BTreeSet<String> {
+        let finally = self.plan.stage(index).kind == StageKind::Finally;
+        let main = self.plan.indices().filter(|other| finally && self.plan.stage(*other).kind == StageKind::Main);
+        self.ancestors(index).into_iter().chain(main).map(|other| self.plan.stage(other).id.clone()).collect()
     }
 
     fn source_view(&self) -> SourceView {

@@ -3,8 +3,9 @@
 use super::fields::{Fields, text};
 use crate::diagnostic::{Problem, Report};
 use crate::grants::PackageManager;
+use crate::imports::AnyImports;
 use crate::plan::{CacheUse, Stage, Trust};
-use crate::reach::{AnyImports, PluginCode, Reach};
+use crate::reach::{PluginCode, Reach};
 use crate::way_out::WayOut;
 
 /// Reads `cache`. By default, a stage that names its inputs is cached unless it has external effects. `stage` must be

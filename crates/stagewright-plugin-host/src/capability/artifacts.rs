@@ -26,6 +26,26 @@ const NAME: usize = 128;
 /// bound the number of empty ones.
 const MOST: usize = 10_000;
 
+/// The media type of an artifact whose plugin gave none.
+const ANY: &str = "application/octet-stream";
+
+/// An artifact, and the stage that published it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedArtifact {
+    pub(crate) published: Published,
+    /// Unique name of the stage.
+    pub(crate) stage: String,
+}
+
+/// An artifact that a guest is about to publish.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    pub(crate) name: String,
+    /// A file of the workspace.
+    pub(crate) path: String,
+    pub(crate) media_type: Option<String>,
+}
+
 /// The artifacts of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Artifacts {
@@ -48,9 +68,9 @@ struct Record {
 }
 
 impl Record {
-    fn named(self, name: &str) -> Published {
-        let Record { digest, media_type, size, stage: _ } = self;
-        Published { name: name.to_owned(), digest, media_type, size }
+    fn named(self, name: &str) -> NamedArtifact {
+        let Record { digest, media_type, size, stage } = self;
+        NamedArtifact { published: Published { name: name.to_owned(), digest, media_type, size }, stage }
     }
 }
 
@@ -75,10 +95,10 @@ impl Artifacts {
     pub(crate) fn publish(
         &self,
         files: &WorkspaceFiles,
-        name: &str,
-        path: &str,
-        media_type: &str,
-    ) -> Result<Published, CapabilityError> {
+        publication: &Publication,
+    ) -> Result<NamedArtifact, CapabilityError> {
+        let Publication { name, path, media_type } = publication;
+        let media_type = media_type.as_deref().unwrap_or(ANY);
         let place = self.place(name)?;
         if let Some(taken) = self.record(&place, name)?.filter(|record| record.stage != self.stage) {
             let message = format!("the stage `{}` has already published an artifact `{name}`", taken.stage);
@@ -89,9 +109,10 @@ impl Artifacts {
         // The digest is computed from the bytes as they are copied, not from the file: a program of the stage may still be
         // writing to it, and an approval must refer to exactly the content that later stages fetch.
         let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
-        let published = record.named(name);
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published.clone());
-        Ok(published)
+        let artifact = record.named(name);
+        let published = artifact.published.clone();
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), published);
+        Ok(artifact)
     }
 
     /// Refuses a new name once the attempt has published [`MOST`] artifacts.
@@ -110,8 +131,22 @@ impl Artifacts {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// The artifacts that these stages have published, sorted by name. `stages`: their unique names.
+    pub(crate) fn of_stages(&self, stages: &BTreeSet<String>) -> Result<Vec<NamedArtifact>, CapabilityError> {
+        let folder = ArtifactFolder { root: self.root.clone() };
+        let found = folder.all(&RunId(self.run.clone())).map_err(|error| failed_at("list", "the artifacts", &error))?;
+        let mut found = found.into_iter().filter(|artifact| stages.contains(&artifact.stage)).collect::<Vec<_>>();
+        found.sort_by(|one, other| one.published.name.cmp(&other.published.name));
+        Ok(found)
+    }
+
     /// Copies an artifact into the workspace. Its content is checked against its digest; a damaged one leaves no file.
-    pub(crate) fn fetch(&self, files: &WorkspaceFiles, name: &str, path: &str) -> Result<Published, CapabilityError> {
+    pub(crate) fn fetch(
+        &self,
+        files: &WorkspaceFiles,
+        name: &str,
+        path: &str,
+    ) -> Result<NamedArtifact, CapabilityError> {
         let place = self.place(name)?;
         let Some(record) = self.record(&place, name)? else {
             let message = format!("no stage of this run has published an artifact `{name}`");
@@ -218,6 +253,10 @@ impl ArtifactFolder {
     /// # Errors
     /// When a record can't be read.
     pub fn published(&self, run: &RunId) -> io::Result<Vec<Published>> {
+        Ok(self.all(run)?.into_iter().map(|artifact| artifact.published).collect())
+    }
+
+    fn all(&self, run: &RunId) -> io::Result<Vec<NamedArtifact>> {
         let mut found = Vec::new();
         for path in entries(&self.root.join("runs").join(&run.0))? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else { continue };
@@ -332,6 +371,10 @@ mod tests {
     use stagewright_model::Permissions;
 
     use super::*;
+
+    fn publication(name: &str, media_type: &str) -> Publication {
+        Publication { name: name.to_owned(), path: "a".to_owned(), media_type: Some(media_type.to_owned()) }
+    }
     use crate::policy::Policy;
 
     fn workspace(folder: &Path) -> WorkspaceFiles {
@@ -347,18 +390,21 @@ mod tests {
         let files = workspace(folder.path());
         let of = |stage: &str| Artifacts::new(store.path().into(), "run-1".into(), stage.into());
         fs::write(folder.path().join("a"), "hello").unwrap();
-        of("build").publish(&files, "app", "a", "text/plain").unwrap();
+        of("build").publish(&files, &publication("app", "text/plain")).unwrap();
         fs::write(folder.path().join("a"), "hello again").unwrap();
-        let published = of("build").publish(&files, "app", "a", "text/plain").unwrap();
+        let published = of("build").publish(&files, &publication("app", "text/plain")).unwrap();
         let fetched = of("deploy").fetch(&files, "app", "in/b").unwrap();
         assert_eq!((fetched.digest, fetched.size, fetched.media_type), (published.digest, 11, "text/plain".into()));
         assert_eq!(fs::read_to_string(folder.path().join("in/b")).unwrap(), "hello again");
 
-        let taken = of("deploy").publish(&files, "app", "a", "text/plain").unwrap_err();
+        let taken = of("deploy").publish(&files, &publication("app", "text/plain")).unwrap_err();
         assert_eq!(taken.code, ErrorCode::AlreadyExists);
         assert_eq!(of("deploy").fetch(&files, "other", "b").unwrap_err().code, ErrorCode::NotFound);
         for name in ["", "../x", "a/b", ".hidden"] {
-            assert_eq!(of("build").publish(&files, name, "a", "").unwrap_err().code, ErrorCode::InvalidArgument);
+            assert_eq!(
+                of("build").publish(&files, &publication(name, "")).unwrap_err().code,
+                ErrorCode::InvalidArgument
+            );
         }
     }
 
@@ -368,13 +414,13 @@ mod tests {
         let files = workspace(folder.path());
         let artifacts = Artifacts::new(store.path().into(), "run-1".into(), "build".into());
         fs::write(folder.path().join("a"), "").unwrap();
-        let published = artifacts.publish(&files, "last", "a", "text/plain").unwrap();
+        let published = artifacts.publish(&files, &publication("last", "text/plain")).unwrap();
         let earlier = (1..MOST).map(|number| (format!("n{number}"), published.clone()));
         artifacts.published.lock().unwrap().extend(earlier);
-        let refused = artifacts.publish(&files, "more", "a", "text/plain").unwrap_err();
+        let refused = artifacts.publish(&files, &publication("more", "text/plain")).unwrap_err();
         assert_eq!(refused.code, ErrorCode::ResourceExhausted);
         assert_eq!(artifacts.fetch(&files, "more", "b").unwrap_err().code, ErrorCode::NotFound);
-        artifacts.publish(&files, "last", "a", "text/plain").unwrap();
+        artifacts.publish(&files, &publication("last", "text/plain")).unwrap();
     }
 
     #[test]
@@ -383,7 +429,7 @@ mod tests {
         let files = workspace(folder.path());
         let artifacts = Artifacts::new(store.path().into(), "run-1".into(), "build".into());
         fs::write(folder.path().join("a"), "hello").unwrap();
-        let published = artifacts.publish(&files, "app", "a", "text/plain").unwrap();
+        let published = artifacts.publish(&files, &publication("app", "text/plain")).unwrap();
         fs::write(artifacts.blob(&published.digest), "hellO").unwrap();
         assert!(artifacts.fetch(&files, "app", "b").unwrap_err().message.contains("damaged"));
         assert!(!folder.path().join("b").exists());
@@ -396,7 +442,7 @@ mod tests {
         let publish = |run: &str, name: &str, content: &str| {
             fs::write(folder.path().join("a"), content).unwrap();
             let artifacts = Artifacts::new(root.to_owned(), run.to_owned(), "build".to_owned());
-            let published = artifacts.publish(&files, name, "a", "text/plain").unwrap();
+            let published = artifacts.publish(&files, &publication(name, "text/plain")).unwrap();
             artifacts.blob(&published.digest)
         };
         let (shared, own) = (publish("old", "a", "shared"), publish("old", "b", "own"));

@@ -27,12 +27,17 @@ impl Effects {
         Effects { output, masker, call, lost: Arc::default() }
     }
 
+    /// Whether the attempt determines what an earlier one did, and may not have effects.
+    pub(crate) fn is_observing(&self) -> bool {
+        self.call == Call::Observe
+    }
+
     /// Announces an effect such as `push local/app:1`. The caller may have the effect only if this succeeds.
     ///
     /// On success the intent is in the journal, on disk. If the engine dies before the effect is known to be complete,
     /// recovery therefore knows that it may have happened, and asks the plugin's `observe` before it runs the stage again.
     pub(crate) async fn announce(&self, what: &str) -> Result<(), CapabilityError> {
-        if self.call == Call::Observe {
+        if self.is_observing() {
             let message = format!("`observe` may not have effects: {what}");
             return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message));
         }
@@ -44,7 +49,7 @@ impl Effects {
         self.output.effect(what).await.map_err(|refused| match &refused {
             EffectRefused::Superseded(environment) => {
                 let _ = self.lost.set(environment.clone());
-                CapabilityError::new(ErrorCode::Other("superseded".to_owned()), refused.to_string())
+                CapabilityError::new(ErrorCode::Superseded, refused.to_string())
             }
             EffectRefused::Unrecorded => CapabilityError::new(ErrorCode::Internal, refused.to_string()),
         })

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use stagewright_engine::{AttemptRequest, Release, ReleaseNote};
+use serde_json::json;
+use stagewright_engine::{AttemptRequest, EnvironmentView, Release, ReleaseNote};
 
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
@@ -26,6 +27,12 @@ impl StageEnvironment {
 
     pub(crate) fn fence(&self) -> Option<u64> {
         self.request.environment.as_ref().and_then(|view| view.fence)
+    }
+
+    /// The environment's settings in the pipeline file, as JSON; none for a stage without an environment.
+    pub(crate) fn settings(&self) -> Option<String> {
+        let EnvironmentView { name, target, url, config, .. } = self.request.environment.as_ref()?;
+        Some(json!({ "name": name, "target": target, "url": url, "config": config }).to_string())
     }
 
     /// The current release, as JSON.
@@ -71,8 +78,6 @@ fn as_json(release: Option<&Release>) -> Result<Option<String>, CapabilityError>
 
 #[cfg(test)]
 mod tests {
-    use stagewright_engine::EnvironmentView;
-
     use super::*;
     use crate::testing::request;
 

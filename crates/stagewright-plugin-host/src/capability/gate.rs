@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use stagewright_engine::{AttemptRequest, Field, Gate, GateKind, Timestamp};
+use stagewright_engine::{AttemptRequest, Field, FieldKind, Gate, GateKind, Timestamp};
 use stagewright_model::range;
 
 use super::clock::now_ms;
@@ -21,16 +21,39 @@ pub struct ApprovalBuilder {
     pub(crate) approvals: u32,
     pub(crate) fields: Vec<Field>,
     pub(crate) expires_ms: Option<u64>,
+    /// The name of a field whose choices are invalid.
+    pub(crate) bad_choices: Option<String>,
 }
 
 impl ApprovalBuilder {
     pub(crate) fn new(message: String) -> ApprovalBuilder {
-        ApprovalBuilder { message, approvers: Vec::new(), approvals: 1, fields: Vec::new(), expires_ms: None }
+        ApprovalBuilder {
+            message,
+            approvers: Vec::new(),
+            approvals: 1,
+            fields: Vec::new(),
+            expires_ms: None,
+            bad_choices: None,
+        }
+    }
+
+    /// Adds a field whose value is one of these texts.
+    pub(crate) fn choice(&mut self, name: String, choices: Vec<String>, description: String, required: bool) {
+        let is_repeated = |at: usize| choices[..at].contains(&choices[at]);
+        let is_valid = (1..=LISTED).contains(&choices.len())
+            && choices.iter().all(|choice| !choice.trim().is_empty())
+            && !(0..choices.len()).any(is_repeated);
+        if !is_valid {
+            self.bad_choices.get_or_insert(name.clone());
+        }
+        self.fields.push(Field { name, kind: FieldKind::Text, description, required, choices });
     }
 
     /// The size of its texts in bytes.
     pub(crate) fn size(&self) -> usize {
-        let fields = self.fields.iter().map(|field| field.name.len() + field.description.len());
+        let fields = self.fields.iter().map(|field| {
+            field.name.len() + field.description.len() + field.choices.iter().map(String::len).sum::<usize>()
+        });
         self.message.len() + fields.chain(self.approvers.iter().map(String::len)).sum::<usize>()
     }
 }
@@ -40,13 +63,13 @@ impl ApprovalBuilder {
 pub(crate) struct OpenedGates(BTreeMap<String, Gate>);
 
 impl OpenedGates {
-    /// Opens a gate and returns its token.
+    /// Opens a gate. It is kept under its token until [`OpenedGates::take`].
     pub(crate) fn open(
         &mut self,
         approval: ApprovalBuilder,
         request: &AttemptRequest,
-    ) -> Result<String, CapabilityError> {
-        let ApprovalBuilder { message, approvers, approvals, fields, expires_ms } = approval;
+    ) -> Result<Gate, CapabilityError> {
+        let ApprovalBuilder { message, approvers, approvals, fields, expires_ms, bad_choices } = approval;
         let invalid = |message: &str| Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         if message.trim().is_empty() {
             return invalid("the message of an approval must not be empty");
@@ -56,6 +79,9 @@ impl OpenedGates {
         }
         if !range::APPROVALS.contains(approvals.into()) {
             return invalid(&format!("the number of approvals must be {}, not {approvals}", range::APPROVALS));
+        }
+        if let Some(field) = bad_choices {
+            return invalid(&format!("the field `{field}` must have 1 to {LISTED} different choices"));
         }
         if let Some(expires) = expires_ms.filter(|expires| !range::WAIT.contains(Duration::from_millis(*expires))) {
             return invalid(&format!("a gate must expire after {}, not after {expires} ms", range::WAIT));
@@ -82,8 +108,8 @@ impl OpenedGates {
             binding: None,
             capture: None,
         };
-        self.0.insert(token.clone(), gate);
-        Ok(token)
+        self.0.insert(token, gate.clone());
+        Ok(gate)
     }
 
     /// Takes the gate with this token, which the stage suspends on.
@@ -94,8 +120,6 @@ impl OpenedGates {
 
 #[cfg(test)]
 mod tests {
-    use stagewright_engine::FieldKind;
-
     use super::*;
     use crate::testing::request;
 
@@ -106,17 +130,32 @@ mod tests {
         let first = gates.open(approval.clone(), &request()).unwrap();
         let second = gates.open(approval, &request()).unwrap();
         assert_ne!(first, second);
-        let gate = gates.take(&first).unwrap();
+        let gate = gates.take(&first.token).unwrap();
         assert_eq!((gate.message.as_str(), gate.approvals), ("deploy?", 1));
-        assert!(gate.expires.is_some() && gates.take(&first).is_none());
+        assert!(gate.expires.is_some() && gates.take(&first.token).is_none());
     }
 
     #[test]
     fn an_invalid_approval_is_refused() {
         let mut gates = OpenedGates::default();
-        let field = Field { name: "a".into(), kind: FieldKind::Text, description: String::new(), required: false };
+        let field = Field {
+            name: "a".into(),
+            kind: FieldKind::Text,
+            description: String::new(),
+            required: false,
+            choices: Vec::new(),
+        };
+        let choice = |choices: &[&str]| {
+            let mut approval = ApprovalBuilder::new("x".into());
+            approval.choice("a".into(), choices.iter().map(ToString::to_string).collect(), String::new(), true);
+            approval
+        };
+        assert!(gates.open(choice(&["eu", "us"]), &request()).is_ok());
         let bad = [
             ApprovalBuilder::new(" ".into()),
+            choice(&[]),
+            choice(&["eu", "eu"]),
+            choice(&[" "]),
             ApprovalBuilder { approvals: 0, ..ApprovalBuilder::new("x".into()) },
             ApprovalBuilder { approvers: vec![String::new(); LISTED + 1], ..ApprovalBuilder::new("x".into()) },
             ApprovalBuilder { fields: vec![field.clone(), field], ..ApprovalBuilder::new("x".into()) },

@@ -28,11 +28,13 @@ use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
 use crate::rehearsal::{Rehearsal, RequestRoute};
 
+mod pending;
 mod quota;
 mod request;
 
 pub(crate) use quota::Quota;
 
+pub use pending::PendingResponse;
 pub use request::RequestBuilder;
 pub(crate) use request::SecretHeader;
 
@@ -58,13 +60,19 @@ pub struct ResponseHandle {
 }
 
 impl ResponseHandle {
-    /// The first value of a header, masked.
-    pub(crate) fn header(&self, name: &str, masker: &Masker) -> Option<String> {
-        let value = self.headers.get(name)?;
-        let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Audience::Guest), Vec::new());
-        mask.push(value.as_bytes(), &mut shown);
-        mask.finish(&mut shown);
-        Some(String::from_utf8_lossy(&shown).into_owned())
+    /// The values of a header in the order in which they came, masked.
+    pub(crate) fn header(&self, name: &str, masker: &Masker) -> Vec<String> {
+        self.headers.get_all(name).iter().map(|value| masked_value(value, masker)).collect()
+    }
+
+    /// All headers with their values, masked.
+    pub(crate) fn headers(&self, masker: &Masker) -> Vec<(String, String)> {
+        self.headers.iter().map(|(name, value)| (name.to_string(), masked_value(value, masker))).collect()
+    }
+
+    /// The URL that the response came from, without query and fragment, masked.
+    pub(crate) fn url(&self, masker: &Masker) -> String {
+        masker.text(&self.url)
     }
 
     /// The next part of the body; empty at its end.
@@ -138,7 +146,15 @@ impl ResponseHandle {
     }
 }
 
-/// Sends requests for one attempt.
+fn masked_value(value: &HeaderValue, masker: &Masker) -> String {
+    let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Audience::Guest), Vec::new());
+    mask.push(value.as_bytes(), &mut shown);
+    mask.finish(&mut shown);
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+/// Sends requests for one attempt; cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Http {
     pub(crate) client: SharedClient,
     pub(crate) policy: Arc<Policy>,

@@ -1,4 +1,4 @@
-//! `outputs`: values for other stages, Markdown for people, findings.
+//! `outputs`: values for other stages, and Markdown for people.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,11 @@ const TOTAL: usize = 1024 * 1024;
 const NUMBER: usize = 1000;
 /// The most bytes of all summaries of an attempt.
 const SUMMARY: usize = 1024 * 1024;
-/// The most findings of an attempt.
-const PROBLEMS: usize = 10_000;
+
+/// Whether an output or a metric can have this name.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
 
 /// The outputs of an attempt so far, and how much of its limits they use.
 #[derive(Debug, Default)]
@@ -24,7 +27,6 @@ pub(crate) struct Outputs {
     /// Bytes of each output, including its name.
     sizes: BTreeMap<String, usize>,
     size: usize,
-    problems: usize,
     summary: usize,
 }
 
@@ -32,8 +34,7 @@ impl Outputs {
     /// Sets an output; a later value replaces an earlier one. `value` is JSON.
     pub(crate) fn set(&mut self, name: &str, value: &str, masker: &Masker) -> Result<(), CapabilityError> {
         let invalid = |message: String| CapabilityError::new(ErrorCode::InvalidArgument, message);
-        let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        if !named {
+        if !is_name(name) {
             return Err(invalid(format!("invalid output name `{name}`"))
                 .with_help("use letters, digits, `-`, `_` and `.` only"));
         }
@@ -77,12 +78,6 @@ impl Outputs {
         text.truncate(text.floor_char_boundary(room));
         text.push_str("\n\n(truncated)");
         Some(text)
-    }
-
-    /// Counts a finding; false once there are more than [`PROBLEMS`].
-    pub(crate) fn admit_problem(&mut self) -> bool {
-        self.problems += 1;
-        self.problems <= PROBLEMS
     }
 }
 

@@ -115,7 +115,8 @@ impl Processes {
     }
 
     pub(crate) async fn spawn(&mut self, command: CommandBuilder) -> Result<ChildHandle, CapabilityError> {
-        let CommandBuilder { program, args, env, own, current_dir, stdin, timeout, capture, quiet, refused } = command;
+        let CommandBuilder { program, args, env, own, current_dir, stdin, timeout, capture, quiet, read_only, refused } =
+            command;
         self.policy.program(&program, &args, own.iter())?;
         if let Some(refused) = refused {
             return Err(refused);
@@ -153,7 +154,10 @@ impl Processes {
             environment.extend(confined.network.variables.iter().cloned());
         }
         let command = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
-        if self.reaches_out {
+        // The promise counts for `observe` alone, where it allows nothing but to ask the target. In `run`, an intent that
+        // a plugin could leave out would be worth nothing.
+        let only_asks = read_only && self.effects.is_observing();
+        if self.reaches_out && !only_asks {
             self.effects.announce(&format!("run {program}")).await?;
         }
         let spawned = match &self.confined {

@@ -8,7 +8,7 @@ use super::workspace::WorkspaceFiles;
 use stagewright_model::WorkspacePath;
 
 use crate::attempt::AttemptContext;
-use crate::error::{CapabilityError, ErrorCode, WITHHELD, causes_of};
+use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::policy::Policy;
 use crate::registry::{
     Descriptor, ImageLocation, ImageReference, OciError, OciErrorKind, Registry, RegistryAccess, inside,
@@ -137,7 +137,12 @@ impl Images {
 impl From<OciError> for CapabilityError {
     fn from(error: OciError) -> CapabilityError {
         let (retryable, causes) = (error.kind.is_retryable(), causes_of(&error));
-        CapabilityError { code: code_of(error.kind), message: error.message, retryable, causes, help: error.help }
+        CapabilityError {
+            retryable,
+            causes,
+            help: error.help,
+            ..CapabilityError::new(code_of(error.kind), error.message)
+        }
     }
 }
 
@@ -153,7 +158,7 @@ pub(crate) fn code_of(kind: OciErrorKind) -> ErrorCode {
         OciErrorKind::TooLarge | OciErrorKind::RateLimited => ErrorCode::ResourceExhausted,
         OciErrorKind::Unavailable => ErrorCode::Unavailable,
         OciErrorKind::TimedOut => ErrorCode::DeadlineExceeded,
-        OciErrorKind::WithheldInRehearsal => ErrorCode::Other(WITHHELD.to_owned()),
+        OciErrorKind::WithheldInRehearsal => ErrorCode::Withheld,
         OciErrorKind::Disk | OciErrorKind::Internal => ErrorCode::Internal,
     }
 }

@@ -259,7 +259,7 @@ impl From<ServiceError> for CapabilityError {
             ServiceErrorKind::Internal => ErrorCode::Internal,
         };
         let (retryable, causes) = (error.is_retryable(), causes_of(&error));
-        CapabilityError { code, message: error.message, retryable, causes, help: error.help }
+        CapabilityError { retryable, causes, help: error.help, ..CapabilityError::new(code, error.message) }
     }
 }
 

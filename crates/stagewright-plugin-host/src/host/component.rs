@@ -54,7 +54,7 @@ impl PluginHost {
         if let Some(error) = plugin_changed(request, &plugin.digest) {
             return Err(outcome_from_bad_plugin(error));
         }
-        match end_without_reconcile(request).filter(|_| plugin.reconcile.is_none()) {
+        match end_without_reconcile(request).filter(|_| !plugin.contract.reconciles()) {
             Some(end) => Err(end),
             None => Ok(ReadyPlugin { plugin, wasm, _room: room }),
         }
@@ -99,6 +99,9 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
         None => ended,
     };
     let end = outcome_from_guest(ended, attempt);
+    attempt.findings.finish().await;
+    attempt.tests.finish().await;
+    attempt.metrics.finish(&attempt.log).await;
     attempt.denials.report(&attempt.log).await;
     AttemptReport {
         end,

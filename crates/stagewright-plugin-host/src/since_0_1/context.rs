@@ -33,8 +33,7 @@ impl Host for Context {
     }
 
     async fn trace_parent(&mut self) -> wasmtime::Result<Option<String>> {
-        // The engine records no traces that a stage could continue.
-        Ok(None)
+        Ok(Some(self.trace_context()))
     }
 
     async fn environment(&mut self) -> wasmtime::Result<Option<String>> {
@@ -46,7 +45,7 @@ impl Host for Context {
     }
 
     async fn input(&mut self, stage: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.request().needs.get(&stage).map(ToString::to_string))
+        Ok(self.outputs_of(&stage).map(|outputs| outputs.to_string()))
     }
 
     async fn variable(&mut self, name: String) -> wasmtime::Result<Option<String>> {
@@ -74,7 +73,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let attempt = TestAttempt::new(folder.path(), Permissions::default(), |_, request| {
             request.config = serde_json::json!({ "a": 1 });
-            request.needs.insert("build".into(), serde_json::json!({ "digest": "x" }));
+            request.needs.push(crate::testing::need("build", &[("digest", "x")]));
             request.env.insert("NAME".into(), "value".into());
         });
         let deadline = Some(Instant::now() + Duration::from_secs(5));

@@ -8,21 +8,15 @@ use crate::attempt::Attempt;
 use crate::call::{CallError, CallResult};
 use crate::capability::gate::ApprovalBuilder;
 
-/// Stands for all opened gates in the count of the memory that the host keeps for handles; not the number of a handle.
-const OPENED: u32 = u32::MAX;
-
 impl HostApproval for Attempt {
     async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
         let message = self.log.masker().text(&message);
         let size = message.len();
-        let approval = self.handles.push(ApprovalBuilder::new(message))?;
-        self.handles.keep(&approval, size)?;
-        Ok(approval)
+        self.handles.push_sized(ApprovalBuilder::new(message), size)
     }
 
     async fn approver(&mut self, approval: Resource<ApprovalBuilder>, who: String) -> wasmtime::Result<()> {
-        self.handles.keep(&approval, who.len())?;
-        self.handles.get_mut(&approval)?.approvers.push(who);
+        self.handles.grow(&approval, who.len())?.approvers.push(who);
         Ok(())
     }
 
@@ -44,8 +38,13 @@ impl HostApproval for Attempt {
             WitFieldKind::Number => FieldKind::Number,
             WitFieldKind::Boolean => FieldKind::Boolean,
         };
-        self.handles.keep(&approval, name.len() + description.len())?;
-        self.handles.get_mut(&approval)?.fields.push(Field { name, kind, description, required });
+        self.handles.grow(&approval, name.len() + description.len())?.fields.push(Field {
+            name,
+            kind,
+            description,
+            required,
+            choices: Vec::new(),
+        });
         Ok(())
     }
 
@@ -56,11 +55,10 @@ impl HostApproval for Attempt {
 
     async fn open(&mut self, approval: Resource<ApprovalBuilder>) -> CallResult<String> {
         // Each opened gate is kept until the attempt ends.
-        self.handle_memory
-            .take(OPENED, self.handles.get(&approval)?.size())
-            .map_err(|error| CallError::Trap(error.into()))?;
+        let size = self.handles.get(&approval)?.size();
+        self.handles.keep_always(size).map_err(CallError::Trap)?;
         let approval = self.handles.get(&approval)?.clone();
-        Ok(self.gates.open(approval, self.context.request())?)
+        Ok(self.gates.open(approval, self.context.request())?.token)
     }
 
     async fn drop(&mut self, approval: Resource<ApprovalBuilder>) -> wasmtime::Result<()> {

@@ -70,7 +70,7 @@ impl HostResponse for Attempt {
     }
 
     async fn header(&mut self, response: Resource<ResponseHandle>, name: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.handles.get(&response)?.header(&name, self.log.masker()))
+        Ok(self.handles.get(&response)?.header(&name, self.log.masker()).into_iter().next())
     }
 
     async fn read(&mut self, response: Resource<ResponseHandle>, max_bytes: u32) -> CallResult<Vec<u8>> {

@@ -30,7 +30,7 @@ impl Host for Attempt {
     }
 
     async fn progress(&mut self, message: String, current: u32, total: Option<u32>) -> wasmtime::Result<()> {
-        self.log.progress(&message, current, total);
+        self.log.progress(&message, current.into(), total.map(u64::from));
         Ok(())
     }
 }

@@ -18,20 +18,16 @@ use crate::error::{CapabilityError, ErrorCode};
 impl HostCommand for Attempt {
     async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
         let size = program.len();
-        let command = self.handles.push(CommandBuilder::new(program))?;
-        self.handles.keep(&command, size)?;
-        Ok(command)
+        self.handles.push_sized(CommandBuilder::new(program), size)
     }
 
     async fn args(&mut self, command: Resource<CommandBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
-        self.handles.keep(&command, size_of(&args))?;
-        self.handles.get_mut(&command)?.args.extend(args);
+        self.handles.grow(&command, size_of(&args))?.args.extend(args);
         Ok(())
     }
 
     async fn env(&mut self, command: Resource<CommandBuilder>, name: String, value: String) -> wasmtime::Result<()> {
-        self.handles.keep(&command, name.len() + value.len())?;
-        self.handles.get_mut(&command)?.env(name, value);
+        self.handles.grow(&command, name.len() + value.len())?.env(name, value);
         Ok(())
     }
 
@@ -42,20 +38,19 @@ impl HostCommand for Attempt {
         value: Resource<SecretHandle>,
     ) -> wasmtime::Result<()> {
         let secret = self.handles.get(&value)?.clone();
-        self.handles.keep(&command, name.len())?;
-        self.handles.get_mut(&command)?.secret_env(name, &secret);
+        self.handles.grow(&command, name.len())?.secret_env(name, &secret);
         Ok(())
     }
 
     async fn current_dir(&mut self, command: Resource<CommandBuilder>, path: String) -> wasmtime::Result<()> {
-        self.handles.keep(&command, path.len())?;
-        self.handles.get_mut(&command)?.current_dir = Some(path);
+        let size = path.len();
+        self.handles.grow(&command, size)?.current_dir = Some(path);
         Ok(())
     }
 
     async fn stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
-        self.handles.keep(&command, data.len())?;
-        self.handles.get_mut(&command)?.stdin = Some(data);
+        let size = data.len();
+        self.handles.grow(&command, size)?.stdin = Some(data);
         Ok(())
     }
 
@@ -76,11 +71,7 @@ impl HostCommand for Attempt {
 
     async fn spawn(&mut self, command: Resource<CommandBuilder>) -> CallResult<Resource<ChildHandle>> {
         let command = self.handles.get(&command)?.clone();
-        if self.cancel.is_set() {
-            let message = format!("`{}` was not started: the stage is being cancelled", command.program);
-            return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
-        }
-        let child = self.processes.spawn(command).await?;
+        let child = self.spawn_unless_cancelled(command).await?;
         Ok(self.handles.push(child)?)
     }
 
@@ -104,12 +95,7 @@ impl HostChild for Attempt {
 
     async fn wait(&mut self, child: Resource<ChildHandle>) -> CallResult<wit::ExitStatus> {
         let child = self.handles.get_mut(&child)?;
-        let ended = child.wait().await;
-        // Cancellation sends SIGTERM to the stage's programs, so a plugin that got the status of such a program would
-        // report a crash.
-        // It is checked after the program's end, because it may have been requested while the plugin waited.
-        let status = if self.cancel.is_set() { child.unless_stopped(ended) } else { ended };
-        let ExitStatus { code, signal } = status?;
+        let ExitStatus { code, signal } = child.wait_unless_stopped(&self.cancel).await?;
         Ok(wit::ExitStatus { code, signal })
     }
 

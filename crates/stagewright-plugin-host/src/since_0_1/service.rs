@@ -11,25 +11,20 @@ use crate::attempt::Attempt;
 use crate::call::CallResult;
 use crate::capability::secrets::SecretHandle;
 use crate::capability::service::{InstanceHandle, ReleaseBuilder};
-use crate::error::{CapabilityError, ErrorCode};
 
 impl HostRelease for Attempt {
     async fn new(&mut self, service: String, image: String) -> wasmtime::Result<Resource<ReleaseBuilder>> {
         let size = service.len() + image.len();
-        let release = self.handles.push(ReleaseBuilder::new(service, image))?;
-        self.handles.keep(&release, size)?;
-        Ok(release)
+        self.handles.push_sized(ReleaseBuilder::new(service, image), size)
     }
 
     async fn args(&mut self, release: Resource<ReleaseBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
-        self.handles.keep(&release, size_of(&args))?;
-        self.handles.get_mut(&release)?.args.extend(args);
+        self.handles.grow(&release, size_of(&args))?.args.extend(args);
         Ok(())
     }
 
     async fn env(&mut self, release: Resource<ReleaseBuilder>, name: String, value: String) -> wasmtime::Result<()> {
-        self.handles.keep(&release, name.len() + value.len())?;
-        self.handles.get_mut(&release)?.env.insert(name, value);
+        self.handles.grow(&release, name.len() + value.len())?.env.insert(name, value);
         Ok(())
     }
 
@@ -40,8 +35,7 @@ impl HostRelease for Attempt {
         value: Resource<SecretHandle>,
     ) -> wasmtime::Result<()> {
         let secret = self.handles.get(&value)?.clone();
-        self.handles.keep(&release, name.len())?;
-        self.handles.get_mut(&release)?.secret_env(name, &secret);
+        self.handles.grow(&release, name.len())?.secret_env(name, &secret);
         Ok(())
     }
 
@@ -62,11 +56,7 @@ impl HostRelease for Attempt {
 
     async fn start(&mut self, release: Resource<ReleaseBuilder>) -> CallResult<Resource<InstanceHandle>> {
         let release = self.handles.get(&release)?.clone();
-        if self.cancel.is_set() {
-            let message = format!("`{}` was not started: the stage is being cancelled", release.service);
-            return Err(CapabilityError::new(ErrorCode::Cancelled, message).into());
-        }
-        let handle = self.services.start(release).await?;
+        let handle = self.start_release(release).await?;
         Ok(self.handles.push(handle)?)
     }
 

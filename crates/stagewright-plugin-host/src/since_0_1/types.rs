@@ -37,11 +37,10 @@ impl From<CapabilityError> for types::Error {
 impl From<types::Error> for CapabilityError {
     fn from(error: types::Error) -> CapabilityError {
         CapabilityError {
-            code: error.code.into(),
-            message: error.message,
             retryable: error.retryable,
             causes: error.causes,
             help: error.help,
+            ..CapabilityError::new(error.code.into(), error.message)
         }
     }
 }
@@ -53,6 +52,9 @@ macro_rules! same_codes {
             fn from(code: ErrorCode) -> types::ErrorCode {
                 match code {
                     $(ErrorCode::$code => types::ErrorCode::$code,)*
+                    // This version has no names for them.
+                    ErrorCode::Superseded => types::ErrorCode::Other("superseded".to_owned()),
+                    ErrorCode::Withheld => types::ErrorCode::Other("withheld-in-rehearsal".to_owned()),
                     ErrorCode::Other(name) => types::ErrorCode::Other(name),
                 }
             }

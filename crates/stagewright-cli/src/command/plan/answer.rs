@@ -42,7 +42,7 @@ impl PlanView<'_> {
             uses: stage.uses.to_string(),
             version: description.manifest.version.clone(),
             digest: description.digest.clone(),
-            imports: description.interfaces.iter().cloned().collect(),
+            imports: description.imports.interfaces().map(str::to_owned).collect(),
             effect: self.mode.effect_class(stage, description).to_wire(),
             rehearse: stage.rehearsal_grants().map(permissions),
             rehearsal: self.mode.terms(stage).map(|terms| terms.fidelity(stage, description.code()).to_wire()),

@@ -141,10 +141,12 @@ async fn only_external_stages_can_announce_effects() {
         let permissions = grants(combination);
         let announced = announced(folder.path(), &permissions).await;
         for interface in &announced {
+            let mut imports = stagewright_model::ImportedFunctions::default();
+            imports.insert(interface, ["any".to_owned()]);
             let plugin = Description {
                 manifest: PluginManifest::default(),
                 digest: String::new(),
-                interfaces: BTreeSet::from([(*interface).to_owned()]),
+                imports,
                 contract: None,
                 native: false,
                 reconciles: false,

@@ -1,5 +1,6 @@
 //! The builder of requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
@@ -12,7 +13,7 @@ use crate::error::CapabilityError;
 const REDIRECTS: u32 = 10;
 
 /// A request that a guest is building.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestBuilder {
     pub(crate) method: String,
     pub(crate) url: String,
@@ -21,10 +22,10 @@ pub struct RequestBuilder {
     pub(crate) body: Body,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_redirects: u32,
-    /// The part of the quota for everything but the body.
-    pub(crate) held: Option<Held>,
+    /// The parts of the quota for everything but the body. Clones share them.
+    pub(crate) held: Vec<Arc<Held>>,
     /// The part of the quota for the body.
-    pub(crate) held_body: Option<Held>,
+    pub(crate) held_body: Option<Arc<Held>>,
     /// The error of a builder method, none of which has a result of its own: sending returns it.
     pub(crate) fault: Option<CapabilityError>,
 }
@@ -54,7 +55,7 @@ impl RequestBuilder {
             body: Body::None,
             timeout: None,
             max_redirects: REDIRECTS,
-            held: None,
+            held: Vec::new(),
             held_body: None,
             fault: None,
         }
@@ -62,10 +63,9 @@ impl RequestBuilder {
 
     /// Takes `bytes` more of the quota for everything but the body. False, with [`Self::fault`] set, if it is exhausted.
     pub(crate) fn hold(&mut self, quota: &Quota, bytes: usize) -> bool {
-        match (quota.data(bytes), &mut self.held) {
-            (Ok(more), Some(held)) => held.merge(more),
-            (Ok(held), none) => *none = Some(held),
-            (Err(fault), _) => self.fault = Some(fault),
+        match quota.data(bytes) {
+            Ok(held) => self.held.push(Arc::new(held)),
+            Err(fault) => self.fault = Some(fault),
         }
         self.fault.is_none()
     }
@@ -85,7 +85,7 @@ impl RequestBuilder {
     pub(crate) fn bytes(&mut self, quota: &Quota, data: Vec<u8>) {
         (self.body, self.held_body) = (Body::None, None);
         match quota.data(data.len()) {
-            Ok(held) => (self.body, self.held_body) = (Body::Bytes(data.into()), Some(held)),
+            Ok(held) => (self.body, self.held_body) = (Body::Bytes(data.into()), Some(Arc::new(held))),
             Err(fault) => self.fault = Some(fault),
         }
     }

@@ -1,11 +1,15 @@
 //! Handles of running children.
 
-use stagewright_process::{ExitStatus, Group};
-use tokio::sync::{mpsc, watch};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::output::{ChildEnd, Chunk, Room, permits};
+use stagewright_process::{ExitStatus, Group};
+use tokio::sync::watch;
+
+use super::output::{Captured, ChildEnd, Chunk, Room, permits};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::ByteSize;
+use crate::stop::Cancel;
 
 /// The handle of a child that a guest has started.
 #[derive(Debug)]
@@ -13,7 +17,7 @@ pub struct ChildHandle {
     pub(super) program: String,
     pub(super) group: Group,
     pub(super) end: watch::Receiver<Option<ChildEnd>>,
-    pub(super) captured: Option<mpsc::UnboundedReceiver<Chunk>>,
+    pub(super) captured: Option<Arc<Mutex<Captured>>>,
     pub(super) room: Room,
     /// The limit of the captured output, once the child has exceeded it.
     pub(super) overflow: watch::Receiver<Option<u32>>,
@@ -58,13 +62,13 @@ impl ChildHandle {
         }
     }
 
-    /// The end of a child whose stage is being cancelled. Unless the child succeeded, it counts as stopped: its status is a
-    /// consequence of the signal that it got, whatever it is.
-    pub(crate) fn unless_stopped(
-        &self,
-        ended: Result<ExitStatus, CapabilityError>,
-    ) -> Result<ExitStatus, CapabilityError> {
+    /// Waits until the child has ended. Unless it succeeded, a child whose stage is being cancelled counts as stopped: its
+    /// status is a consequence of the signal that it got, whatever it is, and a plugin would report a crash.
+    pub(crate) async fn wait_unless_stopped(&mut self, cancel: &Cancel) -> Result<ExitStatus, CapabilityError> {
+        let ended = self.wait().await;
+        // Checked after the end, because cancellation may have been requested while the plugin waited.
         match ended {
+            _ if !cancel.is_set() => ended,
             Ok(ExitStatus { code: Some(0), signal: None }) => ended,
             _ => Err(self.stopped()),
         }
@@ -74,15 +78,27 @@ impl ChildHandle {
         CapabilityError::new(ErrorCode::Cancelled, format!("`{}` was stopped with its stage", self.program))
     }
 
+    fn captured(&self) -> Result<Arc<Mutex<Captured>>, CapabilityError> {
+        self.captured.clone().ok_or_else(|| {
+            let message = format!("the output of `{}` isn't captured", self.program);
+            CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help("call `capture` before `spawn`")
+        })
+    }
+
+    /// Waits until [`ChildHandle::next_chunk`] returns without waiting, be it with an error.
+    pub(crate) fn readable(&self) -> impl Future<Output = ()> + Send + use<> {
+        let captured = self.captured.clone();
+        async move {
+            if let Some(captured) = captured {
+                poll_fn(|context| lock(&captured).poll_ready(context)).await;
+            }
+        }
+    }
+
     pub(crate) async fn next_chunk(&mut self) -> Result<Option<Chunk>, CapabilityError> {
         let program = &self.program;
-        let Some(captured) = &mut self.captured else {
-            let message = format!("the output of `{program}` isn't captured");
-            return Err(
-                CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help("call `capture` before `spawn`")
-            );
-        };
-        if let Some(chunk) = captured.recv().await {
+        let captured = self.captured()?;
+        if let Some(chunk) = poll_fn(|context| lock(&captured).take(context)).await {
             self.room.add_permits(permits(&chunk.1) as usize);
             return Ok(Some(chunk));
         }
@@ -95,4 +111,8 @@ impl ChildHandle {
             }
         }
     }
+}
+
+fn lock(captured: &Mutex<Captured>) -> MutexGuard<'_, Captured> {
+    captured.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,6 +19,8 @@ pub struct CommandBuilder {
     pub(crate) timeout: Option<Duration>,
     pub(crate) capture: Option<u32>,
     pub(crate) quiet: bool,
+    /// Whether the plugin promises that the program only reads.
+    pub(crate) read_only: bool,
     /// The error of a builder method, which has no result of its own: `spawn` returns it.
     pub(super) refused: Option<CapabilityError>,
 }

@@ -1,6 +1,7 @@
 //! Forwards the output of children to the log and to the guest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use stagewright_process::{Child, ExitStatus, Source};
@@ -15,6 +16,33 @@ pub(super) const UNREAD: u32 = 1 << 20;
 
 /// A part of the captured output.
 pub(super) type Chunk = (Source, Vec<u8>);
+
+/// Captured output on its way to the guest.
+#[derive(Debug)]
+pub(super) struct Captured {
+    receiver: mpsc::UnboundedReceiver<Chunk>,
+    /// A chunk that was received in order to know that there is one.
+    next: Option<Chunk>,
+}
+
+impl Captured {
+    pub(super) fn new(receiver: mpsc::UnboundedReceiver<Chunk>) -> Arc<Mutex<Captured>> {
+        Arc::new(Mutex::new(Captured { receiver, next: None }))
+    }
+
+    /// Whether [`Captured::take`] is ready: there is a chunk, or there will be none any more. The chunk isn't taken.
+    pub(super) fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.next.is_none() {
+            self.next = ready!(self.receiver.poll_recv(context));
+        }
+        Poll::Ready(())
+    }
+
+    /// The next chunk; none at the end.
+    pub(super) fn take(&mut self, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        self.poll_ready(context).map(|()| self.next.take())
+    }
+}
 
 /// How a child ended.
 #[derive(Clone, Debug)]
@@ -46,10 +74,10 @@ impl OutputCapture {
         log: &AttemptLog,
         unread: Room,
         overflow: watch::Sender<Option<u32>>,
-    ) -> (OutputCapture, mpsc::UnboundedReceiver<Chunk>) {
+    ) -> (OutputCapture, Arc<Mutex<Captured>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Audience::Guest));
-        (OutputCapture { sender, unread, masks, limit, room: limit as usize, overflow }, receiver)
+        (OutputCapture { sender, unread, masks, limit, room: limit as usize, overflow }, Captured::new(receiver))
     }
 
     async fn push(&mut self, source: Source, data: &[u8]) {

@@ -131,11 +131,11 @@ async fn headers_are_masked_like_bodies() {
     request.secret_headers.push(token(&fixture).await);
     let response = fixture.http.send(&request).await.unwrap();
     let masker = fixture.log.log.masker();
-    assert_eq!(response.header("X-Echo", masker).as_deref(), Some("Bearer ***"));
-    assert_eq!((response.header("x-none", masker), response.header("no name", masker)), (None, None));
+    assert_eq!(response.header("X-Echo", masker), ["Bearer ***"]);
+    assert!(response.header("x-none", masker).is_empty() && response.header("no name", masker).is_empty());
     assert!(server.seen()[0].contains("accept-encoding: identity"), "a compressed response can't be masked");
     masker.add("hunter2hunter2", true);
-    assert_eq!(response.header("x-echo", masker).as_deref(), Some("Bearer hunter2hunter2"), "it was revealed");
+    assert_eq!(response.header("x-echo", masker), ["Bearer hunter2hunter2"], "it was revealed");
 }
 
 #[tokio::test]

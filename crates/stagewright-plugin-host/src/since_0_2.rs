@@ -1,0 +1,144 @@
+//! Bindings of version 0.2 of the contract, whose interfaces are packages of their own: what wasmtime generates, and for
+//! each interface a module that implements it on the capabilities of an attempt.
+#![allow(missing_docs, unreachable_pub, reason = "generated from the WIT, where everything is explained")]
+
+mod artifacts;
+mod calls;
+mod clock;
+mod context;
+mod environment;
+mod findings;
+mod gate;
+mod http;
+mod logging;
+mod metrics;
+mod outputs;
+mod poll;
+mod process;
+mod random;
+mod registry;
+mod secrets;
+mod service;
+mod source;
+mod test_reports;
+mod types;
+mod workspace;
+
+use stagewright_model::Interface;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::attempt::Attempt;
+use crate::handles::Handles;
+use crate::inspection::Inspection;
+pub(crate) use calls::{InspectedGuest, ReadyGuest};
+use context::{ContextView, HasContext};
+use stagewright as wit;
+use types::Answer;
+
+/// The version of every package that this engine provides.
+pub(crate) const VERSION: &str = "0.2.0";
+
+wasmtime::component::bindgen!({
+    world: "stagewright:stage/stage",
+    path: "../../plugins/wit/0.2",
+    imports: { default: async | trappable },
+    exports: { default: async },
+    with: {
+        "stagewright:types/types.error": crate::error::CapabilityError,
+        "stagewright:types/types.problem": stagewright_engine::Problem,
+        "stagewright:types/types.requirement": crate::plugin::Requirement,
+        "stagewright:types/types.suspension": crate::guest::Suspension,
+        "stagewright:context/context.need": stagewright_engine::Need,
+        "stagewright:poll/poll.pollable": crate::capability::poll::Pollable,
+        "stagewright:findings/findings.finding": stagewright_engine::Problem,
+        "stagewright:test-reports/test-reports.test-case": stagewright_engine::TestCase,
+        "stagewright:secrets/secrets.secret": crate::capability::secrets::SecretHandle,
+        "stagewright:process/process.command": crate::capability::process::CommandBuilder,
+        "stagewright:process/process.child": crate::capability::process::ChildHandle,
+        "stagewright:http/http.request": crate::capability::http::RequestBuilder,
+        "stagewright:http/http.pending-response": crate::capability::http::PendingResponse,
+        "stagewright:http/http.response": crate::capability::http::ResponseHandle,
+        "stagewright:artifacts/artifacts.artifact": crate::capability::artifacts::NamedArtifact,
+        "stagewright:artifacts/artifacts.publication": crate::capability::artifacts::Publication,
+        "stagewright:service/service.release": crate::capability::service::ReleaseBuilder,
+        "stagewright:service/service.instance": crate::capability::service::InstanceHandle,
+        "stagewright:gate/gate.approval": crate::capability::gate::ApprovalBuilder,
+    },
+});
+
+/// The exports that a plugin may have beside `plugin`.
+mod optional {
+    pub(super) mod reconciling {
+        wasmtime::component::bindgen!({
+            inline: "
+                package stagewright:reconciling;
+                world reconciling { export stagewright:stage/reconcile@0.2.0; }
+            ",
+            path: "../../plugins/wit/0.2",
+            world: "stagewright:reconciling/reconciling",
+            exports: { default: async },
+            with: { "stagewright:types/types@0.2.0": crate::since_0_2::stagewright::types::types },
+        });
+    }
+
+    pub(super) mod requiring {
+        wasmtime::component::bindgen!({
+            inline: "
+                package stagewright:requiring;
+                world requiring { export stagewright:stage/requirements@0.2.0; }
+            ",
+            path: "../../plugins/wit/0.2",
+            world: "stagewright:requiring/requiring",
+            exports: { default: async },
+            with: { "stagewright:types/types@0.2.0": crate::since_0_2::stagewright::types::types },
+        });
+    }
+}
+
+/// Links one interface. The match over the model's table keeps the two in step: an interface that the model doesn't know,
+/// with the permissions and effects that belong to it, can't be linked, so no plugin can import it.
+pub(crate) fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmtime::Result<()> {
+    type Own = HasSelf<Attempt>;
+    match interface {
+        Interface::Types => {
+            wit::types::types::add_to_linker::<_, HasSelf<Handles>>(linker, |attempt| &mut attempt.handles)
+        }
+        Interface::Context => wit::context::context::add_to_linker::<_, HasContext>(linker, |attempt| ContextView {
+            context: &attempt.context,
+            handles: &mut attempt.handles,
+        }),
+        Interface::Source => wit::source::source::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Clock => wit::clock::clock::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Random => wit::random::random::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Poll => wit::poll::poll::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Logging => wit::logging::logging::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Outputs => wit::outputs::outputs::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Findings => wit::findings::findings::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::TestReports => wit::test_reports::test_reports::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Metrics => wit::metrics::metrics::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Artifacts => wit::artifacts::artifacts::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Environment => wit::environment::environment::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Gate => wit::gate::gate::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Process => wit::process::process::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Workspace => wit::workspace::workspace::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Http => wit::http::http::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Secrets => wit::secrets::secrets::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Reveal => wit::secrets::reveal::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Registry => wit::registry::registry::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Service => wit::service::service::add_to_linker::<_, Own>(linker, |attempt| attempt),
+    }
+}
+
+/// Links the interfaces that a guest may call while it checks a `with` table.
+pub(crate) fn link_inspection(linker: &mut Linker<Inspection>) -> wasmtime::Result<()> {
+    wit::types::types::add_to_linker::<_, HasSelf<Handles>>(linker, |inspection| &mut inspection.handles)?;
+    wit::context::context::add_to_linker::<_, HasContext>(linker, |inspection| ContextView {
+        context: &inspection.context,
+        handles: &mut inspection.handles,
+    })
+}
+
+/// The memory of a list of texts in bytes, including the list itself.
+fn size_of(texts: &[String]) -> usize {
+    texts.iter().map(|text| text.len() + std::mem::size_of::<String>()).sum()
+}

@@ -1,0 +1,106 @@
+//! Calls of a guest's exports.
+
+use stagewright_engine::{Call, Finding, Observation, Problem};
+use wasmtime::Store;
+use wasmtime::component::{InstancePre, Resource};
+
+use super::exports::stagewright::stage::plugin::Outcome;
+use super::optional::reconciling::ReconcilingPre;
+use super::optional::reconciling::exports::stagewright::stage::reconcile::Observation as WitObservation;
+use super::optional::requiring::Requiring;
+use super::{Stage, StagePre};
+use crate::attempt::Attempt;
+use crate::error::CapabilityError;
+use crate::guest::{GuestResult, GuestReturn};
+use crate::inspection::Inspection;
+use crate::plugin::Requirement;
+
+/// A component that is ready to be instantiated for attempts.
+pub(crate) struct ReadyGuest {
+    stage: StagePre<Attempt>,
+    reconcile: Option<ReconcilingPre<Attempt>>,
+}
+
+impl ReadyGuest {
+    /// `reconciles`: whether it exports `reconcile`.
+    pub(crate) fn new(ready: InstancePre<Attempt>, reconciles: bool) -> wasmtime::Result<ReadyGuest> {
+        let reconcile = reconciles.then(|| ReconcilingPre::new(ready.clone())).transpose()?;
+        Ok(ReadyGuest { stage: StagePre::new(ready)?, reconcile })
+    }
+
+    /// Instantiates it and calls a function. All but [`Call::Run`] require `reconcile`.
+    pub(crate) async fn call(&self, call: Call, store: &mut Store<Attempt>) -> GuestResult {
+        if call == Call::Run {
+            let stage = self.stage.instantiate_async(&mut *store).await?;
+            let returned = stage.stagewright_stage_plugin().call_run(&mut *store).await?;
+            return Ok(match returned {
+                Ok(Outcome::Succeeded) => Ok(GuestReturn::Done),
+                Ok(Outcome::Skipped(reason)) => Ok(GuestReturn::Skipped(reason)),
+                Ok(Outcome::Suspended(wait)) => Ok(GuestReturn::Suspended(store.data_mut().handles.delete(wait)?)),
+                Err(error) => Err(taken(error, store)?),
+            });
+        }
+        let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin doesn't export `reconcile`") };
+        let plugin = reconcile.instantiate_async(&mut *store).await?;
+        let reconcile = plugin.stagewright_stage_reconcile();
+        let returned = match call {
+            Call::Observe => {
+                reconcile.call_observe(&mut *store).await?.map(|seen| GuestReturn::Observed(observation(seen)))
+            }
+            Call::Run | Call::Undo => reconcile.call_undo(&mut *store).await?.map(|()| GuestReturn::Done),
+        };
+        Ok(match returned {
+            Ok(returned) => Ok(returned),
+            Err(error) => Err(taken(error, store)?),
+        })
+    }
+}
+
+fn taken(error: Resource<CapabilityError>, store: &mut Store<Attempt>) -> wasmtime::Result<CapabilityError> {
+    Ok(store.data_mut().handles.delete(error)?)
+}
+
+fn observation(observation: WitObservation) -> Observation {
+    match observation {
+        WitObservation::NotStarted => Observation::Found(Finding::NotStarted),
+        WitObservation::InProgress => Observation::InProgress,
+        WitObservation::Applied(what) => Observation::Found(Finding::Applied(what)),
+        WitObservation::Failed(why) => Observation::Found(Finding::Failed(why)),
+        WitObservation::Unknown(why) => Observation::Unknown(why),
+    }
+}
+
+/// An instance for the functions that only compute a result.
+pub(crate) struct InspectedGuest {
+    stage: Stage,
+    requiring: Option<Requiring>,
+}
+
+impl InspectedGuest {
+    /// `requires`: whether it exports `requirements`.
+    pub(crate) async fn new(
+        ready: InstancePre<Inspection>,
+        requires: bool,
+        store: &mut Store<Inspection>,
+    ) -> wasmtime::Result<InspectedGuest> {
+        let instance = ready.instantiate_async(&mut *store).await?;
+        let requiring = requires.then(|| Requiring::new(&mut *store, &instance)).transpose()?;
+        Ok(InspectedGuest { stage: Stage::new(store, &instance)?, requiring })
+    }
+
+    pub(crate) async fn describe(&self, store: &mut Store<Inspection>) -> wasmtime::Result<String> {
+        self.stage.stagewright_stage_plugin().call_describe(store).await
+    }
+
+    pub(crate) async fn validate(&self, store: &mut Store<Inspection>) -> wasmtime::Result<Vec<Problem>> {
+        let found = self.stage.stagewright_stage_plugin().call_validate(&mut *store).await?;
+        found.into_iter().map(|problem| Ok(store.data_mut().handles.delete(problem)?)).collect()
+    }
+
+    /// Empty if the plugin doesn't export it.
+    pub(crate) async fn requirements(&self, store: &mut Store<Inspection>) -> wasmtime::Result<Vec<Requirement>> {
+        let Some(requiring) = &self.requiring else { return Ok(Vec::new()) };
+        let found = requiring.stagewright_stage_requirements().call_requirements(&mut *store).await?;
+        found.into_iter().map(|requirement| Ok(store.data_mut().handles.delete(requirement)?)).collect()
+    }
+}

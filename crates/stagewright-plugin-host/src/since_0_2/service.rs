@@ -1,0 +1,116 @@
+//! `service`.
+
+use std::time::Duration;
+
+use stagewright_process::supervisor::Phase;
+use wasmtime::component::Resource;
+
+use super::stagewright::service::service::{Host, HostInstance, HostRelease, State};
+use super::{Answer, size_of};
+use crate::attempt::Attempt;
+use crate::capability::secrets::SecretHandle;
+use crate::capability::service::{InstanceHandle, ReleaseBuilder};
+
+impl HostRelease for Attempt {
+    async fn new(&mut self, service: String, image: String) -> wasmtime::Result<Resource<ReleaseBuilder>> {
+        let size = service.len() + image.len();
+        self.handles.push_sized(ReleaseBuilder::new(service, image), size)
+    }
+
+    async fn args(&mut self, release: Resource<ReleaseBuilder>, args: Vec<String>) -> wasmtime::Result<()> {
+        self.handles.grow(&release, size_of(&args))?.args.extend(args);
+        Ok(())
+    }
+
+    async fn env(&mut self, release: Resource<ReleaseBuilder>, name: String, value: String) -> wasmtime::Result<()> {
+        self.handles.grow(&release, name.len() + value.len())?.env.insert(name, value);
+        Ok(())
+    }
+
+    async fn secret_env(
+        &mut self,
+        release: Resource<ReleaseBuilder>,
+        name: String,
+        value: Resource<SecretHandle>,
+    ) -> wasmtime::Result<()> {
+        let secret = self.handles.get(&value)?.clone();
+        self.handles.grow(&release, name.len())?.secret_env(name, &secret);
+        Ok(())
+    }
+
+    async fn port(&mut self, release: Resource<ReleaseBuilder>, port: u16) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.port = port;
+        Ok(())
+    }
+
+    async fn keep(&mut self, release: Resource<ReleaseBuilder>, releases: u32) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.keep = releases;
+        Ok(())
+    }
+
+    async fn stop_grace_ms(&mut self, release: Resource<ReleaseBuilder>, grace: u64) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.stop_grace = Duration::from_millis(grace);
+        Ok(())
+    }
+
+    async fn start(&mut self, release: Resource<ReleaseBuilder>) -> Answer<Resource<InstanceHandle>> {
+        let release = self.handles.get(&release)?.clone();
+        let started = self.start_release(release).await;
+        self.answer_with_handle(started)
+    }
+
+    async fn drop(&mut self, release: Resource<ReleaseBuilder>) -> wasmtime::Result<()> {
+        self.handles.delete(release)?;
+        Ok(())
+    }
+}
+
+impl HostInstance for Attempt {
+    async fn release(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
+        Ok(self.handles.get(&instance)?.record.release.clone())
+    }
+
+    async fn address(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
+        Ok(self.handles.get(&instance)?.record.address.clone())
+    }
+
+    async fn state(&mut self, instance: Resource<InstanceHandle>) -> Answer<State> {
+        let phase = self.services.phase(self.handles.get(&instance)?).await;
+        self.answer(phase.map(|phase| match phase {
+            Phase::Starting => State::Starting,
+            Phase::Running => State::Running,
+            Phase::Exited => State::Exited,
+        }))
+    }
+
+    async fn log_tail(&mut self, instance: Resource<InstanceHandle>, lines: u32) -> Answer<String> {
+        let tail = self.services.log_tail(self.handles.get(&instance)?, lines as usize).await;
+        let tail = tail.map(|tail| self.log.masker().text(&tail));
+        self.answer(tail)
+    }
+
+    async fn promote(&mut self, instance: Resource<InstanceHandle>) -> Answer<()> {
+        let handle = self.handles.get(&instance)?.clone();
+        let promoted = self.services.promote(&handle).await;
+        self.answer(promoted)
+    }
+
+    async fn discard(&mut self, instance: Resource<InstanceHandle>) -> Answer<()> {
+        let handle = self.handles.get(&instance)?.clone();
+        let discarded = self.services.discard(&handle).await;
+        self.answer(discarded)
+    }
+
+    /// Doesn't end the release: `promote`, `discard` or the end of the attempt decides about it.
+    async fn drop(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<()> {
+        self.handles.delete(instance)?;
+        Ok(())
+    }
+}
+
+impl Host for Attempt {
+    async fn current(&mut self, service: String) -> Answer<Option<String>> {
+        let current = self.services.current(&service).await;
+        self.answer(current)
+    }
+}

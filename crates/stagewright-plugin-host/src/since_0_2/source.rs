@@ -1,0 +1,49 @@
+//! `source`.
+
+use stagewright_engine::SourceView;
+
+use super::stagewright::source::source::Host;
+use crate::attempt::Attempt;
+
+impl Attempt {
+    /// The engine passes it on to every stage whose plugin imports the interface.
+    fn source(&self) -> wasmtime::Result<&SourceView> {
+        let source = self.context.request().source.as_deref();
+        source.ok_or_else(|| wasmtime::format_err!("the attempt was requested without the run's source"))
+    }
+}
+
+/// None for an empty text, which the engine has where there is no repository.
+fn known(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+impl Host for Attempt {
+    async fn commit(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(known(&self.source()?.git.commit))
+    }
+
+    async fn reference(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(known(&self.source()?.trigger.reference))
+    }
+
+    async fn branch(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.source()?.git.branch.clone())
+    }
+
+    async fn tag(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.source()?.git.tag.clone())
+    }
+
+    async fn dirty(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.source()?.git.dirty)
+    }
+
+    async fn trigger(&mut self) -> wasmtime::Result<String> {
+        Ok(self.source()?.trigger.name.clone())
+    }
+
+    async fn actor(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(known(&self.source()?.trigger.actor))
+    }
+}
