@@ -53,11 +53,14 @@ fn ask(question: &Question, by: &str, input: &mut dyn BufRead, output: &mut Prin
     for field in gate.fields.iter().filter(|_| approved) {
         loop {
             let optional = if field.required { "" } else { ", may be empty" };
-            say(text!("  {} ({}{optional}): ", field.name, field.description));
+            let choices = if field.choices.is_empty() { "" } else { "; " };
+            let choices = format!("{choices}{}", field.choices.join(" | "));
+            say(text!("  {} ({}{choices}{optional}): ", field.name, field.description));
             let Some(text) = line(input) else { return RunCommand::Suspend };
             match text.trim() {
                 "" if field.required => {}
                 "" => break,
+                text if !field.choices.is_empty() && !field.choices.iter().any(|choice| choice == text) => {}
                 text => {
                     fields.insert(field.name.clone(), field_value(field.kind, text));
                     break;
@@ -150,6 +153,7 @@ mod tests {
             kind,
             description: "for the record".to_owned(),
             required,
+            choices: Vec::new(),
         };
         let gate = Gate {
             token: "t1".to_owned(),
@@ -197,6 +201,18 @@ mod tests {
         assert_eq!(decision.reason.as_deref(), Some("looks good"));
         assert_eq!(shown.matches("[a]pprove").count(), 2);
         assert_eq!(shown.matches("ticket (for the record)").count(), 2);
+    }
+
+    #[test]
+    fn a_choice_is_asked_for_until_it_is_one_of_them() {
+        let mut question = question();
+        question.gate.fields.truncate(1);
+        let field = &mut question.gate.fields[0];
+        (field.kind, field.choices) = (FieldKind::Text, vec!["eu".to_owned(), "us".to_owned()]);
+        let (control, shown) = answer_to(&question, "a\nasia\nus\n\n");
+        let RunCommand::Decide { decision, .. } = control else { panic!("{control:?}") };
+        assert_eq!(decision.fields, BTreeMap::from([("ticket".to_owned(), json!("us"))]));
+        assert_eq!(shown.matches("eu | us").count(), 2, "{shown}");
     }
 
     #[test]

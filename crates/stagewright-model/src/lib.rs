@@ -21,6 +21,7 @@ mod invisible;
 mod lock;
 mod misconfigured;
 mod nearest;
+mod outputs;
 mod pattern;
 mod person;
 mod plan;

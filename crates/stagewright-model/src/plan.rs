@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox};
+use crate::outputs::OutputRead;
 use crate::pattern::PathPattern;
 use crate::reach::{EffectClass, PluginCode, Reaches};
 use crate::rehearse::Rehearse;
@@ -57,6 +58,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// The needs: an edge leads from a stage to each stage that needs it. The weight of a node is its index.
     pub graph: DiGraph<StageIndex, ()>,
+    /// The outputs that expressions read, in the order of the file's stages.
+    pub(crate) output_reads: Vec<OutputRead>,
     /// The stages of each table by name. The cells of a matrix are adjacent.
     pub(crate) names: HashMap<String, Range<u32>>,
 }
@@ -94,6 +97,7 @@ impl Plan {
             concurrency: None,
             stages,
             graph,
+            output_reads: Vec::new(),
             names,
         }
     }

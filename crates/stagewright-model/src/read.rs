@@ -113,7 +113,7 @@ fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Check
     let names = order::names(&drafts, report);
     let order = order::order(&drafts, &names, report);
     let known = KnownNames { file: text, head: &head, drafts: &drafts, names: &names, plugins };
-    references::check(&known, &pipeline_uses, &order, report);
+    let output_reads = references::check(&known, &pipeline_uses, &order, report);
     let compensate = compensate::resolve(&drafts, &names, &order, report);
     teams::check(file, &head.teams, report);
     pending::warn(file, report);
@@ -121,7 +121,8 @@ fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Check
         return None;
     }
     let tables = drafts.into_iter().map(|draft| (draft.stage, draft.matrix)).collect();
-    Some(CheckedFile { plan: head.plan(), tables, order, compensate })
+    let plan = Plan { output_reads, ..head.plan() };
+    Some(CheckedFile { plan, tables, order, compensate })
 }
 
 /// Parses the text. None if it isn't valid TOML.

@@ -23,6 +23,8 @@ impl Inspection {
         }
     }
 
+    /// The interfaces that `describe` may call: values that don't say anything about a run.
+    pub(crate) const FOR_DESCRIPTION: &[Interface] = &[Interface::Types];
     /// The interfaces that a function which checks a `with` table may call.
-    pub(crate) const PROVIDED: [Interface; 2] = [Interface::Types, Interface::Context];
+    pub(crate) const FOR_CONFIG: &[Interface] = &[Interface::Types, Interface::Context];
 }

@@ -164,7 +164,13 @@ mod tests {
             help: Some(SECRET.into()),
             ..Failure::new(FailureKind::Reported, SECRET, true)
         };
-        let field = Field { name: SECRET.into(), kind: FieldKind::Text, description: SECRET.into(), required: true };
+        let field = Field {
+            name: SECRET.into(),
+            kind: FieldKind::Text,
+            description: SECRET.into(),
+            required: true,
+            choices: vec![SECRET.into()],
+        };
         let gate = Gate {
             token: "t".into(),
             kind: GateKind::Approval,

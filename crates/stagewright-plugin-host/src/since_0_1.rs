@@ -27,7 +27,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::attempt::Attempt;
 use crate::capability::context::Context;
 use crate::inspection::Inspection;
-pub(crate) use calls::{InspectedGuest, ReadyGuest};
+pub(crate) use calls::{GuestSince01, InspectedSince01};
 use stagewright::stage;
 
 /// The version of the contract that these are bindings of.
@@ -96,9 +96,15 @@ pub(crate) fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmti
     }
 }
 
-/// Links the interfaces that a guest may call while it checks a `with` table.
-pub(crate) fn link_inspection(linker: &mut Linker<Inspection>) -> wasmtime::Result<()> {
-    stage::context::add_to_linker::<_, HasSelf<Context>>(linker, |inspection| &mut inspection.context)
+/// Links an interface that a guest may call while it is inspected.
+pub(crate) fn link_inspection(interface: Interface, linker: &mut Linker<Inspection>) -> wasmtime::Result<()> {
+    match interface {
+        Interface::Context => {
+            stage::context::add_to_linker::<_, HasSelf<Context>>(linker, |inspection| &mut inspection.context)
+        }
+        // It has no functions in this version.
+        _ => Ok(()),
+    }
 }
 
 /// The memory of a list of texts in bytes, including the list itself.

@@ -30,7 +30,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::attempt::Attempt;
 use crate::handles::Handles;
 use crate::inspection::Inspection;
-pub(crate) use calls::{InspectedGuest, ReadyGuest};
+pub(crate) use calls::{GuestSince02, InspectedSince02};
 use context::{ContextView, HasContext};
 use stagewright as wit;
 use types::Answer;
@@ -129,13 +129,18 @@ pub(crate) fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmti
     }
 }
 
-/// Links the interfaces that a guest may call while it checks a `with` table.
-pub(crate) fn link_inspection(linker: &mut Linker<Inspection>) -> wasmtime::Result<()> {
-    wit::types::types::add_to_linker::<_, HasSelf<Handles>>(linker, |inspection| &mut inspection.handles)?;
-    wit::context::context::add_to_linker::<_, HasContext>(linker, |inspection| ContextView {
-        context: &inspection.context,
-        handles: &mut inspection.handles,
-    })
+/// Links an interface that a guest may call while it is inspected.
+pub(crate) fn link_inspection(interface: Interface, linker: &mut Linker<Inspection>) -> wasmtime::Result<()> {
+    match interface {
+        Interface::Types => {
+            wit::types::types::add_to_linker::<_, HasSelf<Handles>>(linker, |inspection| &mut inspection.handles)
+        }
+        Interface::Context => wit::context::context::add_to_linker::<_, HasContext>(linker, |inspection| ContextView {
+            context: &inspection.context,
+            handles: &mut inspection.handles,
+        }),
+        other => wasmtime::bail!("an inspected guest may not call `{}`", other.name()),
+    }
 }
 
 /// The memory of a list of texts in bytes, including the list itself.

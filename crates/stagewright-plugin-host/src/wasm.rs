@@ -53,14 +53,14 @@ pub(crate) struct Plugin {
 
 /// A guest of one version of the contract, ready to be instantiated for attempts.
 enum ReadyGuest {
-    Since01(since_0_1::ReadyGuest),
-    Since02(since_0_2::ReadyGuest),
+    Since01(since_0_1::GuestSince01),
+    Since02(since_0_2::GuestSince02),
 }
 
 /// The instance of a guest that is asked about itself.
 enum InspectedGuest {
-    Since01(since_0_1::InspectedGuest),
-    Since02(since_0_2::InspectedGuest),
+    Since01(since_0_1::InspectedSince01),
+    Since02(since_0_2::InspectedSince02),
 }
 
 impl Plugin {
@@ -180,8 +180,8 @@ impl Wasm {
             .instantiate_pre(&component)
             .map_err(|error| missing_functions(name, &component, &self.linker).unwrap_or_else(|| bad(&error)))?;
         let guest = match contract.generation {
-            Generation::Since01 => since_0_1::ReadyGuest::new(ready, contract.reconciles()).map(ReadyGuest::Since01),
-            Generation::Since02 => since_0_2::ReadyGuest::new(ready, contract.reconciles()).map(ReadyGuest::Since02),
+            Generation::Since01 => since_0_1::GuestSince01::new(ready, contract.reconciles()).map(ReadyGuest::Since01),
+            Generation::Since02 => since_0_2::GuestSince02::new(ready, contract.reconciles()).map(ReadyGuest::Since02),
         };
         let guest = guest.map_err(|error| bad(&error))?;
         Ok(Arc::new(Plugin { component, guest, digest, contract }))
@@ -217,10 +217,10 @@ impl Wasm {
         store
     }
 
-    /// Calls `describe`, during which every import traps.
+    /// Calls `describe`, during which every import but [`Inspection::FOR_DESCRIPTION`] traps.
     pub(crate) async fn describe(&self, name: &str, plugin: &Plugin) -> Result<PluginManifest, PluginError> {
         let text = self
-            .inspect(plugin, &[], Json::Null, async |guest, store| match guest {
+            .inspect(plugin, Inspection::FOR_DESCRIPTION, Json::Null, async |guest, store| match guest {
                 InspectedGuest::Since01(guest) => guest.describe(store).await,
                 InspectedGuest::Since02(guest) => guest.describe(store).await,
             })
@@ -231,14 +231,14 @@ impl Wasm {
         })
     }
 
-    /// Calls `validate` on a `with` table, during which every import but [`Inspection::PROVIDED`] traps.
+    /// Calls `validate` on a `with` table, during which every import but [`Inspection::FOR_CONFIG`] traps.
     pub(crate) async fn validate(
         &self,
         name: &str,
         plugin: &Plugin,
         config: Json,
     ) -> Result<Vec<Problem>, PluginError> {
-        self.inspect(plugin, &Inspection::PROVIDED, config, async |guest, store| match guest {
+        self.inspect(plugin, Inspection::FOR_CONFIG, config, async |guest, store| match guest {
             InspectedGuest::Since01(guest) => guest.validate(store).await,
             InspectedGuest::Since02(guest) => guest.validate(store).await,
         })
@@ -256,7 +256,7 @@ impl Wasm {
         if !plugin.contract.has_requirements() {
             return Ok(None);
         }
-        self.inspect(plugin, &Inspection::PROVIDED, config, async |guest, store| match guest {
+        self.inspect(plugin, Inspection::FOR_CONFIG, config, async |guest, store| match guest {
             InspectedGuest::Since01(_) => Ok(None),
             InspectedGuest::Since02(guest) => guest.requirements(store).await.map(Some),
         })
@@ -275,10 +275,10 @@ impl Wasm {
         let _room = self.inspections.acquire().await?;
         let generation = plugin.contract.generation;
         let mut linker = Linker::new(&self.engine);
-        if !provided.is_empty() {
+        for interface in provided {
             match generation {
-                Generation::Since01 => since_0_1::link_inspection(&mut linker)?,
-                Generation::Since02 => since_0_2::link_inspection(&mut linker)?,
+                Generation::Since01 => since_0_1::link_inspection(*interface, &mut linker)?,
+                Generation::Since02 => since_0_2::link_inspection(*interface, &mut linker)?,
             }
         }
         trap_imports(&plugin.component, &mut linker, provided)?;
@@ -287,11 +287,11 @@ impl Wasm {
         let work = async {
             let guest = match generation {
                 Generation::Since01 => {
-                    InspectedGuest::Since01(since_0_1::InspectedGuest::new(ready, &mut store).await?)
+                    InspectedGuest::Since01(since_0_1::InspectedSince01::new(ready, &mut store).await?)
                 }
                 Generation::Since02 => {
                     let requires = plugin.contract.has_requirements();
-                    InspectedGuest::Since02(since_0_2::InspectedGuest::new(ready, requires, &mut store).await?)
+                    InspectedGuest::Since02(since_0_2::InspectedSince02::new(ready, requires, &mut store).await?)
                 }
             };
             call(&guest, &mut store).await

@@ -212,7 +212,7 @@ impl FakeHost {
         files: impl IntoIterator<Item = (&'static str, C)>,
     ) -> FakeHost {
         let files = files.into_iter().map(|(path, content)| (rules::inside(path), content.into()));
-        self.published(name, "application/x-tar", true, files.collect())
+        self.published(name, "application/vnd.stagewright.folder.v1.tar", true, files.collect())
     }
 
     fn published(mut self, name: &str, media_type: &str, folder: bool, files: BTreeMap<String, Vec<u8>>) -> FakeHost {

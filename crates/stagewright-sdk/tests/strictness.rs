@@ -170,7 +170,10 @@ fn artifacts_have_plain_names_and_one_publisher() {
         [("taken".to_owned(), "earlier".to_owned())]
     );
     assert_eq!((report.text("in/a/b"), report.text("in/c"), report.published.len()), ("y", "z", 2));
-    assert_eq!((report.published[0].folder, report.published[0].media_type.as_str()), (true, "application/x-tar"));
+    assert_eq!(
+        (report.published[0].folder, report.published[0].media_type.as_str()),
+        (true, "application/vnd.stagewright.folder.v1.tar")
+    );
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(crate) async fn admit(
     let policy = policy::read(session)?;
     let plugins = host.describe_all(plan).await?;
     refuse_open_code(session, file, plan, &plugins)?;
+    refuse_unknown_outputs(session, file, plan, &plugins)?;
     packages::refuse_closed(plan, host.packages())?;
     if let Some(policy) = &policy {
         let beyond = packages::beyond(policy, plan, file, &plugins, host.packages());
@@ -62,6 +63,31 @@ pub(crate) async fn admit(
 pub(crate) fn open_code(file: &PipelineFile, plan: &Plan, plugins: &[Arc<Description>]) -> Vec<Diagnostic> {
     let schemas = plugins.iter().map(|plugin| &plugin.manifest.config);
     plan.check_code(&file.name, &file.text, schemas).err().into_iter().flatten().collect()
+}
+
+/// Expressions that read outputs which no stage sets. `plugins` is indexed by plan index.
+pub(crate) fn unknown_outputs(file: &PipelineFile, plan: &Plan, plugins: &[Arc<Description>]) -> Vec<Diagnostic> {
+    let declared = |index: usize| {
+        let outputs = &plugins[index].manifest.outputs;
+        (!outputs.open).then(|| outputs.properties.keys().map(String::as_str).collect())
+    };
+    plan.check_outputs(&file.name, &file.text, &declared).err().into_iter().flatten().collect()
+}
+
+/// Refuses a pipeline with expressions that read outputs which no stage sets.
+pub(crate) fn refuse_unknown_outputs(
+    session: &Session,
+    file: &PipelineFile,
+    plan: &Plan,
+    plugins: &[Arc<Description>],
+) -> Result<(), SessionError> {
+    let found = unknown_outputs(file, plan, plugins);
+    session.notices.diagnostics(&found.iter().collect::<Vec<_>>());
+    if found.is_empty() {
+        return Ok(());
+    }
+    let outputs = count(found.len(), "output");
+    Err(SessionError::invalid_pipeline(format!("{} reads {outputs} that no stage sets; nothing was run", file.name)))
 }
 
 /// Refuses a pipeline with expressions inside code.

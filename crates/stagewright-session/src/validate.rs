@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::load;
 use crate::packages;
 use crate::policy;
-use crate::preflight::{foreign_targets, invalid_configuration, open_code};
+use crate::preflight::{foreign_targets, invalid_configuration, open_code, unknown_outputs};
 use crate::repository::PipelineFile;
 use crate::session::Session;
 use crate::unmatched;
@@ -37,6 +37,8 @@ pub enum Validity {
     Misconfigured(String),
     /// It has expressions inside code that stages execute.
     OpenCode(usize),
+    /// It has expressions that read outputs which no stage sets.
+    UnknownOutputs(usize),
     /// It deploys to targets that aren't supported yet.
     ForeignTargets(usize),
 }
@@ -58,8 +60,11 @@ impl Session {
             return Ok(Validity::Mistakes(mistakes));
         };
         let host = Host::for_inspection(self, &plan).await?;
-        let open = open_code(file, &plan, &host.describe_all(&plan).await?);
+        let plugins = host.describe_all(&plan).await?;
+        let open = open_code(file, &plan, &plugins);
         found(ValidationFindings::Diagnostics(&open));
+        let unknown = unknown_outputs(file, &plan, &plugins);
+        found(ValidationFindings::Diagnostics(&unknown));
         let beyond = beyond(self, file, &plan, &host).await?;
         found(ValidationFindings::Diagnostics(&beyond));
         if !beyond.is_empty() {
@@ -69,11 +74,12 @@ impl Session {
         found(ValidationFindings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
         let (wrong, foreign) = (host.misconfigured(&plan).await?, foreign_targets(&plan));
         found(ValidationFindings::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
-        Ok(match (wrong.is_empty(), open.is_empty(), foreign.is_empty()) {
-            (false, ..) => Validity::Misconfigured(invalid_configuration(&wrong)),
-            (true, false, _) => Validity::OpenCode(open.len()),
-            (true, true, false) => Validity::ForeignTargets(foreign.len()),
-            (true, true, true) => Validity::Valid { stages: plan.stages.len() },
+        Ok(match () {
+            () if !wrong.is_empty() => Validity::Misconfigured(invalid_configuration(&wrong)),
+            () if !open.is_empty() => Validity::OpenCode(open.len()),
+            () if !unknown.is_empty() => Validity::UnknownOutputs(unknown.len()),
+            () if !foreign.is_empty() => Validity::ForeignTargets(foreign.len()),
+            () => Validity::Valid { stages: plan.stages.len() },
         })
     }
 }

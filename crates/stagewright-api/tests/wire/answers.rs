@@ -232,12 +232,13 @@ fn values_of_answers() {
     use DifferencePart as Part;
     let parts =
         [Part::Format, Part::Sandbox, Part::Plugin, Part::Stage, Part::Config, Part::Variable, Part::Permission];
-    let more = [Part::Limit, Part::Glob, Part::Tool, Part::Need, Part::Artifact, Part::File, Part::Before];
+    let more =
+        [Part::Limit, Part::Glob, Part::Tool, Part::Need, Part::Source, Part::Artifact, Part::File, Part::Before];
     use ExplainReason as Why;
     let lines = [
         names(&[RunStatus::Running, RunStatus::Waiting, RunStatus::Interrupted, RunStatus::Ended(OutcomeName::Failed)]),
         names(&[Why::NotRun, Why::NotCached, Why::Unchanged, Why::Unknown, Why::First, Why::Changed]),
-        names(&[parts, more].concat()),
+        names(&[parts.as_slice(), &more].concat()),
         names(&[Severity::Error, Severity::Warning]),
         names(&[LockComparison::NoLock, LockComparison::NotLocked, LockComparison::Same]),
         names(&[SandboxName::Required, SandboxName::Preferred]),

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_api::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
-    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName,
-    GitStateEntry, InterruptName, LevelName, MadeEntry, OutcomeName, ProblemEntry, ReleaseOriginName,
-    RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TriggerEntry,
-    VERSION,
+    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry,
+    GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, OutcomeName, ProblemEntry,
+    ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, StageKindName, StageSummaryEntry,
+    StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
 };
 
 use crate::{names, text};
@@ -62,11 +62,39 @@ fn failure() -> FailureEntry {
         causes: vec![s("a test hung")],
         help: Some(s("raise `timeout`")),
         retryable: true,
+        retry_after: Some(30_000),
+        place: Some(place()),
     }
 }
 
+fn place() -> FilePlaceEntry {
+    FilePlaceEntry { path: s("src/lib.rs"), range: Some(range()) }
+}
+
+fn range() -> TextRangeEntry {
+    TextRangeEntry { line: 3, column: Some(1), end_line: Some(4), end_column: Some(9) }
+}
+
+fn test_case() -> TestCaseEntry {
+    TestCaseEntry {
+        suite: s("unit"),
+        name: s("adds"),
+        outcome: TestOutcomeName::Failed,
+        duration: Some(12),
+        message: Some(s("1 is not 2")),
+        output: Some(s("adding")),
+        place: Some(place()),
+        failures: 2,
+    }
+}
+
+fn short_test_case() -> TestCaseEntry {
+    let place = FilePlaceEntry { range: None, ..place() };
+    TestCaseEntry { duration: None, message: None, output: None, place: Some(place), failures: 0, ..test_case() }
+}
+
 fn short_failure() -> FailureEntry {
-    FailureEntry { causes: Vec::new(), help: None, retryable: false, ..failure() }
+    FailureEntry { causes: Vec::new(), help: None, retryable: false, retry_after: None, place: None, ..failure() }
 }
 
 fn gate() -> GateEntry {
@@ -78,12 +106,22 @@ fn gate() -> GateEntry {
         members: vec![s("ada"), s("grace")],
         approvals: 2,
         environments: vec![s("production")],
-        fields: vec![FieldEntry {
-            name: s("ticket"),
-            kind: FieldKindName::Number,
-            description: s("its id"),
-            required: true,
-        }],
+        fields: vec![
+            FieldEntry {
+                name: s("ticket"),
+                kind: FieldKindName::Number,
+                description: s("its id"),
+                required: true,
+                choices: Vec::new(),
+            },
+            FieldEntry {
+                name: s("region"),
+                kind: FieldKindName::Text,
+                description: s("where"),
+                required: false,
+                choices: vec![s("eu"), s("us")],
+            },
+        ],
         expires: Some(1_700_000_060_000),
         until: Some(1_700_000_030_000),
         binding: Some(s("sha256:b")),
@@ -142,7 +180,10 @@ fn problem() -> ProblemEntry {
         code: s("RUSTSEC-2024-0001"),
         message: s("unmaintained"),
         path: Some(s("Cargo.lock")),
+        range: Some(range()),
         help: Some(s("replace it")),
+        suggestion: Some(s("let x = 1;")),
+        fingerprint: Some(s("f1")),
     }
 }
 
@@ -222,7 +263,23 @@ fn events() -> Vec<EventEntry> {
         EventEntry::CacheAsked { stage, attempt, key: s("sha256:k"), found: Some(s("run-0")) },
         EventEntry::CacheAsked { stage, attempt, key: s("sha256:k"), found: None },
         EventEntry::Problem { stage, problem: problem() },
-        EventEntry::Problem { stage, problem: ProblemEntry { path: None, help: None, ..problem() } },
+        EventEntry::Problem {
+            stage,
+            problem: ProblemEntry {
+                path: None,
+                range: None,
+                help: None,
+                suggestion: None,
+                fingerprint: None,
+                ..problem()
+            },
+        },
+        EventEntry::TestsReported { stage, attempt, cases: vec![test_case(), short_test_case()] },
+        EventEntry::MetricsReported {
+            stage,
+            attempt,
+            metrics: vec![MetricEntry { name: s("size"), value: 1.5, unit: s("MiB") }],
+        },
         EventEntry::GateOpened { stage, attempt, gate: gate() },
         EventEntry::GateOpened { stage, attempt, gate: short_gate() },
         EventEntry::GateElapsed { stage },
@@ -295,13 +352,15 @@ fn number(event: &EventEntry) -> usize {
         EventEntry::CancelRequested { .. } => 28,
         EventEntry::RunSuspended { .. } => 29,
         EventEntry::RunEnded { .. } => 30,
+        EventEntry::TestsReported { .. } => 31,
+        EventEntry::MetricsReported { .. } => 32,
     }
 }
 
 #[test]
 fn each_event_has_an_example() {
     let numbers = events().iter().map(number).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=30).collect::<Vec<_>>());
+    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=32).collect::<Vec<_>>());
 }
 
 #[test]
@@ -348,6 +407,7 @@ fn values_of_events() {
     let lines = [
         names(&[kinds.as_slice(), &more, &last].concat()),
         names(&[outcomes, others].concat()),
+        names(&[TestOutcomeName::Passed, TestOutcomeName::Failed, TestOutcomeName::Errored, TestOutcomeName::Skipped]),
         names(&[LevelName::Error, LevelName::Warning, LevelName::Info]),
         names(&[GateKindName::Approval, GateKindName::Environment, GateKindName::Freeze, GateKindName::Unresolved]),
         names(&[FieldKindName::Text, FieldKindName::Number, FieldKindName::Boolean]),

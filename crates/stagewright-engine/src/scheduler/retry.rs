@@ -7,6 +7,9 @@ use stagewright_model::{Retry, StageIndex};
 use super::Scheduler;
 use crate::event::{Failure, FailureKind, Outcome};
 
+/// The longest delay that a failure can request. The run would seem to hang if a server asked for a day.
+const LONGEST_REQUEST: Duration = Duration::from_secs(60 * 60);
+
 impl Scheduler {
     pub(super) fn retry_after(
         &self,
@@ -21,7 +24,8 @@ impl Scheduler {
         let can_help = failure.is_none_or(|failure| can_retry(failure.kind));
         let is_configured = tries <= retry.max && retry.on.contains(&cause);
         let requested = failure.and_then(|failure| failure.retry_after).unwrap_or_default();
-        let delay = backoff(retry, tries).max(Duration::from_millis(requested));
+        let requested = Duration::from_millis(requested).min(LONGEST_REQUEST);
+        let delay = backoff(retry, tries).max(requested);
         (can_help && is_configured && self.reason_to_stop(index).is_none()).then_some(delay)
     }
 }

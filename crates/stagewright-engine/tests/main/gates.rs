@@ -79,12 +79,22 @@ fn run_with_only_gates_left_suspends_without_a_front_end() {
 
 #[test]
 fn refused_answers_change_nothing() {
-    let required =
-        Field { name: "ticket".to_owned(), kind: FieldKind::Number, description: String::new(), required: true };
-    let strict = Gate { approvers: vec!["ada".to_owned()], fields: vec![required], ..gate() };
+    let field = |name: &str, kind, choices: &[&str]| Field {
+        name: name.to_owned(),
+        kind,
+        description: String::new(),
+        required: choices.is_empty(),
+        choices: choices.iter().map(ToString::to_string).collect(),
+    };
+    let fields = vec![field("ticket", FieldKind::Number, &[]), field("region", FieldKind::Text, &["eu", "us"])];
+    let strict = Gate { approvers: vec!["ada".to_owned()], fields, ..gate() };
     let with = |value| Decision { fields: BTreeMap::from([("ticket".to_owned(), value)]), ..answer(true, "ada") };
     let extra = Decision {
         fields: BTreeMap::from([("ticket".to_owned(), json!(1)), ("x".to_owned(), json!(1))]),
+        ..answer(true, "ada")
+    };
+    let region = |region: &str| Decision {
+        fields: BTreeMap::from([("ticket".to_owned(), json!(1)), ("region".to_owned(), json!(region))]),
         ..answer(true, "ada")
     };
     let wrong = [
@@ -93,6 +103,7 @@ fn refused_answers_change_nothing() {
         with(json!("one")),
         answer(true, "ada"),
         extra,
+        region("asia"),
     ];
     let mut asked = world(strict);
     for decision in wrong {
@@ -102,7 +113,7 @@ fn refused_answers_change_nothing() {
     let decisions = ran.recorded.iter().filter(|event| matches!(event.kind, EventKind::GateDecided { .. }));
     assert_eq!(decisions.count(), 1);
     let refused = ran.observed.iter().filter(|event| matches!(event.kind, EventKind::DecisionRefused { .. }));
-    assert_eq!(refused.count(), 5, "each person is notified");
+    assert_eq!(refused.count(), 6, "each person is notified");
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     assert_eq!(ran.took, 2 * LATER + 3 * WORK);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use stagewright_engine::{Outcome, RunValues};
+use stagewright_engine::{Need, Outcome, RunValues};
 use stagewright_model::{Backoff, Retry, RetryCause, Stage, StageIndex};
 
 use crate::fake::{Act, Script, WORK, World};
@@ -79,7 +79,11 @@ fn outputs_reach_expressions_and_needs() {
     let ran = World { values, ..World::new(plan(vec![stage("first", &[]), second]), script) }.run();
     let seen = ran.seen.lock().unwrap();
     assert_eq!(seen.requests[1].config, json!({ "image": "local/app:v7", "n": 3 }));
-    assert_eq!(seen.requests[1].needs, BTreeMap::from([("first".to_owned(), json!({ "image": "local/app" }))]));
+    let outputs = BTreeMap::from([("image".to_owned(), json!("local/app"))]);
+    let (outcome, conclusion) = (Outcome::Succeeded, Outcome::Succeeded);
+    let first = Need { stage: "first".to_owned(), id: "first".to_owned(), outcome, conclusion, outputs };
+    assert_eq!(seen.requests[1].needs, [first]);
+    assert!(seen.requests[1].before.contains("first") && seen.requests[0].needs.is_empty());
 }
 
 #[test]
@@ -104,6 +108,14 @@ fn retries_back_off_and_release_their_slot() {
     assert_eq!(ran.conclusion(), Some(Outcome::Succeeded));
     assert_eq!(ran.starts(), ["flaky#1", "other#1", "flaky#2", "flaky#3", "flaky#4"]);
     assert_eq!(ran.took, 4 * WORK + Duration::from_secs(10 + 30 + 60));
+}
+
+#[test]
+fn a_failure_can_ask_for_a_longer_delay_of_up_to_an_hour() {
+    let delays = [1, 300, 86_400].map(|seconds| Act::FailAndDelay(Duration::from_secs(seconds)));
+    let script = Script::of([("flaky", delays.into_iter().chain([Act::Succeed]).collect())]);
+    let ran = World::new(plan(vec![retried(3, &RetryCause::ALL)]), script).run();
+    assert_eq!(ran.took, 4 * WORK + Duration::from_secs(10 + 300 + 3600));
 }
 
 #[test]

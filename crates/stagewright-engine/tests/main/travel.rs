@@ -10,8 +10,9 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{
     ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
     CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, Failure, FailureKind,
-    Field, FieldKind, Finding, Gate, GateKind, Level, Lines, Made, Observation, Outcome, Problem, Release, ReleaseNote,
-    ReleaseOrigin, RunId, Stream, Timestamp,
+    Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need, Observation,
+    Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase, TestOutcome, TextRange,
+    Timestamp, Trigger,
 };
 use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
@@ -94,12 +95,43 @@ fn failure() -> Failure {
         causes: vec![text("no space left")],
         help: Some(text("free some")),
         retryable: true,
+        retry_after: Some(30_000),
+        place: Some(place()),
     }
 }
 
+fn place() -> FilePlace {
+    FilePlace { path: text("src/lib.rs"), range: Some(range()) }
+}
+
+fn range() -> TextRange {
+    TextRange { line: 3, column: Some(1), end_line: Some(4), end_column: Some(9) }
+}
+
 fn problem() -> Problem {
-    let (code, message) = (text("test-failed"), text("one test failed"));
-    Problem { level: Level::Warning, code, message, path: Some(text("src/lib.rs")), help: Some(text("fix it")) }
+    Problem {
+        level: Level::Warning,
+        code: text("test-failed"),
+        message: text("one test failed"),
+        path: Some(text("src/lib.rs")),
+        range: Some(range()),
+        help: Some(text("fix it")),
+        suggestion: Some(text("let x = 1;")),
+        fingerprint: Some(text("f1")),
+    }
+}
+
+fn test_case() -> TestCase {
+    TestCase {
+        suite: text("unit"),
+        name: text("adds"),
+        outcome: TestOutcome::Failed,
+        duration: Some(12),
+        message: Some(text("1 is not 2")),
+        output: Some(text("adding")),
+        place: Some(place()),
+        failures: 2,
+    }
 }
 
 fn gate() -> Gate {
@@ -111,7 +143,13 @@ fn gate() -> Gate {
         members: vec![text("ada")],
         approvals: 2,
         environments: vec![text("production")],
-        fields: vec![Field { name: text("ticket"), kind: FieldKind::Number, description: text("id"), required: true }],
+        fields: vec![Field {
+            name: text("region"),
+            kind: FieldKind::Text,
+            description: text("where"),
+            required: true,
+            choices: vec![text("eu")],
+        }],
         expires: Some(Timestamp(90)),
         until: Some(Timestamp(80)),
         binding: Some(text("sha256:b")),
@@ -136,11 +174,37 @@ fn request() -> AttemptRequest {
         permissions: permissions(),
         environment: Some(EnvironmentView {
             name: text("production"),
+            target: text("process"),
+            url: Some(text("https://example.org")),
+            config: vec![text("config/base.toml")],
             fence: Some(5),
             current: Some(release()),
             last_known_good: Some(release()),
         }),
-        needs: BTreeMap::from([(text("build"), json!({ "image": "app" }))]),
+        needs: vec![Need {
+            stage: text("build"),
+            id: text("build (linux)"),
+            outcome: Outcome::Failed,
+            conclusion: Outcome::Succeeded,
+            outputs: BTreeMap::from([(text("image"), json!("app"))]),
+        }],
+        before: [text("fetch")].into(),
+        source: Some(Box::new(SourceView {
+            git: GitState {
+                commit: text("abc"),
+                short: text("ab"),
+                branch: Some(text("main")),
+                tag: Some(text("v1")),
+                dirty: true,
+                changes: text("sha256:c"),
+            },
+            trigger: Trigger {
+                name: text("manual"),
+                reference: text("refs/heads/main"),
+                commit: text("abc"),
+                actor: text("ada"),
+            },
+        })),
         timeout: Some(Duration::new(90, 1)),
         memory: Some(1 << 40),
         log_limit: Some(1 << 20),
@@ -225,6 +289,8 @@ fn messages_round_trip_through_json() {
         AttemptMessageKind::Summary(text("# All\n")),
         AttemptMessageKind::CacheLookedUp { key: text("sha256:k"), hit_from: Some(RunId(text("run-0"))) },
         AttemptMessageKind::Problem(problem()),
+        AttemptMessageKind::Tests(vec![test_case()]),
+        AttemptMessageKind::Metrics(vec![Metric { name: text("size"), value: 1.5, unit: text("MiB") }]),
         AttemptMessageKind::EffectRequested { what: text("push local/app") },
     ];
     for kind in kinds {
@@ -235,6 +301,8 @@ fn messages_round_trip_through_json() {
             | AttemptMessageKind::Summary(_)
             | AttemptMessageKind::CacheLookedUp { .. }
             | AttemptMessageKind::Problem(_)
+            | AttemptMessageKind::Tests(_)
+            | AttemptMessageKind::Metrics(_)
             | AttemptMessageKind::EffectRequested { .. } => {}
         }
         travels(&AttemptMessage { stage: StageIndex(3), attempt: 2, launch: 5, kind });

@@ -46,6 +46,7 @@ impl Head<'_> {
             concurrency: self.concurrency,
             stages: Vec::new(),
             graph: DiGraph::new(),
+            output_reads: Vec::new(),
             names: HashMap::new(),
         }
     }

@@ -12,6 +12,7 @@ use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
 use crate::grants::{SecretName, SecretRule};
 use crate::nearest::nearest;
+use crate::outputs::OutputRead;
 use crate::plan::{PluginRef, StageKind};
 use crate::span::SourceSpan;
 
@@ -25,8 +26,13 @@ pub(super) struct KnownNames<'k, 't> {
 }
 
 /// Checks the pipeline's own expressions, then each stage, then that stages need those whose results they read. Warns
-/// of secrets and environments that aren't used.
-pub(super) fn check(known: &KnownNames<'_, '_>, pipeline_uses: &[Use], order: &Order, report: &mut Report) {
+/// of secrets and environments that aren't used. Returns the outputs that expressions read.
+pub(super) fn check(
+    known: &KnownNames<'_, '_>,
+    pipeline_uses: &[Use],
+    order: &Order,
+    report: &mut Report,
+) -> Vec<OutputRead> {
     for used in pipeline_uses {
         for reference in used.expression.references() {
             known.check_reference(used, reference, None, report);
@@ -34,12 +40,14 @@ pub(super) fn check(known: &KnownNames<'_, '_>, pipeline_uses: &[Use], order: &O
     }
     let mut referrers = Referrers::new();
     let mut used_names = HashSet::new();
+    let mut output_reads = Vec::new();
     for (position, draft) in known.drafts.iter().enumerate() {
         known.check_plugin(draft, report);
         known.check_grants(draft, &mut used_names, report);
         for used in &draft.uses {
             for reference in used.expression.references() {
                 known.check_reference(used, reference, Some(position), report);
+                output_reads.extend(known.output_read(used, reference));
                 if let Some(target) = known.required_stage(reference, position) {
                     let span = known.span(used, reference);
                     referrers.entry(target).or_default().push((position, span));
@@ -59,6 +67,7 @@ pub(super) fn check(known: &KnownNames<'_, '_>, pipeline_uses: &[Use], order: &O
         let message = format!("no stage uses the {what} `{}`", name.value);
         report.warning(Problem::new("stagewright::unused", name.span, message).help(help));
     }
+    output_reads
 }
 
 impl<'t> KnownNames<'_, 't> {
@@ -259,6 +268,18 @@ impl<'t> KnownNames<'_, 't> {
         let target = *self.names.get(member)?;
         let needs_order = self.drafts[target].kind == self.drafts[position].kind && target != position;
         needs_order.then_some(target)
+    }
+
+    /// The output that a reference reads. None if it reads something else, or an output that may be missing.
+    fn output_read(&self, used: &Use, reference: &VariableReference) -> Option<OutputRead> {
+        let [stage, outputs, name, ..] = &*reference.path else { return None };
+        let is_output = reference.root == "stages" && outputs.name == "outputs";
+        let is_required = [stage, outputs, name].iter().all(|step| !step.is_optional);
+        (is_output && is_required).then(|| OutputRead {
+            stage: stage.name.clone(),
+            output: name.name.clone(),
+            place: self.span_to(used, reference, 3),
+        })
     }
 
     /// The place of a reference up to its first member, if that is written with a dot.

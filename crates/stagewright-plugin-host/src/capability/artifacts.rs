@@ -19,6 +19,8 @@ use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::{ByteBudget, Metered};
 
+mod folder;
+
 /// The most bytes of a name.
 const NAME: usize = 128;
 
@@ -37,11 +39,18 @@ pub struct NamedArtifact {
     pub(crate) stage: String,
 }
 
+impl NamedArtifact {
+    /// Whether it is a folder. The media type says so, since it is kept wherever artifacts are, caches included.
+    pub(crate) fn is_folder(&self) -> bool {
+        self.published.media_type == folder::MEDIA_TYPE
+    }
+}
+
 /// An artifact that a guest is about to publish.
 #[derive(Clone, Debug)]
 pub struct Publication {
     pub(crate) name: String,
-    /// A file of the workspace.
+    /// A file or a folder of the workspace.
     pub(crate) path: String,
     pub(crate) media_type: Option<String>,
 }
@@ -90,7 +99,7 @@ impl Artifacts {
         Artifacts { budget: ByteBudget::new("artifacts", bytes), ..self }
     }
 
-    /// Publishes a file of the workspace. A stage may replace its own artifacts, as it does when it is retried, but not
+    /// Publishes a file or a folder of the workspace. A stage may replace its own artifacts, as it does when it is retried, but not
     /// those of another stage.
     pub(crate) fn publish(
         &self,
@@ -98,21 +107,42 @@ impl Artifacts {
         publication: &Publication,
     ) -> Result<NamedArtifact, CapabilityError> {
         let Publication { name, path, media_type } = publication;
-        let media_type = media_type.as_deref().unwrap_or(ANY);
         let place = self.place(name)?;
         if let Some(taken) = self.record(&place, name)?.filter(|record| record.stage != self.stage) {
             let message = format!("the stage `{}` has already published an artifact `{name}`", taken.stage);
             return Err(CapabilityError::new(ErrorCode::AlreadyExists, message).with_help("choose another name"));
         }
-        let mut file = files.open(path)?;
         self.require_room(name)?;
+        let failed = |error: &io::Error| failed_at("publish", path, error);
+        if files.is_folder(path)? {
+            if media_type.as_deref().is_some_and(|media_type| media_type != folder::MEDIA_TYPE) {
+                let message = format!("`{path}` is a folder, which has a media type of its own");
+                return Err(CapabilityError::new(ErrorCode::InvalidArgument, message)
+                    .with_help("publish it without a media type"));
+            }
+            let mut archive = tempfile::tempfile_in(draft_folder(&self.root).map_err(|error| failed(&error))?)
+                .map_err(|error| failed(&error))?;
+            folder::pack(files, path, &mut Metered { to: &mut archive, budget: &self.budget })?;
+            io::Seek::rewind(&mut archive).map_err(|error| failed(&error))?;
+            // The archive was counted while it was written.
+            let unmetered = Artifacts { budget: ByteBudget::new("artifacts", u64::MAX), ..self.clone() };
+            let record = unmetered.keep(&mut archive, &place, folder::MEDIA_TYPE).map_err(|error| failed(&error))?;
+            return Ok(self.remember(name, record));
+        }
+        let mut file = files.open(path)?;
+        let media_type = media_type.as_deref().unwrap_or(ANY);
         // The digest is computed from the bytes as they are copied, not from the file: a program of the stage may still be
         // writing to it, and an approval must refer to exactly the content that later stages fetch.
-        let record = self.keep(&mut file, &place, media_type).map_err(|error| failed_at("publish", path, &error))?;
+        let record = self.keep(&mut file, &place, media_type).map_err(|error| failed(&error))?;
+        Ok(self.remember(name, record))
+    }
+
+    /// Adds an artifact to those that the attempt has published.
+    fn remember(&self, name: &str, record: Record) -> NamedArtifact {
         let artifact = record.named(name);
         let published = artifact.published.clone();
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), published);
-        Ok(artifact)
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), published);
+        artifact
     }
 
     /// Refuses a new name once the attempt has published [`MOST`] artifacts.
@@ -153,18 +183,30 @@ impl Artifacts {
             return Err(CapabilityError::new(ErrorCode::NotFound, message)
                 .with_help("add the stage that publishes it to this stage's `needs`"));
         };
-        files.replace(path, |target| {
-            let mut blob = stagewright_files::open(&self.blob(&record.digest))?;
-            let (digest, _) = copy_and_digest(&mut blob, target)?;
-            if digest == record.digest {
+        let (expected, blob) = (record.digest.clone(), self.blob(&record.digest));
+        let undamaged = |digest: &str| {
+            if digest == expected {
                 return Ok(());
             }
-            let message = format!("artifact `{name}` is damaged: its digest is {digest} instead of {}", record.digest);
-            Err(FillError::Other(
-                CapabilityError::new(ErrorCode::Internal, message).with_help("rerun the stage that publishes it"),
-            ))
+            let message = format!("artifact `{name}` is damaged: its digest is {digest} instead of {expected}");
+            Err(CapabilityError::new(ErrorCode::Internal, message).with_help("rerun the stage that publishes it"))
+        };
+        let artifact = record.named(name);
+        if artifact.is_folder() {
+            let failed = |error: io::Error| failed_at("fetch", name, &error);
+            let mut archive = stagewright_files::open(&blob).map_err(failed)?;
+            let (digest, _) = copy_and_digest(&mut archive, &mut io::sink()).map_err(failed)?;
+            undamaged(&digest)?;
+            io::Seek::rewind(&mut archive).map_err(failed)?;
+            folder::unpack(files, archive, path)?;
+            return Ok(artifact);
+        }
+        files.replace(path, |target| {
+            let mut blob = stagewright_files::open(&blob)?;
+            let (digest, _) = copy_and_digest(&mut blob, target)?;
+            undamaged(&digest).map_err(FillError::Other)
         })?;
-        Ok(record.named(name))
+        Ok(artifact)
     }
 
     fn keep(&self, file: &mut impl io::Read, place: &Path, media_type: &str) -> io::Result<Record> {
@@ -231,6 +273,12 @@ fn blob(root: &Path, digest: &str) -> PathBuf {
 fn can_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !text.is_empty() && !text.starts_with('.') && text.chars().all(fits)
+}
+
+/// The folder for archives that aren't complete.
+fn draft_folder(root: &Path) -> io::Result<&Path> {
+    fs::create_dir_all(root)?;
+    Ok(root)
 }
 
 /// A temporary file in the folder of `place`, which is created if it doesn't exist.
@@ -371,13 +419,14 @@ mod tests {
     use stagewright_model::Permissions;
 
     use super::*;
+    use crate::policy::Policy;
 
     fn publication(name: &str, media_type: &str) -> Publication {
         Publication { name: name.to_owned(), path: "a".to_owned(), media_type: Some(media_type.to_owned()) }
     }
-    use crate::policy::Policy;
 
-    fn workspace(folder: &Path) -> WorkspaceFiles {
+    /// The files of a folder, all of which may be written.
+    pub(super) fn files_in(folder: &Path) -> WorkspaceFiles {
         let permissions = Permissions { write: vec![".".parse().unwrap()], ..Permissions::default() };
         let policy = Policy::new("stages.test", &permissions, &Default::default(), Arc::default());
         let root = Dir::open_ambient_dir(folder, ambient_authority()).unwrap();
@@ -387,13 +436,13 @@ mod tests {
     #[test]
     fn a_stage_fetches_what_another_stage_published() {
         let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let files = workspace(folder.path());
+        let files = files_in(folder.path());
         let of = |stage: &str| Artifacts::new(store.path().into(), "run-1".into(), stage.into());
         fs::write(folder.path().join("a"), "hello").unwrap();
         of("build").publish(&files, &publication("app", "text/plain")).unwrap();
         fs::write(folder.path().join("a"), "hello again").unwrap();
-        let published = of("build").publish(&files, &publication("app", "text/plain")).unwrap();
-        let fetched = of("deploy").fetch(&files, "app", "in/b").unwrap();
+        let published = of("build").publish(&files, &publication("app", "text/plain")).unwrap().published;
+        let fetched = of("deploy").fetch(&files, "app", "in/b").unwrap().published;
         assert_eq!((fetched.digest, fetched.size, fetched.media_type), (published.digest, 11, "text/plain".into()));
         assert_eq!(fs::read_to_string(folder.path().join("in/b")).unwrap(), "hello again");
 
@@ -411,10 +460,10 @@ mod tests {
     #[test]
     fn an_attempt_publishes_a_bounded_number_of_artifacts() {
         let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let files = workspace(folder.path());
+        let files = files_in(folder.path());
         let artifacts = Artifacts::new(store.path().into(), "run-1".into(), "build".into());
         fs::write(folder.path().join("a"), "").unwrap();
-        let published = artifacts.publish(&files, &publication("last", "text/plain")).unwrap();
+        let published = artifacts.publish(&files, &publication("last", "text/plain")).unwrap().published;
         let earlier = (1..MOST).map(|number| (format!("n{number}"), published.clone()));
         artifacts.published.lock().unwrap().extend(earlier);
         let refused = artifacts.publish(&files, &publication("more", "text/plain")).unwrap_err();
@@ -426,10 +475,10 @@ mod tests {
     #[test]
     fn a_damaged_artifact_is_not_fetched() {
         let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let files = workspace(folder.path());
+        let files = files_in(folder.path());
         let artifacts = Artifacts::new(store.path().into(), "run-1".into(), "build".into());
         fs::write(folder.path().join("a"), "hello").unwrap();
-        let published = artifacts.publish(&files, &publication("app", "text/plain")).unwrap();
+        let published = artifacts.publish(&files, &publication("app", "text/plain")).unwrap().published;
         fs::write(artifacts.blob(&published.digest), "hellO").unwrap();
         assert!(artifacts.fetch(&files, "app", "b").unwrap_err().message.contains("damaged"));
         assert!(!folder.path().join("b").exists());
@@ -438,11 +487,11 @@ mod tests {
     #[test]
     fn removing_a_run_removes_contents_that_no_other_run_refers_to() {
         let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (root, files) = (store.path(), workspace(folder.path()));
+        let (root, files) = (store.path(), files_in(folder.path()));
         let publish = |run: &str, name: &str, content: &str| {
             fs::write(folder.path().join("a"), content).unwrap();
             let artifacts = Artifacts::new(root.to_owned(), run.to_owned(), "build".to_owned());
-            let published = artifacts.publish(&files, &publication(name, "text/plain")).unwrap();
+            let published = artifacts.publish(&files, &publication(name, "text/plain")).unwrap().published;
             artifacts.blob(&published.digest)
         };
         let (shared, own) = (publish("old", "a", "shared"), publish("old", "b", "own"));

@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cap_std::fs::{Dir, File, OpenOptions, PermissionsExt as _};
+use cap_std::fs::{Dir, File, OpenOptions, Permissions, PermissionsExt as _};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::fs::OFlags;
@@ -81,6 +81,12 @@ impl WorkspaceFiles {
             .map_err(|error| failed("open", &path, &error))
     }
 
+    /// Whether the path is a folder, with links followed. It doesn't say whether its files may be read.
+    pub(crate) fn is_folder(&self, path: &str) -> Result<bool, CapabilityError> {
+        let path = WorkspacePath::parse(path)?;
+        Ok(self.root.metadata(path.as_path()).is_ok_and(|metadata| metadata.is_dir()))
+    }
+
     pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>, CapabilityError> {
         let mut file = self.open(path)?;
         let size = file.metadata().map_or(0, |metadata| metadata.len());
@@ -118,6 +124,16 @@ impl WorkspaceFiles {
         path: &str,
         fill: impl FnOnce(&mut Metered<'_, &mut File>) -> Result<T, FillError>,
     ) -> Result<T, CapabilityError> {
+        self.replace_as(path, None, fill)
+    }
+
+    /// Like [`WorkspaceFiles::replace`], with the permission bits that the file gets; none to keep those of the old one.
+    pub(crate) fn replace_as<T>(
+        &self,
+        path: &str,
+        mode: Option<u32>,
+        fill: impl FnOnce(&mut Metered<'_, &mut File>) -> Result<T, FillError>,
+    ) -> Result<T, CapabilityError> {
         let path = self.writable(path)?;
         let (folder, name) = path.split();
         let folder =
@@ -128,8 +144,10 @@ impl WorkspaceFiles {
         let filled = (|| {
             let mut file = folder.open_with(&draft, OpenOptions::new().write(true).create_new(true))?;
             let value = fill(&mut Metered { to: &mut file, budget: &self.budget })?;
+            if let Some(mode) = mode {
+                file.set_permissions(Permissions::from_mode(mode))?;
             // A script that is rewritten stays executable.
-            if let Some(before) = folder.symlink_metadata(name).ok().filter(|before| before.is_file()) {
+            } else if let Some(before) = folder.symlink_metadata(name).ok().filter(|before| before.is_file()) {
                 file.set_permissions(before.permissions())?;
             }
             folder.rename(&draft, &folder, name)?;

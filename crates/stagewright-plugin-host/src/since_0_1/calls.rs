@@ -15,16 +15,16 @@ use crate::guest::{GuestResult, GuestReturn, Suspension, Wait};
 use crate::inspection::Inspection;
 
 /// A component that is ready to be instantiated for attempts.
-pub(crate) struct ReadyGuest {
+pub(crate) struct GuestSince01 {
     stage: StagePre<Attempt>,
     reconcile: Option<ReconcilingPre<Attempt>>,
 }
 
-impl ReadyGuest {
+impl GuestSince01 {
     /// `reconciles`: whether it exports `reconcile`.
-    pub(crate) fn new(ready: InstancePre<Attempt>, reconciles: bool) -> wasmtime::Result<ReadyGuest> {
+    pub(crate) fn new(ready: InstancePre<Attempt>, reconciles: bool) -> wasmtime::Result<GuestSince01> {
         let reconcile = reconciles.then(|| ReconcilingPre::new(ready.clone())).transpose()?;
-        Ok(ReadyGuest { stage: StagePre::new(ready)?, reconcile })
+        Ok(GuestSince01 { stage: StagePre::new(ready)?, reconcile })
     }
 
     /// Instantiates it and calls a function. All but [`Call::Run`] require `reconcile`.
@@ -72,14 +72,14 @@ fn observation(observation: WitObservation) -> Observation {
 }
 
 /// An instance for `describe` and `validate`.
-pub(crate) struct InspectedGuest(Stage);
+pub(crate) struct InspectedSince01(Stage);
 
-impl InspectedGuest {
+impl InspectedSince01 {
     pub(crate) async fn new(
         ready: InstancePre<Inspection>,
         store: &mut Store<Inspection>,
-    ) -> wasmtime::Result<InspectedGuest> {
-        Ok(InspectedGuest(StagePre::new(ready)?.instantiate_async(store).await?))
+    ) -> wasmtime::Result<InspectedSince01> {
+        Ok(InspectedSince01(StagePre::new(ready)?.instantiate_async(store).await?))
     }
 
     pub(crate) async fn describe(&self, store: &mut Store<Inspection>) -> wasmtime::Result<String> {

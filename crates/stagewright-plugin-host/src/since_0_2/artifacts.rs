@@ -53,6 +53,10 @@ impl HostArtifact for Attempt {
         Ok(self.handles.get(&artifact)?.stage.clone())
     }
 
+    async fn folder(&mut self, artifact: Resource<NamedArtifact>) -> wasmtime::Result<bool> {
+        Ok(self.handles.get(&artifact)?.is_folder())
+    }
+
     async fn drop(&mut self, artifact: Resource<NamedArtifact>) -> wasmtime::Result<()> {
         self.handles.delete(artifact)?;
         Ok(())

@@ -16,16 +16,16 @@ use crate::inspection::Inspection;
 use crate::plugin::Requirement;
 
 /// A component that is ready to be instantiated for attempts.
-pub(crate) struct ReadyGuest {
+pub(crate) struct GuestSince02 {
     stage: StagePre<Attempt>,
     reconcile: Option<ReconcilingPre<Attempt>>,
 }
 
-impl ReadyGuest {
+impl GuestSince02 {
     /// `reconciles`: whether it exports `reconcile`.
-    pub(crate) fn new(ready: InstancePre<Attempt>, reconciles: bool) -> wasmtime::Result<ReadyGuest> {
+    pub(crate) fn new(ready: InstancePre<Attempt>, reconciles: bool) -> wasmtime::Result<GuestSince02> {
         let reconcile = reconciles.then(|| ReconcilingPre::new(ready.clone())).transpose()?;
-        Ok(ReadyGuest { stage: StagePre::new(ready)?, reconcile })
+        Ok(GuestSince02 { stage: StagePre::new(ready)?, reconcile })
     }
 
     /// Instantiates it and calls a function. All but [`Call::Run`] require `reconcile`.
@@ -71,21 +71,21 @@ fn observation(observation: WitObservation) -> Observation {
 }
 
 /// An instance for the functions that only compute a result.
-pub(crate) struct InspectedGuest {
+pub(crate) struct InspectedSince02 {
     stage: Stage,
     requiring: Option<Requiring>,
 }
 
-impl InspectedGuest {
+impl InspectedSince02 {
     /// `requires`: whether it exports `requirements`.
     pub(crate) async fn new(
         ready: InstancePre<Inspection>,
         requires: bool,
         store: &mut Store<Inspection>,
-    ) -> wasmtime::Result<InspectedGuest> {
+    ) -> wasmtime::Result<InspectedSince02> {
         let instance = ready.instantiate_async(&mut *store).await?;
         let requiring = requires.then(|| Requiring::new(&mut *store, &instance)).transpose()?;
-        Ok(InspectedGuest { stage: Stage::new(store, &instance)?, requiring })
+        Ok(InspectedSince02 { stage: Stage::new(store, &instance)?, requiring })
     }
 
     pub(crate) async fn describe(&self, store: &mut Store<Inspection>) -> wasmtime::Result<String> {

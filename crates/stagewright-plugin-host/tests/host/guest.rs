@@ -27,20 +27,20 @@ pub(crate) struct Guest<'a> {
     pub(crate) allocate: &'a str,
     /// The bodies of `observe` and `undo`, which return the address of a result; none for a guest without `reconcile`.
     pub(crate) reconcile: Option<[&'a str; 2]>,
-    /// The contract that it is built for; none for this engine's.
+    /// The contract that it is built for; none for 0.1.0.
     pub(crate) contract: Option<OtherContract>,
 }
 
-/// A contract of another version than this engine's.
+/// A later version of 0.1.
 #[derive(Clone, Copy)]
 pub(crate) struct OtherContract {
     /// As in `0.1.7`.
     pub(crate) version: &'static str,
-    /// Functions that it has in `context` beside those of this engine's contract, in WIT.
+    /// Functions that it has in `context` beside those of 0.1.0, in WIT.
     pub(crate) added: &'static str,
 }
 
-/// The version of this engine's contract.
+/// The version of the contract that guests are built for unless they say otherwise.
 const VERSION: &str = "@0.1.0";
 
 impl Guest<'_> {
@@ -79,7 +79,8 @@ impl Guest<'_> {
                 (func (export "stagewright:stage/plugin@0.1.0#run") (result i32) {run})
                 {reconciling})"#
         );
-        let wit = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit/stage.wit"));
+        let wit =
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit/0.1/stage.wit"));
         let (mut text, mut wit) = (text, wit.unwrap());
         if let Some(OtherContract { version, added }) = contract {
             let version = format!("@{version}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stagewright_engine::{
     AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Call, Delivery, EffectRefused,
-    Failure, Interrupt, Outcome, Problem, RunId, StageRunner as _,
+    Failure, Interrupt, Metric, Outcome, Problem, RunId, StageRunner as _, TestCase,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
@@ -156,7 +156,9 @@ pub(crate) fn request() -> AttemptRequest {
         env: BTreeMap::new(),
         permissions: Permissions::default(),
         environment: None,
-        needs: BTreeMap::new(),
+        needs: Vec::new(),
+        before: Default::default(),
+        source: None,
         timeout: None,
         memory: None,
         log_limit: None,
@@ -216,11 +218,13 @@ impl Running {
     }
 
     pub(crate) async fn end(mut self) -> Ended {
-        let mut ended = Ended { report: None, lines: self.lines, problems: Vec::new(), effects: Vec::new() };
+        let mut ended = Ended { lines: self.lines, ..Ended::default() };
         while let Some(Delivery { message, reply }) = self.deliveries.recv().await {
             match message.kind {
                 AttemptMessageKind::Lines(_, lines) => ended.lines.extend(lines.iter().map(str::to_owned)),
                 AttemptMessageKind::Problem(problem) => ended.problems.push(problem),
+                AttemptMessageKind::Tests(cases) => ended.tests.extend(cases),
+                AttemptMessageKind::Metrics(metrics) => ended.metrics.extend(metrics),
                 AttemptMessageKind::Progress { .. }
                 | AttemptMessageKind::Summary(_)
                 | AttemptMessageKind::CacheLookedUp { .. } => {}
@@ -236,11 +240,13 @@ impl Running {
 }
 
 /// An attempt that has ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ended {
     report: Option<AttemptReport>,
     pub(crate) lines: Vec<String>,
     pub(crate) problems: Vec<Problem>,
+    pub(crate) tests: Vec<TestCase>,
+    pub(crate) metrics: Vec<Metric>,
     /// The effects that were announced.
     pub(crate) effects: Vec<String>,
 }

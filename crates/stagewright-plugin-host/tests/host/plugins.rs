@@ -19,8 +19,8 @@ async fn a_description_has_the_manifest_and_the_imports() {
     let description = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap();
     assert_eq!((description.manifest.name.as_str(), description.manifest.version.as_str()), ("test", "1.2.3"));
     assert!(description.digest.starts_with("sha256:") && !description.native);
-    assert!(description.interfaces.contains("process"), "{description:?}");
-    assert!(!description.interfaces.contains("http") && !description.interfaces.contains("types"), "{description:?}");
+    let imports = description.imports.interfaces().collect::<Vec<_>>();
+    assert!(imports.contains(&"process") && !imports.contains(&"http") && !imports.contains(&"types"), "{imports:?}");
     let grants = Permissions {
         process: vec!["sh".parse().unwrap()],
         net: vec!["a.b".parse().unwrap()],
@@ -110,7 +110,7 @@ async fn a_plugin_for_another_patch_version_is_described_validated_and_run() {
     harness.install(&bytes);
     let description = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap();
     assert_eq!(description.contract.as_deref(), Some("0.1.7"));
-    assert_eq!(description.interfaces.into_iter().collect::<Vec<_>>(), ["context"]);
+    assert_eq!(description.imports.interfaces().collect::<Vec<_>>(), ["context"]);
     let found = harness.host.validate(&test_plugin(), &Trust::Component, &JsonTemplate::default()).await;
     assert_eq!(found, Ok(Vec::new()));
     assert_eq!(harness.run(&bytes, |_| {}).await.report().end, AttemptEnd::Succeeded);
@@ -142,11 +142,11 @@ async fn a_plugin_for_another_minor_version_is_refused_with_both_versions() {
     let harness = Harness::new();
     harness.install(&built_for("0.9.2").build());
     let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
-    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.1.0");
+    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.2.0");
     // A guest that imports nothing shows its version only by what it exports.
     harness.install(&Guest { imports: "", validate: None, run: "i32.const 512", ..built_for("0.9.2") }.build());
     let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
-    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.1.0");
+    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.2.0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,8 +181,8 @@ async fn a_guest_reads_its_environment_and_records_a_release() {
     let view = EnvironmentView {
         name: "staging".into(),
         fence: Some(7),
-        current: None,
         last_known_good: Some(serde_json::from_value(good).unwrap()),
+        ..EnvironmentView::default()
     };
     let ended = Harness::new().run(&guest.build(), |request| request.environment = Some(view)).await;
     assert_eq!(ended.report().end, AttemptEnd::Succeeded);

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
     Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Fidelity, Field,
-    FieldKind, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Outcome, Problem, Release, ReleaseOrigin,
-    RollbackSource, RunId, RunSource, StageSummary, Stream, Timestamp, Trigger,
+    FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release,
+    ReleaseOrigin, RollbackSource, RunId, RunSource, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp,
+    Trigger,
 };
 use stagewright_model::{StageIndex, StageKind};
 use stagewright_report::Json as JsonLines;
@@ -64,6 +65,10 @@ fn stage_summary(id: &str, kind: StageKind) -> StageSummary {
     }
 }
 
+fn range() -> TextRange {
+    TextRange { line: 1, column: Some(2), end_line: Some(3), end_column: Some(4) }
+}
+
 fn failure() -> Failure {
     Failure {
         kind: FailureKind::Limit,
@@ -71,6 +76,8 @@ fn failure() -> Failure {
         causes: vec![s("cause")],
         help: Some(s("help")),
         retryable: true,
+        retry_after: Some(1),
+        place: Some(FilePlace { path: s("path"), range: Some(range()) }),
     }
 }
 
@@ -88,6 +95,7 @@ fn gate() -> Gate {
             kind: FieldKind::Boolean,
             description: s("description"),
             required: true,
+            choices: vec![s("choice")],
         }],
         expires: Some(Timestamp(20)),
         until: Some(Timestamp(10)),
@@ -130,8 +138,22 @@ fn kinds() -> Vec<EventKind> {
         code: s("code"),
         message: s("message"),
         path: Some(s("path")),
+        range: Some(range()),
         help: Some(s("help")),
+        suggestion: Some(s("suggestion")),
+        fingerprint: Some(s("fingerprint")),
     };
+    let case = TestCase {
+        suite: s("suite"),
+        name: s("name"),
+        outcome: TestOutcome::Errored,
+        duration: Some(9),
+        message: Some(s("message")),
+        output: Some(s("output")),
+        place: Some(FilePlace { path: s("path"), range: None }),
+        failures: 10,
+    };
+    let metric = Metric { name: s("name"), value: 1.5, unit: s("unit") };
     let artifact = Artifact { name: s("name"), digest: s("digest"), media_type: s("media-type"), size: 8 };
     vec![
         EventKind::RunStarted {
@@ -176,6 +198,8 @@ fn kinds() -> Vec<EventKind> {
         EventKind::Summary { stage, markdown: s("markdown") },
         EventKind::CacheLookedUp { stage, attempt, key: s("key"), hit_from: Some(run("hit-from")) },
         EventKind::Problem { stage, problem },
+        EventKind::TestsReported { stage, attempt, cases: vec![case] },
+        EventKind::MetricsReported { stage, attempt, metrics: vec![metric] },
         EventKind::GateOpened { stage, attempt, gate: gate() },
         EventKind::GateElapsed { stage },
         EventKind::GateDecided { stage, decision: decision() },

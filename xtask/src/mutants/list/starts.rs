@@ -42,8 +42,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a retry does not wait",
         file: "scheduler/retry.rs",
-        search: ".then(|| backoff(retry, tries))",
-        replace: ".then(|| backoff(retry, tries) * 0)",
+        search: "let delay = backoff(retry, tries).max(requested);",
+        replace: "let delay = requested * 0;",
     },
     Mutant {
         name: "a retry waits as long as the one after it",

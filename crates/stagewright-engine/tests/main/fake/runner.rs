@@ -21,6 +21,8 @@ pub(crate) enum Act {
     Succeed,
     Output(&'static str, Json),
     Fail,
+    /// Fails, and asks for a delay before the next try.
+    FailAndDelay(Duration),
     Deny,
     Skip(&'static str),
     Rehearse(&'static str),
@@ -248,6 +250,11 @@ async fn perform(
             AttemptEnd::Succeeded
         }
         Act::Fail => unsuccessful(Outcome::Failed, FailureKind::Reported, "it failed"),
+        Act::FailAndDelay(delay) => {
+            let retry_after = u64::try_from(delay.as_millis()).ok();
+            let failure = Failure::new(FailureKind::Reported, "it is busy", true);
+            AttemptEnd::Unsuccessful(Outcome::Failed, Failure { retry_after, ..failure })
+        }
         Act::Deny => unsuccessful(Outcome::Failed, FailureKind::Denied, "not granted"),
         Act::Skip(reason) => AttemptEnd::Skipped(reason.to_owned()),
         Act::Rehearse(what) => AttemptEnd::Rehearsed(what.to_owned()),

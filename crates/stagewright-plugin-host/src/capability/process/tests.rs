@@ -6,7 +6,7 @@ use stagewright_process::ExitStatus;
 
 use super::*;
 use crate::capability::secrets::{Secret, SecretError, SecretSource, StageSecrets};
-use crate::stop::StopReason;
+use crate::stop::{Cancel, StopReason};
 use crate::testing::{TestAttempt, TestLog};
 
 struct Fixture {
@@ -72,8 +72,9 @@ async fn a_child_that_fails_during_cancellation_counts_as_stopped() {
     let mut fixture = fixture(|_| {});
     for (script, stopped) in [("kill -TERM $$", true), ("exit 101", true), ("exit 0", false)] {
         let mut child = fixture.processes.spawn(shell(script)).await.unwrap();
-        let ended = child.wait().await;
-        match child.unless_stopped(ended) {
+        let cancel = Cancel::default();
+        cancel.set();
+        match child.wait_unless_stopped(&cancel).await {
             Err(error) => assert!(stopped && error.code == ErrorCode::Cancelled, "{script}: {error:?}"),
             Ok(status) => assert!(!stopped && status.code == Some(0), "{script}: {status:?}"),
         }

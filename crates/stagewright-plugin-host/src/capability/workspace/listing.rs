@@ -96,6 +96,15 @@ impl WorkspaceFiles {
         Ok(found)
     }
 
+    /// Everything in a folder, without following links, sorted by path.
+    pub(crate) fn below(&self, folder: &WorkspacePath) -> Result<Vec<Located>, CapabilityError> {
+        let escaped = PathPattern::literally(folder);
+        match folder.is_root() {
+            true => self.locate("**"),
+            false => self.locate(&format!("{}/**", escaped.normal())),
+        }
+    }
+
     fn node(&self, listed: &WalkedEntry<'_>) -> Result<NodeKind, CapabilityError> {
         let kind = listed.metadata.file_type();
         Ok(match () {

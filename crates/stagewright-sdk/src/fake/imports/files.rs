@@ -229,6 +229,9 @@ pub(crate) mod artifacts {
     /// The most artifacts that an attempt may publish.
     const MOST: usize = 10_000;
 
+    /// The media type of a folder.
+    const FOLDER: &str = "application/vnd.stagewright.folder.v1.tar";
+
     /// The stage that runs, and the one whose artifacts the test has set up.
     const OWN: &str = "stage";
     const EARLIER: &str = "earlier";
@@ -314,8 +317,12 @@ pub(crate) mod artifacts {
                 let message = format!("could not publish the artifact `{name}`: a stage may publish at most {MOST}");
                 return Err(exhausted(message).help("pack files that belong together into one archive"));
             }
-            let default = if folder { "application/x-tar" } else { "application/octet-stream" };
-            let media_type = media_type.borrow().clone().unwrap_or_else(|| default.to_owned());
+            let own_type = if folder { FOLDER } else { "application/octet-stream" };
+            let media_type = media_type.borrow().clone().unwrap_or_else(|| own_type.to_owned());
+            if folder && media_type != FOLDER {
+                let message = format!("`{path}` is a folder, which has a media type of its own");
+                return Err(Error::invalid(message).help("publish it without a media type"));
+            }
             let published = Published { name: name.clone(), path: own, media_type, folder, files };
             host.published.retain(|other| other.name != *name);
             host.published.push(published.clone());
