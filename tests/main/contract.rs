@@ -110,3 +110,82 @@ fn a_plugin_of_0_1_calls_the_host_as_before() {
         assert!(answers.contains(expected), "{expected}: {answers}");
     }
 }
+
+#[test]
+fn an_output_that_no_plugin_sets_is_found_before_anything_runs() {
+    let pipeline = |output: &str| {
+        format!(
+            r#"
+            schema = 1
+            pipeline.name = "typo"
+            [stages.test]
+            uses = "cargo-test"
+            permissions = {{ process = ["cargo"], read = ["."] }}
+            [stages.tell]
+            uses = "command"
+            needs = ["test"]
+            with.argv = ["echo", "${{{{ stages.test.outputs.{output} }}}}"]
+            permissions = {{ process = ["echo"] }}
+            "#
+        )
+    };
+    let environment = TestEnvironment::with_pipeline(&pipeline("pased"));
+    for command in ["validate", "run"] {
+        let refused = environment.run(&[command]).exits(3);
+        assert!(refused.stderr.contains("the stage `test` has no output `pased`"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("did you mean `passed`?"), "{}", refused.stderr);
+    }
+    environment.write("stagewright.toml", &pipeline("passed"));
+    environment.run(&["validate"]).exits(0);
+}
+
+/// Answers each request after half a second, all at the same time.
+fn slow_server() -> (std::net::SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    use std::io::{Read as _, Write as _};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (open, most) = (std::sync::Arc::new(AtomicUsize::new(0)), std::sync::Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, open, most) = (stream.expect("a connection"), open.clone(), most.clone());
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                open.fetch_sub(1, Ordering::SeqCst);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            });
+        }
+    });
+    (address, seen)
+}
+
+#[test]
+fn a_guest_sends_several_requests_at_once() {
+    let (address, most) = slow_server();
+    let urls = (1..=3).map(|number| format!("\"http://{address}/{number}\"")).collect::<Vec<_>>().join(", ");
+    let environment = TestEnvironment::with_pipeline(&format!(
+        r#"
+        schema = 1
+        pipeline.name = "several"
+        [stages.ask]
+        uses = "stranger"
+        with.actions = [
+            {{ do = "call-all", urls = [{urls}], at-most = 3 }},
+            {{ do = "first-of", program = "sleep", args = ["60"], after-ms = 10 }},
+            {{ do = "first-of", program = "true", args = [], after-ms = 60000 }},
+        ]
+        [stages.ask.permissions]
+        net = ["http://{address}"]
+        process = ["sleep", "true"]
+        "#
+    ));
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let ended = events.iter().find(|event| event["type"] == "attempt-ended").unwrap();
+    let answers = serde_json::to_string(&ended["outputs"]["answers"]).expect("JSON");
+    assert!(answers.contains("200"), "{answers}");
+    assert_eq!(most.load(std::sync::atomic::Ordering::SeqCst), 3, "the server had all of them at the same time");
+}

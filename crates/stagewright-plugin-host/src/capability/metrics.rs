@@ -10,7 +10,7 @@ use crate::log::AttemptLog;
 use crate::mask::Masker;
 
 /// The most figures of an attempt.
-const NUMBER: usize = 100;
+const NUMBER: usize = 1000;
 /// The most bytes of a unit.
 const UNIT: usize = 32;
 

@@ -43,7 +43,7 @@ impl fmt::Debug for Pollable {
 /// Waits until one of them is ready, and returns the index of the first one that is.
 pub(crate) async fn wait_any(pollables: &[Pollable], cancel: &Cancel) -> Result<usize, CapabilityError> {
     if pollables.is_empty() {
-        return Err(CapabilityError::new(ErrorCode::InvalidArgument, "there is nothing to wait for"));
+        return Err(CapabilityError::new(ErrorCode::InvalidArgument, "nothing to wait for"));
     }
     let first = select_all(pollables.iter().map(|pollable| pollable.0.clone()));
     tokio::select! {

@@ -5,7 +5,7 @@ use wasmtime::component::Resource;
 
 use super::stagewright::findings::findings::{Host, HostFinding};
 use super::stagewright::types::types::{Position, Severity};
-use super::types::{level, range};
+use super::types::{level, range, workspace_file};
 use crate::attempt::Attempt;
 
 impl HostFinding for Attempt {
@@ -16,7 +16,7 @@ impl HostFinding for Attempt {
 
     async fn file(&mut self, finding: Resource<Problem>, path: String) -> wasmtime::Result<()> {
         let size = path.len();
-        self.handles.grow(&finding, size)?.path = Some(path);
+        self.handles.grow(&finding, size)?.path = workspace_file(&path);
         Ok(())
     }
 

@@ -45,7 +45,7 @@ impl HostTestCase for Attempt {
         position: Option<Position>,
     ) -> wasmtime::Result<()> {
         let size = path.len();
-        self.handles.grow(&case, size)?.place = Some(file_place(path, position));
+        self.handles.grow(&case, size)?.place = file_place(&path, position);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use stagewright_engine::{FilePlace, Level, Problem, TextRange};
+use stagewright_model::WorkspacePath;
 use wasmtime::component::Resource;
 
 use super::stagewright::types::types::{
@@ -69,8 +70,14 @@ pub(super) fn range(start: Position, end: Option<Position>) -> Option<TextRange>
     })
 }
 
-pub(super) fn file_place(path: String, position: Option<Position>) -> FilePlace {
-    FilePlace { path, range: position.and_then(|position| range(position, None)) }
+/// The path of a file of the workspace, without `./`. None for another path: the functions that take it have no result to
+/// refuse it with.
+pub(super) fn workspace_file(path: &str) -> Option<String> {
+    WorkspacePath::parse(path).ok().map(|path| path.shown().to_owned())
+}
+
+pub(super) fn file_place(path: &str, position: Option<Position>) -> Option<FilePlace> {
+    Some(FilePlace { path: workspace_file(path)?, range: position.and_then(|position| range(position, None)) })
 }
 
 impl Host for Handles {}
@@ -147,7 +154,7 @@ impl HostError for Handles {
         position: Option<Position>,
     ) -> wasmtime::Result<()> {
         let size = path.len();
-        self.grow(&error, size)?.place = Some(Box::new(file_place(path, position)));
+        self.grow(&error, size)?.place = file_place(&path, position).map(Box::new);
         Ok(())
     }
 

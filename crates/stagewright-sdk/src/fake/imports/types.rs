@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::duration::millis;
 use crate::fake::report::Wait;
+use crate::fake::rules;
 use crate::{ErrorCode, Position, Retry};
 
 /// The error of a call. All of it is in the plain [`crate::Error`].
@@ -64,7 +65,7 @@ impl Error {
     }
 
     pub(crate) fn set_file(&self, path: &str, position: Option<Position>) {
-        self.0.borrow_mut().file = Some(Box::new((path.to_owned(), position)));
+        self.0.borrow_mut().file = rules::path(path).ok().map(|path| Box::new((path, position)));
     }
 }
 
