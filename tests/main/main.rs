@@ -32,4 +32,5 @@ mod terminals;
 mod toolchains;
 mod undeclared;
 mod untrusted_input;
+mod waits;
 mod wire;

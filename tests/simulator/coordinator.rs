@@ -56,6 +56,17 @@ impl CoordinatorState {
         self.groups.get(group)?.iter().find(|member| member.active).map(|member| member.run)
     }
 
+    /// The run and process that hold the environment.
+    pub(crate) fn holder_of(&self, environment: &str) -> Option<(usize, u32)> {
+        let holder = self.environments.get(environment)?.holder?;
+        Some((holder.run, holder.process))
+    }
+
+    /// Whether no newer run has acted on the environment.
+    pub(crate) fn was_last_to_act(&self, environment: &str, run: usize) -> bool {
+        self.environments.get(environment).is_some_and(|held| held.newest == Some(run))
+    }
+
     /// An environment that the process acquired and hasn't released.
     pub(crate) fn held_by(&self, run: usize, process: u32) -> Option<&str> {
         let belongs =
@@ -143,6 +154,7 @@ impl RunCoordinator for SimCoordinator {
 impl Inner {
     fn acquire(&mut self, run: usize, process: u32, request: &EnvironmentRequest) -> EnvironmentAnswer {
         let alive: Vec<bool> = self.runs.iter().map(|run| run.alive).collect();
+        self.check_is_not_kept(run, &request.environment);
         let held = self.coordinator.environments.entry(request.environment.clone()).or_default();
         let answer = match (held.frozen, held.newest, held.holder) {
             (Some(until), _, _) if request.at < until && !request.override_freeze => {
@@ -217,6 +229,16 @@ impl Inner {
 }
 
 impl Inner {
+    /// Checks that no other run has released the environment while its attempt there is between two calls.
+    fn check_is_not_kept(&mut self, run: usize, environment: &str) {
+        let Some(held) = self.coordinator.environments.get(environment) else { return };
+        let Some(newest) = held.newest.filter(|newest| *newest != run) else { return };
+        let is_released = held.holder.is_none();
+        if is_released && self.is_kept_by_a_wait(environment, newest) {
+            self.violate(|| format!("r{newest} released {environment} between two calls of its attempt"));
+        }
+    }
+
     /// Checks that the engine requests the group that the pipeline declares.
     fn check_group_request(&mut self, run: usize, request: &GroupRequest) {
         let one = &self.runs[run];

@@ -10,7 +10,8 @@ use stagewright_model::StageIndex;
 use tokio::sync::mpsc;
 
 use crate::coordinator::SimCoordinator;
-use crate::runner::{ProcessFuture, SimRunner};
+use crate::process::ProcessFuture;
+use crate::runner::SimRunner;
 use crate::store::SimStore;
 use crate::world::{END, World};
 
@@ -140,15 +141,13 @@ fn deliver(world: &World, run: usize, sender: &mpsc::Sender<RunCommand>, first: 
         if sender.try_send(command.clone()).is_err() {
             return number;
         }
-        if let RunCommand::Decide { stage, decision } = command {
-            inner.runs[run].facts.answers.push_back((stage, decision));
-        }
+        inner.runs[run].facts.record_delivery(&command);
     }
     inner.runs[run].inbox.len()
 }
 
 /// Sends commands to the process. A new process gets all of them again, because an answer may arrive twice but must not be
-/// lost.
+/// lost; a signal only until it is recorded.
 async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<RunCommand>, mut next: usize) {
     loop {
         let new: Vec<RunCommand> = {
@@ -162,9 +161,7 @@ async fn pump(world: Arc<World>, run: usize, process: u32, sender: mpsc::Sender<
             new
         };
         for command in new {
-            if let RunCommand::Decide { stage, decision } = &command {
-                world.lock().runs[run].facts.answers.push_back((*stage, decision.clone()));
-            }
+            world.lock().runs[run].facts.record_delivery(&command);
             if sender.send(command).await.is_err() {
                 return;
             }

@@ -10,6 +10,7 @@ mod drive;
 mod oracle;
 mod people;
 mod plans;
+mod process;
 mod runner;
 mod store;
 mod target;
@@ -27,7 +28,7 @@ const RUNS: u64 = 1_500;
 
 /// Cases that must have occurred in at least one of the worlds: a check of the oracle can only fail in a world in which its
 /// case occurs.
-const MUST_HAPPEN: [&str; 58] = [
+const MUST_HAPPEN: [&str; 71] = [
     "answer after expiry refused",
     "answer of another person refused",
     "answer to an earlier gate refused",
@@ -86,15 +87,30 @@ const MUST_HAPPEN: [&str; 58] = [
     "undo",
     "compensation failed",
     "continued after a gate",
+    "continued after a wait",
+    "timed wait",
+    "wait for a signal alone",
+    "wait polled",
+    "wait polled by another process",
+    "wait signalled",
+    "signal kept",
+    "kept signal used",
+    "signal refused",
+    "answer to a wait refused",
+    "environment kept during a wait",
+    "approval asked again after a wait",
+    "wait superseded",
 ];
 
 /// Events after which a process must have died in at least one of the worlds.
-const MUST_CRASH_AFTER: [&str; 12] = [
+const MUST_CRASH_AFTER: [&str; 14] = [
     "AttemptStarted",
     "CancelRequested",
     "EffectIntended",
     "GateDecided",
+    "GateElapsed",
     "GateOpened",
+    "GateSignalled",
     "GroupAwaited",
     "RecoveryStarted",
     "RetryScheduled",

@@ -25,6 +25,7 @@ mod resume;
 mod starts;
 mod truth;
 mod undo;
+mod waits;
 
 use std::cell::RefCell;
 
@@ -102,6 +103,12 @@ impl Inner {
             EventKind::RunStarted { .. } | EventKind::RunResumed { .. } => self.runs[run].facts.taken_up = true,
             EventKind::CancelRequested { how, .. } => self.expect_a_stop(run, *how),
             EventKind::StageEnded { stage, conclusion, .. } => self.expect_siblings_to_stop(run, *stage, *conclusion),
+            EventKind::GateSignalled { signal, .. } | EventKind::SignalKept { signal } => {
+                let waiting = &mut self.runs[run].facts.signals;
+                if waiting.front() == Some(signal) {
+                    waiting.pop_front();
+                }
+            }
             EventKind::GateOpened { gate, .. } => {
                 self.runs[run].facts.opened.insert(gate.token.clone());
             }
@@ -143,6 +150,7 @@ impl Inner {
 impl Truth {
     /// Checks an event, and changes the model.
     fn apply(&mut self, context: &Context<'_>, kind: &EventKind) -> CheckResult {
+        self.check_kept_signal(kind)?;
         match kind {
             EventKind::RunStarted { .. } => self.on_started(context),
             EventKind::RunResumed { again, .. } => self.on_resumed(context, again),
@@ -167,6 +175,8 @@ impl Truth {
             }
             EventKind::GateOpened { stage, attempt, gate } => self.on_gate_opened(context, *stage, *attempt, gate),
             EventKind::GateElapsed { stage } => self.on_gate_elapsed(context, *stage),
+            EventKind::GateSignalled { stage, signal } => self.on_signalled(context, *stage, signal),
+            EventKind::SignalKept { signal } => self.on_signal_kept(context, signal),
             EventKind::GateDecided { stage, decision } => self.on_decided(context, *stage, decision),
             EventKind::UndoStarted { stage, because, fence, .. } => {
                 self.on_undo_started(context, *stage, *because, *fence)

@@ -1,13 +1,15 @@
-//! The people of a simulated world: they answer gates, settle unknown outcomes, cancel runs, freeze environments and set
+//! The people of a simulated world: they answer gates, send signals, settle unknown outcomes, cancel runs, freeze environments and set
 //! the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::{Decision, Finding, Gate, GateKind, Interrupt, RunCommand};
+use serde_json::json;
+use stagewright_engine::{Decision, Finding, Gate, GateKind, Interrupt, RunCommand, Signal};
 use stagewright_model::StageIndex;
 
 use crate::oracle::Phase;
+use crate::runner::token_of;
 use crate::world::{CALM, END, Inner, Run, World};
 
 /// After this time, people cancel what still runs.
@@ -38,6 +40,7 @@ impl Inner {
                 one.cancels.insert(reason.clone());
             }
             RunCommand::Decide { stage, decision } => one.record_finding(*stage, decision),
+            RunCommand::Signal(signal) => one.signals.push(signal.clone()),
             RunCommand::Suspend => {}
         }
         one.inbox.push(command);
@@ -53,10 +56,13 @@ impl Inner {
             }
             self.inspect(run);
             for stage in self.runs[run].pipeline.plan.indices() {
-                if let Phase::Waiting(_) = self.runs[run].truth.stage(stage).phase {
-                    self.answer(run, stage);
+                match self.runs[run].truth.stage(stage) {
+                    state if state.is_open_wait() => self.end_wait(run, stage),
+                    state if matches!(state.phase, Phase::Waiting(_)) => self.answer(run, stage),
+                    _ => {}
                 }
             }
+            self.signal_early(run);
             let impatient = self.now >= CALM + PATIENCE;
             if impatient || (!self.is_calm() && self.roll(1)) {
                 let how = if impatient || self.roll(30) { Interrupt::Kill } else { Interrupt::Graceful };
@@ -80,6 +86,43 @@ impl Inner {
             self.coordinator.environments.entry(environment.to_owned()).or_default().frozen = Some(until);
             self.log(|| format!("a person freezes {environment}"));
         }
+    }
+
+    /// Sends a signal to a stage that waits, or by mistake an answer.
+    fn end_wait(&mut self, run: usize, stage: StageIndex) {
+        let Some(wait) = self.runs[run].truth.stage(stage).wait.clone() else { return };
+        let percent = match wait.until {
+            Some(_) => 10,
+            None if self.is_calm() => 100,
+            None => 50,
+        };
+        if self.roll(percent) {
+            self.send_signal(run, stage, wait.token.clone());
+        }
+        if self.roll(3) {
+            let decision = Decision { token: wait.token, approved: true, by: "ada".to_owned(), ..Decision::default() };
+            self.send_command(run, RunCommand::Decide { stage, decision });
+        }
+    }
+
+    /// Sends a signal to any stage that may wait, now or later.
+    fn signal_early(&mut self, run: usize) {
+        let pipeline = &self.runs[run].pipeline;
+        let may_wait = pipeline.plan.indices().filter(|stage| pipeline.waits[stage.get()]).collect::<Vec<_>>();
+        if !self.is_calm()
+            && self.roll(5)
+            && let Some(stage) = self.rng.choice(may_wait)
+        {
+            self.send_signal(run, stage, token_of(stage));
+        }
+    }
+
+    fn send_signal(&mut self, run: usize, stage: StageIndex, token: String) {
+        let number = self.runs[run].signals.len() as u64 + 1;
+        let stage = self.roll(40).then_some(stage);
+        let (payload, by) = (json!({ "number": number }), "ada".to_owned());
+        let signal = Signal { number, token, stage, payload, by, at: self.wall() };
+        self.send_command(run, RunCommand::Signal(signal));
     }
 
     fn answer(&mut self, run: usize, stage: StageIndex) {

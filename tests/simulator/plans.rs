@@ -82,6 +82,8 @@ pub(crate) struct Pipeline {
     pub(crate) asks: Vec<bool>,
     /// The environments that such a gate approves.
     pub(crate) approves: Vec<Option<String>>,
+    /// Stages whose plugin may wait for a time or a signal, several times in an attempt.
+    pub(crate) waits: Vec<bool>,
     pub(crate) group: Option<String>,
 }
 
@@ -104,6 +106,7 @@ pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environmen
     let facts: Vec<PluginFacts> = stages.iter().map(|stage| facts(rng, stage)).collect();
     add_compensation(rng, &mut stages, &facts);
     let asks: Vec<bool> = stages.iter().map(|_| chance(rng, 12)).collect();
+    let waits = stages.iter().map(|_| chance(rng, 25)).collect();
     let approves = stages.iter_mut().zip(&asks).map(|(stage, asks)| approves(rng, stage).filter(|_| *asks)).collect();
     let mut plan = Plan::of_stages("simulated", stages);
     plan.environments.clone_from(environments);
@@ -115,7 +118,7 @@ pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environmen
         queue: if rng.bool() { Queue::Single } else { Queue::Max },
         hold_at_gates: rng.bool(),
     });
-    Pipeline { plan: Arc::new(plan), facts, conditions, asks, approves, group }
+    Pipeline { plan: Arc::new(plan), facts, conditions, asks, waits, approves, group }
 }
 
 /// Two environments, sometimes with approvers or a freeze.

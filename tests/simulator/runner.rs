@@ -1,11 +1,8 @@
 //! The plugins of a simulated world: they take time, announce effects, have them, and misbehave.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -13,12 +10,13 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use stagewright_engine::{
     AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, EffectRefused, Failure, FailureKind, Finding, Gate,
-    Interrupt, Level, Observation, Outcome, Problem, ReleaseNote, StageRunner, Stream,
+    Interrupt, Level, Observation, Outcome, Problem, ReleaseNote, StageRunner, Stream, Wait,
 };
+use stagewright_model::StageIndex;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::Sleep;
 
+use crate::process::ProcessFuture;
 use crate::target::{Actor, EffectId};
 use crate::world::World;
 
@@ -150,67 +148,6 @@ impl Drop for Guard {
     }
 }
 
-/// A future of a process. It makes no progress while the process is stalled.
-pub(crate) struct ProcessFuture<F: Future> {
-    world: Arc<World>,
-    run: usize,
-    process: u32,
-    /// Whether it ends with the process.
-    mortal: bool,
-    stall: Option<Pin<Box<Sleep>>>,
-    inner: Pin<Box<F>>,
-}
-
-impl<F: Future> ProcessFuture<F> {
-    fn new(world: &Arc<World>, run: usize, process: u32, inner: F) -> ProcessFuture<F> {
-        ProcessFuture { world: Arc::clone(world), run, process, mortal: false, stall: None, inner: Box::pin(inner) }
-    }
-
-    /// A future that resolves to none when the process dies.
-    pub(crate) fn mortal(world: &Arc<World>, run: usize, process: u32, inner: F) -> ProcessFuture<F> {
-        ProcessFuture { mortal: true, ..ProcessFuture::new(world, run, process, inner) }
-    }
-
-    fn stalled_until(&self) -> Option<tokio::time::Instant> {
-        let inner = self.world.lock();
-        let run = &inner.runs[self.run];
-        run.stalled_until.filter(|until| run.is_driven_by(self.process) && *until > tokio::time::Instant::now())
-    }
-
-    fn is_gone(&self, context: &Context<'_>) -> bool {
-        let mut inner = self.world.lock();
-        let run = &mut inner.runs[self.run];
-        let gone = !run.is_driven_by(self.process);
-        if !gone && !run.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-            run.wakers.push(context.waker().clone());
-        }
-        gone
-    }
-}
-
-impl<F: Future> Future for ProcessFuture<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        if self.mortal {
-            self.world.lock().step(self.run, self.process);
-        }
-        if let Some(until) = self.stalled_until() {
-            let mut sleep = Box::pin(tokio::time::sleep_until(until));
-            let _ = sleep.as_mut().poll(context);
-            self.stall = Some(sleep);
-        } else {
-            self.stall = None;
-            if !(self.mortal && self.is_gone(context))
-                && let Poll::Ready(output) = self.inner.as_mut().poll(context)
-            {
-                return Poll::Ready(Some(output));
-            }
-        }
-        if self.mortal && self.is_gone(context) { Poll::Ready(None) } else { Poll::Pending }
-    }
-}
-
 /// One attempt.
 struct Plugin {
     world: Arc<World>,
@@ -220,6 +157,11 @@ struct Plugin {
     orphan: Arc<AtomicBool>,
     request: AttemptRequest,
     output: AttemptOutput,
+}
+
+/// The token that a stage waits for, unless it shares one with others.
+pub(crate) fn token_of(stage: StageIndex) -> String {
+    format!("job-{}", stage.0)
 }
 
 fn report(end: AttemptEnd) -> AttemptReport {
@@ -325,6 +267,9 @@ impl Plugin {
             self.pause(0..2_000).await;
             return report(AttemptEnd::Suspended(self.gate()));
         }
+        if self.waits() {
+            return self.wait().await;
+        }
         self.write_log().await;
         self.pause(0..10_000).await;
         let reaches_out = self.world.lock().reaches_out(self.done.run, self.done.stage);
@@ -350,6 +295,33 @@ impl Plugin {
     fn asks(&self) -> bool {
         let mut inner = self.world.lock();
         inner.runs[self.done.run].pipeline.asks[self.done.stage.get()] && inner.roll(90)
+    }
+
+    fn waits(&self) -> bool {
+        let mut inner = self.world.lock();
+        let percent = if inner.is_calm() { 20 } else { 65 };
+        inner.runs[self.done.run].pipeline.waits[self.done.stage.get()] && inner.roll(percent)
+    }
+
+    /// Waits, sometimes after it has begun something that goes on meanwhile.
+    async fn wait(&self) -> AttemptReport {
+        self.pause(0..5_000).await;
+        let reaches_out = self.world.lock().reaches_out(self.done.run, self.done.stage);
+        if reaches_out
+            && self.roll(50)
+            && let Err(refused) = self.effect().await
+        {
+            return unsuccessful(Outcome::Failed, refused);
+        }
+        let is_invalid = self.misbehaves(4);
+        let mut inner = self.world.lock();
+        // Several stages may wait for the same token.
+        let token = if inner.roll(30) { "shared".to_owned() } else { token_of(self.done.stage) };
+        let poll_after = match is_invalid {
+            true => Some(Duration::from_millis(inner.rng.u64(0..1_000))),
+            false => inner.roll(75).then(|| Duration::from_millis(inner.rng.u64(1_000..150_000))),
+        };
+        report(AttemptEnd::Waiting(Wait { token, reason: "it isn't ready".to_owned(), poll_after, expires: None }))
     }
 
     fn gate(&self) -> Gate {

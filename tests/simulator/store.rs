@@ -74,6 +74,9 @@ impl Observer for SimStore {
         if let EventKind::DecisionRefused { stage, by, reason } = &event.kind {
             return inner.check_refusal(self.run, self.process, *stage, by, reason);
         }
+        if let EventKind::SignalRefused { token, reason, .. } = &event.kind {
+            return inner.check_signal_refusal(self.run, token, reason);
+        }
         if !event.kind.is_recorded() {
             return;
         }
@@ -115,6 +118,7 @@ impl Inner {
             | EventKind::UndoStarted { .. }
             | EventKind::GateOpened { .. }
             | EventKind::GateDecided { .. }
+            | EventKind::GateSignalled { .. }
             | EventKind::RunEnded { .. }
             | EventKind::RunSuspended { .. } => true,
             _ => false,

@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use fastrand::Rng;
-use stagewright_engine::{Event, RunCommand, RunId, Timestamp};
+use stagewright_engine::{Event, RunCommand, RunId, Signal, Timestamp};
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
 
@@ -63,6 +63,8 @@ pub(crate) struct Run {
     pub(crate) named: Vec<StageIndex>,
     /// Commands and answers from other terminals. They are kept when the process dies.
     pub(crate) inbox: Vec<RunCommand>,
+    /// All signals that were sent to it, by number from 1.
+    pub(crate) signals: Vec<Signal>,
     /// The reasons of all requested cancellations.
     pub(crate) cancels: BTreeSet<String>,
     /// The binding of approvals, for the current process.
@@ -158,7 +160,7 @@ impl World {
             lines.push(format!("{} with {} slots in {:?}", run.id, run.jobs, plan.concurrency));
             for (index, stage) in plan.indices().zip(&plan.stages) {
                 lines.push(format!(
-                    "  {} {:?} `{}` {:?} needs {:?} if {:?} on {:?} within {:?} retry {:?} lenient {} compensates {:?} asks {}",
+                    "  {} {:?} `{}` {:?} needs {:?} if {:?} on {:?} within {:?} retry {:?} lenient {} compensates {:?} asks {} waits {}",
                     index.0,
                     stage.kind,
                     stage.id,
@@ -171,6 +173,7 @@ impl World {
                     stage.continue_on_error,
                     stage.compensate.iter().map(|target| target.0).collect::<Vec<_>>(),
                     run.pipeline.asks[index.get()],
+                    run.pipeline.waits[index.get()],
                 ));
             }
         }
@@ -198,6 +201,7 @@ impl Run {
             left_out: None,
             named: Vec::new(),
             inbox: Vec::new(),
+            signals: Vec::new(),
             cancels: BTreeSet::new(),
             binding: "one",
             process: 0,

@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 
 pub use gate::{
     CaptureEntry, DecisionEntry, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, MadeEntry,
+    SignalEntry,
 };
 pub use measure::{MetricEntry, TestCaseEntry, TestOutcomeName};
 pub use outcome::{
@@ -281,6 +282,27 @@ pub enum EventEntry {
         stage: u32,
         /// The answer.
         decision: DecisionEntry,
+    },
+    /// A signal ended the wait of a stage.
+    GateSignalled {
+        /// The stage.
+        stage: u32,
+        /// The signal.
+        signal: SignalEntry,
+    },
+    /// A signal came before the wait that it is for: it is kept, and ends that wait as soon as it begins.
+    SignalKept {
+        /// The signal.
+        signal: SignalEntry,
+    },
+    /// A signal was refused.
+    SignalRefused {
+        /// The token that it named.
+        token: String,
+        /// Name of the person who sent it.
+        by: String,
+        /// Why it was refused.
+        reason: String,
     },
     /// An answer to a gate was refused; the gate stays as it is.
     DecisionRefused {

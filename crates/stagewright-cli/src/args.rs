@@ -58,6 +58,11 @@ pub(crate) enum CliCommand {
     Reject(DecideArgs),
     /// Record the outcome of an interrupted attempt that its plugin can't determine
     Settle(SettleArgs),
+    /// End the wait of a stage early, whose plugin waits for a time or an external event
+    ///
+    /// A plugin chooses the token that it waits for, such as the id of a remote job; `runs --waiting` lists the tokens. A
+    /// signal that arrives before its wait is kept, and ends the wait as soon as it begins.
+    Signal(SignalArgs),
     /// Show the releases of environments, and freeze deploys to them
     #[command(subcommand)]
     Env(EnvCommand),
@@ -293,6 +298,23 @@ pub(crate) struct SettleArgs {
     /// What was found, and how it was checked
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignalArgs {
+    /// The run: its id, the beginning of its id, or `latest`
+    pub(crate) run: String,
+    /// The token that the stage waits for
+    pub(crate) token: String,
+    /// What the plugin is given, at most 64 KiB of JSON [default: null]
+    #[arg(long, value_name = "JSON")]
+    pub(crate) payload: Option<String>,
+    /// The stage that waits; required if several wait for the token
+    #[arg(long)]
+    pub(crate) stage: Option<String>,
+    /// Who sends it [default: the name in git's configuration, else $USER]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -13,4 +13,5 @@ pub(crate) mod resume;
 pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod service;
+pub(crate) mod signal;
 pub(crate) mod validate;

@@ -97,6 +97,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Approve(args) => command::decide::decide(&session()?, args, true, out),
         CliCommand::Reject(args) => command::decide::decide(&session()?, args, false, out),
         CliCommand::Settle(args) => command::decide::settle(&session()?, args, out),
+        CliCommand::Signal(args) => command::signal::signal(&session()?, args, out),
         CliCommand::Env(args) => command::environment::environment(&session()?, args, out),
         CliCommand::Gc(args) => command::gc::gc(&session()?, args, out),
         CliCommand::Show(args) => command::history::show(&session()?, args),

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use self::unrunnable::{abandoned, panicked};
-use crate::event::{Capture, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary, Timestamp};
+use crate::event::{Capture, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary, Signal, Timestamp};
 use crate::port::{
     AttemptOutput, AttemptReport, AttemptRequest, Clock, Delivery, HEARTBEAT, LogSink, Observer, RunCoordinator,
     RunStore, StageRunner, StoreError,
@@ -78,6 +78,8 @@ pub enum RunCommand {
         /// The answer.
         decision: Decision,
     },
+    /// End a wait, or keep the signal for a wait that hasn't begun.
+    Signal(Signal),
     /// End the run early.
     Cancel {
         /// How fast.
@@ -189,6 +191,7 @@ impl Driver {
                 biased;
                 command = control.recv(), if self.may_wait || !control.is_closed() || !control.is_empty() => match command {
                     Some(RunCommand::Decide { stage, decision }) => self.handle(Input::Decided { stage, decision })?,
+                    Some(RunCommand::Signal(signal)) => self.handle(Input::Signalled(signal))?,
                     Some(RunCommand::Cancel { how, reason }) => self.handle(Input::Cancel { how, reason })?,
                     Some(RunCommand::Suspend) | None => self.may_wait = false,
                 },
@@ -339,7 +342,10 @@ impl Driver {
             // is harmless. The start of an external one must be on record before it can act, and so must its end before
             // anything follows from it: otherwise a crash would leave an attempt unresolved that has in fact ended.
             EventKind::AttemptStarted { stage, .. } | EventKind::AttemptEnded { stage, .. } => self.is_external(*stage),
-            EventKind::RunEnded { .. } | EventKind::RunSuspended { .. } | EventKind::GateDecided { .. } => true,
+            EventKind::RunEnded { .. }
+            | EventKind::RunSuspended { .. }
+            | EventKind::GateDecided { .. }
+            | EventKind::GateSignalled { .. } => true,
             kind => kind.is_intent(),
         }
     }

@@ -7,6 +7,7 @@ mod measure;
 mod outcome;
 mod release;
 mod source;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub use measure::{Metric, TestCase, TestOutcome};
 pub use outcome::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
 pub use release::{Release, ReleaseOrigin};
 pub use source::{GitState, RollbackSource, RunSource, Trigger};
+pub(crate) use wait::KEPT_SIGNALS;
+pub use wait::{Signal, SignalError, TokenError, Wait, WaitError};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -293,6 +296,27 @@ pub enum EventKind {
         /// The answer.
         decision: Decision,
     },
+    /// A signal ended the wait of a stage.
+    GateSignalled {
+        /// The stage.
+        stage: StageIndex,
+        /// The signal.
+        signal: Signal,
+    },
+    /// A signal arrived before the wait that it is for. The run keeps it, and it ends that wait as soon as it begins.
+    SignalKept {
+        /// The signal.
+        signal: Signal,
+    },
+    /// A signal was refused. Not recorded.
+    SignalRefused {
+        /// The token that it named.
+        token: String,
+        /// Who sent it.
+        by: String,
+        /// Why it was refused.
+        reason: String,
+    },
     /// An answer to a gate was refused, which leaves the gate unchanged. Not recorded.
     DecisionRefused {
         /// The stage.
@@ -369,7 +393,13 @@ pub enum EventKind {
 impl EventKind {
     /// Whether it is stored in the journal. Others only reach observers.
     pub fn is_recorded(&self) -> bool {
-        !matches!(self, EventKind::Log { .. } | EventKind::Progress { .. } | EventKind::DecisionRefused { .. })
+        !matches!(
+            self,
+            EventKind::Log { .. }
+                | EventKind::Progress { .. }
+                | EventKind::DecisionRefused { .. }
+                | EventKind::SignalRefused { .. }
+        )
     }
 
     /// Whether it must be durable before the effect that it announces may happen.

@@ -27,6 +27,9 @@ pub enum DecisionError {
     /// A yes or no, where the gate asks for the outcome of an interrupted attempt.
     #[error("the gate asks for the outcome of an interrupted attempt, not for an approval")]
     OutcomeExpected,
+    /// An answer, where the plugin waits for a time or a signal.
+    #[error("the stage waits for a time or a signal, not for an answer")]
+    SignalExpected,
     /// The outcome of an attempt, where the gate asks for an approval.
     #[error("the gate asks for an approval, not for the outcome of an attempt")]
     ApprovalExpected,
@@ -83,9 +86,12 @@ pub enum DecisionError {
 
 /// Checks an answer against the stage's open gate.
 pub fn check_decision(state: &StageState, decision: &Decision, now: Timestamp) -> Result<(), DecisionError> {
-    let (StageStatus::Waiting(_), Some(gate)) = (state.status, &state.gate) else {
+    let (StageStatus::Waiting(_), Some(gate)) = (state.status, state.current_gate()) else {
         return Err(DecisionError::NotWaiting);
     };
+    if gate.kind == GateKind::Wait {
+        return Err(DecisionError::SignalExpected);
+    }
     if gate.token != decision.token {
         return Err(DecisionError::Outdated);
     }
@@ -162,7 +168,7 @@ fn check_form(gate: &Gate, decision: &Decision) -> Result<(), DecisionError> {
 
 /// What a gate still waits for, as in `1 of 2 approvals; waiting for grace or linus`; none if it isn't open.
 pub fn still_missing(state: &StageState) -> Option<String> {
-    let (StageStatus::Waiting(_), Some(gate)) = (state.status, &state.gate) else { return None };
+    let (StageStatus::Waiting(_), Some(gate)) = (state.status, state.current_gate()) else { return None };
     let approved =
         |name: &str| state.decisions.iter().any(|decision| decision.approved && same_person(&decision.by, name));
     let given = state.decisions.iter().filter(|decision| decision.approved).count();

@@ -17,14 +17,13 @@ mod port;
 mod scheduler;
 mod scope;
 mod shared;
+mod signal;
 mod state;
 
 pub use drive::{DriveError, Ports, RunCommand, drive};
 
 pub use event::{
-    Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, FilePlace, Finding,
-    Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release, ReleaseOrigin, RollbackSource,
-    RunId, RunSource, RunSummary, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger,
+    Artifact, Capture, Change, Decision, Event, EventKind, Failure, FailureKind, Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release, ReleaseOrigin, RollbackSource, RunId, RunSource, RunSummary, Signal, SignalError, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp, TokenError, Trigger, Wait, WaitError,
 };
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};
@@ -37,5 +36,6 @@ pub use port::{
 };
 pub use scheduler::{Action, Input, Response, Scheduler};
 pub use scope::{ConcurrencyGroup, PluginFacts, RunValues, concurrency_group};
+pub use signal::check_signal;
 pub use stagewright_model::{EffectClass, Fidelity};
-pub use state::{ApprovedGate, IllegalTransition, RunState, StageState, StageStatus, UndoState};
+pub use state::{ApprovedGate, IllegalTransition, Resumption, RunState, StageState, StageStatus, UndoState, WakeCause};

@@ -2,7 +2,7 @@
 //!
 //! A stage is *resolved* once all its needs have ended: its `if` then decides whether it becomes ready or is skipped.
 //! Ready stages start in plan order as slots become free. Only running attempts hold a slot; a stage that waits for a
-//! person or for its retry holds none. Once all main stages have ended, the finally stages are resolved.
+//! person, for a time, for a signal or for its retry holds none. Once all main stages have ended, the finally stages are resolved.
 //!
 //! Every change goes through [`Scheduler::record`], which folds the event into the [`RunState`] that a later resume
 //! rebuilds from the journal. Everything else in the scheduler (counters, the ready set) is derived from that state.
@@ -20,6 +20,7 @@ mod releases;
 mod resume;
 mod retry;
 mod start;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Scheduler {
     awaited: BTreeMap<StageIndex, RunId>,
     /// Stages at the gate of an earlier freeze that may have ended while the run was suspended.
     unfreezing: BTreeSet<StageIndex>,
+    /// Stages between two calls whose environments have to be requested again after a resume.
+    reacquiring: BTreeSet<StageIndex>,
     /// Environments that the run holds.
     held_environments: BTreeSet<String>,
     /// `[concurrency] group`, evaluated.
@@ -131,6 +134,7 @@ impl Scheduler {
             acquiring: BTreeSet::new(),
             awaited: BTreeMap::new(),
             unfreezing: BTreeSet::new(),
+            reacquiring: BTreeSet::new(),
             held_environments: BTreeSet::new(),
             group: None,
             group_requested: false,
@@ -156,7 +160,7 @@ impl Scheduler {
         &self.plan
     }
 
-    /// Whether the run can only continue with a decision of a person.
+    /// Whether the run can only continue with a decision of a person, or with a signal.
     pub fn is_idle(&self) -> bool {
         let nothing_to_do = self.running.is_empty()
             && self.ready.is_empty()
@@ -166,8 +170,9 @@ impl Scheduler {
             && self.unfreezing.is_empty()
             && !self.is_compensating();
         nothing_to_do && self.open > 0 && {
-            let mut stages = self.state.stages.iter();
-            !stages.any(|stage| matches!(stage.status, StageStatus::Backoff(_) | StageStatus::Recovering(_)))
+            !self.state.stages.iter().any(|stage| {
+                stage.is_between_calls() || matches!(stage.status, StageStatus::Backoff(_) | StageStatus::Recovering(_))
+            })
         }
     }
 
@@ -233,6 +238,7 @@ impl Scheduler {
             Input::Ended { stage, attempt, report } => self.on_attempt_end(stage, attempt, report)?,
             Input::Woken { stage, attempt } => self.on_woken(stage, attempt)?,
             Input::Decided { stage, decision } => self.on_decision(stage, decision)?,
+            Input::Signalled(signal) => self.on_signal(signal)?,
             Input::Cancel { how, reason } => self.on_cancel(how, reason)?,
             Input::Suspend => {
                 if self.is_idle() {
@@ -364,6 +370,7 @@ impl Scheduler {
                 self.unblocked.extend(finally);
                 continue;
             }
+            self.reacquire();
             self.launch_ready()?;
             if self.unblocked.is_empty() && before == (self.open, self.undo_queue.len()) {
                 break;

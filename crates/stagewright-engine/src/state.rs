@@ -3,12 +3,19 @@
 //! Live scheduling and recovery both use [`RunState::apply`], and with it the same [`next_status`] table. A journal can
 //! therefore not contain a transition that the scheduler can't make.
 
+mod resumption;
+mod transition;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use stagewright_model::StageIndex;
 
-use crate::event::{Decision, EventKind, Failure, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId};
+pub use self::resumption::{Resumption, WakeCause};
+use self::transition::{next_status, next_undo};
+use crate::event::{
+    Decision, EventKind, Failure, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId, Signal,
+};
 
 /// The status of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +29,7 @@ pub enum StageStatus {
     /// A gate is open: one that this attempt opened, one that it must pass before it starts, or one that asks for its
     /// outcome.
     Waiting(u32),
-    /// The gate has enough approvals: this attempt continues or starts.
+    /// The gate has enough approvals or has ended by itself: this attempt continues or starts.
     Approved(u32),
     /// The gate was rejected.
     Refused(u32),
@@ -79,12 +86,16 @@ pub struct StageState {
     pub outputs: BTreeMap<String, Json>,
     /// The files that the last attempt that ended left where it may write.
     pub made: Option<Made>,
-    /// The open gate, or the last one that was open.
+    /// The open gate, or the last one that was open. A wait isn't among them: no approval, and no files, follow from it,
+    /// so those of the last gate must remain.
     pub gate: Option<Box<Gate>>,
     /// The answers to that gate.
     pub decisions: Vec<Decision>,
-    /// The answers to the gate that the attempt itself opened, with which it continues.
-    pub resumption: Vec<Decision>,
+    /// The gate of the kind [`GateKind::Wait`] at which the attempt waits, or that it has passed and not continued after
+    /// yet.
+    pub wait: Option<Box<Gate>>,
+    /// With what the attempt continues after a gate that it opened itself.
+    pub resumption: Option<Resumption>,
     /// The result of the last attempt.
     pub last_outcome: Option<Outcome>,
     /// The approved gates of the stage, oldest first. A later gate, for example for a freeze, replaces
@@ -138,7 +149,8 @@ impl StageState {
         made: None,
         gate: None,
         decisions: Vec::new(),
-        resumption: Vec::new(),
+        wait: None,
+        resumption: None,
         last_outcome: None,
         approved_gates: Vec::new(),
         unresolved_attempt: None,
@@ -151,9 +163,20 @@ impl StageState {
         ended: None,
     };
 
+    /// The gate that is open, has just been passed, or was open last.
+    pub fn current_gate(&self) -> Option<&Gate> {
+        self.wait.as_deref().or(self.gate.as_deref())
+    }
+
     /// The kind of the current or last gate.
     pub fn gate_kind(&self) -> Option<GateKind> {
-        self.gate.as_ref().map(|gate| gate.kind)
+        self.current_gate().map(|gate| gate.kind)
+    }
+
+    /// Whether its attempt is between two calls of its plugin, and the next one comes by itself: it waits until a time,
+    /// or has just done so. Such an attempt holds no slot, but keeps its environment like a running one.
+    pub(crate) fn is_between_calls(&self) -> bool {
+        self.wait.as_ref().is_some_and(|wait| wait.until.is_some())
     }
 
     /// Whether the attempt has started, as opposed to waiting at a gate before its start.
@@ -175,6 +198,8 @@ pub struct RunState {
     pub conclusion: Option<Outcome>,
     /// Whether it holds its concurrency group.
     pub in_group: bool,
+    /// Signals that no wait was open for, oldest first.
+    pub signals: Vec<Signal>,
     /// The `seq` of the next event.
     pub next_seq: u64,
     ids: Vec<String>,
@@ -184,7 +209,16 @@ impl RunState {
     /// The state before the first event; `ids` are the stages' unique names, by plan index.
     pub fn new(ids: Vec<String>) -> RunState {
         let stages = vec![StageState::NEW; ids.len()];
-        RunState { run: None, stages, cancel: None, conclusion: None, in_group: false, next_seq: 0, ids }
+        RunState {
+            run: None,
+            stages,
+            cancel: None,
+            conclusion: None,
+            in_group: false,
+            signals: Vec::new(),
+            next_seq: 0,
+            ids,
+        }
     }
 
     /// The stage at `index`.
@@ -221,7 +255,14 @@ impl RunState {
             | EventKind::MetricsReported { .. }
             | EventKind::Log { .. }
             | EventKind::DecisionRefused { .. }
+            | EventKind::SignalRefused { .. }
             | EventKind::Progress { .. } => {}
+            EventKind::SignalKept { signal } => {
+                if self.conclusion.is_some() {
+                    return Err(self.illegal_for_run("ended", event));
+                }
+                self.signals.push(signal.clone());
+            }
             EventKind::OutputsInherited { stage, outputs, .. } => {
                 self.known(*stage, event)?.outputs.clone_from(outputs);
             }
@@ -230,6 +271,7 @@ impl RunState {
                 state.attempts = *attempt;
                 state.fence = *fence;
                 state.attempt_fence = *fence;
+                state.wait = None;
                 state.unresolved_attempt = state.unresolved_attempt.filter(|unresolved| unresolved == attempt);
             }
             EventKind::EffectIntended { stage, attempt, .. } => {
@@ -250,23 +292,34 @@ impl RunState {
                     return Err(self.illegal_for_stage(*stage, event));
                 }
             }
+            EventKind::GateOpened { stage, gate, .. } if gate.kind == GateKind::Wait => {
+                self.step(*stage, event)?.wait = Some(Box::new(gate.clone()));
+            }
             EventKind::GateOpened { stage, gate, .. } => {
                 let state = self.step(*stage, event)?;
-                // The binding is the digest of the plugins, grants and inputs that the gate is about. If it differs
-                // from that of the earlier gate, the approvals collected so far were given for something else than what
-                // would run now. They must not let the stage act on its environment, so each of them has to be given
-                // again.
-                if state.gate.as_ref().is_some_and(|earlier| earlier.binding != gate.binding) {
-                    state.approved_gates.clear();
-                }
+                // The binding is the digest of the plugins, grants and inputs that the gate is about. Approvals with
+                // another one were given for something else than what would run now. They must not let the stage act on
+                // its environment, so each of them has to be given again.
+                state.approved_gates.retain(|approved| approved.gate.binding == gate.binding);
                 state.gate = Some(Box::new(gate.clone()));
+                state.wait = None;
                 state.decisions.clear();
+            }
+            EventKind::GateElapsed { stage } => {
+                let state = self.step(*stage, event)?;
+                if let Some(wait) = &state.wait {
+                    state.resumption = Some(Resumption::after_poll(wait));
+                }
+            }
+            EventKind::GateSignalled { stage, signal } => {
+                self.step(*stage, event)?.resumption = Some(Resumption::after_signal(signal));
+                self.signals.retain(|kept| kept != signal);
             }
             EventKind::GateDecided { stage, decision } => {
                 let state = self.step(*stage, event)?;
                 state.decisions.push(decision.clone());
                 if state.gate_kind() == Some(GateKind::Approval) {
-                    state.resumption.clone_from(&state.decisions);
+                    state.resumption = Some(Resumption::Answers(state.decisions.clone()));
                 }
                 if matches!(state.status, StageStatus::Approved(_)) {
                     let answers = state.decisions.clone();
@@ -275,12 +328,15 @@ impl RunState {
                 }
             }
             EventKind::AttemptEnded { stage, outcome, failure, outputs, made, .. } => {
+                // An attempt that ends at a gate hasn't reported how the effect ended that it began before the gate.
+                let has_reported = matches!(self.known(*stage, event)?.status, StageStatus::Running(_));
                 let state = self.step(*stage, event)?;
                 state.last_outcome = Some(*outcome);
                 state.outputs.clone_from(outputs);
                 state.made.clone_from(made);
-                state.resumption.clear();
-                if is_certain(*outcome, failure.as_ref()) {
+                state.wait = None;
+                state.resumption = None;
+                if has_reported && is_certain(*outcome, failure.as_ref()) {
                     state.unresolved_attempt = None;
                 }
             }
@@ -331,7 +387,7 @@ impl RunState {
                 // not be there any more, or it would be recorded as the outcome of this one without asking its plugin.
                 self.step(*stage, event)?.decisions.clear();
             }
-            EventKind::RetryScheduled { stage, .. } | EventKind::GateElapsed { stage } => {
+            EventKind::RetryScheduled { stage, .. } => {
                 self.step(*stage, event)?;
             }
         }
@@ -397,83 +453,6 @@ impl RunState {
 /// that was stopped, trapped or lost can have been interrupted at any point of an effect.
 fn is_certain(outcome: Outcome, failure: Option<&Failure>) -> bool {
     outcome.is_certain() && !failure.is_some_and(|failure| failure.kind.is_interruption())
-}
-
-/// The status that an event leads to; none if the event isn't valid. The only definition of the transitions.
-fn next_status(state: &StageState, event: &EventKind) -> Option<StageStatus> {
-    use EventKind as E;
-    use StageStatus as S;
-    Some(match (state.status, event) {
-        (S::Pending, E::AttemptStarted { attempt, .. }) if *attempt == state.attempts + 1 => S::Running(*attempt),
-        (S::Backoff(due), E::AttemptStarted { attempt, .. }) if *attempt == due => S::Running(due),
-        (S::Approved(same), E::AttemptStarted { attempt, .. }) if *attempt == same => S::Running(same),
-        (now, E::GateOpened { attempt, gate, .. }) => match (now, gate.kind) {
-            (S::Running(now), GateKind::Approval) if *attempt == now => S::Waiting(now),
-            (S::Recovering(now), GateKind::Unresolved) if *attempt == now => S::Waiting(now),
-            (S::Pending, GateKind::Environment | GateKind::Freeze) if *attempt == state.attempts + 1 => {
-                S::Waiting(*attempt)
-            }
-            (S::Backoff(now) | S::Approved(now), GateKind::Environment | GateKind::Freeze) if *attempt == now => {
-                S::Waiting(now)
-            }
-            _ => return None,
-        },
-        (S::Waiting(now), E::GateElapsed { .. }) if state.gate_kind() == Some(GateKind::Freeze) => S::Approved(now),
-        (S::Waiting(now), E::GateDecided { decision, .. }) => {
-            let gate = state.gate.as_ref()?;
-            if decision.token != gate.token {
-                return None;
-            }
-            let approvals = 1 + state.decisions.iter().filter(|earlier| earlier.approved).count();
-            match (gate.kind, &decision.finding) {
-                (GateKind::Unresolved, None) => return None,
-                (GateKind::Unresolved, Some(_)) => S::Recovering(now),
-                _ if !decision.approved => S::Refused(now),
-                _ if approvals >= gate.approvals as usize => S::Approved(now),
-                _ => S::Waiting(now),
-            }
-        }
-        (S::Pending | S::Backoff(_), E::RecoveryStarted { attempt, .. })
-            if state.unresolved_attempt == Some(*attempt) =>
-        {
-            S::Recovering(*attempt)
-        }
-        (S::Recovering(now), E::RecoveryStarted { attempt, .. }) if *attempt == now => S::Recovering(now),
-        (S::Recovering(now), E::Recovered { attempt, finding, .. }) if *attempt == now => match finding {
-            Finding::NotStarted => S::Pending,
-            Finding::Applied(_) | Finding::Failed(_) => S::AttemptEnded(now),
-        },
-        (S::Running(now), E::AttemptEnded { attempt, .. }) if *attempt == now => S::AttemptEnded(now),
-        (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::AttemptEnded { attempt, .. })
-            if *attempt == now && state.has_begun(now) =>
-        {
-            S::AttemptEnded(now)
-        }
-        (S::AttemptEnded(now), E::RetryScheduled { attempt, .. }) if *attempt == now + 1 => S::Backoff(*attempt),
-        (
-            S::Pending | S::AttemptEnded(_) | S::Backoff(_) | S::Recovering(_),
-            E::StageEnded { outcome, conclusion, .. },
-        ) => S::Ended { outcome: *outcome, conclusion: *conclusion },
-        (S::Waiting(now) | S::Approved(now) | S::Refused(now), E::StageEnded { outcome, conclusion, .. })
-            if !state.has_begun(now) =>
-        {
-            S::Ended { outcome: *outcome, conclusion: *conclusion }
-        }
-        _ => return None,
-    })
-}
-
-/// Like [`next_status`], for the compensation.
-fn next_undo(state: &StageState, event: &EventKind) -> Option<UndoState> {
-    let StageStatus::Ended { .. } = state.status else { return None };
-    match (state.undo, event) {
-        (UndoState::NotStarted, EventKind::UndoStarted { .. }) => Some(UndoState::Started),
-        // It ends without having started if the run was killed or the environment couldn't be acquired.
-        (UndoState::NotStarted | UndoState::Started, EventKind::UndoEnded { outcome, .. }) => {
-            Some(UndoState::Ended(*outcome))
-        }
-        _ => None,
-    }
 }
 
 fn name_of(event: &EventKind) -> String {

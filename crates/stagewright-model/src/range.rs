@@ -55,6 +55,9 @@ pub const APPROVALS: Range<u64> = Range { least: 1, most: 100 };
 /// How long a gate stays open, and how long a manual freeze stays in force.
 pub const WAIT: Range<Duration> = Range { least: Duration::from_millis(1), most: Duration::from_secs(366 * DAY) };
 
+/// `poll-after-ms` of a plugin that waits. Each poll takes three records of the journal and a call of the plugin.
+pub const POLL: Range<Duration> = Range { least: Duration::from_secs(1), most: Duration::from_secs(30 * DAY) };
+
 /// `timeout` and `limits.cpu`.
 pub const TIMEOUT: Range<Duration> = Range { least: Duration::from_millis(1), most: Duration::from_secs(366 * DAY) };
 

@@ -1,8 +1,6 @@
 //! What a plugin's functions return, whichever version of the contract it was built for.
 
-use std::time::Duration;
-
-use stagewright_engine::{Gate, Observation};
+use stagewright_engine::{Gate, Observation, Wait};
 
 use crate::error::CapabilityError;
 
@@ -30,18 +28,4 @@ pub enum Suspension {
     Gate(Box<Gate>),
     /// A time or a signal.
     Wait(Wait),
-}
-
-/// A wait of the plugin's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(unreachable_pub, reason = "part of a type that generated bindings re-export")]
-pub struct Wait {
-    /// What is waited for, as the plugin names it.
-    pub(crate) token: String,
-    /// The reason, for people.
-    pub(crate) reason: String,
-    /// When the plugin is called again; none to wait for a signal alone.
-    pub(crate) poll_after: Option<Duration>,
-    /// When the stage ends as timed out.
-    pub(crate) expires: Option<Duration>,
 }

@@ -1,6 +1,6 @@
 //! Maps the result of a guest's call to the end of its attempt.
 
-use stagewright_engine::{AttemptEnd, Failure, FailureKind, Outcome};
+use stagewright_engine::{AttemptEnd, Failure, FailureKind, Outcome, Wait};
 use tokio::task::JoinError;
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -37,13 +37,20 @@ pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> Attem
         Ok(Ok(Ok(GuestReturn::Skipped(reason)))) => AttemptEnd::Skipped(reason),
         Ok(Ok(Ok(GuestReturn::Observed(observation)))) => AttemptEnd::Observed(observation),
         Ok(Ok(Ok(GuestReturn::Suspended(Suspension::Gate(gate))))) => AttemptEnd::Suspended(*gate),
-        Ok(Ok(Ok(GuestReturn::Suspended(Suspension::Wait(_))))) => {
-            let failure =
-                Failure::new(FailureKind::BadPlugin, "the plugin waits for a gate that it did not open", false);
-            let help = "return the token that `approval.open` returned in this attempt";
-            AttemptEnd::Unsuccessful(Outcome::Errored, failure.with_help(help))
-        }
+        Ok(Ok(Ok(GuestReturn::Suspended(Suspension::Wait(wait))))) => outcome_from_wait(wait, &masker),
     }
+}
+
+/// The end of an attempt that waits for a time or a signal.
+fn outcome_from_wait(wait: Wait, masker: &Masker) -> AttemptEnd {
+    // A masked token would be of no use to the plugin, and an unmasked one would be recorded and shown.
+    if masker.text(&wait.token) != wait.token {
+        let message = "the token that the plugin waits for contains a secret";
+        let failure = Failure::new(FailureKind::BadPlugin, message, false)
+            .with_help("return a token that people may see, such as the id of a job");
+        return AttemptEnd::Unsuccessful(Outcome::Inconclusive, failure);
+    }
+    AttemptEnd::Waiting(wait)
 }
 
 /// The end of an attempt that was stopped from outside its guest.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use stagewright_engine::{
-    AttemptEnd, AttemptReport, Failure, Field, FilePlace, Finding, Gate, Observation, Problem, ReleaseNote,
+    AttemptEnd, AttemptReport, Failure, Field, FilePlace, Finding, Gate, Observation, Problem, ReleaseNote, Wait,
 };
 use stagewright_model::{moves_cursor, terminal_text};
 
@@ -67,6 +67,12 @@ fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
         AttemptEnd::Skipped(why) => AttemptEnd::Skipped(masked_words(&why, masker)),
         AttemptEnd::Rehearsed(what) => AttemptEnd::Rehearsed(masked_words(&what, masker)),
         AttemptEnd::Suspended(gate) => AttemptEnd::Suspended(masked_gate(gate, masker)),
+        AttemptEnd::Waiting(Wait { token, reason, poll_after, expires }) => AttemptEnd::Waiting(Wait {
+            token: masked_text(&token, masker),
+            reason: masked_words(&reason, masker),
+            poll_after,
+            expires,
+        }),
         AttemptEnd::Observed(observation) => AttemptEnd::Observed(match observation {
             Observation::Found(Finding::Applied(what)) => {
                 Observation::Found(Finding::Applied(masked_words(&what, masker)))

@@ -1,6 +1,6 @@
 //! The part of the terminal output that is redrawn in place, as pure text.
 
-use stagewright_engine::Timestamp;
+use stagewright_engine::{GateKind, Timestamp};
 
 use crate::printable::{escaped, prose};
 use crate::style::{Painted, StyledLine, Tone, symbol};
@@ -50,7 +50,11 @@ fn stage_line(stage: &StageView, now: Timestamp, names: usize, columns: usize, c
     };
     let name = pad(&escaped(&stage.summary.id), names);
     let (time, text) = match &stage.status {
-        StageStatus::Waiting(gate) => (String::new(), format!("waiting: {}", first_line(&gate.message))),
+        StageStatus::Waiting(gate) => {
+            let is_wait = gate.kind == GateKind::Wait;
+            let left = gate.until.filter(|_| is_wait).map(|until| duration(until.since(now))).unwrap_or_default();
+            (left, format!("waiting: {}", first_line(&gate.message)))
+        }
         StageStatus::Retrying { at } => {
             (duration(at.since(now)), format!("until attempt {} starts", stage.attempt.saturating_add(1)))
         }

@@ -1,4 +1,4 @@
-//! Gates as text: who may answer, when they open or expire without an answer, and the commands that answer them.
+//! Gates as text: who may answer, when they open or expire without an answer, and the commands that answer or end them.
 
 use indicatif::HumanBytes;
 use stagewright_engine::{Capture, Gate, GateKind, Timestamp};
@@ -46,6 +46,10 @@ fn conditions(stage: &StageView, gate: &Gate, now: Timestamp) -> Vec<String> {
                 format!("{} may override the freeze, with a reason", approvers(gate)),
             ]
         }
+        GateKind::Wait => vec![match gate.until {
+            Some(until) => format!("continues in {}, or after a signal", duration(until.since(now))),
+            None => "continues after a signal".to_owned(),
+        }],
         GateKind::Unresolved => {
             let intended = stage.intended.as_ref().map(|what| format!("it was about to: {}", first_line(what)));
             intended.into_iter().chain(["check the target, then record the outcome".to_owned()]).collect()
@@ -53,13 +57,16 @@ fn conditions(stage: &StageView, gate: &Gate, now: Timestamp) -> Vec<String> {
     }
 }
 
-/// The commands that answer a stage's gate; those of `settle` with a comment that explains the outcome.
+/// The commands that answer or end a stage's gate; those of `settle` with a comment that explains the outcome.
 pub(crate) fn commands(view: &RunView, stage: &StageView, gate: &Gate) -> Vec<String> {
     let command =
         |verb: &str| format!("stagewright {verb} {} {}", shell_word(view.run_id()), shell_word(&stage.summary.id));
     match gate.kind {
         GateKind::Approval | GateKind::Environment => vec![command("approve"), command("reject")],
         GateKind::Freeze => vec![format!("{} --reason WHY", command("approve")), command("reject")],
+        GateKind::Wait => {
+            vec![format!("stagewright signal {} {}", shell_word(view.run_id()), shell_word(&gate.token))]
+        }
         GateKind::Unresolved => [
             ("applied", "it took effect and works"),
             ("not-started", "it had no effect"),

@@ -85,7 +85,7 @@ impl Observer for Github {
             return self.hold(stage, event);
         }
         let mut block = Block::default();
-        if let Some((stage, what)) = ended_plugin_call(&event.kind) {
+        if let Some((stage, what)) = ended_plugin_call(&self.view, &event.kind) {
             let id = self.view.stage_id(stage);
             self.group(stage, &format!("{id}, {what}"), &mut block);
         }
@@ -119,12 +119,18 @@ impl Observer for Github {
 }
 
 /// The stage whose plugin has just returned from a call, and a title for the log of that call.
-fn ended_plugin_call(event: &EventKind) -> Option<(StageIndex, String)> {
+fn ended_plugin_call(view: &RunView, event: &EventKind) -> Option<(StageIndex, String)> {
     match event {
         EventKind::AttemptEnded { stage, attempt, .. } => Some((*stage, format!("attempt {attempt}"))),
         EventKind::Recovered { stage, attempt, .. } => Some((*stage, format!("outcome of attempt {attempt}"))),
         EventKind::GateOpened { stage, attempt, gate } if gate.kind == GateKind::Unresolved => {
             Some((*stage, format!("outcome of attempt {attempt}")))
+        }
+        // The log until the wait, which can be long. The logs of polls that found nothing new are held until its end.
+        EventKind::GateOpened { stage, attempt, gate }
+            if gate.kind == GateKind::Wait && !view.stage(*stage).is_some_and(StageView::repeats_wait) =>
+        {
+            Some((*stage, format!("attempt {attempt}")))
         }
         EventKind::UndoEnded { stage, .. } => Some((*stage, "compensation".to_owned())),
         _ => None,

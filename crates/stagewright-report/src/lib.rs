@@ -58,4 +58,5 @@ pub use terminal::{Terminal, TerminalOptions};
 pub use text::{duration, shell_word};
 pub use view::{
     Deployed, GroupView, Progress, RunView, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt,
+    WaitView,
 };

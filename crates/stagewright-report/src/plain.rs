@@ -98,6 +98,8 @@ fn run_lines(view: &RunView, event: &Event) -> Vec<String> {
         EventKind::GroupAwaited { group, holder } => vec![words::group_awaited(group, holder)],
         EventKind::GroupJoined { group, replaced } => vec![words::group_joined(group, replaced)],
         EventKind::GroupLeft { group } => vec![format!("released the group {}", first_line(group))],
+        EventKind::SignalKept { signal } => vec![words::signal_kept(signal)],
+        EventKind::SignalRefused { token, by, reason } => vec![words::signal_refused(token, by, reason)],
         EventKind::RunSuspended { .. } => vec!["suspended at its open gates".to_owned()],
         EventKind::RunEnded { conclusion } => vec![format!("run {}", conclusion.as_str())],
         _ => Vec::new(),
@@ -109,6 +111,8 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> 
     let text = match &event.kind {
         EventKind::OutputsInherited { from, outputs, .. } => words::inherited(from, outputs.keys()),
         EventKind::EnvironmentAwaited { environment, holder, .. } => words::environment_awaited(environment, holder),
+        // The attempt has started long before, and continues after a wait.
+        EventKind::AttemptStarted { .. } if stage.wait.is_some() => return Vec::new(),
         EventKind::AttemptStarted { attempt, fence, .. } => started(stage, *attempt, *fence),
         EventKind::EffectIntended { what, .. } => format!("about to: {}", first_line(what)),
         EventKind::RecoveryStarted { attempt, .. } => words::recovery_started(*attempt),
@@ -130,12 +134,15 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> 
         EventKind::Problem { problem, .. } => problem_text(problem),
         EventKind::TestsReported { cases, .. } => return measured::failed_tests(cases).collect(),
         EventKind::MetricsReported { metrics, .. } => measured::metrics(metrics),
+        EventKind::GateOpened { .. } if stage.repeats_wait() => return Vec::new(),
         EventKind::GateOpened { gate, .. } => {
             let mut lines = vec![format!("waiting: {}", first_line(&gate.message))];
             lines.extend(gate::terms(stage, gate, event.at));
             lines.extend(gate::commands(view, stage, gate).into_iter().map(|command| format!("  {command}")));
             return lines;
         }
+        EventKind::GateElapsed { .. } if stage.wait.is_some() => return Vec::new(),
+        EventKind::GateSignalled { signal, .. } => words::signalled(signal),
         EventKind::GateElapsed { .. } => "the freeze has ended".to_owned(),
         EventKind::GateDecided { decision, .. } => words::decided(decision),
         EventKind::DecisionRefused { by, reason, .. } => words::decision_refused(by, reason),

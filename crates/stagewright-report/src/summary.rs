@@ -211,8 +211,12 @@ fn conclusion(view: &RunView) -> StyledLine {
             StyledLine::new(outcome_tone(conclusion), format!("{run} {} after {took}{why}", conclusion.as_str()))
         }
         None => {
-            let is_frozen = view.waiting().all(|(_, gate)| gate.kind == GateKind::Freeze);
-            let what = if is_frozen { "the end of a freeze" } else { "an answer" };
+            let all_are = |kind| view.waiting().all(|(_, gate)| gate.kind == kind);
+            let what = match () {
+                () if all_are(GateKind::Freeze) => "the end of a freeze",
+                () if all_are(GateKind::Wait) => "a signal",
+                () => "an answer",
+            };
             StyledLine::new(Tone::Warning, format!("{run} is waiting for {what} after {took}"))
         }
     }

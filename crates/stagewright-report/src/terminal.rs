@@ -189,6 +189,10 @@ fn run_lines(view: &RunView, event: &EventKind) -> Vec<StyledLine> {
         EventKind::GroupJoined { group, replaced } if !replaced.is_empty() => {
             vec![StyledLine::new(Tone::Warning, words::group_joined(group, replaced))]
         }
+        EventKind::SignalKept { signal } => vec![StyledLine::new(Tone::Neutral, words::signal_kept(signal))],
+        EventKind::SignalRefused { token, by, reason } => {
+            vec![StyledLine::new(Tone::Bad, words::signal_refused(token, by, reason))]
+        }
         _ => Vec::new(),
     }
 }
@@ -233,11 +237,16 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event, verbose: bool) 
         EventKind::EnvironmentAwaited { environment, holder, .. } => {
             StyledLine::new(Tone::Warning, format!("⏸ {name} {}", words::environment_awaited(environment, holder)))
         }
+        EventKind::GateOpened { .. } if stage.repeats_wait() => return Vec::new(),
         EventKind::GateOpened { gate, .. } => {
             let question = StyledLine::new(Tone::Warning, format!("⏸ {name} {}", first_line(&gate.message)));
             let terms = gate::terms(stage, gate, event.at).into_iter().chain(gate::commands(view, stage, gate));
             let terms = terms.map(|text| StyledLine::new(Tone::Muted, format!("  {text}")));
             return [question].into_iter().chain(terms).collect();
+        }
+        EventKind::GateElapsed { .. } if stage.wait.is_some() => return Vec::new(),
+        EventKind::GateSignalled { signal, .. } => {
+            StyledLine::new(Tone::Neutral, format!("⏸ {name} {}", words::signalled(signal)))
         }
         EventKind::GateElapsed { .. } => StyledLine::new(Tone::Neutral, format!("⏸ {name} the freeze has ended")),
         EventKind::GateDecided { decision, .. } => {

@@ -10,7 +10,7 @@ use stagewright_model::StageIndex;
 use crate::printable::escaped;
 use crate::text::width;
 
-pub use self::stage::{Progress, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt};
+pub use self::stage::{Progress, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt, WaitView};
 
 /// The state of a run after its events so far. Unlike the engine's own fold, it doesn't validate: an illegal transition
 /// is shown like any other, and an event of an unknown stage is ignored.
@@ -206,6 +206,7 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::CacheLookedUp { stage, .. }
         | EventKind::GateOpened { stage, .. }
         | EventKind::GateDecided { stage, .. }
+        | EventKind::GateSignalled { stage, .. }
         | EventKind::DecisionRefused { stage, .. }
         | EventKind::ArtifactPublished { stage, .. }
         | EventKind::AttemptEnded { stage, .. }
@@ -227,6 +228,8 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::GroupJoined { .. }
         | EventKind::GroupLeft { .. }
         | EventKind::CancelRequested { .. }
+        | EventKind::SignalKept { .. }
+        | EventKind::SignalRefused { .. }
         | EventKind::RunSuspended { .. }
         | EventKind::RunEnded { .. } => None,
     }

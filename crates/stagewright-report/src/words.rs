@@ -2,7 +2,8 @@
 
 use indicatif::HumanBytes;
 use stagewright_engine::{
-    Artifact, Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseOrigin, RunId, Timestamp,
+    Artifact, Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseOrigin, RunId, Signal,
+    Timestamp,
 };
 
 use crate::printable::escaped;
@@ -78,6 +79,19 @@ pub(crate) fn environment_awaited(environment: &str, holder: &RunId) -> String {
 
 pub(crate) fn decision_refused(by: &str, reason: &str) -> String {
     format!("refused the answer of {}: {}", escaped(by), first_line(reason))
+}
+
+/// The signal that ended a wait.
+pub(crate) fn signalled(signal: &Signal) -> String {
+    format!("continues after a signal by {}", escaped(&signal.by))
+}
+
+pub(crate) fn signal_kept(signal: &Signal) -> String {
+    format!("kept a signal by {} for {}, which no stage waits for yet", escaped(&signal.by), escaped(&signal.token))
+}
+
+pub(crate) fn signal_refused(token: &str, by: &str, reason: &str) -> String {
+    format!("refused the signal of {} for {}: {}", escaped(by), escaped(token), first_line(reason))
 }
 
 pub(crate) fn decided(decision: &Decision) -> String {

@@ -113,7 +113,7 @@ fn decision(session: &Session, open: &OpenGate, answer: &GateAnswer) -> Result<D
     })
 }
 
-fn person(session: &Session, by: Option<&str>) -> Result<String, SessionError> {
+pub(crate) fn person(session: &Session, by: Option<&str>) -> Result<String, SessionError> {
     let name = by.map_or_else(|| session.user_name(), str::to_owned);
     let parsed = PersonName::parse(&name).map_err(|error| {
         let refused =
@@ -155,6 +155,9 @@ fn refused(open: &OpenGate, error: &DecisionError) -> SessionError {
     match error {
         DecisionError::OutcomeExpected => settle_commands(run, stage).into_iter().fold(refused, SessionError::hint),
         DecisionError::ApprovalExpected => refused.hint(format!("answer with: stagewright approve {run} {stage}")),
+        DecisionError::SignalExpected => {
+            refused.hint(format!("to continue it now, run: {}", signal_command(run, &open.gate.token)))
+        }
         DecisionError::Expired => {
             refused.hint(format!("start a new run, or run this stage again: stagewright resume {run} --from STAGE"))
         }
@@ -181,8 +184,17 @@ fn settle_commands(run: &RunId, stage: &str) -> [String; 3] {
     ]
 }
 
+/// The command that ends a wait.
+fn signal_command(run: &RunId, token: &str) -> String {
+    format!("stagewright signal {run} '{}'", token.replace('\'', r"'\''"))
+}
+
 fn choose(store: &Store, run: &RunId, stage: Option<&str>) -> Result<OpenGate, SessionError> {
     let mut open = store.open_gates(run)?;
+    // Only a named wait is refused for what it is. Otherwise the answer is for one of the other gates.
+    if stage.is_none() && open.iter().any(|open| open.gate.kind != GateKind::Wait) {
+        open.retain(|open| open.gate.kind != GateKind::Wait);
+    }
     let waiting = list(open.iter().map(|gate| &gate.stage_id));
     if let Some(stage) = stage {
         open.retain(|gate| gate.stage_id == stage);

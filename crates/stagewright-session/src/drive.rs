@@ -1,4 +1,4 @@
-//! Drives a run: composes the ports, and delivers answers and cancel requests from the store.
+//! Drives a run: composes the ports, and delivers answers, signals and cancel requests from the store.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -137,7 +137,7 @@ impl Run {
     }
 }
 
-/// Delivers the answers and cancel requests that were stored while no process drove the run, before any other command.
+/// Delivers the answers, signals and cancel requests that were stored while no process drove the run, before any other command.
 /// Returns the stages whose gates were answered.
 fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<RunCommand>) -> Result<BTreeSet<StageIndex>, StoreError> {
     let mut store = parts.store.lock();
@@ -152,6 +152,9 @@ fn deliver_pending(parts: &RunParts, control: &mpsc::Sender<RunCommand>) -> Resu
     for (stage, decision) in store.take_decisions(&parts.id)? {
         answered.insert(stage);
         let _ = control.try_send(RunCommand::Decide { stage, decision });
+    }
+    for signal in store.take_signals(&parts.id)? {
+        let _ = control.try_send(RunCommand::Signal(signal));
     }
     Ok(answered)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::{
-    Event, EventKind, Gate, Interrupt, LogChunk, Observer, RunCommand, RunId, StageSummary, StoreError,
+    Event, EventKind, Gate, GateKind, Interrupt, LogChunk, Observer, RunCommand, RunId, StageSummary, StoreError,
 };
 use stagewright_model::StageIndex;
 use tokio::sync::mpsc;
@@ -109,7 +109,8 @@ impl GateAnswers {
         }
     }
 
-    /// Delivers commands from the store for as long as it is polled: cancel requests, and answers while a gate is open.
+    /// Delivers commands from the store for as long as it is polled: cancel requests, signals, and answers while a gate is
+    /// open.
     pub(crate) fn poll(
         &self,
         store: SharedStore,
@@ -158,11 +159,13 @@ fn spawn_prompts(
 
 fn left_in_store(store: &SharedStore, run: &RunId, is_waiting: bool) -> Vec<RunCommand> {
     let warn = |error: StoreError| {
-        tracing::warn!(%error, "could not read answers and cancel requests from the store");
+        tracing::warn!(%error, "could not read answers, signals and cancel requests from the store");
         Vec::new()
     };
     let mut store = store.lock();
     let mut commands = store.take_cancels(run).map_or_else(warn, |reasons| reasons.into_iter().map(cancel).collect());
+    let signals = store.take_signals(run);
+    commands.extend(signals.map_or_else(warn, |signals| signals.into_iter().map(RunCommand::Signal).collect()));
     if is_waiting {
         let decide = |(stage, decision)| RunCommand::Decide { stage, decision };
         let left = store.take_decisions(run);
@@ -180,6 +183,10 @@ impl Observer for GateAnswers {
     fn on_event(&mut self, event: &Event) {
         match &event.kind {
             EventKind::RunStarted { stages, .. } => self.stages.clone_from(stages),
+            // It takes no answer: the engine ends it by itself, or when a signal arrives.
+            EventKind::GateOpened { stage, gate, .. } if gate.kind == GateKind::Wait => {
+                lock(&self.open).remove(stage);
+            }
             EventKind::GateOpened { stage, gate, .. } => {
                 lock(&self.open).insert(*stage, gate.clone());
                 if self.live {

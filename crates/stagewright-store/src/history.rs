@@ -295,6 +295,9 @@ pub(crate) fn follow(transaction: &Transaction<'_>, id: &RunId, event: &Event) -
                 &[run, &stage.0, &decision.token, &decision.by],
             )?;
         }
+        EventKind::GateSignalled { signal, .. } | EventKind::SignalKept { signal } => {
+            change("DELETE FROM signals WHERE run = ?1 AND number = ?2", &[run, &integer(signal.number)])?;
+        }
         EventKind::AttemptStarted { stage, .. } => close_gate(transaction, run, *stage)?,
         EventKind::StageEnded { stage, conclusion, .. } => {
             close_gate(transaction, run, *stage)?;
@@ -321,6 +324,7 @@ pub(crate) fn follow(transaction: &Transaction<'_>, id: &RunId, event: &Event) -
             )?;
             change("DELETE FROM open_gates WHERE run = ?1", &[run])?;
             change("DELETE FROM decisions WHERE run = ?1", &[run])?;
+            change("DELETE FROM signals WHERE run = ?1", &[run])?;
             change("DELETE FROM cancels WHERE run = ?1", &[run])?;
         }
         EventKind::GroupLeft { group } => {

@@ -1,11 +1,11 @@
-//! Messages from other processes to the one that drives a run: answers to gates, and cancel requests.
+//! Messages from other processes to the one that drives a run: answers to gates, signals, and cancel requests.
 //!
 //! Each message is delivered once per handle. It is deleted only in the transaction that records the event that it led
 //! to, so that a message to a process that died before is delivered to the next one that drives the run.
 
 use std::collections::HashSet;
 
-use stagewright_engine::{Decision, Event, RunId, StoreError, StoreErrorKind};
+use stagewright_engine::{Decision, Event, RunId, Signal, StoreError, StoreErrorKind};
 use stagewright_model::StageIndex;
 
 use crate::Store;
@@ -28,12 +28,7 @@ impl Store {
         decision: &Decision,
         check: impl FnOnce(&[Event], &[(StageIndex, Decision)]) -> Result<T, E>,
     ) -> Result<Result<T, E>, StoreError> {
-        let text = serde_json::to_string(decision).map_err(|error| StoreError {
-            kind: StoreErrorKind::Storage,
-            message: format!("can't write the decision on run {run} as JSON"),
-            help: None,
-            source: Some(Box::new(error)),
-        })?;
+        let text = serde_json::to_string(decision).map_err(not_json("decision on", run))?;
         self.exclusively(format_args!("store a decision for run {run}"), |store| {
             let waiting = store.pending_decisions(run)?.into_iter().map(|(_, stage, decision)| (stage, decision));
             let checked = check(&store.events(run)?, &waiting.collect::<Vec<_>>());
@@ -71,6 +66,59 @@ impl Store {
             .filter(|(number, ..)| self.delivered.insert(*number))
             .map(|(_, stage, decision)| (stage, decision))
             .collect())
+    }
+
+    /// Stores a signal for the process that drives the run or will resume it, unless `check` refuses it. The signal is on
+    /// disk once this returns; its number is assigned here.
+    ///
+    /// `check` gets the run's events, and the earlier signals that aren't in an event yet, oldest first, as for
+    /// [`Store::put_decision`].
+    ///
+    /// # Errors
+    /// If the run doesn't exist, or the database can't be read or written. The inner error is that of `check`.
+    pub fn put_signal<T, E>(
+        &mut self,
+        run: &RunId,
+        signal: &Signal,
+        check: impl FnOnce(&[Event], &[Signal]) -> Result<T, E>,
+    ) -> Result<Result<T, E>, StoreError> {
+        let text =
+            serde_json::to_string(&Signal { number: 0, ..signal.clone() }).map_err(not_json("signal to", run))?;
+        self.exclusively(format_args!("store a signal for run {run}"), |store| {
+            let checked = check(&store.events(run)?, &store.pending_signals(run)?);
+            if checked.is_ok() {
+                let insert = "INSERT INTO signals (run, signal) VALUES (?1, ?2)";
+                let done = store.connection.execute(insert, (&run.0, text));
+                done.map_err(store.failed(format_args!("store a signal for run {run}")))?;
+            }
+            Ok(checked)
+        })
+    }
+
+    /// The signals that aren't in an event yet, oldest first.
+    fn pending_signals(&self, run: &RunId) -> Result<Vec<Signal>, StoreError> {
+        let query = || {
+            let mut statement =
+                self.connection.prepare_cached("SELECT number, signal FROM signals WHERE run = ?1 ORDER BY number")?;
+            statement
+                .query_map([&run.0], |row| {
+                    let number: i64 = row.get(0)?;
+                    Ok(Signal { number: number.cast_unsigned(), ..json(row, 1)? })
+                })?
+                .collect::<rusqlite::Result<Vec<Signal>>>()
+        };
+        query().map_err(self.failed(format_args!("read the signals for run {run}")))
+    }
+
+    /// Returns the signals for `run` that this handle hasn't returned yet, oldest first. A signal is deleted once an event
+    /// records it.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn take_signals(&mut self, run: &RunId) -> Result<Vec<Signal>, StoreError> {
+        let mut waiting = self.pending_signals(run)?;
+        waiting.retain(|signal| self.delivered_signals.insert(signal.number.cast_signed()));
+        Ok(waiting)
     }
 
     /// Stores a cancel request for the process that drives the run or will resume it. The request is on disk once this
@@ -118,12 +166,24 @@ impl Store {
         };
         let left = || {
             let decisions = numbers("SELECT number FROM decisions WHERE run = ?1")?;
-            Ok((decisions, numbers("SELECT number FROM cancels WHERE run = ?1")?))
+            let signals = numbers("SELECT number FROM signals WHERE run = ?1")?;
+            Ok((decisions, signals, numbers("SELECT number FROM cancels WHERE run = ?1")?))
         };
         let left: rusqlite::Result<_> = left();
-        let (decisions, cancels) = left.map_err(self.failed(format_args!("read the messages for run {run}")))?;
+        let (decisions, signals, cancels) =
+            left.map_err(self.failed(format_args!("read the messages for run {run}")))?;
         self.delivered.retain(|number| !decisions.contains(number));
+        self.delivered_signals.retain(|number| !signals.contains(number));
         self.delivered_cancels.retain(|number| !cancels.contains(number));
         Ok(())
+    }
+}
+
+fn not_json<'a>(what: &'a str, run: &'a RunId) -> impl FnOnce(serde_json::Error) -> StoreError + 'a {
+    move |error| StoreError {
+        kind: StoreErrorKind::Storage,
+        message: format!("can't write the {what} run {run} as JSON"),
+        help: None,
+        source: Some(Box::new(error)),
     }
 }

@@ -27,8 +27,12 @@ const APPLICATION_ID: i64 = 0x5367_5772;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Step n migrates schema version n to n + 1; `PRAGMA user_version` holds the version. Released steps never change.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql"), include_str!("schema/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+    include_str!("schema/0004.sql"),
+];
 
 /// Opens the database for reading and writing, and creates it if it doesn't exist.
 pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {

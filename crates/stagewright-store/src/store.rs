@@ -39,6 +39,8 @@ pub struct Store {
     pub(crate) delivered: HashSet<i64>,
     /// Rows of `cancels` that this handle has returned.
     pub(crate) delivered_cancels: HashSet<i64>,
+    /// Rows of `signals` that this handle has returned.
+    pub(crate) delivered_signals: HashSet<i64>,
 }
 
 impl Store {
@@ -86,6 +88,7 @@ impl Store {
             next: None,
             delivered: HashSet::new(),
             delivered_cancels: HashSet::new(),
+            delivered_signals: HashSet::new(),
         }
     }
 

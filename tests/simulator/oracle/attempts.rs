@@ -8,6 +8,7 @@ use stagewright_engine::{
 use stagewright_model::{RetryCause, StageIndex};
 
 use super::truth::EndedAttempt;
+use super::waits::is_valid;
 use super::{CheckResult, Context, Phase, Truth, ensure};
 
 /// After this time, the engine abandons an attempt that ignores a request to stop.
@@ -23,7 +24,8 @@ fn end_of(attempt: u32, report: &AttemptReport) -> Option<EndedAttempt> {
         AttemptEnd::Skipped(_) => (Outcome::Skipped, Some(FailureKind::Reported)),
         AttemptEnd::Unsuccessful(outcome, Failure { kind, .. }) => (*outcome, Some(*kind)),
         AttemptEnd::Observed(_) => (Outcome::Errored, Some(FailureKind::Internal)),
-        AttemptEnd::Rehearsed(_) | AttemptEnd::Suspended(_) => return None,
+        AttemptEnd::Waiting(wait) if !is_valid(wait) => (Outcome::Inconclusive, Some(FailureKind::BadPlugin)),
+        AttemptEnd::Rehearsed(_) | AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) => return None,
     };
     Some(EndedAttempt { attempt, outcome, kind, is_own: true, may_retry: true })
 }
@@ -64,10 +66,16 @@ impl Truth {
                 stage.0
             ));
         };
+        if phase == Phase::Running(attempt) {
+            self.check_resumption(context, stage, attempt)?;
+        }
         let state = self.stage_mut(stage);
         state.phase = Phase::AttemptEnded(over);
         state.goes_on_with = None;
-        if is_certain(over) {
+        state.woken = None;
+        state.wait = None;
+        // At a gate it isn't the plugin that ends the attempt.
+        if phase == Phase::Running(attempt) && is_certain(over) {
             state.doubt = None;
         }
         Ok(())
@@ -101,12 +109,16 @@ impl Truth {
                     ends.push(end(Outcome::Rejected, FailureKind::Rejected));
                 }
                 if matches!(phase, Phase::Waiting(_))
+                    && state.wait.is_none()
                     && state.gate.as_ref().and_then(|gate| gate.expires).is_some_and(is_over)
                 {
                     context.count("gate expired");
                     ends.push(end(Outcome::TimedOut, FailureKind::Timeout));
                 }
                 if matches!(phase, Phase::Passed(_)) && self.is_superseded(context, stage) {
+                    if state.wait.is_some() {
+                        context.count("wait superseded");
+                    }
                     ends.push(end(Outcome::Errored, FailureKind::Superseded));
                 }
                 if self.is_to_stop(context, stage) {
@@ -233,7 +245,8 @@ impl Truth {
         let answer = context.facts().answer(stage, attempt, Call::Observe).map(|report| &report.end);
         match answer {
             Some(AttemptEnd::Observed(Observation::Unknown(_)) | AttemptEnd::Unsuccessful(..)) => true,
-            Some(AttemptEnd::Succeeded | AttemptEnd::Skipped(_) | AttemptEnd::Suspended(_)) => true,
+            Some(AttemptEnd::Succeeded | AttemptEnd::Skipped(_)) => true,
+            Some(AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_)) => true,
             Some(AttemptEnd::Observed(_) | AttemptEnd::Rehearsed(_)) | None => false,
         }
     }

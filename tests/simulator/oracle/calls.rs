@@ -38,6 +38,7 @@ impl Inner {
             attempt: request.attempt,
             call: request.call,
             environment: request.environment.as_ref().map(|view| view.name.clone()),
+            resumption: request.resumption.clone(),
             under_way: true,
             answer: None,
         });
@@ -128,8 +129,10 @@ impl Inner {
         if one.facts.quiet_since.is_none_or(|(earlier, _)| earlier != length) {
             self.runs[run].facts.quiet_since = Some((length, Instant::now()));
         }
+        self.note_overdue(run);
         let judged = self.in_context(run, process, |truth, context| {
             check_heartbeat(context)?;
+            truth.check_waits(context)?;
             truth.check_is_not_stuck(context)?;
             let settled = context.facts().waited_at == Some(context.run().journal.len());
             match truth.waits_for_people_alone(context) {
@@ -152,12 +155,19 @@ impl Inner {
         judged
     }
 
-    /// Whether a new process gets this command: answers may arrive twice, but a recorded cancellation isn't sent again.
+    /// Whether a new process gets this command: answers may arrive twice, but a recorded cancellation or signal isn't sent
+    /// again.
     pub(crate) fn is_new(&self, run: usize, command: &RunCommand) -> bool {
-        let RunCommand::Cancel { reason, .. } = command else { return true };
-        !self.runs[run].journal.iter().any(
-            |event| matches!(&event.kind, EventKind::CancelRequested { reason: recorded, .. } if recorded == reason),
-        )
+        let is_recorded = |event: &stagewright_engine::Event| match (&event.kind, command) {
+            (EventKind::CancelRequested { reason: recorded, .. }, RunCommand::Cancel { reason, .. }) => {
+                recorded == reason
+            }
+            (EventKind::GateSignalled { signal: recorded, .. } | EventKind::SignalKept { signal: recorded }, _) => {
+                matches!(command, RunCommand::Signal(signal) if signal == recorded)
+            }
+            _ => false,
+        };
+        !self.runs[run].journal.iter().any(is_recorded)
     }
 }
 
@@ -169,7 +179,11 @@ impl Truth {
             return Ok(());
         }
         let state = self.stage(request.stage);
-        if let Some((attempt, votes)) = state.goes_on_with.as_ref().filter(|(attempt, _)| *attempt == request.attempt) {
+        // An attempt that waits later continues with what ended its wait.
+        let is_answered = state.woken.is_none() && state.wait.is_none();
+        if let Some((attempt, votes)) =
+            state.goes_on_with.as_ref().filter(|(attempt, _)| is_answered && *attempt == request.attempt)
+        {
             let given = request.resumption.as_ref().and_then(|resumption| resumption["decisions"].as_array());
             let by = |index: usize| given.and_then(|given| given.get(index)?["by"].as_str());
             let same = (0..votes.len()).all(|index| by(index) == Some(&votes[index].by));

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde_json::Value as Json;
 use stagewright_engine::{
     AttemptEnd, AttemptReport, Call, Decision, EnvironmentAnswer, FailureKind, Finding, Observation, Outcome,
+    RunCommand, Signal,
 };
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
@@ -15,6 +17,7 @@ pub(crate) struct CallFact {
     pub(crate) attempt: u32,
     pub(crate) call: Call,
     pub(crate) environment: Option<String>,
+    pub(crate) resumption: Option<Json>,
     pub(crate) under_way: bool,
     /// When the plugin's report was passed to the engine, and the report.
     pub(crate) answer: Option<(Instant, AttemptReport)>,
@@ -29,6 +32,10 @@ pub(crate) struct Facts {
     pub(crate) answers: VecDeque<(StageIndex, Decision)>,
     /// The newest token that the process was granted, by environment.
     pub(crate) granted: BTreeMap<String, u64>,
+    /// Signals that the process got but hasn't recorded or refused, in order.
+    pub(crate) signals: VecDeque<Signal>,
+    /// Stages whose wait should have ended, and since when.
+    pub(crate) overdue: BTreeMap<StageIndex, Instant>,
     /// Tokens of the gates that the process opened.
     pub(crate) opened: BTreeSet<String>,
     /// When attempts should have been asked to stop.
@@ -67,6 +74,15 @@ impl Facts {
     /// The plugin's report for that call.
     pub(crate) fn answer(&self, stage: StageIndex, attempt: u32, call: Call) -> Option<&AttemptReport> {
         Some(&self.call(stage, attempt, call)?.answer.as_ref()?.1)
+    }
+
+    /// Records that the process gets a command.
+    pub(crate) fn record_delivery(&mut self, command: &RunCommand) {
+        match command {
+            RunCommand::Decide { stage, decision } => self.answers.push_back((*stage, decision.clone())),
+            RunCommand::Signal(signal) => self.signals.push_back(signal.clone()),
+            RunCommand::Cancel { .. } | RunCommand::Suspend => {}
+        }
     }
 
     /// Records the finding of a person or a plugin about an attempt.

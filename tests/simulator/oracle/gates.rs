@@ -16,6 +16,9 @@ impl Truth {
         attempt: u32,
         gate: &Gate,
     ) -> CheckResult {
+        if gate.kind == GateKind::Wait {
+            return self.on_wait_opened(context, stage, attempt, gate);
+        }
         self.check_occasion(context, stage, attempt, gate)?;
         self.check_question(context, stage, attempt, gate)?;
         context.count(match gate.kind {
@@ -23,10 +26,17 @@ impl Truth {
             GateKind::Environment => "gate environment",
             GateKind::Freeze => "gate freeze",
             GateKind::Unresolved => "gate doubt",
+            GateKind::Wait => "gate wait",
         });
+        if gate.kind == GateKind::Environment && self.stage(stage).wait.is_some() {
+            context.count("approval asked again after a wait");
+        }
         let state = self.stage_mut(stage);
+        state.wait = None;
         state.phase = Phase::Waiting(attempt);
         state.gate = Some(Arc::new(gate.clone()));
+        // An approval lapses when what it was given for changes, even if that is changed back later.
+        state.admitted.retain(|(_, _, binding)| *binding == gate.binding);
         state.votes.clear();
         Ok(())
     }
@@ -95,6 +105,9 @@ impl Truth {
     }
 
     pub(super) fn on_gate_elapsed(&mut self, context: &Context<'_>, stage: StageIndex) -> CheckResult {
+        if self.stage(stage).wait.is_some() {
+            return self.on_wait_elapsed(context, stage);
+        }
         let state = self.stage(stage);
         let until = state.gate.as_ref().and_then(|gate| gate.until);
         let (Phase::Waiting(attempt), Some(GateKind::Freeze)) = (state.phase, state.gate_kind()) else {
@@ -118,6 +131,9 @@ impl Truth {
         answer: &Decision,
     ) -> Result<(), &'static str> {
         let state = self.stage(stage);
+        if state.is_open_wait() {
+            return Err("answer to a wait refused");
+        }
         let (Phase::Waiting(_), Some(gate)) = (state.phase, &state.gate) else {
             return Err("answer to no open gate refused");
         };

@@ -111,6 +111,9 @@ impl Truth {
         for index in plan.indices() {
             let is_open = |other: &StageIndex| self.conclusion(*other).is_none();
             match self.stage(index).phase {
+                Phase::Waiting(_) if self.stage(index).is_between_calls() => {
+                    return Err(format!("stage {} waits for a time", index.0));
+                }
                 Phase::Done { .. } | Phase::Waiting(_) => {}
                 Phase::Free if plan.stage(index).needs.iter().any(is_open) => {}
                 Phase::Free if self.is_time_for_finally(context).is_err() && !is_main(context, index) => {}

@@ -79,7 +79,8 @@ impl Truth {
     /// Whether an approval is still needed but was given for something else than what would run now.
     fn has_lapsed(&self, context: &Context<'_>, index: StageIndex) -> bool {
         let state = self.stage(index);
-        let Some(gate) = &state.gate else { return false };
+        // An attempt at a wait goes on: what it has begun goes on as well.
+        let Some(gate) = state.gate.as_ref().filter(|_| state.wait.is_none()) else { return false };
         if gate.kind == GateKind::Unresolved || gate.binding.as_deref() == Some(context.run().binding) {
             return false;
         }

@@ -39,10 +39,12 @@ impl Truth {
         self.may_begin(context, stage)?;
         self.check_number(stage, attempt)?;
         self.check_place(context, stage, fence)?;
+        self.check_nothing_waits_there(context, stage)?;
         let on_environment = context.stage(stage).environment.is_some();
         let state = self.stage_mut(stage);
         state.phase = Phase::Running(attempt);
         state.attempts = attempt;
+        state.wait = None;
         state.has_acted_on_environment |= on_environment;
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use stagewright_engine::{Decision, FailureKind, Gate, GateKind, Interrupt, Outcome, UndoState};
+use serde_json::Value as Json;
+use stagewright_engine::{Decision, FailureKind, Gate, GateKind, Interrupt, Outcome, Signal, Timestamp, UndoState};
 use stagewright_model::StageIndex;
 
 /// The phase of a stage.
@@ -56,8 +57,12 @@ pub(crate) struct StageTruth {
     /// The open or last gate, with the answers to it.
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) votes: Vec<Decision>,
+    /// The wait at which its attempt is, or that has ended and that it hasn't continued after.
+    pub(crate) wait: Option<OpenWait>,
     /// The votes that the attempt of that number continues with.
     pub(crate) goes_on_with: Option<(u32, Vec<Decision>)>,
+    /// What ended the last wait of its attempt: the token, and the payload of a signal.
+    pub(crate) woken: Option<(String, Option<Json>)>,
     /// Who approved it at the engine's gates before it, and for which binding.
     pub(crate) admitted: Vec<(GateKind, String, Option<String>)>,
     /// An attempt that may have had an effect, and whose outcome is unknown.
@@ -76,7 +81,25 @@ pub(crate) struct StageTruth {
     pub(crate) artifacts: usize,
 }
 
+/// A wait of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenWait {
+    pub(crate) token: String,
+    /// When it is polled; none if it waits for a signal alone.
+    pub(crate) until: Option<Timestamp>,
+}
+
 impl StageTruth {
+    /// Whether its attempt waits for a time or a signal.
+    pub(crate) fn is_open_wait(&self) -> bool {
+        matches!(self.phase, Phase::Waiting(_)) && self.wait.is_some()
+    }
+
+    /// Whether its attempt is between two calls, and the next one comes by itself.
+    pub(crate) fn is_between_calls(&self) -> bool {
+        self.wait.as_ref().is_some_and(|wait| wait.until.is_some())
+    }
+
     pub(crate) fn conclusion(&self) -> Option<Outcome> {
         match self.phase {
             Phase::Done { conclusion, .. } => Some(conclusion),
@@ -90,7 +113,7 @@ impl StageTruth {
 
     /// The kind of the gate that is open, was open last, or was passed.
     pub(crate) fn gate_kind(&self) -> Option<GateKind> {
-        self.gate.as_ref().map(|gate| gate.kind)
+        self.wait.as_ref().map(|_| GateKind::Wait).or(self.gate.as_ref().map(|gate| gate.kind))
     }
 
     /// Whether it waits at, or has passed, a gate that its own attempt opened.
@@ -128,6 +151,10 @@ pub(crate) struct Truth {
     pub(crate) undo: Vec<(StageIndex, StageIndex)>,
     /// The number of stages that have ended.
     pub(crate) ends: u64,
+    /// Signals that no stage waited for, oldest first.
+    pub(crate) kept: Vec<Signal>,
+    /// The stage whose wait has just begun and must end with a kept signal at once.
+    pub(crate) owed: Option<StageIndex>,
 }
 
 impl Truth {

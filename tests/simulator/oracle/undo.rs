@@ -41,6 +41,7 @@ impl Truth {
             Some(environment) => self.check_fence(context, &environment.name, fence)?,
             None => ensure(fence.is_none(), || format!("token {fence:?} without an environment"))?,
         }
+        self.check_nothing_waits_there(context, stage)?;
         context.count("undo");
         let state = self.stage_mut(stage);
         state.undo = UndoState::Started;

@@ -5,10 +5,12 @@ mod gates;
 mod places;
 mod recovery;
 mod starts;
+mod waits;
 
 use super::Mutant;
 
 /// All mutants.
 pub(super) fn all() -> Vec<Mutant> {
-    [starts::MUTANTS, recovery::MUTANTS, gates::MUTANTS, places::MUTANTS, compensation::MUTANTS].concat()
+    [starts::MUTANTS, recovery::MUTANTS, gates::MUTANTS, places::MUTANTS, compensation::MUTANTS, waits::MUTANTS]
+        .concat()
 }

@@ -31,6 +31,10 @@ pub struct RunEntry {
     /// The files that an approval would be for, by unique name of the stage. Stages whose gates captured none are left
     /// out.
     pub captures: BTreeMap<String, CaptureEntry>,
+    /// The tokens of the stages that wait for a time or a signal, by unique name of the stage. Left out when there are
+    /// none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, String>,
     /// What it is of, and what started it.
     pub source: RunSourceEntry,
 }

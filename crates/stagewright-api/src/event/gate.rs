@@ -5,22 +5,23 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-/// A question to people, which holds a stage up until it is answered.
+/// What holds a stage up: a question to people, or a time or a signal that it waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct GateEntry {
-    /// Identifies this opening of the gate: an answer names it.
+    /// Identifies this opening of the gate: an answer names it. For gates of kind `wait`, the token that the plugin chose
+    /// and that a signal names.
     pub token: String,
     /// What it waits for.
     pub kind: GateKindName,
-    /// The question.
+    /// The question; for gates of kind `wait`, the plugin's reason.
     pub message: String,
     /// Users, and teams as `team:NAME`, who may answer; empty when anyone may.
     pub approvers: Vec<String>,
     /// The users among the approvers, members of their teams included. Left out when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<String>,
-    /// How many people must approve.
+    /// How many people must approve; 0 for gates of kind `wait`.
     pub approvals: u32,
     /// The environments that the run may act on once it is approved. Left out when there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -54,6 +55,25 @@ pub enum GateKindName {
     /// A person who determines the outcome of an attempt that was interrupted: `stagewright settle`.
     #[serde(rename = "doubt")]
     Unresolved,
+    /// A time, `until`, or a signal: `stagewright signal`. The plugin is called again after it.
+    Wait,
+}
+
+/// A signal, which ends a wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SignalEntry {
+    /// The token of the wait.
+    pub token: String,
+    /// The stage that it is for. Left out when it is for any stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<u32>,
+    /// What the plugin is given; null when nothing was.
+    pub payload: Json,
+    /// Name of the person who sent it.
+    pub by: String,
+    /// When it was sent, in milliseconds since the Unix epoch.
+    pub at: u64,
 }
 
 /// A field of a gate's form.

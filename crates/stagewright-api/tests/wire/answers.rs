@@ -26,6 +26,7 @@ fn runs() {
         failed_stage: Some(s("test")),
         waiting: vec![s("approve")],
         captures: BTreeMap::from([(s("approve"), capture())]),
+        tokens: BTreeMap::new(),
         source: source(),
     };
     let short = RunEntry {
@@ -35,7 +36,9 @@ fn runs() {
         source: short_source(),
         ..whole.clone()
     };
-    insta::assert_snapshot!("runs", [pretty(&whole), pretty(&short)].join("\n"));
+    let tokens = BTreeMap::from([(s("remote"), s("job-7"))]);
+    let waiting = RunEntry { waiting: vec![s("remote")], tokens, ..short.clone() };
+    insta::assert_snapshot!("runs", [pretty(&whole), pretty(&short), pretty(&waiting)].join("\n"));
 }
 
 fn difference() -> Difference {

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_api::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
-    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry,
-    GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, OutcomeName, ProblemEntry,
-    ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, StageKindName, StageSummaryEntry,
-    StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
+    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
 };
 
 use crate::{names, text};
@@ -140,6 +137,29 @@ fn short_gate() -> GateEntry {
         binding: None,
         capture: None,
         ..gate()
+    }
+}
+
+fn wait() -> GateEntry {
+    GateEntry {
+        token: s("job-7"),
+        kind: GateKindName::Wait,
+        message: s("the job is queued"),
+        approvers: Vec::new(),
+        approvals: 0,
+        fields: Vec::new(),
+        until: Some(1_700_000_005_000),
+        ..short_gate()
+    }
+}
+
+fn signal() -> SignalEntry {
+    SignalEntry {
+        token: s("job-7"),
+        stage: Some(1),
+        payload: json!({ "exit": 0 }),
+        by: s("ada"),
+        at: 1_700_000_001_000,
     }
 }
 
@@ -315,6 +335,11 @@ fn events() -> Vec<EventEntry> {
         EventEntry::CancelRequested { how: InterruptName::Kill, reason: s("Ctrl-C") },
         EventEntry::RunSuspended { waiting: vec![1, 2] },
         EventEntry::RunEnded { conclusion: OutcomeName::Rejected },
+        EventEntry::GateOpened { stage, attempt, gate: wait() },
+        EventEntry::GateSignalled { stage, signal: signal() },
+        EventEntry::SignalKept { signal: signal() },
+        EventEntry::SignalKept { signal: SignalEntry { stage: None, payload: Json::Null, ..signal() } },
+        EventEntry::SignalRefused { token: s("job-7"), by: s("eve"), reason: s("the stage has ended") },
     ]
 }
 
@@ -354,13 +379,16 @@ fn number(event: &EventEntry) -> usize {
         EventEntry::RunEnded { .. } => 30,
         EventEntry::TestsReported { .. } => 31,
         EventEntry::MetricsReported { .. } => 32,
+        EventEntry::GateSignalled { .. } => 33,
+        EventEntry::SignalKept { .. } => 34,
+        EventEntry::SignalRefused { .. } => 35,
     }
 }
 
 #[test]
 fn each_event_has_an_example() {
     let numbers = events().iter().map(number).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=32).collect::<Vec<_>>());
+    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=35).collect::<Vec<_>>());
 }
 
 #[test]
@@ -409,7 +437,13 @@ fn values_of_events() {
         names(&[outcomes, others].concat()),
         names(&[TestOutcomeName::Passed, TestOutcomeName::Failed, TestOutcomeName::Errored, TestOutcomeName::Skipped]),
         names(&[LevelName::Error, LevelName::Warning, LevelName::Info]),
-        names(&[GateKindName::Approval, GateKindName::Environment, GateKindName::Freeze, GateKindName::Unresolved]),
+        names(&[
+            GateKindName::Approval,
+            GateKindName::Environment,
+            GateKindName::Freeze,
+            GateKindName::Unresolved,
+            GateKindName::Wait,
+        ]),
         names(&[FieldKindName::Text, FieldKindName::Number, FieldKindName::Boolean]),
         names(&[FindingEntry::NotStarted, FindingEntry::Applied(s("there")), FindingEntry::Failed(s("broken"))]),
         names(&[ReleaseOriginName::Deploy, ReleaseOriginName::Rollback, ReleaseOriginName::Undo]),

@@ -1,7 +1,7 @@
 //! `runs`, `show` and `logs`: read the store.
 
 use stagewright_api as api;
-use stagewright_engine::{Outcome, StageSummary, Stream};
+use stagewright_engine::{GateKind, Outcome, StageSummary, Stream};
 use stagewright_model::{StageIndex, count, list};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Block, Printable, Printer, duration, text};
@@ -58,15 +58,18 @@ pub(crate) fn runs(session: &Session, args: &RunsArgs, out: &mut Printer) -> Res
     Ok(Exit::Success)
 }
 
-/// The stages at open gates, each with the digest of the files that an approval would cover.
+/// The stages at open gates, each with the digest of the files that an approval would cover, or with the token that it
+/// waits for.
 fn waiting(store: &Store, row: &RunRow) -> Result<String, CommandError> {
     let gates = store.open_gates(&row.id)?;
-    let with_digest = |stage: &String| {
-        let capture = gates.iter().find(|open| open.stage_id == *stage).and_then(|open| open.gate.capture.as_ref());
+    let with_detail = |stage: &String| {
+        let gate = gates.iter().find(|open| open.stage_id == *stage).map(|open| &open.gate);
+        let token = gate.filter(|gate| gate.kind == GateKind::Wait).map(|gate| format!("for {}", gate.token));
+        let capture = gate.and_then(|gate| gate.capture.as_ref());
         let digest = capture.map(|capture| capture.digest.chars().take(SHORT).collect::<String>());
-        digest.map_or_else(|| stage.clone(), |digest| format!("{stage} ({digest})"))
+        digest.or(token).map_or_else(|| stage.clone(), |detail| format!("{stage} ({detail})"))
     };
-    Ok(list(row.waiting.iter().map(with_digest).collect::<Vec<_>>()).to_string())
+    Ok(list(row.waiting.iter().map(with_detail).collect::<Vec<_>>()).to_string())
 }
 
 /// The JSON form of a run.
@@ -74,6 +77,8 @@ fn entry(store: &Store, row: &RunRow) -> Result<api::RunEntry, CommandError> {
     let RunRow { id, pipeline, file, rehearsal, source, started, last, state, failed_stage, waiting } = row;
     let gates = if waiting.is_empty() { Vec::new() } else { store.open_gates(id)? };
     let captures = gates.iter().filter_map(|open| Some((open.stage_id.clone(), open.gate.capture.as_ref()?.to_wire())));
+    let waits = gates.iter().filter(|open| open.gate.kind == GateKind::Wait);
+    let tokens = waits.map(|open| (open.stage_id.clone(), open.gate.token.clone()));
     Ok(api::RunEntry {
         run: id.to_wire(),
         pipeline: pipeline.clone(),
@@ -85,6 +90,7 @@ fn entry(store: &Store, row: &RunRow) -> Result<api::RunEntry, CommandError> {
         failed_stage: failed_stage.clone(),
         waiting: waiting.clone(),
         captures: captures.collect(),
+        tokens: tokens.collect(),
         source: source.to_wire(),
     })
 }

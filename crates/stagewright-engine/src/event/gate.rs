@@ -19,16 +19,17 @@ pub enum Finding {
     Failed(String),
 }
 
-/// A durable wait for a decision of people, or for a time.
+/// A durable wait for a decision of people, for a time, or for a signal.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Gate {
-    /// Identifies this opening of the gate.
+    /// Identifies this opening of the gate. For [`GateKind::Wait`], the token of the plugin, which can be the same each
+    /// time.
     pub token: String,
     /// Why the stage waits.
     #[serde(default)]
     pub kind: GateKind,
-    /// The question.
+    /// The question; for [`GateKind::Wait`], the plugin's reason.
     pub message: String,
     /// Users, and teams as `team:NAME`. If empty, anyone may answer.
     #[serde(default)]
@@ -47,14 +48,14 @@ pub struct Gate {
     /// When it expires, which ends its stage as timed out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// When it lets the stage pass without an answer.
+    /// When it lets the stage pass without an answer or a signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// Digest of what an approval is given for: plugins, grants and inputs. Answers are void once it changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<String>,
     /// The files that the stages behind it work on. None in journals of versions that captured none, for
-    /// [`GateKind::Unresolved`], and in rehearsals.
+    /// [`GateKind::Unresolved`] and [`GateKind::Wait`], and in rehearsals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
 }
@@ -74,6 +75,9 @@ pub enum GateKind {
     /// Journals have it as `doubt`.
     #[serde(rename = "doubt")]
     Unresolved,
+    /// The plugin waits for something other than a person, between two calls of its `run`. It ends at [`Gate::until`] or
+    /// with a signal, and can't be approved or rejected.
+    Wait,
 }
 
 /// A field of a gate's form.

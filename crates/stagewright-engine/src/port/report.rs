@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::event::{Artifact, Failure, Finding, Gate, Made, Outcome};
+use crate::event::{Artifact, Failure, Finding, Gate, Made, Outcome, Wait};
 
 /// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub enum AttemptEnd {
     Rehearsed(String),
     /// It waits for an approval, without a running process or instance.
     Suspended(Gate),
+    /// It waits for a time or a signal, without a running process or instance. Its other results don't count: the call
+    /// that ends the attempt reports them.
+    Waiting(Wait),
     /// The answer to [`Call::Observe`](super::Call::Observe).
     Observed(Observation),
     /// It did not succeed. The outcome is one of failed, errored, timed-out, cancelled, lost or inconclusive.

@@ -126,8 +126,8 @@ pub struct AttemptRequest {
     pub declared: Option<Vec<PathPattern>>,
     /// How it uses the cache; none if it doesn't.
     pub cache: Option<CacheRequest>,
-    /// JSON of the last [`Decision`](crate::Decision), with all of them under `decisions`, for a stage that continues
-    /// after its own gate.
+    /// For an attempt that continues after its own gate, JSON of the last [`Decision`](crate::Decision), with all of
+    /// them under `decisions`; after a [`Wait`](crate::Wait), `{"token": …, "cause": "poll" | "signal", "payload": …}`.
     pub resumption: Option<Json>,
     /// In a rehearsal, what of it is real; none in a real run.
     pub rehearsal: Option<RehearsalTerms>,

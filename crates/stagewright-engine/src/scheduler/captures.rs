@@ -67,7 +67,7 @@ impl Scheduler {
         let earlier = state.gate.as_ref().filter(|earlier| !state.approved_gates.is_empty() && self.binds(earlier));
         if let Some(capture) = earlier.and_then(|earlier| earlier.capture.clone()) {
             gate.capture = Some(capture);
-            return self.open_captured(stage, attempt, gate);
+            return self.open_prepared(stage, attempt, gate);
         }
         let request = CaptureRequest {
             run: self.run_id(),
@@ -105,7 +105,7 @@ impl Scheduler {
                 return self.fail_before_start(stage, failure);
             }
         }
-        self.open_captured(stage, attempt, gate)
+        self.open_prepared(stage, attempt, gate)
     }
 
     /// The files that an attempt of the stage works on.

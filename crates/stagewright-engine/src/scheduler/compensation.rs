@@ -73,9 +73,9 @@ impl Scheduler {
             AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
             AttemptEnd::Rehearsed(what) => (Outcome::Rehearsed, Some(failure(FailureKind::Rehearsed, what))),
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
-            AttemptEnd::Suspended(_) | AttemptEnd::Observed(_) => (
+            AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) | AttemptEnd::Observed(_) => (
                 Outcome::Errored,
-                Some(failure(FailureKind::BadPlugin, "its `undo` returned a gate or an observation")),
+                Some(failure(FailureKind::BadPlugin, "its `undo` returned a gate, a wait or an observation")),
             ),
         };
         self.end_undo(stage, outcome, failure)?;

@@ -35,6 +35,11 @@ impl Scheduler {
             AttemptEnd::Rehearsed(what) => (Outcome::Rehearsed, Some(failure(FailureKind::Rehearsed, what))),
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
             AttemptEnd::Suspended(gate) => return self.open_own_gate(stage, attempt, gate),
+            AttemptEnd::Waiting(wait) => match wait.check() {
+                Ok(()) => return self.open_wait(stage, attempt, wait),
+                // It hasn't done its work, and what it has begun goes on without it.
+                Err(error) => (Outcome::Inconclusive, Some(failure(FailureKind::BadPlugin, error.to_string()))),
+            },
             AttemptEnd::Observed(_) => {
                 let failure = failure(FailureKind::Internal, "`run` returned an observation");
                 (Outcome::Errored, Some(failure))

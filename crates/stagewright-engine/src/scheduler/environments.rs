@@ -63,8 +63,8 @@ impl Scheduler {
         self.plan.stage(stage).environment.is_some()
     }
 
-    /// Whether another attempt of this run is acting on the environment of the stage. Acquiring the environment for the
-    /// stage would issue a new fence, which invalidates the one of that attempt.
+    /// Whether another attempt of this run is acting on the environment of the stage, or is between two calls in which it
+    /// acts. Acquiring the environment for the stage would issue a new fence, which invalidates the one of that attempt.
     pub(super) fn is_environment_busy(&self, stage: StageIndex) -> bool {
         let acts_on_it = |other: &StageIndex| {
             *other != stage
@@ -73,7 +73,26 @@ impl Scheduler {
                 && !matches!(self.state.stage(*other).status, StageStatus::Recovering(_))
         };
         let mut others = self.running.iter().chain(&self.acquiring).chain(&self.undoing);
-        self.needs_environment(stage) && others.any(acts_on_it)
+        let mut between_calls = self.between_calls();
+        self.needs_environment(stage) && (others.any(acts_on_it) || between_calls.any(|other| acts_on_it(&other)))
+    }
+
+    /// The stages whose attempts are between two calls of their plugins.
+    fn between_calls(&self) -> impl Iterator<Item = StageIndex> {
+        self.plan.indices().filter(|&index| self.state.stage(index).is_between_calls())
+    }
+
+    /// After a resume, requests the group and then the environments that attempts between two calls held before.
+    pub(super) fn reacquire(&mut self) {
+        if self.reacquiring.is_empty() || !self.has_group() {
+            return;
+        }
+        for stage in std::mem::take(&mut self.reacquiring) {
+            let is_open = matches!(self.state.stage(stage).status, StageStatus::Waiting(_));
+            if is_open && self.needs_environment(stage) {
+                self.acquire_environment(stage, true);
+            }
+        }
     }
 
     /// Whether the run has acted on the environment of a stage. A freeze doesn't apply to the rest of such a run:
@@ -140,7 +159,8 @@ impl Scheduler {
             StageStatus::Pending | StageStatus::Backoff(_) | StageStatus::Approved(_)
         );
         // Several requests can be answered in one turn, and the answer for one stage may have ended this one, as a
-        // fail-fast matrix does. The environment is granted nevertheless: note it, so that it gets released.
+        // fail-fast matrix does. Or the stage is between two calls and starts nothing yet. The environment is granted
+        // nevertheless: note it, so that it gets released.
         if !startable && self.undoing != Some(stage) {
             if let EnvironmentAnswer::Granted { .. } = answer {
                 self.held_environments.insert(name);
@@ -205,14 +225,17 @@ impl Scheduler {
     ///
     /// An environment is kept between two stages of the run that use it, so that no other run deploys in between. It is
     /// released anyway while the run waits for people, for another environment or for its group: it could otherwise
-    /// wait for a run that in turn waits for this environment.
+    /// wait for a run that in turn waits for this environment. An attempt between two calls keeps it like a running one,
+    /// except while the run waits for its group: without the group, the next call can't start.
     pub(super) fn release_unused(&mut self) -> Result<(), IllegalTransition> {
         let ended = self.state.conclusion.is_some();
         let idle = ended || self.is_idle();
-        let waiting = idle || !self.awaited.is_empty() || (self.group_requested && !self.state.in_group);
+        let lacks_group = self.group_requested && !self.state.in_group;
+        let waiting = idle || !self.awaited.is_empty() || lacks_group;
         let in_use = |name: &str| {
             let of_it = |stage: &StageIndex| self.environment_of(*stage) == Some(name);
-            let busy = self.running.iter().chain(&self.acquiring).chain(&self.undoing).any(of_it);
+            let busy = self.running.iter().chain(&self.acquiring).chain(&self.undoing).any(of_it)
+                || (!lacks_group && self.between_calls().any(|stage| of_it(&stage)));
             let mut to_come = self.plan.indices().filter(of_it).filter(|&stage| self.needs_environment(stage));
             let more = to_come.any(|stage| self.state.stage(stage).status.conclusion().is_none())
                 || self.undo_queue.iter().any(|(stage, _)| of_it(stage));

@@ -9,6 +9,9 @@ use super::{Action, Scheduler, failure};
 use crate::event::{Decision, EventKind, FailureKind, Gate, GateKind, Outcome, Timestamp};
 use crate::state::{IllegalTransition, StageStatus};
 
+/// How often the clock is read while a gate waits for a time.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
+
 impl Scheduler {
     /// Opens the gate that an attempt requested.
     pub(super) fn open_own_gate(
@@ -75,12 +78,13 @@ impl Scheduler {
     fn open_gate(&mut self, stage: StageIndex, attempt: u32, mut gate: Gate) -> Result<(), IllegalTransition> {
         if !self.captures_for(gate.kind) {
             gate.binding.clone_from(&self.values.binding);
-            return self.open_captured(stage, attempt, gate);
+            return self.open_prepared(stage, attempt, gate);
         }
         self.request_capture(stage, attempt, gate)
     }
 
-    pub(super) fn open_captured(
+    /// Opens a gate that lacks nothing any more, or cancels it if the stage has to stop.
+    pub(super) fn open_prepared(
         &mut self,
         stage: StageIndex,
         attempt: u32,
@@ -94,18 +98,19 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Sets the timer for the gate's expiry or for its `until`.
+    /// Sets the timer for the gate's `until` or for its expiry. The time that counts is the clock's, and a timer doesn't
+    /// notice that the clock was set forward or that the machine slept. So the clock is read again every so often.
     pub(super) fn set_gate_timer(&mut self, stage: StageIndex, attempt: u32) {
-        let gate = self.state.stage(stage).gate.as_ref();
-        if let Some(at) = gate.and_then(|gate| gate.until.or(gate.expires)) {
-            let after = Duration::from_millis(at.since(self.now));
+        let gate = self.state.stage(stage).current_gate();
+        if let Some(at) = gate.and_then(|gate| gate.until.into_iter().chain(gate.expires).min()) {
+            let after = Duration::from_millis(at.since(self.now)).min(CLOCK_INTERVAL);
             self.response.actions.push(Action::Wake { stage, attempt, after });
         }
     }
 
     /// Handles a timer at a gate: lets the stage pass, ends it as timed out, or sets the timer again.
     pub(super) fn on_gate_timer(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
-        let gate = self.state.stage(stage).gate.as_ref();
+        let gate = self.state.stage(stage).current_gate();
         let (until, expires) = gate.map_or((None, None), |gate| (gate.until, gate.expires));
         if self.unfreezing.remove(&stage) || until.is_some_and(|until| until <= self.now) {
             self.record(EventKind::GateElapsed { stage })?;
@@ -113,11 +118,16 @@ impl Scheduler {
             return Ok(());
         }
         if expires.is_some_and(|expires| expires <= self.now) {
-            let failure = failure(FailureKind::Timeout, "the gate expired before it was answered");
+            let message = match self.state.stage(stage).gate_kind() {
+                Some(GateKind::Wait) => "the wait expired before it was ended",
+                _ => "the gate expired before it was answered",
+            };
+            let failure = failure(FailureKind::Timeout, message);
             self.end_attempt(stage, attempt, Outcome::TimedOut, Some(failure), BTreeMap::new())?;
             return self.end_stage(stage, Outcome::TimedOut, Outcome::TimedOut, None);
         }
-        // The clock was set back, or the timer belongs to an earlier gate of the stage.
+        // The gate is open for longer than a timer runs, the clock was set back, or the timer belongs to an earlier gate
+        // of the stage.
         self.set_gate_timer(stage, attempt);
         Ok(())
     }
@@ -182,6 +192,7 @@ impl Scheduler {
                 GateKind::Environment | GateKind::Freeze | GateKind::Unresolved => {
                     self.environment_of(other) == Some(environment)
                 }
+                GateKind::Wait => false,
             };
             // If the gate captured files, its approval is only valid for a stage that works on exactly these files.
             let capture = state.gate.as_ref().and_then(|gate| gate.capture.as_ref());

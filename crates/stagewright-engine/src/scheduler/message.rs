@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stagewright_model::StageIndex;
 
-use crate::event::{Capture, Change, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary};
+use crate::event::{Capture, Change, Decision, Event, EventKind, Failure, Interrupt, RunId, RunSummary, Signal};
 use crate::port::{
     AttemptReport, AttemptRequest, CaptureRequest, EnvironmentAnswer, EnvironmentRequest, GroupAnswer, GroupRequest,
 };
@@ -64,6 +64,8 @@ pub enum Input {
         /// The answer.
         decision: Decision,
     },
+    /// A signal arrived. One that [`check_signal`](crate::check_signal) refuses changes nothing.
+    Signalled(Signal),
     /// End the run early.
     Cancel {
         /// How fast.

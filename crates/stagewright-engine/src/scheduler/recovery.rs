@@ -65,7 +65,7 @@ impl Scheduler {
             AttemptEnd::Rehearsed(_) => {
                 return self.apply_finding(stage, attempt, Finding::NotStarted, None, report.outputs);
             }
-            AttemptEnd::Succeeded | AttemptEnd::Skipped(_) | AttemptEnd::Suspended(_) => {
+            AttemptEnd::Succeeded | AttemptEnd::Skipped(_) | AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) => {
                 "its plugin's `observe` returned no observation".to_owned()
             }
         };

@@ -56,7 +56,12 @@ impl Scheduler {
                     self.unfreezing.insert(index);
                     self.response.actions.push(Action::Wake { stage: index, attempt, after: Duration::ZERO });
                 }
-                StageStatus::Waiting(attempt) => self.set_gate_timer(index, attempt),
+                StageStatus::Waiting(attempt) => {
+                    self.set_gate_timer(index, attempt);
+                    if self.state.stage(index).is_between_calls() {
+                        self.reacquiring.insert(index);
+                    }
+                }
                 _ => {}
             }
         }
@@ -111,15 +116,21 @@ impl Scheduler {
     /// left to run, and never if it had an effect. A gate of an environment precedes the effect of its own stage: once
     /// that stage has ended, its effect must not be repeated because, say, an input changed. The outcome of an
     /// interrupted attempt stays true whatever would run now.
+    ///
+    /// An attempt at a wait goes on: what it has begun, such as a remote job, goes on as well, and a new attempt would
+    /// begin it a second time. Only before it continues, an environment's approvers have to approve what has changed.
     fn has_lapsed(&self, index: StageIndex) -> bool {
         let state = self.state.stage(index);
+        if state.wait.is_some() {
+            return false;
+        }
         let Some(gate) = state.gate.as_ref().filter(|gate| !self.binds(gate)) else { return false };
         let is_needed = || {
             let mut dependents = self.plan.graph.neighbors(NodeIndex::new(index.get()));
             dependents.any(|dependent| !self.state.stages[dependent.index()].status.has_succeeded())
         };
         match (gate.kind, state.status.conclusion()) {
-            (GateKind::Unresolved, _) => false,
+            (GateKind::Unresolved | GateKind::Wait, _) => false,
             (_, None) => true,
             (GateKind::Approval, Some(_)) => !state.acted && is_needed(),
             (GateKind::Environment | GateKind::Freeze, Some(_)) => false,

@@ -9,10 +9,10 @@ use stagewright_model::{
 };
 
 use super::{Action, Scheduler};
-use crate::event::{Decision, EventKind, Failure, GateKind, Interrupt, Outcome, RunSource};
+use crate::event::{EventKind, Failure, GateKind, Interrupt, Outcome, RunSource};
 use crate::port::{AttemptRequest, CacheRequest, Call, EarlierStage, EnvironmentView, Need, SourceView};
 use crate::scope::{StageScope, render_env};
-use crate::state::{IllegalTransition, StageStatus};
+use crate::state::{IllegalTransition, Resumption, StageStatus};
 
 impl Scheduler {
     /// Resolves a stage whose needs have all ended: it becomes ready, or ends without having run.
@@ -194,8 +194,8 @@ impl Scheduler {
             log_limit: stage.log_limit,
             limits: stage.limits,
             declared: None,
-            cache: (call == Call::Run && state.resumption.is_empty()).then(|| self.cached(index)).flatten(),
-            resumption: (!state.resumption.is_empty()).then(|| resumption_of(&state.resumption)),
+            cache: (call == Call::Run && state.resumption.is_none()).then(|| self.cached(index)).flatten(),
+            resumption: state.resumption.as_ref().map(Resumption::to_json),
             rehearsal: terms,
             basis: self.basis(index),
             folder: None,
@@ -349,13 +349,4 @@ impl Scheduler {
         }
         worst
     }
-}
-
-/// The value with which a plugin continues after its gate: the last decision, with all of them under `decisions`.
-fn resumption_of(decisions: &[Decision]) -> Json {
-    let mut resumption = json!(decisions.last());
-    if let Json::Object(fields) = &mut resumption {
-        fields.insert("decisions".to_owned(), json!(decisions));
-    }
-    resumption
 }

@@ -31,6 +31,10 @@ pub(crate) struct World {
     pub(crate) past: Vec<Event>,
     /// Commands and the times at which they are sent.
     pub(crate) commands: Vec<(Duration, RunCommand)>,
+    /// The wall-clock time at which the run is driven.
+    pub(crate) clock_from: Duration,
+    /// When and by how much the wall clock is set forward.
+    pub(crate) clock_jump: Option<(Duration, Duration)>,
 }
 
 /// The results of a run.
@@ -57,6 +61,8 @@ impl World {
             from: Vec::new(),
             past: Vec::new(),
             commands: Vec::new(),
+            clock_from: Duration::ZERO,
+            clock_jump: None,
         }
     }
 
@@ -100,7 +106,7 @@ impl World {
             store: Box::new(self.store.clone()),
             coordinator: Box::new(self.coordinator.clone()),
             logs: Box::new(lines.clone()),
-            clock: Arc::new(FakeClock(start)),
+            clock: Arc::new(FakeClock { start, from: self.clock_from, jump: self.clock_jump }),
             observers: vec![Box::new(FakeObserver {
                 observed: Arc::clone(&observed),
                 recorded: Arc::clone(&self.store.events),

@@ -13,4 +13,6 @@ mod recovery;
 mod rehearsal;
 mod resume;
 mod scheduler;
+mod transitions;
 mod travel;
+mod waits;

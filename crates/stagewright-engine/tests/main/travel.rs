@@ -10,9 +10,7 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{
     ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
     CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, Failure, FailureKind,
-    Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need, Observation,
-    Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase, TestOutcome, TextRange,
-    Timestamp, Trigger,
+    Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger, Wait,
 };
 use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
@@ -132,6 +130,10 @@ fn test_case() -> TestCase {
         place: Some(place()),
         failures: 2,
     }
+}
+
+fn wait() -> Wait {
+    Wait { token: text("job-7"), reason: text("the job is queued"), poll_after: Some(Duration::new(5, 1)), expires: Some(Duration::new(60, 1)) }
 }
 
 fn gate() -> Gate {
@@ -318,6 +320,7 @@ fn reports_round_trip_through_json() {
         AttemptEnd::Skipped(text("nothing to do")),
         AttemptEnd::Rehearsed(text("would run kubectl")),
         AttemptEnd::Suspended(gate()),
+        AttemptEnd::Waiting(wait()),
         AttemptEnd::Observed(Observation::Found(Finding::Applied(text("app 2")))),
         AttemptEnd::Observed(Observation::Found(Finding::Failed(text("crashed")))),
         AttemptEnd::Observed(Observation::Found(Finding::NotStarted)),
@@ -331,6 +334,7 @@ fn reports_round_trip_through_json() {
             | AttemptEnd::Skipped(_)
             | AttemptEnd::Rehearsed(_)
             | AttemptEnd::Suspended(_)
+            | AttemptEnd::Waiting(_)
             | AttemptEnd::Observed(Observation::Found(_) | Observation::InProgress | Observation::Unknown(_))
             | AttemptEnd::Unsuccessful(..) => {}
         }

@@ -1,6 +1,6 @@
 //! Calls of a guest's exports.
 
-use stagewright_engine::{Call, Finding, Observation, Problem};
+use stagewright_engine::{Call, Finding, Observation, Problem, Wait};
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
@@ -11,7 +11,7 @@ use super::reconciling::exports::stagewright::stage::reconcile::Observation as W
 use super::{Stage, StagePre};
 use crate::attempt::Attempt;
 use crate::error::CapabilityError;
-use crate::guest::{GuestResult, GuestReturn, Suspension, Wait};
+use crate::guest::{GuestResult, GuestReturn, Suspension};
 use crate::inspection::Inspection;
 
 /// A component that is ready to be instantiated for attempts.

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use stagewright_engine::{FilePlace, Level, Problem, TextRange};
+use stagewright_engine::{FilePlace, Level, Problem, TextRange, Wait};
 use stagewright_model::WorkspacePath;
 use wasmtime::component::Resource;
 
@@ -13,7 +13,7 @@ use super::stagewright::types::types::{
 use crate::attempt::{Attempt, masked};
 use crate::call::CallError;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::guest::{Suspension, Wait};
+use crate::guest::Suspension;
 use crate::handles::Handles;
 use crate::plugin::Requirement;
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    Decision, Event, EventKind, Failure, Fidelity, Finding, Gate, Metric, Outcome, Problem, RunId, StageSummary,
-    Stream, TestCase, Timestamp,
+    Decision, Event, EventKind, Failure, Fidelity, Finding, Gate, GateKind, Metric, Outcome, Problem, RunId, StageSummary, Stream, TestCase, Timestamp,
 };
 use stagewright_model::StageIndex;
 
@@ -54,12 +53,25 @@ pub struct StageView {
     pub cached: Option<RunId>,
     /// Answers to the gate that is open or was open last.
     pub decisions: Vec<Decision>,
+    /// The wait that its attempt is at, or that it continued after.
+    pub wait: Option<WaitView>,
     /// The first effect beyond this machine that its last attempt announced.
     pub intended: Option<String>,
     /// The outcome that was determined for its last attempt after an interruption.
     pub recovered: Option<Finding>,
     /// Its compensation, once that has started or was skipped.
     pub undo: Option<Box<UndoView>>,
+}
+
+/// A wait of an attempt, for a time or a signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitView {
+    /// Its token.
+    pub token: String,
+    /// What the plugin waits for.
+    pub reason: String,
+    /// Whether the attempt's last wait was for the same. A plugin that polls every few seconds isn't news each time.
+    pub is_repeated: bool,
 }
 
 /// The compensation of a stage.
@@ -171,6 +183,7 @@ impl StageView {
             summaries: Vec::new(),
             cached: None,
             decisions: Vec::new(),
+            wait: None,
             intended: None,
             recovered: None,
             undo: None,
@@ -202,6 +215,11 @@ impl StageView {
     pub fn is_cached(&self) -> Option<&RunId> {
         let succeeded = matches!(self.status, StageStatus::Ended { outcome: Outcome::Succeeded, .. });
         self.cached.as_ref().filter(|_| succeeded)
+    }
+
+    /// Whether its attempt waits for the same time or signal as before, or has continued after such a wait.
+    pub(crate) fn repeats_wait(&self) -> bool {
+        self.wait.as_ref().is_some_and(|wait| wait.is_repeated)
     }
 
     /// The failure of its last attempt.
@@ -300,8 +318,10 @@ impl StageView {
             EventKind::GateOpened { gate, .. } => {
                 self.stop(event.at);
                 self.decisions.clear();
+                self.note_wait(gate);
                 self.status = StageStatus::Waiting(Box::new(gate.clone()));
             }
+            EventKind::GateSignalled { .. } => self.status = StageStatus::Pending,
             EventKind::GateDecided { decision, .. } => self.decide(decision),
             EventKind::GateElapsed { .. } => self.status = StageStatus::Pending,
             // A stage that waits for its environment in order to be compensated has ended already, and stays ended.
@@ -357,6 +377,7 @@ impl StageView {
             self.metrics.clear();
             self.summaries.clear();
             self.intended = None;
+            self.wait = None;
         }
         self.cached = None;
         self.attempt = attempt;
@@ -365,6 +386,16 @@ impl StageView {
         self.running_since = Some(at);
         self.progress = None;
         self.status = StageStatus::Running;
+    }
+
+    fn note_wait(&mut self, gate: &Gate) {
+        let Gate { token, message, .. } = gate;
+        let is_repeated = self.wait.as_ref().is_some_and(|last| last.token == *token && last.reason == *message);
+        self.wait = (gate.kind == GateKind::Wait).then(|| WaitView {
+            token: token.clone(),
+            reason: message.clone(),
+            is_repeated,
+        });
     }
 
     fn stop(&mut self, at: Timestamp) {

@@ -102,6 +102,13 @@ impl ToWire for EventKind {
             EventKind::GateDecided { stage, decision } => {
                 Wire::GateDecided { stage: stage.to_wire(), decision: decision.to_wire() }
             }
+            EventKind::GateSignalled { stage, signal } => {
+                Wire::GateSignalled { stage: stage.to_wire(), signal: signal.to_wire() }
+            }
+            EventKind::SignalKept { signal } => Wire::SignalKept { signal: signal.to_wire() },
+            EventKind::SignalRefused { token, by, reason } => {
+                Wire::SignalRefused { token: token.clone(), by: by.clone(), reason: reason.clone() }
+            }
             EventKind::DecisionRefused { stage, by, reason } => {
                 Wire::DecisionRefused { stage: stage.to_wire(), by: by.clone(), reason: reason.clone() }
             }

@@ -1,7 +1,7 @@
 //! Gates, and the answers of people.
 
 use stagewright_api as api;
-use stagewright_engine::{Capture, Decision, Field, FieldKind, Finding, Gate, GateKind, Made};
+use stagewright_engine::{Capture, Decision, Field, FieldKind, Finding, Gate, GateKind, Made, Signal};
 
 use super::ToWire;
 
@@ -49,6 +49,7 @@ impl ToWire for GateKind {
             GateKind::Environment => api::GateKindName::Environment,
             GateKind::Freeze => api::GateKindName::Freeze,
             GateKind::Unresolved => api::GateKindName::Unresolved,
+            GateKind::Wait => api::GateKindName::Wait,
         }
     }
 }
@@ -95,6 +96,22 @@ impl ToWire for Decision {
             capture: capture.clone(),
             rehearsed: *rehearsed,
             finding: finding.to_wire(),
+        }
+    }
+}
+
+impl ToWire for Signal {
+    type Wire = api::SignalEntry;
+
+    fn to_wire(&self) -> api::SignalEntry {
+        // The number is for the store alone.
+        let Signal { number: _, token, stage, payload, by, at } = self;
+        api::SignalEntry {
+            token: token.clone(),
+            stage: stage.to_wire(),
+            payload: payload.clone(),
+            by: by.clone(),
+            at: at.to_wire(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod production;
 mod replay;
 mod script;
 mod terminal;
+mod waits;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -59,7 +60,8 @@ fn json() {
 
 #[test]
 fn github() {
-    let some = ["failure_with_retry", "waiting", "matrix", "not_compensated", "found_in_place", "unresolved"];
+    let some =
+        ["failure_with_retry", "waiting", "matrix", "not_compensated", "found_in_place", "unresolved", "signalled"];
     for (name, events) in script::ALL.into_iter().filter(|(name, _)| some.contains(name)) {
         insta::assert_snapshot!(format!("github_{name}"), shown(Github::new, &events()));
     }
@@ -101,7 +103,7 @@ fn no_reader_writes_a_control_character() {
         "application/",
         "release\",",
         "Friday",
-        "signal",
+        "killed by",
         "alas",
         "unmaintained",
         "no recipients",

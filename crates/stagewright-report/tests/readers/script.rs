@@ -10,7 +10,7 @@ use stagewright_engine::{
 };
 use stagewright_model::{StageIndex, StageKind};
 
-use crate::production;
+use crate::{production, waits};
 
 pub(crate) const START: u64 = 1_700_000_000_000;
 
@@ -266,7 +266,7 @@ pub(crate) fn matrix() -> Vec<Event> {
 /// A name for snapshots, and the events.
 type Scenario = (&'static str, fn() -> Vec<Event>);
 
-pub(crate) const ALL: [Scenario; 15] = [
+pub(crate) const ALL: [Scenario; 18] = [
     ("success", success),
     ("failure_with_retry", failure_with_retry),
     ("cancelled", cancelled),
@@ -282,4 +282,7 @@ pub(crate) const ALL: [Scenario; 15] = [
     ("settled", production::settled),
     ("frozen", production::frozen),
     ("frozen_again", production::frozen_again),
+    ("polled", waits::polled),
+    ("signalled", waits::signalled),
+    ("awaiting_a_signal", waits::awaiting_a_signal),
 ];

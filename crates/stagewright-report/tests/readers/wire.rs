@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
     Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Fidelity, Field,
-    FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release,
-    ReleaseOrigin, RollbackSource, RunId, RunSource, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp,
-    Trigger,
+    FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release, ReleaseOrigin, RollbackSource, RunId, RunSource, Signal, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger,
 };
 use stagewright_model::{StageIndex, StageKind};
 use stagewright_report::Json as JsonLines;
@@ -101,6 +99,17 @@ fn gate() -> Gate {
         until: Some(Timestamp(10)),
         binding: Some(s("binding")),
         capture: Some(Capture { digest: s("digest"), files: 4, bytes: 5, opening: 6 }),
+    }
+}
+
+fn signal() -> Signal {
+    Signal {
+        number: 1,
+        token: s("token"),
+        stage: Some(StageIndex(2)),
+        payload: json!({ "exit": 0 }),
+        by: s("by"),
+        at: Timestamp(40),
     }
 }
 
@@ -223,6 +232,9 @@ fn kinds() -> Vec<EventKind> {
         EventKind::CancelRequested { how: Interrupt::Kill, reason: s("reason") },
         EventKind::RunSuspended { waiting: vec![StageIndex(0), StageIndex(2)] },
         EventKind::RunEnded { conclusion: Outcome::Rejected },
+        EventKind::GateSignalled { stage, signal: signal() },
+        EventKind::SignalKept { signal: signal() },
+        EventKind::SignalRefused { token: s("token"), by: s("by"), reason: s("reason") },
     ]
 }
 

@@ -5,6 +5,7 @@
 
 mod front_end;
 mod runtime;
+mod signal;
 
 #[path = "../../examples/run_pipeline.rs"]
 #[expect(dead_code, reason = "the example's own `main` isn't called")]
@@ -37,7 +38,7 @@ uses = "noop"
 needs = ["first"]
 "#;
 
-const GATE: &str = r#"
+pub(crate) const GATE: &str = r#"
 schema = 1
 [pipeline]
 name = "gated"

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use serde_json::json;
 use stagewright_engine::{
-    Decision, EffectClass, Event, EventKind, Gate, GitState, Outcome, RunId, RunSource, RunStore, StageSummary,
+    Decision, EffectClass, Event, EventKind, Gate, GitState, Outcome, RunId, RunSource, RunStore, Signal, StageSummary,
     StoreError, Stream, Timestamp,
 };
 use stagewright_model::{StageIndex, StageKind};
@@ -285,6 +285,42 @@ fn decision_is_kept_until_its_event_is_recorded() {
     let decided = EventKind::GateDecided { stage: StageIndex(1), decision: decision("ann") };
     next.append(&run_id(), &[event(3, decided)], true).unwrap();
     assert_eq!(Store::open(&state).unwrap().take_decisions(&run_id()).unwrap(), []);
+}
+
+#[test]
+fn signal_is_kept_until_its_event_is_recorded() {
+    let (directory, mut driver) = store();
+    let state = directory.path().join("state");
+    driver.append(&run_id(), &[event(0, started()), event(1, attempt(1))], true).unwrap();
+    let mut sender = Store::open(&state).unwrap();
+    let signal = |number| Signal {
+        number,
+        token: "job-7".to_owned(),
+        stage: None,
+        payload: serde_json::json!({ "exit": 0 }),
+        by: "ann".to_owned(),
+        at: Timestamp(5),
+    };
+    let put = |store: &mut Store, run: &RunId| {
+        store.put_signal(run, &signal(0), |_, pending| Ok::<_, ()>(pending.len())).map(|checked| checked.unwrap())
+    };
+    assert_eq!(put(&mut sender, &run_id()).unwrap(), 0);
+    assert_eq!(put(&mut sender, &run_id()).unwrap(), 1, "the same signal twice is two signals");
+    assert!(put(&mut sender, &RunId("none".to_owned())).is_err());
+    let refused: Result<(), &str> = sender.put_signal(&run_id(), &signal(0), |_, _| Err("no")).unwrap();
+    assert_eq!(refused, Err("no"));
+    assert_eq!(driver.take_signals(&run_id()).unwrap(), [signal(1), signal(2)]);
+    assert_eq!(driver.take_signals(&run_id()).unwrap(), []);
+    driver.redeliver(&run_id()).unwrap();
+    assert_eq!(driver.take_signals(&run_id()).unwrap().len(), 2);
+
+    let kept = EventKind::SignalKept { signal: signal(1) };
+    driver.append(&run_id(), &[event(2, kept)], true).unwrap();
+    let mut next = Store::open(&state).unwrap();
+    assert_eq!(next.take_signals(&run_id()).unwrap(), [signal(2)], "the first one is in the journal");
+    let ended = EventKind::RunEnded { conclusion: Outcome::Succeeded };
+    next.append(&run_id(), &[event(3, ended)], true).unwrap();
+    assert_eq!(Store::open(&state).unwrap().take_signals(&run_id()).unwrap(), []);
 }
 
 #[test]

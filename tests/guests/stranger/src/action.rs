@@ -15,6 +15,7 @@ use stagewright_sdk::{
 
 use crate::flood::Flood;
 use crate::spelling::Spelling;
+use crate::suspend::Suspend;
 
 /// An action. What it returns becomes an entry of the output `answers`.
 #[derive(Deserialize, JsonSchema)]
@@ -134,15 +135,6 @@ pub(crate) enum Action {
         #[serde(default)]
         fields: Vec<(String, Option<Vec<String>>)>,
     },
-    /// End the stage with a wait of its own. When it is run again, returns how the wait ended.
-    Suspend {
-        token: String,
-        reason: String,
-        #[serde(default)]
-        poll_after_ms: Option<u64>,
-        #[serde(default)]
-        expires_ms: Option<u64>,
-    },
     /// Write a text to where people or machines read it. `{}` in it is replaced by a secret, or by the content of a file.
     Say {
         place: Place,
@@ -160,6 +152,8 @@ pub(crate) enum Action {
     },
     /// Wait, in milliseconds.
     Wait { for_ms: u64 },
+    /// Wait between two calls; returns what ended the wait.
+    Suspend(Suspend),
     /// Exceed a limit.
     Flood { with: Flood },
 }
@@ -214,6 +208,7 @@ impl Action {
             Action::Start { program, args, secret_env } => start(&program, args, &secret_env),
             Action::Read { path } => workspace::read_text(&path),
             Action::ReadAt { path } => Ok(String::from_utf8_lossy(&workspace::read_at(&path, 0, 1000)?).into_owned()),
+            Action::Suspend(suspend) => suspend.perform(end),
             Action::Digest { path } => workspace::digest(&path),
             Action::Write { path, text } => workspace::write(&path, text).map(done),
             Action::Append { path, text } => workspace::append(&path, text).map(done),
@@ -282,9 +277,6 @@ impl Action {
                     };
                 }
                 open(approval, approvals, &approvers, expires_ms).map(done)
-            }
-            Action::Suspend { token, reason, poll_after_ms, expires_ms } => {
-                suspend(&token, &reason, poll_after_ms, expires_ms, end)
             }
             Action::Say { place, text, secret, file, spelling, padding } => {
                 let value = match (secret, file) {
@@ -405,27 +397,6 @@ fn first_of(program: &str, args: Vec<String>, after: Duration) -> Result<String>
     let child = Command::new(program).args(args).spawn()?;
     let first = poll::wait_any(&[&child.ended(), &clock::timer(after)])?;
     Ok(["program", "timer"][first].to_owned())
-}
-
-fn suspend(
-    token: &str,
-    reason: &str,
-    poll_after_ms: Option<u64>,
-    expires_ms: Option<u64>,
-    end: &mut Result<Outcome>,
-) -> Result<String> {
-    if let Some(resumption) = gate::resumption()? {
-        return Ok(format!("{resumption:?}"));
-    }
-    let mut suspension = Suspension::new(token, reason);
-    if let Some(delay) = poll_after_ms {
-        suspension = suspension.poll_after(Duration::from_millis(delay));
-    }
-    if let Some(delay) = expires_ms {
-        suspension = suspension.expires(Duration::from_millis(delay));
-    }
-    *end = Ok(Outcome::Suspended(suspension));
-    Ok("suspended".to_owned())
 }
 
 fn start(program: &str, args: Vec<String>, secret_env: &BTreeMap<String, String>) -> Result<String> {

@@ -6,6 +6,7 @@
 mod action;
 mod flood;
 mod spelling;
+mod suspend;
 
 use serde::Deserialize;
 use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, outputs, schemars};

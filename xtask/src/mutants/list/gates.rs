@@ -35,13 +35,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "one approval is enough",
-        file: "state.rs",
+        file: "state/transition.rs",
         search: "_ if approvals >= gate.approvals as usize =>",
         replace: "_ if approvals >= 1 =>",
     },
     Mutant {
         name: "a rejection counts as an approval",
-        file: "state.rs",
+        file: "state/transition.rs",
         search: "_ if !decision.approved => S::Refused(now),",
         replace: "",
     },

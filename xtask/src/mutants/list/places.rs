@@ -66,8 +66,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "two attempts act on an environment",
         file: "scheduler/environments.rs",
-        search: "self.needs_environment(stage) && others.any(acts_on_it)",
-        replace: "self.needs_environment(stage) && others.any(acts_on_it) && false",
+        search: "self.needs_environment(stage) && (others.any(acts_on_it) ||",
+        replace: "self.needs_environment(stage) && ((others.any(acts_on_it) && false) ||",
     },
     Mutant {
         name: "cancel-in-progress is ignored",

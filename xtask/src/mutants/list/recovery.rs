@@ -66,8 +66,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "every end of an attempt is certain",
         file: "state.rs",
-        search: "if is_certain(*outcome, failure.as_ref()) {",
-        replace: "if is_certain(*outcome, failure.as_ref()) || true {",
+        search: "if has_reported && is_certain(*outcome, failure.as_ref()) {",
+        replace: "if has_reported && (is_certain(*outcome, failure.as_ref()) || true) {",
     },
     Mutant {
         name: "the outcome of a trapped plugin is certain",

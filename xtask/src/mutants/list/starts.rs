@@ -108,8 +108,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "answers are not handed to the attempt",
         file: "scheduler/start.rs",
-        search: "resumption: (!state.resumption.is_empty()).then",
-        replace: "resumption: (state.resumption.len() > 99).then",
+        search: "resumption: state.resumption.as_ref().map(Resumption::to_json),",
+        replace: "resumption: state.resumption.as_ref().filter(|_| self.jobs > 99).map(Resumption::to_json),",
     },
     Mutant {
         name: "a rejected run succeeds",

@@ -141,12 +141,19 @@ impl LogSink for FakeLogs {
     }
 }
 
-/// Tokio's paused clock, which jumps to the next timer when all tasks are idle.
-pub(super) struct FakeClock(pub(super) tokio::time::Instant);
+/// Tokio's paused clock, which jumps to the next timer when all tasks are idle. Its wall clock starts at `from`, and is set
+/// forward by `jump` at a time.
+pub(super) struct FakeClock {
+    pub(super) start: tokio::time::Instant,
+    pub(super) from: Duration,
+    pub(super) jump: Option<(Duration, Duration)>,
+}
 
 impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
-        Timestamp(u64::try_from(self.0.elapsed().as_millis()).expect("a short test"))
+        let elapsed = self.start.elapsed();
+        let jumped = self.jump.filter(|(at, _)| elapsed >= *at).map_or(Duration::ZERO, |(_, by)| by);
+        Timestamp(u64::try_from((self.from + elapsed + jumped).as_millis()).expect("a short test"))
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

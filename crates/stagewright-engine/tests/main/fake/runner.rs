@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use stagewright_engine::{
     Artifact, AttemptEnd, AttemptOutput, AttemptReport, AttemptRequest, Call, Capture, CaptureRequest, Failure,
-    FailureKind, Finding, Gate, Interrupt, Made, Observation, Outcome, ReleaseNote, StageRunner, Stream,
+    FailureKind, Finding, Gate, Interrupt, Made, Observation, Outcome, ReleaseNote, StageRunner, Stream, Wait,
 };
 use tokio::sync::watch;
 
@@ -27,6 +27,7 @@ pub(crate) enum Act {
     Skip(&'static str),
     Rehearse(&'static str),
     Ask(Gate),
+    Wait(Wait),
     Panic,
     /// Runs until it is interrupted gracefully.
     Hang,
@@ -121,9 +122,9 @@ impl StageRunner for FakeRunner {
         output: AttemptOutput,
         mut interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> BoxFuture<'static, AttemptReport> {
-        let act = match request.resumption {
-            Some(_) => Act::Output("decision", request.resumption.clone().expect("a resumption")),
-            None => {
+        let act = match &request.resumption {
+            Some(answer) if answer.get("cause").is_none() => Act::Output("decision", answer.clone()),
+            _ => {
                 let label = label(&request);
                 let key = label.rsplit_once('#').expect("a label").0;
                 self.script.lock().expect("a script").next(key)
@@ -259,6 +260,7 @@ async fn perform(
         Act::Skip(reason) => AttemptEnd::Skipped(reason.to_owned()),
         Act::Rehearse(what) => AttemptEnd::Rehearsed(what.to_owned()),
         Act::Ask(gate) => AttemptEnd::Suspended(gate),
+        Act::Wait(wait) => AttemptEnd::Waiting(wait),
         Act::Panic => panic!("as the script says"),
         Act::Say(lines) => {
             for line in lines {
