@@ -255,7 +255,11 @@ pub(crate) fn trap_imports<T: 'static>(
                     linked
                         .func_new(name, move |_, _, _, _| wasmtime::bail!("`{called}` can only be called by `run`"))?;
                 }
-                ComponentItem::Resource(_) => linked.resource(name, ResourceType::host::<()>(), |_, _| Ok(()))?,
+                ComponentItem::Resource(_) => {
+                    // An interface that uses a resource of `types` has to have the same type for it.
+                    let shared = since_0_2::shared_resource(name).filter(|_| provided.contains(&Interface::Types));
+                    linked.resource(name, shared.unwrap_or(ResourceType::host::<()>()), |_, _| Ok(()))?;
+                }
                 _ => {}
             }
         }

@@ -24,12 +24,16 @@ mod test_reports;
 mod types;
 mod workspace;
 
+use stagewright_engine::Problem;
 use stagewright_model::Interface;
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{HasSelf, Linker, ResourceType};
 
 use crate::attempt::Attempt;
+use crate::error::CapabilityError;
+use crate::guest::Suspension;
 use crate::handles::Handles;
 use crate::inspection::Inspection;
+use crate::plugin::Requirement;
 pub(crate) use calls::{GuestSince02, InspectedSince02};
 use context::{ContextView, HasContext};
 use stagewright as wit;
@@ -126,6 +130,17 @@ pub(crate) fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmti
         Interface::Reveal => wit::secrets::reveal::add_to_linker::<_, Own>(linker, |attempt| attempt),
         Interface::Registry => wit::registry::registry::add_to_linker::<_, Own>(linker, |attempt| attempt),
         Interface::Service => wit::service::service::add_to_linker::<_, Own>(linker, |attempt| attempt),
+    }
+}
+
+/// The host's type for a resource of `types`, whose names no other interface has.
+pub(crate) fn shared_resource(name: &str) -> Option<ResourceType> {
+    match name {
+        "error" => Some(ResourceType::host::<CapabilityError>()),
+        "problem" => Some(ResourceType::host::<Problem>()),
+        "requirement" => Some(ResourceType::host::<Requirement>()),
+        "suspension" => Some(ResourceType::host::<Suspension>()),
+        _ => None,
     }
 }
 

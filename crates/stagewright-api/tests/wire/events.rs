@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_api::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
-    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
+    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry,
+    GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, OutcomeName, ProblemEntry,
+    ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName,
+    StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
 };
 
 use crate::{names, text};

@@ -66,7 +66,7 @@ pub enum WaitError {
     #[error("the reason for a wait must have at most {REASON} bytes, not {0}")]
     ReasonTooLong(usize),
     /// The expiry is out of range.
-    #[error("a wait must expire after {}, not after {0:?}", range::WAIT)]
+    #[error("a wait must expire after {wait}, not after {0:?}", wait = range::WAIT)]
     Expiry(Duration),
     /// The poll interval is out of range.
     #[error("the poll interval of a wait must be {}, not {after:?}", range::POLL)]

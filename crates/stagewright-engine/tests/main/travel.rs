@@ -10,7 +10,9 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{
     ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
     CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, Failure, FailureKind,
-    Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger, Wait,
+    Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need, Observation,
+    Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase, TestOutcome, TextRange,
+    Timestamp, Trigger, Wait,
 };
 use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
@@ -133,7 +135,12 @@ fn test_case() -> TestCase {
 }
 
 fn wait() -> Wait {
-    Wait { token: text("job-7"), reason: text("the job is queued"), poll_after: Some(Duration::new(5, 1)), expires: Some(Duration::new(60, 1)) }
+    Wait {
+        token: text("job-7"),
+        reason: text("the job is queued"),
+        poll_after: Some(Duration::new(5, 1)),
+        expires: Some(Duration::new(60, 1)),
+    }
 }
 
 fn gate() -> Gate {

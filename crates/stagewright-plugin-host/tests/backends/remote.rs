@@ -144,7 +144,7 @@ async fn a_rehearsal_reads_no_remote_registry_and_an_anonymous_pull_sends_no_cre
     layout.image("built", "one");
     let reference = at(&distribution, "app:1");
     registry.push(&layout.root, &reference, real(&workspace)).await.unwrap();
-    let withheld = ErrorCode::Other("withheld-in-rehearsal".to_owned());
+    let withheld = ErrorCode::Withheld;
     for result in [
         registry.resolve(&reference, rehearsal(&workspace)).await,
         registry.pull(&reference, &place.path("pulled"), rehearsal(&workspace)).await,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use stagewright_engine::{
-    Decision, Event, EventKind, Failure, Fidelity, Finding, Gate, GateKind, Metric, Outcome, Problem, RunId, StageSummary, Stream, TestCase, Timestamp,
+    Decision, Event, EventKind, Failure, Fidelity, Finding, Gate, GateKind, Metric, Outcome, Problem, RunId,
+    StageSummary, Stream, TestCase, Timestamp,
 };
 use stagewright_model::StageIndex;
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
     Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Fidelity, Field,
-    FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release, ReleaseOrigin, RollbackSource, RunId, RunSource, Signal, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger,
+    FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release,
+    ReleaseOrigin, RollbackSource, RunId, RunSource, Signal, StageSummary, Stream, TestCase, TestOutcome, TextRange,
+    Timestamp, Trigger,
 };
 use stagewright_model::{StageIndex, StageKind};
 use stagewright_report::Json as JsonLines;
