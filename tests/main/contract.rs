@@ -95,7 +95,7 @@ fn a_plugin_of_0_1_calls_the_host_as_before() {
         [stages.next]
         uses = "command"
         needs = ["old"]
-        with.run = "test ${{ stages.old.outputs.n }} = 7"
+        with.run = "test ${{ int(stages.old.outputs.n) }} = 7"
         permissions = { process = ["sh"] }
         "#,
     );

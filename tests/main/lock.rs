@@ -36,7 +36,7 @@ fn a_lock_is_written_once_and_checked() {
     assert!(!environment.root().join(LOCK).exists(), "--check wrote");
     environment.run(&["lock"]).exits(0);
     let text = environment.read(LOCK);
-    for part in ["[pipelines.build.plugins.command]", "imports = [", "wit = \"0.1.0\"", "process = [\"sh\"]"] {
+    for part in ["[pipelines.build.plugins.command]", "imports = [", "wit = \"0.2.0\"", "process = [\"sh\"]"] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
     assert!(environment.run(&["lock"]).exits(0).stdout.contains("stagewright.lock is up to date"));
@@ -122,7 +122,7 @@ fn a_plugin_with_another_digest_is_refused() {
     std::fs::copy(built_in("notify"), &mine).unwrap();
     let refused = environment.run(&["run", "--locked"]).exits(4);
     assert!(refused.stderr.contains("+ plugin `path:plugins/mine.wasm` changed: sha256:"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("and now imports http"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("and now imports findings, http"), "{}", refused.stderr);
     assert_eq!(runs(&environment), 1);
 }
 
