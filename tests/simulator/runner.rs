@@ -284,10 +284,7 @@ impl Plugin {
         if self.misbehaves(30) {
             return self.fail().await;
         }
-        let release = (effects > 0 && self.request.environment.is_some() && self.roll(70)).then(|| ReleaseNote {
-            artifact: format!("r{}/{}@{}", self.done.run, self.done.stage.0, self.done.attempt),
-            url: None,
-        });
+        let release = (effects > 0 && self.request.environment.is_some() && self.roll(70)).then(|| self.release());
         let outputs = BTreeMap::from([("attempt".to_owned(), json!(self.done.attempt))]);
         AttemptReport { outputs, release, ..report(AttemptEnd::Succeeded) }
     }
@@ -295,6 +292,11 @@ impl Plugin {
     fn asks(&self) -> bool {
         let mut inner = self.world.lock();
         inner.runs[self.done.run].pipeline.asks[self.done.stage.get()] && inner.roll(90)
+    }
+
+    fn release(&self) -> ReleaseNote {
+        let EffectId { run, stage, attempt } = self.done;
+        ReleaseNote { artifact: format!("r{run}/{}@{attempt}", stage.0), url: None }
     }
 
     fn waits(&self) -> bool {
@@ -307,12 +309,11 @@ impl Plugin {
     async fn wait(&self) -> AttemptReport {
         self.pause(0..5_000).await;
         let reaches_out = self.world.lock().reaches_out(self.done.run, self.done.stage);
-        if reaches_out
-            && self.roll(50)
-            && let Err(refused) = self.effect().await
-        {
+        let acts = reaches_out && self.roll(50);
+        if acts && let Err(refused) = self.effect().await {
             return unsuccessful(Outcome::Failed, refused);
         }
+        let release = (acts && self.request.environment.is_some() && self.roll(50)).then(|| self.release());
         let is_invalid = self.misbehaves(4);
         let mut inner = self.world.lock();
         // Several stages may wait for the same token.
@@ -321,7 +322,8 @@ impl Plugin {
             true => Some(Duration::from_millis(inner.rng.u64(0..1_000))),
             false => inner.roll(75).then(|| Duration::from_millis(inner.rng.u64(1_000..150_000))),
         };
-        report(AttemptEnd::Waiting(Wait { token, reason: "it isn't ready".to_owned(), poll_after, expires: None }))
+        let wait = Wait { token, reason: "it isn't ready".to_owned(), poll_after, expires: None };
+        AttemptReport { release, ..report(AttemptEnd::Waiting(wait)) }
     }
 
     fn gate(&self) -> Gate {

@@ -167,6 +167,26 @@ mod tests {
     }
 
     #[test]
+    fn a_token_with_a_secret_is_refused_and_leaves_the_outcome_open() {
+        let masker = Masker::default();
+        masker.add("hunter22", false);
+        let suspension = |token: &str| Suspension {
+            token: token.to_owned(),
+            reason: "queued".to_owned(),
+            poll_after_ms: Some(5000),
+        };
+        let poll_after = Some(Duration::from_secs(5));
+        let wait = Wait { token: "job-7".to_owned(), reason: "queued".to_owned(), poll_after };
+        assert_eq!(wait_from_guest(suspension("job-7"), &masker), AttemptEnd::Waiting(wait));
+        match wait_from_guest(suspension("job-hunter22"), &masker) {
+            AttemptEnd::Unsuccessful(Outcome::Inconclusive, failure) => {
+                assert_eq!(failure.kind, FailureKind::BadPlugin)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
     fn an_error_returned_during_cancellation_becomes_a_cause() {
         let judged = |error: CapabilityError| match outcome_from_error(error, true, None) {
             AttemptEnd::Unsuccessful(Outcome::Cancelled, failure) => failure,

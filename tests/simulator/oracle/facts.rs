@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::Value as Json;
 use stagewright_engine::{
     AttemptEnd, AttemptReport, Call, Decision, EnvironmentAnswer, FailureKind, Finding, Observation, Outcome,
-    RunCommand, Signal,
+    RunCommand, Signal, Timestamp,
 };
 use stagewright_model::StageIndex;
 use tokio::time::Instant;
@@ -34,8 +34,8 @@ pub(crate) struct Facts {
     pub(crate) granted: BTreeMap<String, u64>,
     /// Signals that the process got but hasn't recorded or refused, in order.
     pub(crate) signals: VecDeque<Signal>,
-    /// Stages whose wait should have ended, and since when.
-    pub(crate) overdue: BTreeMap<StageIndex, Instant>,
+    /// Stages whose wait should have ended: the time of the wait, and since when it is due.
+    pub(crate) overdue: BTreeMap<StageIndex, (Timestamp, Instant)>,
     /// Tokens of the gates that the process opened.
     pub(crate) opened: BTreeSet<String>,
     /// When attempts should have been asked to stop.

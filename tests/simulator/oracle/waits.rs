@@ -43,10 +43,10 @@ impl Inner {
         for stage in one.pipeline.plan.indices() {
             let state = one.truth.stage(stage);
             let until = state.wait.as_ref().filter(|_| state.is_open_wait()).and_then(|wait| wait.until);
-            if until.is_some_and(|until| until <= now) {
-                one.facts.overdue.entry(stage).or_insert_with(Instant::now);
-            } else {
-                one.facts.overdue.remove(&stage);
+            let noted = one.facts.overdue.remove(&stage);
+            if let Some(until) = until.filter(|until| *until <= now) {
+                let since = noted.filter(|(noted, _)| *noted == until).map_or_else(Instant::now, |(_, since)| since);
+                one.facts.overdue.insert(stage, (until, since));
             }
         }
     }
@@ -194,7 +194,7 @@ impl Truth {
 
     /// Checks that waits end in time, and that the run holds the environments of those that end by themselves.
     pub(super) fn check_waits(&self, context: &Context<'_>) -> CheckResult {
-        let overdue = context.facts().overdue.iter().find(|(_, since)| since.elapsed() > OVERDUE);
+        let overdue = context.facts().overdue.iter().find(|(_, (_, since))| since.elapsed() > OVERDUE);
         ensure(overdue.is_none(), || format!("hasn't ended a wait that is due: {overdue:?}"))?;
         let has_group = context.run().pipeline.group.is_none() || self.in_group;
         let settled = context.facts().waited_at == Some(context.run().journal.len());

@@ -47,8 +47,8 @@ pub enum AttemptEnd {
     Rehearsed(String),
     /// It waits for an approval, without a running process or instance.
     Suspended(Gate),
-    /// It waits for a time or a signal, without a running process or instance. Its other results don't count: the call
-    /// that ends the attempt reports them.
+    /// It waits for a time or a signal, without a running process or instance. Its artifacts and its release are recorded;
+    /// its outputs don't count, because the call that ends the attempt reports them.
     Waiting(Wait),
     /// The answer to [`Call::Observe`](super::Call::Observe).
     Observed(Observation),

@@ -29,6 +29,10 @@ impl Scheduler {
         if let StageStatus::Recovering(attempt) = self.state.stage(stage).status {
             return self.on_observed(stage, attempt, report);
         }
+        // Also before a gate: what an attempt has deployed is in place while it waits, and its next call doesn't know of it.
+        if let Some(note) = report.release {
+            self.record_release(stage, attempt, note)?;
+        }
         let (outcome, failure) = match report.end {
             AttemptEnd::Succeeded => (Outcome::Succeeded, None),
             AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
@@ -45,9 +49,6 @@ impl Scheduler {
                 (Outcome::Errored, Some(failure))
             }
         };
-        if let Some(note) = report.release {
-            self.record_release(stage, attempt, note)?;
-        }
         let (outcome, failure, outputs) = self.with_rehearsed_outputs(stage, outcome, failure, report.outputs);
         let has_reason = matches!(outcome, Outcome::Skipped | Outcome::Rehearsed);
         let reason = failure.as_ref().filter(|_| has_reason).map(|failure| failure.message.clone());

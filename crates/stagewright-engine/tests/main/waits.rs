@@ -357,3 +357,15 @@ fn a_rejection_after_a_wait_leaves_the_effect_unresolved() {
     assert_eq!(again.outcomes(), ["rollout rejected"]);
     assert_eq!(again.state(&past).stages[0].unresolved_attempt, Some(1));
 }
+
+#[test]
+fn a_release_is_recorded_before_the_wait_and_confirmed_after_it() {
+    let ran = deploying(vec![reach(Act::DeployAndWait("sha256:a", wait_for("job-7", Some(HOUR)))), Act::Succeed]).run();
+    let told = ran.events(|kind| match kind {
+        EventKind::ReleaseRecorded { release, .. } => Some(release.artifact.clone()),
+        EventKind::ReleaseConfirmed { .. } => Some("confirmed".to_owned()),
+        EventKind::GateOpened { .. } => Some("waits".to_owned()),
+        _ => None,
+    });
+    assert_eq!(told, ["sha256:a", "waits", "confirmed"]);
+}

@@ -36,6 +36,8 @@ pub(crate) enum Act {
     /// Never stops.
     IgnoreEverything,
     Say(&'static [&'static str]),
+    /// Deploys the artifact with this digest, and waits.
+    DeployAndWait(&'static str, Wait),
     /// Requests an effect, has it if allowed, and continues with the inner act.
     Reach(Box<Act>),
     /// Deploys the artifact with this digest.
@@ -231,6 +233,10 @@ async fn perform(
         let release = ReleaseNote { artifact: artifact.to_owned(), url: None };
         return AttemptReport { release: Some(release), ..report(AttemptEnd::Succeeded, outputs) };
     }
+    if let Act::DeployAndWait(artifact, wait) = act {
+        let release = ReleaseNote { artifact: artifact.to_owned(), url: None };
+        return AttemptReport { release: Some(release), ..report(AttemptEnd::Waiting(wait), outputs) };
+    }
     let wanted = match act {
         Act::Hang => Some(Interrupt::Graceful),
         Act::IgnoreGraceful => Some(Interrupt::Kill),
@@ -276,6 +282,7 @@ async fn perform(
         | Act::IgnoreEverything
         | Act::Reach(_)
         | Act::Deploy(_)
+        | Act::DeployAndWait(..)
         | Act::Linger(..)
         | Act::Publish(..) => {
             unreachable!("handled above")
