@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(wait_from_guest(suspension("job-7"), &masker), AttemptEnd::Waiting(wait));
         match wait_from_guest(suspension("job-hunter22"), &masker) {
             AttemptEnd::Unsuccessful(Outcome::Inconclusive, failure) => {
-                assert_eq!(failure.kind, FailureKind::BadPlugin)
+                assert_eq!(failure.kind, FailureKind::BadPlugin);
             }
             other => panic!("{other:?}"),
         }

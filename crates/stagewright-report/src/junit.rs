@@ -102,7 +102,9 @@ fn status(view: &RunView, stage: &StageView) -> TestCaseStatus {
         return skipped(match &stage.status {
             StageStatus::Waiting(gate) if gate.kind == GateKind::Freeze => "waiting for the end of a freeze",
             StageStatus::Waiting(gate) if gate.kind == GateKind::Unresolved => "outcome unknown, waiting to be settled",
-            StageStatus::Waiting(gate) if gate.kind == GateKind::Wait => "waiting for a time or a signal",
+            StageStatus::Waiting(gate) if gate.kind == GateKind::Wait => {
+                return skipped(&format!("waiting: {}", first_line(&gate.message)));
+            }
             StageStatus::Waiting(_) => "waiting for an answer",
             StageStatus::AwaitingEnvironment { .. } => "waiting for another run",
             StageStatus::Recovering { .. } => "outcome unknown",

@@ -40,6 +40,7 @@ impl Truth {
         self.check_number(stage, attempt)?;
         self.check_place(context, stage, fence)?;
         self.check_nothing_waits_there(context, stage)?;
+        self.check_cells(context, stage)?;
         let on_environment = context.stage(stage).environment.is_some();
         let state = self.stage_mut(stage);
         state.phase = Phase::Running(attempt);

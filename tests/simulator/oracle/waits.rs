@@ -192,6 +192,19 @@ impl Truth {
         ensure(waits.is_none(), || format!("on the environment of stage {waits:?}, which is between two calls"))
     }
 
+    /// Cells that wait for a time count for `max-parallel`, as those that run.
+    pub(super) fn check_cells(&self, context: &Context<'_>, stage: StageIndex) -> CheckResult {
+        let one = context.stage(stage);
+        let Some(most) = one.matrix.as_ref().and_then(|cell| cell.max_parallel) else { return Ok(()) };
+        let is_busy = |other: &StageIndex| {
+            let state = self.stage(*other);
+            let is_busy = matches!(state.phase, Phase::Running(_)) || state.is_between_calls();
+            *other != stage && context.stage(*other).name == one.name && is_busy
+        };
+        let busy = context.plan().indices().filter(is_busy).count();
+        ensure(busy < most as usize, || format!("beside {busy} cells of {}, and max-parallel is {most}", one.name))
+    }
+
     /// Checks that waits end in time, and that the run holds the environments of those that end by themselves.
     pub(super) fn check_waits(&self, context: &Context<'_>) -> CheckResult {
         let overdue = context.facts().overdue.iter().find(|(_, (_, since))| since.elapsed() > OVERDUE);

@@ -109,10 +109,15 @@ impl Scheduler {
         }
     }
 
+    /// Whether as many cells of the stage's matrix are busy as may be. One whose attempt is between two calls counts:
+    /// what it has begun elsewhere, such as a rollout, goes on.
     fn cells_are_full(&self, index: StageIndex) -> bool {
         let stage = self.plan.stage(index);
         let Some(max) = stage.matrix.as_ref().and_then(|cell| cell.max_parallel) else { return false };
-        let is_busy = |cell: &&StageIndex| self.running.contains(cell) || self.acquiring.contains(cell);
+        let is_busy = |cell: &&StageIndex| {
+            let is_between_calls = **cell != index && self.state.stage(**cell).is_between_calls();
+            is_between_calls || self.running.contains(cell) || self.acquiring.contains(cell)
+        };
         let running = self.cells[&stage.name].iter().filter(is_busy).count();
         running >= max as usize
     }

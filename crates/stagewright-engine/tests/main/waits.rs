@@ -11,7 +11,7 @@ use stagewright_model::{Stage, StageIndex};
 
 use crate::fake::{Act, Ran, Script, WORK, World, granted, reach};
 use crate::gates::answer;
-use crate::plans::{deploy, grouped, plan, plan_with, stage};
+use crate::plans::{cell, deploy, grouped, plan, plan_with, stage};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -368,4 +368,11 @@ fn a_release_is_recorded_before_the_wait_and_confirmed_after_it() {
         _ => None,
     });
     assert_eq!(told, ["sha256:a", "waits", "confirmed"]);
+}
+
+#[test]
+fn a_cell_that_waits_counts_for_max_parallel() {
+    let stages = vec![cell("region", 1, Some(1)), cell("region", 2, Some(1))];
+    let ran = World::new(plan(stages), Script::of([("region (n=1)", vec![polled(), Act::Succeed])])).run();
+    assert_eq!(ran.starts(), ["region (n=1)#1", "region (n=1)#1", "region (n=2)#1"]);
 }

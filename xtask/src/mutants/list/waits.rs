@@ -88,6 +88,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "if (has_reported || true) && is_certain(",
     },
     Mutant {
+        name: "a wait doesn't count for max-parallel",
+        file: "scheduler/start.rs",
+        search: "is_between_calls || self.running.contains(cell)",
+        replace: "(is_between_calls && self.jobs > 99) || self.running.contains(cell)",
+    },
+    Mutant {
         name: "a wait can be answered",
         file: "gate.rs",
         search: "    if gate.kind == GateKind::Wait {",
