@@ -170,15 +170,10 @@ mod tests {
     fn a_token_with_a_secret_is_refused_and_leaves_the_outcome_open() {
         let masker = Masker::default();
         masker.add("hunter22", false);
-        let suspension = |token: &str| Suspension {
-            token: token.to_owned(),
-            reason: "queued".to_owned(),
-            poll_after_ms: Some(5000),
-        };
-        let poll_after = Some(Duration::from_secs(5));
-        let wait = Wait { token: "job-7".to_owned(), reason: "queued".to_owned(), poll_after };
-        assert_eq!(wait_from_guest(suspension("job-7"), &masker), AttemptEnd::Waiting(wait));
-        match wait_from_guest(suspension("job-hunter22"), &masker) {
+        let wait =
+            |token: &str| Wait { token: token.to_owned(), reason: "queued".to_owned(), poll_after: None, expires: None };
+        assert_eq!(outcome_from_wait(wait("job-7"), &masker), AttemptEnd::Waiting(wait("job-7")));
+        match outcome_from_wait(wait("job-hunter22"), &masker) {
             AttemptEnd::Unsuccessful(Outcome::Inconclusive, failure) => {
                 assert_eq!(failure.kind, FailureKind::BadPlugin);
             }

@@ -194,7 +194,7 @@ mod tests {
             AttemptEnd::Skipped(SECRET.into()),
             AttemptEnd::Unsuccessful(Outcome::Failed, failure),
             AttemptEnd::Suspended(gate),
-            AttemptEnd::Waiting(Wait { token: SECRET.into(), reason: SECRET.into(), poll_after: None }),
+            AttemptEnd::Waiting(Wait { token: SECRET.into(), reason: SECRET.into(), poll_after: None, expires: None }),
             AttemptEnd::Observed(Observation::Unknown(SECRET.into())),
             AttemptEnd::Observed(Observation::Found(Finding::Applied(SECRET.into()))),
             AttemptEnd::Observed(Observation::Found(Finding::Failed(SECRET.into()))),

@@ -376,3 +376,15 @@ fn a_cell_that_waits_counts_for_max_parallel() {
     let ran = World::new(plan(stages), Script::of([("region (n=1)", vec![polled(), Act::Succeed])])).run();
     assert_eq!(ran.starts(), ["region (n=1)#1", "region (n=1)#1", "region (n=2)#1"]);
 }
+
+#[test]
+fn a_wait_that_expires_ends_its_stage_as_timed_out() {
+    let wait = |poll_after, hours| Act::Wait(Wait { expires: Some(hours * HOUR), ..wait_for("job-7", poll_after) });
+    let signalled = world(vec![wait(None, 2)]).run();
+    assert_eq!(signalled.outcomes(), ["job timed-out", "other succeeded"]);
+    assert_eq!(signalled.took, WORK + 2 * HOUR);
+    // A poll that comes first ends the wait, and the next one has a limit of its own.
+    let polled = world(vec![wait(Some(HOUR), 2), wait(Some(3 * HOUR), 2), Act::Succeed]).run();
+    assert_eq!(polled.outcomes(), ["job timed-out", "other succeeded"]);
+    assert_eq!(polled.took, 2 * WORK + 3 * HOUR);
+}
