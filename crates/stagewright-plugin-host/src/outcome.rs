@@ -170,8 +170,12 @@ mod tests {
     fn a_token_with_a_secret_is_refused_and_leaves_the_outcome_open() {
         let masker = Masker::default();
         masker.add("hunter22", false);
-        let wait =
-            |token: &str| Wait { token: token.to_owned(), reason: "queued".to_owned(), poll_after: None, expires: None };
+        let wait = |token: &str| Wait {
+            token: token.to_owned(),
+            reason: "queued".to_owned(),
+            poll_after: None,
+            expires: None,
+        };
         assert_eq!(outcome_from_wait(wait("job-7"), &masker), AttemptEnd::Waiting(wait("job-7")));
         match outcome_from_wait(wait("job-hunter22"), &masker) {
             AttemptEnd::Unsuccessful(Outcome::Inconclusive, failure) => {

@@ -84,8 +84,11 @@ fn summaries_and_findings_of_megabytes_are_truncated() {
 #[test]
 fn empty_findings_are_limited_in_number() {
     let ended = pour("empty-problems", "", "");
-    let findings = ended.events.iter().filter(|event| event["type"] == "problem").count();
-    assert_eq!((ended.answers(), findings), (vec!["poured".to_owned()], 10_000));
+    let findings = ended.events.iter().filter(|event| event["type"] == "problem").collect::<Vec<_>>();
+    assert_eq!((ended.answers(), findings.len()), (vec!["poured".to_owned()], 10_001));
+    let last = &findings[10_000]["problem"];
+    assert_eq!(last["code"], "findings-omitted");
+    assert!(last["message"].as_str().expect("a text").contains("more findings were omitted"), "{last}");
 }
 
 /// Refusals are recorded outside the limit of findings, so they have a limit of their own.
