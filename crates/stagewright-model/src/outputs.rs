@@ -4,19 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::diagnostic::{Diagnostics, Problem, Report};
 use crate::nearest::nearest;
-use crate::plan::Plan;
-use crate::span::SourceSpan;
-
-/// An output that an expression reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OutputRead {
-    /// The name of the stage's table.
-    pub(crate) stage: String,
-    /// The output's name.
-    pub(crate) output: String,
-    /// The place of the reference.
-    pub(crate) place: SourceSpan,
-}
+use crate::plan::{OutputRead, Plan};
 
 impl Plan {
     /// Rejects expressions that read an output which its stage never sets. `text` is the text of the pipeline file;

@@ -12,7 +12,6 @@ use serde_json::Value as Json;
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox};
-use crate::outputs::OutputRead;
 use crate::pattern::PathPattern;
 use crate::reach::{EffectClass, PluginCode, Reaches};
 use crate::rehearse::Rehearse;
@@ -62,6 +61,17 @@ pub struct Plan {
     pub(crate) output_reads: Vec<OutputRead>,
     /// The stages of each table by name. The cells of a matrix are adjacent.
     pub(crate) names: HashMap<String, Range<u32>>,
+}
+
+/// An output that an expression reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OutputRead {
+    /// The name of the stage's table.
+    pub(crate) stage: String,
+    /// The output's name.
+    pub(crate) output: String,
+    /// The place of the reference.
+    pub(crate) place: SourceSpan,
 }
 
 impl Plan {

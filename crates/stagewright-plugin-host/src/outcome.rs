@@ -118,7 +118,6 @@ pub(crate) fn outcome_from_error(
     let is_final = matches!(kind, FailureKind::Denied | FailureKind::Configuration | FailureKind::Cancelled);
     let retryable = retryable || !is_final;
     let retry_after = retry_after.map(|delay| u64::from(delay.get()));
-    let place = place.map(|place| *place);
     let failure = Failure { causes, help, retry_after, place, ..Failure::new(kind, message, retryable) };
     AttemptEnd::Unsuccessful(outcome, failure)
 }

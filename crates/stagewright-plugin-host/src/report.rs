@@ -93,7 +93,7 @@ fn masked_failure(failure: Failure, masker: &Masker) -> Failure {
         message: masked_words(&failure.message, masker),
         causes: failure.causes.iter().take(CAUSES).map(|cause| masked_words(cause, masker)).collect(),
         help: failure.help.map(|help| masked_words(&help, masker)),
-        place: failure.place.map(|place| FilePlace { path: masked_text(&place.path, masker), ..place }),
+        place: failure.place.map(|place| Box::new(FilePlace { path: masked_text(&place.path, masker), ..*place })),
         ..failure
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn engine(attempts: usize) -> wasmtime::Result<Engine> {
     Engine::new(&pooled).or_else(|_| Engine::new(&config))
 }
 
-/// The sizes of the pool. They only say what fits into a slot; [`MemoryLimiter`] enforces the limits of an instance.
+/// The sizes of the pool. They only say what fits into a slot; [`MemoryLimiter`](crate::limits::MemoryLimiter) enforces the limits of an instance.
 fn pool(attempts: usize) -> PoolingAllocationConfig {
     // No more stacks than needed: each costs a system call when the engine is created, and another when it is dropped.
     let stacks = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(SPARE);

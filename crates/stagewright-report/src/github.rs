@@ -194,7 +194,7 @@ fn failure_command(stage: &StageView) -> Printable {
     let outcome = stage.conclusion().map_or("failed", |conclusion| conclusion.as_str());
     let title = format!("{} {outcome}", stage.summary.id);
     let message = stage.failure().map(failure_text).or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
-    let failed = stage.failure().and_then(|failure| failure.place.as_ref());
+    let failed = stage.failure().and_then(|failure| failure.place.as_deref());
     let file = failed.map(|at| location(&at.path, at.range)).unwrap_or_default();
     text!("::error {file}title={}::{}", property(&title), data(&message))
 }

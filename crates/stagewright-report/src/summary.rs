@@ -65,7 +65,7 @@ fn undo_block(stage: &StageView) -> Vec<StyledLine> {
 
 fn push_failure(failure: &Failure, lines: &mut Vec<StyledLine>) {
     push_indented(Tone::Neutral, "", &failure.message, lines);
-    let place = failure.place.as_ref().map(measured::file_place);
+    let place = failure.place.as_deref().map(measured::file_place);
     place.iter().for_each(|place| push_indented(Tone::Neutral, "at ", place, lines));
     failure.causes.iter().for_each(|cause| push_indented(Tone::Neutral, "because: ", cause, lines));
     failure.help.iter().for_each(|help| push_indented(Tone::Warning, "help: ", help, lines));

@@ -131,7 +131,7 @@ pub struct Failure {
     pub retry_after: Option<u64>,
     /// The place in a file of the workspace that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<FilePlace>,
+    pub place: Option<Box<FilePlace>>,
 }
 
 impl Failure {

@@ -96,7 +96,7 @@ fn failure() -> Failure {
         help: Some(text("free some")),
         retryable: true,
         retry_after: Some(30_000),
-        place: Some(place()),
+        place: Some(Box::new(place())),
     }
 }
 

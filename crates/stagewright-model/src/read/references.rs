@@ -12,8 +12,7 @@ use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
 use crate::grants::{SecretName, SecretRule};
 use crate::nearest::nearest;
-use crate::outputs::OutputRead;
-use crate::plan::{PluginRef, StageKind};
+use crate::plan::{OutputRead, PluginRef, StageKind};
 use crate::span::SourceSpan;
 
 /// Everything that names are looked up in.

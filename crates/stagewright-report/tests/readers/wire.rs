@@ -77,7 +77,7 @@ fn failure() -> Failure {
         help: Some(s("help")),
         retryable: true,
         retry_after: Some(1),
-        place: Some(FilePlace { path: s("path"), range: Some(range()) }),
+        place: Some(Box::new(FilePlace { path: s("path"), range: Some(range()) })),
     }
 }
 
