@@ -108,6 +108,7 @@ mod tests {
         let wait = host.clone().run::<Stranger>().suspended.unwrap();
         assert_eq!((wait.token.as_str(), wait.poll_after), ("job-7", Some(Duration::from_secs(1))));
         let ended = host.polled("job-7").run::<Stranger>();
-        assert_eq!(ended.outputs["answers"], json!(["Polled { token: \"job-7\" }"]));
+        let answer = json!({ "token": "job-7", "cause": "poll", "payload": null }).to_string();
+        assert_eq!(ended.outputs["answers"], json!([answer]));
     }
 }
