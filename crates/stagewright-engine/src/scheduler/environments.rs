@@ -254,7 +254,9 @@ impl Scheduler {
                     self.record(EventKind::GroupLeft { group: group.clone() })?;
                 }
                 self.response.actions.push(Action::LeaveGroup(group));
-            } else if ended && self.in_group_queue {
+            } else if self.in_group_queue {
+                // The stage that needed the group has ended, for example because a sibling failed. Once the run is idle it
+                // sends no heartbeats, and in the queue it would be given the group without noticing.
                 self.response.actions.push(Action::LeaveGroup(group));
             }
             self.group_requested = false;

@@ -7,7 +7,7 @@ use stagewright_model::{Stage, StageIndex};
 
 use crate::fake::{Act, Ran, Script, WORK, World};
 use crate::gates::{answer, gate};
-use crate::plans::{finally, grouped, stage};
+use crate::plans::{cell, finally, grouped, stage};
 
 const LATER: Duration = Duration::from_secs(100);
 
@@ -72,6 +72,28 @@ fn cancelled_run_leaves_the_group_queue() {
     assert_eq!(ran.outcomes(), ["a cancelled", "clean succeeded"]);
     assert_eq!(ran.took, Duration::from_millis(2_500) + WORK);
     assert_eq!(said(&ran), ["join g", "join g", "join g", "leave g"]);
+}
+
+#[test]
+fn run_that_needs_its_group_no_longer_leaves_the_queue() {
+    let expiring = Gate { expires: Some(Timestamp(60_000)), ..gate() };
+    let stages = vec![cell("cell", 1, None), cell("cell", 2, None), stage("other", &[])];
+    let script = Script::of([
+        ("cell (n=1)", vec![Act::Ask(expiring)]),
+        ("cell (n=2)", vec![Act::Ask(Gate { token: "t2".to_owned(), ..gate() })]),
+        ("other", vec![Act::Ask(gate())]),
+    ]);
+    let world = World::new(grouped(stages, false), script);
+    let granted = GroupAnswer::Granted { replaced: Vec::new() };
+    world.coordinator.joins.lock().unwrap().extend([granted].into_iter().chain((0..99).map(|_| waiting())));
+    // While the approved cell waits for the group, its sibling times out, and the matrix is fail-fast.
+    let ran = world.answer(Duration::from_secs(58), 1, answer(true, "ada")).command(LATER, RunCommand::Suspend).run();
+    assert_eq!(ran.outcomes(), ["cell (n=1) timed-out", "cell (n=2) cancelled", "other open"]);
+    let said = said(&ran);
+    assert_eq!(
+        (said[..3].join(", "), said[said.len() - 1].as_str()),
+        ("join g, leave g, join g".to_owned(), "leave g")
+    );
 }
 
 #[test]

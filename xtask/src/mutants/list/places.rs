@@ -70,6 +70,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "self.needs_environment(stage) && ((others.any(acts_on_it) && false) ||",
     },
     Mutant {
+        name: "an idle run stays in the queue of its group",
+        file: "scheduler/environments.rs",
+        search: "} else if self.in_group_queue {",
+        replace: "} else if ended && self.in_group_queue {",
+    },
+    Mutant {
         name: "cancel-in-progress is ignored",
         file: "scheduler/environments.rs",
         search: "cancel_in_progress: concurrency.cancel_in_progress,",
