@@ -99,6 +99,12 @@ impl Inner {
 
     /// Applies the consequences of an event outside the model.
     fn follow_up(&mut self, run: usize, kind: &EventKind) {
+        if let EventKind::AttemptStarted { stage, .. }
+        | EventKind::RecoveryStarted { stage, .. }
+        | EventKind::UndoStarted { stage, .. } = kind
+        {
+            *self.runs[run].facts.begun.entry(*stage).or_default() += 1;
+        }
         match kind {
             EventKind::RunStarted { .. } | EventKind::RunResumed { .. } => self.runs[run].facts.taken_up = true,
             EventKind::CancelRequested { how, .. } => self.expect_a_stop(run, *how),

@@ -28,6 +28,8 @@ pub(crate) struct CallFact {
 pub(crate) struct Facts {
     /// Calls of plugins, oldest first.
     pub(crate) calls: Vec<CallFact>,
+    /// How many calls for each stage have a recorded start.
+    pub(crate) begun: BTreeMap<StageIndex, usize>,
     /// People's answers that the process got but hasn't decided on, in order.
     pub(crate) answers: VecDeque<(StageIndex, Decision)>,
     /// The newest token that the process was granted, by environment.
@@ -66,9 +68,12 @@ impl Facts {
         *self = Facts { superseded, denied, ..Facts::default() };
     }
 
-    /// The last call of this kind for an attempt.
+    /// The last call of this kind for an attempt, of those whose start is recorded. The engine may append the events before
+    /// a call after it.
     pub(crate) fn call(&self, stage: StageIndex, attempt: u32, call: Call) -> Option<&CallFact> {
-        self.calls.iter().rev().find(|one| (one.stage, one.attempt, one.call) == (stage, attempt, call))
+        let begun = self.begun.get(&stage).copied().unwrap_or_default();
+        let calls = self.calls.iter().filter(|one| one.stage == stage).take(begun);
+        calls.filter(|one| (one.attempt, one.call) == (attempt, call)).last()
     }
 
     /// The plugin's report for that call.

@@ -106,7 +106,8 @@ impl Truth {
     pub(super) fn waits_for_people_alone(&self, context: &Context<'_>) -> CheckResult {
         let plan = context.plan();
         let busy = context.facts().calls.iter().find(|call| call.under_way);
-        ensure(busy.is_none(), || format!("{busy:?} is running"))?;
+        // The engine doesn't wait for a call that ignored a request to stop.
+        ensure(busy.is_none() || self.is_left_behind(context), || format!("{busy:?} is running"))?;
         ensure(self.undo.is_empty(), || format!("{:?} are to be compensated", self.undo))?;
         for index in plan.indices() {
             let is_open = |other: &StageIndex| self.conclusion(*other).is_none();
