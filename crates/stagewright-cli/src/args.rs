@@ -58,7 +58,7 @@ pub(crate) enum CliCommand {
     Reject(DecideArgs),
     /// Record the outcome of an interrupted attempt that its plugin can't determine
     Settle(SettleArgs),
-    /// End the wait of a stage early, whose plugin waits for a time or an external event
+    /// End a stage's wait for a time or an external event
     ///
     /// A plugin chooses the token that it waits for, such as the id of a remote job; `runs --waiting` lists the tokens. A
     /// signal that arrives before its wait is kept, and ends the wait as soon as it begins.
