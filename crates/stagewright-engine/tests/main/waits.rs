@@ -380,9 +380,10 @@ fn a_cell_that_waits_counts_for_max_parallel() {
 #[test]
 fn a_wait_that_expires_ends_its_stage_as_timed_out() {
     let wait = |poll_after, hours| Act::Wait(Wait { expires: Some(hours * HOUR), ..wait_for("job-7", poll_after) });
-    let signalled = world(vec![wait(None, 2)]).run();
-    assert_eq!(signalled.outcomes(), ["job timed-out", "other succeeded"]);
-    assert_eq!(signalled.took, WORK + 2 * HOUR);
+    // A run whose waits end with a signal alone is idle: a process that stays attached sees that they expire.
+    let attached = world(vec![wait(None, 2)]).command(3 * HOUR, RunCommand::Suspend).run();
+    assert_eq!(attached.outcomes(), ["job timed-out", "other succeeded"]);
+    assert_eq!(attached.took, WORK + 2 * HOUR);
     // A poll that comes first ends the wait, and the next one has a limit of its own.
     let polled = world(vec![wait(Some(HOUR), 2), wait(Some(3 * HOUR), 2), Act::Succeed]).run();
     assert_eq!(polled.outcomes(), ["job timed-out", "other succeeded"]);
