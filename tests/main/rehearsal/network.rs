@@ -15,6 +15,8 @@ for device in wire end; do
   ip link set "$device" addrgenmode none
   ip link set "$device" up
 done
+# The kernel drops packets until it has noticed that both ends are up.
+until ip link show wire | grep -q "state UP"; do sleep 0.05; done
 ip address add 192.0.2.1/24 dev wire
 ip neighbour add 192.0.2.254 lladdr 02:00:00:00:00:01 dev wire
 ip route add default via 192.0.2.254
