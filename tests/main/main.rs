@@ -12,6 +12,7 @@ mod contract;
 mod crash;
 mod earlier_state;
 mod environment;
+mod fake_host;
 mod faults;
 mod git;
 mod hostile;

@@ -11,7 +11,8 @@ use crate::format_error::FormatError;
 use crate::workspace_path::{PathError, WorkspacePath};
 
 /// A glob over workspace paths. `*` and `?` match within a name, `**` matches any number of folders, `[ab]` and `{a,b}`
-/// match alternatives, and `\` makes the next character literal. Cheap to clone.
+/// match alternatives, and `\` makes the next character literal. Matches bytes, so that `?` is one ASCII character. Cheap
+/// to clone.
 #[derive(Clone)]
 pub struct PathPattern(Arc<ParsedPattern>);
 

@@ -58,9 +58,9 @@ fn metrics_are_finite_and_have_plain_names() {
     assert_eq!(refused(&host, || metrics::set("a b", 1.0, "")), invalid("invalid metric name `a b`"));
     assert_eq!(
         refused(&host, || metrics::set("a", f64::NAN, "")),
-        invalid("the value of metric `a` isn't a finite number")
+        invalid("the value of the metric `a` is NaN, which isn't a number")
     );
-    assert_eq!(refused(&host, || metrics::set("a", 1.0, "a\nb")), invalid("invalid unit of metric `a`"));
+    assert_eq!(refused(&host, || metrics::set("a", 1.0, "a\nb")), invalid("the unit of the metric `a` is invalid"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! program of the stage may exchange a folder for a link after the check.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -191,7 +192,7 @@ impl WorkspaceFiles {
             _ => folder.remove_file(name),
         });
         match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path, &error)),
+            Err(error) if !is_missing(&error) => Err(failed("remove", &path, &error)),
             _ => Ok(()),
         }
     }
@@ -244,13 +245,12 @@ impl WorkspaceFiles {
         // because a link among the folders can lead out of what is granted.
         let mut existing = parent.clone();
         let real = loop {
-            match self.real(&existing) {
-                Ok(real) => break real,
-                Err(error) if error.code == ErrorCode::NotFound => match existing.parent() {
+            match self.root.canonicalize(existing.as_path()) {
+                Ok(real) => break named(&existing, &real)?,
+                Err(error) => match existing.parent().filter(|_| is_missing(&error)) {
                     Some(parent) => existing = parent,
-                    None => return Err(error),
+                    None => return Err(failed("find", &existing, &error)),
                 },
-                Err(error) => return Err(error),
             }
         };
         let below = match existing.is_root() {
@@ -265,11 +265,21 @@ impl WorkspaceFiles {
     /// The real path of `path`, with all links followed.
     fn real(&self, path: &WorkspacePath) -> Result<WorkspacePath, CapabilityError> {
         let real = self.root.canonicalize(path.as_path()).map_err(|error| failed("find", path, &error))?;
-        let real = real.to_str().ok_or_else(|| {
-            CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` leads to a name that isn't UTF-8"))
-        })?;
-        Ok(WorkspacePath::parse(if real.is_empty() { "." } else { real })?)
+        named(path, &real)
     }
+}
+
+/// The real path of `path`, which may be a name that isn't UTF-8.
+fn named(path: &WorkspacePath, real: &Path) -> Result<WorkspacePath, CapabilityError> {
+    let real = real.to_str().ok_or_else(|| {
+        CapabilityError::new(ErrorCode::InvalidArgument, format!("`{path}` leads to a name that isn't UTF-8"))
+    })?;
+    Ok(WorkspacePath::parse(if real.is_empty() { "." } else { real })?)
+}
+
+/// Whether the path of a failed call doesn't exist. Below a file, nothing does.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Why the content of a file could not be written.

@@ -3,7 +3,8 @@
 /// A part of a glob.
 #[derive(Clone, Debug)]
 enum Token {
-    Letter(char),
+    /// A byte of a letter: the host's globs match bytes.
+    Byte(u8),
     /// `?`
     One,
     /// `*`
@@ -29,7 +30,7 @@ impl Glob {
     /// `pattern` is a normalised path.
     pub(super) fn parse(pattern: &str) -> Result<Glob, String> {
         if !pattern.contains(WILDCARDS) {
-            return Ok(Glob(pattern.chars().map(Token::Letter).collect()));
+            return Ok(Glob(pattern.bytes().map(Token::Byte).collect()));
         }
         let mut letters: Vec<char> = pattern.chars().rev().collect();
         let mut branches = branches(&mut letters, false)?;
@@ -37,8 +38,7 @@ impl Glob {
     }
 
     pub(super) fn matches(&self, path: &str) -> bool {
-        let path: Vec<char> = path.chars().collect();
-        matches(&self.0, &path, &<[char]>::is_empty)
+        matches(&self.0, path.as_bytes(), &<[u8]>::is_empty)
     }
 }
 
@@ -67,8 +67,13 @@ fn branches(letters: &mut Vec<char>, inside: bool) -> Result<Vec<Vec<Token>>, St
                 before = '/';
                 continue;
             }
-            '\\' => Token::Letter(letters.pop().ok_or("dangling '\\'")?),
-            letter => Token::Letter(letter),
+            letter => {
+                let literal = if letter == '\\' { letters.pop().ok_or("dangling '\\'")? } else { letter };
+                let bytes = literal.to_string().into_bytes();
+                branches.last_mut().expect("there is always a branch").extend(bytes.into_iter().map(Token::Byte));
+                before = letter;
+                continue;
+            }
         };
         before = letter;
         branches.last_mut().expect("there is always a branch").push(token);
@@ -107,26 +112,26 @@ fn set(letters: &mut Vec<char>) -> Result<Token, String> {
 }
 
 /// Whether the tokens match a beginning of the path whose rest `then` accepts.
-fn matches(tokens: &[Token], path: &[char], then: &dyn Fn(&[char]) -> bool) -> bool {
+fn matches(tokens: &[Token], path: &[u8], then: &dyn Fn(&[u8]) -> bool) -> bool {
     let Some((token, rest)) = tokens.split_first() else { return then(path) };
-    let one = |fits: &dyn Fn(char) -> bool| {
-        path.split_first().is_some_and(|(&letter, tail)| fits(letter) && matches(rest, tail, then))
+    let one = |fits: &dyn Fn(u8) -> bool| {
+        path.split_first().is_some_and(|(&byte, tail)| fits(byte) && matches(rest, tail, then))
     };
     match token {
-        Token::Letter(expected) => one(&|letter| letter == *expected),
-        Token::One => one(&|letter| letter != '/'),
+        Token::Byte(expected) => one(&|byte| byte == *expected),
+        Token::One => one(&|byte| byte != b'/'),
         Token::Set { negated, ranges } => {
-            one(&|letter| ranges.iter().any(|(first, last)| (*first..=*last).contains(&letter)) != *negated)
+            one(&|byte| ranges.iter().any(|(first, last)| (*first..=*last).contains(&char::from(byte))) != *negated)
         }
         Token::Many => {
-            let name = path.iter().take_while(|letter| **letter != '/').count();
+            let name = path.iter().take_while(|byte| **byte != b'/').count();
             (0..=name).any(|index| matches(rest, &path[index..], then))
         }
         // At the end, it matches everything that is left; before a slash, whole names.
         Token::Names => match rest.split_first() {
             None => (0..=path.len()).any(|index| then(&path[index..])),
             Some((_, after)) => {
-                let is_start = |index: usize| index == 0 || path[index - 1] == '/';
+                let is_start = |index: usize| index == 0 || path[index - 1] == b'/';
                 (0..=path.len()).any(|index| is_start(index) && matches(after, &path[index..], then))
             }
         },
@@ -156,6 +161,7 @@ mod tests {
         assert!(matches("src/**", "src/a/b") && !matches("src/**", "lib/a") && !matches("src/**", "src"));
         assert!(matches("**", "a/b") && matches("**/b", "b") && matches("**/b", "a/b") && !matches("**/b", "ab"));
         assert!(!matches("?.txt", "ab.txt") && matches("a**b", "acb") && !matches("a**b", "a/b"));
+        assert!(matches("ü*", "ü.txt") && !matches("?.txt", "ü.txt"));
     }
 
     #[test]

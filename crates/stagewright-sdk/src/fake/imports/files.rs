@@ -114,7 +114,9 @@ fn below(host: &State, folder: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 pub(crate) mod workspace {
-    use super::{IS_FOLDER, State, digest_of, failed, file, node, readable, replace, writable};
+    use super::{
+        IS_FOLDER, NO_FOLDER, State, digest_of, failed, file, has_file_above, node, readable, replace, writable,
+    };
     use crate::fake::glob::Glob;
     use crate::fake::imports::types;
     use crate::fake::rules;
@@ -144,6 +146,9 @@ pub(crate) mod workspace {
     pub(crate) fn append(path: &str, data: &[u8]) -> Answer<()> {
         on(|host| {
             let own = writable(host, path)?;
+            if has_file_above(host, &own) {
+                return Err(failed(ErrorCode::InvalidArgument, "find", &own, NO_FOLDER).into());
+            }
             if matches!(node(host, &own), Some(Node::Folder)) {
                 return Err(failed(ErrorCode::InvalidArgument, "append to", &own, IS_FOLDER).into());
             }
@@ -185,6 +190,10 @@ pub(crate) mod workspace {
     pub(crate) fn remove(path: &str) -> Answer<()> {
         on(|host| {
             let path = writable(host, path)?;
+            // The folder that contains it stays, even if it is empty now.
+            if let Some((folder, _)) = path.rsplit_once('/').filter(|_| node(host, &path).is_some()) {
+                host.nodes.insert(folder.to_owned(), Node::Folder);
+            }
             let below = format!("{path}/");
             let stays = |name: &String| *name != path && !name.starts_with(&below);
             host.files.retain(|name, _| stays(name));

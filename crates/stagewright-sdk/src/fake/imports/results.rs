@@ -173,15 +173,16 @@ pub(crate) mod metrics {
     fn put(host: &mut State, name: &str, value: f64, unit: &str) -> Result<(), Error> {
         rules::name("metric", name)?;
         host.fault(Interface::Metrics, name)?;
-        if !value.is_finite() {
-            return Err(Error::invalid(format!("the value of metric `{name}` isn't a finite number")));
-        }
         if unit.len() > UNIT || unit.contains(char::is_control) {
-            return Err(Error::invalid(format!("invalid unit of metric `{name}`"))
-                .help(format!("use at most {UNIT} bytes without control characters, as in `bytes`, `ms` or `%`")));
+            return Err(Error::invalid(format!("the unit of the metric `{name}` is invalid"))
+                .help(format!("use at most {UNIT} bytes, as in `bytes`, `ms` or `%`")));
+        }
+        if !value.is_finite() {
+            return Err(Error::invalid(format!("the value of the metric `{name}` is {value}, which isn't a number")));
         }
         if host.metrics.len() >= NUMBER && !host.metrics.contains_key(name) {
-            return Err(exhausted(format!("could not set metric `{name}`: a stage may have at most {NUMBER}")));
+            return Err(exhausted(format!("could not set the metric `{name}`: a stage may have at most {NUMBER}"))
+                .help("write more figures to a file, and publish that as an artifact"));
         }
         host.metrics.insert(name.to_owned(), Metric { value, unit: unit.to_owned() });
         Ok(())

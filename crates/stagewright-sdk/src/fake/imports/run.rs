@@ -380,18 +380,23 @@ pub(crate) mod gate {
         if let Some(approvals) = gate.approvals.filter(|approvals| !(1..=100).contains(approvals)) {
             return invalid(&format!("the number of approvals must be 1 to 100, not {approvals}"));
         }
+        for GateField { name, choices, .. } in &gate.fields {
+            let Some(choices) = choices else { continue };
+            let is_twice = |(index, text): (usize, &String)| choices[..index].contains(text);
+            let is_blank = |text: &String| text.trim().is_empty();
+            if choices.is_empty()
+                || choices.len() > LISTED
+                || choices.iter().any(is_blank)
+                || choices.iter().enumerate().any(is_twice)
+            {
+                return invalid(&format!("the field `{name}` must have 1 to 100 different choices"));
+            }
+        }
         gate.expires_ms.map_or(Ok(()), rules::gate_expiry)?;
         let is_twice =
             |(index, field): (usize, &GateField)| gate.fields[..index].iter().any(|other| other.name == field.name);
         if gate.fields.iter().enumerate().any(is_twice) {
             return invalid("two fields of the approval have the same name");
-        }
-        for GateField { name, choices, .. } in &gate.fields {
-            let Some(choices) = choices else { continue };
-            let is_twice = |(index, text): (usize, &String)| choices[..index].contains(text);
-            if choices.is_empty() || choices.len() > LISTED || choices.iter().enumerate().any(is_twice) {
-                return invalid(&format!("the field `{name}` must have 1 to 100 different choices"));
-            }
         }
         Ok(())
     }
