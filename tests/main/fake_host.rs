@@ -97,7 +97,7 @@ fn call(rng: &mut Rng) -> Json {
     ];
     const HEADERS: [(&str, &str); 6] =
         [("x-a", "b"), ("bad name", "v"), ("host", "x"), ("x-b", "a\nb"), ("", "x"), ("Transfer-Encoding", "chunked")];
-    match rng.u32(..17) {
+    match rng.u32(..18) {
         0 => json!({ "do": "read", "path": path(rng) }),
         1 => json!({ "do": "read-at", "path": path(rng) }),
         2 => json!({ "do": "digest", "path": path(rng) }),
@@ -131,6 +131,7 @@ fn call(rng: &mut Rng) -> Json {
                 "fields": [field(rng), field(rng)],
             })
         }
+        16 => json!({ "do": "changes", "since": one(rng, &["", "main", "0123456789abcdef0123456789abcdef01234567"]) }),
         _ => json!({ "do": "build", "program": one(rng, &["sh", "./w/tool", "none"]), "quiet": rng.bool() }),
     }
 }

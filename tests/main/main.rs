@@ -7,6 +7,7 @@ mod approval;
 mod cache;
 mod cancel;
 mod captures;
+mod changed_files;
 mod command_line;
 mod contract;
 mod crash;

@@ -152,12 +152,13 @@ impl KeyManifest {
     }
 
     fn source(&mut self, source: &SourceView) {
-        let SourceView { git, trigger } = source;
+        let SourceView { git, trigger, base } = source;
         let GitState { commit, short: _, branch, tag, dirty, changes } = git;
         let Trigger { name, reference, commit: _, actor } = trigger;
         let optional = |text: &Option<String>| text.clone().unwrap_or_default();
         let facts = [
             ("commit", commit.clone()),
+            ("base", optional(base)),
             ("branch", optional(branch)),
             ("tag", optional(tag)),
             ("dirty", dirty.to_string()),

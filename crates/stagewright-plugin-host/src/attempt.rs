@@ -19,6 +19,7 @@ use crate::capability::process::{ChildHandle, CommandBuilder, Processes};
 use crate::capability::registry::Images;
 use crate::capability::secrets::StageSecrets;
 use crate::capability::service::{InstanceHandle, ReleaseBuilder, Services};
+use crate::capability::source::Changes;
 use crate::capability::test_reports::TestReports;
 use crate::capability::workspace::WorkspaceFiles;
 use crate::denial::Denials;
@@ -43,6 +44,7 @@ pub(crate) struct Attempt {
     /// Whether debug and trace messages go into the log.
     pub(crate) verbose: bool,
     pub(crate) context: Context,
+    pub(crate) changes: Changes,
     pub(crate) outputs: Outputs,
     pub(crate) findings: Findings,
     pub(crate) tests: TestReports,
@@ -72,6 +74,7 @@ impl Attempt {
             log: context.log.clone(),
             verbose: context.config().verbose,
             context: Context::for_attempt(context),
+            changes: Changes::for_attempt(context),
             outputs: Outputs::default(),
             findings: Findings::new(context.log.clone()),
             tests: TestReports::new(context.log.clone()),

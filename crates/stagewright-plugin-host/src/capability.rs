@@ -1,5 +1,5 @@
 //! The capabilities behind the interfaces of the WIT, one module each, as plain structs with their checks. They know
-//! neither the WIT nor wasmtime; `since_0_1` binds them to both.
+//! neither the WIT nor wasmtime; `since_0_1` and `since_0_2` bind them to both.
 
 pub(crate) mod artifacts;
 pub(crate) mod clock;
@@ -17,5 +17,6 @@ pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod secrets;
 pub(crate) mod service;
+pub(crate) mod source;
 pub(crate) mod test_reports;
 pub(crate) mod workspace;

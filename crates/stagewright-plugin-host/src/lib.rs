@@ -41,6 +41,7 @@ mod blocking;
 mod call;
 #[expect(unreachable_pub, reason = "generated bindings re-export the types of handles")]
 mod capability;
+mod changes;
 mod client_config;
 mod confine;
 mod contract;
@@ -78,6 +79,7 @@ mod testing;
 
 pub use capability::artifacts::{ArtifactFolder, RemovedArtifacts, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
+pub use changes::{ChangeSource, ChangesUnknown};
 pub use confine::{RemovedKept, SandboxConfig, StageOwner, remove_kept};
 pub use contract::{contract_interface, plain_function, plugin_interface};
 pub use error::{CapabilityError, ErrorCode, causes_of};

@@ -138,6 +138,11 @@ impl Policy {
         !self.is_reserved(path) && (grant(&self.write, path) || (grant(&self.read, path) && is_declared()))
     }
 
+    /// Whether the stage may learn that a file was removed. It is no longer among the declared inputs of a cached stage.
+    pub(crate) fn may_miss(&self, path: &WorkspacePath) -> bool {
+        !self.is_reserved(path) && (grant(&self.write, path) || grant(&self.read, path))
+    }
+
     /// Whether a folder can contain anything that may be read.
     pub(crate) fn may_list(&self, folder: &WorkspacePath) -> bool {
         let is_declared = || self.declared.as_ref().is_none_or(|declared| reach_into(declared, folder));

@@ -1,5 +1,6 @@
 //! Helpers for unit tests.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::attempt::{AttemptContext, AttemptHost};
 use crate::capability::effects::Effects;
 use crate::capability::secrets::{Secret, SecretError, SecretSource};
+use crate::changes::{ChangeSource, ChangesUnknown};
 use crate::confine::StageOwner;
 use crate::host::{HostConfig, RunScope};
 use crate::limits::DEFAULT_LOG;
@@ -113,6 +115,7 @@ impl TestAttempt {
             package_hosts: Arc::default(),
             pulls: Default::default(),
             secrets: Arc::new(EmptySource),
+            changes: Arc::new(NoRepository),
             registry,
             services,
             sandbox: None,
@@ -239,5 +242,14 @@ impl TestLog {
             }
         }
         all
+    }
+}
+
+/// A workspace that isn't a repository.
+pub(crate) struct NoRepository;
+
+impl ChangeSource for NoRepository {
+    fn changed_files(&self, _commit: &str) -> Result<BTreeSet<String>, ChangesUnknown> {
+        Err(ChangesUnknown::default())
     }
 }

@@ -82,6 +82,14 @@ impl FakeHost {
         self
     }
 
+    /// Sets the files that differ from the commit with this full id.
+    #[must_use]
+    pub fn changed_files<'a>(mut self, commit: &str, paths: impl IntoIterator<Item = &'a str>) -> FakeHost {
+        let paths = paths.into_iter().map(rules::inside).collect();
+        self.state.changes.insert(commit.to_owned(), paths);
+        self
+    }
+
     /// Sets a variable of the stage's `env` table.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> FakeHost {

@@ -2,6 +2,7 @@
 //! same commit.
 
 use crate::host::source as host;
+use crate::{Error, Result};
 
 /// The full id of the commit; none outside of a repository.
 pub fn commit() -> Option<String> {
@@ -36,4 +37,14 @@ pub fn trigger() -> String {
 /// Who started the run.
 pub fn actor() -> Option<String> {
     host::actor()
+}
+
+/// The paths of the files that differ from another commit, committed or not, sorted; of a renamed file, both. Only those
+/// that the stage may read. `since` is the full id of a commit; none for where the run's commit diverged from the main
+/// branch.
+///
+/// # Errors
+/// When there is no such commit.
+pub fn changed_files(since: Option<&str>) -> Result<Vec<String>> {
+    host::changed_files(since).map_err(Error::from)
 }

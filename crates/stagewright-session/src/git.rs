@@ -143,6 +143,26 @@ pub(crate) fn changes_since(
     })
 }
 
+/// The full id of the commit where HEAD diverged from the main branch; none outside a repository, and without a main
+/// branch.
+pub(crate) fn base(repository: &Repository) -> Result<Option<String>, SessionError> {
+    let question = |reader: &dyn GitReader| match (reader.commit("HEAD")?, main_branch(reader)?) {
+        (Some(head), Some((_, main))) => reader.merge_base(&head, &main),
+        _ => Ok(None),
+    };
+    Ok(ask(repository, question, |_| true)?.flatten())
+}
+
+/// The differences between the working tree and the commit with this id. None if there is no such commit.
+pub(crate) fn changes_from(repository: &Repository, commit: &str) -> Result<Option<Differences>, SessionError> {
+    let question = |reader: &dyn GitReader| match reader.commit(commit)? {
+        Some(commit) => Ok(Some(reader.differences(&commit)?)),
+        None => Ok(None),
+    };
+    let is_exact = |found: &Option<Differences>| found.as_ref().is_none_or(|found| found.is_exact);
+    Ok(ask(repository, question, is_exact)?.flatten())
+}
+
 /// The commit to compare with, and its name for people.
 fn base_of(reader: &dyn GitReader, head: &str, base: Option<&str>) -> Result<(String, String), Unanswered> {
     let (name, found) = match base {

@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 
 use crate::blocking::blocking;
 use crate::cache::{self, CacheSettings};
+use crate::changes::RepositoryChanges;
 use crate::error::SessionError;
 use crate::lock_file;
 use crate::mode::RunMode;
@@ -167,6 +168,12 @@ impl Host {
         Ok(facts.collect())
     }
 
+    /// Whether a stage's plugin can compare the files with another commit.
+    pub(crate) async fn compares_commits(&self, plan: &Plan) -> Result<bool, SessionError> {
+        let described = self.describe_all(plan).await?;
+        Ok(described.iter().any(|plugin| plugin.imports.calls(Interface::Source, "changed-files")))
+    }
+
     /// The mistakes that plugins find in the configuration of their stages.
     pub(crate) async fn misconfigured(&self, plan: &Plan) -> Result<Vec<Mistake>, SessionError> {
         let mut found = Vec::new();
@@ -253,6 +260,7 @@ fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<Ho
     let repository = &session.repository;
     Ok(HostConfig {
         workspace: repository.root.clone(),
+        changes: Arc::new(RepositoryChanges(Arc::clone(repository))),
         reserved: reserved(repository)?,
         artifacts: repository.artifacts(),
         environment: repository.environment.clone(),

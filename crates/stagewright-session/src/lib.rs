@@ -26,6 +26,7 @@ mod affected;
 mod blocking;
 mod cache;
 mod cancel;
+mod changes;
 mod clock;
 mod config;
 mod decide;

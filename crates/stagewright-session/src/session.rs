@@ -113,4 +113,10 @@ impl Session {
         let repository = Arc::clone(&self.repository);
         blocking(move || git::read(&repository)).await
     }
+
+    /// See [`git::base`].
+    pub(crate) async fn base(&self) -> Result<Option<String>, SessionError> {
+        let repository = Arc::clone(&self.repository);
+        blocking(move || git::base(&repository)).await
+    }
 }

@@ -205,6 +205,9 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
     let cache = CacheSettings::of(policy.as_ref(), &options.cache, &session.repository, mode)?;
     check(session, &host, &file, &plan, &left_out).await?;
     let plugins = host.facts(&plan).await?;
+    if source.base.is_none() && host.compares_commits(&plan).await? {
+        source.base = session.base().await?;
+    }
     let id = new_id();
     let [binding, captured_binding] =
         [Some(&git), None].map(|git| Some(run_fingerprint::digest(&file.text, &inputs, &source, git, &plugins)));

@@ -13,6 +13,10 @@ pub struct RunSourceEntry {
     /// What started the run.
     #[serde(rename = "event")]
     pub trigger: TriggerEntry,
+    /// Full id of the commit where `git.commit` diverged from the main branch. Left out without a main branch, and unless
+    /// a plugin can ask for the changes since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Whether it is a rehearsal without any network. Left out when it isn't.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,

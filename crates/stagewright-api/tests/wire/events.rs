@@ -37,6 +37,7 @@ pub(crate) fn source() -> RunSourceEntry {
             commit: s("0123456789abcdef"),
             actor: s("ada"),
         },
+        base: Some(s("fedcba9876543210")),
         offline: true,
         unsandboxed: Some(s("no Landlock")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
@@ -48,7 +49,8 @@ pub(crate) fn source() -> RunSourceEntry {
 pub(crate) fn short_source() -> RunSourceEntry {
     let git = GitStateEntry { branch: None, tag: None, dirty: false, ..source().git };
     let trigger = source().trigger;
-    RunSourceEntry { git, trigger, offline: false, unsandboxed: None, package_hosts: BTreeMap::new(), rollback: None }
+    let (base, unsandboxed, rollback) = (None, None, None);
+    RunSourceEntry { git, trigger, base, offline: false, unsandboxed, package_hosts: BTreeMap::new(), rollback }
 }
 
 pub(crate) fn capture() -> CaptureEntry {

@@ -1,6 +1,6 @@
 //! Reads a component's manifest by calling its `describe` in a host that grants nothing and stores nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    HostConfig, PluginHost, PluginManifest, PluginRuntime, Pulls, Reserved, RuntimeConfig, Secret, SecretError,
-    SecretSource,
+    ChangeSource, ChangesUnknown, HostConfig, PluginHost, PluginManifest, PluginRuntime, Pulls, Reserved,
+    RuntimeConfig, Secret, SecretError, SecretSource,
 };
 
 /// Why `describe` failed: the message, its causes, and the remedy.
@@ -66,7 +66,8 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
         environment: BTreeMap::new(),
         package_hosts: Arc::default(),
         pulls: Pulls::Never,
-        secrets: Arc::new(WithoutSecrets),
+        secrets: Arc::new(Nothing),
+        changes: Arc::new(Nothing),
         registry,
         services: Arc::new(services),
         sandbox: None,
@@ -75,14 +76,21 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
     }
 }
 
-struct WithoutSecrets;
+/// Stands for what a plugin that is only described can't use.
+struct Nothing;
 
-impl SecretSource for WithoutSecrets {
+impl SecretSource for Nothing {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(None)
     }
 
     fn stand_in(&self, _name: &str) -> Option<Secret> {
         None
+    }
+}
+
+impl ChangeSource for Nothing {
+    fn changed_files(&self, _commit: &str) -> Result<BTreeSet<String>, ChangesUnknown> {
+        Err(ChangesUnknown::default())
     }
 }

@@ -16,6 +16,10 @@ pub struct RunSource {
     /// What started the run; `event` in expressions, and in journals.
     #[serde(rename = "event")]
     pub trigger: Trigger,
+    /// The full id of the commit where `git.commit` diverged from the main branch. Only recorded for runs with a plugin
+    /// that can ask for the changes since; none without a main branch, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Whether it is a rehearsal without any network.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
@@ -88,7 +92,7 @@ mod tests {
         });
         let event = json!({ "name": "manual", "ref": "refs/heads/main", "commit": "abc", "actor": "ada" });
         let whole = json!({
-            "git": git, "event": event, "offline": true, "unsandboxed": "no Landlock",
+            "git": git, "event": event, "base": "abd", "offline": true, "unsandboxed": "no Landlock",
             "package-hosts": { "npm": ["https://npm.example"], "pip": [] },
             "rollback": { "run": "run-1", "release": 3 },
         });

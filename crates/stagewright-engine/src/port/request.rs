@@ -164,6 +164,8 @@ pub struct SourceView {
     pub git: GitState,
     /// What started the run.
     pub trigger: Trigger,
+    /// See [`RunSource::base`](crate::RunSource::base).
+    pub base: Option<String>,
 }
 
 /// How an attempt uses the cache: what its result depends on, and which files belong to it.

@@ -269,8 +269,8 @@ impl Scheduler {
     }
 
     fn source_view(&self) -> SourceView {
-        let RunSource { git, trigger, .. } = &self.values.source;
-        SourceView { git: git.clone(), trigger: trigger.clone() }
+        let RunSource { git, trigger, base, .. } = &self.values.source;
+        SourceView { git: git.clone(), trigger: trigger.clone(), base: base.clone() }
     }
 
     /// Evaluates with the stage's variables; its `env` is evaluated first, because other expressions may use it.

@@ -213,6 +213,7 @@ fn request() -> AttemptRequest {
                 commit: text("abc"),
                 actor: text("ada"),
             },
+            base: Some(text("abb")),
         })),
         timeout: Some(Duration::new(90, 1)),
         memory: Some(1 << 40),

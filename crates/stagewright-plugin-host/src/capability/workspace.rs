@@ -197,6 +197,14 @@ impl WorkspaceFiles {
         }
     }
 
+    /// Whether the stage may learn that a path has changed. `path` may have been removed.
+    pub(crate) fn may_learn_of(&self, path: &WorkspacePath) -> bool {
+        match self.root.symlink_metadata(path.as_path()) {
+            Ok(_) => self.policy.may_read(path),
+            Err(_) => self.policy.may_miss(path),
+        }
+    }
+
     /// The digest of a file, as `sha256:…`.
     pub(crate) fn digest(&self, path: &str) -> Result<String, CapabilityError> {
         let mut file = self.open(path)?;

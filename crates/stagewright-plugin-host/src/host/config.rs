@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capability::secrets::SecretSource;
+use crate::changes::ChangeSource;
 use crate::confine::SandboxConfig;
 use crate::packages::PackageHosts;
 use crate::registry::Registry;
@@ -36,6 +37,8 @@ pub struct HostConfig {
     /// long as the process lives, and a run could learn a secret of another by writing guesses and looking at which of
     /// them were masked.
     pub secrets: Arc<dyn SecretSource>,
+    /// The changes of the workspace's files since a commit.
+    pub changes: Arc<dyn ChangeSource>,
     /// Access to image registries, with the credentials of this run's user.
     pub registry: Arc<Registry>,
     /// The local services of this workspace's environments.

@@ -2,6 +2,7 @@
 
 use stagewright_engine::SourceView;
 
+use super::Answer;
 use super::stagewright::source::source::Host;
 use crate::attempt::Attempt;
 
@@ -45,5 +46,11 @@ impl Host for Attempt {
 
     async fn actor(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(known(&self.source()?.trigger.actor))
+    }
+
+    async fn changed_files(&mut self, since: Option<String>) -> Answer<Vec<String>> {
+        let base = self.source()?.base.clone();
+        let changed = self.changes.since(since, base).await;
+        self.answer(changed)
     }
 }

@@ -1,6 +1,6 @@
 //! A plugin host in a folder of its own, and attempts that it runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Claim, CompileObserver, HostConfig, PluginHost, PluginRuntime, Pulls, Purpose, Reserved, RuntimeConfig, Secret,
-    SecretError, SecretSource,
+    ChangeSource, ChangesUnknown, Claim, CompileObserver, HostConfig, PluginHost, PluginRuntime, Pulls, Purpose,
+    Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -130,6 +130,7 @@ pub(crate) fn run_host(runtime: &PluginRuntime, folder: &Path, secrets: Arc<dyn 
         package_hosts: Default::default(),
         pulls: Pulls::default(),
         secrets,
+        changes: Arc::new(NoRepository),
         registry,
         services: Arc::new(services),
         sandbox: None,
@@ -261,5 +262,14 @@ impl Ended {
             AttemptEnd::Unsuccessful(outcome, failure) => (*outcome, failure),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// A workspace that isn't a repository.
+struct NoRepository;
+
+impl ChangeSource for NoRepository {
+    fn changed_files(&self, _commit: &str) -> Result<BTreeSet<String>, ChangesUnknown> {
+        Err(ChangesUnknown::default())
     }
 }

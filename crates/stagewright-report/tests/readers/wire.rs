@@ -44,6 +44,7 @@ fn source() -> Box<RunSource> {
             commit: s("trigger-commit"),
             actor: s("trigger-actor"),
         },
+        base: Some(s("base")),
         offline: true,
         unsandboxed: Some(s("unsandboxed")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),

@@ -219,13 +219,24 @@ pub struct Source {
     pub trigger: String,
     /// Who started it.
     pub actor: Option<String>,
+    /// The full id of the commit where `commit` diverged from the main branch.
+    pub base: Option<String>,
 }
 
 /// Outside of a repository, started manually.
 impl Default for Source {
     fn default() -> Source {
         let trigger = "manual".to_owned();
-        Source { commit: None, reference: None, branch: None, tag: None, dirty: false, trigger, actor: None }
+        Source {
+            commit: None,
+            reference: None,
+            branch: None,
+            tag: None,
+            dirty: false,
+            trigger,
+            actor: None,
+            base: None,
+        }
     }
 }
 

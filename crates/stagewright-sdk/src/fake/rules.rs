@@ -87,6 +87,15 @@ pub(super) fn wait_token(token: &str) -> Result<(), Error> {
         .help(format!("use 1 to {TOKEN} bytes without control characters")))
 }
 
+/// The full id of a commit.
+pub(super) fn commit(text: &str) -> Result<&str, Error> {
+    if matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(text);
+    }
+    Err(Error::invalid(format!("`{text}` is not the full id of a commit"))
+        .help("names of branches and tags can change their meaning: pass what `git rev-parse` prints"))
+}
+
 /// Method and header names are tokens of RFC 9110.
 pub(super) fn is_http_token(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) needs: Vec<Need>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) source: Source,
+    /// The changed files, by the commit that they differ from.
+    pub(super) changes: BTreeMap<String, BTreeSet<String>>,
     pub(super) environment: Option<String>,
     pub(super) settings: Option<Json>,
     pub(super) fence: Option<u64>,

@@ -100,6 +100,11 @@ pub(crate) enum Action {
     Needs,
     /// Return a property of the run's source, or `none`.
     Source { property: SourceProperty },
+    /// List the changed files since a commit; returns their paths.
+    Changes {
+        #[serde(default)]
+        since: Option<String>,
+    },
     /// Return the environment's settings as JSON, or `none`.
     Settings,
     /// Return the number of different values among random bytes.
@@ -252,6 +257,7 @@ impl Action {
                 Ok(context::needs()?.into_iter().map(shown).collect::<Vec<_>>().join(", "))
             }
             Action::Source { property } => Ok(property.get().unwrap_or_else(|| "none".to_owned())),
+            Action::Changes { since } => source::changed_files(since.as_deref()).map(|paths| paths.join(" ")),
             Action::Settings => {
                 Ok(environment::settings()?.map_or("none".to_owned(), |settings| format!("{settings:?}")))
             }

@@ -48,6 +48,10 @@ fn readable(host: &State, path: &str) -> Result<String> {
     Ok(path)
 }
 
+pub(super) fn may_read(host: &State, path: &str) -> bool {
+    readable(host, path).is_ok()
+}
+
 /// What an existing path is. All links are dangling here.
 fn found(host: &State, path: &str) -> Result<Node> {
     match node(host, path) {

@@ -98,7 +98,10 @@ pub(crate) mod context {
 }
 
 pub(crate) mod source {
+    use crate::fake::imports::{files, types};
+    use crate::fake::rules;
     use crate::fake::state::on;
+    use crate::{Error, ErrorCode};
 
     pub(crate) fn commit() -> Option<String> {
         on(|host| host.source.commit.clone())
@@ -126,6 +129,25 @@ pub(crate) mod source {
 
     pub(crate) fn actor() -> Option<String> {
         on(|host| host.source.actor.clone())
+    }
+
+    pub(crate) fn changed_files(since: Option<&str>) -> std::result::Result<Vec<String>, types::Error> {
+        let unknown =
+            |why: &str| Error::new(ErrorCode::FailedPrecondition, format!("could not list the changed files: {why}"));
+        on(|host| {
+            let commit = match since {
+                Some(commit) => rules::commit(commit)?.to_owned(),
+                None => host.source.base.clone().ok_or_else(|| {
+                    unknown("there is no main branch to compare with").help("pass the full id of a commit")
+                })?,
+            };
+            let changed = host.changes.get(&commit).ok_or_else(|| {
+                unknown(&format!("the repository has no commit {commit}"))
+                    .help("a shallow clone lacks older commits: fetch them with `git fetch --unshallow`")
+            })?;
+            let may_read = |path: &&String| files::may_read(host, path);
+            Ok(changed.iter().filter(may_read).cloned().collect())
+        })
     }
 }
 
