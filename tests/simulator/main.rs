@@ -28,7 +28,7 @@ const RUNS: u64 = 1_500;
 
 /// Cases that must have occurred in at least one of the worlds: a check of the oracle can only fail in a world in which its
 /// case occurs.
-const MUST_HAPPEN: [&str; 71] = [
+const MUST_HAPPEN: [&str; 72] = [
     "answer after expiry refused",
     "answer of another person refused",
     "answer to an earlier gate refused",
@@ -90,6 +90,7 @@ const MUST_HAPPEN: [&str; 71] = [
     "continued after a wait",
     "timed wait",
     "wait for a signal alone",
+    "wait expired",
     "wait polled",
     "wait polled by another process",
     "wait signalled",

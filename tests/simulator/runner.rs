@@ -320,9 +320,10 @@ impl Plugin {
         let token = if inner.roll(30) { "shared".to_owned() } else { token_of(self.done.stage) };
         let poll_after = match is_invalid {
             true => Some(Duration::from_millis(inner.rng.u64(0..1_000))),
-            false => inner.roll(75).then(|| Duration::from_millis(inner.rng.u64(1_000..150_000))),
+            false => inner.roll(80).then(|| Duration::from_millis(inner.rng.u64(1_000..150_000))),
         };
-        let wait = Wait { token, reason: "it isn't ready".to_owned(), poll_after, expires: None };
+        let expires = inner.roll(8).then(|| Duration::from_millis(inner.rng.u64(1_000..200_000)));
+        let wait = Wait { token, reason: "it isn't ready".to_owned(), poll_after, expires };
         AttemptReport { release, ..report(AttemptEnd::Waiting(wait)) }
     }
 

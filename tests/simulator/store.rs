@@ -40,6 +40,10 @@ impl RunStore for SimStore {
             inner.append(run, process, event, durable);
         }
         inner.runs[run].appended(durable);
+        // A stage that has passed its gate usually starts at once, so that a fault seldom strikes in between.
+        if matches!(events.last().map(|event| &event.kind), Some(EventKind::GateElapsed { .. })) && inner.roll(20) {
+            inner.strike_next(run);
+        }
         inner.step(run, process);
         Ok(())
     }

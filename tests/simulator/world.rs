@@ -293,6 +293,13 @@ impl Inner {
         }
     }
 
+    /// Lets the planned fault strike at the next step.
+    pub(crate) fn strike_next(&mut self, run: usize) {
+        if let Some((left, _)) = &mut self.runs[run].fuse {
+            *left = 0;
+        }
+    }
+
     /// A step at which the planned fault may strike. Returns whether the process still lives.
     pub(crate) fn step(&mut self, run: usize, process: u32) -> bool {
         let now = Instant::now();

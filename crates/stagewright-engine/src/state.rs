@@ -308,11 +308,12 @@ impl RunState {
             EventKind::GateElapsed { stage } => {
                 let state = self.step(*stage, event)?;
                 if let Some(wait) = &state.wait {
-                    state.resumption = Some(Resumption::after_poll(wait));
+                    state.resumption = Some(Resumption::after_poll(wait, state.resumption.take()));
                 }
             }
             EventKind::GateSignalled { stage, signal } => {
-                self.step(*stage, event)?.resumption = Some(Resumption::after_signal(signal));
+                let state = self.step(*stage, event)?;
+                state.resumption = Some(Resumption::after_signal(signal, state.resumption.take()));
                 self.signals.retain(|kept| kept != signal);
             }
             EventKind::GateDecided { stage, decision } => {

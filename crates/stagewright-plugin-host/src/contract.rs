@@ -31,17 +31,17 @@ pub(crate) enum Generation {
 
 impl Generation {
     /// The version of a package that this engine provides.
-    fn version(self) -> &'static str {
+    fn version(self, package: &str) -> &'static str {
         match self {
             Generation::Since01 => since_0_1::VERSION,
-            Generation::Since02 => since_0_2::VERSION,
+            Generation::Since02 => since_0_2::version_of(package),
         }
     }
 
     /// The generation that a version belongs to; none if this engine has none such.
     fn of(version: &str) -> Option<Generation> {
         let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
-        [Generation::Since01, Generation::Since02].into_iter().find(|own| minor(own.version()) == minor(version))
+        [Generation::Since01, Generation::Since02].into_iter().find(|own| minor(own.version(STAGE)) == minor(version))
     }
 }
 
@@ -74,7 +74,7 @@ impl<'a> InterfaceName<'a> {
 
     /// The same interface in this engine's version.
     fn own(self, generation: Generation) -> InterfaceName<'a> {
-        InterfaceName { version: generation.version(), ..self }
+        InterfaceName { version: generation.version(self.package), ..self }
     }
 }
 
@@ -102,7 +102,7 @@ pub fn contract_interface(name: &str) -> Option<&str> {
 
 /// The full name of the interface that every plugin exports.
 pub fn plugin_interface() -> String {
-    InterfaceName { package: STAGE, interface: "plugin", version: since_0_2::VERSION }.to_string()
+    InterfaceName { package: STAGE, interface: "plugin", version: since_0_2::version_of(STAGE) }.to_string()
 }
 
 /// The name of a function as in the WIT's text: `command.args` for `[method]command.args`, and `command` for
@@ -192,7 +192,7 @@ fn is_function(item: &ComponentItem) -> bool {
 }
 
 fn incompatible(name: &str, version: &str) -> PluginError {
-    let own = since_0_2::VERSION;
+    let own = since_0_2::version_of(STAGE);
     PluginError::new(format!("plugin `{name}` was built for version {version} of the contract; this engine has {own}"))
         .with_help(format!("use a version of Stagewright with {version}, or build the plugin with an SDK for {own}"))
 }
@@ -305,7 +305,7 @@ mod tests {
             packages.insert(package(&read(&file.unwrap().path())));
         }
         let own = Interface::ALL.into_iter().map(package_of).chain([STAGE]);
-        let own = own.map(|package| format!("{NAMESPACE}{package}@{};", since_0_2::VERSION));
+        let own = own.map(|package| format!("{NAMESPACE}{package}@{};", since_0_2::version_of(package)));
         assert_eq!(packages, own.collect());
     }
 }

@@ -13,8 +13,8 @@ pub struct CapabilityError {
     pub code: ErrorCode,
     /// One sentence that names what was requested.
     pub message: String,
-    /// Whether the same call may succeed later.
-    pub retryable: bool,
+    /// Whether the same call may succeed later; none if that isn't known.
+    pub retryable: Option<bool>,
     /// The least delay before it is tried again in milliseconds, as a server asked for it.
     pub retry_after: Option<NonZeroU32>,
     /// The place in a file of the workspace that it is about.
@@ -40,18 +40,20 @@ pub enum ErrorCode {
     Cancelled,
     Unavailable,
     Internal,
+    Aborted,
+    Unimplemented,
     Superseded,
     Withheld,
     Other(String),
 }
 
 impl CapabilityError {
-    /// Not retryable, without causes or help.
+    /// Without causes or help.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> CapabilityError {
         CapabilityError {
             code,
             message: message.into(),
-            retryable: false,
+            retryable: None,
             retry_after: None,
             place: None,
             causes: Vec::new(),
@@ -77,7 +79,7 @@ impl CapabilityError {
     /// Marks the call as one that may succeed when it is tried again.
     #[must_use]
     pub fn retryable(mut self) -> CapabilityError {
-        self.retryable = true;
+        self.retryable = Some(true);
         self
     }
 }

@@ -6,7 +6,8 @@ use crate::error::CapabilityError;
 
 /// What one of the functions `run`, `observe` and `undo` returned.
 #[derive(Debug)]
-pub(crate) enum GuestReturn {
+#[expect(unreachable_pub, reason = "generated bindings re-export it")]
+pub enum GuestReturn {
     /// `run` did its work, or `undo` did.
     Done,
     /// `run` found nothing to do, for this reason.

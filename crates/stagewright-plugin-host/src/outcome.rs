@@ -92,6 +92,7 @@ pub(crate) fn outcome_from_error(
         | ErrorCode::NotFound
         | ErrorCode::AlreadyExists
         | ErrorCode::Other(_)
+        | ErrorCode::Aborted
         | ErrorCode::Superseded
         | ErrorCode::Withheld => (Outcome::Failed, FailureKind::Reported),
         ErrorCode::Unauthenticated
@@ -99,7 +100,8 @@ pub(crate) fn outcome_from_error(
         | ErrorCode::DeadlineExceeded
         | ErrorCode::Cancelled
         | ErrorCode::Unavailable
-        | ErrorCode::Internal => (Outcome::Errored, FailureKind::Reported),
+        | ErrorCode::Internal
+        | ErrorCode::Unimplemented => (Outcome::Errored, FailureKind::Reported),
     };
     let CapabilityError { code, mut message, retryable, retry_after, place, mut causes, mut help } = error;
     if kind == FailureKind::Cancelled && code != ErrorCode::Cancelled {
@@ -113,10 +115,10 @@ pub(crate) fn outcome_from_error(
         // A plugin that replaced the host's message with its own may have dropped the advice.
         help = help.or_else(|| denial.and_then(|denial| denial.help));
     }
-    // Any failure may be retried if the pipeline says so: a flaky test can pass the next time. Only what would fail in
-    // the same way again is final: a denial, a wrong configuration, and a cancellation.
+    // Any failure may be retried if the pipeline says so, unless the plugin says that it may not: a flaky test can pass the
+    // next time. Only what would fail in the same way again is final: a denial, a wrong configuration, and a cancellation.
     let is_final = matches!(kind, FailureKind::Denied | FailureKind::Configuration | FailureKind::Cancelled);
-    let retryable = retryable || !is_final;
+    let retryable = retryable.unwrap_or(!is_final);
     let retry_after = retry_after.map(|delay| u64::from(delay.get()));
     let failure = Failure { causes, help, retry_after, place, ..Failure::new(kind, message, retryable) };
     AttemptEnd::Unsuccessful(outcome, failure)
@@ -163,6 +165,21 @@ mod tests {
         assert_eq!(judged(ErrorCode::PermissionDenied, false), (Outcome::Errored, FailureKind::Denied, false));
         assert_eq!(judged(ErrorCode::InvalidArgument, false), (Outcome::Errored, FailureKind::Configuration, false));
         assert_eq!(judged(ErrorCode::Internal, true), (Outcome::Cancelled, FailureKind::Cancelled, false));
+        assert_eq!(judged(ErrorCode::Aborted, false), reported(Outcome::Failed));
+        assert_eq!(judged(ErrorCode::Unimplemented, false), reported(Outcome::Errored));
+    }
+
+    #[test]
+    fn a_plugin_decides_whether_its_error_is_final() {
+        let is_retryable = |code: ErrorCode, retryable: bool| {
+            let error = CapabilityError { retryable: Some(retryable), ..CapabilityError::new(code, "x") };
+            match outcome_from_error(error, false, None) {
+                AttemptEnd::Unsuccessful(_, failure) => failure.retryable,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!is_retryable(ErrorCode::FailedPrecondition, false));
+        assert!(is_retryable(ErrorCode::InvalidArgument, true));
     }
 
     #[test]

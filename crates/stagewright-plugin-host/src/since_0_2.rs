@@ -24,13 +24,13 @@ mod test_reports;
 mod types;
 mod workspace;
 
-use stagewright_engine::Problem;
+use stagewright_engine::{Observation, Problem};
 use stagewright_model::Interface;
 use wasmtime::component::{HasSelf, Linker, ResourceType};
 
 use crate::attempt::Attempt;
 use crate::error::CapabilityError;
-use crate::guest::Suspension;
+use crate::guest::{GuestReturn, Suspension};
 use crate::handles::Handles;
 use crate::inspection::Inspection;
 use crate::plugin::Requirement;
@@ -39,8 +39,16 @@ use context::{ContextView, HasContext};
 use stagewright as wit;
 use types::Answer;
 
-/// The version of every package that this engine provides.
+/// The version of the packages that this engine provides, except for those that have got something since.
 pub(crate) const VERSION: &str = "0.2.0";
+
+/// The packages that have got something since [`VERSION`], with their own versions.
+const RAISED: &[(&str, &str)] = &[];
+
+/// The version of a package that this engine provides.
+pub(crate) fn version_of(package: &str) -> &'static str {
+    RAISED.iter().find(|(raised, _)| *raised == package).map_or(VERSION, |(_, version)| version)
+}
 
 wasmtime::component::bindgen!({
     world: "stagewright:stage/stage",
@@ -52,6 +60,8 @@ wasmtime::component::bindgen!({
         "stagewright:types/types.problem": stagewright_engine::Problem,
         "stagewright:types/types.requirement": crate::plugin::Requirement,
         "stagewright:types/types.suspension": crate::guest::Suspension,
+        "stagewright:types/types.outcome": crate::guest::GuestReturn,
+        "stagewright:types/types.observation": stagewright_engine::Observation,
         "stagewright:context/context.need": stagewright_engine::Need,
         "stagewright:poll/poll.pollable": crate::capability::poll::Pollable,
         "stagewright:findings/findings.finding": stagewright_engine::Problem,
@@ -62,10 +72,14 @@ wasmtime::component::bindgen!({
         "stagewright:http/http.request": crate::capability::http::RequestBuilder,
         "stagewright:http/http.pending-response": crate::capability::http::PendingResponse,
         "stagewright:http/http.response": crate::capability::http::ResponseHandle,
+        "stagewright:metrics/metrics.metric": crate::capability::metrics::MetricBuilder,
+        "stagewright:registry/registry.descriptor": crate::registry::Descriptor,
+        "stagewright:environment/environment.deployment": stagewright_engine::ReleaseNote,
         "stagewright:artifacts/artifacts.artifact": crate::capability::artifacts::NamedArtifact,
         "stagewright:artifacts/artifacts.publication": crate::capability::artifacts::Publication,
         "stagewright:service/service.release": crate::capability::service::ReleaseBuilder,
         "stagewright:service/service.instance": crate::capability::service::InstanceHandle,
+        "stagewright:gate/gate.field": crate::capability::gate::FieldBuilder,
         "stagewright:gate/gate.approval": crate::capability::gate::ApprovalBuilder,
     },
 });
@@ -140,6 +154,8 @@ pub(crate) fn shared_resource(name: &str) -> Option<ResourceType> {
         "problem" => Some(ResourceType::host::<Problem>()),
         "requirement" => Some(ResourceType::host::<Requirement>()),
         "suspension" => Some(ResourceType::host::<Suspension>()),
+        "outcome" => Some(ResourceType::host::<GuestReturn>()),
+        "observation" => Some(ResourceType::host::<Observation>()),
         _ => None,
     }
 }

@@ -13,8 +13,8 @@ pub struct Artifact {
     pub media_type: String,
     /// In bytes.
     pub size: u64,
-    /// The stage that published it, with its matrix values.
-    pub stage: String,
+    /// The unique name of the stage that published it, with its matrix values.
+    pub stage_id: String,
     /// Whether it is a folder.
     pub folder: bool,
 }

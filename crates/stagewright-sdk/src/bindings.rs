@@ -18,8 +18,6 @@ pub mod stage {
         pub_export_macro: true,
         default_bindings_module: "stagewright_sdk::bindings::stage",
         additional_derives: [PartialEq, Eq],
-        // These contain resources, which can't be compared.
-        additional_derives_ignore: ["outcome"],
     });
 }
 

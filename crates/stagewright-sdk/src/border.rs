@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use crate::artifacts::Artifact;
 use crate::context::{Need, NeedOutcome};
+use crate::descriptor::Descriptor;
 use crate::duration::millis;
 use crate::test_reports::TestCase;
 use crate::{Error, Finding, Result, Retry, host};
 #[cfg(target_arch = "wasm32")]
-use crate::{Problem, Requirement};
+use crate::{Observation, Outcome, Problem, Requirement};
 
 impl From<host::types::Error> for Error {
     fn from(error: host::types::Error) -> Error {
-        let retry = match error.retry_after_ms() {
-            Some(delay) => Retry::After(Duration::from_millis(delay)),
-            None if error.retryable() => Retry::Anytime,
-            None => Retry::Never,
+        let retry = match (error.retry_after_ms(), error.retryable()) {
+            (Some(delay), _) => Retry::After(Duration::from_millis(delay)),
+            (None, Some(true)) => Retry::Anytime,
+            (None, Some(false)) => Retry::Never,
+            (None, None) => Retry::Unknown,
         };
         let (code, message, file) = (error.code(), error.message(), error.file().map(Box::new));
         Error { code, message, retry, causes: error.causes(), help: error.help(), file }
@@ -29,7 +31,8 @@ impl From<Error> for host::types::Error {
         let own = host::types::Error::new(&code, &message);
         causes.iter().for_each(|cause| own.add_cause(cause));
         match retry {
-            Retry::Never => {}
+            Retry::Unknown => {}
+            Retry::Never => own.set_retryable(false),
             Retry::Anytime => own.set_retryable(true),
             Retry::After(delay) => own.set_retry_after_ms(millis(delay)),
         }
@@ -50,6 +53,30 @@ impl From<Problem> for host::types::Problem {
         key.iter().for_each(|key| own.key(key));
         help.iter().for_each(|help| own.help(help));
         own
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+impl From<Outcome> for host::types::Outcome {
+    fn from(outcome: Outcome) -> host::types::Outcome {
+        match outcome {
+            Outcome::Succeeded => host::types::Outcome::succeeded(),
+            Outcome::Skipped(reason) => host::types::Outcome::skipped(&reason),
+            Outcome::Suspended(suspension) => host::types::Outcome::suspended(suspension.0),
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+impl From<Observation> for host::types::Observation {
+    fn from(observation: Observation) -> host::types::Observation {
+        match observation {
+            Observation::NotStarted => host::types::Observation::not_started(),
+            Observation::InProgress => host::types::Observation::in_progress(),
+            Observation::Applied(what) => host::types::Observation::applied(&what),
+            Observation::Failed(why) => host::types::Observation::failed(&why),
+            Observation::Unknown(why) => host::types::Observation::unknown(&why),
+        }
     }
 }
 
@@ -119,11 +146,17 @@ impl TryFrom<host::context::Need> for Need {
     fn try_from(need: host::context::Need) -> Result<Need> {
         Ok(Need {
             stage: need.stage(),
-            id: need.id(),
+            stage_id: need.stage_id(),
             outcome: NeedOutcome::parse(need.outcome()),
             conclusion: NeedOutcome::parse(need.conclusion()),
             outputs: serde_json::from_str(&need.outputs())?,
         })
+    }
+}
+
+impl From<host::registry::Descriptor> for Descriptor {
+    fn from(descriptor: host::registry::Descriptor) -> Descriptor {
+        Descriptor { media_type: descriptor.media_type(), digest: descriptor.digest(), size: descriptor.size() }
     }
 }
 
@@ -134,7 +167,7 @@ impl From<host::artifacts::Artifact> for Artifact {
             digest: artifact.digest(),
             media_type: artifact.media_type(),
             size: artifact.size(),
-            stage: artifact.stage(),
+            stage_id: artifact.stage_id(),
             folder: artifact.folder(),
         }
     }

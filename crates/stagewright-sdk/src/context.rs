@@ -14,9 +14,14 @@ pub fn pipeline() -> String {
     host::pipeline()
 }
 
-/// The stage's unique name, matrix values included.
+/// The name of the stage's table.
 pub fn stage() -> String {
     host::stage()
+}
+
+/// The stage's unique name, with its matrix values.
+pub fn stage_id() -> String {
+    host::stage_id()
 }
 
 /// The run's id.

@@ -22,8 +22,8 @@ pub struct Release {
     pub fence: u64,
 }
 
-/// The environment's fencing token that this attempt holds; in [`crate::Reconcile::observe`], the one that the interrupted
-/// attempt held. Tokens only grow. None for a stage without an environment.
+/// The environment's fencing token that this call holds; in [`crate::Reconcile::observe`], the last that the interrupted
+/// attempt held. Tokens only grow, also during an attempt that waits. None for a stage without an environment.
 pub fn fence() -> Option<u64> {
     host::fence()
 }
@@ -73,7 +73,11 @@ pub fn last_known_good() -> Result<Option<Release>> {
 /// # Errors
 /// When the stage has no environment, or `artifact` is empty.
 pub fn released(artifact: &str, url: Option<&str>) -> Result<()> {
-    Ok(host::released(artifact, url)?)
+    let deployment = host::Deployment::new(artifact);
+    if let Some(url) = url {
+        deployment.url(url);
+    }
+    Ok(deployment.report()?)
 }
 
 fn read<T: DeserializeOwned>(record: Option<String>) -> Result<Option<T>> {

@@ -28,8 +28,11 @@ pub struct Error {
 /// Whether a retry may succeed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Retry {
-    /// It would fail in the same way.
+    /// It isn't known. The engine then retries every error but denials, invalid arguments and cancellations, if the
+    /// pipeline has `retry`.
     #[default]
+    Unknown,
+    /// It would fail in the same way.
     Never,
     /// At any time.
     Anytime,
@@ -38,9 +41,9 @@ pub enum Retry {
 }
 
 impl Error {
-    /// An error that isn't retryable, without causes and help.
+    /// An error without causes and help.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), retry: Retry::Never, causes: Vec::new(), help: None, file: None }
+        Error { code, message: message.into(), retry: Retry::Unknown, causes: Vec::new(), help: None, file: None }
     }
 
     /// A negative result: a test or a check failed.
@@ -91,6 +94,13 @@ impl Error {
         self
     }
 
+    /// Says that a retry would fail in the same way.
+    #[must_use]
+    pub fn never_retry(mut self) -> Error {
+        self.retry = Retry::Never;
+        self
+    }
+
     /// Marks it as retryable.
     #[must_use]
     pub fn retryable(mut self) -> Error {
@@ -123,9 +133,9 @@ impl Error {
         self.code == ErrorCode::NotFound
     }
 
-    /// Whether a retry may succeed.
+    /// Whether a retry is known to be of use.
     pub fn is_retryable(&self) -> bool {
-        self.retry != Retry::Never
+        matches!(self.retry, Retry::Anytime | Retry::After(_))
     }
 
     /// Whether the stage is asked to stop.

@@ -49,7 +49,7 @@ mod adapter {
     use crate::bindings::imports::types;
     use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
     use crate::bindings::stage::exports::stagewright::stage::{plugin, requirements};
-    use crate::{Observation, Outcome, Reconcile, Stage};
+    use crate::{Outcome, Reconcile, Stage};
 
     /// Implements the exports of the WIT for a [`Stage`].
     #[derive(Debug)]
@@ -64,13 +64,9 @@ mod adapter {
             super::validate::<S>().into_iter().map(types::Problem::from).collect()
         }
 
-        fn run() -> Result<plugin::Outcome, types::Error> {
+        fn run() -> Result<types::Outcome, types::Error> {
             log_panics();
-            Ok(match super::run::<S>()? {
-                Outcome::Succeeded => plugin::Outcome::Succeeded,
-                Outcome::Skipped(reason) => plugin::Outcome::Skipped(reason),
-                Outcome::Suspended(suspension) => plugin::Outcome::Suspended(suspension.0),
-            })
+            Ok(super::run::<S>()?.into())
         }
     }
 
@@ -81,20 +77,15 @@ mod adapter {
     }
 
     impl<S: Reconcile> reconcile::Guest for Adapter<S> {
-        fn observe() -> Result<reconcile::Observation, types::Error> {
+        fn observe() -> Result<types::Observation, types::Error> {
             log_panics();
-            Ok(match super::observe::<S>()? {
-                Observation::NotStarted => reconcile::Observation::NotStarted,
-                Observation::InProgress => reconcile::Observation::InProgress,
-                Observation::Applied(what) => reconcile::Observation::Applied(what),
-                Observation::Failed(why) => reconcile::Observation::Failed(why),
-                Observation::Unknown(why) => reconcile::Observation::Unknown(why),
-            })
+            Ok(super::observe::<S>()?.into())
         }
 
-        fn undo() -> Result<(), types::Error> {
+        fn undo() -> Result<types::Outcome, types::Error> {
             log_panics();
-            Ok(super::undo::<S>()?)
+            super::undo::<S>()?;
+            Ok(Outcome::Succeeded.into())
         }
     }
 

@@ -65,7 +65,7 @@ impl FakeHost {
     #[must_use]
     pub fn input(self, stage: &str, outputs: Json) -> FakeHost {
         let (outcome, conclusion) = (NeedOutcome::Succeeded, NeedOutcome::Succeeded);
-        self.need(Need { stage: stage.to_owned(), id: stage.to_owned(), outcome, conclusion, outputs })
+        self.need(Need { stage: stage.to_owned(), stage_id: stage.to_owned(), outcome, conclusion, outputs })
     }
 
     /// Adds a stage that this one needs.

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::duration::millis;
 use crate::{Error, Result, Suspension, host};
 
-pub use crate::bindings::imports::gate::FieldKind;
+pub use crate::field_kind::FieldKind;
 
 /// A request for approval.
 #[derive(Debug)]
@@ -39,13 +39,31 @@ impl Approval {
 
     /// Adds a field to the form that comes with an approval.
     pub fn field(&mut self, name: &str, kind: FieldKind, description: &str, required: bool) -> &mut Approval {
-        self.0.field(name, kind, description, required);
-        self
+        self.add(name, kind, None, description, required)
     }
 
     /// Adds a field whose value is one of these texts.
     pub fn choice(&mut self, name: &str, choices: &[String], description: &str, required: bool) -> &mut Approval {
-        self.0.choice(name, choices, description, required);
+        self.add(name, FieldKind::Text, Some(choices), description, required)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        kind: FieldKind,
+        choices: Option<&[String]>,
+        description: &str,
+        required: bool,
+    ) -> &mut Approval {
+        let field = host::gate::Field::new(name, kind.name());
+        field.description(description);
+        if required {
+            field.required();
+        }
+        if let Some(choices) = choices {
+            field.choices(choices);
+        }
+        self.0.field(field);
         self
     }
 
@@ -89,7 +107,7 @@ pub struct Decision {
 pub enum Resumption {
     /// People have decided on its gate.
     Decision(Decision),
-    /// The time of its wait has passed.
+    /// The time of its wait has passed, or what ended it is unknown to this version of the SDK.
     Polled {
         /// The wait's token.
         token: String,
@@ -116,8 +134,16 @@ struct Record {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Cause {
-    Poll,
     Signal,
+    /// `poll`, or a cause that a later version of the engine has: the stage looks where its work stands in either case.
+    #[serde(other)]
+    Poll,
+}
+
+#[derive(Deserialize)]
+struct Decisions {
+    #[serde(default)]
+    decisions: Option<Vec<Decision>>,
 }
 
 /// Why the stage is run again; none on its first call.
@@ -135,13 +161,17 @@ pub fn resumption() -> Result<Option<Resumption>> {
     }))
 }
 
-/// The decision on the gate that the stage opened; none before it has opened one.
+/// The last decision on the last gate that this attempt opened, also after a later wait; none before it has opened one.
 ///
 /// # Errors
 /// When the host's record can't be parsed.
 pub fn decision() -> Result<Option<Decision>> {
-    Ok(match resumption()? {
-        Some(Resumption::Decision(decision)) => Some(decision),
-        Some(Resumption::Polled { .. } | Resumption::Signalled { .. }) | None => None,
+    let Some(json) = host::context::resumption() else { return Ok(None) };
+    let failed = |error| Error::from(error).context("can't use the host's record of the decision");
+    let Decisions { decisions } = serde_json::from_str(&json).map_err(failed)?;
+    Ok(match (decisions, resumption()?) {
+        (Some(mut decisions), _) => decisions.pop(),
+        (None, Some(Resumption::Decision(decision))) => Some(decision),
+        (None, _) => None,
     })
 }

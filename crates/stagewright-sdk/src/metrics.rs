@@ -8,5 +8,9 @@ use crate::{Result, host::metrics as host};
 /// # Errors
 /// When the name or the unit is invalid, or the value isn't finite.
 pub fn set(name: &str, value: f64, unit: &str) -> Result<()> {
-    Ok(host::set(name, value, unit)?)
+    let metric = host::Metric::new(name, value);
+    if !unit.is_empty() {
+        metric.unit(unit);
+    }
+    Ok(metric.report()?)
 }

@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 pub struct Need {
     /// Its name.
     pub stage: String,
-    /// Its name with its matrix values.
-    pub id: String,
+    /// Its unique name, with its matrix values.
+    pub stage_id: String,
     /// Its outcome.
     pub outcome: NeedOutcome,
     /// The outcome after `continue-on-error`.

@@ -12,13 +12,13 @@ use crate::{Result, host::process as host};
 pub use crate::bindings::imports::process::{ExitStatus, Source};
 
 /// The default limit of [`Command::output`], in bytes.
-const OUTPUT_LIMIT: u32 = 16 << 20;
+const OUTPUT_LIMIT: u64 = 16 << 20;
 
 /// A program that hasn't been started yet.
 #[derive(Debug)]
 pub struct Command {
     inner: host::Command,
-    limit: Option<u32>,
+    limit: Option<u64>,
 }
 
 /// The output of a program.
@@ -91,7 +91,7 @@ impl Command {
 
     /// Sets the limit of captured output, in bytes; more is an error. The log gets all of it, unless [`Command::quiet`] is
     /// set.
-    pub fn capture_limit(&mut self, bytes: u32) -> &mut Command {
+    pub fn capture_limit(&mut self, bytes: u64) -> &mut Command {
         self.limit = Some(bytes);
         self
     }
@@ -154,7 +154,7 @@ impl Command {
     /// # Errors
     /// As [`Command::status`].
     pub fn run_chunks(&mut self, mut on_chunk: impl FnMut(Source, &[u8])) -> Result<ExitStatus> {
-        let mut child = self.spawn_with(Some(self.limit.unwrap_or(u32::MAX)))?;
+        let mut child = self.spawn_with(Some(self.limit.unwrap_or(u64::MAX)))?;
         while let Some((source, data)) = child.next_chunk()? {
             on_chunk(source, &data);
         }
@@ -169,7 +169,7 @@ impl Command {
         self.spawn_with(self.limit)
     }
 
-    fn spawn_with(&self, capture: Option<u32>) -> Result<Child> {
+    fn spawn_with(&self, capture: Option<u64>) -> Result<Child> {
         if let Some(bytes) = capture {
             self.inner.capture(bytes);
         }

@@ -3,14 +3,14 @@
 
 use crate::{Result, host::registry as host};
 
-pub use crate::bindings::imports::registry::Descriptor;
+pub use crate::descriptor::Descriptor;
 
 /// Pushes the only image of a layout.
 ///
 /// # Errors
 /// When the layout is invalid, the repository isn't granted, or the registry refuses it.
 pub fn push(layout: &str, reference: &str) -> Result<Descriptor> {
-    Ok(host::push(layout, reference)?)
+    Ok(host::push(layout, reference)?.into())
 }
 
 /// The digest that the registry has for the reference now.
@@ -18,7 +18,7 @@ pub fn push(layout: &str, reference: &str) -> Result<Descriptor> {
 /// # Errors
 /// [`crate::ErrorCode::NotFound`] when the image doesn't exist.
 pub fn resolve(reference: &str) -> Result<Descriptor> {
-    Ok(host::resolve(reference)?)
+    Ok(host::resolve(reference)?.into())
 }
 
 /// Copies an image unchanged.
@@ -26,7 +26,7 @@ pub fn resolve(reference: &str) -> Result<Descriptor> {
 /// # Errors
 /// As [`resolve`] for the source and [`push`] for the destination.
 pub fn copy(source: &str, destination: &str) -> Result<Descriptor> {
-    Ok(host::copy(source, destination)?)
+    Ok(host::copy(source, destination)?.into())
 }
 
 /// Pulls an image into a layout.
@@ -34,5 +34,5 @@ pub fn copy(source: &str, destination: &str) -> Result<Descriptor> {
 /// # Errors
 /// As [`resolve`], and when writing the folder isn't granted.
 pub fn pull(reference: &str, layout: &str) -> Result<Descriptor> {
-    Ok(host::pull(reference, layout)?)
+    Ok(host::pull(reference, layout)?.into())
 }

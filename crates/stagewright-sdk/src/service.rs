@@ -9,7 +9,7 @@ use crate::duration::millis;
 use crate::secrets::Secret;
 use crate::{Error, Result, host::service as host};
 
-pub use crate::bindings::imports::service::State;
+pub use crate::service_state::State;
 
 /// A release that hasn't been started yet.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Instance {
     /// # Errors
     /// When the supervisor doesn't answer.
     pub fn state(&self) -> Result<State> {
-        Ok(self.0.state()?)
+        Ok(State::named(&self.0.state()?))
     }
 
     /// The last lines of its log.
@@ -137,13 +137,7 @@ pub struct Current {
 }
 
 fn state<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<State>, D::Error> {
-    let name = Option::<String>::deserialize(deserializer)?;
-    Ok(match name.as_deref() {
-        Some("starting") => Some(State::Starting),
-        Some("running") => Some(State::Running),
-        Some("exited") => Some(State::Exited),
-        _ => None,
-    })
+    Ok(Option::<String>::deserialize(deserializer)?.as_deref().map(State::named))
 }
 
 /// The current release of a service; none before the first deploy.

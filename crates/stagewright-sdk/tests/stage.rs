@@ -44,7 +44,7 @@ impl Stage for Count {
 
     fn run(config: Config) -> Result<Outcome> {
         let files = workspace::glob(&format!("{}/**", config.folder))?;
-        outputs::set("files", &files.iter().filter(|entry| !entry.directory).count())?;
+        outputs::set("files", &files.iter().filter(|entry| !entry.folder).count())?;
         Ok(Outcome::Succeeded)
     }
 }
@@ -129,7 +129,7 @@ fn lines_are_assembled_from_chunks_for_each_stream() {
         status
     });
     assert_eq!(status.expect("scripted").to_string(), "exit code 3");
-    assert_eq!(report.spawned[0].capture, Some(u32::MAX));
+    assert_eq!(report.spawned[0].capture, Some(u64::MAX));
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_current_release_has_a_state() {
     };
     assert_eq!(current(json!("running")), Some(service::State::Running));
     assert_eq!(current(json!("exited")), Some(service::State::Exited));
-    assert_eq!((current(json!("of a later host")), current(json!(null))), (None, None));
+    assert_eq!((current(json!("of a later host")), current(json!(null))), (Some(service::State::Unknown), None));
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn findings_cases_and_metrics_are_recorded() {
 fn needs_have_outcomes_and_the_outputs_of_a_matrix_are_merged() {
     let cell = |id: &str, outcome: NeedOutcome, outputs| {
         let (stage, id, conclusion) = ("test".to_owned(), id.to_owned(), NeedOutcome::Succeeded);
-        Need { stage, id, outcome, conclusion, outputs }
+        Need { stage, stage_id: id, outcome, conclusion, outputs }
     };
     let host = FakeHost::new()
         .input("build", json!({ "digest": "x" }))
@@ -347,7 +347,7 @@ fn needs_have_outcomes_and_the_outputs_of_a_matrix_are_merged() {
         .need(cell("test (2)", NeedOutcome::Other("later".to_owned()), json!({ "b": 2 })));
     let ((needs, merged, missing), _) =
         host.with(|| (context::needs().unwrap(), context::input("test"), context::input::<()>("deploy")));
-    assert_eq!(needs.iter().map(|need| need.id.as_str()).collect::<Vec<_>>(), ["build", "test (1)", "test (2)"]);
+    assert_eq!(needs.iter().map(|need| need.stage_id.as_str()).collect::<Vec<_>>(), ["build", "test (1)", "test (2)"]);
     assert_eq!((&needs[0].outcome, &needs[1].outcome), (&NeedOutcome::Succeeded, &NeedOutcome::TimedOut));
     assert_eq!(needs[2].outcome, NeedOutcome::Other("later".to_owned()));
     assert_eq!(merged, Ok(Some(json!({ "a": 1, "b": 2 }))));

@@ -166,7 +166,7 @@ fn artifacts_have_plain_names_and_one_publisher() {
         artifacts::published()
     });
     assert_eq!(
-        listed.unwrap().into_iter().map(|artifact| (artifact.name, artifact.stage)).collect::<Vec<_>>(),
+        listed.unwrap().into_iter().map(|artifact| (artifact.name, artifact.stage_id)).collect::<Vec<_>>(),
         [("taken".to_owned(), "earlier".to_owned())]
     );
     assert_eq!((report.text("in/a/b"), report.text("in/c"), report.published.len()), ("y", "z", 2));

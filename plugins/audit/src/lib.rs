@@ -36,7 +36,7 @@ use crate::report::AuditReport;
 use crate::yanked::YankedCheck;
 
 /// `cargo metadata` of a workspace with a thousand crates prints about 10 MB.
-const METADATA_LIMIT: u32 = 128 << 20;
+const METADATA_LIMIT: u64 = 128 << 20;
 const METADATA: [&str; 5] = ["metadata", "--format-version", "1", "--locked", "--offline"];
 
 /// The plugin.

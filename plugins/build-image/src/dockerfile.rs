@@ -16,7 +16,7 @@ pub(crate) fn build(
     layout: &Layout,
 ) -> Result<(Descriptor, Manifest)> {
     // Unique to this stage of this run: other runs on the machine share the builder's images.
-    let tag = format!("stagewright-build:{}", tag_of(&context::run_id(), &context::stage()));
+    let tag = format!("stagewright-build:{}", tag_of(&context::run_id(), &context::stage_id()));
     match builder {
         Builder::Docker => with_docker(config, dockerfile, &tag, layout),
         Builder::Buildah => with_buildah(config, dockerfile, &tag, layout),

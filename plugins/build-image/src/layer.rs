@@ -37,7 +37,7 @@ fn add(tree: &mut Tree, spec: &FileSpec, dest: &str) -> Result<()> {
     let here = matches!(from, "" | ".");
     let named = if here { None } else { workspace::glob(from)?.into_iter().next() };
     match named {
-        Some(file) if !file.directory => {
+        Some(file) if !file.folder => {
             let special = workspace::locate(from)?.into_iter().find(|found| matches!(found.node, Node::Special(_)));
             let file = Located { path: file.path, node: Node::File, size: file.size };
             add_all(tree, spec, dest, Form::File, &[special.unwrap_or(file)])

@@ -19,7 +19,7 @@ pub(crate) fn make(config: &Config) -> Payload {
         (None, Format::Slack) => object(&json!({ "text": message })),
         (None, Format::Json) => object(&json!({
             "pipeline": context::pipeline(),
-            "stage": context::stage(),
+            "stage": context::stage_id(),
             "run": context::run_id(),
             "environment": context::environment(),
             "rehearsal": context::rehearsal(),

@@ -115,6 +115,12 @@ impl Truth {
                     context.count("gate expired");
                     ends.push(end(Outcome::TimedOut, FailureKind::Timeout));
                 }
+                if matches!(phase, Phase::Waiting(_))
+                    && state.wait.as_ref().is_some_and(|wait| wait.expires_first() && wait.expires.is_some_and(is_over))
+                {
+                    context.count("wait expired");
+                    ends.push(end(Outcome::TimedOut, FailureKind::Timeout));
+                }
                 if matches!(phase, Phase::Passed(_)) && self.is_superseded(context, stage) {
                     if state.wait.is_some() {
                         context.count("wait superseded");

@@ -87,6 +87,15 @@ pub(crate) struct OpenWait {
     pub(crate) token: String,
     /// When it is polled; none if it waits for a signal alone.
     pub(crate) until: Option<Timestamp>,
+    /// When it ends its stage.
+    pub(crate) expires: Option<Timestamp>,
+}
+
+impl OpenWait {
+    /// Whether it ends its stage before it would be polled.
+    pub(crate) fn expires_first(&self) -> bool {
+        self.expires.is_some_and(|expires| self.until.is_none_or(|until| expires < until))
+    }
 }
 
 impl StageTruth {

@@ -87,17 +87,18 @@ impl Truth {
         let Some(wait) = self.own_wait(context, stage, attempt).filter(|wait| is_valid(wait)) else {
             return Err(format!("the plugin of stage {} doesn't wait", stage.0));
         };
-        let after = wait.poll_after.map(|after| u64::try_from(after.as_millis()).expect("a short wait"));
-        let until = after.map(|after| Timestamp(context.at.0 + after));
+        let in_time =
+            |after: Duration| Timestamp(context.at.0 + u64::try_from(after.as_millis()).expect("a short wait"));
+        let (until, expires) = (wait.poll_after.map(in_time), wait.expires.map(in_time));
         let (token, message) = (wait.token.clone(), wait.reason.clone());
-        let expected = Gate { token: token.clone(), kind: GateKind::Wait, message, until, ..Gate::default() };
+        let expected = Gate { token: token.clone(), kind: GateKind::Wait, message, until, expires, ..Gate::default() };
         ensure(*gate == expected, || format!("{gate:?} instead of {expected:?}"))?;
         context.count(if until.is_some() { "timed wait" } else { "wait for a signal alone" });
         let is_kept = self.kept.iter().any(|signal| is_for(signal, stage, &token));
         self.owed = (is_kept && !self.is_to_stop(context, stage)).then_some(stage);
         let state = self.stage_mut(stage);
         state.phase = Phase::Waiting(attempt);
-        state.wait = Some(OpenWait { token, until });
+        state.wait = Some(OpenWait { token, until, expires });
         Ok(())
     }
 
@@ -109,6 +110,7 @@ impl Truth {
         ensure(wait.until.is_some_and(|until| until <= context.at), || {
             format!("at {:?}, but stage {} waits until {:?}", context.at, stage.0, wait.until)
         })?;
+        ensure(!wait.expires_first(), || format!("stage {} was polled after {:?}", stage.0, wait.expires))?;
         context.count("wait polled");
         if context.facts().call(stage, attempt, Call::Run).is_none() {
             context.count("wait polled by another process");
@@ -172,7 +174,9 @@ impl Truth {
         let Some(call) = context.facts().call(stage, attempt, Call::Run) else { return Ok(()) };
         let woken = state.woken.as_ref().map(|(token, payload)| {
             let cause = if payload.is_some() { "signal" } else { "poll" };
-            json!({ "token": token, "cause": cause, "payload": payload })
+            let of_attempt = state.goes_on_with.as_ref().filter(|(of, _)| *of == attempt);
+            let decisions = of_attempt.map(|(_, votes)| votes.as_slice()).unwrap_or_default();
+            json!({ "token": token, "cause": cause, "payload": payload, "decisions": decisions })
         });
         if woken.is_some() {
             context.count("continued after a wait");

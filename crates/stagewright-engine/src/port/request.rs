@@ -127,7 +127,8 @@ pub struct AttemptRequest {
     /// How it uses the cache; none if it doesn't.
     pub cache: Option<CacheRequest>,
     /// For an attempt that continues after its own gate, JSON of the last [`Decision`](crate::Decision), with all of
-    /// them under `decisions`; after a [`Wait`](crate::Wait), `{"token": …, "cause": "poll" | "signal", "payload": …}`.
+    /// them under `decisions`; after a [`Wait`](crate::Wait), `{"token": …, "cause": "poll" | "signal", "payload": …,
+    /// "decisions": …}`, with the answers to its last gate before the wait.
     pub resumption: Option<Json>,
     /// In a rehearsal, what of it is real; none in a real run.
     pub rehearsal: Option<RehearsalTerms>,

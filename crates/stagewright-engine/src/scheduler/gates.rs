@@ -112,6 +112,8 @@ impl Scheduler {
     pub(super) fn on_gate_timer(&mut self, stage: StageIndex, attempt: u32) -> Result<(), IllegalTransition> {
         let gate = self.state.stage(stage).current_gate();
         let (until, expires) = gate.map_or((None, None), |gate| (gate.until, gate.expires));
+        // After a longer stop both times can have passed. The earlier one decides.
+        let until = until.filter(|until| expires.is_none_or(|expires| *until <= expires));
         if self.unfreezing.remove(&stage) || until.is_some_and(|until| until <= self.now) {
             self.record(EventKind::GateElapsed { stage })?;
             self.ready.insert(stage);

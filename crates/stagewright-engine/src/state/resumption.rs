@@ -17,6 +17,8 @@ pub enum Resumption {
         cause: WakeCause,
         /// The payload of the signal; null after a poll.
         payload: Json,
+        /// The answers to the last approval that the attempt asked for before the wait.
+        decisions: Vec<Decision>,
     },
 }
 
@@ -30,13 +32,22 @@ pub enum WakeCause {
 }
 
 impl Resumption {
-    pub(super) fn after_poll(wait: &Gate) -> Resumption {
-        Resumption::Woken { token: wait.token.clone(), cause: WakeCause::Poll, payload: Json::Null }
+    /// `before`: with what the attempt continued after the gate before this wait.
+    pub(super) fn after_poll(wait: &Gate, before: Option<Resumption>) -> Resumption {
+        let (token, decisions) = (wait.token.clone(), Resumption::decisions(before));
+        Resumption::Woken { token, cause: WakeCause::Poll, payload: Json::Null, decisions }
     }
 
-    pub(super) fn after_signal(signal: &Signal) -> Resumption {
+    pub(super) fn after_signal(signal: &Signal, before: Option<Resumption>) -> Resumption {
         let Signal { token, payload, .. } = signal.clone();
-        Resumption::Woken { token, cause: WakeCause::Signal, payload }
+        Resumption::Woken { token, cause: WakeCause::Signal, payload, decisions: Resumption::decisions(before) }
+    }
+
+    fn decisions(before: Option<Resumption>) -> Vec<Decision> {
+        match before {
+            Some(Resumption::Answers(decisions) | Resumption::Woken { decisions, .. }) => decisions,
+            None => Vec::new(),
+        }
     }
 
     /// The value that the plugin gets; see [`AttemptRequest::resumption`](crate::AttemptRequest::resumption).
@@ -49,12 +60,12 @@ impl Resumption {
                 }
                 resumption
             }
-            Resumption::Woken { token, cause, payload } => {
+            Resumption::Woken { token, cause, payload, decisions } => {
                 let cause = match cause {
                     WakeCause::Poll => "poll",
                     WakeCause::Signal => "signal",
                 };
-                json!({ "token": token, "cause": cause, "payload": payload })
+                json!({ "token": token, "cause": cause, "payload": payload, "decisions": decisions })
             }
         }
     }

@@ -10,7 +10,7 @@ use stagewright_engine::{
 use stagewright_model::{Stage, StageIndex};
 
 use crate::fake::{Act, Ran, Script, WORK, World, granted, reach};
-use crate::gates::answer;
+use crate::gates::{answer, gate};
 use crate::plans::{cell, deploy, grouped, plan, plan_with, stage};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -53,7 +53,7 @@ fn resumptions(ran: &Ran) -> Vec<Json> {
 }
 
 fn woken(cause: &str, payload: &Json) -> Json {
-    json!({ "token": "job-7", "cause": cause, "payload": payload })
+    json!({ "token": "job-7", "cause": cause, "payload": payload, "decisions": [] })
 }
 
 /// The journal of a process that died right after the first event that matches.
@@ -310,6 +310,17 @@ fn approvals_outlast_a_wait_but_not_a_change() {
 }
 
 #[test]
+fn a_decision_is_known_after_a_later_wait() {
+    let acts = vec![Act::Ask(gate()), polled(), polled(), Act::Succeed];
+    let ran = world(acts).answer(2 * WORK, 0, answer(true, "ada")).run();
+    assert_eq!(ran.outcomes(), ["job succeeded", "other succeeded"]);
+    let known = resumptions(&ran).into_iter().map(|resumption| resumption["decisions"][0]["by"].clone());
+    assert_eq!(known.collect::<Vec<_>>(), ["ada", "ada", "ada"]);
+    let causes = resumptions(&ran).into_iter().map(|resumption| resumption["cause"].clone());
+    assert_eq!(causes.collect::<Vec<_>>(), [json!(null), json!("poll"), json!("poll")]);
+}
+
+#[test]
 fn an_invalid_wait_ends_the_stage() {
     for (token, after) in [
         (String::new(), HOUR),
@@ -384,6 +395,12 @@ fn a_wait_that_expires_ends_its_stage_as_timed_out() {
     let attached = world(vec![wait(None, 2)]).command(3 * HOUR, RunCommand::Suspend).run();
     assert_eq!(attached.outcomes(), ["job timed-out", "other succeeded"]);
     assert_eq!(attached.took, WORK + 2 * HOUR);
+    // While no process runs, both times can pass.
+    for (poll_after, end) in [(3, "timed-out"), (1, "succeeded")] {
+        let left = world(vec![wait(Some(poll_after * HOUR), 2), Act::Succeed]).run();
+        let again = restarted(&left, until(&left, opened), vec![Act::Succeed], 9 * HOUR).run();
+        assert_eq!(again.outcomes()[0], format!("job {end}"));
+    }
     // A poll that comes first ends the wait, and the next one has a limit of its own.
     let polled = world(vec![wait(Some(HOUR), 2), wait(Some(3 * HOUR), 2), Act::Succeed]).run();
     assert_eq!(polled.outcomes(), ["job timed-out", "other succeeded"]);

@@ -76,6 +76,11 @@ impl Context {
         &self.request
     }
 
+    /// The name of the stage's table: what follows `stages.` or `finally.`.
+    pub(crate) fn stage_name(&self) -> &str {
+        self.request.table.split_once('.').map_or("", |(_, name)| name)
+    }
+
     /// Whether cancellation was requested.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.is_set()

@@ -13,47 +13,64 @@ use crate::error::{CapabilityError, ErrorCode};
 /// The most approvers, and the most fields, of one approval.
 const LISTED: usize = 100;
 
+/// A field of an approval's form, as a guest builds it.
+#[derive(Clone, Debug)]
+pub struct FieldBuilder {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) description: String,
+    pub(crate) required: bool,
+    pub(crate) choices: Option<Vec<String>>,
+}
+
+impl FieldBuilder {
+    fn build(self) -> Result<Field, String> {
+        let FieldBuilder { name, kind, description, required, choices } = self;
+        let kind = match kind.as_str() {
+            "text" => FieldKind::Text,
+            "number" => FieldKind::Number,
+            "boolean" => FieldKind::Boolean,
+            other => return Err(format!("the field `{name}` must be a `text`, `number` or `boolean`, not `{other}`")),
+        };
+        if let Some(choices) = &choices {
+            let is_repeated = |at: usize| choices[..at].contains(&choices[at]);
+            let are_valid = (1..=LISTED).contains(&choices.len())
+                && choices.iter().all(|choice| !choice.trim().is_empty())
+                && !(0..choices.len()).any(is_repeated);
+            if !are_valid {
+                return Err(format!("the field `{name}` must have 1 to {LISTED} different choices"));
+            }
+            if kind != FieldKind::Text {
+                return Err(format!("the field `{name}` has choices, and isn't a `text`"));
+            }
+        }
+        Ok(Field { name, kind, description, required, choices: choices.unwrap_or_default() })
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        let choices = self.choices.iter().flatten().map(String::len).sum::<usize>();
+        self.name.len() + self.kind.len() + self.description.len() + choices
+    }
+}
+
 /// An approval that a guest is building.
 #[derive(Clone, Debug)]
 pub struct ApprovalBuilder {
     pub(crate) message: String,
     pub(crate) approvers: Vec<String>,
     pub(crate) approvals: u32,
-    pub(crate) fields: Vec<Field>,
+    pub(crate) fields: Vec<FieldBuilder>,
     pub(crate) expires_ms: Option<u64>,
-    /// The name of a field whose choices are invalid.
-    pub(crate) bad_choices: Option<String>,
 }
 
 impl ApprovalBuilder {
     pub(crate) fn new(message: String) -> ApprovalBuilder {
-        ApprovalBuilder {
-            message,
-            approvers: Vec::new(),
-            approvals: 1,
-            fields: Vec::new(),
-            expires_ms: None,
-            bad_choices: None,
-        }
-    }
-
-    /// Adds a field whose value is one of these texts.
-    pub(crate) fn choice(&mut self, name: String, choices: Vec<String>, description: String, required: bool) {
-        let is_repeated = |at: usize| choices[..at].contains(&choices[at]);
-        let is_valid = (1..=LISTED).contains(&choices.len())
-            && choices.iter().all(|choice| !choice.trim().is_empty())
-            && !(0..choices.len()).any(is_repeated);
-        if !is_valid {
-            self.bad_choices.get_or_insert(name.clone());
-        }
-        self.fields.push(Field { name, kind: FieldKind::Text, description, required, choices });
+        ApprovalBuilder { message, approvers: Vec::new(), approvals: 1, fields: Vec::new(), expires_ms: None }
     }
 
     /// The size of its texts in bytes.
     pub(crate) fn size(&self) -> usize {
-        let fields = self.fields.iter().map(|field| {
-            field.name.len() + field.description.len() + field.choices.iter().map(String::len).sum::<usize>()
-        });
+        let fields = self.fields.iter().map(FieldBuilder::size);
         self.message.len() + fields.chain(self.approvers.iter().map(String::len)).sum::<usize>()
     }
 }
@@ -69,7 +86,7 @@ impl OpenedGates {
         approval: ApprovalBuilder,
         request: &AttemptRequest,
     ) -> Result<Gate, CapabilityError> {
-        let ApprovalBuilder { message, approvers, approvals, fields, expires_ms, bad_choices } = approval;
+        let ApprovalBuilder { message, approvers, approvals, fields, expires_ms } = approval;
         let invalid = |message: &str| Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         if message.trim().is_empty() {
             return invalid("the message of an approval must not be empty");
@@ -80,9 +97,8 @@ impl OpenedGates {
         if !range::APPROVALS.contains(approvals.into()) {
             return invalid(&format!("the number of approvals must be {}, not {approvals}", range::APPROVALS));
         }
-        if let Some(field) = bad_choices {
-            return invalid(&format!("the field `{field}` must have 1 to {LISTED} different choices"));
-        }
+        let fields = fields.into_iter().map(FieldBuilder::build).collect::<Result<Vec<_>, String>>();
+        let fields = fields.map_err(|message| CapabilityError::new(ErrorCode::InvalidArgument, message))?;
         if let Some(expires) = expires_ms.filter(|expires| !range::WAIT.contains(Duration::from_millis(*expires))) {
             return invalid(&format!("a gate must expire after {}, not after {expires} ms", range::WAIT));
         }
@@ -138,18 +154,15 @@ mod tests {
     #[test]
     fn an_invalid_approval_is_refused() {
         let mut gates = OpenedGates::default();
-        let field = Field {
+        let field = |kind: &str, choices: Option<&[&str]>| FieldBuilder {
             name: "a".into(),
-            kind: FieldKind::Text,
+            kind: kind.into(),
             description: String::new(),
             required: false,
-            choices: Vec::new(),
+            choices: choices.map(|choices| choices.iter().map(ToString::to_string).collect()),
         };
-        let choice = |choices: &[&str]| {
-            let mut approval = ApprovalBuilder::new("x".into());
-            approval.choice("a".into(), choices.iter().map(ToString::to_string).collect(), String::new(), true);
-            approval
-        };
+        let with = |fields: Vec<FieldBuilder>| ApprovalBuilder { fields, ..ApprovalBuilder::new("x".into()) };
+        let choice = |choices: &[&str]| with(vec![field("text", Some(choices))]);
         assert!(gates.open(choice(&["eu", "us"]), &request()).is_ok());
         let bad = [
             ApprovalBuilder::new(" ".into()),
@@ -158,7 +171,9 @@ mod tests {
             choice(&[" "]),
             ApprovalBuilder { approvals: 0, ..ApprovalBuilder::new("x".into()) },
             ApprovalBuilder { approvers: vec![String::new(); LISTED + 1], ..ApprovalBuilder::new("x".into()) },
-            ApprovalBuilder { fields: vec![field.clone(), field], ..ApprovalBuilder::new("x".into()) },
+            with(vec![field("text", None), field("number", None)]),
+            with(vec![field("date", None)]),
+            with(vec![field("number", Some(&["1"]))]),
         ];
         for approval in bad {
             assert_eq!(gates.open(approval, &request()).unwrap_err().code, ErrorCode::InvalidArgument);

@@ -14,19 +14,22 @@ const NUMBER: usize = 1000;
 /// The most bytes of a unit.
 const UNIT: usize = 32;
 
+/// A figure that a guest is going to report.
+#[derive(Clone, Debug)]
+pub struct MetricBuilder {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
+}
+
 /// The figures of an attempt so far, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics(BTreeMap<String, Metric>);
 
 impl Metrics {
     /// Sets a figure; a later value replaces an earlier one.
-    pub(crate) fn set(
-        &mut self,
-        name: String,
-        value: f64,
-        unit: String,
-        masker: &Masker,
-    ) -> Result<(), CapabilityError> {
+    pub(crate) fn set(&mut self, metric: MetricBuilder, masker: &Masker) -> Result<(), CapabilityError> {
+        let MetricBuilder { name, value, unit } = metric;
         let invalid = |message: String| CapabilityError::new(ErrorCode::InvalidArgument, message);
         if !is_name(&name) {
             return Err(invalid(format!("invalid metric name `{name}`"))
@@ -70,7 +73,8 @@ mod tests {
     fn an_invalid_figure_is_refused() {
         let (mut metrics, masker) = (Metrics::default(), Masker::default());
         let mut set = |name: &str, value: f64, unit: &str| {
-            metrics.set(name.to_owned(), value, unit.to_owned(), &masker).map_err(|error| error.code)
+            let (name, unit) = (name.to_owned(), unit.to_owned());
+            metrics.set(MetricBuilder { name, value, unit }, &masker).map_err(|error| error.code)
         };
         assert_eq!(set("size", 3.5, "bytes"), Ok(()));
         for (name, value, unit) in [("", 1.0, ""), ("a b", 1.0, ""), ("a", f64::NAN, ""), ("a", 1.0, "\n")] {

@@ -200,7 +200,7 @@ impl Processes {
         program: String,
         child: Child,
         timeout: Option<Duration>,
-        capture: Option<u32>,
+        capture: Option<u64>,
         quiet: bool,
     ) -> ChildHandle {
         let (group, room) = (child.group(), Room::new(Semaphore::new(UNREAD as usize)));

@@ -136,7 +136,7 @@ impl Images {
 
 impl From<OciError> for CapabilityError {
     fn from(error: OciError) -> CapabilityError {
-        let (retryable, causes) = (error.kind.is_retryable(), causes_of(&error));
+        let (retryable, causes) = (error.kind.is_retryable().then_some(true), causes_of(&error));
         CapabilityError {
             retryable,
             causes,

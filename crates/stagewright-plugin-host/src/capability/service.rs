@@ -258,7 +258,7 @@ impl From<ServiceError> for CapabilityError {
             ServiceErrorKind::Image(kind) => code_of(kind),
             ServiceErrorKind::Internal => ErrorCode::Internal,
         };
-        let (retryable, causes) = (error.is_retryable(), causes_of(&error));
+        let (retryable, causes) = (error.is_retryable().then_some(true), causes_of(&error));
         CapabilityError { retryable, causes, help: error.help, ..CapabilityError::new(code, error.message) }
     }
 }

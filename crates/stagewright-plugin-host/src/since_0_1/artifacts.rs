@@ -21,7 +21,12 @@ impl Host for Attempt {
     }
 
     async fn fetch(&mut self, name: String, path: String) -> CallResult<Artifact> {
-        let artifacts = self.artifacts.clone();
-        Ok(self.workspace.off_thread(move |files| artifacts.fetch(files, &name, &path)).await?.published.into())
+        let (artifacts, before) = (self.artifacts.clone(), self.context.request().before.clone());
+        Ok(self
+            .workspace
+            .off_thread(move |files| artifacts.fetch(files, &name, &path, &before))
+            .await?
+            .published
+            .into())
     }
 }

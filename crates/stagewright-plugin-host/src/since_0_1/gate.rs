@@ -1,12 +1,11 @@
 //! `gate`.
 
-use stagewright_engine::{Field, FieldKind};
 use wasmtime::component::Resource;
 
 use super::stagewright::stage::gate::{FieldKind as WitFieldKind, Host, HostApproval};
 use crate::attempt::Attempt;
 use crate::call::{CallError, CallResult};
-use crate::capability::gate::ApprovalBuilder;
+use crate::capability::gate::{ApprovalBuilder, FieldBuilder};
 
 impl HostApproval for Attempt {
     async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
@@ -34,17 +33,13 @@ impl HostApproval for Attempt {
         required: bool,
     ) -> wasmtime::Result<()> {
         let kind = match kind {
-            WitFieldKind::Text => FieldKind::Text,
-            WitFieldKind::Number => FieldKind::Number,
-            WitFieldKind::Boolean => FieldKind::Boolean,
+            WitFieldKind::Text => "text",
+            WitFieldKind::Number => "number",
+            WitFieldKind::Boolean => "boolean",
         };
-        self.handles.grow(&approval, name.len() + description.len())?.fields.push(Field {
-            name,
-            kind,
-            description,
-            required,
-            choices: Vec::new(),
-        });
+        let size = name.len() + description.len();
+        let field = FieldBuilder { name, kind: kind.to_owned(), description, required, choices: None };
+        self.handles.grow(&approval, size)?.fields.push(field);
         Ok(())
     }
 

@@ -60,7 +60,7 @@ impl HostCommand for Attempt {
     }
 
     async fn capture(&mut self, command: Resource<CommandBuilder>, max_bytes: u32) -> wasmtime::Result<()> {
-        self.handles.get_mut(&command)?.capture = Some(max_bytes);
+        self.handles.get_mut(&command)?.capture = Some(max_bytes.into());
         Ok(())
     }
 

@@ -27,7 +27,7 @@ impl From<CapabilityError> for types::Error {
         types::Error {
             code: error.code.into(),
             message: error.message,
-            retryable: error.retryable,
+            retryable: error.retryable.unwrap_or_default(),
             causes: error.causes,
             help: error.help,
         }
@@ -37,7 +37,8 @@ impl From<CapabilityError> for types::Error {
 impl From<types::Error> for CapabilityError {
     fn from(error: types::Error) -> CapabilityError {
         CapabilityError {
-            retryable: error.retryable,
+            // A plugin that doesn't say it can be retried hasn't said that it can't.
+            retryable: error.retryable.then_some(true),
             causes: error.causes,
             help: error.help,
             ..CapabilityError::new(error.code.into(), error.message)
@@ -53,6 +54,8 @@ macro_rules! same_codes {
                 match code {
                     $(ErrorCode::$code => types::ErrorCode::$code,)*
                     // This version has no names for them.
+                    ErrorCode::Aborted => types::ErrorCode::Other("aborted".to_owned()),
+                    ErrorCode::Unimplemented => types::ErrorCode::Other("unimplemented".to_owned()),
                     ErrorCode::Superseded => types::ErrorCode::Other("superseded".to_owned()),
                     ErrorCode::Withheld => types::ErrorCode::Other("withheld-in-rehearsal".to_owned()),
                     ErrorCode::Other(name) => types::ErrorCode::Other(name),

@@ -49,7 +49,7 @@ impl HostArtifact for Attempt {
         Ok(self.handles.get(&artifact)?.published.size)
     }
 
-    async fn stage(&mut self, artifact: Resource<NamedArtifact>) -> wasmtime::Result<String> {
+    async fn stage_id(&mut self, artifact: Resource<NamedArtifact>) -> wasmtime::Result<String> {
         Ok(self.handles.get(&artifact)?.stage.clone())
     }
 
@@ -74,8 +74,8 @@ impl Host for Attempt {
     }
 
     async fn fetch(&mut self, name: String, path: String) -> Answer<Resource<NamedArtifact>> {
-        let artifacts = self.artifacts.clone();
-        let fetched = self.workspace.off_thread(move |files| artifacts.fetch(files, &name, &path)).await;
+        let (artifacts, before) = (self.artifacts.clone(), self.context.request().before.clone());
+        let fetched = self.workspace.off_thread(move |files| artifacts.fetch(files, &name, &path, &before)).await;
         self.answer_with_handle(fetched)
     }
 }

@@ -1,12 +1,10 @@
 //! Calls of a guest's exports.
 
-use stagewright_engine::{Call, Finding, Observation, Problem};
+use stagewright_engine::{Call, Problem};
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Resource};
 
-use super::exports::stagewright::stage::plugin::Outcome;
 use super::optional::reconciling::ReconcilingPre;
-use super::optional::reconciling::exports::stagewright::stage::reconcile::Observation as WitObservation;
 use super::optional::requiring::Requiring;
 use super::{Stage, StagePre};
 use crate::attempt::Attempt;
@@ -34,40 +32,31 @@ impl GuestSince02 {
             let stage = self.stage.instantiate_async(&mut *store).await?;
             let returned = stage.stagewright_stage_plugin().call_run(&mut *store).await?;
             return Ok(match returned {
-                Ok(Outcome::Succeeded) => Ok(GuestReturn::Done),
-                Ok(Outcome::Skipped(reason)) => Ok(GuestReturn::Skipped(reason)),
-                Ok(Outcome::Suspended(wait)) => Ok(GuestReturn::Suspended(store.data_mut().handles.delete(wait)?)),
+                Ok(outcome) => Ok(store.data_mut().handles.delete(outcome)?),
                 Err(error) => Err(taken(error, store)?),
             });
         }
         let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin doesn't export `reconcile`") };
         let plugin = reconcile.instantiate_async(&mut *store).await?;
         let reconcile = plugin.stagewright_stage_reconcile();
-        let returned = match call {
-            Call::Observe => {
-                reconcile.call_observe(&mut *store).await?.map(|seen| GuestReturn::Observed(observation(seen)))
-            }
-            Call::Run | Call::Undo => reconcile.call_undo(&mut *store).await?.map(|()| GuestReturn::Done),
-        };
-        Ok(match returned {
-            Ok(returned) => Ok(returned),
-            Err(error) => Err(taken(error, store)?),
+        Ok(match call {
+            Call::Observe => match reconcile.call_observe(&mut *store).await? {
+                Ok(observation) => Ok(GuestReturn::Observed(store.data_mut().handles.delete(observation)?)),
+                Err(error) => Err(taken(error, store)?),
+            },
+            Call::Run | Call::Undo => match reconcile.call_undo(&mut *store).await? {
+                Ok(outcome) => match store.data_mut().handles.delete(outcome)? {
+                    GuestReturn::Suspended(_) => wasmtime::bail!("`undo` returned `suspended`, but can't wait"),
+                    outcome => Ok(outcome),
+                },
+                Err(error) => Err(taken(error, store)?),
+            },
         })
     }
 }
 
 fn taken(error: Resource<CapabilityError>, store: &mut Store<Attempt>) -> wasmtime::Result<CapabilityError> {
     Ok(store.data_mut().handles.delete(error)?)
-}
-
-fn observation(observation: WitObservation) -> Observation {
-    match observation {
-        WitObservation::NotStarted => Observation::Found(Finding::NotStarted),
-        WitObservation::InProgress => Observation::InProgress,
-        WitObservation::Applied(what) => Observation::Found(Finding::Applied(what)),
-        WitObservation::Failed(why) => Observation::Found(Finding::Failed(why)),
-        WitObservation::Unknown(why) => Observation::Unknown(why),
-    }
 }
 
 /// An instance for the functions that only compute a result.

@@ -26,6 +26,10 @@ impl Host for ContextView<'_> {
     }
 
     async fn stage(&mut self) -> wasmtime::Result<String> {
+        Ok(self.context.stage_name().to_owned())
+    }
+
+    async fn stage_id(&mut self) -> wasmtime::Result<String> {
         Ok(self.context.request().stage_id.clone())
     }
 
@@ -81,7 +85,7 @@ impl HostNeed for ContextView<'_> {
         Ok(self.handles.get(&need)?.stage.clone())
     }
 
-    async fn id(&mut self, need: Resource<Need>) -> wasmtime::Result<String> {
+    async fn stage_id(&mut self, need: Resource<Need>) -> wasmtime::Result<String> {
         Ok(self.handles.get(&need)?.id.clone())
     }
 

@@ -1,7 +1,10 @@
 //! `environment`.
 
+use stagewright_engine::ReleaseNote;
+use wasmtime::component::Resource;
+
 use super::Answer;
-use super::stagewright::environment::environment::Host;
+use super::stagewright::environment::environment::{Host, HostDeployment};
 use crate::attempt::Attempt;
 
 impl Host for Attempt {
@@ -20,9 +23,28 @@ impl Host for Attempt {
     async fn last_known_good(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(self.environment.last_known_good()?)
     }
+}
 
-    async fn released(&mut self, artifact: String, url: Option<String>) -> Answer<()> {
-        let recorded = self.environment.record(&artifact, url.as_deref(), self.log.masker());
+impl HostDeployment for Attempt {
+    async fn new(&mut self, artifact: String) -> wasmtime::Result<Resource<ReleaseNote>> {
+        let size = artifact.len();
+        self.handles.push_sized(ReleaseNote { artifact, url: None }, size)
+    }
+
+    async fn url(&mut self, deployment: Resource<ReleaseNote>, url: String) -> wasmtime::Result<()> {
+        let size = url.len();
+        self.handles.grow(&deployment, size)?.url = Some(url);
+        Ok(())
+    }
+
+    async fn report(&mut self, deployment: Resource<ReleaseNote>) -> Answer<()> {
+        let ReleaseNote { artifact, url } = self.handles.get(&deployment)?;
+        let recorded = self.environment.record(artifact, url.as_deref(), self.log.masker());
         self.answer(recorded)
+    }
+
+    async fn drop(&mut self, deployment: Resource<ReleaseNote>) -> wasmtime::Result<()> {
+        self.handles.delete(deployment)?;
+        Ok(())
     }
 }

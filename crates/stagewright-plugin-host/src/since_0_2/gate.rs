@@ -1,13 +1,42 @@
 //! `gate`.
 
-use stagewright_engine::{Field, FieldKind};
 use wasmtime::component::Resource;
 
-use super::stagewright::gate::gate::{FieldKind as WitFieldKind, Host, HostApproval};
+use super::stagewright::gate::gate::{Host, HostApproval, HostField};
 use super::{Answer, size_of};
 use crate::attempt::Attempt;
-use crate::capability::gate::ApprovalBuilder;
+use crate::capability::gate::{ApprovalBuilder, FieldBuilder};
 use crate::guest::Suspension;
+
+impl HostField for Attempt {
+    async fn new(&mut self, name: String, kind: String) -> wasmtime::Result<Resource<FieldBuilder>> {
+        let size = name.len() + kind.len();
+        let field = FieldBuilder { name, kind, description: String::new(), required: false, choices: None };
+        self.handles.push_sized(field, size)
+    }
+
+    async fn description(&mut self, field: Resource<FieldBuilder>, text: String) -> wasmtime::Result<()> {
+        let size = text.len();
+        self.handles.grow(&field, size)?.description = text;
+        Ok(())
+    }
+
+    async fn required(&mut self, field: Resource<FieldBuilder>) -> wasmtime::Result<()> {
+        self.handles.get_mut(&field)?.required = true;
+        Ok(())
+    }
+
+    async fn choices(&mut self, field: Resource<FieldBuilder>, choices: Vec<String>) -> wasmtime::Result<()> {
+        let size = size_of(&choices);
+        self.handles.grow(&field, size)?.choices = Some(choices);
+        Ok(())
+    }
+
+    async fn drop(&mut self, field: Resource<FieldBuilder>) -> wasmtime::Result<()> {
+        self.handles.delete(field)?;
+        Ok(())
+    }
+}
 
 impl HostApproval for Attempt {
     async fn new(&mut self, message: String) -> wasmtime::Result<Resource<ApprovalBuilder>> {
@@ -29,31 +58,10 @@ impl HostApproval for Attempt {
     async fn field(
         &mut self,
         approval: Resource<ApprovalBuilder>,
-        name: String,
-        kind: WitFieldKind,
-        description: String,
-        required: bool,
+        field: Resource<FieldBuilder>,
     ) -> wasmtime::Result<()> {
-        let kind = match kind {
-            WitFieldKind::Text => FieldKind::Text,
-            WitFieldKind::Number => FieldKind::Number,
-            WitFieldKind::Boolean => FieldKind::Boolean,
-        };
-        let approval = self.handles.grow(&approval, name.len() + description.len())?;
-        approval.fields.push(Field { name, kind, description, required, choices: Vec::new() });
-        Ok(())
-    }
-
-    async fn choice(
-        &mut self,
-        approval: Resource<ApprovalBuilder>,
-        name: String,
-        choices: Vec<String>,
-        description: String,
-        required: bool,
-    ) -> wasmtime::Result<()> {
-        let size = name.len() + size_of(&choices) + description.len();
-        self.handles.grow(&approval, size)?.choice(name, choices, description, required);
+        let field = self.handles.delete(field)?;
+        self.handles.grow(&approval, field.size())?.fields.push(field);
         Ok(())
     }
 

@@ -56,7 +56,7 @@ impl HostCommand for Attempt {
         Ok(())
     }
 
-    async fn capture(&mut self, command: Resource<CommandBuilder>, max_bytes: u32) -> wasmtime::Result<()> {
+    async fn capture(&mut self, command: Resource<CommandBuilder>, max_bytes: u64) -> wasmtime::Result<()> {
         self.handles.get_mut(&command)?.capture = Some(max_bytes);
         Ok(())
     }

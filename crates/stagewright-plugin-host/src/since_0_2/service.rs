@@ -5,7 +5,7 @@ use std::time::Duration;
 use stagewright_process::supervisor::Phase;
 use wasmtime::component::Resource;
 
-use super::stagewright::service::service::{Host, HostInstance, HostRelease, State};
+use super::stagewright::service::service::{Host, HostInstance, HostRelease};
 use super::{Answer, size_of};
 use crate::attempt::Attempt;
 use crate::capability::secrets::SecretHandle;
@@ -65,6 +65,15 @@ impl HostRelease for Attempt {
     }
 }
 
+/// The name of a phase, as `service.current` has it.
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Exited => "exited",
+    }
+}
+
 impl HostInstance for Attempt {
     async fn release(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
         Ok(self.handles.get(&instance)?.record.release.clone())
@@ -74,13 +83,9 @@ impl HostInstance for Attempt {
         Ok(self.handles.get(&instance)?.record.address.clone())
     }
 
-    async fn state(&mut self, instance: Resource<InstanceHandle>) -> Answer<State> {
+    async fn state(&mut self, instance: Resource<InstanceHandle>) -> Answer<String> {
         let phase = self.services.phase(self.handles.get(&instance)?).await;
-        self.answer(phase.map(|phase| match phase {
-            Phase::Starting => State::Starting,
-            Phase::Running => State::Running,
-            Phase::Exited => State::Exited,
-        }))
+        self.answer(phase.map(|phase| phase_name(phase).to_owned()))
     }
 
     async fn log_tail(&mut self, instance: Resource<InstanceHandle>, lines: u32) -> Answer<String> {

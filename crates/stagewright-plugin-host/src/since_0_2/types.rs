@@ -3,17 +3,18 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use stagewright_engine::{FilePlace, Level, Problem, TextRange, Wait};
+use stagewright_engine::{FilePlace, Finding, Level, Observation, Problem, TextRange, Wait};
 use stagewright_model::WorkspacePath;
 use wasmtime::component::Resource;
 
 use super::stagewright::types::types::{
-    ErrorCode as WitCode, Host, HostError, HostProblem, HostRequirement, HostSuspension, Position, Severity,
+    ErrorCode as WitCode, Host, HostError, HostObservation, HostOutcome, HostProblem, HostRequirement, HostSuspension,
+    Position, Severity,
 };
 use crate::attempt::{Attempt, masked};
 use crate::call::CallError;
 use crate::error::{CapabilityError, ErrorCode};
-use crate::guest::Suspension;
+use crate::guest::{GuestReturn, Suspension};
 use crate::handles::Handles;
 use crate::plugin::Requirement;
 
@@ -117,13 +118,13 @@ impl HostError for Handles {
         Ok(())
     }
 
-    async fn retryable(&mut self, error: Resource<CapabilityError>) -> wasmtime::Result<bool> {
+    async fn retryable(&mut self, error: Resource<CapabilityError>) -> wasmtime::Result<Option<bool>> {
         Ok(self.get(&error)?.retryable)
     }
 
     async fn set_retryable(&mut self, error: Resource<CapabilityError>, retryable: bool) -> wasmtime::Result<()> {
         let error = self.get_mut(&error)?;
-        error.retryable = retryable;
+        error.retryable = Some(retryable);
         error.retry_after = error.retry_after.filter(|_| retryable);
         Ok(())
     }
@@ -134,7 +135,7 @@ impl HostError for Handles {
 
     async fn set_retry_after_ms(&mut self, error: Resource<CapabilityError>, delay: u64) -> wasmtime::Result<()> {
         let error = self.get_mut(&error)?;
-        error.retryable = true;
+        error.retryable = Some(true);
         error.retry_after = NonZeroU32::new(u32::try_from(delay).unwrap_or(u32::MAX));
         Ok(())
     }
@@ -239,6 +240,62 @@ impl HostSuspension for Handles {
     }
 }
 
+impl HostOutcome for Handles {
+    async fn succeeded(&mut self) -> wasmtime::Result<Resource<GuestReturn>> {
+        self.push_sized(GuestReturn::Done, 0)
+    }
+
+    async fn skipped(&mut self, reason: String) -> wasmtime::Result<Resource<GuestReturn>> {
+        let size = reason.len();
+        self.push_sized(GuestReturn::Skipped(reason), size)
+    }
+
+    async fn suspended(&mut self, wait: Resource<Suspension>) -> wasmtime::Result<Resource<GuestReturn>> {
+        let wait = self.delete(wait)?;
+        let size = match &wait {
+            // The memory of an opened gate is counted for as long as the guest lives.
+            Suspension::Gate(_) => 0,
+            Suspension::Wait(wait) => wait.token.len() + wait.reason.len(),
+        };
+        self.push_sized(GuestReturn::Suspended(wait), size)
+    }
+
+    async fn drop(&mut self, outcome: Resource<GuestReturn>) -> wasmtime::Result<()> {
+        self.delete(outcome)?;
+        Ok(())
+    }
+}
+
+impl HostObservation for Handles {
+    async fn not_started(&mut self) -> wasmtime::Result<Resource<Observation>> {
+        self.push_sized(Observation::Found(Finding::NotStarted), 0)
+    }
+
+    async fn in_progress(&mut self) -> wasmtime::Result<Resource<Observation>> {
+        self.push_sized(Observation::InProgress, 0)
+    }
+
+    async fn applied(&mut self, what: String) -> wasmtime::Result<Resource<Observation>> {
+        let size = what.len();
+        self.push_sized(Observation::Found(Finding::Applied(what)), size)
+    }
+
+    async fn failed(&mut self, reason: String) -> wasmtime::Result<Resource<Observation>> {
+        let size = reason.len();
+        self.push_sized(Observation::Found(Finding::Failed(reason)), size)
+    }
+
+    async fn unknown(&mut self, reason: String) -> wasmtime::Result<Resource<Observation>> {
+        let size = reason.len();
+        self.push_sized(Observation::Unknown(reason), size)
+    }
+
+    async fn drop(&mut self, observation: Resource<Observation>) -> wasmtime::Result<()> {
+        self.delete(observation)?;
+        Ok(())
+    }
+}
+
 /// Converts between the generated type and the one that code without wasmtime uses; their variants have the same names.
 macro_rules! same_codes {
     ($($code:ident),*) => {
@@ -274,6 +331,8 @@ same_codes!(
     Cancelled,
     Unavailable,
     Internal,
+    Aborted,
+    Unimplemented,
     Superseded,
     Withheld
 );

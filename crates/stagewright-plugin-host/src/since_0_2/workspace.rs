@@ -8,7 +8,7 @@ use crate::capability::workspace::{GlobEntry, Located, NodeKind};
 impl From<GlobEntry> for wit::Entry {
     fn from(entry: GlobEntry) -> wit::Entry {
         let GlobEntry { path, directory, size } = entry;
-        wit::Entry { path, directory, size }
+        wit::Entry { path, folder: directory, size }
     }
 }
 

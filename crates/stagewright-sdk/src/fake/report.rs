@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::Finding;
-use crate::gate::FieldKind;
+use crate::field_kind::FieldKind;
 use crate::log::Level;
 use crate::test_reports::TestCase;
 
@@ -90,7 +90,7 @@ pub struct Spawned {
     /// Its timeout.
     pub timeout: Option<Duration>,
     /// The limit of captured output in bytes; none if it wasn't captured.
-    pub capture: Option<u32>,
+    pub capture: Option<u64>,
     /// Whether its output was kept out of the log.
     pub quiet: bool,
     /// Whether the plugin promised that it only reads.

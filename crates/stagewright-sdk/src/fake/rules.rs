@@ -39,6 +39,12 @@ pub(super) fn shown(path: &str) -> &str {
     if path.is_empty() { "." } else { path }
 }
 
+/// The path, and the folders that contain it: a grant of any of them would include it.
+pub(super) fn lineage(path: &str) -> Vec<&str> {
+    let folders = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
+    std::iter::once(shown(path)).chain(folders).chain(["."]).collect()
+}
+
 /// The name of an output or a metric.
 pub(super) fn name(what: &str, name: &str) -> Result<(), Error> {
     if !name.is_empty() && name.chars().all(is_name_letter) {

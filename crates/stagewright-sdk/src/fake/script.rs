@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::rules::inside;
 use crate::Error;
 use crate::process::{ExitStatus, Source};
-use crate::service::State;
+use crate::service_state::State;
 
 /// Scripts of one kind. Of those that match a call, each is used once, in order; the last one is used repeatedly.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 
 use super::report::{LogLine, Metric, OpenedGate, Published, Release, Report, Sent, Source, Spawned, Wait};
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
+use crate::descriptor::Descriptor;
 use crate::need::Need;
-use crate::registry::Descriptor;
 use crate::test_reports::TestCase;
 use crate::workspace::Node;
 use crate::{Error, ErrorCode, Finding, Permission, Result};

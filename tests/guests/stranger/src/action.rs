@@ -121,7 +121,7 @@ pub(crate) enum Action {
         #[serde(default)]
         current_dir: Option<String>,
         #[serde(default)]
-        capture: Option<u32>,
+        capture: Option<u64>,
         #[serde(default)]
         quiet: bool,
         #[serde(default)]
@@ -246,14 +246,15 @@ impl Action {
             }
             Action::Fetch { name, path } => Ok(artifacts::fetch(&name, &path)?.digest),
             Action::Published => {
-                let shown =
-                    |artifact: artifacts::Artifact| format!("{} {} {}", artifact.name, artifact.stage, artifact.folder);
+                let shown = |artifact: artifacts::Artifact| {
+                    format!("{} {} {}", artifact.name, artifact.stage_id, artifact.folder)
+                };
                 Ok(artifacts::published()?.into_iter().map(shown).collect::<Vec<_>>().join(", "))
             }
             Action::Output { name, value } => outputs::set(&name, &value).map(done),
             Action::Metric { name, value, unit } => metrics::set(&name, value, &unit).map(done),
             Action::Needs => {
-                let shown = |need: context::Need| format!("{} {:?} {}", need.id, need.outcome, need.outputs);
+                let shown = |need: context::Need| format!("{} {:?} {}", need.stage_id, need.outcome, need.outputs);
                 Ok(context::needs()?.into_iter().map(shown).collect::<Vec<_>>().join(", "))
             }
             Action::Source { property } => Ok(property.get().unwrap_or_else(|| "none".to_owned())),
@@ -362,7 +363,7 @@ fn call_all(urls: &[String], at_most: usize) -> Result<String> {
     Ok(statuses.join(" "))
 }
 
-fn build(mut command: Command, capture: Option<u32>, quiet: bool, timeout_ms: Option<u64>) -> Result<String> {
+fn build(mut command: Command, capture: Option<u64>, quiet: bool, timeout_ms: Option<u64>) -> Result<String> {
     if let Some(bytes) = capture {
         command.capture_limit(bytes);
     }

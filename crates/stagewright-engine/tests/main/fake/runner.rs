@@ -75,6 +75,10 @@ impl Script {
         self.acts.insert(stage.to_owned(), acts.into());
     }
 
+    fn waits_next(&self, stage: &str) -> bool {
+        self.acts.get(stage).is_some_and(|acts| matches!(acts.front(), Some(Act::Wait(_))))
+    }
+
     fn next(&mut self, stage: &str) -> Act {
         match self.acts.get_mut(stage) {
             None if stage.starts_with("observe ") => found(Finding::NotStarted),
@@ -124,14 +128,17 @@ impl StageRunner for FakeRunner {
         output: AttemptOutput,
         mut interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> BoxFuture<'static, AttemptReport> {
+        let label = label(&request);
+        let key = label.rsplit_once('#').expect("a label").0;
+        let mut script = self.script.lock().expect("a script");
         let act = match &request.resumption {
-            Some(answer) if answer.get("cause").is_none() => Act::Output("decision", answer.clone()),
-            _ => {
-                let label = label(&request);
-                let key = label.rsplit_once('#').expect("a label").0;
-                self.script.lock().expect("a script").next(key)
+            // After its own gate, a stage ends unless it waits for something else.
+            Some(answer) if answer.get("cause").is_none() && !script.waits_next(key) => {
+                Act::Output("decision", answer.clone())
             }
+            _ => script.next(key),
         };
+        drop(script);
         let seen = Arc::clone(&self.seen);
         let store = self.store.clone();
         async move {

@@ -20,7 +20,7 @@ pub struct ChildHandle {
     pub(super) captured: Option<Arc<Mutex<Captured>>>,
     pub(super) room: Room,
     /// The limit of the captured output, once the child has exceeded it.
-    pub(super) overflow: watch::Receiver<Option<u32>>,
+    pub(super) overflow: watch::Receiver<Option<u64>>,
 }
 
 impl Drop for ChildHandle {
@@ -105,7 +105,7 @@ impl ChildHandle {
         match *self.overflow.borrow() {
             None => Ok(None),
             Some(limit) => {
-                let limit = ByteSize(limit.into());
+                let limit = ByteSize(limit);
                 let message = format!("the output of `{program}` exceeds the capture limit of {limit}");
                 Err(CapabilityError::new(ErrorCode::ResourceExhausted, message))
             }

@@ -17,7 +17,7 @@ pub struct CommandBuilder {
     pub(crate) current_dir: Option<String>,
     pub(crate) stdin: Option<Vec<u8>>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) capture: Option<u32>,
+    pub(crate) capture: Option<u64>,
     pub(crate) quiet: bool,
     /// Whether the plugin promises that the program only reads.
     pub(crate) read_only: bool,

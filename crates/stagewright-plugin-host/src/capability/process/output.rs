@@ -62,22 +62,22 @@ pub(super) struct OutputCapture {
     sender: mpsc::UnboundedSender<Chunk>,
     unread: Room,
     masks: [MaskStream; 2],
-    limit: u32,
-    room: usize,
-    overflow: watch::Sender<Option<u32>>,
+    limit: u64,
+    room: u64,
+    overflow: watch::Sender<Option<u64>>,
 }
 
 impl OutputCapture {
     /// The queue itself is unbounded: what waits in it is bounded by `unread`, and by `limit` once that is closed.
     pub(super) fn new(
-        limit: u32,
+        limit: u64,
         log: &AttemptLog,
         unread: Room,
-        overflow: watch::Sender<Option<u32>>,
+        overflow: watch::Sender<Option<u64>>,
     ) -> (OutputCapture, Arc<Mutex<Captured>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let masks = [(); 2].map(|()| MaskStream::new(log.masker().clone(), Audience::Guest));
-        (OutputCapture { sender, unread, masks, limit, room: limit as usize, overflow }, Captured::new(receiver))
+        (OutputCapture { sender, unread, masks, limit, room: limit, overflow }, Captured::new(receiver))
     }
 
     async fn push(&mut self, source: Source, data: &[u8]) {
@@ -95,11 +95,11 @@ impl OutputCapture {
     }
 
     async fn send(&mut self, source: Source, mut data: Vec<u8>) {
-        if data.len() > self.room {
-            data.truncate(self.room);
+        if let Some(room) = usize::try_from(self.room).ok().filter(|room| data.len() > *room) {
+            data.truncate(room);
             self.overflow.send_replace(Some(self.limit));
         }
-        self.room -= data.len();
+        self.room -= data.len() as u64;
         if !data.is_empty() {
             if let Ok(room) = self.unread.acquire_many(permits(&data)).await {
                 room.forget();

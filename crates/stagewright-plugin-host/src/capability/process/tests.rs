@@ -248,7 +248,7 @@ async fn a_program_with_unread_output_blocks_until_the_guest_waits_for_its_end()
     let mut fixture = fixture(|_| {});
     let much = 4 * UNREAD as usize;
     let command =
-        CommandBuilder { capture: Some(u32::MAX), quiet: true, ..shell(&format!("head -c {much} /dev/zero")) };
+        CommandBuilder { capture: Some(u64::MAX), quiet: true, ..shell(&format!("head -c {much} /dev/zero")) };
     let mut taken = fixture.processes.spawn(command.clone()).await.unwrap();
     let mut left = fixture.processes.spawn(command).await.unwrap();
     // Less than what is read from the pipe at a time.

@@ -34,22 +34,12 @@ fn node(host: &State, path: &str) -> Option<Node> {
     }
 }
 
-/// The path, and the folders that contain it: a grant of any of them would include it.
-fn lineage(path: &str) -> Vec<&str> {
-    let folders = path.rmatch_indices('/').map(|(slash, _)| &path[..slash]);
-    std::iter::once(shown(path)).chain(folders).chain(["."]).collect()
-}
-
 /// Parses a path that is going to be read.
 fn readable(host: &State, path: &str) -> Result<String> {
     let path = rules::path(path)?;
-    host.grant(Permission::Read, &lineage(&path), &format!("read `{}`", shown(&path)))?;
+    host.grant(Permission::Read, &rules::lineage(&path), &format!("read `{}`", shown(&path)))?;
     host.fault(Interface::Workspace, &path)?;
     Ok(path)
-}
-
-pub(super) fn may_read(host: &State, path: &str) -> bool {
-    readable(host, path).is_ok()
 }
 
 /// What an existing path is. All links are dangling here.
@@ -82,7 +72,7 @@ fn writable(host: &State, path: &str) -> Result<String> {
     if path.is_empty() {
         return Err(Error::invalid("the workspace's root itself can't be replaced or removed"));
     }
-    host.grant(Permission::Write, &lineage(&path), &format!("write `{path}`"))?;
+    host.grant(Permission::Write, &rules::lineage(&path), &format!("write `{path}`"))?;
     host.fault(Interface::Workspace, &path)?;
     Ok(path)
 }
@@ -182,7 +172,7 @@ pub(crate) mod workspace {
     pub(crate) fn glob(pattern: &str) -> Answer<Vec<Entry>> {
         on(|host| {
             let found = matching(host, pattern)?.into_iter().filter(|(_, node, _)| !matches!(node, Node::Link(_)));
-            Ok(found.map(|(path, node, size)| Entry { path, directory: matches!(node, Node::Folder), size }).collect())
+            Ok(found.map(|(path, node, size)| Entry { path, folder: matches!(node, Node::Folder), size }).collect())
         })
     }
 
@@ -255,7 +245,7 @@ pub(crate) mod artifacts {
     #[derive(Clone, Debug)]
     pub(crate) struct Artifact {
         published: Published,
-        stage: &'static str,
+        stage_id: &'static str,
     }
 
     impl Artifact {
@@ -284,8 +274,8 @@ pub(crate) mod artifacts {
             self.bytes().len() as u64
         }
 
-        pub(crate) fn stage(&self) -> String {
-            self.stage.to_owned()
+        pub(crate) fn stage_id(&self) -> String {
+            self.stage_id.to_owned()
         }
 
         pub(crate) fn folder(&self) -> bool {
@@ -339,12 +329,12 @@ pub(crate) mod artifacts {
             let published = Published { name: name.clone(), path: own, media_type, folder, files };
             host.published.retain(|other| other.name != *name);
             host.published.push(published.clone());
-            Ok(Artifact { published, stage: OWN })
+            Ok(Artifact { published, stage_id: OWN })
         }
     }
 
     pub(crate) fn published() -> Answer<Vec<Artifact>> {
-        let artifact = |published: &Published| Artifact { published: published.clone(), stage: EARLIER };
+        let artifact = |published: &Published| Artifact { published: published.clone(), stage_id: EARLIER };
         on(|host| Ok(host.artifacts.values().map(artifact).collect()))
     }
 
@@ -354,11 +344,11 @@ pub(crate) mod artifacts {
             host.fault(Interface::Artifacts, name)?;
             let own = host.published.iter().find(|published| published.name == name).map(|own| (own, OWN));
             let earlier = || host.artifacts.get(name).map(|published| (published, EARLIER));
-            let (published, stage) = own.or_else(earlier).ok_or_else(|| {
+            let (published, stage_id) = own.or_else(earlier).ok_or_else(|| {
                 Error::new(ErrorCode::NotFound, format!("no stage of this run has published an artifact `{name}`"))
                     .help("add the stage that publishes it to this stage's `needs`")
             })?;
-            let artifact = Artifact { published: published.clone(), stage };
+            let artifact = Artifact { published: published.clone(), stage_id };
             let path = writable(host, path)?;
             for (below, content) in &artifact.published.files {
                 let path = if below.is_empty() { path.clone() } else { format!("{path}/{below}") };
@@ -373,14 +363,31 @@ pub(crate) mod registry {
     use serde_json::{Value as Json, json};
 
     use super::{State, file, found, readable, replace, writable};
+    use crate::descriptor::Descriptor as Plain;
     use crate::fake::imports::types;
     use crate::fake::rules::{self, Image};
     use crate::fake::state::{Interface, image_descriptor, on};
-    use crate::registry::Descriptor;
     use crate::workspace::Node;
     use crate::{Error, ErrorCode, Permission, Result};
 
     type Answer = std::result::Result<Descriptor, types::Error>;
+
+    #[derive(Debug)]
+    pub(crate) struct Descriptor(Plain);
+
+    impl Descriptor {
+        pub(crate) fn media_type(&self) -> String {
+            self.0.media_type.clone()
+        }
+
+        pub(crate) fn digest(&self) -> String {
+            self.0.digest.clone()
+        }
+
+        pub(crate) fn size(&self) -> u64 {
+            self.0.size
+        }
+    }
 
     fn check(host: &State, reference: &str) -> Result<()> {
         match rules::image(reference)? {
@@ -414,12 +421,12 @@ pub(crate) mod registry {
             };
             let descriptor = image_descriptor(digest, size);
             host.images.insert(reference.to_owned(), descriptor.clone());
-            Ok(descriptor)
+            Ok(Descriptor(descriptor))
         })
     }
 
     pub(crate) fn resolve(reference: &str) -> Answer {
-        on(|host| Ok(find(host, reference)?))
+        on(|host| Ok(Descriptor(find(host, reference)?)))
     }
 
     pub(crate) fn copy(source: &str, destination: &str) -> Answer {
@@ -429,7 +436,7 @@ pub(crate) mod registry {
             host.announce(&format!("copy to {destination}"))?;
             let descriptor = find(host, source)?;
             host.images.insert(destination.to_owned(), descriptor.clone());
-            Ok(descriptor)
+            Ok(Descriptor(descriptor))
         })
     }
 
@@ -441,12 +448,12 @@ pub(crate) mod registry {
             let manifest = json!({ "mediaType": found.media_type, "digest": found.digest, "size": found.size });
             let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
             replace(host, &index_of(&layout), index.to_string().into_bytes())?;
-            Ok(found)
+            Ok(Descriptor(found))
         })
     }
 
     /// A reference with a digest finds any image with that digest.
-    fn find(host: &State, reference: &str) -> Result<Descriptor> {
+    fn find(host: &State, reference: &str) -> Result<Plain> {
         check(host, reference)?;
         let by_digest = |digest| host.images.values().find(|image| image.digest == digest);
         let found = host.images.get(reference).or_else(|| by_digest(reference.split_once('@')?.1));

@@ -52,7 +52,7 @@ impl Command {
         self.0.borrow_mut().timeout = Some(Duration::from_millis(timeout));
     }
 
-    pub(crate) fn capture(&self, max_bytes: u32) {
+    pub(crate) fn capture(&self, max_bytes: u64) {
         self.0.borrow_mut().capture = Some(max_bytes);
     }
 
@@ -107,7 +107,7 @@ fn start(host: &mut State, spawned: Spawned) -> Result<Child> {
     let (capture, index) = (spawned.capture, host.spawned.len());
     host.spawned.push(spawned);
     host.children.push(end.at);
-    let room = Cell::new(capture.map_or(0, |limit| limit as usize));
+    let room = Cell::new(capture.map_or(0, |limit| usize::try_from(limit).unwrap_or(usize::MAX)));
     Ok(Child {
         index,
         program,
@@ -130,7 +130,7 @@ struct End {
 pub(crate) struct Child {
     index: usize,
     program: String,
-    capture: Option<u32>,
+    capture: Option<u64>,
     /// How many more bytes of output are captured.
     room: Cell<usize>,
     /// Whether the program has written more than that.
@@ -156,7 +156,7 @@ impl Child {
         }
         on(|host| host.pass_until(self.end.borrow().at));
         if self.overflow.get() {
-            let limit = byte_size(limit.into());
+            let limit = byte_size(limit);
             return Err(exhausted(format!("the output of `{program}` exceeds the capture limit of {limit}")).into());
         }
         Ok(None)

@@ -155,9 +155,11 @@ pub(crate) mod test_reports {
 }
 
 pub(crate) mod metrics {
+    use std::cell::RefCell;
+
     use crate::Error;
     use crate::fake::imports::types;
-    use crate::fake::report::Metric;
+    use crate::fake::report;
     use crate::fake::rules::{self, exhausted};
     use crate::fake::state::{Interface, State, on};
 
@@ -166,8 +168,25 @@ pub(crate) mod metrics {
     /// The most bytes of a unit.
     const UNIT: usize = 32;
 
-    pub(crate) fn set(name: &str, value: f64, unit: &str) -> Result<(), types::Error> {
-        on(|host| Ok(put(host, name, value, unit)?))
+    #[derive(Debug)]
+    pub(crate) struct Metric {
+        name: String,
+        value: f64,
+        unit: RefCell<String>,
+    }
+
+    impl Metric {
+        pub(crate) fn new(name: &str, value: f64) -> Metric {
+            Metric { name: name.to_owned(), value, unit: RefCell::default() }
+        }
+
+        pub(crate) fn unit(&self, unit: &str) {
+            unit.clone_into(&mut self.unit.borrow_mut());
+        }
+
+        pub(crate) fn report(&self) -> Result<(), types::Error> {
+            on(|host| Ok(put(host, &self.name, self.value, &self.unit.borrow())?))
+        }
     }
 
     fn put(host: &mut State, name: &str, value: f64, unit: &str) -> Result<(), Error> {
@@ -184,7 +203,7 @@ pub(crate) mod metrics {
             return Err(exhausted(format!("could not set the metric `{name}`: a stage may have at most {NUMBER}"))
                 .help("write more figures to a file, and publish that as an artifact"));
         }
-        host.metrics.insert(name.to_owned(), Metric { value, unit: unit.to_owned() });
+        host.metrics.insert(name.to_owned(), report::Metric { value, unit: unit.to_owned() });
         Ok(())
     }
 }

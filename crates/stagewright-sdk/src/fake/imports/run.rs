@@ -22,6 +22,10 @@ pub(crate) mod context {
         "stage".to_owned()
     }
 
+    pub(crate) fn stage_id() -> String {
+        "stage".to_owned()
+    }
+
     pub(crate) fn run_id() -> String {
         "run-1".to_owned()
     }
@@ -74,8 +78,8 @@ pub(crate) mod context {
             self.0.stage.clone()
         }
 
-        pub(crate) fn id(&self) -> String {
-            self.0.id.clone()
+        pub(crate) fn stage_id(&self) -> String {
+            self.0.stage_id.clone()
         }
 
         pub(crate) fn outcome(&self) -> String {
@@ -98,10 +102,10 @@ pub(crate) mod context {
 }
 
 pub(crate) mod source {
-    use crate::fake::imports::{files, types};
+    use crate::fake::imports::types;
     use crate::fake::rules;
     use crate::fake::state::on;
-    use crate::{Error, ErrorCode};
+    use crate::{Error, ErrorCode, Permission};
 
     pub(crate) fn commit() -> Option<String> {
         on(|host| host.source.commit.clone())
@@ -145,7 +149,7 @@ pub(crate) mod source {
                 unknown(&format!("the repository has no commit {commit}"))
                     .help("a shallow clone lacks older commits: fetch them with `git fetch --unshallow`")
             })?;
-            let may_read = |path: &&String| files::may_read(host, path);
+            let may_read = |path: &&String| host.grant(Permission::Read, &rules::lineage(path), "list it").is_ok();
             Ok(changed.iter().filter(may_read).cloned().collect())
         })
     }
@@ -297,6 +301,8 @@ pub(crate) mod reveal {
 }
 
 pub(crate) mod environment {
+    use std::cell::RefCell;
+
     use crate::Error;
     use crate::fake::imports::types;
     use crate::fake::state::{Interface, on};
@@ -317,19 +323,36 @@ pub(crate) mod environment {
         on(|host| host.ledger.1.as_ref().map(ToString::to_string))
     }
 
-    pub(crate) fn released(artifact: &str, url: Option<&str>) -> Result<(), types::Error> {
-        on(|host| {
-            if host.fence.is_none() {
-                let message = "could not record a release: the stage doesn't act on an environment";
-                return Err(Error::failed(message).help("add to the stage: environment = \"staging\"").into());
-            }
-            if artifact.trim().is_empty() {
-                return Err(Error::invalid("the artifact of a release must not be empty").into());
-            }
-            host.fault(Interface::Environment, artifact)?;
-            host.recorded = Some((artifact.to_owned(), url.map(ToOwned::to_owned)));
-            Ok(())
-        })
+    #[derive(Debug)]
+    pub(crate) struct Deployment {
+        artifact: String,
+        url: RefCell<Option<String>>,
+    }
+
+    impl Deployment {
+        pub(crate) fn new(artifact: &str) -> Deployment {
+            Deployment { artifact: artifact.to_owned(), url: RefCell::default() }
+        }
+
+        pub(crate) fn url(&self, url: &str) {
+            *self.url.borrow_mut() = Some(url.to_owned());
+        }
+
+        pub(crate) fn report(&self) -> Result<(), types::Error> {
+            let Deployment { artifact, url } = self;
+            on(|host| {
+                if host.fence.is_none() {
+                    let message = "could not record a release: the stage doesn't act on an environment";
+                    return Err(Error::failed(message).help("add to the stage: environment = \"staging\"").into());
+                }
+                if artifact.trim().is_empty() {
+                    return Err(Error::invalid("the artifact of a release must not be empty").into());
+                }
+                host.fault(Interface::Environment, artifact)?;
+                host.recorded = Some((artifact.clone(), url.borrow().clone()));
+                Ok(())
+            })
+        }
     }
 }
 
@@ -340,11 +363,39 @@ pub(crate) mod gate {
     use crate::fake::report::{GateField, OpenedGate};
     use crate::fake::rules;
     use crate::fake::state::{Interface, on};
-    use crate::gate::FieldKind;
+    use crate::field_kind::FieldKind;
     use crate::{Error, Result};
 
     /// The most approvers, fields, and texts of a choice.
     const LISTED: usize = 100;
+
+    #[derive(Debug)]
+    pub(crate) struct Field(RefCell<GateField>);
+
+    impl Field {
+        /// Only the SDK calls this, with the names of [`FieldKind`].
+        pub(crate) fn new(name: &str, kind: &str) -> Field {
+            let kind = match kind {
+                "number" => FieldKind::Number,
+                "boolean" => FieldKind::Boolean,
+                _ => FieldKind::Text,
+            };
+            let (name, description) = (name.to_owned(), String::new());
+            Field(RefCell::new(GateField { name, kind, choices: None, description, required: false }))
+        }
+
+        pub(crate) fn description(&self, text: &str) {
+            text.clone_into(&mut self.0.borrow_mut().description);
+        }
+
+        pub(crate) fn required(&self) {
+            self.0.borrow_mut().required = true;
+        }
+
+        pub(crate) fn choices(&self, choices: &[String]) {
+            self.0.borrow_mut().choices = Some(choices.to_vec());
+        }
+    }
 
     #[derive(Debug)]
     pub(crate) struct Approval(RefCell<OpenedGate>);
@@ -362,17 +413,8 @@ pub(crate) mod gate {
             self.0.borrow_mut().approvals = Some(count);
         }
 
-        pub(crate) fn field(&self, name: &str, kind: FieldKind, description: &str, required: bool) {
-            self.add(name, kind, None, description, required);
-        }
-
-        pub(crate) fn choice(&self, name: &str, choices: &[String], description: &str, required: bool) {
-            self.add(name, FieldKind::Text, Some(choices.to_vec()), description, required);
-        }
-
-        fn add(&self, name: &str, kind: FieldKind, choices: Option<Vec<String>>, description: &str, required: bool) {
-            let (name, description) = (name.to_owned(), description.to_owned());
-            self.0.borrow_mut().fields.push(GateField { name, kind, choices, description, required });
+        pub(crate) fn field(&self, field: Field) {
+            self.0.borrow_mut().fields.push(field.0.into_inner());
         }
 
         pub(crate) fn expires_ms(&self, duration: u64) {

@@ -10,7 +10,6 @@ use crate::fake::report;
 use crate::fake::rules;
 use crate::fake::script::ServiceScript;
 use crate::fake::state::{Interface, State as Host, on};
-use crate::service::State;
 use crate::{Error, ErrorCode, Permission, Result};
 
 type Answer<T> = std::result::Result<T, types::Error>;
@@ -108,11 +107,12 @@ impl Instance {
         Ok(release)
     }
 
-    pub(crate) fn state(&self) -> Answer<State> {
+    pub(crate) fn state(&self) -> Answer<String> {
         on(|host| self.unsettled(host).map(drop))?;
         let states = &mut self.script.borrow_mut().states;
         let next = if states.len() > 1 { states.pop_front() } else { states.front().copied() };
-        next.ok_or_else(|| Error::internal("the service's script has no state").into())
+        next.map(|state| state.name().to_owned())
+            .ok_or_else(|| Error::internal("the service's script has no state").into())
     }
 
     pub(crate) fn log_tail(&self, lines: u32) -> Answer<String> {

@@ -41,8 +41,12 @@ impl Error {
         self.0.borrow_mut().help = Some(help.to_owned());
     }
 
-    pub(crate) fn retryable(&self) -> bool {
-        self.0.borrow().is_retryable()
+    pub(crate) fn retryable(&self) -> Option<bool> {
+        match self.0.borrow().retry {
+            Retry::Unknown => None,
+            Retry::Never => Some(false),
+            Retry::Anytime | Retry::After(_) => Some(true),
+        }
     }
 
     pub(crate) fn set_retryable(&self, retryable: bool) {
@@ -52,7 +56,7 @@ impl Error {
     pub(crate) fn retry_after_ms(&self) -> Option<u64> {
         match self.0.borrow().retry {
             Retry::After(delay) => Some(millis(delay)),
-            Retry::Never | Retry::Anytime => None,
+            Retry::Unknown | Retry::Never | Retry::Anytime => None,
         }
     }
 

@@ -32,7 +32,7 @@ async fn a_granted_name_that_resolves_to_this_machine_is_denied() {
     let mut fixture = fixture(&[&url]);
     fixture.http.client = client(&Upstream::default(), Arc::new(Leads(&["127.0.0.1", "::1"]))).unwrap();
     let error = refused(&fixture.http, &get(&url)).await;
-    assert_eq!((error.code, error.retryable), (ErrorCode::PermissionDenied, false));
+    assert_eq!((error.code, error.retryable), (ErrorCode::PermissionDenied, None));
     assert!(error.message.contains("`rebound.example.org` resolves to 127.0.0.1"), "{}", error.message);
     assert!(error.help.unwrap().contains(&format!("\"{}\"", server.address)));
     assert_eq!(server.seen(), [""; 0]);
