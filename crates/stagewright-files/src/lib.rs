@@ -12,7 +12,7 @@
 //! A stage may leave folders that are nested too deeply for a path, or that their owner can't read: [`remove_tree`] removes
 //! them all, and no other code removes folders. [`hard_links()`] finds files with names outside of a folder. [`replace()`]
 //! writes files where a stage may have created a link, [`replace_durably()`] writes records that survive a power failure,
-//! and [`follow()`] reports the links that a path leads through.
+//! [`exchange()`] puts a whole folder in the place of another, and [`follow()`] reports the links that a path leads through.
 //!
 //! Architecture invariant: this crate depends on no other crate of the workspace and knows no file formats. Its functions
 //! block on disk operations.
@@ -36,7 +36,7 @@ pub use follow::{Followed, follow};
 pub use hard_links::{HardLinks, hard_links};
 pub use private::private_folder;
 pub use remove::{remove_tree, remove_tree_at};
-pub use replace::{replace, replace_durably};
+pub use replace::{exchange, replace, replace_durably};
 
 /// Through these links a file can be opened that a descriptor with `O_PATH` refers to.
 const DESCRIPTORS: &str = "/proc/self/fd";

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, mkdirat, openat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 /// Atomically replaces the file, link or pipe at `path` with a file with this content: a concurrent reader sees either the
@@ -42,6 +42,30 @@ pub fn replace_durably(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = openat(CWD, parent, FOLDER, Mode::empty())?;
     put(&folder, name, content, Mode::from_raw_mode(0o644), true)?;
     crate::sync_folder(parent)
+}
+
+/// Exchanges two files or folders of one file system: each has the other's path afterwards. On a file system that can do so,
+/// which local ones can, both change at once.
+///
+/// # Errors
+/// When one of them does not exist, or can't be renamed.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        // File systems of a network or of another machine can only rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => exchange_by_renaming(one, other),
+        exchanged => Ok(exchanged?),
+    }
+}
+
+fn exchange_by_renaming(one: &Path, other: &Path) -> io::Result<()> {
+    let name = one.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let aside = one.with_file_name(format!(".{}.{}.aside", name.display(), std::process::id()));
+    std::fs::rename(one, &aside)?;
+    if let Err(error) = std::fs::rename(other, one) {
+        std::fs::rename(&aside, one)?;
+        return Err(error);
+    }
+    std::fs::rename(&aside, other)
 }
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -115,5 +139,22 @@ mod tests {
         symlink(&outside, around.path().join("own")).unwrap();
         replace(&root, &around.path().join("own/file"), b"report").unwrap();
         assert_eq!(crate::read(&outside.join("file"), 99).unwrap(), b"report");
+    }
+
+    #[test]
+    fn exchanged_folders_have_each_other_s_paths_and_a_failed_exchange_changes_nothing() {
+        for exchange in [exchange, exchange_by_renaming] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = |name: &str| folder.path().join(name);
+            for name in ["one", "other"] {
+                std::fs::create_dir(path(name)).unwrap();
+                std::fs::write(path(name).join("name"), name).unwrap();
+            }
+            exchange(&path("one"), &path("other")).unwrap();
+            assert_eq!(crate::read(&path("one/name"), 99).unwrap(), b"other");
+            assert_eq!(crate::read(&path("other/name"), 99).unwrap(), b"one");
+            assert_eq!(exchange(&path("one"), &path("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert_eq!(folder.path().read_dir().unwrap().count(), 2);
+        }
     }
 }
