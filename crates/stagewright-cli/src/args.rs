@@ -71,7 +71,7 @@ pub(crate) enum CliCommand {
     Service(ServiceCommand),
     /// Remove old runs and unused cache entries, but nothing that an environment runs or can be rolled back to
     Gc(GcArgs),
-    /// Create, build and check plugins
+    /// Create, build, check and upgrade plugins
     Plugin(PluginArgs),
     /// Print the completion script for a shell
     Completions {

@@ -1,9 +1,9 @@
-//! `stagewright plugin`: creates, builds and checks plugins.
+//! `stagewright plugin`: creates, builds, checks and upgrades plugins.
 //!
 //! The input is folders of guest crates; the output is components, and lines about them. Rust is compiled to a core
 //! module, which is then encoded as a component: [`guest`] finds the crates, [`fingerprint`] determines whether anything
 //! changed, [`toolchain`] finds or installs a compiler for wasm, and [`build`] uses all of them. [`check`] inspects the
-//! result.
+//! result. [`upgrade`] replaces the copy of the SDK in a crate by the one in [`sdk`], which [`new`] writes as well.
 //!
 //! Architecture invariant: nothing here runs a plugin, except for its `describe`.
 
@@ -13,10 +13,14 @@ mod component;
 mod describe;
 mod error;
 mod fingerprint;
+mod git;
 mod guest;
+mod migration;
 mod new;
+mod sdk;
 mod tool;
 mod toolchain;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -39,6 +43,11 @@ enum PluginCommand {
     Build(BuildArgs),
     /// Check a built plugin's imports, exports and manifest
     Check(CheckArgs),
+    /// Upgrade the copy of the SDK in plugins to that of this program
+    ///
+    /// Lists the places in the plugin's code that a new contract affects, with what to write instead. A copy is replaced
+    /// only if git can restore it: review the upgrade with `git diff`.
+    Upgrade(UpgradeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -71,11 +80,24 @@ struct CheckArgs {
     paths: Vec<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct UpgradeArgs {
+    /// Folders of plugins, or folders that contain such [default: this one, else `plugins`]
+    paths: Vec<PathBuf>,
+    /// Write nothing, and fail if a copy is out of date
+    #[arg(long)]
+    check: bool,
+    /// Replace copies that have uncommitted changes or aren't in a git repository, and keep each beside it as `NAME.orig`
+    #[arg(long, conflicts_with = "check")]
+    allow_dirty: bool,
+}
+
 /// Executes the command. Results are written to `out`, progress to standard error.
 pub(crate) fn run(args: &PluginArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     match &args.command {
         PluginCommand::New(args) => new::run(args, out),
         PluginCommand::Build(args) => build::run(args, out),
         PluginCommand::Check(args) => check::run(args, out),
+        PluginCommand::Upgrade(args) => upgrade::run(args, out),
     }
 }

@@ -7,8 +7,11 @@ use toml::{Table, Value};
 
 use super::PluginCommandError;
 
+/// The package of the SDK.
+const SDK: &str = "stagewright-sdk";
+
 /// The crates that give a guest access to its host. A dependency on one of them distinguishes guests from native plugins.
-const HOST_BINDINGS: [&str; 2] = ["stagewright-sdk", "wit-bindgen"];
+const HOST_BINDINGS: [&str; 2] = [SDK, "wit-bindgen"];
 
 /// A crate that compiles to a WebAssembly plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,26 +72,38 @@ pub(super) fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginCommandE
 
 /// The folders with sources of the guests: their own, and those of direct and indirect path dependencies.
 pub(super) fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<BTreeSet<PathBuf>, PluginCommandError> {
-    let root = read_manifest(workspace)?;
-    let inherited = root.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
     let mut folders = BTreeSet::new();
     let mut open: Vec<PathBuf> = guests.iter().map(|guest| guest.folder.clone()).collect();
     while let Some(folder) = open.pop() {
-        if !folders.insert(folder.clone()) {
-            continue;
-        }
-        for (name, dependency) in dependencies(&read_manifest(&folder)?) {
-            let own = dependency.get("path").and_then(Value::as_str).map(|path| folder.join(path));
-            let from_workspace = || {
-                dependency.get("workspace")?;
-                Some(workspace.join(inherited?.get(&name)?.get("path")?.as_str()?))
-            };
-            if let Some(path) = own.or_else(from_workspace) {
-                open.push(path.canonicalize().map_err(|source| PluginCommandError::Read { path, source })?);
-            }
+        if folders.insert(folder.clone()) {
+            open.extend(path_dependencies(workspace, &folder)?.into_iter().map(|(_, path)| path));
         }
     }
     Ok(folders)
+}
+
+/// The folder of the SDK that a guest depends on by its path; none if it depends on no such SDK.
+pub(super) fn sdk(guest: &GuestCrate) -> Result<Option<PathBuf>, PluginCommandError> {
+    let dependencies = path_dependencies(&guest.workspace, &guest.folder)?;
+    Ok(dependencies.into_iter().find(|(name, _)| name == SDK).map(|(_, path)| path))
+}
+
+/// The dependencies of a crate on folders, with their absolute paths.
+fn path_dependencies(workspace: &Path, folder: &Path) -> Result<Vec<(String, PathBuf)>, PluginCommandError> {
+    let root = read_manifest(workspace)?;
+    let inherited = root.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
+    let mut found = Vec::new();
+    for (name, dependency) in dependencies(&read_manifest(folder)?) {
+        let own = dependency.get("path").and_then(Value::as_str).map(|path| folder.join(path));
+        let from_workspace = || {
+            dependency.get("workspace")?;
+            Some(workspace.join(inherited?.get(&name)?.get("path")?.as_str()?))
+        };
+        if let Some(path) = own.or_else(from_workspace) {
+            found.push((name, path.canonicalize().map_err(|source| PluginCommandError::Read { path, source })?));
+        }
+    }
+    Ok(found)
 }
 
 /// The dependencies that are compiled into the guest, or are needed to build it. Development dependencies are left out.
@@ -213,6 +228,13 @@ mod tests {
         let folders = source_folders(&root, &find(&[root.join("plugins/one")]).unwrap()).unwrap();
         let expected = ["deep", "plugins/one", "sdk"].map(|folder| root.join(folder));
         assert_eq!(folders.into_iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_sdk_is_found_through_the_dependencies_of_the_workspace() {
+        let (_dir, root) = workspace();
+        let sdks: Vec<_> = find(&[root.join("plugins")]).unwrap().iter().map(|guest| sdk(guest).unwrap()).collect();
+        assert_eq!(sdks, [Some(root.join("sdk")), None]);
     }
 
     #[test]
