@@ -34,5 +34,6 @@ mod terminals;
 mod toolchains;
 mod undeclared;
 mod untrusted_input;
+mod upgrade;
 mod waits;
 mod wire;

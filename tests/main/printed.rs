@@ -103,6 +103,7 @@ const COMMANDS: &[&[&str]] = &[
     &["plugin", "new", "N@"],
     &["plugin", "check", "n@"],
     &["plugin", "build", "n@"],
+    &["plugin", "upgrade", "n@"],
     &["run", "n@"],
     &["run", "--only", "n@"],
     &["run", "--affected", "--base", "n@"],
