@@ -333,8 +333,9 @@ fn concurrent_runs_of_a_stage_do_not_store_each_others_results() {
     started(2);
     environment.write("lib/go", "");
     let [first, second] = [first, second].map(|child| Ended::of(&child.wait_with_output().unwrap()).exits(0).stdout);
-    assert!(first.contains("not cached: another run of it wrote to the same paths meanwhile"), "{first}");
-    assert!(!second.contains("another run"), "{second}");
+    for said in [first, second] {
+        assert!(said.contains("not cached: another run of it wrote to the same paths meanwhile"), "{said}");
+    }
     for value in ["one", "two"] {
         environment.write("stagewright.toml", &text(value));
         run(&environment, &[]);

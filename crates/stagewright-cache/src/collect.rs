@@ -34,7 +34,7 @@ impl CacheRunner {
         for file in &found {
             self.add_output(file, files.0.get(&file.path))?;
         }
-        self.refuse_others(keyed)?;
+        self.refuse_others(keyed, watched)?;
         for artifact in &report.artifacts {
             let digest =
                 Digest::parse(&artifact.digest).ok_or_else(|| io::Error::other("an artifact has no digest"))?;
@@ -86,14 +86,15 @@ impl CacheRunner {
     /// Fails if the files in the paths that the stage may write could be another's work. Must be called after the outputs
     /// have been added to the store: another run of the stage registers its key before it changes any file, so a run
     /// whose changes could have been read as outputs is registered by then.
-    fn refuse_others(&self, keyed: &CacheKey) -> io::Result<()> {
+    fn refuse_others(&self, keyed: &CacheKey, watched: &AttemptWatch) -> io::Result<()> {
         if let Some(path) = keyed.foreign.first_changed(&self.config.workspace) {
             return Err(io::Error::other(format!(
                 "a file that it could read and write changed while it ran: `{path}`"
             )));
         }
+        // The missing claim tells of a run that started before this one, the missing key of one that started later.
         let is_alone = keyed.named.writes.bases().is_empty()
-            || self.store.worked(&keyed.stage) == LastWork::WithKey(keyed.base_key);
+            || watched.claim.is_some() && self.store.worked(&keyed.stage) == LastWork::WithKey(keyed.base_key);
         if is_alone { Ok(()) } else { Err(io::Error::other("another run of it wrote to the same paths meanwhile")) }
     }
 

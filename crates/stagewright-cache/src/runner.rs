@@ -340,10 +340,14 @@ impl CacheRunner {
         let written = witness::open_for_writing(&self.config.workspace, found).map(str::to_owned);
         let witness = Witness::of(found, cover.as_deref(), &keyed.named.writes);
         // A stage that may not write leaves no files.
+        let mut claim = None;
         if !request.permissions.write.is_empty() {
-            self.store.set_worked(&keyed.stage, LastWork::WithKey(keyed.base_key))?;
+            claim = self.store.claim(&keyed.stage)?;
+            // Two runs at a time may leave anything, even under the same key.
+            let worked = claim.as_ref().map_or(LastWork::WithoutKey, |_| LastWork::WithKey(keyed.base_key));
+            self.store.set_worked(&keyed.stage, worked)?;
         }
-        Ok(AttemptWatch { witness, written, cover })
+        Ok(AttemptWatch { witness, written, claim, cover })
     }
 
     /// Records the files that the stage left. Must be called after each change in the paths that it may write; `start` is

@@ -6,6 +6,7 @@
 //! <root>/manifests/ab/<key>.json    what a key was computed from
 //! <root>/latest/ab/<stage>          the latest key of a stage's result
 //! <root>/worked/ab/<stage>          the key under which the stage last worked in this workspace
+//! <root>/running/ab/<stage>         locked while an attempt of the stage may change files
 //! <root>/left/ab/<stage>            the files that the stage left in the paths that it may write
 //! <root>/tiers                      digests of the tiers whose runs have used this workspace
 //! <root>/lock                       locked shared while results are stored, exclusively while they are removed
@@ -16,7 +17,7 @@
 //! Nothing is flushed to the disk: content is verified when it is used, so files that a crash damaged cause a cache miss.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -129,6 +130,21 @@ impl ResultStore {
             Ok(text) => Digest::parse(&text).map_or(LastWork::WithoutKey, LastWork::WithKey),
             Err(error) if error.kind() == io::ErrorKind::NotFound => LastWork::Never,
             Err(_) => LastWork::WithoutKey,
+        }
+    }
+
+    /// Locks the stage for an attempt that may change files; none if another run of it is under way. The lock ends with its
+    /// process.
+    pub(crate) fn claim(&self, stage: &Digest) -> io::Result<Option<File>> {
+        let path = self.place("running", stage);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 

@@ -13,6 +13,7 @@
 //! changed. An overlay is not available to an unprivileged sandbox on every kernel, and changes of its lower files in
 //! place remain visible.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -33,6 +34,9 @@ pub(crate) struct AttemptWatch {
     pub(crate) witness: Witness,
     /// An input that another process had open for writing when the attempt started.
     pub(crate) written: Option<String>,
+    /// Held for as long as the attempt runs; none if another run of the stage was under way when it started, or if the stage
+    /// writes nothing.
+    pub(crate) claim: Option<File>,
     /// The paths that the attempt may read; none if they are too many to restrict it to them.
     pub(crate) cover: Option<Vec<String>>,
 }
