@@ -36,7 +36,7 @@ panic = "abort"
 "#;
 
 /// The edits that an author makes by the hints.
-const EDITS: [(&str, &str); 9] = [
+const EDITS: [(&str, &str); 10] = [
     (
         "use stagewright_sdk::{Capability, Diagnostic, Error, JsonSchema, Manifest, Outcome, Result, Stage, log, outputs, \
          workspace};",
@@ -51,6 +51,7 @@ const EDITS: [(&str, &str); 9] = [
         "Diagnostic::error(\"max-lines\", \"`max-lines` must not be 0\").at(\"max-lines\")",
         "Problem::at(\"max-lines\", \"`max-lines` must not be 0\")",
     ),
+    ("!entry.directory", "!entry.folder"),
     (
         "outputs::report(Diagnostic::error(\"too-long\", message).at(&file.path));",
         "Finding::error(\"too-long\", message).file(&file.path, None).report();",

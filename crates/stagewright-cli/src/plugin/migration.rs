@@ -24,7 +24,7 @@ struct BreakingChange {
 }
 
 /// From contract 0.1 to 0.2. `docs/plugins.md` has the same rows.
-const SINCE_0_1: [BreakingChange; 16] = [
+const SINCE_0_1: [BreakingChange; 19] = [
     BreakingChange {
         tokens: "Diagnostic",
         was: "`Diagnostic`",
@@ -60,6 +60,17 @@ const SINCE_0_1: [BreakingChange; 16] = [
         was: "`context::trace_parent()`, an `Option`",
         instead: "`context::trace_parent()`, always a `String`",
     },
+    BreakingChange {
+        tokens: "context :: stage (",
+        was: "`context::stage()`, with the matrix values",
+        instead: "`context::stage_id()`; `context::stage()` is the name without them",
+    },
+    BreakingChange {
+        tokens: ". capture_limit (",
+        was: "`command.capture_limit` with `u32`",
+        instead: "`command.capture_limit` with `u64`",
+    },
+    BreakingChange { tokens: ". directory !(", was: "`entry.directory`", instead: "`entry.folder`" },
     BreakingChange {
         tokens: ". retryable !(",
         was: "`error.retryable`",
