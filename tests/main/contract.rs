@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
+use serde_json::Value as Json;
+
 use crate::environment::{TestEnvironment, plugins};
 
 /// Plugins as they were built when a version was published, one folder for each version. They are never built again.
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contract");
+
+/// The versions. Since 0.2 each package has its own; these are those of `stage`, which is raised with any of them.
+const VERSIONS: [&str; 3] = ["0.1", "0.2.0", "0.2.1"];
 
 const PIPELINE: &str = "schema = 1\npipeline.name = \"old\"\n[stages.old]\nuses = \"path:old.wasm\"\n";
 
@@ -33,7 +38,7 @@ fn replace(bytes: &[u8], name: &[u8], other: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_plugin_for_another_patch_version_passes_check_and_validate_and_runs() {
-    let environment = with_noop(&[("@0.2.0", "@0.2.9")]);
+    let environment = with_noop(&[("@0.2.0", "@0.2.9"), ("@0.2.1", "@0.2.9")]);
     environment.run(&["plugin", "check", "old.wasm"]).exits(0);
     environment.run(&["validate"]).exits(0);
     environment.run(&["run"]).exits(0);
@@ -41,7 +46,7 @@ fn a_plugin_for_another_patch_version_passes_check_and_validate_and_runs() {
 
 #[test]
 fn check_validate_and_run_alike_name_a_missing_function_and_its_version() {
-    let environment = with_noop(&[("@0.2.0", "@0.2.9"), ("config", "konfig")]);
+    let environment = with_noop(&[("@0.2.0", "@0.2.9"), ("@0.2.1", "@0.2.9"), ("config", "konfig")]);
     for command in [&["plugin", "check", "old.wasm"][..], &["validate"], &["run"]] {
         let refused = environment.run(command);
         let said = format!("{}{}", refused.stdout, refused.stderr);
@@ -57,57 +62,82 @@ fn with_kept(plugin: &str, pipeline: &str) -> TestEnvironment {
     environment
 }
 
+/// Calls that all versions have.
+const CALLS: &str = r#"
+schema = 1
+pipeline.name = "old"
+[secrets.token]
+from = "env:TOKEN"
+[stages.old]
+uses = "path:old.wasm"
+env = { MODE = "fast" }
+with.actions = [
+    { do = "write", path = "out/a", text = "hello" },
+    { do = "append", path = "out/a", text = " again" },
+    { do = "read", path = "out/a" },
+    { do = "read-at", path = "out/a" },
+    { do = "glob", pattern = "out/**" },
+    { do = "start", program = "sh", args = ["-c", "echo $MODE $T"], secret-env = { T = "token" } },
+    { do = "publish", name = "app", path = "out/a" },
+    { do = "fetch", name = "app", path = "out/b" },
+    { do = "read", path = "out/b" },
+    { do = "reveal", secret = "token" },
+    { do = "call", url = "http://127.0.0.1:9" },
+    { do = "read", path = "../secret" },
+    { do = "output", name = "a b", value = 1 },
+    { do = "output", name = "n", value = 7 },
+    { do = "say", place = "summary", text = "done" },
+    { do = "wait", for-ms = 1 },
+]
+[stages.old.permissions]
+write = ["out"]
+process = ["sh"]
+secrets = ["token"]
+reveal = ["token"]
+[stages.next]
+uses = "command"
+needs = ["old"]
+with.run = "test ${{ int(stages.old.outputs.n) }} = 7"
+permissions = { process = ["sh"] }
+"#;
+
 #[test]
-fn a_plugin_of_0_1_calls_the_host_as_before() {
-    let mut environment = with_kept(
-        "0.1/stranger.wasm",
-        r#"
-        schema = 1
-        pipeline.name = "old"
-        [secrets.token]
-        from = "env:TOKEN"
-        [stages.old]
-        uses = "path:old.wasm"
-        env = { MODE = "fast" }
-        with.actions = [
-            { do = "write", path = "out/a", text = "hello" },
-            { do = "append", path = "out/a", text = " again" },
-            { do = "read", path = "out/a" },
-            { do = "read-at", path = "out/a" },
-            { do = "glob", pattern = "out/**" },
-            { do = "start", program = "sh", args = ["-c", "echo $MODE $T"], secret-env = { T = "token" } },
-            { do = "publish", name = "app", path = "out/a" },
-            { do = "fetch", name = "app", path = "out/b" },
-            { do = "read", path = "out/b" },
-            { do = "reveal", secret = "token" },
-            { do = "call", url = "http://127.0.0.1:9" },
-            { do = "read", path = "../secret" },
-            { do = "output", name = "a b", value = 1 },
-            { do = "output", name = "n", value = 7 },
-            { do = "say", place = "summary", text = "done" },
-            { do = "wait", for-ms = 1 },
-        ]
-        [stages.old.permissions]
-        write = ["out"]
-        process = ["sh"]
-        secrets = ["token"]
-        reveal = ["token"]
-        [stages.next]
-        uses = "command"
-        needs = ["old"]
-        with.run = "test ${{ int(stages.old.outputs.n) }} = 7"
-        permissions = { process = ["sh"] }
-        "#,
-    );
-    environment.set("TOKEN", "hunter2hunter2");
-    environment.run(&["plugin", "check", "old.wasm"]).exits(0);
-    environment.run(&["validate"]).exits(0);
-    let (code, events) = environment.events(&["run"]);
-    assert_eq!(code, 0, "{events:#?}");
-    let ended = events.iter().find(|event| event["type"] == "attempt-ended" && event["stage-id"] == "old").unwrap();
-    let answers = serde_json::to_string(&ended["outputs"]["answers"]).expect("JSON");
-    for expected in ["hello again", "out/a", "fast", "PermissionDenied", "InvalidArgument"] {
-        assert!(answers.contains(expected), "{expected}: {answers}");
+fn plugins_of_every_version_call_the_host_as_before() {
+    for version in VERSIONS {
+        let mut environment = with_kept(&format!("{version}/stranger.wasm"), CALLS);
+        environment.set("TOKEN", "hunter2hunter2");
+        environment.run(&["plugin", "check", "old.wasm"]).exits(0);
+        environment.run(&["validate"]).exits(0);
+        let (code, events) = environment.events(&["run"]);
+        assert_eq!(code, 0, "{version}: {events:#?}");
+        let is_end = |event: &&Json| event["type"] == "attempt-ended" && event["stage-id"] == "old";
+        let answers = events.iter().find(is_end).expect("an end")["outputs"]["answers"].to_string();
+        for expected in ["hello again", "out/a", "fast", "PermissionDenied", "InvalidArgument"] {
+            assert!(answers.contains(expected), "{version} {expected}: {answers}");
+        }
+    }
+}
+
+#[test]
+fn plugins_of_every_version_that_reconcile_are_checked_and_valid() {
+    for version in VERSIONS {
+        let environment = with_kept(
+            &format!("{version}/deploy.wasm"),
+            r#"
+            schema = 1
+            pipeline.name = "old"
+            [environments.staging]
+            target = "process"
+            [stages.old]
+            uses = "path:old.wasm"
+            environment = "staging"
+            with = { service = "app", image = "local/app@sha256:0000000000000000000000000000000000000000000000000000000000000000" }
+            permissions = { service = ["app"], registry = ["local/app"] }
+            "#,
+        );
+        let checked = environment.run(&["plugin", "check", "old.wasm"]).exits(0);
+        assert!(checked.stdout.contains("reconcile"), "{version}: {}", checked.stdout);
+        environment.run(&["validate"]).exits(0);
     }
 }
 
@@ -188,4 +218,42 @@ fn a_guest_sends_several_requests_at_once() {
     let answers = serde_json::to_string(&ended["outputs"]["answers"]).expect("JSON");
     assert!(answers.contains("200"), "{answers}");
     assert_eq!(most.load(std::sync::atomic::Ordering::SeqCst), 3, "the server had all of them at the same time");
+}
+
+/// Sends a body in two pieces, and then leaves the connection open.
+fn endless_server() -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\none \r\n");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let _ = stream.write_all(b"3\r\ntwo\r\n");
+            open.push(stream);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_guest_reads_a_body_without_an_end_together_with_a_time() {
+    let address = endless_server();
+    let environment = TestEnvironment::with_pipeline(&format!(
+        r#"
+        schema = 1
+        pipeline.name = "watch"
+        [stages.watch]
+        uses = "stranger"
+        with.actions = [{{ do = "listen", url = "http://{address}/", until = "two" }}]
+        permissions = {{ net = ["http://{address}"] }}
+        "#
+    ));
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let ended = events.iter().find(|event| event["type"] == "attempt-ended").expect("an end");
+    assert_eq!(ended["outputs"]["answers"][0], "one two, and silence");
 }

@@ -190,23 +190,37 @@ impl Response {
         self.0.url()
     }
 
+    /// The next piece of the body, as it arrives; none at its end.
+    ///
+    /// # Errors
+    /// Failures of the connection.
+    pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        let chunk = self.0.read(CHUNK)?;
+        Ok((!chunk.is_empty()).then_some(chunk))
+    }
+
+    /// Ready once [`Response::next_chunk`] returns without waiting; to read a body that has no end, such as that of a watch,
+    /// together with a time. It is for one call of it: take a new one for the next.
+    ///
+    /// Since version 0.2.1 of the contract: a plugin that calls it needs an engine that has it.
+    pub fn readable(&self) -> Pollable {
+        Pollable(self.0.readable())
+    }
+
     /// The body.
     ///
     /// # Errors
     /// [`ErrorCode::ResourceExhausted`] when it is longer than `limit` bytes, and failures of the connection.
     pub fn bytes(&mut self, limit: usize) -> Result<Vec<u8>> {
         let mut body = Vec::new();
-        loop {
-            let chunk = self.0.read(CHUNK)?;
-            if chunk.is_empty() {
-                return Ok(body);
-            }
+        while let Some(chunk) = self.next_chunk()? {
             body.extend_from_slice(&chunk);
             if body.len() > limit {
                 return Err(Error::new(ErrorCode::ResourceExhausted, format!("the body is longer than {limit} bytes"))
                     .help("save it to a file of the workspace instead"));
             }
         }
+        Ok(body)
     }
 
     /// The body as text, up to 16 MiB.

@@ -4,12 +4,12 @@
 //! that it was attached for. Bodies and headers are masked before the guest reads them, since a server may echo the
 //! request.
 
+use std::future::poll_fn;
 use std::io::{self, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
 };
@@ -18,6 +18,7 @@ use stagewright_model::Origin;
 use tokio::sync::mpsc;
 
 use super::effects::Effects;
+use super::poll::Pollable;
 use super::workspace::{FillError, WorkspaceFiles};
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode, causes_of};
@@ -28,6 +29,7 @@ use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
 use crate::rehearsal::{Rehearsal, RequestRoute};
 
+mod incoming;
 mod pending;
 mod quota;
 mod request;
@@ -38,6 +40,7 @@ pub use pending::PendingResponse;
 pub use request::RequestBuilder;
 pub(crate) use request::SecretHeader;
 
+use incoming::IncomingBody;
 use quota::Held;
 use request::Body;
 
@@ -50,11 +53,8 @@ pub struct ResponseHandle {
     pub(crate) status: u16,
     headers: HeaderMap,
     url: String,
-    body: BoxStream<'static, reqwest::Result<Vec<u8>>>,
-    mask: MaskStream,
-    /// Received and masked, but not yet read by the guest.
-    buffer: Vec<u8>,
-    ended: bool,
+    /// Shared with the pollables that wait for it.
+    body: Arc<Mutex<IncomingBody>>,
     /// Its permit among the open responses; none once the body has ended.
     place: Option<Held>,
 }
@@ -75,27 +75,22 @@ impl ResponseHandle {
         masker.text(&self.url)
     }
 
+    /// Ready once [`ResponseHandle::read`] returns without waiting, be it with an error.
+    pub(crate) fn readable(&self) -> Pollable {
+        let body = Arc::clone(&self.body);
+        Pollable::new(poll_fn(move |context| lock(&body).poll_ready(context)))
+    }
+
     /// The next part of the body; empty at its end.
     async fn next(&mut self) -> Result<Vec<u8>, CapabilityError> {
-        if !self.buffer.is_empty() {
-            return Ok(std::mem::take(&mut self.buffer));
-        }
-        while !self.ended {
-            let mut data = Vec::new();
-            match self.body.next().await {
-                Some(Ok(piece)) => self.mask.push(&piece, &mut data),
-                Some(Err(error)) => return Err(transport("read the response of", &self.url, &error)),
-                None => {
-                    self.ended = true;
-                    self.place = None;
-                    self.mask.finish(&mut data);
-                }
-            }
-            if !data.is_empty() {
-                return Ok(data);
+        match poll_fn(|context| lock(&self.body).poll_next(context)).await {
+            Some(Ok(data)) => Ok(data),
+            Some(Err(error)) => Err(transport("read the response of", &self.url, &error)),
+            None => {
+                self.place = None;
+                Ok(Vec::new())
             }
         }
-        Ok(Vec::new())
     }
 
     /// Reads at most `max_bytes`; fewer if no more have arrived, none at the end of the body.
@@ -108,7 +103,7 @@ impl ResponseHandle {
         }
         let mut data = self.next().await?;
         if data.len() > max_bytes {
-            self.buffer = data.split_off(max_bytes);
+            lock(&self.body).put_back(data.split_off(max_bytes));
         }
         Ok(data)
     }
@@ -144,6 +139,10 @@ impl ResponseHandle {
         };
         tokio::join!(writing, reading).0
     }
+}
+
+fn lock(body: &Mutex<IncomingBody>) -> MutexGuard<'_, IncomingBody> {
+    body.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn masked_value(value: &HeaderValue, masker: &Masker) -> String {
@@ -288,10 +287,7 @@ impl Http {
             status: answer.status().as_u16(),
             headers: answer.headers().clone(),
             url: shown(answer.url()),
-            body: answer.bytes_stream().map(|piece| piece.map(Vec::from)).boxed(),
-            mask: MaskStream::new(self.log.masker().clone(), Audience::Guest),
-            buffer: Vec::new(),
-            ended: false,
+            body: IncomingBody::new(answer.bytes_stream().map(|piece| piece.map(Vec::from)).boxed(), self.log.masker()),
             place: Some(place),
         }
     }

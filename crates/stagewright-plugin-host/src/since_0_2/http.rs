@@ -113,6 +113,11 @@ impl HostResponse for Attempt {
         self.answer(data)
     }
 
+    async fn readable(&mut self, response: Resource<ResponseHandle>) -> wasmtime::Result<Resource<Pollable>> {
+        let readable = self.handles.get(&response)?.readable();
+        Ok(self.handles.push(readable)?)
+    }
+
     async fn save(&mut self, response: Resource<ResponseHandle>, path: String) -> Answer<u64> {
         let workspace = self.workspace.clone();
         let saved = self.handles.get_mut(&response)?.save(&workspace, path).await;

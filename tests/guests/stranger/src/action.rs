@@ -111,6 +111,8 @@ pub(crate) enum Action {
     Random { length: u32 },
     /// Call URLs, several at a time; returns their statuses in the order of the URLs.
     CallAll { urls: Vec<String>, at_most: usize },
+    /// Read a body until it contains the text, and then for 50 ms; returns what was read, and whether more came.
+    Listen { url: String, until: String },
     /// Wait until a program ends or the time is over; returns which of them came first.
     FirstOf { program: String, args: Vec<String>, after_ms: u64 },
     /// Start a program as it is built here; returns what it printed, as far as it is captured.
@@ -258,6 +260,7 @@ impl Action {
                 Ok(context::needs()?.into_iter().map(shown).collect::<Vec<_>>().join(", "))
             }
             Action::Source { property } => Ok(property.get().unwrap_or_else(|| "none".to_owned())),
+            Action::Listen { url, until } => listen(&url, &until),
             Action::Changes { since } => source::changed_files(since.as_deref()).map(|paths| paths.join(" ")),
             Action::Settings => {
                 Ok(environment::settings()?.map_or("none".to_owned(), |settings| format!("{settings:?}")))
@@ -361,6 +364,20 @@ fn call_all(urls: &[String], at_most: usize) -> Result<String> {
         Ok(())
     })?;
     Ok(statuses.join(" "))
+}
+
+fn listen(url: &str, until: &str) -> Result<String> {
+    let mut response = http::Request::get(url).send()?;
+    let mut heard = String::new();
+    while !heard.contains(until) {
+        poll::wait_any(&[&response.readable()])?;
+        match response.next_chunk()? {
+            Some(chunk) => heard += &String::from_utf8_lossy(&chunk),
+            None => return Ok(heard + ", and its end"),
+        }
+    }
+    let first = poll::wait_any(&[&response.readable(), &clock::timer(Duration::from_millis(50))])?;
+    Ok(heard + if first == 0 { ", and more" } else { ", and silence" })
 }
 
 fn build(mut command: Command, capture: Option<u64>, quiet: bool, timeout_ms: Option<u64>) -> Result<String> {

@@ -199,6 +199,11 @@ impl Response {
         Ok(piece.to_vec())
     }
 
+    /// A scripted body has arrived with its response.
+    pub(crate) fn readable(&self) -> Pollable {
+        Pollable::at(Duration::ZERO)
+    }
+
     pub(crate) fn save(&self, path: &str) -> Answer<u64> {
         let rest = self.read(u32::MAX)?;
         self.place.take();
