@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::environment::{TestEnvironment, plugins};
+use crate::production::Production;
 
 /// Plugins as they were built when a version was published, one folder for each version. They are never built again.
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contract");
@@ -119,25 +120,17 @@ fn plugins_of_every_version_call_the_host_as_before() {
 }
 
 #[test]
-fn plugins_of_every_version_that_reconcile_are_checked_and_valid() {
+fn plugins_of_every_version_deploy_and_roll_back() {
     for version in VERSIONS {
-        let environment = with_kept(
-            &format!("{version}/deploy.wasm"),
-            r#"
-            schema = 1
-            pipeline.name = "old"
-            [environments.staging]
-            target = "process"
-            [stages.old]
-            uses = "path:old.wasm"
-            environment = "staging"
-            with = { service = "app", image = "local/app@sha256:0000000000000000000000000000000000000000000000000000000000000000" }
-            permissions = { service = ["app"], registry = ["local/app"] }
-            "#,
-        );
-        let checked = environment.run(&["plugin", "check", "old.wasm"]).exits(0);
+        let production = Production::deployed_by(&Path::new(KEPT).join(version).join("deploy.wasm"));
+        let checked = production.0.run(&["plugin", "check", "deploy.wasm"]).exits(0);
         assert!(checked.stdout.contains("reconcile"), "{version}: {}", checked.stdout);
-        environment.run(&["validate"]).exits(0);
+        production.0.run(&["validate"]).exits(0);
+        production.deploy("1", 0);
+        production.deploy("2", 0);
+        assert_eq!(production.serves(), "version 2", "{version}");
+        production.0.run(&["rollback", "production"]).exits(0);
+        assert_eq!(production.serves(), "version 1", "{version}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use serde_json::Value as Json;
 
@@ -84,6 +85,15 @@ impl Production {
         Production::of("", APPROVE, "\"push\", \"approve\"")
     }
 
+    /// Deployed by another plugin than the built-in one.
+    pub(crate) fn deployed_by(plugin: &Path) -> Production {
+        let production = Production::new();
+        let text = production.0.read("stagewright.toml").replace(r#"uses = "deploy""#, r#"uses = "path:deploy.wasm""#);
+        production.0.write("stagewright.toml", &text);
+        std::fs::copy(plugin, production.0.root().join("deploy.wasm")).expect("a copy");
+        production
+    }
+
     fn of(approvers: &str, before: &str, needs: &str) -> Production {
         let text = PIPELINE.replace("APPROVERS", approvers).replace("BEFORE", before).replace("DEPLOY_NEEDS", needs);
         let environment = TestEnvironment::with_pipeline(&text);
@@ -91,7 +101,7 @@ impl Production {
         Production(environment)
     }
 
-    fn deploy(&self, version: &str, code: i32) -> Ended {
+    pub(crate) fn deploy(&self, version: &str, code: i32) -> Ended {
         self.0.run(&["run", "--input", &format!("version={version}")]).exits(code)
     }
 

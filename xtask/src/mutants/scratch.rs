@@ -38,10 +38,16 @@ impl Scratch {
         list.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
         let names =
             String::from_utf8(capture(&mut list)?).map_err(|_| "git named a file that isn't UTF-8".to_owned())?;
-        let names: BTreeSet<&str> = names.split_terminator('\0').filter(|name| root.join(name).is_file()).collect();
+        let is_present = |name: &&str| root.join(name).symlink_metadata().is_ok();
+        let names: BTreeSet<&str> = names.split_terminator('\0').filter(is_present).collect();
         for name in &names {
-            let bytes = std::fs::read(root.join(name)).map_err(|error| format!("can't read {name}: {error}"))?;
-            scratch.put(name, &bytes)?;
+            let path = root.join(name);
+            if path.is_symlink() {
+                scratch.link(name, &path)?;
+            } else {
+                let bytes = std::fs::read(path).map_err(|error| format!("can't read {name}: {error}"))?;
+                scratch.put(name, &bytes)?;
+            }
         }
         scratch.remove_others(&scratch.folder, &names)?;
         Ok(scratch)
@@ -71,6 +77,19 @@ impl Scratch {
 
     pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
         self.put(name, text.as_bytes())
+    }
+
+    /// Copies a symbolic link, such as that of the SDK to its contract.
+    fn link(&self, name: &str, original: &Path) -> Result<()> {
+        let copy = self.folder.join(name);
+        let linked = std::fs::read_link(original).and_then(|target| {
+            if std::fs::read_link(&copy).is_ok_and(|present| present == target) {
+                return Ok(());
+            }
+            std::fs::create_dir_all(copy.parent().unwrap_or(&self.folder))?;
+            std::os::unix::fs::symlink(target, &copy)
+        });
+        linked.map_err(|error| format!("can't copy the link {name}: {error}"))
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {

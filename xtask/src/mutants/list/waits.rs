@@ -105,4 +105,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         search: "AttemptEnd::Waiting(wait) => match wait.check() {",
         replace: "AttemptEnd::Waiting(wait) => match wait.check().or(Ok::<_, crate::event::WaitError>(())) {",
     },
+    Mutant {
+        name: "a wait that expired before its time came is polled",
+        file: "scheduler/gates.rs",
+        search: "        let until = until.filter(|until| expires.is_none_or(|expires| *until <= expires));\n",
+        replace: "",
+    },
+    Mutant {
+        name: "a plugin forgets the decisions before a wait",
+        file: "state.rs",
+        search: "Resumption::after_poll(wait, state.resumption.take())",
+        replace: "Resumption::after_poll(wait, None)",
+    },
 ];
