@@ -18,7 +18,8 @@ pub use gate::{
 };
 pub use measure::{MetricEntry, TestCaseEntry, TestOutcomeName};
 pub use outcome::{
-    FailureEntry, FailureKindName, FilePlaceEntry, LevelName, OutcomeName, ProblemEntry, TextRangeEntry,
+    FailureEntry, FailureKindName, FilePlaceEntry, LevelName, MissingGrantEntry, OutcomeName, ProblemEntry,
+    TextRangeEntry,
 };
 pub use release::{ArtifactEntry, DeployedReleaseEntry, ReleaseOriginName};
 pub use source::{GitStateEntry, RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, TriggerEntry};

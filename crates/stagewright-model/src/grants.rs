@@ -7,6 +7,7 @@ mod files;
 mod glob;
 mod host;
 mod limit;
+mod missing;
 mod name;
 mod net;
 mod origin;
@@ -23,6 +24,7 @@ mod variable;
 use serde::{Deserialize, Serialize};
 
 pub use self::limit::{Amount, Bounds, Limits};
+pub use self::missing::{MissingGrant, granting_lines};
 pub use self::name::{SecretName, ServiceName, VariableName};
 pub use self::net::{NamedBy, NetRule, NetTarget, PackageManager, PackageOrigin};
 pub use self::origin::{Origin, Scheme, is_localhost};

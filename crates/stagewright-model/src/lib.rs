@@ -47,10 +47,10 @@ pub use format_error::FormatError;
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::complete as complete_permissions;
 pub use grants::{
-    Amount, Bounds, Grant, HostPattern, Limits, NamedBy, NetRule, NetTarget, Origin, OriginRule, PROXY_VARIABLES,
-    PackageManager, PackageOrigin, PathRule, Permission, Permissions, ProcessRule, RepositoryRule, Sandbox, Scheme,
-    SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName, is_harmless_variable, is_localhost,
-    remarks,
+    Amount, Bounds, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule, NetTarget, Origin, OriginRule,
+    PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, Permissions, ProcessRule, RepositoryRule,
+    Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName, granting_lines,
+    is_harmless_variable, is_localhost, remarks,
 };
 pub use imports::{AnyImports, ImportedFunctions, Imports};
 pub use input::InputError;

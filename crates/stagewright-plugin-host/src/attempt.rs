@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stagewright_engine::FilePlace;
+use stagewright_model::MissingGrant;
 
 use tokio::time::Instant;
 
@@ -138,6 +139,7 @@ pub(crate) fn masked(error: CapabilityError, masker: &Masker) -> CapabilityError
         message: masker.text(&error.message),
         causes: error.causes.iter().map(|cause| masker.text(cause)).collect(),
         help: error.help.map(|help| masker.text(&help)),
+        grant: error.grant.map(|grant| Box::new(MissingGrant { entry: masker.text(&grant.entry), ..*grant })),
         place: error.place.map(|place| Box::new(FilePlace { path: masker.text(&place.path), ..*place })),
         ..error
     }

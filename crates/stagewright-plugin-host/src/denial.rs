@@ -53,8 +53,9 @@ impl Denials {
     /// exhaust to hide its denials.
     pub(crate) async fn report(&self, log: &AttemptLog) {
         let denied = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for CapabilityError { message, help, .. } in denied {
-            let problem = Problem { help, ..Problem::new(Level::Error, CODE, message) };
+        for CapabilityError { message, help, grant, .. } in denied {
+            let problem =
+                Problem { help, grant: grant.map(|grant| *grant), ..Problem::new(Level::Error, CODE, message) };
             log.output().problem(masked_problem(problem, log.masker())).await;
         }
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use stagewright_engine::FilePlace;
-use stagewright_model::{PathError, PatternError};
+use stagewright_model::{MissingGrant, PathError, PatternError};
 
 /// Mirrors `types.error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,8 @@ pub struct CapabilityError {
     pub causes: Vec<String>,
     /// What to change; for a denial, the TOML line that grants it.
     pub help: Option<String>,
+    /// For a denial, what the stage lacks.
+    pub grant: Option<Box<MissingGrant>>,
 }
 
 /// Mirrors `types.error-code` of the WIT.
@@ -58,6 +60,7 @@ impl CapabilityError {
             place: None,
             causes: Vec::new(),
             help: None,
+            grant: None,
         }
     }
 

@@ -103,7 +103,7 @@ pub(crate) fn outcome_from_error(
         | ErrorCode::Internal
         | ErrorCode::Unimplemented => (Outcome::Errored, FailureKind::Reported),
     };
-    let CapabilityError { code, mut message, retryable, retry_after, place, mut causes, mut help } = error;
+    let CapabilityError { code, mut message, retryable, retry_after, place, mut causes, mut help, grant: _ } = error;
     if kind == FailureKind::Cancelled && code != ErrorCode::Cancelled {
         // The plugin mistook the cancellation for a failure of its work. Its message becomes a cause, since it isn't the
         // reason why the attempt ended, and its advice would send the reader after the wrong problem.

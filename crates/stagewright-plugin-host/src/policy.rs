@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use stagewright_model::{
-    NetTarget, Origin, OriginRule, PathPattern, Permissions, ProcessRule, SecretUse, SocketRule, VariableName,
-    WorkspacePath,
+    MissingGrant, NetTarget, Origin, OriginRule, PathPattern, Permission, Permissions, ProcessRule, SecretUse,
+    SocketRule, VariableName, WorkspacePath,
 };
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -85,7 +85,6 @@ impl Policy {
         args: &[String],
         mut variables: impl Iterator<Item = &'a String>,
     ) -> Result<(), CapabilityError> {
-        let granted = &self.permissions.process;
         let mut rules = self.permissions.process.iter().filter(|rule| rule.grants(program, args)).peekable();
         if rules.peek().is_none() {
             let knows_args = self.permissions.process.iter().any(|rule| rule.names(program));
@@ -93,7 +92,7 @@ impl Policy {
                 exact if knows_args && exact.len() <= MAX_ENTRY => (exact, " with these arguments"),
                 _ => (ProcessRule::exactly(program, &[]), ""),
             };
-            return Err(self.deny(&format!("start the program `{program}`{with}"), "process", granted, &missing));
+            return Err(self.deny(&format!("start the program `{program}`{with}"), Permission::Process, &missing));
         }
         if !rules.all(ProcessRule::bounds_arguments) {
             return Ok(());
@@ -104,7 +103,7 @@ impl Policy {
             Some(name) => {
                 let doing =
                     format!("set the variable `{name}` of the program `{program}`, whose arguments are restricted");
-                Err(self.deny(&doing, "env", &self.permissions.env, name))
+                Err(self.deny(&doing, Permission::Env, name))
             }
         }
     }
@@ -121,7 +120,7 @@ impl Policy {
                 self.table
             )));
         }
-        Err(self.deny(&format!("read `{path}`"), "read", &self.permissions.read, path.shown()))
+        Err(self.deny(&format!("read `{path}`"), Permission::Read, path.shown()))
     }
 
     pub(crate) fn write(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
@@ -129,7 +128,7 @@ impl Policy {
         if grant(&self.write, path) {
             return Ok(());
         }
-        Err(self.deny(&format!("write `{path}`"), "write", &self.permissions.write, path.shown()))
+        Err(self.deny(&format!("write `{path}`"), Permission::Write, path.shown()))
     }
 
     /// Whether a path may be read; for listings, which omit the rest without an error.
@@ -154,7 +153,7 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("call {origin}"), "net", &self.permissions.net, &origin.to_string()))
+        Err(self.deny(&format!("call {origin}"), Permission::Net, &origin.to_string()))
     }
 
     /// Checks a connection whose content isn't inspected. A grant of the host and the port is enough, whatever its scheme.
@@ -162,20 +161,20 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("connect to {origin}"), "net", &self.permissions.net, &origin.to_string()))
+        Err(self.deny(&format!("connect to {origin}"), Permission::Net, &origin.to_string()))
     }
 
     /// The denial of a granted origin whose name resolves to an address that no name may resolve to.
     pub(crate) fn deny_address(&self, origin: &Origin, refused: &AddressRefused) -> CapabilityError {
         let literal = origin.at(refused.address).to_string();
-        let denied = self.deny(&format!("call {origin}: {refused}"), "net", &self.permissions.net, &literal);
+        let denied = self.deny(&format!("call {origin}: {refused}"), Permission::Net, &literal);
         let help = denied.help.unwrap_or_default();
         CapabilityError { help: Some(format!("if this is intended, call the address itself, and {help}")), ..denied }
     }
 
     /// The denial of a connection to a Unix socket, by its absolute path.
     pub(crate) fn deny_socket(&self, path: &str) -> CapabilityError {
-        self.deny(&format!("connect to the socket {path}"), "socket", &self.permissions.socket, path)
+        self.deny(&format!("connect to the socket {path}"), Permission::Socket, path)
     }
 
     /// Whether any host is granted. Otherwise programs get no network.
@@ -238,15 +237,14 @@ impl Policy {
             return Ok(());
         }
         let doing = format!("use the image repository `{repository}`");
-        Err(self.deny(&doing, "registry", &self.permissions.registry, repository))
+        Err(self.deny(&doing, Permission::Registry, repository))
     }
 
     pub(crate) fn service(&self, name: &str) -> Result<(), CapabilityError> {
-        let granted = &self.permissions.service;
-        if granted.iter().any(|granted| granted.as_str() == name) {
+        if self.permissions.service.iter().any(|granted| granted.as_str() == name) {
             return Ok(());
         }
-        Err(self.deny(&format!("run the service `{name}`"), "service", granted, name))
+        Err(self.deny(&format!("run the service `{name}`"), Permission::Service, name))
     }
 
     /// Checks that the guest may have a handle of the secret, for any use.
@@ -254,7 +252,7 @@ impl Policy {
         if self.permissions.secrets.iter().any(|rule| rule.name() == name) {
             return Ok(());
         }
-        Err(self.deny(&format!("use the secret `{name}`"), "secrets", &self.permissions.secrets, name))
+        Err(self.deny(&format!("use the secret `{name}`"), Permission::Secrets, name))
     }
 
     /// Checks that the guest may use the secret in this way.
@@ -267,17 +265,16 @@ impl Policy {
             SecretUse::Env => format!("pass the secret `{name}` to processes"),
         };
         let missing = format!("{name}:{}", usage.word());
-        Err(self.deny(&doing, "secrets", &self.permissions.secrets, &missing))
+        Err(self.deny(&doing, Permission::Secrets, &missing))
     }
 
     /// Checks that the guest may read the secret's value. This takes a grant of the secret itself too.
     pub(crate) fn reveal(&self, name: &str) -> Result<(), CapabilityError> {
         self.secret(name)?;
-        let granted = &self.permissions.reveal;
-        if granted.iter().any(|granted| granted.as_str() == name) {
+        if self.permissions.reveal.iter().any(|granted| granted.as_str() == name) {
             return Ok(());
         }
-        Err(self.deny(&format!("read the value of the secret `{name}`"), "reveal", granted, name))
+        Err(self.deny(&format!("read the value of the secret `{name}`"), Permission::Reveal, name))
     }
 
     /// The variables of the engine's environment that programs inherit.
@@ -285,13 +282,12 @@ impl Policy {
         &self.permissions.env
     }
 
-    fn deny(&self, doing: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> CapabilityError {
-        CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}")).with_help(remedy(
-            &self.table,
-            key,
-            granted,
-            missing,
-        ))
+    fn deny(&self, doing: &str, permission: Permission, missing: &str) -> CapabilityError {
+        let grant =
+            MissingGrant { table: format!("{}.permissions", self.table), permission, entry: missing.to_owned() };
+        let denied = CapabilityError::new(ErrorCode::PermissionDenied, format!("the stage may not {doing}"));
+        let help = Some(grant.remedy(&self.permissions));
+        CapabilityError { help, grant: Some(Box::new(grant)), ..denied }
     }
 }
 
@@ -303,14 +299,6 @@ fn grant(patterns: &[PathPattern], path: &WorkspacePath) -> bool {
 /// Whether a pattern can match anything in a folder.
 fn reach_into(patterns: &[PathPattern], folder: &WorkspacePath) -> bool {
     patterns.iter().any(|pattern| folder.is_within(pattern.base()) || pattern.base().is_within(folder))
-}
-
-/// The TOML that grants `missing` in addition to what is granted already.
-fn remedy(table: &str, key: &str, granted: &[impl AsRef<str>], missing: &str) -> String {
-    let all: BTreeSet<&str> = granted.iter().map(AsRef::as_ref).chain([missing]).collect();
-    let all: Vec<String> = all.into_iter().map(|entry| serde_json::Value::from(entry).to_string()).collect();
-    let verb = if granted.is_empty() { "add to" } else { "change in" };
-    format!("{verb} [{table}.permissions]: {key} = [{}]", all.join(", "))
 }
 
 /// The image reference without tag and digest.

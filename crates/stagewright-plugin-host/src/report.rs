@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use stagewright_engine::{
     AttemptEnd, AttemptReport, Failure, Field, FilePlace, Finding, Gate, Observation, Problem, ReleaseNote, Wait,
 };
-use stagewright_model::{moves_cursor, terminal_text};
+use stagewright_model::{MissingGrant, moves_cursor, terminal_text};
 
 use crate::mask::Masker;
 
@@ -121,6 +121,7 @@ pub(crate) fn masked_problem(problem: Problem, masker: &Masker) -> Problem {
         help: problem.help.map(|help| masked_words(&help, masker)),
         suggestion: problem.suggestion.map(|text| masked_text(&text, masker)),
         fingerprint: problem.fingerprint.map(|text| masked_text(&text, masker)),
+        grant: problem.grant.map(|grant| MissingGrant { entry: masked_text(&grant.entry, masker), ..grant }),
         ..Problem::new(problem.level, masked_text(&problem.code, masker), masked_words(&problem.message, masker))
     }
 }

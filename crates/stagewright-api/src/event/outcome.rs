@@ -143,6 +143,21 @@ pub struct ProblemEntry {
     /// What stays the same when the finding moves to another line. Left out when the stage gives none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The grant that the stage lacks. Left out when the finding isn't about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<MissingGrantEntry>,
+}
+
+/// A grant that a stage lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MissingGrantEntry {
+    /// The table that lacks it, as in `stages.test.permissions`.
+    pub table: String,
+    /// Its key in the table, as in `read`.
+    pub permission: String,
+    /// An entry of that key, as in `Cargo.toml`.
+    pub entry: String,
 }
 
 /// How severe a finding is.

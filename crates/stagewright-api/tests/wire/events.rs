@@ -6,9 +6,10 @@ use serde_json::{Value as Json, json};
 use stagewright_api::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
     FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry,
-    GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, OutcomeName, ProblemEntry,
-    ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName,
-    StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
+    GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, MissingGrantEntry, OutcomeName,
+    ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry, SourceChangeEntry,
+    StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry,
+    VERSION,
 };
 
 use crate::{names, text};
@@ -209,6 +210,7 @@ fn problem() -> ProblemEntry {
         help: Some(s("replace it")),
         suggestion: Some(s("let x = 1;")),
         fingerprint: Some(s("f1")),
+        grant: Some(MissingGrantEntry { table: s("stages.test.permissions"), permission: s("read"), entry: s("src") }),
     }
 }
 
@@ -296,6 +298,7 @@ fn events() -> Vec<EventEntry> {
                 help: None,
                 suggestion: None,
                 fingerprint: None,
+                grant: None,
                 ..problem()
             },
         },

@@ -1,7 +1,7 @@
 //! Outcomes, failures and findings.
 
 use serde::{Deserialize, Serialize};
-use stagewright_model::RetryCause;
+use stagewright_model::{MissingGrant, RetryCause};
 
 /// Result of an attempt, a stage or a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -270,6 +270,9 @@ pub struct Problem {
     /// What stays the same when the finding moves to another line, so that it can be recognised in another run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The grant that the stage lacks, if that is what was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<MissingGrant>,
 }
 
 impl Problem {
@@ -284,6 +287,7 @@ impl Problem {
             help: None,
             suggestion: None,
             fingerprint: None,
+            grant: None,
         }
     }
 }

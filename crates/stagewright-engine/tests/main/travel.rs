@@ -14,7 +14,7 @@ use stagewright_engine::{
     Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase, TestOutcome, TextRange,
     Timestamp, Trigger, Wait,
 };
-use stagewright_model::{Limits, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
+use stagewright_model::{Limits, MissingGrant, Permission, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
 /// Serialises and deserialises a value. No field of it may have its default, so that a field that isn't serialised is
 /// noticed.
@@ -118,6 +118,11 @@ fn problem() -> Problem {
         help: Some(text("fix it")),
         suggestion: Some(text("let x = 1;")),
         fingerprint: Some(text("f1")),
+        grant: Some(MissingGrant {
+            table: text("stages.test.permissions"),
+            permission: Permission::Read,
+            entry: text("src"),
+        }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The kinds of permissions: their keys, descriptions of their entries, and comparison of grants.
 
+use serde::{Deserialize, Serialize};
+
 use super::name::{SecretName, ServiceName, VariableName};
 use super::path::PathRule;
 use super::repository::RepositoryRule;
@@ -9,7 +11,8 @@ use super::{NetRule, Permissions, ProcessRule};
 use crate::format_error::FormatError;
 
 /// A key of `[stages.NAME.permissions]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Permission {
     /// `process`
     Process,

@@ -2,6 +2,7 @@
 
 use stagewright_api as api;
 use stagewright_engine::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
+use stagewright_model::MissingGrant;
 
 use super::ToWire;
 
@@ -70,7 +71,7 @@ impl ToWire for Problem {
     type Wire = api::ProblemEntry;
 
     fn to_wire(&self) -> api::ProblemEntry {
-        let Problem { level, code, message, path, range, help, suggestion, fingerprint } = self;
+        let Problem { level, code, message, path, range, help, suggestion, fingerprint, grant } = self;
         api::ProblemEntry {
             level: level.to_wire(),
             code: code.clone(),
@@ -80,7 +81,17 @@ impl ToWire for Problem {
             help: help.clone(),
             suggestion: suggestion.clone(),
             fingerprint: fingerprint.clone(),
+            grant: grant.to_wire(),
         }
+    }
+}
+
+impl ToWire for MissingGrant {
+    type Wire = api::MissingGrantEntry;
+
+    fn to_wire(&self) -> api::MissingGrantEntry {
+        let MissingGrant { table, permission, entry } = self;
+        api::MissingGrantEntry { table: table.clone(), permission: permission.key().to_owned(), entry: entry.clone() }
     }
 }
 

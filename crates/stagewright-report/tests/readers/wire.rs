@@ -11,7 +11,7 @@ use stagewright_engine::{
     ReleaseOrigin, RollbackSource, RunId, RunSource, Signal, StageSummary, Stream, TestCase, TestOutcome, TextRange,
     Timestamp, Trigger,
 };
-use stagewright_model::{StageIndex, StageKind};
+use stagewright_model::{MissingGrant, Permission, StageIndex, StageKind};
 use stagewright_report::Json as JsonLines;
 
 use crate::shown;
@@ -154,6 +154,7 @@ fn kinds() -> Vec<EventKind> {
         help: Some(s("help")),
         suggestion: Some(s("suggestion")),
         fingerprint: Some(s("fingerprint")),
+        grant: Some(MissingGrant { table: s("table"), permission: Permission::Read, entry: s("entry") }),
     };
     let case = TestCase {
         suite: s("suite"),
