@@ -68,6 +68,8 @@ pub struct Scheduler {
     unfreezing: BTreeSet<StageIndex>,
     /// Stages between two calls whose environments have to be requested again after a resume.
     reacquiring: BTreeSet<StageIndex>,
+    /// Those of them whose request isn't answered yet: they start nothing with the answer.
+    keeping: BTreeSet<StageIndex>,
     /// Environments that the run holds.
     held_environments: BTreeSet<String>,
     /// `[concurrency] group`, evaluated.
@@ -135,6 +137,7 @@ impl Scheduler {
             awaited: BTreeMap::new(),
             unfreezing: BTreeSet::new(),
             reacquiring: BTreeSet::new(),
+            keeping: BTreeSet::new(),
             held_environments: BTreeSet::new(),
             group: None,
             group_requested: false,

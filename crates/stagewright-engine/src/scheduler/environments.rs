@@ -82,14 +82,16 @@ impl Scheduler {
         self.plan.indices().filter(|&index| self.state.stage(index).is_between_calls())
     }
 
-    /// After a resume, requests the group and then the environments that attempts between two calls held before.
+    /// After a resume, requests the group and then the environments that attempts between two calls held before. An attempt
+    /// whose next call is due may have to wait for a slot, and another run must not act on its environment meanwhile.
     pub(super) fn reacquire(&mut self) {
         if self.reacquiring.is_empty() || !self.has_group() {
             return;
         }
         for stage in std::mem::take(&mut self.reacquiring) {
-            let is_open = matches!(self.state.stage(stage).status, StageStatus::Waiting(_));
-            if is_open && self.needs_environment(stage) {
+            let is_open = matches!(self.state.stage(stage).status, StageStatus::Waiting(_) | StageStatus::Approved(_));
+            if is_open && self.needs_environment(stage) && !self.acquiring.contains(&stage) {
+                self.keeping.insert(stage);
                 self.acquire_environment(stage, true);
             }
         }
@@ -154,10 +156,11 @@ impl Scheduler {
         if !matches!(answer, EnvironmentAnswer::Held { .. }) {
             self.awaited.remove(&stage);
         }
-        let startable = matches!(
-            self.state.stage(stage).status,
-            StageStatus::Pending | StageStatus::Backoff(_) | StageStatus::Approved(_)
-        );
+        let startable = !self.keeping.remove(&stage)
+            && matches!(
+                self.state.stage(stage).status,
+                StageStatus::Pending | StageStatus::Backoff(_) | StageStatus::Approved(_)
+            );
         // Several requests can be answered in one turn, and the answer for one stage may have ended this one, as a
         // fail-fast matrix does. Or the stage is between two calls and starts nothing yet. The environment is granted
         // nevertheless: note it, so that it gets released.

@@ -42,6 +42,9 @@ impl Scheduler {
             match self.state.stage(index).status {
                 StageStatus::Approved(_) | StageStatus::Backoff(_) => {
                     self.ready.insert(index);
+                    if self.state.stage(index).is_between_calls() {
+                        self.reacquiring.insert(index);
+                    }
                 }
                 StageStatus::Refused(attempt) => self.reject(index, attempt)?,
                 StageStatus::Recovering(attempt) => self.continue_recovery(index, attempt)?,

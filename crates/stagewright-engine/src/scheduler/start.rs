@@ -60,7 +60,8 @@ impl Scheduler {
             if !self.has_group() {
                 break;
             }
-            if self.cells_are_full(index) || self.is_environment_busy(index) {
+            let is_acquiring = self.acquiring.contains(&index);
+            if is_acquiring || self.cells_are_full(index) || self.is_environment_busy(index) {
                 after = Some(index);
                 continue;
             }

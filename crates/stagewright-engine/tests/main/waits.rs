@@ -243,6 +243,18 @@ fn after_a_crash_the_environment_is_acquired_again() {
 }
 
 #[test]
+fn after_a_crash_the_environment_is_acquired_before_a_slot_is_free_for_the_next_call() {
+    let stages = vec![stage("job", &[]), deploy("rollout", &[])];
+    let script = Script::of([("job", vec![Act::Fail]), ("rollout", vec![reach(polled()), reach(Act::Succeed)])]);
+    let before = World { jobs: 1, ..World::new(plan(stages), script) }.run();
+    let past = until(&before, |kind| matches!(kind, EventKind::GateElapsed { .. }));
+    let again = restarted(&before, past, vec![Act::Succeed], 2 * HOUR).run();
+    assert_eq!(again.starts(), ["job#2", "rollout#1"]);
+    let expected = ["claim production!", "claim production!", "release_environment production"];
+    assert_eq!(said(&again), expected, "on resume, and to continue");
+}
+
+#[test]
 fn an_attempt_that_a_newer_run_superseded_never_acts() {
     let before = deploying(vec![reach(polled()), reach(Act::Succeed)]).run();
     let past = until(&before, opened);

@@ -117,4 +117,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         search: "Resumption::after_poll(wait, state.resumption.take())",
         replace: "Resumption::after_poll(wait, None)",
     },
+    Mutant {
+        name: "a due wait doesn't hold its environment after a resume",
+        file: "scheduler/environments.rs",
+        search: "matches!(self.state.stage(stage).status, StageStatus::Waiting(_) | StageStatus::Approved(_))",
+        replace: "matches!(self.state.stage(stage).status, StageStatus::Waiting(_))",
+    },
 ];
