@@ -16,6 +16,7 @@ mod environment;
 mod fake_host;
 mod faults;
 mod git;
+mod grant;
 mod hostile;
 mod images;
 mod lock;

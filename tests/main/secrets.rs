@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::environment::{TestEnvironment, failure, outcomes};
+use crate::environment::TestEnvironment;
 
 /// Made with age-keygen and age 1.1.1 for this test: a key, and `token = "age-kept-value-4711"` encrypted with it.
 const AGE_KEY: &str = "AGE-SECRET-KEY-1J8MCPWJLGWY5JL4T44558EZ7R62PL22LCP7MP270QKW0X9EFZTHSNGGTWX";
@@ -128,12 +128,19 @@ fn all_missing_secrets_are_reported_before_anything_starts() {
 #[test]
 fn a_secret_for_requests_is_not_passed_to_a_program() {
     let environment = environment(&PIPELINE.replace("printed:env", "printed:header"));
-    let (code, events) = environment.events(&["run"]);
-    assert_eq!((code, outcomes(&events)["uses"].as_str()), (1, "errored"));
-    let failure = failure(&events, "uses");
-    assert_eq!(failure["kind"], "denied");
+    let refused = environment.run(&["validate"]).exits(3);
+    assert!(refused.stderr.contains("printed:env"), "{}", refused.stderr);
+    // A plugin that doesn't say what it requires is denied when it passes the secret on.
+    let text = environment.read("stagewright.toml");
+    let (before, stage) = text.split_once("uses = \"command\"\n").expect("a plugin");
+    let (_, after) = stage.split_once("[stages.uses.permissions]").expect("grants");
+    let action = "{ do = \"start\", program = \"sh\", secret-env = { T = \"printed\" } }";
+    let stage = format!("uses = \"stranger\"\nwith.actions = [{action}]\n[stages.uses.permissions]");
+    environment.write("stagewright.toml", &[before, &stage, after].concat());
+    let (_, events) = environment.events(&["run", "--only", "uses"]);
+    let denied = events.iter().find(|event| event["type"] == "problem").expect("a denial");
     assert_eq!(
-        failure["help"],
+        denied["problem"]["help"],
         r#"change in [stages.uses.permissions]: secrets = ["encrypted", "plain", "printed:env", "printed:header"]"#
     );
 }

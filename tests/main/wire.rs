@@ -24,6 +24,7 @@ pub(crate) fn check(args: &[&str], printed: &str) {
         ["env", "history", ..] => reads_as::<Vec<api::ReleaseEntry>>(printed),
         ["service", "status", ..] => reads_as::<Vec<api::ServiceEntry>>(printed),
         ["gc", ..] => reads_as::<api::GcAnswer>(printed),
+        ["grant", ..] => reads_as::<api::GrantAnswer>(printed),
         other => panic!("the api has no type for {other:?}"),
     }
 }

@@ -4,6 +4,7 @@ mod cache;
 mod diagnostic;
 mod environment;
 mod gc;
+mod grant;
 mod plan;
 mod run;
 mod service;
@@ -12,9 +13,10 @@ pub use cache::{Difference, DifferencePart, ExplainEntry, ExplainReason};
 pub use diagnostic::{DiagnosticEntry, Severity};
 pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry};
 pub use gc::GcAnswer;
+pub use grant::{GrantAnswer, ProposedGrantEntry};
 pub use plan::{
-    CacheUseName, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry, PackageOriginSource,
-    PermissionsEntry, PlanAnswer, PlanStage, SandboxName, ToolMountEntry,
+    CacheUseName, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry,
+    PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, SandboxName, ToolMountEntry,
 };
 pub use run::{RunEntry, RunStatus};
 pub use service::{ServiceEntry, ServicePhase, ServiceRelease};

@@ -22,9 +22,9 @@ mod event;
 
 pub use answer::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
-    FreezeEntry, GcAnswer, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry, PackageOriginSource,
-    PermissionsEntry, PlanAnswer, PlanStage, ReleaseEntry, RunEntry, RunStatus, SandboxName, ServiceEntry,
-    ServicePhase, ServiceRelease, Severity, ToolMountEntry,
+    FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName,
+    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, ProposedGrantEntry, ReleaseEntry,
+    RunEntry, RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease, Severity, ToolMountEntry,
 };
 pub use event::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,

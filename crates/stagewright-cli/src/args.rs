@@ -40,6 +40,11 @@ pub(crate) enum CliCommand {
     Plan(PlanArgs),
     /// Check pipeline files, and every stage's `with` table with its plugin
     Validate(ValidateArgs),
+    /// Add the permissions that stages lack to the pipeline file
+    ///
+    /// They are those that the stages' plugins say they will use, and those that a run was denied. The change is shown, and
+    /// written only after a confirmation; comments and order stay as they are.
+    Grant(GrantArgs),
     /// Record what pipelines may do in stagewright.lock
     Lock(LockArgs),
     /// Draw the stages and their needs
@@ -137,6 +142,31 @@ pub(crate) struct ExplainArgs {
     #[arg(long, value_name = "RUN", default_value = "latest")]
     pub(crate) run: String,
     /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    /// The stages [default: all]
+    pub(crate) stages: Vec<String>,
+    /// The pipeline: a file by its path (with a `/`, or ending in `.toml`), or the name of one in `pipelines/` [default: that
+    /// of `--run`, else stagewright.toml, else the only one in `pipelines/`]
+    #[arg(short, long)]
+    pub(crate) pipeline: Option<String>,
+    /// The run whose denials count: its id, the beginning of its id, or `latest` [default: the pipeline's last run]
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Also add permissions without which the stages work
+    #[arg(long)]
+    pub(crate) optional: bool,
+    /// Write the file without asking
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Show the change without writing it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON; writes only with `--yes`
     #[arg(long)]
     pub(crate) json: bool,
 }

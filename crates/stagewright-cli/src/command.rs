@@ -5,6 +5,7 @@ pub(crate) mod decide;
 pub(crate) mod environment;
 pub(crate) mod explain;
 pub(crate) mod gc;
+pub(crate) mod grant;
 pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod lock;

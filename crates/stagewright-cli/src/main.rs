@@ -89,6 +89,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
         CliCommand::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
         CliCommand::Validate(args) => block_on(command::validate::validate(global, &session()?, args, out)),
+        CliCommand::Grant(args) => block_on(command::grant::grant(&session()?, args, out)),
         CliCommand::Lock(args) => block_on(command::lock::lock(&session()?, args, out)),
         CliCommand::Graph(args) => command::graph::graph(&session()?, args, out),
         CliCommand::Runs(args) => command::history::runs(&session()?, args, out),

@@ -20,6 +20,7 @@ mod repository;
 mod secret;
 mod socket;
 mod variable;
+mod write;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,7 @@ pub use self::repository::RepositoryRule;
 pub use self::secret::{SecretRule, SecretUse};
 pub use self::socket::SocketRule;
 pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
+pub use self::write::with_grants;
 
 /// `[stages.NAME.permissions]`: everything that the stage's plugin and programs may access. Without entries, nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,7 +50,7 @@ pub use grants::{
     Amount, Bounds, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule, NetTarget, Origin, OriginRule,
     PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, Permissions, ProcessRule, RepositoryRule,
     Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName, granting_lines,
-    is_harmless_variable, is_localhost, remarks,
+    is_harmless_variable, is_localhost, remarks, with_grants,
 };
 pub use imports::{AnyImports, ImportedFunctions, Imports};
 pub use input::InputError;

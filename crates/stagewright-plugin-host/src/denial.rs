@@ -54,8 +54,7 @@ impl Denials {
     pub(crate) async fn report(&self, log: &AttemptLog) {
         let denied = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for CapabilityError { message, help, grant, .. } in denied {
-            let problem =
-                Problem { help, grant: grant.map(|grant| *grant), ..Problem::new(Level::Error, CODE, message) };
+            let problem = Problem { help, grant, ..Problem::new(Level::Error, CODE, message) };
             log.output().problem(masked_problem(problem, log.masker())).await;
         }
     }

@@ -91,16 +91,16 @@ impl PluginHost {
         }
     }
 
-    /// The grants that the plugin says a stage with this `with` table will use; none if it doesn't say. Strings with
+    /// The grants that the plugin says a stage with this `with` table will use; empty if it doesn't say. Strings with
     /// `${{ }}` have no value yet, and the plugin sees them as they are written, so that they can be in entries.
     pub async fn requirements(
         &self,
         uses: &PluginRef,
         trust: &Trust,
         config: &JsonTemplate,
-    ) -> Result<Option<Vec<Requirement>>, PluginError> {
+    ) -> Result<Vec<Requirement>, PluginError> {
         match trust {
-            Trust::Native { .. } => Ok(None),
+            Trust::Native { .. } => Ok(Vec::new()),
             Trust::Component => {
                 self.runtime.requirements(uses, config.source(), self.scope.config.plugin_source()).await
             }

@@ -1,6 +1,6 @@
-//! A cache of what components return from `describe` and `validate`, kept between runs of the engine.
+//! A cache of what components return from `describe`, `validate` and `requirements`, kept between runs of the engine.
 //!
-//! Both calls see the component and the `with` table and nothing else: no clock, no files, no environment. So their results
+//! The calls see the component and the `with` table and nothing else: no clock, no files, no environment. So their results
 //! depend on the component's digest, the text of the table, and the engine's own version. There is a file for each
 //! component, in a folder as private as that of compiled components, because the effect class of a stage follows from the
 //! imports that are recorded here. A damaged file is treated as missing.
@@ -16,18 +16,18 @@ use stagewright_engine::Problem;
 
 use crate::aot::private;
 use crate::digest::sha256;
-use crate::plugin::Description;
+use crate::plugin::{Description, Requirement};
 
 /// Increased when results depend on something else, or the file's format changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The most bytes of a file; a longer one is ignored and replaced.
 const FILE_BYTES: u64 = 16 << 20;
 
-/// The most `with` tables whose findings are kept by component; beyond them, only those that this process used are kept.
+/// The most `with` tables whose results are kept by component; beyond them, only those that this process used are kept.
 const TABLES: usize = 4096;
 
-/// Descriptions and findings, by component.
+/// Descriptions, and results for `with` tables, by component.
 pub(crate) struct InspectionCache {
     /// None when other users have access to it.
     folder: Option<PathBuf>,
@@ -38,16 +38,19 @@ pub(crate) struct InspectionCache {
 struct StoredComponent {
     description: Option<Description>,
     /// By the digest of the `with` table.
-    findings: BTreeMap<String, StoredFindings>,
+    tables: BTreeMap<String, StoredTable>,
     /// Whether it differs from the file.
     #[serde(skip)]
     changed: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredFindings {
-    problems: Vec<Problem>,
-    /// Whether this process read or wrote them.
+#[derive(Default, Serialize, Deserialize)]
+struct StoredTable {
+    /// None if `validate` wasn't called on it.
+    problems: Option<Vec<Problem>>,
+    /// None if `requirements` wasn't called on it.
+    requirements: Option<Vec<Requirement>>,
+    /// Whether this process read or wrote it.
     #[serde(skip)]
     used: bool,
 }
@@ -76,16 +79,35 @@ impl InspectionCache {
 
     /// The problems that the component with this digest found in a `with` table, if they are known.
     pub(crate) fn findings(&self, digest: &str, config: &Json) -> Option<Vec<Problem>> {
-        self.with(digest, |component| {
-            let known = component.findings.get_mut(&table(config))?;
-            known.used = true;
-            Some(known.problems.clone())
-        })
+        self.known(digest, config, |table| table.problems.clone())
     }
 
     pub(crate) fn keep_findings(&self, digest: &str, config: &Json, problems: &[Problem]) {
+        self.keep(digest, config, |table| table.problems = Some(problems.to_vec()));
+    }
+
+    /// What the component with this digest requires for a `with` table, if that is known.
+    pub(crate) fn requirements(&self, digest: &str, config: &Json) -> Option<Vec<Requirement>> {
+        self.known(digest, config, |table| table.requirements.clone())
+    }
+
+    pub(crate) fn keep_requirements(&self, digest: &str, config: &Json, required: &[Requirement]) {
+        self.keep(digest, config, |table| table.requirements = Some(required.to_vec()));
+    }
+
+    fn known<T>(&self, digest: &str, config: &Json, read: impl FnOnce(&StoredTable) -> Option<T>) -> Option<T> {
         self.with(digest, |component| {
-            component.findings.insert(table(config), StoredFindings { problems: problems.to_vec(), used: true });
+            let table = component.tables.get_mut(&digest_of(config))?;
+            table.used = true;
+            read(table)
+        })
+    }
+
+    fn keep(&self, digest: &str, config: &Json, write: impl FnOnce(&mut StoredTable)) {
+        self.with(digest, |component| {
+            let table = component.tables.entry(digest_of(config)).or_default();
+            table.used = true;
+            write(table);
             component.changed = true;
         });
     }
@@ -94,10 +116,10 @@ impl InspectionCache {
     pub(crate) fn save(&self) {
         let Some(folder) = &self.folder else { return };
         for (digest, component) in self.lock().iter_mut().filter(|(_, component)| component.changed) {
-            if component.findings.len() > TABLES {
-                component.findings.retain(|_, findings| findings.used);
+            if component.tables.len() > TABLES {
+                component.tables.retain(|_, table| table.used);
             }
-            if let Err(error) = keep(folder, &name(digest), component) {
+            if let Err(error) = write_file(folder, &name(digest), component) {
                 tracing::warn!(folder = %folder.display(), %error, "could not store the description of a plugin");
             }
             component.changed = false;
@@ -118,7 +140,7 @@ impl InspectionCache {
     }
 }
 
-fn table(config: &Json) -> String {
+fn digest_of(config: &Json) -> String {
     sha256(config.to_string().as_bytes())
 }
 
@@ -139,7 +161,7 @@ fn read(file: &Path) -> Option<StoredComponent> {
     serde_json::from_str(text).ok()
 }
 
-fn keep(folder: &Path, name: &str, component: &StoredComponent) -> io::Result<()> {
+fn write_file(folder: &Path, name: &str, component: &StoredComponent) -> io::Result<()> {
     let text = serde_json::to_string(component)?;
     let mut draft = tempfile::NamedTempFile::new_in(folder)?;
     // Not synchronised: a file that is incomplete after a power failure doesn't match its digest.
@@ -203,6 +225,24 @@ mod tests {
         assert_eq!(later.findings("sha256:1", &json!({ "a": 2 })), None);
         assert_eq!(later.findings("sha256:2", &json!({ "a": 1 })), None);
         assert_eq!(later.description("sha256:2"), None);
+    }
+
+    #[test]
+    fn problems_and_requirements_of_a_table_are_known_apart() {
+        let (_folder, path) = inspected_component();
+        let inspected = InspectionCache::new(&path);
+        assert_eq!(inspected.requirements("sha256:1", &json!({ "a": 1 })), None);
+        let required = Requirement {
+            permission: "read".to_owned(),
+            entry: "src".to_owned(),
+            reason: Some("is built".to_owned()),
+            optional: false,
+        };
+        inspected.keep_requirements("sha256:1", &json!({ "a": 1 }), std::slice::from_ref(&required));
+        inspected.save();
+        let later = InspectionCache::new(&path);
+        assert_eq!(later.requirements("sha256:1", &json!({ "a": 1 })), Some(vec![required]));
+        assert_eq!(later.findings("sha256:1", &json!({ "a": 1 })), Some(vec![problem("wrong")]));
     }
 
     #[test]

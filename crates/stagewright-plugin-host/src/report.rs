@@ -121,7 +121,10 @@ pub(crate) fn masked_problem(problem: Problem, masker: &Masker) -> Problem {
         help: problem.help.map(|help| masked_words(&help, masker)),
         suggestion: problem.suggestion.map(|text| masked_text(&text, masker)),
         fingerprint: problem.fingerprint.map(|text| masked_text(&text, masker)),
-        grant: problem.grant.map(|grant| MissingGrant { entry: masked_text(&grant.entry, masker), ..grant }),
+        grant: problem.grant.map(|grant| {
+            let entry = masked_text(&grant.entry, masker);
+            Box::new(MissingGrant { entry, ..*grant })
+        }),
         ..Problem::new(problem.level, masked_text(&problem.code, masker), masked_words(&problem.message, masker))
     }
 }

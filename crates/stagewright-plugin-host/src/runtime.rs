@@ -169,17 +169,22 @@ impl PluginRuntime {
         Ok(found)
     }
 
-    /// The grants that a component says a `with` table needs, whose templates it sees as they are written. None if it
-    /// doesn't say.
+    /// The grants that a component says a `with` table needs, whose templates it sees as they are written. Empty
+    /// if it doesn't say.
     pub(crate) async fn requirements(
         &self,
         uses: &PluginRef,
         config: &Json,
         source: PluginSource<'_>,
-    ) -> Result<Option<Vec<Requirement>>, PluginError> {
+    ) -> Result<Vec<Requirement>, PluginError> {
         let (file, digest) = self.locate(uses, source).await?;
+        if let Some(known) = self.0.inspected.requirements(&digest, config) {
+            return Ok(known);
+        }
         let plugin = self.load(uses, &file, digest).await?;
-        self.wasm()?.requirements(&uses.to_string(), &plugin, config.clone()).await
+        let required = self.wasm()?.requirements(&uses.to_string(), &plugin, config.clone()).await?;
+        self.0.inspected.keep_requirements(&plugin.digest, config, &required);
+        Ok(required)
     }
 
     /// Finds a component's file and the digest of its content.

@@ -246,19 +246,19 @@ impl Wasm {
         .map_err(|error| inspection_failed(name, "validate", &error))
     }
 
-    /// Calls `requirements` on a `with` table, like [`Wasm::validate`]; none if the plugin doesn't export it.
+    /// Calls `requirements` on a `with` table, like [`Wasm::validate`]; nothing if the plugin doesn't export it.
     pub(crate) async fn requirements(
         &self,
         name: &str,
         plugin: &Plugin,
         config: Json,
-    ) -> Result<Option<Vec<Requirement>>, PluginError> {
+    ) -> Result<Vec<Requirement>, PluginError> {
         if !plugin.contract.has_requirements() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         self.inspect(plugin, Inspection::FOR_CONFIG, config, async |guest, store| match guest {
-            InspectedGuest::Since01(_) => Ok(None),
-            InspectedGuest::Since02(guest) => guest.requirements(store).await.map(Some),
+            InspectedGuest::Since01(_) => Ok(Vec::new()),
+            InspectedGuest::Since02(guest) => guest.requirements(store).await,
         })
         .await
         .map_err(|error| inspection_failed(name, "requirements", &error))

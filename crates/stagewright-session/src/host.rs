@@ -13,7 +13,8 @@ use stagewright_model::{
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Description, HostConfig, PackageHosts, PluginError, PluginHost, PluginManifest, SandboxConfig, SecretSource,
+    Description, HostConfig, PackageHosts, PluginError, PluginHost, PluginManifest, Requirement, SandboxConfig,
+    SecretSource,
 };
 use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
@@ -199,6 +200,23 @@ impl Host {
         }
         self.plugins.runtime().save_answers();
         Ok(found)
+    }
+
+    /// What the plugins say their stages will use, by plan index; nothing for plugins that don't say.
+    pub(crate) async fn requirements(&self, plan: &Plan) -> Result<Vec<Arc<[Requirement]>>, SessionError> {
+        let mut answers: HashMap<_, Arc<[Requirement]>> = HashMap::new();
+        let mut required = Vec::with_capacity(plan.stages.len());
+        for stage in &plan.stages {
+            let configured = (&stage.uses, stage.with.source().to_string());
+            if !answers.contains_key(&configured) {
+                let answer = self.plugins.requirements(&stage.uses, &stage.trust, &stage.with).await;
+                let answer = answer.map_err(|error| bad_plugin(&stage.id, error))?;
+                answers.insert(configured.clone(), answer.into());
+            }
+            required.push(Arc::clone(&answers[&configured]));
+        }
+        self.plugins.runtime().save_answers();
+        Ok(required)
     }
 
     /// Stops the services that this rehearsal left running, but not those of other rehearsals.

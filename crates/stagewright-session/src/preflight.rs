@@ -14,6 +14,7 @@ use crate::blocking::blocking;
 use crate::error::SessionError;
 use crate::host::Host;
 use crate::lock_file::{self, Compared};
+use crate::missing;
 use crate::notice::Notice;
 use crate::packages;
 use crate::policy;
@@ -143,6 +144,7 @@ pub(crate) async fn check(
         let message = format!("{}: {}; nothing was run", file.name, invalid_configuration(&wrong));
         return Err(SessionError::invalid_pipeline(message));
     }
+    refuse_missing_grants(session, host, file, plan, left_out).await?;
     let included = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
     let left_out = |mistake: &Mistake| left_out.contains_key(&mistake.stage);
     let foreign = foreign_targets(plan).into_iter().filter(|mistake| !left_out(mistake)).collect::<Vec<_>>();
@@ -184,6 +186,33 @@ pub(crate) async fn check(
     let short = blocking(move || secrets.check(&used)).await?;
     short.into_iter().for_each(|name| session.notices.notice(&Notice::ShortSecret { name }));
     Ok(())
+}
+
+/// Refuses a run in which a stage would be denied what its plugin says that it will use.
+async fn refuse_missing_grants(
+    session: &Session,
+    host: &Host,
+    file: &PipelineFile,
+    plan: &Plan,
+    left_out: &BTreeMap<StageIndex, String>,
+) -> Result<(), SessionError> {
+    let lacking = missing::grants(plan, host.packages(), &host.requirements(plan).await?);
+    let lacking = lacking.iter().filter(|lacks| !left_out.contains_key(&lacks.stage));
+    let missing: Vec<Mistake> = lacking.filter_map(|lacks| lacks.mistake(plan)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    show_mistakes(session, file, plan, &missing);
+    let stages = lacking_permissions(missing.len());
+    Err(SessionError::not_ready(format!("{}: {stages}; nothing was run", file.name)).hint(ADD_GRANTS))
+}
+
+/// How to add what stages lack.
+pub(crate) const ADD_GRANTS: &str = "add them to the pipeline file: stagewright grant";
+
+/// As in `2 stages lack permissions`.
+pub(crate) fn lacking_permissions(stages: usize) -> String {
+    format!("{} {} permissions", count(stages, "stage"), if stages == 1 { "lacks" } else { "lack" })
 }
 
 fn show_mistakes(session: &Session, file: &PipelineFile, plan: &Plan, mistakes: &[Mistake]) {

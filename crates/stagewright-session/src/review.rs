@@ -15,10 +15,11 @@ use crate::hard_links;
 use crate::host::Host;
 use crate::load::{self, Pipeline};
 use crate::lock_file::{self, Compared};
+use crate::missing::{self, LackedGrant, StageLacks};
 use crate::mode::RunMode;
 use crate::packages;
 use crate::policy;
-use crate::preflight::refuse_open_code;
+use crate::preflight::{ADD_GRANTS, lacking_permissions, refuse_open_code};
 use crate::repository::PipelineFile;
 use crate::session::Session;
 
@@ -38,6 +39,7 @@ pub struct Review {
     pub compared: Compared,
     /// What the policy forbids.
     pub beyond: Vec<Diagnostic>,
+    lacking: Vec<StageLacks>,
     policy: Option<String>,
     hard_links: hard_links::Remarks,
     host: Host,
@@ -62,12 +64,13 @@ impl Session {
         if let Some(policy) = &policy {
             policy.impose(&mut plan, &DEFAULT_BOUNDS);
         }
+        let lacking = missing::grants(&plan, host.packages(), &host.requirements(&plan).await?);
         let hard_links = hard_links::remarks(&self.repository, &plan);
         let pipelines = self.repository.pipelines();
         let pipelines = pipelines.iter().filter_map(|path| path.strip_prefix(&self.repository.root).ok());
         let pipelines = pipelines.map(|path| path.display().to_string()).collect();
         let policy = policy.map(|policy| policy.file);
-        Ok(Review { file, plan, inputs, pipelines, described, compared, beyond, policy, hard_links, host })
+        Ok(Review { file, plan, inputs, pipelines, described, compared, beyond, lacking, policy, hard_links, host })
     }
 }
 
@@ -94,6 +97,12 @@ impl Review {
         notes
     }
 
+    /// The grants that a stage lacks, for all cells of a matrix together.
+    pub fn lacks(&self, stage: &Stage) -> &[LackedGrant] {
+        let lacks = self.lacking.iter().find(|lacks| self.plan.stage(lacks.stage).name == stage.name);
+        lacks.map(|lacks| lacks.grants.as_slice()).unwrap_or_default()
+    }
+
     /// Whether a stage's result can come from the cache in a run of this mode.
     pub fn is_cached(&self, stage: &Stage, description: &Description, mode: RunMode) -> bool {
         stage.cache != CacheUse::Never
@@ -104,7 +113,7 @@ impl Review {
     /// Refuses a pipeline that wouldn't run on this machine.
     ///
     /// # Errors
-    /// If it requests more than the policy allows, or if a keyword of `net` would have to stand for an origin that it
+    /// If it requests more than the policy allows, if a stage lacks grants that its plugin will use, or if a keyword of `net` would have to stand for an origin that it
     /// can't stand for.
     pub fn refuse(&self, session: &Session) -> Result<(), SessionError> {
         match &self.policy {
@@ -116,6 +125,13 @@ impl Review {
                 )))
             }
             _ => packages::refuse_closed(&self.plan, self.host.packages()),
+        }?;
+        match self.lacking.iter().filter(|lacks| lacks.required().next().is_some()).count() {
+            0 => Ok(()),
+            stages => {
+                let lacking = lacking_permissions(stages);
+                Err(SessionError::not_ready(format!("{}: {lacking}; it won't run", self.file.name)).hint(ADD_GRANTS))
+            }
         }
     }
 }

@@ -3,15 +3,24 @@
 use std::path::Path;
 
 use stagewright_cache::Globs;
-use stagewright_model::{Mistake, MistakePlace, Plan, StageIndex, WorkspacePath};
+use stagewright_model::{Mistake, MistakePlace, Permissions, Plan, StageIndex, WorkspacePath};
 use stagewright_process::which;
 
+use crate::missing::StageLacks;
 use crate::repository::Repository;
 
 /// Entries of `read` and `process` that match no file in the repository, no program in `PATH`, and nothing that a stage
 /// may write. The cells of a matrix have the same grants, which are reported once.
-pub(crate) fn grants(repository: &Repository, plan: &Plan) -> Vec<Mistake> {
-    let written = plan.stages.iter().flat_map(|stage| stage.permissions.writable()).collect::<Vec<_>>();
+///
+/// What stages lack counts as granted: a file that a stage can't write yet isn't misspelt.
+pub(crate) fn grants(repository: &Repository, plan: &Plan, lacking: &[StageLacks]) -> Vec<Mistake> {
+    let mut lacked = Permissions::default();
+    for grant in lacking.iter().flat_map(|lacks| &lacks.grants).map(|lacked| &lacked.grant) {
+        // Entries that don't parse match nothing.
+        let _ = lacked.insert(grant.permission, &grant.entry);
+    }
+    let granted = plan.stages.iter().map(|stage| stage.permissions.as_ref()).chain([&lacked]);
+    let written = granted.flat_map(Permissions::writable).collect::<Vec<_>>();
     // Globs that are too large to be compiled aren't checked.
     let Ok(written) = Globs::new(&written) else { return Vec::new() };
     let machine = AvailableFiles { repository, written };

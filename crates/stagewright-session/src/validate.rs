@@ -5,9 +5,10 @@ use stagewright_model::{Diagnostic, Mistake, Plan};
 use crate::error::SessionError;
 use crate::host::Host;
 use crate::load;
+use crate::missing;
 use crate::packages;
 use crate::policy;
-use crate::preflight::{foreign_targets, invalid_configuration, open_code, unknown_outputs};
+use crate::preflight::{foreign_targets, invalid_configuration, lacking_permissions, open_code, unknown_outputs};
 use crate::repository::PipelineFile;
 use crate::session::Session;
 use crate::unmatched;
@@ -41,6 +42,8 @@ pub enum Validity {
     UnknownOutputs(usize),
     /// It deploys to targets that aren't supported yet.
     ForeignTargets(usize),
+    /// Stages lack grants that their plugins will use; as a phrase.
+    MissingGrants(String),
 }
 
 impl Session {
@@ -70,15 +73,18 @@ impl Session {
         if !beyond.is_empty() {
             return Ok(Validity::BeyondPolicy);
         }
-        let unmatched = unmatched::grants(&self.repository, &plan);
+        let lacking = missing::grants(&plan, host.packages(), &host.requirements(&plan).await?);
+        let unmatched = unmatched::grants(&self.repository, &plan, &lacking);
         found(ValidationFindings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
         let (wrong, foreign) = (host.misconfigured(&plan).await?, foreign_targets(&plan));
-        found(ValidationFindings::Mistakes(&plan, &[wrong.as_slice(), &foreign].concat()));
+        let lacking: Vec<Mistake> = lacking.iter().filter_map(|lacks| lacks.mistake(&plan)).collect();
+        found(ValidationFindings::Mistakes(&plan, &[wrong.as_slice(), &foreign, &lacking].concat()));
         Ok(match () {
             () if !wrong.is_empty() => Validity::Misconfigured(invalid_configuration(&wrong)),
             () if !open.is_empty() => Validity::OpenCode(open.len()),
             () if !unknown.is_empty() => Validity::UnknownOutputs(unknown.len()),
             () if !foreign.is_empty() => Validity::ForeignTargets(foreign.len()),
+            () if !lacking.is_empty() => Validity::MissingGrants(lacking_permissions(lacking.len())),
             () => Validity::Valid { stages: plan.stages.len() },
         })
     }

@@ -5,6 +5,9 @@ use crate::environment::{TestEnvironment, failure, text};
 
 /// Runs a stage with an argument pattern. Returns the exit code and the failure.
 fn starts(environment: &TestEnvironment, process: &str, argv: &[&str], more: &str) -> (i32, String) {
+    // A program that is known before the run would be refused before it.
+    let program = format!("${{{{ '{}' }}}}", argv[0]);
+    let argv: Vec<&str> = [program.as_str()].into_iter().chain(argv[1..].iter().copied()).collect();
     let text = format!(
         "schema = 1\n[pipeline]\nname = \"hostile\"\n[stages.attack]\nuses = \"command\"\n\
          with = {{ argv = {argv:?}{more} }}\n[stages.attack.permissions]\nprocess = ['{process}']\nread = [\".\"]\n\

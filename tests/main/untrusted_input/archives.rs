@@ -124,7 +124,7 @@ fn an_advisory_database_that_is_a_bomb_fails_its_stage() {
             "stagewright.toml",
             &format!(
                 "schema = 1\n[pipeline]\nname = \"p\"\n[stages.audit]\nuses = \"audit\"\n\
-                 with = {{ database = \"{0}/db.tar.gz\" }}\n[stages.audit.permissions]\nread = [\"Cargo.lock\"]\n\
+                 with = {{ database = \"{0}/db.tar.gz\", yanked = \"off\" }}\n[stages.audit.permissions]\nread = [\"Cargo.lock\"]\n\
                  net = [\"{0}\"]\n",
                 server.origin()
             ),

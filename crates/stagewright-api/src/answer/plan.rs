@@ -65,6 +65,20 @@ pub enum SandboxName {
     Preferred,
 }
 
+/// A grant that a stage lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LackedGrantEntry {
+    /// The key of its permissions, as in `read`.
+    pub permission: String,
+    /// An entry of that key, as in `Cargo.toml`.
+    pub entry: String,
+    /// What the stage uses it for; empty when the plugin doesn't say.
+    pub reason: String,
+    /// Whether the stage also works without it.
+    pub optional: bool,
+}
+
 /// A stage of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -101,6 +115,8 @@ pub struct PlanStage {
     pub compensate: Vec<String>,
     /// What it is granted.
     pub permissions: PermissionsEntry,
+    /// What its plugin will use and isn't granted.
+    pub lacks: Vec<LackedGrantEntry>,
     /// The origins that the words `cargo`, `npm` and `pip` of its `net` stand for, by that word.
     pub package_hosts: BTreeMap<String, Vec<String>>,
     /// Those of them that a configuration names.

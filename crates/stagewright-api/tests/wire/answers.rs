@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use stagewright_api::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EffectClassName, EnvironmentEntry, ExplainEntry,
-    ExplainReason, FidelityName, FreezeEntry, GcAnswer, LockChangeEntry, LockComparison, MountModeName, OutcomeName,
-    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, ReleaseEntry, RunEntry,
-    RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease, Severity, StageKindName, ToolMountEntry,
+    ExplainReason, FidelityName, FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison,
+    MountModeName, OutcomeName, PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage,
+    ProposedGrantEntry, ReleaseEntry, RunEntry, RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease,
+    Severity, StageKindName, ToolMountEntry,
 };
 
 use crate::events::{capture, release, s, short_source, source};
@@ -145,6 +146,24 @@ fn services() {
 }
 
 #[test]
+fn grant() {
+    let answer = GrantAnswer {
+        file: s("stagewright.toml"),
+        grants: vec![ProposedGrantEntry {
+            table: s("stages.test.permissions"),
+            permission: s("read"),
+            entry: s("Cargo.toml"),
+            reason: s("names the packages"),
+            optional: false,
+        }],
+        changes: vec![LockChangeEntry { wider: true, text: s("test may read `Cargo.toml`") }],
+        exceeds_lock: true,
+        written: true,
+    };
+    insta::assert_snapshot!("grant", pretty(&answer));
+}
+
+#[test]
 fn gc() {
     let answer = GcAnswer {
         removed: vec![s("run-0")],
@@ -191,6 +210,12 @@ fn stage() -> PlanStage {
         approves: vec![s("production")],
         compensate: vec![s("migrate")],
         permissions: permissions(),
+        lacks: vec![LackedGrantEntry {
+            permission: s("read"),
+            entry: s("src"),
+            reason: s("is built"),
+            optional: false,
+        }],
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://registry.npmjs.org")])]),
         package_hosts_named_by: vec![PackageOriginEntry {
             word: s("npm"),

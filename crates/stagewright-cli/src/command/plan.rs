@@ -13,7 +13,7 @@ use stagewright_model::{
 use stagewright_plugin_host::{Description, PackageHosts};
 use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::{Printer, text};
-use stagewright_session::{Compared, LOCK_FILE, Review, RunMode, Session};
+use stagewright_session::{Compared, LOCK_FILE, LackedGrant, Review, RunMode, Session};
 
 use crate::args::{self, PlanArgs};
 use crate::error::CommandError;
@@ -117,6 +117,13 @@ impl PlanView<'_> {
         for kind in Permission::ALL {
             line(kind.key(), list(stage.permissions.of(kind)))?;
         }
+        let lacks = self.review.lacks(stage);
+        let phrases = |is_optional| {
+            let of_kind = lacks.iter().filter(move |lacked| lacked.is_optional == is_optional);
+            of_kind.filter_map(LackedGrant::phrase).collect::<Vec<_>>().join(", ")
+        };
+        line("lacks", phrases(false))?;
+        line("could use", phrases(true))?;
         for manager in stage.package_managers() {
             line(manager.word(), package_hosts(manager, self.review.packages()))?;
         }

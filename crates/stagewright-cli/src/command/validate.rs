@@ -46,7 +46,7 @@ fn in_words(validity: &Validity) -> String {
         Validity::Valid { stages } => format!("valid, {}", count(*stages, "stage")),
         Validity::Mistakes(mistakes) => count(*mistakes, "mistake"),
         Validity::BeyondPolicy => "requests more than the policy allows".to_owned(),
-        Validity::Misconfigured(stages) => stages.clone(),
+        Validity::Misconfigured(stages) | Validity::MissingGrants(stages) => stages.clone(),
         Validity::UnknownOutputs(outputs) => format!("{} that no stage sets", count(*outputs, "output")),
         Validity::OpenCode(expressions) => format!("{} inside of code", count(*expressions, "expression")),
         Validity::ForeignTargets(deploys) => format!("{} to an unsupported target", count(*deploys, "deploy")),

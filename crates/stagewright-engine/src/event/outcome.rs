@@ -272,7 +272,7 @@ pub struct Problem {
     pub fingerprint: Option<String>,
     /// The grant that the stage lacks, if that is what was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<MissingGrant>,
+    pub grant: Option<Box<MissingGrant>>,
 }
 
 impl Problem {

@@ -118,11 +118,11 @@ fn problem() -> Problem {
         help: Some(text("fix it")),
         suggestion: Some(text("let x = 1;")),
         fingerprint: Some(text("f1")),
-        grant: Some(MissingGrant {
+        grant: Some(Box::new(MissingGrant {
             table: text("stages.test.permissions"),
             permission: Permission::Read,
             entry: text("src"),
-        }),
+        })),
     }
 }
 

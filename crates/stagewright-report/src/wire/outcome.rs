@@ -81,7 +81,7 @@ impl ToWire for Problem {
             help: help.clone(),
             suggestion: suggestion.clone(),
             fingerprint: fingerprint.clone(),
-            grant: grant.to_wire(),
+            grant: grant.as_deref().map(ToWire::to_wire),
         }
     }
 }

@@ -8,7 +8,7 @@ use stagewright_model::{CacheUse, NamedBy, PackageOrigin, Permissions, Sandbox, 
 use stagewright_plugin_host::Description;
 use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::wire::ToWire as _;
-use stagewright_session::Compared;
+use stagewright_session::{Compared, LackedGrant};
 
 use super::{PlanView, texts};
 use crate::diagnostics;
@@ -52,6 +52,7 @@ impl PlanView<'_> {
             approves: stage.approves().map(str::to_owned).collect(),
             compensate: ids(&stage.compensate),
             permissions: permissions(&stage.permissions),
+            lacks: self.review.lacks(stage).iter().map(lacked_grant).collect(),
             package_hosts: self.package_hosts(stage),
             package_hosts_named_by: self.package_origins(stage),
             limits: limits.collect(),
@@ -122,6 +123,16 @@ fn permissions(granted: &Permissions) -> api::PermissionsEntry {
         service: strings(service),
         socket: strings(socket),
         env: strings(env),
+    }
+}
+
+fn lacked_grant(lacked: &LackedGrant) -> api::LackedGrantEntry {
+    let LackedGrant { grant, reason, is_optional } = lacked;
+    api::LackedGrantEntry {
+        permission: grant.permission.key().to_owned(),
+        entry: grant.entry.clone(),
+        reason: reason.clone(),
+        optional: *is_optional,
     }
 }
 

@@ -1,0 +1,109 @@
+//! `grant`: adds the permissions that stages lack to the pipeline file.
+
+use std::io::BufRead as _;
+
+use similar::TextDiff;
+use stagewright_api::{GrantAnswer, LockChangeEntry, ProposedGrantEntry};
+use stagewright_model::count;
+use stagewright_report::{Printer, text};
+use stagewright_session::{GrantProposal, GrantRequest, LOCK_FILE, LackedGrant, Session};
+
+use crate::args::GrantArgs;
+use crate::console;
+use crate::error::CommandError;
+use crate::exit::Exit;
+
+pub(crate) async fn grant(session: &Session, args: &GrantArgs, out: &mut Printer) -> Result<Exit, CommandError> {
+    let file = match (&args.pipeline, &args.run) {
+        (None, Some(run)) => session.pipeline_of(run)?,
+        (named, _) => session.pipeline(named.as_deref())?,
+    };
+    let pipeline = session.load(file)?;
+    let request = GrantRequest { stages: args.stages.clone(), run: args.run.clone(), with_optional: args.optional };
+    let proposal = session.propose_grants(pipeline, &request).await?;
+    let is_needed = !proposal.grants.is_empty();
+    if args.json {
+        if args.yes && is_needed {
+            proposal.write()?;
+        }
+        out.json_pretty(&answer(&proposal, args.yes && is_needed))?;
+        return Ok(Exit::Success);
+    }
+    if !is_needed {
+        out.line(text!("{} lacks no permissions that are known to be needed.", proposal.file()))?;
+        return Ok(Exit::Success);
+    }
+    show(&proposal, out)?;
+    if args.dry_run {
+        out.line(text!("Nothing was written (--dry-run)."))?;
+        return Ok(Exit::Success);
+    }
+    if !args.yes && !is_confirmed(&proposal, out)? {
+        out.line(text!("Nothing was written."))?;
+        return Ok(Exit::NotReady);
+    }
+    proposal.write()?;
+    out.line(text!("Wrote {}.", proposal.file()))?;
+    if proposal.exceeds_lock {
+        out.line(text!(
+            "After a review, record the new permissions in {LOCK_FILE}: stagewright lock {}",
+            proposal.file()
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn show(proposal: &GrantProposal, out: &mut Printer) -> std::io::Result<()> {
+    let (before, after) = proposal.texts();
+    let diff = TextDiff::from_lines(before, after);
+    let diff = diff.unified_diff().context_radius(2).header(proposal.file(), proposal.file()).to_string();
+    out.lines(diff.lines().map(|line| text!("{line}")))?;
+    out.line(text!(""))?;
+    out.line(text!(
+        "{} to add, which the stages will use or were denied:",
+        count(proposal.grants.len(), "permission")
+    ))?;
+    for lacked in &proposal.grants {
+        let stage = lacked.grant.table.trim_end_matches(".permissions");
+        out.line(text!("  [{stage}] {}", lacked.phrase().unwrap_or_default()))?;
+    }
+    if proposal.exceeds_lock {
+        out.line(text!("{LOCK_FILE} doesn't permit them yet; with them the stages may do more than it says:"))?;
+        out.lines(proposal.changes.iter().map(|change| text!("  {change}")))?;
+    }
+    Ok(())
+}
+
+/// Asks the person at the terminal.
+fn is_confirmed(proposal: &GrantProposal, out: &mut Printer) -> Result<bool, CommandError> {
+    if !console::can_ask() {
+        return Err(CommandError::not_ready(format!(
+            "{} was not changed: there is no terminal to ask at",
+            proposal.file()
+        ))
+        .hint("review the change, then write it: stagewright grant --yes"));
+    }
+    out.prompt(&text!("Write {}? [y/N] ", proposal.file()))?;
+    let mut given = String::new();
+    std::io::stdin().lock().read_line(&mut given)?;
+    Ok(matches!(given.trim(), "y" | "Y" | "yes"))
+}
+
+fn answer(proposal: &GrantProposal, written: bool) -> GrantAnswer {
+    let entry = |lacked: &LackedGrant| ProposedGrantEntry {
+        table: lacked.grant.table.clone(),
+        permission: lacked.grant.permission.key().to_owned(),
+        entry: lacked.grant.entry.clone(),
+        reason: lacked.reason.clone(),
+        optional: lacked.is_optional,
+    };
+    let changes = proposal.changes.iter();
+    let changes = changes.map(|change| LockChangeEntry { wider: change.is_wider, text: change.text.clone() });
+    GrantAnswer {
+        file: proposal.file().to_owned(),
+        grants: proposal.grants.iter().map(entry).collect(),
+        changes: changes.collect(),
+        exceeds_lock: proposal.exceeds_lock,
+        written,
+    }
+}
