@@ -138,3 +138,56 @@ fn grant_keeps_the_mode_of_the_file_and_refuses_what_it_cannot_write() {
     let unknown = environment.run(&["grant", "--run", "20000101-000000-none"]).exits(2);
     assert!(unknown.stderr.contains("no run"), "{}", unknown.stderr);
 }
+
+#[test]
+fn a_run_takes_new_permissions_of_the_stage_that_was_denied() {
+    // Which program it is isn't known before the run.
+    let pipeline = r#"
+schema = 1
+pipeline.name = "fix"
+[inputs.tool]
+default = "echo"
+[stages.first]
+uses = "stranger"
+with.actions = [{ do = "append", path = "out/first", text = "." }]
+permissions.write = ["out"]
+[stages.second]
+uses = "command"
+needs = ["first"]
+with.argv = ["${{ inputs.tool }}", "text"]
+"#;
+    let environment = TestEnvironment::with_pipeline(pipeline);
+    let refused = environment.run(&["run"]).exits(1);
+    let steps = ["stagewright grant --run ", "stagewright resume ", " --accept-changes"];
+    assert!(steps.iter().all(|step| refused.stdout.contains(step)), "{}", refused.stdout);
+    environment.run(&["grant", "--run", "latest", "--yes"]).exits(0);
+    let unchanged = environment.run(&["resume", "latest"]).exits(1);
+    assert!(unchanged.stderr.contains("`--accept-changes` takes the changes"), "{}", unchanged.stderr);
+    let taken = environment.run(&["resume", "latest", "--accept-changes"]).exits(0);
+    assert!(taken.stdout.contains("pipeline file stagewright.toml"), "{}", taken.stdout);
+    assert_eq!(environment.read("out/first"), ".", "a stage that succeeded doesn't run again");
+}
+
+#[test]
+fn a_run_refuses_other_changes_of_its_file() {
+    let pipeline = "schema = 1\npipeline.name = \"fix\"\n[stages.first]\nuses = \"command\"\nwith.run = \"true\"\n\
+                    permissions.process = [\"sh\"]\n[stages.second]\nuses = \"command\"\nneeds = [\"first\"]\n\
+                    with.run = \"exit 1\"\npermissions.process = [\"sh\"]\n";
+    let environment = TestEnvironment::with_pipeline(pipeline);
+    environment.run(&["run"]).exits(1);
+    for (from, to, why) in [
+        ("pipeline.name = \"fix\"", "pipeline.name = \"other\"", "they change `pipeline`"),
+        ("[stages.second]", "[stages.more]\nuses = \"noop\"\n[stages.second]", "they add, remove or reorder stages"),
+        ("with.run = \"true\"", "with.run = \"true;\"", "[stages.first] differs, and `first` has succeeded"),
+        ("needs = [\"first\"]\n", "", "they add, remove or reorder stages"),
+    ] {
+        environment.write("stagewright.toml", &pipeline.replacen(from, to, 1));
+        let refused = environment.run(&["resume", "latest", "--accept-changes"]).exits(4);
+        assert!(refused.stderr.contains(why), "{why}: {}", refused.stderr);
+    }
+    environment.write("stagewright.toml", "schema = ");
+    environment.run(&["resume", "latest", "--accept-changes"]).exits(3);
+    let again = pipeline.replacen("with.run = \"true\"", "with.run = \"true;\"", 1).replacen("exit 1", "exit 0", 1);
+    environment.write("stagewright.toml", &again);
+    environment.run(&["resume", "latest", "--accept-changes", "--from", "first"]).exits(0);
+}

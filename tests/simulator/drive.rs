@@ -117,7 +117,7 @@ fn boot(world: &World, run: usize, from: Vec<StageIndex>) -> Option<(u32, Schedu
     }
     match Scheduler::restore(plan, values, jobs, &inner.runs[run].journal) {
         Ok(scheduler) => {
-            let first = Input::Resume { reason: "again".to_owned(), from, changed: Vec::new() };
+            let first = Input::Resume { reason: "again".to_owned(), from, changed: Vec::new(), pipeline: None };
             Some((process, scheduler, first, attended))
         }
         Err(error) => {

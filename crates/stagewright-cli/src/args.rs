@@ -178,8 +178,10 @@ pub(crate) struct ResumeArgs {
     /// Run this stage and all that needs it again, even if it succeeded; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub(crate) from: Vec<String>,
-    /// Continue although a plugin, the commit or the working tree has changed since the run started; approvals given for
-    /// the earlier state lapse
+    /// Continue although a plugin, the commit, the working tree or the pipeline file has changed since the run started
+    ///
+    /// Approvals given for the earlier state lapse. Of the pipeline file, only stages that haven't succeeded, or that
+    /// `--from` runs again, may differ.
     #[arg(long)]
     pub(crate) accept_changes: bool,
     #[command(flatten)]

@@ -92,6 +92,9 @@ pub enum EventKind {
         /// Accepted differences from the start of the run.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         changed: Vec<Change>,
+        /// The pipeline file's text from now on; none if it stays.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pipeline: Option<String>,
     },
     /// A stage that is left out has its outputs from an earlier run.
     OutputsInherited {

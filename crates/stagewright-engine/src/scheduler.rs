@@ -233,7 +233,7 @@ impl Scheduler {
         self.now = now;
         match input {
             Input::Start(run) => self.on_start(run)?,
-            Input::Resume { reason, from, changed } => self.on_resume(reason, &from, changed)?,
+            Input::Resume { reason, from, changed, pipeline } => self.on_resume(reason, &from, changed, pipeline)?,
             Input::EnvironmentAnswer { stage, answer } => self.on_environment_answer(stage, answer)?,
             Input::Captured { stage, captured } => self.on_captured(stage, captured)?,
             Input::GroupAnswer(answer) => self.on_group_answer(answer)?,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{Failure, Fidelity, GateKind, Level, Outcome, Problem, Release, Stream};
+use stagewright_engine::{Failure, FailureKind, Fidelity, GateKind, Level, Outcome, Problem, Release, Stream};
 
 use crate::printable::{escaped, prose};
 use crate::style::{StyledLine, Tone, outcome_tone, symbol};
@@ -244,9 +244,20 @@ pub fn next_steps(view: &RunView) -> Vec<String> {
     }
     let unfinished = view.conclusion.is_some_and(|conclusion| conclusion != Outcome::Succeeded);
     if unfinished {
-        steps.push(format!("stagewright resume {run}"));
+        steps.extend(resumption(view, &run));
     }
     steps
+}
+
+/// How an unfinished run can go on: a stage that was denied something, or has a wrong configuration, fails in the same way
+/// again unless the pipeline file is changed, and the change is accepted.
+fn resumption(view: &RunView, run: &str) -> Vec<String> {
+    let lacks_grants = view.failed().any(|stage| stage.problems.iter().any(|problem| problem.grant.is_some()));
+    let kinds = view.failed().filter_map(|stage| Some(stage.failure()?.kind));
+    let needs_change = kinds.into_iter().any(|kind| matches!(kind, FailureKind::Denied | FailureKind::Configuration));
+    let grant = lacks_grants.then(|| format!("stagewright grant --run {run}"));
+    let accept = if lacks_grants || needs_change { " --accept-changes" } else { "" };
+    grant.into_iter().chain([format!("stagewright resume {run}{accept}")]).collect()
 }
 
 /// A finding as one line.

@@ -56,6 +56,7 @@ mod repository;
 mod reserved;
 mod resume;
 mod review;
+mod revision;
 mod rollback;
 mod run_fingerprint;
 mod sandbox;

@@ -98,7 +98,11 @@ impl fmt::Display for Notice {
                 write!(f, "note: {file} may do {things} that {lock} doesn't say: `stagewright plan {file}` shows them")
             }
             Notice::PipelineChanged { file } => {
-                write!(f, "note: {file} has changed since the run was started; the run uses the original file")
+                write!(
+                    f,
+                    "note: {file} has changed since the run was started; the run uses the original file. \
+                     `--accept-changes` takes the changes of stages that haven't succeeded"
+                )
             }
             Notice::SharedGroup { group, empty } => {
                 let (is, them) = if empty.len() == 1 { ("is", "it") } else { ("are", "them") };

@@ -203,7 +203,7 @@ mod tests {
             now: "https://one.example".to_owned(),
         };
         assert_eq!(found, [expected]);
-        let kind = EventKind::RunResumed { reason: String::new(), again: Vec::new(), changed: found };
+        let kind = EventKind::RunResumed { reason: String::new(), again: Vec::new(), changed: found, pipeline: None };
         let accepted = [Event { seq: 1, at: stagewright_engine::Timestamp(0), kind }];
         assert_eq!(changes(&accepted, &source, &plan(), &one), [], "it was accepted");
         record(&mut source, &plan(), &one);

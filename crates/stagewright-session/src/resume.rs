@@ -19,6 +19,7 @@ use crate::notice::Notice;
 use crate::packages;
 use crate::preflight::{admit, check};
 use crate::repository::{PipelineFile, document};
+use crate::revision;
 use crate::rollback::without_conditions;
 use crate::run_fingerprint;
 use crate::select;
@@ -33,7 +34,8 @@ pub struct ResumeOptions {
     pub reason: String,
     /// Stages to run again with all stages that need them, even if they succeeded; names or ids, separated by commas.
     pub from: Vec<String>,
-    /// Whether to resume even if a plugin, the commit or the working tree has changed since the run was started.
+    /// Whether to resume even if a plugin, the commit, the working tree or the pipeline file has changed since the run was
+    /// started. The file's new text counts then; only stages that run again may differ in it.
     /// Approvals that were given for the earlier state become invalid.
     pub accept_changes: bool,
     /// Options for carrying out the run.
@@ -59,12 +61,21 @@ impl Session {
         let locked = lock_run(self, run)?;
         let LockedRun { id, record, past, .. } = &locked;
         let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
-        let Pipeline { file, mut plan } = self.load(file)?;
-        if run_fingerprint::is_rollback(&record.source) {
+        let mut pipeline = self.load(file)?;
+        let from = select::named(&pipeline.plan, "--from", &request.from)?;
+        refuse_finished(id, past, !from.is_empty())?;
+        let is_rollback = run_fingerprint::is_rollback(&record.source);
+        let revised = match request.accept_changes && !is_rollback {
+            true => revision::revised(self, id, &pipeline, past, &from)?,
+            false => None,
+        };
+        let text_change = revised.as_ref().map(|revised| run_fingerprint::text_change(&pipeline.file, &revised.file));
+        let revised_text = revised.as_ref().map(|revised| revised.file.text.clone());
+        pipeline = revised.unwrap_or(pipeline);
+        let Pipeline { file, mut plan } = pipeline;
+        if is_rollback {
             plan = without_conditions(plan);
         }
-        let from = select::named(&plan, "--from", &request.from)?;
-        refuse_finished(id, past, !from.is_empty())?;
         let options = &request.options;
         let mode = mode_of(record.rehearsal, &record.source);
         let host = Host::open(self, &plan, jobs(options), mode).await?;
@@ -73,7 +84,7 @@ impl Session {
         check(self, &host, &file, &plan, &BTreeMap::new()).await?;
         let plugins = host.facts(&plan).await?;
         let git = self.checked_out().await?;
-        let values = values(&host, &plan, record, &plugins, &git);
+        let values = values(&host, &plan, record, &file.text, &plugins, &git);
         let plan = Arc::new(plan);
         let scheduler = Scheduler::restore(Arc::clone(&plan), values, jobs(options), past).map_err(|error| {
             SessionError::internal(format!("the journal of run {id} is inconsistent")).caused_by(error)
@@ -82,6 +93,7 @@ impl Session {
         let looked_at = scheduler.needs_live_files(&from).then_some(&git);
         let mut changed = run_fingerprint::changes(&plan, past, &record.source, &plugins, looked_at);
         changed.extend(packages::changes(past, &record.source, &plan, host.packages()));
+        changed.extend(text_change);
         if !request.accept_changes {
             run_fingerprint::refuse(&id.0, "resume", &changed)?;
         }
@@ -90,7 +102,7 @@ impl Session {
         let runner = host.capturing(&self.repository, &caching);
         let LockedRun { id, store, run_lock, record, past } = locked;
         let parts = RunParts {
-            first: Input::Resume { reason: request.reason.clone(), from, changed },
+            first: Input::Resume { reason: request.reason.clone(), from, changed, pipeline: revised_text },
             id,
             scheduler,
             runner,
@@ -119,11 +131,18 @@ fn lock_run(session: &Session, run: &str) -> Result<LockedRun, SessionError> {
     Ok(LockedRun { id, store: shared, run_lock, record, past })
 }
 
-/// The recorded values of the run, with bindings to the current plugins and checkout.
-fn values(host: &Host, plan: &Plan, record: &RunRecord, plugins: &[PluginFacts], git: &GitState) -> RunValues {
+/// The recorded values of the run, with bindings to the pipeline's text and the current plugins and checkout.
+fn values(
+    host: &Host,
+    plan: &Plan,
+    record: &RunRecord,
+    text: &str,
+    plugins: &[PluginFacts],
+    git: &GitState,
+) -> RunValues {
     let mut bound = record.source.clone();
     packages::record(&mut bound, plan, host.packages());
-    let digest = |git| Some(run_fingerprint::digest(&record.pipeline_text, &record.inputs, &bound, git, plugins));
+    let digest = |git| Some(run_fingerprint::digest(text, &record.inputs, &bound, git, plugins));
     let is_rollback = run_fingerprint::is_rollback(&record.source);
     RunValues {
         binding: digest(Some(git)),

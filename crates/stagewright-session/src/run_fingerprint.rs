@@ -11,6 +11,7 @@ use stagewright_model::Plan;
 
 use crate::error::SessionError;
 use crate::packages;
+use crate::repository::PipelineFile;
 
 /// Digest of everything that an approval is given for, except captured files. `git` is the current checkout and
 /// included for gates that captured no files: an approval is for what will be built, even if the run was started on
@@ -93,6 +94,12 @@ pub(crate) fn changes(
     changed.collect()
 }
 
+/// The change of the text that a run uses.
+pub(crate) fn text_change(used: &PipelineFile, revised: &PipelineFile) -> Change {
+    let [then, now] = [used, revised].map(|file| sha256(file.text.as_bytes()));
+    Change { what: format!("pipeline file {}", used.name), then, now }
+}
+
 /// Refuses changes that were not accepted.
 pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(), SessionError> {
     if changes.is_empty() {
@@ -135,7 +142,8 @@ mod tests {
     }
 
     fn resumed(change: Change) -> Event {
-        let kind = EventKind::RunResumed { reason: String::new(), again: Vec::new(), changed: vec![change] };
+        let kind =
+            EventKind::RunResumed { reason: String::new(), again: Vec::new(), changed: vec![change], pipeline: None };
         Event { seq: 1, at: Timestamp(0), kind }
     }
 

@@ -311,7 +311,10 @@ pub(crate) fn follow(transaction: &Transaction<'_>, id: &RunId, event: &Event) -
         EventKind::RunSuspended { .. } => {
             change("UPDATE runs SET suspended = 1 WHERE id = ?1", &[run])?;
         }
-        EventKind::RunResumed { .. } => {
+        EventKind::RunResumed { pipeline, .. } => {
+            if let Some(text) = pipeline {
+                change("UPDATE pipeline_texts SET text = ?2 WHERE run = ?1", &[run, text])?;
+            }
             change(
                 "UPDATE runs SET suspended = 0, ended = NULL, conclusion = NULL, failed_stage = NULL WHERE id = ?1",
                 &[run],

@@ -22,6 +22,8 @@ pub enum Input {
         from: Vec<StageIndex>,
         /// Accepted differences from the start of the run.
         changed: Vec<Change>,
+        /// The text of the pipeline file that the plan was read from, if it isn't the one that the run had so far.
+        pipeline: Option<String>,
     },
     /// The answer to [`Action::AcquireEnvironment`].
     EnvironmentAnswer {

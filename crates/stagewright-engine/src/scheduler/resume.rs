@@ -16,6 +16,7 @@ impl Scheduler {
         reason: String,
         from: &[StageIndex],
         changed: Vec<Change>,
+        pipeline: Option<String>,
     ) -> Result<(), IllegalTransition> {
         for index in self.plan.indices() {
             if let StageStatus::Running(attempt) = self.state.stage(index).status {
@@ -34,7 +35,7 @@ impl Scheduler {
             }
         }
         let again = self.to_run_again(from);
-        self.record(EventKind::RunResumed { reason, again, changed })?;
+        self.record(EventKind::RunResumed { reason, again, changed, pipeline })?;
         self.derive();
         self.evaluate_group()?;
         for index in self.plan.indices() {

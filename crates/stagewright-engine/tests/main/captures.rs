@@ -189,7 +189,8 @@ fn gate_without_a_capture_is_bound_to_the_checkout() {
     assert_eq!(opened(&waiting)[0].capture, None);
     let resume = |values: RunValues| {
         let mut scheduler = Scheduler::restore(pipeline(), values, 4, &waiting.recorded).unwrap();
-        let input = Input::Resume { reason: "asked for".to_owned(), from: Vec::new(), changed: Vec::new() };
+        let input =
+            Input::Resume { reason: "asked for".to_owned(), from: Vec::new(), changed: Vec::new(), pipeline: None };
         let response = scheduler.on_input(stagewright_engine::Timestamp(0), input).unwrap();
         response.events.iter().find_map(|event| match &event.kind {
             EventKind::RunResumed { again, .. } => Some(again.clone()),

@@ -95,7 +95,15 @@ impl World {
         } else {
             let plan = Arc::clone(&self.plan);
             let scheduler = Scheduler::restore(plan, self.values, self.jobs, &self.past).expect("a sound journal");
-            (scheduler, Input::Resume { reason: "asked for".to_owned(), from: self.from.clone(), changed: Vec::new() })
+            (
+                scheduler,
+                Input::Resume {
+                    reason: "asked for".to_owned(),
+                    from: self.from.clone(),
+                    changed: Vec::new(),
+                    pipeline: None,
+                },
+            )
         };
         let ports = Ports {
             runner: Arc::new(FakeRunner {

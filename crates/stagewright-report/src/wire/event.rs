@@ -21,7 +21,7 @@ impl ToWire for EventKind {
                 source: source.to_wire(),
                 stages: stages.to_wire(),
             },
-            EventKind::RunResumed { reason, again, changed } => {
+            EventKind::RunResumed { reason, again, changed, pipeline: _ } => {
                 Wire::RunResumed { reason: reason.clone(), again: again.to_wire(), changed: changed.to_wire() }
             }
             EventKind::OutputsInherited { stage, from, outputs } => {

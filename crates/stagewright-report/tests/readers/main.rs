@@ -173,7 +173,7 @@ fn a_view_keeps_the_last_twenty_lines_of_the_last_attempt() {
 fn a_resumed_stage_forgets_its_result_and_keeps_counting_attempts() {
     let mut events = script::failure_with_retry();
     let again = vec![StageIndex(0), StageIndex(2)];
-    let resumed = EventKind::RunResumed { reason: "asked for".to_owned(), again, changed: Vec::new() };
+    let resumed = EventKind::RunResumed { reason: "asked for".to_owned(), again, changed: Vec::new(), pipeline: None };
     events.push(Event { seq: 99, kind: resumed, ..events[0].clone() });
     let view = RunView::of(&events);
     assert_eq!((view.conclusion, view.done(), view.failed().count()), (None, 1, 0));

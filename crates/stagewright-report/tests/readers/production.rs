@@ -80,7 +80,7 @@ impl Script {
 
     fn resume(self, reason: &str, again: &[u32], changed: Vec<Change>) -> Script {
         let again = again.iter().copied().map(StageIndex).collect();
-        self.then(EventKind::RunResumed { reason: reason.to_owned(), again, changed })
+        self.then(EventKind::RunResumed { reason: reason.to_owned(), again, changed, pipeline: None })
     }
 
     /// Starts to deploy, up to the announcement of the effect.

@@ -226,7 +226,12 @@ pub(crate) fn approved() -> Vec<Event> {
     };
     until_gate()
         .wait(1_800_000)
-        .then(EventKind::RunResumed { reason: "a decision came".to_owned(), again: Vec::new(), changed: Vec::new() })
+        .then(EventKind::RunResumed {
+            reason: "a decision came".to_owned(),
+            again: Vec::new(),
+            changed: Vec::new(),
+            pipeline: None,
+        })
         .then(EventKind::GateDecided { stage: StageIndex(0), decision })
         .start(0, 1)
         .wait(10)

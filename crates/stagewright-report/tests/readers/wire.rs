@@ -154,7 +154,7 @@ fn kinds() -> Vec<EventKind> {
         help: Some(s("help")),
         suggestion: Some(s("suggestion")),
         fingerprint: Some(s("fingerprint")),
-        grant: Some(MissingGrant { table: s("table"), permission: Permission::Read, entry: s("entry") }),
+        grant: Some(Box::new(MissingGrant { table: s("table"), permission: Permission::Read, entry: s("entry") })),
     };
     let case = TestCase {
         suite: s("suite"),
@@ -186,6 +186,7 @@ fn kinds() -> Vec<EventKind> {
             reason: s("reason"),
             again: vec![StageIndex(2)],
             changed: vec![Change { what: s("what"), then: s("then"), now: s("now") }],
+            pipeline: Some(s("pipeline")),
         },
         EventKind::OutputsInherited { stage, from: run("from"), outputs: outputs() },
         EventKind::GroupAwaited { group: s("group"), holder: run("holder") },

@@ -116,7 +116,11 @@ fn old_runs_are_removed_and_new_ones_kept() {
 fn run_is_removed_with_all_its_data() {
     let mut world = World::new();
     let run = world.ended("a", 1);
-    world.append(&run, 1, vec![EventKind::RunResumed { reason: String::new(), again: vec![], changed: vec![] }]);
+    world.append(
+        &run,
+        1,
+        vec![EventKind::RunResumed { reason: String::new(), again: vec![], changed: vec![], pipeline: None }],
+    );
     world.append(&run, 1, vec![gate_opened()]);
     super::put(&mut world.store, &run, &decision("ann")).unwrap();
     world.store.request_cancel(&run, "why").unwrap();
@@ -139,7 +143,11 @@ fn unfinished_runs_are_kept_regardless_of_age() {
     let waiting = world.create(&record("waiting", 1));
     world.append(&waiting, 390, vec![gate_opened(), EventKind::RunSuspended { waiting: vec![StageIndex(1)] }]);
     let resumed = world.ended("resumed", 390);
-    world.append(&resumed, 390, vec![EventKind::RunResumed { reason: String::new(), again: vec![], changed: vec![] }]);
+    world.append(
+        &resumed,
+        390,
+        vec![EventKind::RunResumed { reason: String::new(), again: vec![], changed: vec![], pipeline: None }],
+    );
     let driven = world.ended("driven", 390);
     let lease = world.store.lock_run(&driven).unwrap();
     assert_eq!(world.gc(&nothing()), GcReport::default());

@@ -230,9 +230,14 @@ fn runs_are_listed_newest_first_with_their_phase() {
     drop(lease);
     assert_eq!(row(&store).state, RunPhase::Waiting);
 
-    let resumed =
-        EventKind::RunResumed { reason: "asked for".to_owned(), again: vec![StageIndex(0)], changed: Vec::new() };
+    let resumed = EventKind::RunResumed {
+        reason: "asked for".to_owned(),
+        again: vec![StageIndex(0)],
+        changed: Vec::new(),
+        pipeline: Some("another text".to_owned()),
+    };
     store.append(&run_id(), &[event(6, resumed), event(7, ended(1, Outcome::Rejected))], true).unwrap();
+    assert_eq!(store.run(&run_id()).unwrap().unwrap().pipeline_text, "another text");
     assert_eq!((row(&store).waiting, row(&store).failed_stage), (vec![], Some("approve".to_owned())));
     store.append(&run_id(), &[event(8, EventKind::RunEnded { conclusion: Outcome::Rejected })], true).unwrap();
     assert_eq!((row(&store).state, row(&store).duration()), (RunPhase::Ended(Outcome::Rejected), 8));

@@ -148,7 +148,12 @@ fn a_database_of_version_1_is_brought_up_to_date() {
     assert_eq!(store.list(&RunFilter::default()).unwrap()[0].state, RunPhase::Waiting);
     assert_eq!(store.events(&run_id()).unwrap(), events(3));
     assert_eq!(store.run(&run_id()).unwrap().unwrap().pipeline_text, "schema = 1");
-    let again = EventKind::RunResumed { reason: "asked for".to_owned(), again: Vec::new(), changed: Vec::new() };
+    let again = EventKind::RunResumed {
+        reason: "asked for".to_owned(),
+        again: Vec::new(),
+        changed: Vec::new(),
+        pipeline: None,
+    };
     store.append(&run_id(), &[event(3, again)], true).unwrap();
     // New runs come after the existing ones, also when they acquire environments.
     store.create_run(&record("00new", 1)).unwrap();
