@@ -7,7 +7,8 @@ use super::tree::File;
 
 /// Every plugin that no pipeline and no system test runs.
 pub(super) fn check(files: &[File]) -> Vec<TidyFinding> {
-    let plugins: BTreeSet<_> = files.iter().filter_map(|file| plugin_of_manifest(&file.path)).collect();
+    let plugins: BTreeSet<_> =
+        files.iter().filter(|file| is_loaded(file)).filter_map(|file| plugin_of_manifest(&file.path)).collect();
     let unused = plugins.into_iter().filter(|plugin| !files.iter().any(|file| runs(file, plugin)));
     unused
         .map(|plugin| {
@@ -20,6 +21,11 @@ pub(super) fn check(files: &[File]) -> Vec<TidyFinding> {
 /// The name of the plugin with this manifest, `plugins/NAME/Cargo.toml`.
 fn plugin_of_manifest(path: &str) -> Option<&str> {
     path.strip_prefix("plugins/")?.strip_suffix("/Cargo.toml").filter(|name| !name.contains('/'))
+}
+
+/// Whether the manifest is that of something to load, and not of a library that plugins share.
+fn is_loaded(file: &File) -> bool {
+    file.text.contains("\"cdylib\"")
 }
 
 /// Whether a file runs the plugin. Its own unit tests don't count, since they run outside of the engine.
@@ -43,9 +49,10 @@ mod tests {
     #[test]
     fn a_plugin_without_a_pipeline_or_test_is_found() {
         let files = [
-            ("plugins/used/Cargo.toml", ""),
-            ("plugins/tested/Cargo.toml", ""),
-            ("plugins/idle/Cargo.toml", "name = \"idle\""),
+            ("plugins/used/Cargo.toml", "crate-type = [\"cdylib\"]"),
+            ("plugins/tested/Cargo.toml", "crate-type = [\"cdylib\"]"),
+            ("plugins/idle/Cargo.toml", "name = \"idle\"\ncrate-type = [\"cdylib\", \"rlib\"]"),
+            ("plugins/shared/Cargo.toml", "name = \"shared\""),
             ("plugins/idle/src/lib.rs", "\"idle\""),
             ("pipelines/release.toml", "uses = \"used\""),
             ("tests/tests/plugins.rs", "run(\"plugins/tested\")"),
