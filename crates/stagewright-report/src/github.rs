@@ -15,6 +15,7 @@ use stagewright_engine::{
 };
 use stagewright_model::{StageIndex, count};
 
+use crate::explanation::{further_causes, tests_without_finding};
 use crate::plain::{event_lines, past_block};
 use crate::printable::{Block, Printable, prose, without_commands};
 use crate::printer::{ObserverOutput, Printer};
@@ -93,7 +94,7 @@ impl Observer for Github {
         match (&event.kind, stage_of(&event.kind).and_then(|index| self.view.stage(index))) {
             (EventKind::Problem { problem, .. }, Some(stage)) => block.push_command(&problem_command(stage, problem)),
             (EventKind::TestsReported { cases, .. }, Some(stage)) => {
-                let failed = cases.iter().filter(|case| case.outcome.is_failure());
+                let failed = tests_without_finding(stage, cases);
                 failed.for_each(|case| block.push_command(&test_command(stage, case)));
             }
             // A failure that repeats a finding gets no annotation of its own.
@@ -149,13 +150,15 @@ fn unresolved_command(view: &RunView, stage: &StageView, gate: &Gate, now: Times
 fn undo_command(stage: &StageView) -> Option<Printable> {
     let (outcome, failure) = stage.undo_failure()?;
     let title = format!("{} was not compensated", stage.summary.id);
-    let message = failure.map_or_else(|| outcome.as_str().to_owned(), failure_text);
+    let with_causes =
+        |failure: &Failure| failure_text(failure, &failure.causes.iter().map(String::as_str).collect::<Vec<_>>());
+    let message = failure.map_or_else(|| outcome.as_str().to_owned(), with_causes);
     Some(text!("::error title={}::{}", property(&title), data(&message)))
 }
 
-fn failure_text(failure: &Failure) -> String {
-    let lines = [&failure.message].into_iter().chain(&failure.causes).chain(&failure.help);
-    lines.cloned().collect::<Vec<_>>().join("\n")
+fn failure_text(failure: &Failure, causes: &[&str]) -> String {
+    let lines = [failure.message.as_str()].into_iter().chain(causes.iter().copied()).chain(failure.help.as_deref());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn problem_command(stage: &StageView, problem: &Problem) -> Printable {
@@ -193,7 +196,9 @@ fn test_command(stage: &StageView, case: &TestCase) -> Printable {
 fn failure_command(stage: &StageView) -> Printable {
     let outcome = stage.conclusion().map_or("failed", |conclusion| conclusion.as_str());
     let title = format!("{} {outcome}", stage.summary.id);
-    let message = stage.failure().map(failure_text).or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
+    // What findings and tests say has annotations of its own.
+    let failure = stage.failure().map(|failure| failure_text(failure, &further_causes(stage)));
+    let message = failure.or_else(|| stage.reason.clone()).unwrap_or_else(|| title.clone());
     let failed = stage.failure().and_then(|failure| failure.place.as_deref());
     let file = failed.map(|at| location(&at.path, at.range)).unwrap_or_default();
     text!("::error {file}title={}::{}", property(&title), data(&message))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use stagewright_engine::{self as engine, Failure, GateKind, Outcome, TestOutcome};
 
+use crate::explanation::Explanation;
 use crate::printable::{escaped, prose};
 use crate::summary::{problem_text, stream_mark};
 use crate::text::first_line;
@@ -181,12 +182,17 @@ fn message(stage: &StageView) -> String {
 }
 
 fn description(stage: &StageView) -> String {
-    let failure = stage.failure().map(failure_text);
-    failure.into_iter().chain(stage.further_problems().map(problem_text)).collect::<Vec<_>>().join("\n")
+    let explanation = Explanation::of(stage);
+    let failure = stage.failure().map(|failure| text_with(failure, &explanation.causes));
+    failure.into_iter().chain(explanation.findings.into_iter().map(problem_text)).collect::<Vec<_>>().join("\n")
 }
 
 fn failure_text(failure: &Failure) -> String {
-    let causes = failure.causes.iter().map(|cause| format!("because: {cause}"));
+    text_with(failure, &failure.causes.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn text_with(failure: &Failure, causes: &[&str]) -> String {
+    let causes = causes.iter().map(|cause| format!("because: {cause}"));
     let help = failure.help.iter().map(|help| format!("help: {help}"));
     let lines: Vec<String> = [failure.message.clone()].into_iter().chain(causes).chain(help).collect();
     lines.iter().flat_map(|text| text.lines()).map(prose).collect::<Vec<_>>().join("\n")

@@ -21,6 +21,7 @@
 //! Architecture invariant: nothing here reads a clock, the environment, files or the terminal's settings. Times come
 //! with the events and with [`Terminal::tick`], widths and colours from the caller.
 
+mod explanation;
 mod frame;
 mod gate;
 mod github;

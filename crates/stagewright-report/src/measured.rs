@@ -6,14 +6,12 @@ use stagewright_model::count;
 use crate::printable::{escaped, prose};
 use crate::text::first_line;
 
-/// A line for each test that failed.
-pub(crate) fn failed_tests(cases: &[TestCase]) -> impl Iterator<Item = String> {
-    cases.iter().filter(|case| case.outcome.is_failure()).map(|case| {
-        let verb = if case.outcome == TestOutcome::Errored { "errored" } else { "failed" };
-        let message = case.message.as_deref().map(|message| format!(": {}", first_line(message))).unwrap_or_default();
-        let place = case.place.as_ref().map(|at| format!(" ({})", file_place(at))).unwrap_or_default();
-        format!("test {verb}: {}{message}{place}", title(case))
-    })
+/// The line for a test that failed.
+pub(crate) fn failed_test(case: &TestCase) -> String {
+    let verb = if case.outcome == TestOutcome::Errored { "errored" } else { "failed" };
+    let message = case.message.as_deref().map(|message| format!(": {}", first_line(message))).unwrap_or_default();
+    let place = case.place.as_ref().map(|at| format!(" ({})", file_place(at))).unwrap_or_default();
+    format!("test {verb}: {}{message}{place}", title(case))
 }
 
 /// The suite and the name of a test.

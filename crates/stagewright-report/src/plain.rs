@@ -7,6 +7,7 @@ use std::io;
 
 use stagewright_engine::{Event, EventKind, Failure, Finding, LogChunk, Observer, Outcome, Timestamp};
 
+use crate::explanation::tests_without_finding;
 use crate::printable::{Block, Printable, escaped, prose};
 use crate::printer::{ObserverOutput, Printer};
 use crate::reader::{RunReader, past_summary};
@@ -132,7 +133,9 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> 
         EventKind::ArtifactPublished { artifact, .. } => words::published(artifact),
         EventKind::Summary { markdown, .. } => return markdown::lines(markdown),
         EventKind::Problem { problem, .. } => problem_text(problem),
-        EventKind::TestsReported { cases, .. } => return measured::failed_tests(cases).collect(),
+        EventKind::TestsReported { cases, .. } => {
+            return tests_without_finding(stage, cases).map(measured::failed_test).collect();
+        }
         EventKind::MetricsReported { metrics, .. } => measured::metrics(metrics),
         EventKind::GateOpened { .. } if stage.repeats_wait() => return Vec::new(),
         EventKind::GateOpened { gate, .. } => {

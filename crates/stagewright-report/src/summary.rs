@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use stagewright_engine::{Failure, FailureKind, Fidelity, GateKind, Level, Outcome, Problem, Release, Stream};
 
+use crate::explanation::Explanation;
 use crate::printable::{escaped, prose};
 use crate::style::{StyledLine, Tone, outcome_tone, symbol};
 use crate::text::{duration, first_line, pad, shell_word, stages};
@@ -36,20 +37,21 @@ pub fn closing(view: &RunView) -> Vec<StyledLine> {
     lines
 }
 
-/// The failure of a stage, with the end of its log.
+/// The failure of a stage, with the end of its log unless findings or tests explain it.
 pub fn failure_block(stage: &StageView) -> Vec<StyledLine> {
     let outcome = stage.conclusion().map_or("failed", Outcome::as_str);
     let mut lines = vec![StyledLine::new(Tone::Bad, format!("{} {outcome}", escaped(&stage.summary.id)))];
+    let explanation = Explanation::of(stage);
     match stage.failure() {
-        Some(failure) => push_failure(failure, &mut lines),
+        Some(failure) => push_failure(failure, &explanation.causes, &mut lines),
         None => stage.reason.iter().for_each(|reason| push_indented(Tone::Neutral, "", reason, &mut lines)),
     }
-    let tests = measured::failed_tests(&stage.tests);
+    let tests = explanation.tests.iter().map(|case| measured::failed_test(case));
     lines.extend(tests.map(|test| StyledLine::new(Tone::Bad, format!("  {test}"))));
-    for problem in stage.further_problems() {
+    for problem in &explanation.findings {
         lines.push(StyledLine::new(level_tone(problem.level), format!("  {}", problem_text(problem))));
     }
-    lines.extend(end_of_log(stage));
+    lines.extend(end_of_log(stage, &explanation));
     lines
 }
 
@@ -58,16 +60,18 @@ fn undo_block(stage: &StageView) -> Vec<StyledLine> {
     let Some((outcome, failure)) = stage.undo_failure() else { return Vec::new() };
     let head = format!("{} could not be compensated ({})", escaped(&stage.summary.id), outcome.as_str());
     let mut lines = vec![StyledLine::new(Tone::Bad, head)];
-    failure.into_iter().for_each(|failure| push_failure(failure, &mut lines));
-    lines.extend(end_of_log(stage));
+    if let Some(failure) = failure {
+        push_failure(failure, &failure.causes.iter().map(String::as_str).collect::<Vec<_>>(), &mut lines);
+    }
+    lines.extend(end_of_log(stage, &Explanation::of(stage)));
     lines
 }
 
-fn push_failure(failure: &Failure, lines: &mut Vec<StyledLine>) {
+fn push_failure(failure: &Failure, causes: &[&str], lines: &mut Vec<StyledLine>) {
     push_indented(Tone::Neutral, "", &failure.message, lines);
     let place = failure.place.as_deref().map(measured::file_place);
     place.iter().for_each(|place| push_indented(Tone::Neutral, "at ", place, lines));
-    failure.causes.iter().for_each(|cause| push_indented(Tone::Neutral, "because: ", cause, lines));
+    causes.iter().for_each(|cause| push_indented(Tone::Neutral, "because: ", cause, lines));
     failure.help.iter().for_each(|help| push_indented(Tone::Warning, "help: ", help, lines));
 }
 
@@ -78,13 +82,16 @@ fn push_indented(tone: Tone, head: &str, text: &str, lines: &mut Vec<StyledLine>
     }
 }
 
-fn end_of_log(stage: &StageView) -> Vec<StyledLine> {
-    let further: Vec<_> = stage.further_tail().collect();
-    let is_complete = further.len() == stage.tail.len();
-    let head = if is_complete { "  end of its log:" } else { "  end of its log, without the lines above:" };
+fn end_of_log(stage: &StageView, explanation: &Explanation<'_>) -> Vec<StyledLine> {
+    let further = &explanation.tail;
+    let head = if explanation.has_whole_tail(stage) {
+        "  end of its log:"
+    } else {
+        "  end of its log, without the lines above:"
+    };
     let head = (!further.is_empty()).then(|| StyledLine::new(Tone::Muted, head));
     let lines = further
-        .into_iter()
+        .iter()
         .map(|line| StyledLine::new(Tone::Muted, format!("    {} {}", stream_mark(line.stream), prose(&line.text))));
     head.into_iter().chain(lines).collect()
 }

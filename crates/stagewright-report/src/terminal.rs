@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stagewright_engine::{Event, EventKind, Finding, LogChunk, Observer, Outcome, Timestamp};
 
+use crate::explanation::tests_without_finding;
 use crate::frame::frame;
 use crate::printable::{escaped, prose};
 use crate::reader::{RunReader, past_summary};
@@ -224,7 +225,8 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event, verbose: bool) 
             StyledLine::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
         }
         EventKind::TestsReported { cases, .. } => {
-            let lines = measured::failed_tests(cases).map(|line| format!("  {name} {line}"));
+            let lines =
+                tests_without_finding(stage, cases).map(|case| format!("  {name} {}", measured::failed_test(case)));
             return lines.map(|line| StyledLine::new(Tone::Bad, line)).collect();
         }
         EventKind::MetricsReported { metrics, .. } => {

@@ -234,23 +234,6 @@ impl StageView {
         self.problems.iter().any(|problem| problem.message == failure.message)
     }
 
-    /// The findings whose messages its failure doesn't repeat.
-    pub(crate) fn further_problems(&self) -> impl Iterator<Item = &Problem> {
-        let failure = self.failure();
-        self.problems.iter().filter(move |problem| {
-            failure
-                .is_none_or(|failure| problem.message != failure.message && !failure.causes.contains(&problem.message))
-        })
-    }
-
-    /// The end of its log, without the lines that its failure repeats.
-    pub(crate) fn further_tail(&self) -> impl Iterator<Item = &TailLine> {
-        let causes = self.failure().map(|failure| failure.causes.as_slice()).unwrap_or_default();
-        let repeated =
-            |text: &str| causes.iter().flat_map(|cause| cause.lines()).any(|line| line.trim() == text.trim());
-        self.tail.iter().filter(move |line| !repeated(&line.text))
-    }
-
     /// In a rehearsal, how much of the stage was real, or before it has ended, how much is planned to be; none in other
     /// runs.
     pub fn fidelity(&self) -> Option<Fidelity> {

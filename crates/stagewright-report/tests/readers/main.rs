@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails the test that called it")]
 
+mod explanation;
 mod production;
 mod replay;
 mod script;
