@@ -1,59 +1,34 @@
 //! Runs a program, or a script in a shell. Its output streams to the log. The stage's outputs are the exit code, captured
 //! standard output (`capture`), and values that the program writes to a file (`outputs-file`).
+//!
+//! What the program prints is read for what failed ([`problems`]), and the JUnit reports that it writes are read for the
+//! results of tests ([`junit`]). Whether the stage fails is decided by the exit code and those reports, and never by what
+//! was printed. At the end, the files that it made are published ([`publish`]).
 
+mod config;
+mod junit;
 mod outputs_file;
-mod tail;
+mod problems;
+mod publish;
+mod source_files;
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-use stagewright_sdk::process::{Command as Process, ExitStatus, Source};
+use problem_matchers::SourcePlace;
+use stagewright_sdk::process::{ExitStatus, Source};
+use stagewright_sdk::test_reports::{TestCase, TestOutcome};
+use stagewright_sdk::text::count;
 use stagewright_sdk::{
-    Error, JsonSchema, Manifest, Outcome, Problem, Requirement, Result, Stage, WorkspacePath, outputs, schemars,
-    secrets, workspace,
+    Error, Manifest, Outcome, Problem, Requirement, Result, Stage, WorkspacePath, log, outputs, workspace,
 };
 
-use tail::Tail;
+use config::Config;
+use problems::{ProblemReader, ProblemReport};
+use source_files::SourceFiles;
 
 /// Limit in bytes for `capture`.
 const CAPTURE_LIMIT: usize = 1 << 20;
 
-/// The stage's `with` table: `argv` or `run`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Config {
-    /// The program and its arguments.
-    #[schemars(extend("x-stagewright-code" = "argv"))]
-    pub argv: Option<Vec<String>>,
-    /// A script for the shell.
-    #[schemars(extend("x-stagewright-code" = "text"))]
-    pub run: Option<String>,
-    /// The command that `run` is appended to as the last argument. Default: `["sh", "-eu", "-c"]`.
-    #[schemars(extend("x-stagewright-code" = "argv"))]
-    pub shell: Option<Vec<String>>,
-    /// The folder to run in, relative to the workspace.
-    pub cwd: Option<WorkspacePath>,
-    /// Environment variables.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Environment variables with a secret as their value: maps the variable to the secret's name.
-    #[serde(default)]
-    pub secret_env: BTreeMap<String, String>,
-    /// The text that the program reads from standard input.
-    #[schemars(extend("x-stagewright-code" = "stdin"))]
-    pub stdin: Option<String>,
-    /// The name of an output for the program's standard output, without the last line end.
-    pub capture: Option<String>,
-    /// A file that the program writes. Its lines, `name=value` or JSON objects, become outputs.
-    pub outputs_file: Option<WorkspacePath>,
-    /// The exit codes that count as success.
-    #[serde(default = "zero")]
-    pub exit_codes: Vec<i32>,
-}
-
-fn zero() -> Vec<i32> {
-    vec![0]
-}
+/// How many failed tests of a report are causes of the failure. The report's cases have all of them.
+const NAMED_TESTS: usize = 10;
 
 /// The plugin.
 #[derive(Debug)]
@@ -63,11 +38,16 @@ impl Stage for Command {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        stagewright_sdk::manifest!().output::<i32>("exit-code", "The program's exit code").open_outputs()
+        stagewright_sdk::manifest!()
+            .output::<i32>("exit-code", "The program's exit code")
+            .output::<usize>("passed", "Number of tests that passed, according to the `junit` reports")
+            .output::<usize>("failed", "Number of tests that failed, according to the `junit` reports")
+            .open_outputs()
     }
 
     fn validate(config: &Config) -> Vec<Problem> {
-        config.argv().err().into_iter().collect()
+        let argv = config.argv().err().into_iter();
+        argv.chain(config.matchers.problems()).chain(publish::problems(&config.artifacts)).collect()
     }
 
     fn requirements(config: &Config) -> Vec<Requirement> {
@@ -79,7 +59,10 @@ impl Stage for Command {
             .outputs_file
             .iter()
             .map(|path| Requirement::write(path.as_str()).because("the program writes its outputs to it"));
-        program.into_iter().chain(secrets).chain(outputs).collect()
+        let reports =
+            config.junit.iter().map(|path| Requirement::read(path.as_str()).because("has the results of its tests"));
+        let artifacts = config.artifacts.iter().map(publish::Publication::requirement);
+        program.into_iter().chain(secrets).chain(outputs).chain(reports).chain(artifacts).collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {
@@ -88,112 +71,122 @@ impl Stage for Command {
             // A file that an earlier run left must not become this run's outputs.
             workspace::remove(path)?;
         }
-        let mut printed = Printed::default();
-        let status = config.process(&argv)?.run_chunks(|source, data| printed.push(source, data))?;
+        let (mut captured, mut reader) = (CapturedOutput::default(), ProblemReader::new(&config));
+        let status = config.process(&argv)?.run_chunks(|source, data| {
+            captured.push(source, data);
+            reader.push(source, data);
+        })?;
         if let Some(code) = status.code {
             outputs::set("exit-code", &code)?;
         }
-        if !status.code.is_some_and(|code| config.exit_codes.contains(&code)) {
-            return Err(printed.failure(&argv, status));
-        }
-        if let Some(name) = &config.capture {
-            outputs::set(name, &printed.captured()?)?;
-        }
-        if let Some(path) = &config.outputs_file {
-            for (name, value) in outputs_file::read(path)? {
-                outputs::set(&name, &value)?;
+        let result =
+            judge(&config, &argv, status, reader.finish(&config)).and_then(|()| set_outputs(&config, &captured));
+        match result {
+            Ok(()) => publish::after_success(&config.artifacts).map(|()| Outcome::Succeeded),
+            Err(error) => {
+                publish::after_failure(&config.artifacts);
+                Err(error)
             }
         }
-        Ok(Outcome::Succeeded)
     }
 }
 
-/// The longest argument that Linux accepts, in bytes, without the closing zero byte.
-const MAX_ARGUMENT: usize = 32 * 4096 - 1;
-
-impl Config {
-    fn argv(&self) -> std::result::Result<Vec<String>, Problem> {
-        let wrong = |message: &str, key: &str| Err(Problem::at(key, message));
-        match (&self.argv, &self.run, &self.shell) {
-            (Some(_), Some(_), _) => wrong("`argv` and `run` can't be combined", "run"),
-            (Some(_), None, Some(_)) => wrong("`shell` requires `run`", "shell"),
-            (Some(argv), None, None) if argv.is_empty() => wrong("`argv` is empty", "argv"),
-            (Some(argv), None, None) => Ok(argv.clone()),
-            (None, Some(_), Some(shell)) if shell.is_empty() => wrong("`shell` is empty", "shell"),
-            (None, Some(script), _) if script.len() > MAX_ARGUMENT => {
-                let message =
-                    format!("`run` has {} bytes, and an argument has at most {MAX_ARGUMENT} on Linux", script.len());
-                Err(Problem::at("run", message).help(
-                    "move the script to a file of the repository, as in `run = \"sh ci/script.sh\"`, or make it \
-                           executable and grant it by its path",
-                ))
-            }
-            (None, Some(script), shell) => {
-                let default = || ["sh", "-eu", "-c"].map(str::to_owned).to_vec();
-                let mut argv = shell.clone().unwrap_or_else(default);
-                argv.push(script.clone());
-                Ok(argv)
-            }
-            (None, None, _) => Err(Problem::error("neither `argv` nor `run` is set")
-                .help("set `argv = [\"program\", \"argument\"]` or `run = \"a shell script\"`")),
+/// Reports problems and the results of tests. Fails if the program or one of its tests failed.
+fn judge(config: &Config, argv: &[String], status: ExitStatus, mut problems: ProblemReport) -> Result<()> {
+    let has_succeeded = status.code.is_some_and(|code| config.exit_codes.contains(&code));
+    let cases = match reported_tests(config, &problems) {
+        // A program that failed may have written no report, or a part of one.
+        Err(error) if !has_succeeded => {
+            log::warn(format!("no results of tests: {error}"));
+            Vec::new()
         }
+        cases => cases?,
+    };
+    let failed = cases.iter().filter(|case| is_failure(case)).collect::<Vec<_>>();
+    let names = failed.iter().take(NAMED_TESTS).map(|case| case.name.clone()).collect::<Vec<_>>();
+    if !failed.is_empty() {
+        problems = problems.without_tests();
     }
-
-    fn process(&self, argv: &[String]) -> Result<Process> {
-        let mut process = Process::new(&argv[0]);
-        process.args(argv[1..].iter().cloned()).envs(&self.env);
-        for (name, secret) in &self.secret_env {
-            process.secret_env(name, &secrets::get(secret)?);
-        }
-        if let Some(cwd) = &self.cwd {
-            process.current_dir(cwd);
-        }
-        if let Some(stdin) = &self.stdin {
-            process.stdin(stdin.as_bytes());
-        }
-        Ok(process)
+    if !has_succeeded {
+        // For a script this is only the shell; the script itself is in the pipeline file.
+        let program = &argv[0];
+        return Err(Error::failed(format!("`{program}` ended with {status}")).causes(names).causes(problems.report()));
     }
+    problems.report_warnings();
+    if failed.is_empty() || config.allow_failed_tests {
+        return Ok(());
+    }
+    let total = cases.iter().filter(|case| case.outcome != TestOutcome::Skipped).count();
+    let message = format!("{} of {} failed, although the program succeeded", failed.len(), count(total as u64, "test"));
+    Err(Error::failed(message).causes(names).help("if tests may fail, set `allow-failed-tests = true`"))
 }
 
-/// The parts of the program's output that the stage uses.
+/// The cases of the reports, which are reported to the host and counted.
+fn reported_tests(config: &Config, problems: &ProblemReport) -> Result<Vec<TestCase>> {
+    if config.junit.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(mut cases) = junit::read(&config.junit)? else {
+        let patterns = config.junit.iter().map(WorkspacePath::as_str).collect::<Vec<_>>().join("`, `");
+        return Err(Error::failed(format!("no test report matches `{patterns}`"))
+            .help("make the program write one, or remove `junit`"));
+    };
+    let mut files = SourceFiles::new(config.cwd.as_ref());
+    for case in &mut cases {
+        if let Some((path, position)) = case.file.take() {
+            case.file = files.resolve(&SourcePlace::of_file(&path)).map(|path| (path, position));
+        }
+        if is_failure(case) && case.file.is_none() {
+            case.file = problems.place_of_test(&case.name);
+        }
+        case.clone().report();
+    }
+    let number = |outcome: fn(&TestCase) -> bool| cases.iter().filter(|case| outcome(case)).count();
+    outputs::set("passed", &number(|case| case.outcome == TestOutcome::Passed))?;
+    outputs::set("failed", &number(is_failure))?;
+    Ok(cases)
+}
+
+fn is_failure(case: &TestCase) -> bool {
+    matches!(case.outcome, TestOutcome::Failed | TestOutcome::Errored)
+}
+
+/// Sets the outputs of a program that succeeded.
+fn set_outputs(config: &Config, captured: &CapturedOutput) -> Result<()> {
+    if let Some(name) = &config.capture {
+        outputs::set(name, &captured.text()?)?;
+    }
+    if let Some(path) = &config.outputs_file {
+        for (name, value) in outputs_file::read(path)? {
+            outputs::set(&name, &value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The beginning of the program's standard output.
 #[derive(Default)]
-struct Printed {
-    stdout: Vec<u8>,
-    stdout_tail: Tail,
-    stderr_tail: Tail,
-}
+struct CapturedOutput(Vec<u8>);
 
-impl Printed {
+impl CapturedOutput {
     fn push(&mut self, source: Source, data: &[u8]) {
-        match source {
-            Source::Stdout => {
-                // Keep one byte more than the limit, to detect that the output exceeds it.
-                let room = (CAPTURE_LIMIT + 1).saturating_sub(self.stdout.len());
-                self.stdout.extend_from_slice(&data[..data.len().min(room)]);
-                self.stdout_tail.push(data);
-            }
-            Source::Stderr => self.stderr_tail.push(data),
+        if source == Source::Stdout {
+            // Keep one byte more than the limit, to detect that the output exceeds it.
+            let room = (CAPTURE_LIMIT + 1).saturating_sub(self.0.len());
+            self.0.extend_from_slice(&data[..data.len().min(room)]);
         }
     }
 
     /// Standard output as text, without the last line end.
-    fn captured(&self) -> Result<String> {
-        if self.stdout.len() > CAPTURE_LIMIT {
+    fn text(&self) -> Result<String> {
+        if self.0.len() > CAPTURE_LIMIT {
             return Err(Error::failed(format!(
                 "the program printed more than {CAPTURE_LIMIT} bytes, the limit of `capture`"
             ))
             .help("write a file instead, and publish it as an artifact"));
         }
-        let text = String::from_utf8_lossy(&self.stdout).replace("\r\n", "\n");
+        let text = String::from_utf8_lossy(&self.0).replace("\r\n", "\n");
         Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())
-    }
-
-    fn failure(self, argv: &[String], status: ExitStatus) -> Error {
-        // For a script this is only the shell; the script itself is in the pipeline file.
-        let program = &argv[0];
-        let last_lines = Some(self.stderr_tail.lines()).filter(|lines| !lines.is_empty());
-        let last_lines = last_lines.unwrap_or_else(|| self.stdout_tail.lines());
-        Error::failed(format!("`{program}` ended with {status}")).causes(last_lines)
     }
 }
 

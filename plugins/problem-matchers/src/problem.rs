@@ -23,6 +23,11 @@ pub struct SourcePlace {
 }
 
 impl SourcePlace {
+    /// A file as a whole.
+    pub fn of_file(path: &str) -> SourcePlace {
+        SourcePlace::new(path, None, None)
+    }
+
     pub(crate) fn new(path: &str, line: Option<u32>, column: Option<u32>) -> SourcePlace {
         SourcePlace { path: path.to_owned(), line, column, is_partial: false }
     }
