@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use stagewright_model::{Interface, PROXY_VARIABLES, VariableName};
 
-/// The environment of a stage's programs, without the variables that the plugin adds. It consists of the variables in
-/// `inherited` that every program gets, those that are granted, and the stage's `env` table.
+/// Tells tools that no person is at a terminal: test runners then neither watch files nor update snapshots. It is set on
+/// every machine alike, so that a rehearsal on a laptop does what a server does.
+const CI: (&str, &str) = ("CI", "true");
+
+/// The environment of a stage's programs, without the variables that the plugin adds. It consists of [`CI`], the variables
+/// in `inherited` that every program gets, those that are granted, and the stage's `env` table.
 pub(crate) fn program_environment(
     inherited: &BTreeMap<String, String>,
     granted: &[VariableName],
@@ -16,8 +20,8 @@ pub(crate) fn program_environment(
         .iter()
         .map(|variable| variable.name)
         .chain(granted.iter().map(VariableName::as_str));
-    let mut environment: BTreeMap<String, String> =
-        names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))).collect();
+    let mut environment = BTreeMap::from([(CI.0.to_owned(), CI.1.to_owned())]);
+    environment.extend(names.filter_map(|name| Some((name.to_owned(), inherited.get(name)?.clone()))));
     environment.extend(stage.iter().map(|(name, value)| (name.clone(), value.clone())));
     environment
 }

@@ -140,7 +140,7 @@ async fn a_program_gets_the_granted_environment_only() {
     command.current_dir = Some("sub".into());
     let mut child = fixture.processes.spawn(command).await.unwrap();
     let text = captured(&mut child).await.unwrap();
-    for line in ["PATH=/usr/bin:/bin", "HOME=/home/x", "GRANTED=g", "STAGE=s", "OWN=o"] {
+    for line in ["PATH=/usr/bin:/bin", "HOME=/home/x", "GRANTED=g", "STAGE=s", "OWN=o", "CI=true"] {
         assert!(text.lines().any(|have| have == line), "{line} in {text}");
     }
     assert!(!text.contains("TOKEN") && text.trim_end().ends_with("/sub"), "{text}");
