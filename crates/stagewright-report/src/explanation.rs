@@ -8,7 +8,7 @@ use crate::measured;
 use crate::view::{StageView, TailLine};
 
 /// What is shown of a failed stage, besides the message and the help of its failure.
-pub(crate) struct Explanation<'a> {
+pub(crate) struct FailureExplanation<'a> {
     /// The causes of its failure.
     pub(crate) causes: Vec<&'a str>,
     /// The tests that failed.
@@ -19,8 +19,8 @@ pub(crate) struct Explanation<'a> {
     pub(crate) tail: Vec<&'a TailLine>,
 }
 
-impl<'a> Explanation<'a> {
-    pub(crate) fn of(stage: &'a StageView) -> Explanation<'a> {
+impl<'a> FailureExplanation<'a> {
+    pub(crate) fn of(stage: &'a StageView) -> FailureExplanation<'a> {
         let failure = stage.failure();
         let own =
             stage.problems.iter().filter(|problem| failure.is_none_or(|failure| problem.message != failure.message));
@@ -37,7 +37,7 @@ impl<'a> Explanation<'a> {
             Some(failure) if failure.kind == FailureKind::Reported && is_explained(stage) => Vec::new(),
             _ => further_tail(stage, &causes),
         };
-        Explanation { causes, tests, findings, tail }
+        FailureExplanation { causes, tests, findings, tail }
     }
 
     /// Whether the end of the log is complete, or a part of it is already in the causes.
@@ -62,7 +62,7 @@ pub(crate) fn tests_without_finding<'a>(
 
 /// The causes of a stage's failure that neither a finding nor a failed test says.
 pub(crate) fn further_causes(stage: &StageView) -> Vec<&str> {
-    let mut causes = Explanation::of(stage).causes;
+    let mut causes = FailureExplanation::of(stage).causes;
     causes.retain(|cause| !stage.problems.iter().any(|problem| tells(cause, problem)));
     causes
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use stagewright_engine::{self as engine, Failure, GateKind, Outcome, TestOutcome};
 
-use crate::explanation::Explanation;
+use crate::explanation::FailureExplanation;
 use crate::printable::{escaped, prose};
 use crate::summary::{problem_text, stream_mark};
 use crate::text::first_line;
@@ -182,7 +182,7 @@ fn message(stage: &StageView) -> String {
 }
 
 fn description(stage: &StageView) -> String {
-    let explanation = Explanation::of(stage);
+    let explanation = FailureExplanation::of(stage);
     let failure = stage.failure().map(|failure| text_with(failure, &explanation.causes));
     failure.into_iter().chain(explanation.findings.into_iter().map(problem_text)).collect::<Vec<_>>().join("\n")
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stagewright_engine::{Failure, FailureKind, Fidelity, GateKind, Level, Outcome, Problem, Release, Stream};
 
-use crate::explanation::Explanation;
+use crate::explanation::FailureExplanation;
 use crate::printable::{escaped, prose};
 use crate::style::{StyledLine, Tone, outcome_tone, symbol};
 use crate::text::{duration, first_line, pad, shell_word, stages};
@@ -41,7 +41,7 @@ pub fn closing(view: &RunView) -> Vec<StyledLine> {
 pub fn failure_block(stage: &StageView) -> Vec<StyledLine> {
     let outcome = stage.conclusion().map_or("failed", Outcome::as_str);
     let mut lines = vec![StyledLine::new(Tone::Bad, format!("{} {outcome}", escaped(&stage.summary.id)))];
-    let explanation = Explanation::of(stage);
+    let explanation = FailureExplanation::of(stage);
     match stage.failure() {
         Some(failure) => push_failure(failure, &explanation.causes, &mut lines),
         None => stage.reason.iter().for_each(|reason| push_indented(Tone::Neutral, "", reason, &mut lines)),
@@ -63,7 +63,7 @@ fn undo_block(stage: &StageView) -> Vec<StyledLine> {
     if let Some(failure) = failure {
         push_failure(failure, &failure.causes.iter().map(String::as_str).collect::<Vec<_>>(), &mut lines);
     }
-    lines.extend(end_of_log(stage, &Explanation::of(stage)));
+    lines.extend(end_of_log(stage, &FailureExplanation::of(stage)));
     lines
 }
 
@@ -82,7 +82,7 @@ fn push_indented(tone: Tone, head: &str, text: &str, lines: &mut Vec<StyledLine>
     }
 }
 
-fn end_of_log(stage: &StageView, explanation: &Explanation<'_>) -> Vec<StyledLine> {
+fn end_of_log(stage: &StageView, explanation: &FailureExplanation<'_>) -> Vec<StyledLine> {
     let further = &explanation.tail;
     let head = if explanation.has_whole_tail(stage) {
         "  end of its log:"
