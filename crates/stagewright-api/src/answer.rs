@@ -1,5 +1,6 @@
 //! The answers of commands with `--json`.
 
+mod artifact;
 mod cache;
 mod diagnostic;
 mod environment;
@@ -9,6 +10,7 @@ mod plan;
 mod run;
 mod service;
 
+pub use artifact::RunArtifactEntry;
 pub use cache::{Difference, DifferencePart, ExplainEntry, ExplainReason};
 pub use diagnostic::{DiagnosticEntry, Severity};
 pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry};

@@ -3,7 +3,7 @@
 //! - [`EventLine`]: a line of `--format json`, which `run`, `resume`, `rerun`, `rollback` and `show` write.
 //! - The answers of commands with `--json`: [`RunEntry`] (`runs`), [`ExplainEntry`] (`explain`), [`PlanAnswer`] (`plan`),
 //!   [`DiagnosticEntry`] (`validate`), [`EnvironmentEntry`] and [`ReleaseEntry`] (`env`), [`ServiceEntry`]
-//!   (`service status`), [`GcAnswer`] (`gc`).
+//!   (`service status`), [`RunArtifactEntry`] (`artifacts`), [`GcAnswer`] (`gc`).
 //!
 //! These types are a contract of their own. The engine's types, and the form in which the journal keeps events, may
 //! change without them: front ends convert one into the other, field by field.
@@ -24,7 +24,8 @@ pub use answer::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
     FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName,
     PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, ProposedGrantEntry, ReleaseEntry,
-    RunEntry, RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease, Severity, ToolMountEntry,
+    RunArtifactEntry, RunEntry, RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease, Severity,
+    ToolMountEntry,
 };
 pub use event::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stagewright_model::range;
 
+use crate::artifact_args::{ARTIFACTS_EXAMPLES, ArtifactsArgs};
 use crate::drive_args::{DriveArgs, OutputFormat, within};
 use crate::error::CommandError;
 use crate::global::Global;
@@ -57,6 +58,12 @@ pub(crate) enum CliCommand {
     Explain(ExplainArgs),
     /// Show the log of a run, or of one of its stages
     Logs(LogsArgs),
+    /// List the artifacts of a run, and save them
+    ///
+    /// `artifacts` lists those of the latest run, `artifacts RUN` those of another one, and `artifacts RUN get NAME` saves
+    /// one.
+    #[command(after_help = ARTIFACTS_EXAMPLES)]
+    Artifacts(ArtifactsArgs),
     /// Approve a waiting stage
     Approve(DecideArgs),
     /// Reject a waiting stage

@@ -1,5 +1,6 @@
 //! A module for each command, or for a few related ones.
 
+pub(crate) mod artifacts;
 pub(crate) mod cancel;
 pub(crate) mod decide;
 pub(crate) mod environment;

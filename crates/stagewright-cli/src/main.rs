@@ -9,6 +9,7 @@
 
 mod answers;
 mod args;
+mod artifact_args;
 mod command;
 mod console;
 mod diagnostics;
@@ -95,6 +96,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Runs(args) => command::history::runs(&session()?, args, out),
         CliCommand::Explain(args) => command::explain::explain(&session()?, args, out),
         CliCommand::Logs(args) => command::history::logs(&session()?, args, out),
+        CliCommand::Artifacts(args) => command::artifacts::artifacts(&session()?, args, out),
         CliCommand::Approve(args) => command::decide::decide(&session()?, args, true, out),
         CliCommand::Reject(args) => command::decide::decide(&session()?, args, false, out),
         CliCommand::Settle(args) => command::decide::settle(&session()?, args, out),

@@ -36,7 +36,7 @@ pub use follow::{Followed, follow};
 pub use hard_links::{HardLinks, hard_links};
 pub use private::private_folder;
 pub use remove::{remove_tree, remove_tree_at};
-pub use replace::{exchange, replace, replace_durably};
+pub use replace::{exchange, folder_of, replace, replace_durably};
 
 /// Through these links a file can be opened that a descriptor with `O_PATH` refers to.
 const DESCRIPTORS: &str = "/proc/self/fd";

@@ -1,6 +1,6 @@
 //! Replaces files in folders where a stage may have created something else at the same path.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +17,16 @@ use rustix::io::Errno;
 /// # Errors
 /// When a folder can't be created or entered, and when the file can't be written. The path is unchanged then.
 pub fn replace(root: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let (folder, name) = folder_of(root, path)?;
+    put(&folder, &name, content, Mode::from_raw_mode(0o666), false)
+}
+
+/// A handle of the folder that `path` is in, and the name in that folder. Missing folders are created. Stages may write
+/// below `root`, so a link among the folders there is an error.
+///
+/// # Errors
+/// When the path names nothing, and when a folder can't be created or entered.
+pub fn folder_of(root: &Path, path: &Path) -> io::Result<(OwnedFd, OsString)> {
     let path = std::path::absolute(path)?;
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -28,7 +38,7 @@ pub fn replace(root: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
             openat(CWD, folder, FOLDER, Mode::empty())?
         }
     };
-    put(&folder, name, content, Mode::from_raw_mode(0o666), false)
+    Ok((folder, name.to_owned()))
 }
 
 /// Atomically and durably replaces a file: when this returns, the new content is on the disk. Other users can read the

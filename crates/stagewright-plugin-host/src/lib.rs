@@ -77,7 +77,7 @@ mod wasm;
 #[cfg(test)]
 mod testing;
 
-pub use capability::artifacts::{ArtifactFolder, RemovedArtifacts, remove_runs};
+pub use capability::artifacts::{ArtifactFolder, NamedArtifact, RemovedArtifacts, SaveRequest, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use changes::{ChangeSource, ChangesUnknown};
 pub use confine::{RemovedKept, SandboxConfig, StageOwner, remove_kept};

@@ -23,6 +23,7 @@
 //! session also makes it accept repositories of other owners, in the whole process.
 
 mod affected;
+mod artifacts;
 mod blocking;
 mod cache;
 mod cancel;
@@ -69,6 +70,7 @@ mod store;
 mod unmatched;
 mod validate;
 
+pub use artifacts::{ArtifactList, ArtifactRequest, SavedArtifact};
 pub use cache::CacheOptions;
 pub use cancel::Cancelled;
 pub use clock::SystemClock;

@@ -20,6 +20,9 @@ use crate::error::{CapabilityError, ErrorCode};
 use crate::limits::{ByteBudget, Metered};
 
 mod folder;
+mod save;
+
+pub use save::SaveRequest;
 
 /// The most bytes of a name.
 const NAME: usize = 128;
@@ -34,14 +37,15 @@ const ANY: &str = "application/octet-stream";
 /// An artifact, and the stage that published it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedArtifact {
-    pub(crate) published: Published,
+    /// The artifact.
+    pub published: Published,
     /// Unique name of the stage.
-    pub(crate) stage: String,
+    pub stage: String,
 }
 
 impl NamedArtifact {
     /// Whether it is a folder. The media type says so, since it is kept wherever artifacts are, caches included.
-    pub(crate) fn is_folder(&self) -> bool {
+    pub fn is_folder(&self) -> bool {
         self.published.media_type == folder::MEDIA_TYPE
     }
 }
@@ -312,7 +316,11 @@ impl ArtifactFolder {
         Ok(self.all(run)?.into_iter().map(|artifact| artifact.published).collect())
     }
 
-    fn all(&self, run: &RunId) -> io::Result<Vec<NamedArtifact>> {
+    /// The same with the stages that published them.
+    ///
+    /// # Errors
+    /// When a record can't be read.
+    pub fn all(&self, run: &RunId) -> io::Result<Vec<NamedArtifact>> {
         let mut found = Vec::new();
         for path in entries(&self.root.join("runs").join(&run.0))? {
             let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else { continue };
