@@ -9,6 +9,7 @@ mod cancel;
 mod captures;
 mod changed_files;
 mod command_line;
+mod command_plugin;
 mod contract;
 mod crash;
 mod earlier_state;

@@ -23,6 +23,10 @@ pub(crate) fn check(args: &[&str], printed: &str) {
         ["env", "status", ..] => reads_as::<api::EnvironmentEntry>(printed),
         ["env", "history", ..] => reads_as::<Vec<api::ReleaseEntry>>(printed),
         ["service", "status", ..] => reads_as::<Vec<api::ServiceEntry>>(printed),
+        ["artifacts", .., "get", _] | ["artifacts", .., "get", _, "--json"] => {
+            reads_as::<api::RunArtifactEntry>(printed)
+        }
+        ["artifacts", ..] => reads_as::<Vec<api::RunArtifactEntry>>(printed),
         ["gc", ..] => reads_as::<api::GcAnswer>(printed),
         ["grant", ..] => reads_as::<api::GrantAnswer>(printed),
         other => panic!("the api has no type for {other:?}"),

@@ -79,6 +79,8 @@ struct ReportState {
     suites: Vec<String>,
     /// The case that is open, with its text.
     case: Option<TestCase>,
+    /// The text of the failure that is open.
+    body: String,
     /// What the text of the innermost element is for.
     text: Option<TextKind>,
 }
@@ -130,15 +132,21 @@ impl ReportState {
     fn text(&mut self, text: &str) {
         let (Some(case), Some(kind)) = (&mut self.case, self.text) else { return };
         let kept = match kind {
-            // The attribute often is only the beginning of the text.
-            TextKind::Message => case.message.get_or_insert_default(),
+            TextKind::Message => &mut self.body,
             TextKind::Output => case.output.get_or_insert_default(),
         };
-        if kind == TextKind::Message && !kept.is_empty() && text.trim_start().starts_with(kept.as_str()) {
-            kept.clear();
-        }
         let room = TEXT.saturating_sub(kept.len());
         kept.push_str(&text[..text.floor_char_boundary(room)]);
+    }
+
+    /// Adds the text of a failure to its attribute, which often is only the beginning of the text.
+    fn end_message(&mut self) {
+        let body = std::mem::take(&mut self.body);
+        let Some(case) = self.case.as_mut().filter(|_| !body.trim().is_empty()) else { return };
+        case.message = Some(match case.message.take() {
+            Some(message) if !body.trim_start().starts_with(message.trim()) => format!("{message}\n{}", body.trim()),
+            _ => body.trim().to_owned(),
+        });
     }
 
     fn end(&mut self, name: &[u8]) {
@@ -152,7 +160,11 @@ impl ReportState {
                 case.message = case.message.map(|message| message.trim().to_owned()).filter(|text| !text.is_empty());
                 self.cases.push(case);
             }
-            b"failure" | b"error" | b"skipped" | b"system-out" | b"system-err" => self.text = None,
+            b"failure" | b"error" | b"skipped" => {
+                self.text = None;
+                self.end_message();
+            }
+            b"system-out" | b"system-err" => self.text = None,
             _ => {}
         }
     }

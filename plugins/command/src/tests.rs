@@ -223,7 +223,7 @@ fn the_cases_of_a_junit_report_are_reported_and_counted() {
     let [zero, two, later] = report.test_cases.as_slice() else { panic!("{:?}", report.test_cases) };
     assert_eq!((zero.outcome, zero.duration.unwrap().as_millis()), (TestOutcome::Passed, 500));
     assert_eq!((two.suite.as_str(), two.outcome), ("calc.Adds", TestOutcome::Failed));
-    assert_eq!(two.message.as_deref(), Some("5 != 4Traceback\n5 != 4 <here>"));
+    assert_eq!(two.message.as_deref(), Some("5 != 4\nTraceback\n5 != 4 <here>"));
     assert_eq!(
         (two.output.as_deref(), &two.file),
         (Some("printed"), &Some(("test_calc.py".to_owned(), Some(Position::line(7)))))
