@@ -27,7 +27,7 @@ impl<'a> FailureExplanation<'a> {
         let (own, tests) = (own.collect::<Vec<_>>(), tests_without_finding(stage, &stage.tests).collect::<Vec<_>>());
         let causes = failure.map(|failure| failure.causes.as_slice()).unwrap_or_default();
         let is_part = |cause: &str| {
-            own.iter().any(|problem| mentions(&problem.message, cause))
+            own.iter().any(|problem| mentions(&problem.message, cause) && !tells(cause, problem))
                 || tests.iter().any(|case| mentions(&measured::title(case), cause))
         };
         let causes = causes.iter().map(String::as_str).filter(|cause| !is_part(cause)).collect::<Vec<_>>();
@@ -82,7 +82,11 @@ fn is_explained(stage: &StageView) -> bool {
 /// The end of the log, without the lines that the causes repeat.
 fn further_tail<'a>(stage: &'a StageView, causes: &[&str]) -> Vec<&'a TailLine> {
     let repeated = |text: &str| causes.iter().flat_map(|cause| cause.lines()).any(|line| line.trim() == text.trim());
-    stage.tail.iter().filter(|line| !repeated(&line.text)).collect()
+    let mut further = stage.tail.iter().filter(|line| !repeated(&line.text)).collect::<Vec<_>>();
+    if further.iter().all(|line| line.text.trim().is_empty()) {
+        further.clear();
+    }
+    further
 }
 
 /// Whether `text` contains `part`, and not only as the end or the beginning of other words.

@@ -47,6 +47,16 @@ fn a_finding_that_a_cause_repeats_is_left_out_and_so_is_the_end_of_the_log() {
 }
 
 #[test]
+fn a_finding_that_says_no_more_than_a_cause_is_left_out() {
+    let text =
+        summary(&failed(FailureKind::Reported, &["4 != 5"], |script| finding(script, Level::Error, "4 != 5", None)));
+    assert_eq!(text, "test failed\n  `npm` ended with exit code 1\n  because: 4 != 5\n");
+    let causes = ["ok 59 - case\nok 60 - case"];
+    let text = summary(&failed(FailureKind::Reported, &causes, |script| script.log(0, Stream::Stdout, " ")));
+    assert!(text.ends_with("  because: ok 59 - case\n  ok 60 - case\n"), "{text}");
+}
+
+#[test]
 fn a_test_is_named_once_by_what_says_the_most() {
     let case = |name: &str| TestCase {
         suite: "app".to_owned(),
