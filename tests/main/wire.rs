@@ -24,7 +24,7 @@ pub(crate) fn check(args: &[&str], printed: &str) {
         ["env", "history", ..] => reads_as::<Vec<api::ReleaseEntry>>(printed),
         ["service", "status", ..] => reads_as::<Vec<api::ServiceEntry>>(printed),
         ["artifacts", .., "get", _] | ["artifacts", .., "get", _, "--json"] => {
-            reads_as::<api::RunArtifactEntry>(printed)
+            reads_as::<api::RunArtifactEntry>(printed);
         }
         ["artifacts", ..] => reads_as::<Vec<api::RunArtifactEntry>>(printed),
         ["gc", ..] => reads_as::<api::GcAnswer>(printed),
