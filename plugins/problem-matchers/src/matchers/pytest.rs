@@ -85,8 +85,8 @@ impl PytestMatcher {
     fn summary_line(&mut self, line: &str, collector: &mut Collector) -> Claim {
         let entry = line.strip_prefix("FAILED ").or(line.strip_prefix("ERROR "));
         let Some(entry) = entry else {
-            let is_other = ["SKIPPED", "XFAIL", "XPASS", "PASSED", "!!!"].iter().any(|word| line.starts_with(word));
-            if is_other || line.starts_with(' ') {
+            // In CI, messages have all their lines.
+            if !is_total(line) {
                 return Claim::Open;
             }
             self.section = Section::Other;
@@ -113,6 +113,13 @@ impl PytestMatcher {
         collector.add_test(FailedTest { identity: id.to_owned(), name: id.to_owned(), ..test });
         Claim::Open
     }
+}
+
+/// `3 failed, 2 passed in 0.03s`, which has no frame with `-q`.
+fn is_total(line: &str) -> bool {
+    let is_count = |word: &str| [" failed", " passed", " error"].iter().any(|outcome| word.contains(outcome));
+    line.rsplit_once(" in ").is_some_and(|(counts, time)| is_count(counts) && time.contains('s'))
+        && line.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
 /// The title of a line such as `==== FAILURES ====`.
