@@ -105,7 +105,7 @@ fn the_end_of_the_log_is_shown_unless_findings_explain_the_failure() {
             entry: "git".to_owned(),
         };
         let problem =
-            Problem { grant: Some(grant), ..Problem::new(Level::Error, "permission-denied", "may not run git") };
+            Problem { grant: Some(Box::new(grant)), ..Problem::new(Level::Error, "permission-denied", "may not run git") };
         script.then(EventKind::Problem { stage: StageIndex(0), problem })
     };
     let error = |script: Script| finding(script, Level::Error, "x", None);
