@@ -28,6 +28,7 @@ mod policy;
 mod printed;
 mod production;
 mod recovery;
+mod refusals;
 mod rehearsal;
 mod release;
 mod secrets;

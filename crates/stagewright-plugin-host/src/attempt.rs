@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stagewright_engine::FilePlace;
+use stagewright_engine::{AttemptEnd, FailureKind, FilePlace, Outcome};
 use stagewright_model::MissingGrant;
 
 use tokio::time::Instant;
@@ -108,6 +108,24 @@ impl Attempt {
     pub(crate) async fn start_release(&mut self, release: ReleaseBuilder) -> Result<InstanceHandle, CapabilityError> {
         self.refuse_if_cancelled(&release.service)?;
         self.services.start(release).await
+    }
+
+    /// Adds to a failure what the stage's programs were refused. A failure of the sandbox's making looks like one of the
+    /// program's own, and a program can hide the message.
+    pub(crate) async fn explain(&mut self, end: &mut AttemptEnd) {
+        let AttemptEnd::Unsuccessful(Outcome::Failed | Outcome::Errored, failure) = end else { return };
+        if failure.kind != FailureKind::Reported {
+            return;
+        }
+        let refusals = self.processes.refusals().await;
+        refusals.files.iter().for_each(|denied| self.denials.add_of_program(denied));
+        let remedy = self.denials.remedy(self.processes.policy(), refusals.mention_network);
+        if let Some(remedy) = remedy.map(|remedy| self.log.masker().text(&remedy)) {
+            failure.help = Some(match failure.help.take() {
+                Some(own) => format!("{remedy}; {own}"),
+                None => remedy,
+            });
+        }
     }
 
     fn refuse_if_cancelled(&self, started: &str) -> Result<(), CapabilityError> {

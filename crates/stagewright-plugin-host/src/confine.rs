@@ -4,8 +4,8 @@
 //! policy, toolchains ── places ──> Confinement ──> Sandbox ── listeners ──> proxy, forwards ── egress (policy)
 //! ```
 //!
-//! It is created when the first program is started, and all programs of the attempt run in it. A stage without `net` gets
-//! no listener, and therefore no network.
+//! It is created when the first program is started, and all programs of the attempt run in it. A stage without `net` has a
+//! proxy, too, which refuses every host and names the grant.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use std::sync::{Arc, PoisonError};
 
 use stagewright_engine::{Level, Problem};
 use stagewright_model::Limits;
-use stagewright_process::sandbox::{self, Confinement, Exceeded, Sandbox};
-use tokio::net::TcpListener;
+use stagewright_process::sandbox::{self, Confinement, Exceeded, Refusal, Sandbox};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
 use crate::attempt::AttemptContext;
@@ -27,7 +27,7 @@ use crate::net::OwnOrigins;
 use crate::net::background::Background;
 use crate::net::egress::{DenialReport, EgressGuard};
 use crate::net::forward::forward;
-use crate::net::proxy;
+use crate::net::{names, proxy};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 use crate::reserved::{Placeholders, Reserved};
@@ -38,12 +38,20 @@ mod copies;
 mod git_view;
 mod kept;
 mod places;
+mod view;
 mod workspace;
 
 pub use config::SandboxConfig;
 use kept::KeptCaches;
 pub use kept::{RemovedKept, StageOwner, remove_kept};
 pub(crate) use places::tools;
+pub(crate) use view::SandboxView;
+
+/// The port of the proxy in a sandbox, unless it is granted for something else. It is always the same, because a program's
+/// output may contain it and be cached, and none that programs listen on: these need a privilege for it.
+const PROXY: u16 = 1023;
+/// The hosts that programs reach without the proxy: the sandbox's own loopback.
+const DIRECT: &str = "localhost,127.0.0.1,::1,0.0.0.0,.localhost";
 
 /// The code of the problems that report new repositories.
 const NESTED: &str = "nested-repository";
@@ -67,7 +75,7 @@ pub(crate) struct Blueprint {
     limits: Limits,
     /// Called for connections to sockets that aren't granted.
     report: DenialReport,
-    /// None for a stage without a network.
+    /// None in a rehearsal that withholds the stage's network: the stage lacks no grant of what its programs then miss.
     egress: Option<Arc<EgressGuard>>,
     aborter: AttemptAborter,
     rehearsal: Rehearsal,
@@ -79,6 +87,7 @@ pub(crate) struct Blueprint {
 pub(crate) struct Confined {
     pub(crate) sandbox: Sandbox,
     pub(crate) network: Network,
+    pub(crate) view: Arc<SandboxView>,
     pub(crate) limit_watcher: LimitWatcher,
     placeholders: Option<Placeholders>,
     /// Locks the download caches against removal.
@@ -93,7 +102,7 @@ pub(crate) struct LimitWatcher {
     aborter: AttemptAborter,
 }
 
-/// The network of a sandbox; empty for a stage without one.
+/// The network of a sandbox; empty where nothing of it is explained.
 #[derive(Default)]
 pub(crate) struct Network {
     /// Environment variables that lead programs to the proxy.
@@ -109,7 +118,8 @@ impl Blueprint {
         let sandbox = config.sandbox.as_ref()?;
         let policy = &attempt.program_policy;
         let report = attempt.denials.reporter(&attempt.log);
-        let egress = policy.has_network().then(|| {
+        let explains = policy.has_network() || attempt.request.permissions.net.is_empty();
+        let egress = explains.then(|| {
             let (own, dialer) = (attempt.own_origins.clone(), attempt.host.outbound.dialer.clone());
             Arc::new(EgressGuard::new(policy.clone(), own, dialer, report.clone(), attempt.bounds.requests))
         });
@@ -145,11 +155,14 @@ impl Blueprint {
             }
         }
         let (mut confinement, kept, placeholders) = self.confinement(environment).await?;
-        // The first listener, on any port, is the proxy's; each of the others has the port of the service that it forwards
-        // to, so that programs find the service where the pipeline says. `network` relies on this order.
+        // The first listener is the proxy's; each of the others has the port of the service that it forwards to, so that
+        // programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
-            confinement.listeners = [0].into_iter().chain(ports.keys().copied()).collect();
+            let proxy = if ports.contains_key(&PROXY) { 0 } else { PROXY };
+            confinement.listeners = [proxy].into_iter().chain(ports.keys().copied()).collect();
+            confinement.name_server = true;
         }
+        let view = Arc::new(SandboxView::new(confinement.places.clone()));
         let maker = self.config.maker.clone();
         let started = tokio::task::spawn_blocking(move || maker.sandbox(&confinement)).await;
         let mut sandbox = started.map_err(|error| internal(&error))?.map_err(|error| {
@@ -165,15 +178,28 @@ impl Blueprint {
             }
         });
         let refusals = self.report_refusals(&mut sandbox);
-        Ok(Confined { sandbox, network, limit_watcher, placeholders, _kept: kept, _watching: [watching, refusals] })
+        Ok(Confined {
+            sandbox,
+            network,
+            view,
+            limit_watcher,
+            placeholders,
+            _kept: kept,
+            _watching: [watching, refusals],
+        })
     }
 
     fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {
         let (refusals, policy, report) = (sandbox.refusals(), self.policy.clone(), self.report.clone());
+        let egress = self.egress.clone();
         Background::spawn(async move {
             let Some(mut refusals) = refusals else { return };
-            while let Some(socket) = refusals.recv().await {
-                report(&policy.deny_socket(&socket.to_string_lossy()));
+            while let Some(refusal) = refusals.recv().await {
+                match (refusal, &egress) {
+                    (Refusal::Socket(socket), _) => report(&policy.deny_socket(&socket.to_string_lossy())),
+                    (Refusal::Address(address), Some(egress)) => egress.unreachable(address),
+                    (Refusal::Address(_), None) => {}
+                }
             }
         })
     }
@@ -233,7 +259,8 @@ impl Blueprint {
         let places::MountPlan { scratch, places, rules, kept, placeholders } =
             self.workspace.off_thread(move |files| planner.plan(files)).await?;
         let closed = self.policy.reserved().identities().collect();
-        Ok((Confinement { scratch, places, closed, rules, listeners: Vec::new(), limits }, kept, placeholders))
+        let confinement = Confinement { scratch, places, closed, rules, limits, ..Confinement::default() };
+        Ok((confinement, kept, placeholders))
     }
 
     /// Serves the proxy on the first listener, and a forward to its port on each of the others.
@@ -251,16 +278,22 @@ impl Blueprint {
         for (listener, &address) in listeners.zip(ports.values()) {
             serving.push(forward(listener, address, egress.clone())?);
         }
+        if let Some(socket) = sandbox.name_server() {
+            let socket = socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket));
+            serving.push(names::serve(socket.map_err(|error| internal(&error))?, egress.clone()));
+        }
         let proxy = format!("http://{address}");
         let mut variables = Vec::new();
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             // Some programs read only the upper-case name, some only the lower-case one.
             variables.extend([name.to_owned(), name.to_lowercase()].map(|name| (name, proxy.clone())));
         }
-        variables.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
+        if self.policy.has_network() {
+            variables.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
+        }
         // Granted loopback ports have forwards, so programs connect to them directly. A grant of every loopback port can't
         // have forwards; then connections to the loopback go through the proxy too.
-        let direct = if self.policy.grants_any_loopback_port() { "" } else { "localhost,127.0.0.1,::1" };
+        let direct = if self.policy.grants_any_loopback_port() { "" } else { DIRECT };
         variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), direct.to_owned())));
         Ok(Network { variables, serving })
     }

@@ -82,6 +82,7 @@ pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use changes::{ChangeSource, ChangesUnknown};
 pub use confine::{RemovedKept, SandboxConfig, StageOwner, remove_kept};
 pub use contract::{contract_interface, plain_function, plugin_interface};
+pub use denial::DENIED;
 pub use error::{CapabilityError, ErrorCode, causes_of};
 pub use host::{HostConfig, HostError, PluginHost};
 pub use limits::DEFAULT_BOUNDS;

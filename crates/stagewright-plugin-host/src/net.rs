@@ -5,7 +5,8 @@
 //! guest ── capability::http ── reqwest ── resolver ─┐
 //!                                                   ├── address (the guard) ── granted hosts
 //! program ── proxy ── egress (policy) ── dial ──────┘
-//!         └─ forward ── loopback of this machine
+//!         ├─ forward ── loopback of this machine
+//!         └─ names (no answers, but reports)
 //! ```
 //!
 //! The inputs are the policy of an attempt and listeners that its programs can reach; the results are connections to
@@ -23,6 +24,7 @@ pub(crate) mod client;
 pub(crate) mod dial;
 pub(crate) mod egress;
 pub(crate) mod forward;
+pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod proxy;
 

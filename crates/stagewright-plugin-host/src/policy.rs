@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use stagewright_model::{
-    MissingGrant, NetTarget, Origin, OriginRule, PathPattern, Permission, Permissions, ProcessRule, SecretUse,
-    SocketRule, VariableName, WorkspacePath,
+    MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern, Permission, Permissions, ProcessRule,
+    SecretUse, SocketRule, VariableName, WorkspacePath, granting_lines,
 };
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -36,6 +36,8 @@ pub(crate) struct Policy {
     declared: Option<Vec<PathPattern>>,
     /// Including the hosts that keywords of `net` open.
     net: Vec<OriginRule>,
+    /// The origins that keywords open, granted or not.
+    package_origins: Vec<(Origin, PackageManager)>,
     /// The paths of the workspace that no grant opens.
     reserved: Arc<Reservations>,
 }
@@ -57,6 +59,8 @@ impl Policy {
                 }
             }
         }
+        let origins_of = |manager| package_hosts.origins(manager).into_iter().map(move |origin| (origin, manager));
+        let package_origins = PackageManager::ALL.into_iter().flat_map(origins_of).collect();
         Policy {
             table: table.to_owned(),
             permissions: permissions.clone(),
@@ -65,6 +69,7 @@ impl Policy {
             exec: permissions.exec.iter().map(|rule| rule.pattern().clone()).collect(),
             declared: None,
             net,
+            package_origins,
             reserved,
         }
     }
@@ -153,7 +158,7 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("call {origin}"), Permission::Net, &origin.to_string()))
+        Err(self.deny(&format!("call {origin}"), Permission::Net, &self.net_entry(origin)))
     }
 
     /// Checks a connection whose content isn't inspected. A grant of the host and the port is enough, whatever its scheme.
@@ -161,7 +166,7 @@ impl Policy {
         if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
             return Ok(());
         }
-        Err(self.deny(&format!("connect to {origin}"), Permission::Net, &origin.to_string()))
+        Err(self.deny(&format!("connect to {origin}"), Permission::Net, &self.net_entry(origin)))
     }
 
     /// The denial of a granted origin whose name resolves to an address that no name may resolve to.
@@ -177,7 +182,23 @@ impl Policy {
         self.deny(&format!("connect to the socket {path}"), Permission::Socket, path)
     }
 
-    /// Whether any host is granted. Otherwise programs get no network.
+    /// Whether any port of the host is granted.
+    pub(crate) fn grants_host(&self, origin: &Origin) -> bool {
+        self.net.iter().any(|rule| rule.is_for_host(origin))
+    }
+
+    /// The entry of `net` for an origin: the keyword of the package manager that uses it, if there is one.
+    fn net_entry(&self, origin: &Origin) -> String {
+        let uses = |manager: &PackageManager| {
+            self.package_origins.iter().any(|(known, of)| of == manager && known.is_same_place(origin))
+        };
+        match PackageManager::ALL.into_iter().find(uses) {
+            Some(manager) => manager.word().to_owned(),
+            None => origin.to_string(),
+        }
+    }
+
+    /// Whether any host is granted.
     pub(crate) fn has_network(&self) -> bool {
         !self.net.is_empty()
     }
@@ -200,6 +221,15 @@ impl Policy {
     /// Whether `exec` matches a path. Programs there may be started if it may also be read.
     pub(crate) fn may_start(&self, path: &WorkspacePath) -> bool {
         grant(&self.exec, path)
+    }
+
+    /// Checks that programs in a path may be started.
+    pub(crate) fn start(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
+        self.not_closed(path)?;
+        if self.may_start(path) || grant(&self.write, path) {
+            return Ok(());
+        }
+        Err(self.deny(&format!("start `{path}`"), Permission::Exec, path.shown()))
     }
 
     /// The patterns of `exec`.
@@ -280,6 +310,20 @@ impl Policy {
     /// The variables of the engine's environment that programs inherit.
     pub(crate) fn inherited_variables(&self) -> &[VariableName] {
         &self.permissions.env
+    }
+
+    /// The change to the stage's table that gives it all of these grants.
+    pub(crate) fn remedy(&self, missing: &[MissingGrant]) -> String {
+        match missing {
+            [grant] => grant.remedy(&self.permissions),
+            _ => {
+                format!(
+                    "set in [{}.permissions]: {}",
+                    self.table,
+                    granting_lines(&self.permissions, missing).join("; ")
+                )
+            }
+        }
     }
 
     fn deny(&self, doing: &str, permission: Permission, missing: &str) -> CapabilityError {

@@ -171,6 +171,11 @@ impl SpawnError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, SpawnError::NotFound { .. } | SpawnError::NoInterpreter { .. })
     }
+
+    /// Whether the program's file may not be executed.
+    pub fn is_not_executable(&self) -> bool {
+        matches!(self, SpawnError::NotExecutable { .. })
+    }
 }
 
 /// Process lists show of a program the name of the file that it was started by, which is `exe` for one that was started

@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use broker::Refusal;
 pub(crate) use confine::drop_capabilities;
 pub(crate) use connection::ProgramHandle;
 pub use handle::{Sandbox, StartError};
@@ -83,6 +84,8 @@ pub struct Confinement {
     pub rules: Vec<Rule>,
     /// Ports of the loopback inside on which the engine accepts connections; 0 for any free port.
     pub listeners: Vec<u16>,
+    /// Whether the engine answers lookups of names, at port 53 of the loopback inside.
+    pub name_server: bool,
     /// Resource limits.
     pub limits: SandboxLimits,
 }

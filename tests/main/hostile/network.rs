@@ -62,10 +62,14 @@ fn a_stage_without_a_network_reaches_nothing() {
         never tools/hostile udp 169.254.169.254:53
         tools/hostile udp 127.0.0.1:{udp}
         never curl -sS -m 20 http://127.0.0.1:{tcp}/
-        never curl -sS -m 20 http://example.org/
+        never curl -sSf -m 20 http://example.org/
         never getent hosts example.org
-        never sh -c 'grep -v -e lo: -e \"|\" /proc/net/dev'
-        never test -n \"${{HTTPS_PROXY-}}\""
+        never getent hosts localhost.example.org
+        never curl -sS -m 20 --noproxy '*' http://example.org/
+        never curl -sSf -m 20 -x $HTTPS_PROXY http://127.0.0.1:{tcp}/
+        never curl -sSk -m 20 -x $HTTPS_PROXY -p https://127.0.0.1:{tcp}/
+        never curl -sS -m 20 -x socks5h://${{HTTPS_PROXY#http://}} http://127.0.0.1:{tcp}/
+        never sh -c 'grep -v -e lo: -e \"|\" /proc/net/dev'"
     );
     tries(&environment, PROGRAMS, &script);
     assert_eq!(server.seen(), Vec::<String>::new());

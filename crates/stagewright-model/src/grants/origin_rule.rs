@@ -99,6 +99,11 @@ impl OriginRule {
         self.host.has(&origin.host) && self.port.is_none_or(|port| port == origin.port)
     }
 
+    /// Whether any port of the host of `origin` is granted.
+    pub fn is_for_host(&self, origin: &Origin) -> bool {
+        self.host.has(&origin.host)
+    }
+
     /// Whether this rule grants everything that `other` grants.
     pub fn covers(&self, other: &OriginRule) -> bool {
         self.scheme == other.scheme && self.host.covers(&other.host) && port_covers(self.port, other.port)

@@ -3,7 +3,7 @@
 //! A child gets a cleared environment, a process group of its own, and a task here that forwards its output to the log and
 //! to the guest. No child outlives its attempt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use super::effects::Effects;
 use super::workspace::WorkspaceFiles;
 use crate::attempt::AttemptContext;
 use crate::confine::{Blueprint, Confined};
+use crate::denial::{FailedProgram, OutputTail, RefusalSearch, Refusals};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::policy::Policy;
@@ -36,6 +37,8 @@ use output::{ChildEnd, OutputCapture, Room, UNREAD, carry};
 
 /// The most children of one attempt at a time.
 const CHILDREN: usize = 256;
+/// The most failed programs whose failures are explained: the last ones.
+const FAILED: usize = 8;
 /// How long the tasks of killed children may take to forward the rest of their output.
 const COLLECT: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,25 @@ pub(crate) struct Processes {
     confined: Option<Confined>,
     groups: Groups,
     tasks: JoinSet<()>,
+    failed: FailedPrograms,
+    refusals: RefusalSearch,
+}
+
+/// The programs of an attempt that failed within its sandbox; clones share them.
+#[derive(Clone, Debug, Default)]
+struct FailedPrograms(Arc<Mutex<VecDeque<FailedProgram>>>);
+
+impl FailedPrograms {
+    fn add(&self, failed: FailedProgram) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.push_back(failed);
+        let surplus = known.len().saturating_sub(FAILED);
+        known.drain(..surplus);
+    }
+
+    fn take(&self) -> Vec<FailedProgram> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+    }
 }
 
 /// The process groups of an attempt's children, to stop them while the guest is busy.
@@ -93,6 +115,12 @@ impl Processes {
         if config.sandbox.is_some() {
             without_proxy_credentials(&mut environment);
         }
+        let refusals = RefusalSearch::new(
+            attempt.program_policy.clone(),
+            config.workspace.clone(),
+            &environment,
+            &config.environment,
+        );
         Processes {
             policy: attempt.policy.clone(),
             workspace: attempt.workspace.clone(),
@@ -107,6 +135,8 @@ impl Processes {
             confined: None,
             groups: Groups::default(),
             tasks: JoinSet::new(),
+            failed: FailedPrograms::default(),
+            refusals,
         }
     }
 
@@ -153,6 +183,7 @@ impl Processes {
         if let Some(confined) = &self.confined {
             environment.extend(confined.network.variables.iter().cloned());
         }
+        let folder = current_dir.clone();
         let command = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };
         // The promise counts for `observe` alone, where it allows nothing but to ask the target. In `run`, an intent that
         // a plugin could leave out would be worth nothing.
@@ -166,9 +197,11 @@ impl Processes {
         };
         let child = spawned.map_err(|error| {
             let code = if error.is_not_found() { ErrorCode::NotFound } else { ErrorCode::FailedPrecondition };
+            let complaint = if error.is_not_executable() { "Permission denied" } else { "No such file or directory" };
+            self.failed(&folder, format!("'{program}': {complaint}"));
             CapabilityError::new(code, error.to_string()).with_help(error.help())
         })?;
-        Ok(self.watch(program, child, timeout, capture, quiet))
+        Ok(self.watch(program, child, folder, timeout, capture, quiet))
     }
 
     /// Creates the sandbox, if programs run in one and it doesn't exist yet.
@@ -199,6 +232,7 @@ impl Processes {
         &mut self,
         program: String,
         child: Child,
+        folder: PathBuf,
         timeout: Option<Duration>,
         capture: Option<u64>,
         quiet: bool,
@@ -212,8 +246,15 @@ impl Processes {
         let lines = (!quiet).then(|| (self.log.lines(Stream::Stdout), self.log.lines(Stream::Stderr)));
         let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
         let limits = self.confined.as_ref().map(|confined| confined.limit_watcher.clone());
+        let (failed, view) = (self.failed.clone(), self.confined.as_ref().map(|confined| confined.view.clone()));
         self.tasks.spawn(async move {
-            let end = carry(child, deadline, lines, capture).await;
+            let mut tails = <[OutputTail; 2]>::default();
+            let end = carry(child, deadline, lines, capture, &mut tails).await;
+            if let (ChildEnd::Exited(status), Some(view)) = (&end, view)
+                && status.code != Some(0)
+            {
+                failed.add(FailedProgram { output: tails.map(|tail| tail.text()).join("\n"), folder, view });
+            }
             // A child is lost when its sandbox dies with it, which also happens when the sandbox exceeded a limit. The
             // attempt must be aborted with that limit before the guest learns of the loss: a guest that got an error first
             // could return it as its own.
@@ -223,6 +264,27 @@ impl Processes {
             end_sender.send_replace(Some(end));
         });
         ChildHandle { program, group, end, captured, room, overflow }
+    }
+
+    /// What the stage's programs may do.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.refusals.policy
+    }
+
+    /// Remembers a program that could not be started in the sandbox. `complaint`: why, as the program itself would say.
+    fn failed(&self, folder: &Path, complaint: String) {
+        if let Some(confined) = &self.confined {
+            let view = confined.view.clone();
+            self.failed.add(FailedProgram { output: complaint, folder: folder.to_owned(), view });
+        }
+    }
+
+    /// Why the programs of a failed attempt failed, as far as their output shows it.
+    pub(crate) async fn refusals(&self) -> Refusals {
+        let (failed, search) = (self.failed.take(), self.refusals.clone());
+        let found = self.workspace.off_thread(move |files| Ok(search.refusals(&failed, files)));
+        // An explanation that can't be found isn't worth another failure.
+        found.await.unwrap_or_default()
     }
 
     /// Kills the children that still run, and waits until their last output has been written.

@@ -60,6 +60,7 @@ impl MountPlanner {
         let scratch = self.scratch().map_err(|error| unprepared("make the scratch folder", &error))?;
         let (mut places, rules) = system(&scratch);
         places.extend_from_slice(&self.config.copies.places(&self.config.scratch)?);
+        places.extend(own_name_server(&scratch).map_err(|error| unprepared("name the name server", &error))?);
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         // A `HOME` within the workspace isn't mounted here: if the stage set it, it is granted like the rest of the
         // workspace; if it is the user's own, it is among the reserved paths.
@@ -161,6 +162,17 @@ impl MountPlanner {
         }
         Ok(places)
     }
+}
+
+/// Leads programs to the name server on the sandbox's loopback, instead of one of the machine's network. Without this
+/// file, resolvers use the loopback anyway.
+fn own_name_server(scratch: &Path) -> io::Result<Option<Place>> {
+    // It may be a link to a folder that the sandbox doesn't have.
+    let Ok(path) = fs::canonicalize("/etc/resolv.conf") else { return Ok(None) };
+    let own = scratch.join("resolv.conf");
+    // Without `search`, a resolver would also try each name in the domain of this machine.
+    fs::write(&own, "nameserver 127.0.0.1\nsearch .\n")?;
+    Ok(Some(Place { path, source: Source::Host(own), access: Some(Access::Read) }))
 }
 
 fn not_granted(error: &SocketError) -> CapabilityError {

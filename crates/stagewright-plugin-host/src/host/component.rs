@@ -98,7 +98,8 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
         Some(reason) => Err(reason),
         None => ended,
     };
-    let end = outcome_from_guest(ended, attempt);
+    let mut end = outcome_from_guest(ended, attempt);
+    attempt.explain(&mut end).await;
     attempt.findings.finish().await;
     attempt.tests.finish().await;
     attempt.metrics.finish(&attempt.log).await;

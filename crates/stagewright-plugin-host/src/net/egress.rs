@@ -93,6 +93,29 @@ impl EgressGuard {
         self.report_once(&format!("{origin} for {requested}"), denied)
     }
 
+    /// A program looked up a name, which the sandbox doesn't resolve.
+    pub(super) fn looked_up(&self, host: &str) {
+        // The port isn't known. Most hosts are reached by https.
+        if let Some(origin) = Origin::of_tunnel(&format!("{host}:443")) {
+            self.bypassed(&origin);
+        }
+    }
+
+    /// A program tried to connect to an address, which leads nowhere in the sandbox.
+    pub(crate) fn unreachable(&self, address: SocketAddr) {
+        if let Some(origin) = Origin::of_tunnel(&address.to_string()) {
+            self.bypassed(&origin);
+        }
+    }
+
+    /// A program tried to reach a host without the proxy. A granted host isn't a denial, however it is reached.
+    fn bypassed(&self, origin: &Origin) {
+        if !self.policy.grants_host(origin) && !self.own.has_place(origin) {
+            // Reports a denial.
+            let _ = self.tunnel(origin);
+        }
+    }
+
     /// A permit for a connection, to be held as long as the connection is open.
     pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, CapabilityError> {
         self.connections.clone().try_acquire_owned().map_err(|_| {

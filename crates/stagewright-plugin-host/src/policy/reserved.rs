@@ -1,7 +1,7 @@
 //! The checks of reserved paths, which no grant opens.
 
 use super::{Policy, grant};
-use stagewright_model::{PathPattern, WorkspacePath};
+use stagewright_model::{PathPattern, Permission, WorkspacePath};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::reserved::{Identity, Purpose, Reservations, Spot, names_git};
@@ -26,6 +26,16 @@ impl Policy {
         }
         let root = WorkspacePath::default();
         [&self.read, &self.write].into_iter().any(|rules| named(rules, path) || named(rules, &root))
+    }
+
+    /// Checks that programs may read the history in a git directory. For another path, or in a cached stage, no grant
+    /// decides that.
+    pub(crate) fn history(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
+        let is_git = self.reserved.spots().iter().any(|spot| spot.purpose == Purpose::Git && spot.path == *path);
+        if !is_git || self.declared().is_some() || self.reads_history(path) {
+            return Ok(());
+        }
+        Err(self.deny(&format!("read the git repository `{path}`"), Permission::Read, path.shown()))
     }
 
     /// Whether the grants allow reading a path, regardless of the inputs that a cached stage declares.

@@ -84,10 +84,10 @@ fn a_denied_command_line_is_named_as_the_entry_that_grants_it() {
     let call = ["git", "commit", "-m", "a *", "--", "it's"];
     let denied = start(&policy, &call, &[]);
     assert_eq!(denied.as_ref().unwrap_err().message, "the stage may not start the program `git` with these arguments");
-    let entry = "git commit -m 'a *' -- 'it'\\''s'";
-    assert!(
-        help(denied).ends_with(&format!("process = [\"{}\", \"git fetch origin *\"]", entry.replace('\\', "\\\\")))
-    );
+    let advice = help(denied);
+    let table: toml::Table = advice.split_once("]: ").unwrap().1.parse().unwrap();
+    let entries = table["process"].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap());
+    assert_eq!(entries.collect::<Vec<_>>(), ["git commit -m 'a *' -- 'it'\\''s'", "git fetch origin *"]);
     let long = "x".repeat(MAX_ENTRY);
     assert!(help(start(&policy, &["git", &long], &[])).ends_with("process = [\"git\", \"git fetch origin *\"]"));
 }

@@ -28,8 +28,9 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::mem::{MaybeUninit, size_of};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -54,12 +55,12 @@ pub(super) const CAPABILITIES: CapabilitySet = CapabilitySet::SYS_PTRACE.union(C
 const THREADS: usize = 64;
 /// The most listening sockets with a path that are remembered for one sandbox.
 const MAX_OWN_SOCKETS: usize = 512;
-/// The most refused paths that are reported.
+/// The most refused connections that are reported.
 const MAX_REFUSALS: usize = 100;
 /// Returns the file that a Unix socket is bound to, as in linux/un.h.
 const SIOCUNIXFILE: libc::Ioctl = 0x89E0;
-/// Paths of at least this many bytes are not reported: `PIPE_BUF` without the two bytes of a path's length.
-const MAX_PATH: u16 = 4094;
+/// Refusals of at least this many bytes are not reported: `PIPE_BUF` without the two bytes of a message's length.
+const MAX_MESSAGE: u16 = 4094;
 
 /// Identifies a file independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -116,24 +117,33 @@ fn check_permissions() -> Result<(), Errno> {
 }
 
 impl Waiting {
-    /// Starts answering calls. `listener` is the filter's descriptor. Returns the source of refused paths.
+    /// Starts answering calls. `listener` is the filter's descriptor. Returns the source of refusals.
     pub(super) fn serve(self, listener: OwnedFd) -> io::Result<Refusals> {
         self.0.send(listener).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         Ok(Refusals(self.1))
     }
 }
 
-/// The paths of sockets to which a connection was refused.
+/// A connection that a program didn't get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// To the Unix socket at this path, which isn't granted.
+    Socket(#[serde(with = "super::wire::path")] PathBuf),
+    /// To this address, to which the sandbox has no route.
+    Address(SocketAddr),
+}
+
+/// The connections that programs didn't get.
 pub(super) struct Refusals(PipeReader);
 
 impl Refusals {
-    /// Blocks until a path is reported.
-    pub(super) fn next(&mut self) -> io::Result<PathBuf> {
+    /// Blocks until one is reported.
+    pub(super) fn next(&mut self) -> io::Result<Refusal> {
         let mut length = [0; 2];
         self.0.read_exact(&mut length)?;
-        let mut path = vec![0; usize::from(u16::from_ne_bytes(length))];
-        self.0.read_exact(&mut path)?;
-        Ok(OsString::from_vec(path).into())
+        let mut message = vec![0; usize::from(u16::from_ne_bytes(length))];
+        self.0.read_exact(&mut message)?;
+        Ok(serde_json::from_slice(&message)?)
     }
 }
 
@@ -149,7 +159,7 @@ struct Broker {
     /// The files of sockets that programs of the sandbox listen on. Open, so that their inodes aren't reused.
     own: Mutex<HashMap<Identity, OwnedFd>>,
     report: PipeWriter,
-    /// The paths that were reported already.
+    /// The refusals that were reported already.
     refused: Mutex<HashSet<Vec<u8>>>,
     /// The number of threads that wait for a call.
     idle: AtomicUsize,
@@ -231,7 +241,11 @@ impl Broker {
         let Some(path) = path_of(&address) else {
             // Internet addresses and abstract Unix sockets are confined by the network namespace.
             call.is_waiting()?;
-            return connect(&socket, &address).map(|()| Reply::Done);
+            let connected = connect(&socket, &address);
+            if connected == Err(Errno::NETUNREACH) {
+                self.report_unreachable(&socket, &address);
+            }
+            return connected.map(|()| Reply::Done);
         };
         let file = call.open(path)?;
         let identity = Identity::from_socket(file.as_fd())?.ok_or(Errno::CONNREFUSED)?;
@@ -275,14 +289,28 @@ impl Broker {
 
     fn refuse(&self, file: &OwnedFd) {
         let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map(OsString::from);
-        let Ok(path) = path.map(OsString::into_vec) else { return };
+        if let Ok(path) = path {
+            self.report(&Refusal::Socket(path.into()));
+        }
+    }
+
+    /// Datagrams aren't reported: a resolver probes with them which of its addresses it could use.
+    fn report_unreachable(&self, socket: &OwnedFd, address: &[u8]) {
+        let is_stream = rustix::net::sockopt::socket_type(socket) == Ok(SocketType::STREAM);
+        if let Some(address) = internet_address(address).filter(|_| is_stream) {
+            self.report(&Refusal::Address(address));
+        }
+    }
+
+    fn report(&self, refusal: &Refusal) {
+        let Ok(message) = serde_json::to_vec(refusal) else { return };
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() >= MAX_REFUSALS || !refused.insert(path.clone()) {
+        if refused.len() >= MAX_REFUSALS || !refused.insert(message.clone()) {
             return;
         }
         // Writes of up to `PIPE_BUF` bytes are atomic, so that messages of different threads don't mix.
-        let Some(length) = u16::try_from(path.len()).ok().filter(|&length| length < MAX_PATH) else { return };
-        let _ = (&self.report).write_all(&[&length.to_ne_bytes(), path.as_slice()].concat());
+        let Some(length) = u16::try_from(message.len()).ok().filter(|&length| length < MAX_MESSAGE) else { return };
+        let _ = (&self.report).write_all(&[&length.to_ne_bytes(), message.as_slice()].concat());
     }
 }
 
@@ -465,6 +493,19 @@ fn path_of(address: &[u8]) -> Option<&OsStr> {
     let unix = i32::from(u16::from_ne_bytes(*family)) == libc::AF_UNIX;
     let path = path.split(|&byte| byte == 0).next().filter(|path| unix && !path.is_empty())?;
     Some(OsStr::from_bytes(path))
+}
+
+/// The Internet address in a socket address, as in ip(7) and ipv6(7); none for other families.
+fn internet_address(address: &[u8]) -> Option<SocketAddr> {
+    let (family, rest) = address.split_first_chunk()?;
+    let (port, rest) = rest.split_first_chunk()?;
+    let ip = match i32::from(u16::from_ne_bytes(*family)) {
+        libc::AF_INET => IpAddr::from(*rest.first_chunk::<4>()?),
+        // Four bytes of flow information come first.
+        libc::AF_INET6 => IpAddr::from(*rest.get(4..)?.first_chunk::<16>()?).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
 
 /// The address of an open socket file, by its descriptor in `/proc`.

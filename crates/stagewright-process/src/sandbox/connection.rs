@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
+use super::broker::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
 
@@ -26,7 +27,7 @@ pub(super) struct Connection {
     next: AtomicU64,
     programs: Mutex<Programs>,
     exceeded: watch::Sender<Option<Exceeded>>,
-    refused: mpsc::Sender<PathBuf>,
+    refused: mpsc::Sender<Refusal>,
     ended: watch::Sender<bool>,
 }
 
@@ -43,9 +44,9 @@ struct Program {
 type End = Option<ExitStatus>;
 
 impl Connection {
-    /// Creates a connection, and a receiver of the paths of refused sockets. The caller must run
+    /// Creates a connection, and a receiver of refused connections. The caller must run
     /// [`Connection::listen`] on another thread.
-    pub(super) fn new(socket: UnixStream) -> (Connection, mpsc::Receiver<PathBuf>) {
+    pub(super) fn new(socket: UnixStream) -> (Connection, mpsc::Receiver<Refusal>) {
         let (refused, refusals) = mpsc::channel(MAX_REFUSALS);
         let connection = Connection {
             socket: Mutex::new(Some(socket)),
@@ -140,7 +141,7 @@ impl Connection {
                     self.exceeded.send_replace(Some(bound));
                 }
                 // If the queue is full, the report is dropped: this thread must not block, programs wait for it.
-                InitAnswer::Refused { socket } => drop(self.refused.try_send(socket)),
+                InitAnswer::Refused(refusal) => drop(self.refused.try_send(refusal)),
                 InitAnswer::Unmapped { .. } | InitAnswer::Ready | InitAnswer::Impossible { .. } => {}
             }
         }

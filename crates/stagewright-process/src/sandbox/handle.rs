@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::{mpsc, watch};
 
+use super::broker::Refusal;
 use super::connection::{Connection, NotStarted, ProgramHandle};
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use super::{Confinement, PATIENCE, SandboxLimits};
@@ -24,7 +25,8 @@ pub struct Sandbox {
     connection: Arc<Connection>,
     limits: SandboxLimits,
     listeners: Vec<TcpListener>,
-    refusals: Option<mpsc::Receiver<PathBuf>>,
+    name_server: Option<UdpSocket>,
+    refusals: Option<mpsc::Receiver<Refusal>>,
 }
 
 /// Why a sandbox could not be started.
@@ -80,14 +82,22 @@ impl Sandbox {
     /// Sends the confinement to a keeper and waits until the sandbox is set up.
     pub(super) fn begin(socket: UnixStream, confinement: &Confinement) -> Result<Sandbox, StartError> {
         // If this fails, dropping the socket ends the keeper.
-        let listeners = set_up(&socket, confinement)?;
+        let mut sockets = set_up(&socket, confinement)?;
+        let name_server = sockets.split_off(confinement.listeners.len().min(sockets.len())).into_iter().next();
+        let listeners = sockets.into_iter().map(TcpListener::from).collect();
         let reader = socket.try_clone().map_err(|error| StartError::failed("share the socket", error))?;
         let (connection, refusals) = Connection::new(socket);
         let connection = Arc::new(connection);
         let listener = Arc::clone(&connection);
         let listening = thread::Builder::new().name("sandbox".to_owned()).spawn(move || listener.listen(&reader));
         listening.map_err(|error| StartError::failed("start a thread", error))?;
-        Ok(Sandbox { connection, limits: confinement.limits, listeners, refusals: Some(refusals) })
+        Ok(Sandbox {
+            connection,
+            limits: confinement.limits,
+            listeners,
+            name_server: name_server.map(UdpSocket::from),
+            refusals: Some(refusals),
+        })
     }
 
     /// Takes the listening sockets inside the sandbox, in the order of [`Confinement::listeners`].
@@ -95,9 +105,14 @@ impl Sandbox {
         std::mem::take(&mut self.listeners)
     }
 
-    /// Takes the receiver of paths of sockets to which a connection was refused, each once; none if it was taken
-    /// before. The channel closes when the sandbox ends.
-    pub fn refusals(&mut self) -> Option<mpsc::Receiver<PathBuf>> {
+    /// Takes the socket inside the sandbox that gets lookups of names; none without [`Confinement::name_server`].
+    pub fn name_server(&mut self) -> Option<UdpSocket> {
+        self.name_server.take()
+    }
+
+    /// Takes the receiver of connections that programs didn't get, each once; none if it was taken before. The channel
+    /// closes when the sandbox ends.
+    pub fn refusals(&mut self) -> Option<mpsc::Receiver<Refusal>> {
         self.refusals.take()
     }
 
@@ -172,8 +187,8 @@ impl Drop for Sandbox {
     }
 }
 
-/// Waits until the sandbox is ready, and returns its listeners.
-fn set_up(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListener>, StartError> {
+/// Waits until the sandbox is ready, and returns its listeners, and the socket of its name server as the last.
+fn set_up(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<OwnedFd>, StartError> {
     let lost = |error: io::Error| StartError::failed("wait for its answer", error);
     socket.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
     send(socket, &InitRequest::Begin(Box::new(confinement.clone())), &[]).map_err(lost)?;
@@ -188,7 +203,7 @@ fn set_up(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<TcpListe
             }
             Some((InitAnswer::Ready, fds)) => {
                 socket.set_read_timeout(None).map_err(lost)?;
-                return Ok(fds.into_iter().map(TcpListener::from).collect());
+                return Ok(fds);
             }
             Some((InitAnswer::Impossible { step, error, errno }, _)) => {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);

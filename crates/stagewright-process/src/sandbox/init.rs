@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -20,6 +20,9 @@ use super::broker::Refusals;
 use super::monitor::{Deaths, Monitor};
 use super::wire::{InitAnswer, InitRequest, receive, send};
 use super::{Confinement, Source, broker, confine, loopback, monitor, root, seccomp};
+
+/// The port of name servers (RFC 1035).
+const NAME_SERVER: u16 = 53;
 
 /// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
 /// one thread.
@@ -151,7 +154,12 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
             listener.map(OwnedFd::from).map_err(|error| Failed::at(format!("listen at port {port}"), error))
         });
-        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let mut listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        if confinement.name_server {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, NAME_SERVER));
+            listeners
+                .push(socket.map(OwnedFd::from).map_err(|error| Failed::at("listen for lookups of names", error))?);
+        }
         // SAFETY: the file system attributes aren't shared, because there is only one thread.
         unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(|error| Failed::at("make a mount namespace", error))?;
         let hiding = root::enter(confinement).map_err(|error| Failed::at(error.step, error.source))?;
@@ -224,12 +232,14 @@ impl Serving<'_> {
                 Err(error) => return Err(error.into()),
             }
             let [asked, died, refused] = fds.map(|fd| !fd.revents().is_empty());
+            // First, so that the engine knows what a program was refused before it knows that the program has ended.
+            if refused {
+                send(self.socket, &InitAnswer::Refused(self.refusals.next()?), &[])?;
+                continue;
+            }
             if died {
                 self.deaths.clear();
                 self.reap()?;
-            }
-            if refused {
-                send(self.socket, &InitAnswer::Refused { socket: self.refusals.next()? }, &[])?;
             }
             if let Some(exceeded) = self.monitor.check() {
                 // When init returns from here and exits, the kernel kills everything inside.

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Confinement;
+use super::broker::Refusal;
 
 /// The longest message in bytes. Arguments and environment of a program are at most a few megabytes, a limit of the
 /// kernel.
@@ -45,7 +46,8 @@ pub(super) enum InitAnswer {
     Unmapped {
         keeper: u32,
     },
-    /// The sandbox is set up. Attached are the descriptors of its listeners.
+    /// The sandbox is set up. Attached are the descriptors of its listeners, and then that of its name server, if it has
+    /// one.
     Ready,
     /// The setup failed at `step`.
     Impossible {
@@ -66,10 +68,8 @@ pub(super) enum InitAnswer {
         code: Option<i32>,
         signal: Option<i32>,
     },
-    /// A connection to the socket at this path was refused, because it isn't granted.
-    Refused {
-        socket: PathBuf,
-    },
+    /// A program didn't get a connection.
+    Refused(Refusal),
     /// Everything inside was killed.
     Exceeded(Exceeded),
 }

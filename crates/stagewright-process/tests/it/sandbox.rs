@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use stagewright_process::sandbox::{
-    Access, Confinement, Exceeded, GrantedSocket, Maker, Place, Sandbox, SandboxLimits, Source, StartError, system,
+    Access, Confinement, Exceeded, GrantedSocket, Maker, Place, Refusal, Sandbox, SandboxLimits, Source, StartError,
+    system,
 };
 use stagewright_process::{Child, Command, ExitStatus, Source as Stream};
 use tempfile::TempDir;
@@ -48,7 +49,7 @@ fn world_in(keep: TempDir) -> World {
         _keep: keep,
         work,
         outside,
-        confinement: Confinement { scratch, places, closed: vec![], rules, listeners: vec![], limits },
+        confinement: Confinement { scratch, places, rules, limits, ..Confinement::default() },
     }
 }
 
@@ -124,6 +125,26 @@ async fn programs_see_only_processes_of_their_sandbox() {
     assert!(!said.contains("nextest") && !said.contains("PATH="), "{said}");
     daemon.interrupt();
     assert_eq!(daemon.wait().await.unwrap().signal, Some(15));
+}
+
+#[tokio::test]
+async fn lookups_reach_the_engine_and_addresses_without_a_route_are_reported() {
+    let mut world = world();
+    world.confinement.name_server = true;
+    let mut sandbox = world.sandbox();
+    let (names, mut refusals) = (sandbox.name_server().unwrap(), sandbox.refusals().unwrap());
+    names.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let script = "printf lookup > /dev/udp/127.0.0.1/53; (exec 3<>/dev/tcp/192.0.2.7/5432) 2>&1
+        (exec 3<>/dev/tcp/127.0.0.1/5432) 2>&1; (exec 3<>/dev/tcp/2001:db8::7/80) 2>&1; :";
+    let command = Command { program: "/bin/bash".into(), args: vec!["-c".into(), script.into()], ..world.command("") };
+    let (said, _) = finish(sandbox.spawn(command).unwrap()).await;
+    let mut query = [0; 16];
+    let length = names.recv(&mut query).unwrap();
+    assert_eq!(&query[..length], b"lookup", "{said}");
+    for address in ["192.0.2.7:5432", "[2001:db8::7]:80"] {
+        assert_eq!(refusals.recv().await, Some(Refusal::Address(address.parse().unwrap())), "{said}");
+    }
+    sandbox.end().await;
 }
 
 #[tokio::test]
@@ -337,7 +358,7 @@ async fn a_socket_in_a_granted_folder_is_not_granted_with_it() {
     for (path, through) in [("src/a.sock", "src/a.sock"), ("out/a.sock", "out/../out/a.sock")] {
         let _listener = UnixListener::bind(world.work.join(path)).unwrap();
         assert_eq!(finish(sandbox.spawn(connect(through)).unwrap()).await.0, "Permission denied");
-        assert_eq!(refusals.recv().await, Some(world.work.join(path)));
+        assert_eq!(refusals.recv().await, Some(Refusal::Socket(world.work.join(path))));
     }
     let own = "my $s = IO::Socket::UNIX->new(Local => 'out/own.sock', Listen => 1) or die;
         if (fork) { my $c = $s->accept; print $c->getline; wait }

@@ -8,6 +8,7 @@ use stagewright_process::{Child, ExitStatus, Source};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::denial::OutputTail;
 use crate::log::{AttemptLog, LogLineWriter};
 use crate::mask::{Audience, MaskStream};
 
@@ -123,12 +124,13 @@ fn index(source: Source) -> usize {
 }
 
 /// Forwards a child's output to the log (`lines`: standard output and standard error) and to the guest until the child
-/// ends, and returns how it ended. Kills the child's group at the deadline.
+/// ends, and returns how it ended. Keeps the end of both streams in `tails`. Kills the child's group at the deadline.
 pub(super) async fn carry(
     mut child: Child,
     deadline: Option<(Instant, Duration)>,
     mut lines: Option<(LogLineWriter, LogLineWriter)>,
     mut capture: Option<OutputCapture>,
+    tails: &mut [OutputTail; 2],
 ) -> ChildEnd {
     let group = child.group();
     let expiry = async {
@@ -159,6 +161,7 @@ pub(super) async fn carry(
                 }
             }
         };
+        tails[index(source)].push(&data);
         // Forwarding a chunk can block for long, on a log that is behind or a guest that doesn't read. The deadline must be
         // enforced meanwhile, but the chunk isn't dropped for it: what the child printed before it was killed is often the
         // only hint at why it took so long.
