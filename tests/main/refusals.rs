@@ -295,3 +295,63 @@ fn a_stage_that_succeeds_is_not_explained() {
     assert_eq!(code, 0, "{events:#?}");
     assert!(events.iter().all(|event| event["problem"]["code"] != "permission-denied"), "{events:#?}");
 }
+
+/// A link of the workspace stays a link, so that its program finds the files beside its target. It makes nothing visible.
+#[test]
+fn a_granted_link_of_the_workspace_stays_a_link() {
+    let environment = repository();
+    environment.write("node_modules/pkg/cli.js", "#!/usr/bin/env node\nconsole.log(require('./words.json'))\n");
+    environment.write("node_modules/pkg/words.json", "\"found\"\n");
+    environment.write("../outside/program", "#!/bin/sh\necho hunter2\n");
+    environment.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
+    let root = environment.root();
+    let outside = root.join("../outside/program").canonicalize().expect("a program");
+    let linter = root.join("../programs/linter").canonicalize().expect("a program");
+    for program in [root.join("node_modules/pkg/cli.js"), outside.clone()] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(program, mode).expect("a mode");
+    }
+    for folder in ["node_modules/.bin", ".venv/bin", "bin"] {
+        std::fs::create_dir_all(root.join(folder)).expect("a folder");
+    }
+    let links = [
+        ("node_modules/.bin/cli", "../pkg/cli.js".into()),
+        (".venv/bin/python3", "/usr/bin/python3".into()),
+        (".venv/bin/python", "python3".into()),
+        ("bin/linter", linter.clone()),
+        ("bin/outside", outside),
+        ("bin/shadow", "/etc/shadow".into()),
+        ("bin/loop", "loop".into()),
+        ("bin/up", "../../outside/program".into()),
+        ("bin/hook", "../.git/config".into()),
+    ];
+    for (link, target) in links {
+        std::os::unix::fs::symlink::<std::path::PathBuf, _>(target, root.join(link)).expect("a link");
+    }
+    let run = |program: &str, permissions: &str, args: &str| {
+        let pipeline = format!(
+            "schema = 1\npipeline.name = \"links\"\n[stages.try]\nuses = \"command\"\n\
+             with = {{ argv = [\"{program}\"{args}] }}\npermissions = {{ {permissions} }}\n"
+        );
+        environment.write("stagewright.toml", &pipeline);
+        environment.run(&["run"])
+    };
+    let cli = r#"process = ["node_modules/.bin/cli"], read = ["node_modules/pkg"]"#;
+    let found = run("node_modules/.bin/cli", cli, "").exits(0);
+    assert!(found.stdout.contains("found"), "{}", found.stdout);
+    for python in ["python3", "python"] {
+        let granted = format!("process = [\".venv/bin/{python}\"], exec = [\".venv\"]");
+        let ran = run(&format!(".venv/bin/{python}"), &granted, r#", "-c", "import sys; print(sys.prefix)""#).exits(0);
+        assert!(ran.stdout.contains("/.venv"), "{}", ran.stdout);
+    }
+    let both = format!(r#"process = ["bin/linter", "{}"]"#, linter.display());
+    assert!(run("bin/linter", &both, "").exits(0).stdout.contains("linted"));
+    // What a link leads to is granted by its own path alone.
+    for link in ["linter", "outside", "shadow", "loop", "up", "hook"] {
+        let refused = run(&format!("bin/{link}"), &format!("process = [\"bin/{link}\"], read = [\"bin\"]"), "");
+        assert_eq!(refused.code, 1, "{link}: {}", refused.stdout);
+        assert!(!refused.stdout.contains("hunter2") && !refused.stdout.contains("linted"), "{}", refused.stdout);
+    }
+    let named = run("bin/linter", r#"process = ["bin/linter"]"#, "").exits(1).stdout;
+    assert!(named.contains(&format!(r#"process = ["{}", "bin/linter"]"#, linter.display())), "{named}");
+}

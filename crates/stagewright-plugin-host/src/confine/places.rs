@@ -15,7 +15,7 @@ use stagewright_process::which;
 
 use super::copies::{copied, instead};
 use super::kept::{KeptCaches, StageOwner};
-use super::{SandboxConfig, docker_socket};
+use super::{SandboxConfig, SandboxView, docker_socket};
 use crate::capability::workspace::WorkspaceFiles;
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::policy::Policy;
@@ -89,7 +89,8 @@ impl MountPlanner {
         let placeholders = (self.files == self.root).then(|| self.reserved.placeholders());
         let placeholders =
             placeholders.transpose().map_err(|error| unprepared("open the record of placeholders", &error))?.flatten();
-        places.extend(self.workspace(files, &scratch, placeholders.as_ref())?);
+        let machine = SandboxView::new(places.clone());
+        places.extend(self.workspace(files, &machine, &scratch, placeholders.as_ref())?);
         places.extend(self.engine_elsewhere(&places));
         places.extend(self.sockets()?);
         Ok(MountPlan { scratch, places, rules, kept, placeholders })

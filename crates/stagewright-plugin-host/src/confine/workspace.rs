@@ -19,7 +19,9 @@ use std::sync::PoisonError;
 
 use stagewright_model::{PathPattern, ProcessRule, WorkspacePath, outermost};
 use stagewright_process::sandbox::{Access, Place, Source};
+use stagewright_process::which;
 
+use super::SandboxView;
 use super::git_view::git_view;
 use super::places::MountPlanner;
 use crate::capability::workspace::{FileKind, GrantedPath, WorkspaceFiles};
@@ -113,15 +115,16 @@ impl MountPointMaker<'_> {
 }
 
 impl MountPlanner {
-    /// The mounts of the workspace, over an empty folder at its path.
+    /// The mounts of the workspace, over an empty folder at its path. `machine`: what programs see outside of it.
     pub(super) fn workspace(
         &self,
         files: &WorkspaceFiles,
+        machine: &SandboxView,
         scratch: &Path,
         placeholders: Option<&Placeholders>,
     ) -> Result<Vec<Place>, CapabilityError> {
         let maker = MountPointMaker { files, placeholders };
-        let granted = self.granted(files)?;
+        let granted = self.granted(files, machine)?;
         let reserved = self.policy.reserved();
         let spots: BTreeMap<_, _> = reserved.spots().iter().map(|spot| (spot.path.clone(), spot.clone())).collect();
         let mut places = vec![Place { path: self.root.clone(), source: Source::Nothing, access: None }];
@@ -366,7 +369,7 @@ impl MountPlanner {
     }
 
     /// The paths of the workspace that the stage may read, write or start. Writable paths can also be read and started.
-    fn granted(&self, files: &WorkspaceFiles) -> Result<GrantedMounts, CapabilityError> {
+    fn granted(&self, files: &WorkspaceFiles, machine: &SandboxView) -> Result<GrantedMounts, CapabilityError> {
         let policy = &self.policy;
         files.check_links(policy.reads(), |real| policy.grants_read(real))?;
         files.check_links(policy.writes(), |real| policy.grants_write(real))?;
@@ -389,7 +392,7 @@ impl MountPlanner {
             let own =
                 own.and_then(Path::to_str).or_else(|| (rule.contains('/') && !rule.starts_with('/')).then_some(rule));
             if let Some(path) = own.and_then(|own| WorkspacePath::parse(own).ok()) {
-                self.program(path, files, &mut granted)?;
+                self.program(path, files, machine, &mut granted)?;
             }
         }
         Ok(granted)
@@ -441,33 +444,52 @@ impl MountPlanner {
     }
 
     /// Adds a program of the workspace. A link stays a link, because programs look for files beside their real path. Its
-    /// target is only started if it is granted as well.
+    /// target is only started if it is granted as well, or one of the machine's programs that the stage sees anyway.
     fn program(
         &self,
         path: WorkspacePath,
         files: &WorkspaceFiles,
+        machine: &SandboxView,
         granted: &mut GrantedMounts,
     ) -> Result<(), CapabilityError> {
         if self.policy.is_reserved(&path) {
             return self.policy.read(&path);
         }
         let Some(kind) = files.look(&path)? else { return Ok(()) };
-        if let FileKind::Link(_) = kind {
-            let real = files.led_to(&path)?;
-            if granted.around(&real).is_none() && !granted.0.contains_key(&real) {
-                return Err(files.ungranted(&path, &real));
+        if let FileKind::Link(target) = &kind {
+            let further = files.links_on_the_way(&path);
+            match files.led_to(&path) {
+                Ok(real) => {
+                    if granted.around(&real).is_none() && !granted.0.contains_key(&real) {
+                        return Err(files.ungranted(&path, &real));
+                    }
+                    if !self.policy.is_reserved(&real) && !granted.is_writable(&real) {
+                        granted.add(real, GrantedMount::File(Access::Execute));
+                    }
+                }
+                Err(leads_out) => {
+                    let last = further.last().map_or(target, |(_, target)| target);
+                    self.machine_program(last, machine).unwrap_or(Err(leads_out))?;
+                }
             }
-            for (link, target) in files.links_on_the_way(&path) {
+            for (link, target) in further {
                 if !self.policy.is_reserved(&link) {
                     granted.add(link, GrantedMount::Link(target));
                 }
             }
-            if !self.policy.is_reserved(&real) && !granted.is_writable(&real) {
-                granted.add(real, GrantedMount::File(Access::Execute));
-            }
         }
         granted.add(path, GrantedMount::new(kind, Access::Execute));
         Ok(())
+    }
+
+    /// Checks that the stage sees a program of the machine, to which a link of the workspace leads, such as
+    /// `.venv/bin/python3`. The link makes nothing visible. None if it doesn't lead to a program by an absolute path.
+    fn machine_program(&self, target: &Path, machine: &SandboxView) -> Option<Result<(), CapabilityError>> {
+        let program = target.is_absolute().then(|| which(target, "")).flatten()?;
+        match machine.starts(&program) {
+            true => Some(Ok(())),
+            false => self.policy.program(program.to_str()?, &[], std::iter::empty()).err().map(Err),
+        }
     }
 
     fn at(&self, path: &WorkspacePath) -> PathBuf {

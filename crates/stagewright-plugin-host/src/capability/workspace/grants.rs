@@ -148,8 +148,8 @@ impl WorkspaceFiles {
         self.real(link).map_err(|_| leads_out(link, link))
     }
 
-    /// The links in a chain after its first one, each with its target as it is written. The chain ends early at a link
-    /// that is reached through a linked folder, or whose name isn't UTF-8.
+    /// The links in a chain after its first one, each with its target as it is written. The chain ends at a link out of the
+    /// workspace, and before one that is reached through a linked folder, or whose name isn't UTF-8.
     pub(crate) fn links_on_the_way(&self, link: &WorkspacePath) -> Vec<(WorkspacePath, PathBuf)> {
         // The kernel's own limit.
         const MOST: usize = 40;
@@ -158,8 +158,9 @@ impl WorkspaceFiles {
         while found.len() < MOST
             && let Ok(Some(FileKind::Link(target))) = self.look(&at)
         {
-            let Some(next) = target.to_str().and_then(|target| at.parent()?.leads_to(target)) else { break };
+            let next = target.to_str().and_then(|target| at.parent()?.leads_to(target));
             found.push((at, target));
+            let Some(next) = next else { break };
             at = next;
         }
         found.split_off(found.len().min(1))
