@@ -319,6 +319,8 @@ fn an_unknown_name_is_a_usage_error() {
         &["logs", "latest", "nosuch"],
         &["explain", "a", "--run", "nosuch"],
         &["explain", "nosuch"],
+        &["why", "a", "--run", "nosuch"],
+        &["why", "nosuch"],
         &["approve", "nosuch"],
         &["reject", "nosuch"],
         &["settle", "nosuch", "a", "applied"],

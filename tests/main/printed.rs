@@ -81,6 +81,8 @@ const COMMANDS: &[&[&str]] = &[
     &["logs", "latest", "n@"],
     &["explain", "gate"],
     &["explain", "n@"],
+    &["why", "gate"],
+    &["why", "n@"],
     &["approve", "latest", "gate", "--field", "n@"],
     &["approve", "latest", "gate", "--field", "n@=v@"],
     &["approve", "latest", "gate", "--by", "eve@", "--reason", "r@"],

@@ -355,3 +355,46 @@ fn a_granted_link_of_the_workspace_stays_a_link() {
     let named = run("bin/linter", r#"process = ["bin/linter"]"#, "").exits(1).stdout;
     assert!(named.contains(&format!(r#"process = ["{}", "bin/linter"]"#, linter.display())), "{named}");
 }
+
+#[test]
+fn why_shows_what_a_stage_was_granted_and_refused() {
+    let mut environment = repository();
+    environment.set("TOKEN", "hunter2-hunter2");
+    let pipeline = r#"
+        schema = 1
+        pipeline.name = "why"
+        [secrets.token]
+        from = "env:TOKEN"
+        hosts = ["ghcr.io"]
+        [stages.try]
+        uses = "command"
+        retry = { max = 1 }
+        with = { run = "cat src/words.txt", secret-env = { TOKEN = "token" } }
+        permissions = { process = ["sh"], read = ["lib"], secrets = ["token"] }
+        [stages.after]
+        uses = "noop"
+        needs = ["try"]
+    "#;
+    environment.write("stagewright.toml", pipeline);
+    environment.run(&["run"]).exits(1);
+    let page = environment.run(&["why", "try"]).exits(0).stdout;
+    for line in [
+        "try ran in ",
+        "  result    failed after 2 attempts: `sh` ended with exit code 1",
+        "  process   sh",
+        "  read      lib",
+        "  secret    token: to ghcr.io, and to any granted program",
+        "  effect    run sh",
+        "  refused   the stage may not read `src/words.txt`; change in [stages.try.permissions]: read = [\"lib\", \"src/words.txt\"]",
+        "  help      change in [stages.try.permissions]: read = [\"lib\", \"src/words.txt\"]",
+    ] {
+        assert!(page.contains(line), "{line} isn't in:\n{page}");
+    }
+    let read: Json = serde_json::from_str(&environment.run(&["why", "try", "--json"]).exits(0).stdout).expect("JSON");
+    let stage = &read[0];
+    assert_eq!((&stage["outcome"], &stage["attempts"]), (&Json::from("failed"), &Json::from(2)), "{stage:#}");
+    assert_eq!(stage["refused"][0]["grant"]["entry"], "src/words.txt", "{stage:#}");
+    assert_eq!(stage["secrets"][0]["hosts"][0], "ghcr.io", "{stage:#}");
+    let skipped = environment.run(&["why", "after"]).exits(0).stdout;
+    assert!(skipped.contains("after did not run in ") && skipped.contains("  result    skipped: "), "{skipped}");
+}

@@ -17,6 +17,7 @@ pub(crate) fn check(args: &[&str], printed: &str) {
     match args {
         ["runs", ..] => reads_as::<Vec<api::RunEntry>>(printed),
         ["explain", ..] => reads_as::<Vec<api::ExplainEntry>>(printed),
+        ["why", ..] => reads_as::<Vec<api::WhyEntry>>(printed),
         ["plan", ..] => reads_as::<api::PlanAnswer>(printed),
         ["validate", ..] => reads_as::<Vec<api::DiagnosticEntry>>(printed),
         ["env", "list", ..] => reads_as::<Vec<api::EnvironmentEntry>>(printed),

@@ -9,6 +9,7 @@ mod grant;
 mod plan;
 mod run;
 mod service;
+mod why;
 
 pub use artifact::RunArtifactEntry;
 pub use cache::{Difference, DifferencePart, ExplainEntry, ExplainReason};
@@ -22,3 +23,4 @@ pub use plan::{
 };
 pub use run::{RunEntry, RunStatus};
 pub use service::{ServiceEntry, ServicePhase, ServiceRelease};
+pub use why::{SecretDestination, WhyEntry};

@@ -24,8 +24,8 @@ pub use answer::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
     FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName,
     PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, ProposedGrantEntry, ReleaseEntry,
-    RunArtifactEntry, RunEntry, RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease, Severity,
-    ToolMountEntry,
+    RunArtifactEntry, RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease,
+    Severity, ToolMountEntry, WhyEntry,
 };
 pub use event::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,

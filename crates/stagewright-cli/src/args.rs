@@ -56,6 +56,8 @@ pub(crate) enum CliCommand {
     Show(ShowArgs),
     /// Explain why a stage ran or came from the cache
     Explain(ExplainArgs),
+    /// Show how a stage ended, why it ran, and what it was granted and refused
+    Why(ExplainArgs),
     /// Show the log of a run, or of one of its stages
     Logs(LogsArgs),
     /// List the artifacts of a run, and save them

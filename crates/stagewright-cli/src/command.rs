@@ -17,3 +17,4 @@ pub(crate) mod run;
 pub(crate) mod service;
 pub(crate) mod signal;
 pub(crate) mod validate;
+pub(crate) mod why;

@@ -43,24 +43,35 @@ impl Session {
         let record = store.run(&run)?.ok_or_else(|| SessionError::internal(format!("run {run} has no record")))?;
         let known = self.repository.builtin_names().into_iter().collect();
         let plan = Plan::parse(&record.file, &record.pipeline_text, &known).ok().map(|(plan, _)| plan);
-        let stages = events.iter().find_map(|event| match &event.kind {
-            EventKind::RunStarted { stages, .. } => Some(stages.as_slice()),
-            _ => None,
+        let stages = stages_named(&run, &events, stage)?.into_iter().map(|(index, summary)| {
+            let decision = decision(self, &events, index, &summary, plan.as_ref());
+            (summary, decision)
         });
-        let stages = (0..).map(StageIndex).zip(stages.unwrap_or_default());
-        let named = stages.filter(|(_, summary)| summary.name == stage || summary.id == stage);
-        let stages: Vec<_> = named
-            .map(|(index, summary)| (Arc::clone(summary), decision(self, &events, index, summary, plan.as_ref())))
-            .collect();
-        if stages.is_empty() {
-            return Err(SessionError::invalid_request(format!("run {run} has no stage `{stage}`"))
-                .hint(format!("list its stages with `stagewright show {run}`")));
-        }
-        Ok(RunExplanation { run, stages })
+        Ok(RunExplanation { stages: stages.collect(), run })
     }
 }
 
-fn decision(
+/// The stages of a run with a name, or the one with an id. Fails if there are none.
+pub(crate) fn stages_named(
+    run: &RunId,
+    events: &[Event],
+    name: &str,
+) -> Result<Vec<(StageIndex, Arc<StageSummary>)>, SessionError> {
+    let stages = events.iter().find_map(|event| match &event.kind {
+        EventKind::RunStarted { stages, .. } => Some(stages.as_slice()),
+        _ => None,
+    });
+    let stages = (0..).map(StageIndex).zip(stages.unwrap_or_default());
+    let named = stages.filter(|(_, summary)| summary.name == name || summary.id == name);
+    let named = named.map(|(index, summary)| (index, Arc::clone(summary))).collect::<Vec<_>>();
+    if named.is_empty() {
+        return Err(SessionError::invalid_request(format!("run {run} has no stage `{name}`"))
+            .hint(format!("list its stages with `stagewright show {run}`")));
+    }
+    Ok(named)
+}
+
+pub(crate) fn decision(
     session: &Session,
     events: &[Event],
     index: StageIndex,

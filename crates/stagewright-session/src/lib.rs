@@ -69,6 +69,7 @@ mod start;
 mod store;
 mod unmatched;
 mod validate;
+mod why;
 
 pub use artifacts::{ArtifactList, ArtifactRequest, SavedArtifact};
 pub use cache::CacheOptions;
@@ -101,3 +102,4 @@ pub use stagewright_plugin_host::{Compilation, CompileObserver, PluginRuntime, R
 pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, StartOutcome};
 pub use store::SharedStore;
 pub use validate::{ValidationFindings, Validity};
+pub use why::{RunAccount, StageAccount, StageEnd};

@@ -7,11 +7,11 @@ use stagewright_api::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EffectClassName, EnvironmentEntry, ExplainEntry,
     ExplainReason, FidelityName, FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison,
     MountModeName, OutcomeName, PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage,
-    ProposedGrantEntry, ReleaseEntry, RunEntry, RunStatus, SandboxName, ServiceEntry, ServicePhase, ServiceRelease,
-    Severity, StageKindName, ToolMountEntry,
+    ProposedGrantEntry, ReleaseEntry, RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase,
+    ServiceRelease, Severity, StageKindName, ToolMountEntry, WhyEntry,
 };
 
-use crate::events::{capture, release, s, short_source, source};
+use crate::events::{capture, failure, problem, release, s, short_source, source};
 use crate::{names, pretty};
 
 #[test]
@@ -63,6 +63,37 @@ fn explain() {
     let not_run =
         ExplainEntry { ran: false, why: ExplainReason::NotRun, since: None, changed: None, ..changed.clone() };
     insta::assert_snapshot!("explain", [pretty(&changed), pretty(&not_run)].join("\n"));
+}
+
+#[test]
+fn why() {
+    let cache =
+        ExplainEntry { stage: s("build"), ran: true, why: ExplainReason::NotCached, since: None, changed: None };
+    let whole = WhyEntry {
+        run: s("run-1"),
+        rehearsal: false,
+        stage: s("build"),
+        outcome: Some(OutcomeName::Failed),
+        reason: Some(s("`lint` failed")),
+        failure: Some(failure()),
+        attempts: 2,
+        cache,
+        permissions: Some(permissions()),
+        secrets: vec![SecretDestination { name: s("token"), hosts: vec![s("ghcr.io")], programs: vec![s("curl")] }],
+        effects: vec![s("run curl")],
+        refused: vec![problem()],
+    };
+    let running = WhyEntry {
+        outcome: None,
+        reason: None,
+        failure: None,
+        permissions: None,
+        secrets: Vec::new(),
+        effects: Vec::new(),
+        refused: Vec::new(),
+        ..whole.clone()
+    };
+    insta::assert_snapshot!("why", [pretty(&whole), pretty(&running)].join("\n"));
 }
 
 fn release_entry() -> ReleaseEntry {

@@ -58,7 +58,7 @@ pub(crate) fn capture() -> CaptureEntry {
     CaptureEntry { digest: s("sha256:c"), files: 3, bytes: 4096, opening: 7 }
 }
 
-fn failure() -> FailureEntry {
+pub(crate) fn failure() -> FailureEntry {
     FailureEntry {
         kind: FailureKindName::Timeout,
         message: s("it took too long"),
@@ -200,7 +200,7 @@ pub(crate) fn release() -> DeployedReleaseEntry {
     }
 }
 
-fn problem() -> ProblemEntry {
+pub(crate) fn problem() -> ProblemEntry {
     ProblemEntry {
         level: LevelName::Warning,
         code: s("RUSTSEC-2024-0001"),

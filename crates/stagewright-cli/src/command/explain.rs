@@ -27,7 +27,7 @@ pub(crate) fn explain(session: &Session, args: &ExplainArgs, out: &mut Printer) 
     Ok(Exit::Success)
 }
 
-fn in_words(run: &RunId, stage: &StageSummary, decision: &CacheDecision) -> Block {
+pub(super) fn in_words(run: &RunId, stage: &StageSummary, decision: &CacheDecision) -> Block {
     let name = &stage.id;
     let first = match decision {
         CacheDecision::NotRun => text!("{name} did not run in {run}: for the reason, see `stagewright show {run}`"),
@@ -94,7 +94,7 @@ fn line(difference: &KeyDifference) -> String {
 }
 
 /// The JSON form of a stage's explanation.
-fn entry(stage: &StageSummary, decision: &CacheDecision) -> api::ExplainEntry {
+pub(super) fn entry(stage: &StageSummary, decision: &CacheDecision) -> api::ExplainEntry {
     use api::ExplainReason as Why;
     let (ran, why, since, differences) = match decision {
         CacheDecision::NotRun => (false, Why::NotRun, None, None),

@@ -104,8 +104,10 @@ fn the_end_of_the_log_is_shown_unless_findings_explain_the_failure() {
             permission: Permission::Process,
             entry: "git".to_owned(),
         };
-        let problem =
-            Problem { grant: Some(Box::new(grant)), ..Problem::new(Level::Error, "permission-denied", "may not run git") };
+        let problem = Problem {
+            grant: Some(Box::new(grant)),
+            ..Problem::new(Level::Error, "permission-denied", "may not run git")
+        };
         script.then(EventKind::Problem { stage: StageIndex(0), problem })
     };
     let error = |script: Script| finding(script, Level::Error, "x", None);

@@ -96,7 +96,8 @@ fn comparison(compared: &Compared) -> api::LockComparison {
     }
 }
 
-fn permissions(granted: &Permissions) -> api::PermissionsEntry {
+/// The JSON form of grants.
+pub(crate) fn permissions(granted: &Permissions) -> api::PermissionsEntry {
     let Permissions {
         process,
         read,

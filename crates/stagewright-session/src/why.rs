@@ -1,0 +1,119 @@
+//! What happened to a stage in a run, and why: the record of one stage in one place.
+
+use std::sync::Arc;
+
+use stagewright_engine::{Event, EventKind, Failure, Outcome, Problem, RunId, StageSummary};
+use stagewright_model::{Permissions, Plan, SecretDeclaration, StageIndex};
+use stagewright_plugin_host::DENIED;
+
+use crate::error::SessionError;
+use crate::explain::{CacheDecision, decision, stages_named};
+use crate::session::Session;
+
+/// Stages of a run, with all that explains their results.
+#[derive(Debug)]
+pub struct RunAccount {
+    /// The run.
+    pub run: RunId,
+    /// Whether effects acted on stand-ins.
+    pub rehearsal: bool,
+    /// The stages. The cells of a matrix share a name, so there can be several.
+    pub stages: Vec<StageAccount>,
+}
+
+/// What happened to a stage, and why.
+#[derive(Debug)]
+pub struct StageAccount {
+    /// The stage.
+    pub summary: Arc<StageSummary>,
+    /// Why it ran, or came from the cache.
+    pub decision: CacheDecision,
+    /// What the run's pipeline file grants it; none if the file is invalid in this version.
+    pub granted: Option<Arc<Permissions>>,
+    /// The secrets among its grants that the file declares, by name.
+    pub secrets: Vec<(String, SecretDeclaration)>,
+    /// The attempts that were started.
+    pub attempts: u32,
+    /// What its attempts announced to do beyond this machine, in order.
+    pub effects: Vec<String>,
+    /// What it was refused, in all of its attempts.
+    pub refused: Vec<Problem>,
+    /// None if it hasn't ended.
+    pub end: Option<StageEnd>,
+}
+
+/// How a stage ended.
+#[derive(Debug)]
+pub struct StageEnd {
+    /// The result.
+    pub outcome: Outcome,
+    /// Why it never started.
+    pub reason: Option<String>,
+    /// Why its last attempt failed.
+    pub failure: Option<Failure>,
+}
+
+impl Session {
+    /// Explains the stages with a name, or the one with an id. `run` is its id, a unique prefix of its id, or `latest`.
+    ///
+    /// # Errors
+    /// If the run doesn't exist or has no such stage.
+    pub fn why(&self, run: &str, stage: &str) -> Result<RunAccount, SessionError> {
+        let store = self.read_only_store()?;
+        let run = store.find(run)?;
+        let events = store.events(&run)?;
+        let record = store.run(&run)?.ok_or_else(|| SessionError::internal(format!("run {run} has no record")))?;
+        let known = self.repository.builtin_names().into_iter().collect();
+        let plan = Plan::parse(&record.file, &record.pipeline_text, &known).ok().map(|(plan, _)| plan);
+        let accounts = stages_named(&run, &events, stage)?.into_iter().map(|(index, summary)| {
+            let decision = decision(self, &events, index, &summary, plan.as_ref());
+            account(&events, index, summary, decision, plan.as_ref())
+        });
+        let rehearsal = events.iter().any(|event| matches!(event.kind, EventKind::RunStarted { rehearsal: true, .. }));
+        Ok(RunAccount { run, rehearsal, stages: accounts.collect() })
+    }
+}
+
+fn account(
+    events: &[Event],
+    index: StageIndex,
+    summary: Arc<StageSummary>,
+    decision: CacheDecision,
+    plan: Option<&Plan>,
+) -> StageAccount {
+    let declared = plan.and_then(|plan| Some((plan, plan.stages.get(index.get())?)));
+    let secrets = declared.into_iter().flat_map(|(plan, stage)| {
+        let names = stage.permissions.secrets.iter().map(|rule| rule.name().to_owned());
+        names.filter_map(|name| Some((name.clone(), plan.secrets.get(&name)?.clone())))
+    });
+    let mut account = StageAccount {
+        summary,
+        decision,
+        granted: declared.map(|(_, stage)| Arc::clone(&stage.permissions)),
+        secrets: secrets.collect(),
+        attempts: 0,
+        effects: Vec::new(),
+        refused: Vec::new(),
+        end: None,
+    };
+    let mut last_failure = None;
+    for event in events {
+        match &event.kind {
+            EventKind::AttemptStarted { stage, attempt, .. } if *stage == index => {
+                account.attempts = *attempt;
+                account.end = None;
+            }
+            EventKind::EffectIntended { stage, what, .. } if *stage == index => account.effects.push(what.clone()),
+            EventKind::Problem { stage, problem } if *stage == index && problem.code == DENIED => {
+                account.refused.push(problem.clone());
+            }
+            EventKind::AttemptEnded { stage, failure, .. } if *stage == index => last_failure.clone_from(failure),
+            EventKind::StageEnded { stage, outcome, reason, .. } if *stage == index => {
+                let (reason, failure) = (reason.clone(), last_failure.clone());
+                account.end = Some(StageEnd { outcome: *outcome, reason, failure });
+            }
+            _ => {}
+        }
+    }
+    account
+}
