@@ -181,7 +181,7 @@ fn a_program_and_a_plugin_see_nothing_that_is_not_declared() {
     for undeclared in ["other", ignored, "stagewright.toml", ".gitignore"] {
         let ended = tries(&format!("cat {undeclared}")).exits(1);
         assert!(ended.stdout.contains("No such file"), "{undeclared}: {}", ended.stdout);
-        assert!(ended.stdout.contains("see only its `inputs`"), "{}", ended.stdout);
+        assert!(ended.stdout.contains("add it to `inputs` of [stages.make]"), "{}", ended.stdout);
     }
     tries("cat src/a > out/made; cat src/b out/made").exits(0);
     tries("cat other").exits(1);

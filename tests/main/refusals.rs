@@ -198,6 +198,7 @@ fn a_write_in_the_workspace_is_named() {
         (all, "cp tool.sh dist-tool", r#"write = ["dist-tool"]"#),
         (SH, "touch out.txt", r#"write = ["out.txt"]"#),
         (all, "/usr/bin/python3 -c 'open(\"out.txt\", \"w\")'", r#"write = ["out.txt"]"#),
+        (all, "node -e 'require(\"fs\").mkdirSync(\"dist/js\", { recursive: true })'", r#"write = ["dist"]"#),
         (all, "node -e 'require(\"fs\").mkdirSync(\"dist\")'", r#"write = ["dist"]"#),
         (all, "bash -c 'echo x > out.txt'", r#"write = ["out.txt"]"#),
         (all, "tar -cf src.tar src", r#"write = ["src.tar"]"#),

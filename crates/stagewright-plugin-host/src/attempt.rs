@@ -110,8 +110,8 @@ impl Attempt {
         self.services.start(release).await
     }
 
-    /// Adds to a failure what the stage's programs were refused. A failure of the sandbox's making looks like one of the
-    /// program's own, and a program can hide the message.
+    /// Adds to a failure what the stage's programs were refused. A program that the sandbox made fail reports an error of its
+    /// own, or none.
     pub(crate) async fn explain(&mut self, end: &mut AttemptEnd) {
         let AttemptEnd::Unsuccessful(Outcome::Failed | Outcome::Errored, failure) = end else { return };
         if failure.kind != FailureKind::Reported {

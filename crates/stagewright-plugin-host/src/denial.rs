@@ -18,7 +18,7 @@ mod complaints;
 mod refusals;
 
 pub(crate) use complaints::OutputTail;
-pub(crate) use refusals::{FailedProgram, RefusalSearch, Refusals};
+pub(crate) use refusals::{FailedProgram, FailureEvidence, RefusalSearch};
 
 /// The code of the problems that report what a stage was denied.
 pub const DENIED: &str = "permission-denied";

@@ -38,6 +38,7 @@ mod init;
 mod loopback;
 mod maker;
 mod monitor;
+mod refusal;
 mod root;
 mod seccomp;
 mod socket;
@@ -49,13 +50,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use broker::Refusal;
 pub(crate) use confine::drop_capabilities;
 pub(crate) use connection::ProgramHandle;
 pub use handle::{Sandbox, StartError};
 pub use init::run;
 pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
+pub use refusal::Refusal;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
 pub use toolchain::{

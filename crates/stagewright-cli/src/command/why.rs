@@ -45,7 +45,7 @@ fn page(account: &RunAccount, stage: &StageAccount) -> Block {
         }
     }
     for (name, secret) in &stage.secrets {
-        line("secret", format!("{name}: {}", destinations(list(&secret.hosts), list(&secret.programs))));
+        line("secret", format!("{name}: {}", destinations(&list(&secret.hosts), &list(&secret.programs))));
     }
     stage.effects.iter().for_each(|effect| line("effect", effect.clone()));
     for problem in &stage.refused {
@@ -70,7 +70,7 @@ fn result(end: Option<&StageEnd>, attempts: u32) -> String {
 }
 
 /// Where a secret may go.
-fn destinations(hosts: String, programs: String) -> String {
+fn destinations(hosts: &str, programs: &str) -> String {
     match (hosts.is_empty(), programs.is_empty()) {
         (true, true) => "to any granted program, and to no host".to_owned(),
         (true, false) => format!("to the programs {programs}, and to no host"),

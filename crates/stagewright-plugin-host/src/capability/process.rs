@@ -18,7 +18,7 @@ use super::effects::Effects;
 use super::workspace::WorkspaceFiles;
 use crate::attempt::AttemptContext;
 use crate::confine::{Blueprint, Confined};
-use crate::denial::{FailedProgram, OutputTail, RefusalSearch, Refusals};
+use crate::denial::{FailedProgram, FailureEvidence, OutputTail, RefusalSearch};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::policy::Policy;
@@ -198,7 +198,9 @@ impl Processes {
         let child = spawned.map_err(|error| {
             let code = if error.is_not_found() { ErrorCode::NotFound } else { ErrorCode::FailedPrecondition };
             let complaint = if error.is_not_executable() { "Permission denied" } else { "No such file or directory" };
-            self.failed(&folder, format!("'{program}': {complaint}"));
+            // The working directory can be what is missing in the sandbox.
+            let folder_missing = format!("'{}': No such file or directory", folder.display());
+            self.failed(&folder, format!("'{program}': {complaint}\n{folder_missing}"));
             CapabilityError::new(code, error.to_string()).with_help(error.help())
         })?;
         Ok(self.watch(program, child, folder, timeout, capture, quiet))
@@ -280,7 +282,7 @@ impl Processes {
     }
 
     /// Why the programs of a failed attempt failed, as far as their output shows it.
-    pub(crate) async fn refusals(&self) -> Refusals {
+    pub(crate) async fn refusals(&self) -> FailureEvidence {
         let (failed, search) = (self.failed.take(), self.refusals.clone());
         let found = self.workspace.off_thread(move |files| Ok(search.refusals(&failed, files)));
         // An explanation that can't be found isn't worth another failure.

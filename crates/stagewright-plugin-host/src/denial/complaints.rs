@@ -77,9 +77,10 @@ const PHRASES: [(&str, Complaint); 20] = [
 ];
 
 /// Complaints that don't name the file that they are about.
-const UNNAMED: [(&str, &[&str]); 3] = [
+const UNNAMED: [(&str, &[&str]); 4] = [
     ("no makefile found", &["Makefile", "makefile", "GNUmakefile"]),
     ("go.mod file not found", &["go.mod"]),
+    ("no targets specified in the manifest", &["src"]),
     ("not a git repository", &[".git"]),
 ];
 
@@ -158,11 +159,15 @@ fn complaint(line: &str, before: &[&str]) -> Option<Named> {
         let names = names.iter().map(|&name| name.to_owned()).collect();
         return Some(Named { complaint: Complaint::Missing, names });
     }
-    let (phrase, complaint) = PHRASES.iter().find(|(phrase, _)| lower.contains(phrase))?;
+    let (phrase, mut complaint) = PHRASES.iter().find(|(phrase, _)| lower.contains(phrase)).copied()?;
     let start = lower.find(phrase)?;
     let (ahead, behind) = (&line[..start], &line[start + phrase.len()..]);
+    if lower.contains("enoent: no such file or directory, mkdir '") {
+        // Node's recursive `mkdir` takes a folder that it can't create for one whose parent is missing.
+        complaint = Complaint::ReadOnly;
+    }
     let mut names = quoted(line);
-    if *complaint == Complaint::ReadOnly {
+    if complaint == Complaint::ReadOnly {
         // What is moved or copied comes before the path that is written.
         names.reverse();
     }
@@ -181,7 +186,7 @@ fn complaint(line: &str, before: &[&str]) -> Option<Named> {
         !is_number && !is_phrase && name.len() <= LINE && !name.chars().any(char::is_control)
     };
     names.retain(is_name);
-    (!names.is_empty()).then_some(Named { complaint: *complaint, names })
+    (!names.is_empty()).then_some(Named { complaint, names })
 }
 
 /// The texts in quotation marks, in their order.
@@ -281,6 +286,7 @@ mod tests {
             ("python3: can't open file '/w/a.py': [Errno 2] No such file or directory", Complaint::Missing, "/w/a.py"),
             ("Error: ENOENT: no such file or directory, open 'a.json'", Complaint::Missing, "a.json"),
             ("Error: EROFS: read-only file system, mkdir 'dist'", Complaint::ReadOnly, "dist"),
+            ("npm error enoent ENOENT: no such file or directory, mkdir '/w/dist/a'", Complaint::ReadOnly, "/w/dist/a"),
             ("Error: spawn ./tool.sh EACCES", Complaint::Denied, "./tool.sh"),
             ("open words.txt: no such file or directory", Complaint::Missing, "words.txt"),
             ("fork/exec ./tool.sh: permission denied", Complaint::Denied, "./tool.sh"),

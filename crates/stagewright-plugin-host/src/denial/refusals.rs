@@ -45,7 +45,7 @@ pub(crate) struct FailedProgram {
 
 /// What the output of failed programs shows.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+pub(crate) struct FailureEvidence {
     /// The denials of files and programs.
     pub(crate) files: Vec<CapabilityError>,
     /// Whether a connection may be what failed. Otherwise a refused one, such as a client's search for its update, has
@@ -81,15 +81,15 @@ impl RefusalSearch {
     }
 
     /// Why programs failed, as far as their output shows it. Reads the file system.
-    pub(crate) fn refusals(&self, failed: &[FailedProgram], files: &WorkspaceFiles) -> Refusals {
-        Refusals {
+    pub(crate) fn refusals(&self, failed: &[FailedProgram], files: &WorkspaceFiles) -> FailureEvidence {
+        FailureEvidence {
             files: failed.iter().flat_map(|failed| self.denials(failed, files)).collect(),
             mention_network: failed.iter().any(|failed| mentions_network(&failed.output)),
         }
     }
 
     fn denials(&self, failed: &FailedProgram, files: &WorkspaceFiles) -> Vec<CapabilityError> {
-        let of = Subject { search: self, files, view: &failed.view, folder: self.in_workspace(&failed.folder) };
+        let of = RefusalCheck { search: self, files, view: &failed.view, folder: self.in_workspace(&failed.folder) };
         let mut found: Vec<CapabilityError> = Vec::new();
         for named in complaints(&stripped(&failed.output)) {
             let denied = of.refused(&named);
@@ -109,7 +109,7 @@ impl RefusalSearch {
 }
 
 /// One failed program, to judge its complaints.
-struct Subject<'a> {
+struct RefusalCheck<'a> {
     search: &'a RefusalSearch,
     files: &'a WorkspaceFiles,
     view: &'a SandboxView,
@@ -117,7 +117,7 @@ struct Subject<'a> {
     folder: Option<WorkspacePath>,
 }
 
-impl Subject<'_> {
+impl RefusalCheck<'_> {
     fn refused(&self, named: &Named) -> Option<CapabilityError> {
         named.names.iter().find_map(|name| match named.complaint {
             Complaint::Missing => self.hidden(name).or_else(|| self.program(name)),
@@ -189,7 +189,7 @@ impl Subject<'_> {
 
     /// The denial of a program of the machine. An absolute path counts if its folder is one in which programs are searched.
     fn program(&self, name: &str) -> Option<CapabilityError> {
-        let Subject { search, view, .. } = self;
+        let RefusalCheck { search, view, .. } = self;
         let path = Path::new(name);
         let found = match path.is_absolute() {
             true => {

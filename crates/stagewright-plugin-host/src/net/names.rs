@@ -18,9 +18,9 @@ const HEADER: usize = 12;
 /// The type of queries for an IPv4 address, and that for an IPv6 address (RFC 1035 and 3596).
 const ADDRESSES: [u16; 2] = [1, 28];
 
-/// The question of a query.
+/// A query, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
-struct Question {
+struct NameQuery {
     /// The looked-up host; none if the query isn't for an address, or the name isn't that of a host.
     host: Option<String>,
     /// The answer that there is no such name.
@@ -34,7 +34,7 @@ pub(crate) fn serve(socket: UdpSocket, egress: Arc<EgressGuard>) -> Background {
         loop {
             // An error is that of an earlier answer, whose receiver is gone.
             let Ok((length, from)) = socket.recv_from(&mut query).await else { continue };
-            let Some(Question { host, answer }) = question(&query[..length]) else { continue };
+            let Some(NameQuery { host, answer }) = question(&query[..length]) else { continue };
             if let Some(host) = host {
                 egress.looked_up(&host);
             }
@@ -44,7 +44,7 @@ pub(crate) fn serve(socket: UdpSocket, egress: Arc<EgressGuard>) -> Background {
 }
 
 /// None for what isn't a query with one question.
-fn question(query: &[u8]) -> Option<Question> {
+fn question(query: &[u8]) -> Option<NameQuery> {
     let header: [u8; HEADER] = query.get(..HEADER)?.try_into().ok()?;
     let [.., questions_high, questions_low, _, _, _, _, _, _] = header;
     let is_response = header[2] & 0x80 != 0;
@@ -75,7 +75,7 @@ fn question(query: &[u8]) -> Option<Question> {
     let is_of_host = |label: &&[u8]| label.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
     let is_host = ADDRESSES.contains(&kind) && !labels.is_empty() && labels.iter().all(is_of_host);
     let host = is_host.then(|| String::from_utf8_lossy(&labels.join(&b'.')).to_ascii_lowercase());
-    Some(Question { host, answer })
+    Some(NameQuery { host, answer })
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
         let asked = query("API.example.org", 1);
         // An additional record, as resolvers send for larger answers.
         let with_record = [asked.clone(), vec![0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]].concat();
-        let Question { host, answer } = question(&with_record).unwrap();
+        let NameQuery { host, answer } = question(&with_record).unwrap();
         assert_eq!(host.as_deref(), Some("api.example.org"));
         assert_eq!(answer[..HEADER], [0x12, 0x34, 0x81, 0x83, 0, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(answer[HEADER..], asked[HEADER..]);

@@ -26,9 +26,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, PipeReader, PipeWriter};
 use std::mem::{MaybeUninit, size_of};
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -44,6 +43,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
+use super::refusal::{self, Refusal, Refusals, internet_address};
 use crate::kernel;
 
 /// The capabilities that the broker keeps and init drops: the first to access descriptors and memory of programs that
@@ -59,8 +59,6 @@ const MAX_OWN_SOCKETS: usize = 512;
 const MAX_REFUSALS: usize = 100;
 /// Returns the file that a Unix socket is bound to, as in linux/un.h.
 const SIOCUNIXFILE: libc::Ioctl = 0x89E0;
-/// Refusals of at least this many bytes are not reported: `PIPE_BUF` without the two bytes of a message's length.
-const MAX_MESSAGE: u16 = 4094;
 
 /// Identifies a file independently of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,36 +118,7 @@ impl Waiting {
     /// Starts answering calls. `listener` is the filter's descriptor. Returns the source of refusals.
     pub(super) fn serve(self, listener: OwnedFd) -> io::Result<Refusals> {
         self.0.send(listener).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(Refusals(self.1))
-    }
-}
-
-/// A connection that a program didn't get.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
-    /// To the Unix socket at this path, which isn't granted.
-    Socket(#[serde(with = "super::wire::path")] PathBuf),
-    /// To this address, to which the sandbox has no route.
-    Address(SocketAddr),
-}
-
-/// The connections that programs didn't get.
-pub(super) struct Refusals(PipeReader);
-
-impl Refusals {
-    /// Blocks until one is reported.
-    pub(super) fn next(&mut self) -> io::Result<Refusal> {
-        let mut length = [0; 2];
-        self.0.read_exact(&mut length)?;
-        let mut message = vec![0; usize::from(u16::from_ne_bytes(length))];
-        self.0.read_exact(&mut message)?;
-        Ok(serde_json::from_slice(&message)?)
-    }
-}
-
-impl std::os::fd::AsFd for Refusals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        Ok(Refusals::new(self.1))
     }
 }
 
@@ -308,9 +277,7 @@ impl Broker {
         if refused.len() >= MAX_REFUSALS || !refused.insert(message.clone()) {
             return;
         }
-        // Writes of up to `PIPE_BUF` bytes are atomic, so that messages of different threads don't mix.
-        let Some(length) = u16::try_from(message.len()).ok().filter(|&length| length < MAX_MESSAGE) else { return };
-        let _ = (&self.report).write_all(&[&length.to_ne_bytes(), message.as_slice()].concat());
+        refusal::send(&self.report, &message);
     }
 }
 
@@ -493,19 +460,6 @@ fn path_of(address: &[u8]) -> Option<&OsStr> {
     let unix = i32::from(u16::from_ne_bytes(*family)) == libc::AF_UNIX;
     let path = path.split(|&byte| byte == 0).next().filter(|path| unix && !path.is_empty())?;
     Some(OsStr::from_bytes(path))
-}
-
-/// The Internet address in a socket address, as in ip(7) and ipv6(7); none for other families.
-fn internet_address(address: &[u8]) -> Option<SocketAddr> {
-    let (family, rest) = address.split_first_chunk()?;
-    let (port, rest) = rest.split_first_chunk()?;
-    let ip = match i32::from(u16::from_ne_bytes(*family)) {
-        libc::AF_INET => IpAddr::from(*rest.first_chunk::<4>()?),
-        // Four bytes of flow information come first.
-        libc::AF_INET6 => IpAddr::from(*rest.get(4..)?.first_chunk::<16>()?).to_canonical(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
 
 /// The address of an open socket file, by its descriptor in `/proc`.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
-use super::broker::Refusal;
+use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
 

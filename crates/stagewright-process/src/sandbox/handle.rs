@@ -11,8 +11,8 @@ use std::thread;
 
 use tokio::sync::{mpsc, watch};
 
-use super::broker::Refusal;
 use super::connection::{Connection, NotStarted, ProgramHandle};
+use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use super::{Confinement, PATIENCE, SandboxLimits};
 use crate::child::Child;

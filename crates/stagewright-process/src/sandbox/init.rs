@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process_group};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use stagewright_files::remove_tree;
 
-use super::broker::Refusals;
 use super::monitor::{Deaths, Monitor};
+use super::refusal::Refusals;
 use super::wire::{InitAnswer, InitRequest, receive, send};
 use super::{Confinement, Source, broker, confine, loopback, monitor, root, seccomp};
 

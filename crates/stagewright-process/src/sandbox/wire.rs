@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Confinement;
-use super::broker::Refusal;
+use super::refusal::Refusal;
 
 /// The longest message in bytes. Arguments and environment of a program are at most a few megabytes, a limit of the
 /// kernel.
