@@ -144,7 +144,6 @@ pub(crate) async fn check(
         let message = format!("{}: {}; nothing was run", file.name, invalid_configuration(&wrong));
         return Err(SessionError::invalid_pipeline(message));
     }
-    refuse_missing_grants(session, host, file, plan, left_out).await?;
     let included = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
     let left_out = |mistake: &Mistake| left_out.contains_key(&mistake.stage);
     let foreign = foreign_targets(plan).into_iter().filter(|mistake| !left_out(mistake)).collect::<Vec<_>>();
@@ -189,7 +188,10 @@ pub(crate) async fn check(
 }
 
 /// Refuses a run in which a stage would be denied what its plugin says that it will use.
-async fn refuse_missing_grants(
+///
+/// Only for runs whose file can still be changed. A resumed run has stages that have ended, and a rollback has the text of an
+/// earlier run: neither must be stopped because a later version of a plugin asks for more.
+pub(crate) async fn refuse_missing_grants(
     session: &Session,
     host: &Host,
     file: &PipelineFile,

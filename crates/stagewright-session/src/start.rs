@@ -24,7 +24,7 @@ use crate::load::{self, Pipeline};
 use crate::mode::{RunMode, mode_of};
 use crate::notice::Notice;
 use crate::packages;
-use crate::preflight::{admit, check};
+use crate::preflight::{admit, check, refuse_missing_grants};
 use crate::repository::PipelineFile;
 use crate::run_fingerprint;
 use crate::select;
@@ -203,6 +203,9 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
     let policy = admit(session, &host, &file, &mut plan, options.locked).await?;
     packages::record(&mut source, &plan, host.packages());
     let cache = CacheSettings::of(policy.as_ref(), &options.cache, &session.repository, mode)?;
+    if origin == ReleaseOrigin::Deploy {
+        refuse_missing_grants(session, &host, &file, &plan, &left_out).await?;
+    }
     check(session, &host, &file, &plan, &left_out).await?;
     let plugins = host.facts(&plan).await?;
     if source.base.is_none() && host.compares_commits(&plan).await? {
