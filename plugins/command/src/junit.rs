@@ -1,5 +1,5 @@
-//! Reads the JUnit reports that a program wrote. There is no one format: what is read is what the runners of all languages
-//! agree on, and unknown elements and attributes are ignored.
+//! Reads the JUnit reports that a program wrote. The format has no standard. What the runners of all languages agree on is
+//! read, and unknown elements and attributes are ignored.
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ impl Stage for Command {
     }
 
     fn requirements(config: &Config) -> Vec<Requirement> {
-        let program = config.argv().ok().map(|argv| Requirement::command(&argv[0], &argv[1..]).because("is started"));
+        let program = config.argv().ok().map(|argv| Requirement::command(&argv[0], &argv[1..]));
         let secrets = config.secret_env.iter().map(|(variable, secret)| {
             Requirement::secret_env(secret).because(format!("the program gets it as {variable}"))
         });

@@ -10,7 +10,7 @@ use crate::wording::{message_and_details, test_failure};
 const ERRORS: usize = 50;
 /// The most warnings that are kept: a build that succeeds with hundreds of them shouldn't fill the screen.
 const WARNINGS: usize = 10;
-/// The most problems beyond these that are told apart. Further ones are counted even if they are repeated.
+/// The most problems beyond these that are distinguished. Further ones are counted even if they are repeated.
 const COUNTED: usize = 10_000;
 /// How deeply `make` may call itself.
 const FOLDERS: usize = 64;

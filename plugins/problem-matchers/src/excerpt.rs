@@ -186,7 +186,7 @@ mod tests {
         ] {
             assert!(looks_like_error(line), "{line}");
         }
-        for line in ["ok 1", "0 errors", "errors: none", "fine", "failure is no option", "no error"] {
+        for line in ["ok 1", "0 errors", "errors: none", "fine", "failure is not an option", "no error"] {
             assert!(!looks_like_error(line), "{line}");
         }
     }

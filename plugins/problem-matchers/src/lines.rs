@@ -1,5 +1,7 @@
 //! Splits a stream into lines of text, as a reader would see them on a terminal without colours.
 
+use std::borrow::Cow;
+
 /// The bytes of a line that are kept. Longer lines are data rather than messages.
 const LONGEST: usize = 4096;
 
@@ -31,13 +33,20 @@ impl LineSplitter {
     }
 }
 
-/// The text without control sequences, as it was after its last carriage return.
-fn shown(line: &[u8]) -> String {
+/// The text without control sequences, as it was after its last carriage return. Most lines have nothing to leave out.
+fn shown(line: &[u8]) -> Cow<'_, str> {
+    let is_shown = |letter: char| letter == '\t' || !letter.is_control();
+    let whole = line.strip_suffix(b"\r").unwrap_or(line);
+    if let Ok(text) = std::str::from_utf8(whole)
+        && text.chars().all(is_shown)
+    {
+        return Cow::Borrowed(text);
+    }
     let text = String::from_utf8_lossy(line);
     let text = without_sequences(&text);
     let text = text.trim_end_matches('\r');
     let last = text.rsplit('\r').next().unwrap_or_default();
-    last.chars().filter(|&letter| letter == '\t' || !letter.is_control()).collect()
+    Cow::Owned(last.chars().filter(|&letter| is_shown(letter)).collect())
 }
 
 /// `text` without the control sequences of ECMA-48: colours, links and cursor movements.

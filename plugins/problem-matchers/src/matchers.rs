@@ -6,6 +6,7 @@ mod diagnostic;
 mod eslint;
 mod github;
 mod go;
+mod headed;
 mod jest;
 mod make;
 mod mocha;
@@ -17,6 +18,7 @@ mod rust_test;
 mod tap;
 mod tsc;
 
+use self::headed::HeadedMatcher;
 use crate::collector::Collector;
 
 /// What a matcher says about a line.
@@ -53,12 +55,12 @@ const MATCHERS: [(&str, Constructor); 16] = [
     ("ava", || Box::<ava::AvaMatcher>::default()),
     ("node", || Box::<node::NodeMatcher>::default()),
     ("tap", || Box::<tap::TapMatcher>::default()),
-    ("tsc", || Box::<tsc::TscMatcher>::default()),
+    ("tsc", || Box::new(HeadedMatcher::new(tsc::head, tsc::is_continuation))),
     ("eslint", || Box::<eslint::EslintMatcher>::default()),
     ("go", || Box::<go::GoMatcher>::default()),
     ("cmake", || Box::<cmake::CmakeMatcher>::default()),
     ("make", || Box::<make::MakeMatcher>::default()),
-    ("diagnostic", || Box::<diagnostic::DiagnosticMatcher>::default()),
+    ("diagnostic", || Box::new(HeadedMatcher::new(diagnostic::head, diagnostic::is_continuation))),
 ];
 
 /// The names of the matchers.

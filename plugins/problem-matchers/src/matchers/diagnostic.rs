@@ -1,42 +1,16 @@
 //! A problem in a line that begins with its place: `path:line:column: error: message` of gcc, clang, mypy and many others,
 //! and without a word for the level as of Go, ruff and flake8; also the errors of linkers.
 
-use crate::collector::Collector;
-use crate::matchers::{Claim, Matcher};
 use crate::place::at_start;
 use crate::problem::{MatchedProblem, ProblemLevel, SourcePlace};
 
-#[derive(Default)]
-pub(crate) struct DiagnosticMatcher {
-    open: Option<MatchedProblem>,
-}
-
-impl Matcher for DiagnosticMatcher {
-    fn line(&mut self, line: &str, collector: &mut Collector) -> Claim {
-        if let Some(problem) = diagnostic(line).or_else(|| linker(line)) {
-            self.end(collector);
-            self.open = Some(collector.located(problem));
-            return Claim::Open;
-        }
-        match &mut self.open {
-            Some(problem) if is_continuation(line) => {
-                problem.detail(line);
-                Claim::Open
-            }
-            _ => {
-                self.end(collector);
-                Claim::No
-            }
-        }
-    }
-
-    fn end(&mut self, collector: &mut Collector) {
-        self.open.take().into_iter().for_each(|problem| collector.add(problem));
-    }
+/// The problem that a line begins.
+pub(crate) fn head(line: &str) -> Option<MatchedProblem> {
+    diagnostic(line).or_else(|| linker(line))
 }
 
 /// A line of code with its marks, or a note about the problem.
-fn is_continuation(line: &str) -> bool {
+pub(crate) fn is_continuation(line: &str) -> bool {
     let is_note = at_start(line).is_some_and(|(_, rest)| rest.trim_start().starts_with("note: "));
     is_note || (line.starts_with(' ') && !line.trim().is_empty())
 }

@@ -1,38 +1,16 @@
 //! The TypeScript compiler, plain and with `--pretty`; also others that write a place as `path(line,column)`.
 
-use crate::collector::Collector;
-use crate::matchers::{Claim, Matcher};
 use crate::place::{at_start, is_path, number};
 use crate::problem::{MatchedProblem, ProblemLevel, SourcePlace};
 
-#[derive(Default)]
-pub(crate) struct TscMatcher {
-    open: Option<MatchedProblem>,
+/// The problem that a line begins.
+pub(crate) fn head(line: &str) -> Option<MatchedProblem> {
+    plain(line).or_else(|| pretty(line))
 }
 
-impl Matcher for TscMatcher {
-    fn line(&mut self, line: &str, collector: &mut Collector) -> Claim {
-        if let Some(problem) = plain(line).or_else(|| pretty(line)) {
-            self.end(collector);
-            self.open = Some(collector.located(problem));
-            return Claim::Open;
-        }
-        match &mut self.open {
-            // The types that don't fit are below, each indented more than the one before.
-            Some(problem) if line.starts_with("  ") && !line.trim().is_empty() => {
-                problem.detail(line);
-                Claim::Open
-            }
-            _ => {
-                self.end(collector);
-                Claim::No
-            }
-        }
-    }
-
-    fn end(&mut self, collector: &mut Collector) {
-        self.open.take().into_iter().for_each(|problem| collector.add(problem));
-    }
+/// The types that don't fit are below, each indented more than the one before.
+pub(crate) fn is_continuation(line: &str) -> bool {
+    line.starts_with("  ") && !line.trim().is_empty()
 }
 
 /// `esl/b.ts(1,7): error TS2322: message`.
