@@ -16,7 +16,7 @@ pub use cache::{Difference, DifferencePart, ExplainEntry, ExplainReason};
 pub use diagnostic::{DiagnosticEntry, Severity};
 pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry};
 pub use gc::GcAnswer;
-pub use grant::{GrantAnswer, ProposedGrantEntry};
+pub use grant::GrantAnswer;
 pub use plan::{
     CacheUseName, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry,
     PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, SandboxName, ToolMountEntry,

@@ -129,7 +129,7 @@ fn ask_outcome(question: &Question, by: &str, input: &mut dyn BufRead, output: &
     RunCommand::Decide { stage: question.stage, decision }
 }
 
-fn line(input: &mut dyn BufRead) -> Option<String> {
+pub(crate) fn line(input: &mut dyn BufRead) -> Option<String> {
     let mut text = String::new();
     match input.read_line(&mut text) {
         Ok(0) | Err(_) => None,

@@ -56,7 +56,7 @@ pub use printer::Printer;
 pub use reader::RunReader;
 pub use style::{Painted, StyledLine, Tone};
 pub use terminal::{Terminal, TerminalOptions};
-pub use text::{duration, shell_word};
+pub use text::{duration, shell_word, size};
 pub use view::{
     Deployed, GroupView, Progress, RunView, StageStatus, StageView, TAIL, TailLine, UndoView, UnsuccessfulAttempt,
     WaitView,

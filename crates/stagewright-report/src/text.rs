@@ -67,6 +67,15 @@ pub fn duration(milliseconds: u64) -> String {
     }
 }
 
+/// Formats bytes: `320 B`, `1.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
 pub(crate) fn stages(number: usize) -> String {
     count(number, "stage")
 }
@@ -74,6 +83,12 @@ pub(crate) fn stages(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_that_fits() {
+        let shown = [0, 1023, 1024, 1_300_000, 5 << 30].map(size);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.2 MiB", "5.0 GiB"]);
+    }
 
     #[test]
     fn durations_are_shown_in_a_unit_that_fits() {

@@ -37,18 +37,32 @@ impl Session {
     /// # Errors
     /// If the run doesn't exist or has no such stage.
     pub fn explain(&self, run: &str, stage: &str) -> Result<RunExplanation, SessionError> {
-        let store = self.read_only_store()?;
-        let run = store.find(run)?;
-        let events = store.events(&run)?;
-        let record = store.run(&run)?.ok_or_else(|| SessionError::internal(format!("run {run} has no record")))?;
-        let known = self.repository.builtin_names().into_iter().collect();
-        let plan = Plan::parse(&record.file, &record.pipeline_text, &known).ok().map(|(plan, _)| plan);
+        let RecordedRun { run, events, plan } = recorded(self, run)?;
         let stages = stages_named(&run, &events, stage)?.into_iter().map(|(index, summary)| {
             let decision = decision(self, &events, index, &summary, plan.as_ref());
             (summary, decision)
         });
         Ok(RunExplanation { stages: stages.collect(), run })
     }
+}
+
+/// A run in the journal.
+pub(crate) struct RecordedRun {
+    pub(crate) run: RunId,
+    pub(crate) events: Vec<Event>,
+    /// None if its pipeline file is invalid in this version.
+    pub(crate) plan: Option<Plan>,
+}
+
+/// Reads a run by its id, a unique prefix of its id, or `latest`.
+pub(crate) fn recorded(session: &Session, run: &str) -> Result<RecordedRun, SessionError> {
+    let store = session.read_only_store()?;
+    let run = store.find(run)?;
+    let events = store.events(&run)?;
+    let record = store.run(&run)?.ok_or_else(|| SessionError::internal(format!("run {run} has no record")))?;
+    let known = session.repository.builtin_names().into_iter().collect();
+    let plan = Plan::parse(&record.file, &record.pipeline_text, &known).ok().map(|(plan, _)| plan);
+    Ok(RecordedRun { run, events, plan })
 }
 
 /// The stages of a run with a name, or the one with an id. Fails if there are none.

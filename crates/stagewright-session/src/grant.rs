@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use stagewright_engine::{EventKind, RunId};
 use stagewright_model::{LockChange, MissingGrant, Permissions, Plan, StageIndex, with_grants};
-use stagewright_plugin_host::DEFAULT_BOUNDS;
 use stagewright_store::RunFilter;
 
 use crate::error::SessionError;
 use crate::host::Host;
 use crate::load::{self, Pipeline};
-use crate::lock_file::{self, Compared};
+use crate::lock_file;
 use crate::missing::{self, LackedGrant};
 use crate::repository::{PipelineFile, document};
 use crate::select;
@@ -34,10 +33,8 @@ pub struct GrantProposal {
     text: String,
     /// The grants, by stage and in display order; empty if nothing is missing.
     pub grants: Vec<LackedGrant>,
-    /// What the stages may do with the grants, and may not do now.
-    pub changes: Vec<LockChange>,
-    /// Whether the lock file permits less than the file will grant.
-    pub exceeds_lock: bool,
+    /// What the file with them permits and the lock file doesn't; empty if the pipeline isn't locked.
+    pub beyond_lock: Vec<LockChange>,
 }
 
 impl Session {
@@ -83,13 +80,11 @@ impl Session {
                 .hint("add them by hand; `stagewright plan` lists them")
         })?;
         let granted = granted(self, &file, &text)?;
-        let plugins = host.describe_all(&plan).await?;
-        let before = lock_file::of(&plan, &plugins, host.packages());
-        let changes = before.changes(&lock_file::of(&granted, &plugins, host.packages()), &DEFAULT_BOUNDS);
         let lock = lock_file::read(self)?;
+        let plugins = host.describe_all(&plan).await?;
         let compared = lock_file::compare(lock.as_ref(), &granted, &plugins, host.packages());
-        let exceeds_lock = matches!(&compared, Compared::Changes(_)) && compared.wider().next().is_some();
-        Ok(GrantProposal { session: self.clone(), file, text, grants, changes, exceeds_lock })
+        let beyond_lock = compared.wider().cloned().collect();
+        Ok(GrantProposal { session: self.clone(), file, text, grants, beyond_lock })
     }
 
     /// What a run of the pipeline was denied, as far as the pipeline still doesn't grant it.

@@ -205,8 +205,17 @@ impl Host {
     /// What the plugins say their stages will use, by plan index; nothing for plugins that don't say.
     pub(crate) async fn requirements(&self, plan: &Plan) -> Result<Vec<Arc<[Requirement]>>, SessionError> {
         let mut answers: HashMap<_, Arc<[Requirement]>> = HashMap::new();
-        let mut required = Vec::with_capacity(plan.stages.len());
+        let mut required: Vec<Arc<[Requirement]>> = Vec::with_capacity(plan.stages.len());
+        let mut previous: Option<&Stage> = None;
         for stage in &plan.stages {
+            // The cells of a matrix follow each other and share their table.
+            let is_same = |other: &Stage| other.uses == stage.uses && Arc::ptr_eq(&other.with, &stage.with);
+            if previous.replace(stage).is_some_and(is_same)
+                && let Some(last) = required.last()
+            {
+                required.push(Arc::clone(last));
+                continue;
+            }
             let configured = (&stage.uses, stage.with.source().to_string());
             if !answers.contains_key(&configured) {
                 let answer = self.plugins.requirements(&stage.uses, &stage.trust, &stage.with).await;

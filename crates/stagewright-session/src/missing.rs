@@ -34,8 +34,14 @@ pub struct LackedGrant {
 pub(crate) fn grants(plan: &Plan, packages: &PackageHosts, required: &[Arc<[Requirement]>]) -> Vec<StageLacks> {
     // The cells of a matrix share a table of permissions.
     let mut by_name: BTreeMap<&str, StageLacks> = BTreeMap::new();
+    let mut compared: Option<(&str, &Arc<[Requirement]>)> = None;
     for (index, required) in plan.indices().zip(required) {
         let stage = plan.stage(index);
+        // They follow each other, and most have the same `with` table as well.
+        let is_same = |(name, other): (&str, &Arc<[Requirement]>)| name == stage.name && Arc::ptr_eq(other, required);
+        if compared.replace((&stage.name, required)).is_some_and(is_same) {
+            continue;
+        }
         let table = format!("{}.permissions", stage.table());
         let granted = with_package_hosts(&stage.permissions, packages);
         for lacked in required.iter().filter_map(|required| lacked(&table, &granted, required)) {

@@ -113,8 +113,8 @@ impl Review {
     /// Refuses a pipeline that wouldn't run on this machine.
     ///
     /// # Errors
-    /// If it requests more than the policy allows, if a stage lacks grants that its plugin will use, or if a keyword of `net` would have to stand for an origin that it
-    /// can't stand for.
+    /// If it requests more than the policy allows, if a stage lacks grants that its plugin will use, or if a keyword of
+    /// `net` would have to stand for an origin that it can't stand for.
     pub fn refuse(&self, session: &Session) -> Result<(), SessionError> {
         match &self.policy {
             Some(policy) if !self.beyond.is_empty() => {

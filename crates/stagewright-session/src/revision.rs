@@ -1,7 +1,5 @@
 //! Takes a changed pipeline file into a run that is resumed.
 
-use std::collections::BTreeSet;
-
 use stagewright_engine::{Event, RunId, RunState, StageStatus};
 use stagewright_model::{FileChanges, Plan, StageIndex, list};
 
@@ -9,6 +7,7 @@ use crate::error::SessionError;
 use crate::journal;
 use crate::load::Pipeline;
 use crate::repository::{PipelineFile, document};
+use crate::select;
 use crate::session::Session;
 
 /// The pipeline of the file as it is now; none if it has the text that the run uses. Only stages that run again may
@@ -43,7 +42,7 @@ pub(crate) fn revised(
     }
     let stages = used.plan.stages.iter().map(|stage| stage.id.clone()).collect();
     let state = journal::fold(run, stages, past)?;
-    let again = with_dependents(&used.plan, from);
+    let again = select::with_dependents(&used.plan, from.iter().copied());
     let is_settled = |index: &StageIndex| is_settled(&state, *index) && !again.contains(index);
     let is_changed = |index: &StageIndex| changes.stages.contains(&used.plan.stage(*index).table());
     match used.plan.indices().find(|index| is_changed(index) && is_settled(index)) {
@@ -77,15 +76,4 @@ fn is_settled(state: &RunState, index: StageIndex) -> bool {
         None => state.status != StageStatus::Pending,
     };
     stands || state.unresolved_attempt.is_some()
-}
-
-fn with_dependents(plan: &Plan, from: &[StageIndex]) -> BTreeSet<StageIndex> {
-    let mut all: BTreeSet<StageIndex> = from.iter().copied().collect();
-    // A stage comes after the stages that it needs.
-    for index in plan.indices() {
-        if plan.stage(index).needs.iter().any(|need| all.contains(need)) {
-            all.insert(index);
-        }
-    }
-    all
 }

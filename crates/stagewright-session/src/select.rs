@@ -35,12 +35,7 @@ pub(crate) fn left_out(
 /// The stages to leave out if only the affected ones run, with all stages that need them and all that these need.
 /// Finally stages are kept.
 pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &str) -> BTreeMap<StageIndex, String> {
-    let mut kept = affected.clone();
-    for index in plan.indices() {
-        if plan.stage(index).needs.iter().any(|need| kept.contains(need)) {
-            kept.insert(index);
-        }
-    }
+    let mut kept = with_dependents(plan, affected.iter().copied());
     // In reverse topological order, so that each stage comes before the stages that it needs.
     for index in
         plan.indices().collect::<Vec<_>>().into_iter().rev().filter(|index| plan.stage(*index).kind == StageKind::Main)
@@ -54,6 +49,18 @@ pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &s
         .filter(left_out)
         .map(|index| (index, format!("not affected by what changed since {since}")))
         .collect()
+}
+
+/// The stages, and all that need them.
+pub(crate) fn with_dependents(plan: &Plan, stages: impl IntoIterator<Item = StageIndex>) -> BTreeSet<StageIndex> {
+    let mut all: BTreeSet<StageIndex> = stages.into_iter().collect();
+    // A stage comes after the stages that it needs.
+    for index in plan.indices() {
+        if plan.stage(index).needs.iter().any(|need| all.contains(need)) {
+            all.insert(index);
+        }
+    }
+    all
 }
 
 /// Splits names at commas, except inside the parentheses of a cell's name.

@@ -7,7 +7,7 @@ use stagewright_model::{Permissions, Plan, SecretDeclaration, StageIndex};
 use stagewright_plugin_host::DENIED;
 
 use crate::error::SessionError;
-use crate::explain::{CacheDecision, decision, stages_named};
+use crate::explain::{CacheDecision, RecordedRun, decision, recorded, stages_named};
 use crate::session::Session;
 
 /// Stages of a run, with all that explains their results.
@@ -59,12 +59,7 @@ impl Session {
     /// # Errors
     /// If the run doesn't exist or has no such stage.
     pub fn why(&self, run: &str, stage: &str) -> Result<RunAccount, SessionError> {
-        let store = self.read_only_store()?;
-        let run = store.find(run)?;
-        let events = store.events(&run)?;
-        let record = store.run(&run)?.ok_or_else(|| SessionError::internal(format!("run {run} has no record")))?;
-        let known = self.repository.builtin_names().into_iter().collect();
-        let plan = Plan::parse(&record.file, &record.pipeline_text, &known).ok().map(|(plan, _)| plan);
+        let RecordedRun { run, events, plan } = recorded(self, run)?;
         let accounts = stages_named(&run, &events, stage)?.into_iter().map(|(index, summary)| {
             let decision = decision(self, &events, index, &summary, plan.as_ref());
             account(&events, index, summary, decision, plan.as_ref())

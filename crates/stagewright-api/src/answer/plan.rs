@@ -69,11 +69,13 @@ pub enum SandboxName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LackedGrantEntry {
-    /// The key of its permissions, as in `read`.
+    /// The table that lacks it, as in `stages.test.permissions`.
+    pub table: String,
+    /// Its key in the table, as in `read`.
     pub permission: String,
     /// An entry of that key, as in `Cargo.toml`.
     pub entry: String,
-    /// What the stage uses it for; empty when the plugin doesn't say.
+    /// What the stage uses it for, or which run it was denied in; empty when the plugin doesn't say.
     pub reason: String,
     /// Whether the stage also works without it.
     pub optional: bool,

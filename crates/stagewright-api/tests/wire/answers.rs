@@ -7,8 +7,8 @@ use stagewright_api::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EffectClassName, EnvironmentEntry, ExplainEntry,
     ExplainReason, FidelityName, FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison,
     MountModeName, OutcomeName, PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage,
-    ProposedGrantEntry, ReleaseEntry, RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase,
-    ServiceRelease, Severity, StageKindName, ToolMountEntry, WhyEntry,
+    ReleaseEntry, RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease,
+    Severity, StageKindName, ToolMountEntry, WhyEntry,
 };
 
 use crate::events::{capture, failure, problem, release, s, short_source, source};
@@ -180,15 +180,14 @@ fn services() {
 fn grant() {
     let answer = GrantAnswer {
         file: s("stagewright.toml"),
-        grants: vec![ProposedGrantEntry {
+        grants: vec![LackedGrantEntry {
             table: s("stages.test.permissions"),
             permission: s("read"),
             entry: s("Cargo.toml"),
             reason: s("names the packages"),
             optional: false,
         }],
-        changes: vec![LockChangeEntry { wider: true, text: s("test may read `Cargo.toml`") }],
-        exceeds_lock: true,
+        beyond_lock: vec![LockChangeEntry { wider: true, text: s("test may read `Cargo.toml`") }],
         written: true,
     };
     insta::assert_snapshot!("grant", pretty(&answer));
@@ -242,6 +241,7 @@ fn stage() -> PlanStage {
         compensate: vec![s("migrate")],
         permissions: permissions(),
         lacks: vec![LackedGrantEntry {
+            table: s("stages.test.permissions"),
             permission: s("read"),
             entry: s("src"),
             reason: s("is built"),

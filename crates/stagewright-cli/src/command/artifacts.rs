@@ -4,7 +4,7 @@ use stagewright_api as api;
 use stagewright_engine::RunId;
 use stagewright_plugin_host::NamedArtifact;
 use stagewright_report::wire::ToWire as _;
-use stagewright_report::{Printer, text};
+use stagewright_report::{Printer, size, text};
 use stagewright_session::{ArtifactList, ArtifactRequest, SavedArtifact, Session};
 
 use crate::artifact_args::{ArtifactsArgs, ArtifactsCommand};
@@ -65,25 +65,5 @@ fn entry(run: &RunId, artifact: &NamedArtifact) -> api::RunArtifactEntry {
         size: published.size,
         folder: artifact.is_folder(),
         path: None,
-    }
-}
-
-/// A size for people, as in `320 B` and `1.2 MiB`.
-fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.into_iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
-        None => format!("{bytes} B"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_a_unit_that_fits() {
-        let shown = [0, 1023, 1024, 1_300_000, 5 << 30].map(size);
-        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.2 MiB", "5.0 GiB"]);
     }
 }

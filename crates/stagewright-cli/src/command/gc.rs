@@ -5,7 +5,7 @@ use std::time::Duration;
 use stagewright_api as api;
 use stagewright_model::count;
 use stagewright_report::wire::ToWire as _;
-use stagewright_report::{Printer, text};
+use stagewright_report::{Printer, size, text};
 use stagewright_session::{GcRequest, GcSummary, Session};
 
 use crate::args::GcArgs;
@@ -46,6 +46,6 @@ pub(crate) fn gc(session: &Session, args: &GcArgs, out: &mut Printer) -> Result<
         out.line(text!("{} {verb}", count(removed.captures, "unused capture")))?;
     }
     let runs = count(removed.runs.len(), "run");
-    out.line(text!("{runs} {verb}, {:.1} MiB", removed.bytes as f64 / f64::from(1 << 20)))?;
+    out.line(text!("{runs} {verb}, {}", size(removed.bytes)))?;
     Ok(Exit::Success)
 }

@@ -1,13 +1,13 @@
 //! `grant`: adds the permissions that stages lack to the pipeline file.
 
-use std::io::BufRead as _;
-
 use similar::TextDiff;
-use stagewright_api::{GrantAnswer, LockChangeEntry, ProposedGrantEntry};
+use stagewright_api::{GrantAnswer, LockChangeEntry};
 use stagewright_model::count;
 use stagewright_report::{Printer, text};
-use stagewright_session::{GrantProposal, GrantRequest, LOCK_FILE, LackedGrant, Session};
+use stagewright_session::{GrantProposal, GrantRequest, LOCK_FILE, Session};
 
+use super::plan::lacked_grant;
+use crate::answers;
 use crate::args::GrantArgs;
 use crate::console;
 use crate::error::CommandError;
@@ -44,7 +44,7 @@ pub(crate) async fn grant(session: &Session, args: &GrantArgs, out: &mut Printer
     }
     proposal.write()?;
     out.line(text!("Wrote {}.", proposal.file()))?;
-    if proposal.exceeds_lock {
+    if !proposal.beyond_lock.is_empty() {
         out.line(text!(
             "After a review, record the new permissions in {LOCK_FILE}: stagewright lock {}",
             proposal.file()
@@ -67,9 +67,9 @@ fn show(proposal: &GrantProposal, out: &mut Printer) -> std::io::Result<()> {
         let stage = lacked.grant.table.trim_end_matches(".permissions");
         out.line(text!("  [{stage}] {}", lacked.phrase().unwrap_or_default()))?;
     }
-    if proposal.exceeds_lock {
-        out.line(text!("{LOCK_FILE} doesn't permit them yet; with them the stages may do more than it says:"))?;
-        out.lines(proposal.changes.iter().map(|change| text!("  {change}")))?;
+    if !proposal.beyond_lock.is_empty() {
+        out.line(text!("With them, the stages may do more than {LOCK_FILE} says:"))?;
+        out.lines(proposal.beyond_lock.iter().map(|change| text!("  {change}")))?;
     }
     Ok(())
 }
@@ -77,33 +77,21 @@ fn show(proposal: &GrantProposal, out: &mut Printer) -> std::io::Result<()> {
 /// Asks the person at the terminal.
 fn is_confirmed(proposal: &GrantProposal, out: &mut Printer) -> Result<bool, CommandError> {
     if !console::can_ask() {
-        return Err(CommandError::not_ready(format!(
-            "{} was not changed: there is no terminal to ask at",
-            proposal.file()
-        ))
-        .hint("review the change, then write it: stagewright grant --yes"));
+        let message = format!("{} was not changed: without a terminal, the change can't be confirmed", proposal.file());
+        return Err(CommandError::not_ready(message).hint("review the change, then write it: stagewright grant --yes"));
     }
     out.prompt(&text!("Write {}? [y/N] ", proposal.file()))?;
-    let mut given = String::new();
-    std::io::stdin().lock().read_line(&mut given)?;
-    Ok(matches!(given.trim(), "y" | "Y" | "yes"))
+    let given = answers::line(&mut std::io::stdin().lock());
+    Ok(given.is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes")))
 }
 
 fn answer(proposal: &GrantProposal, written: bool) -> GrantAnswer {
-    let entry = |lacked: &LackedGrant| ProposedGrantEntry {
-        table: lacked.grant.table.clone(),
-        permission: lacked.grant.permission.key().to_owned(),
-        entry: lacked.grant.entry.clone(),
-        reason: lacked.reason.clone(),
-        optional: lacked.is_optional,
-    };
-    let changes = proposal.changes.iter();
-    let changes = changes.map(|change| LockChangeEntry { wider: change.is_wider, text: change.text.clone() });
+    let beyond_lock = proposal.beyond_lock.iter();
+    let beyond_lock = beyond_lock.map(|change| LockChangeEntry { wider: change.is_wider, text: change.text.clone() });
     GrantAnswer {
         file: proposal.file().to_owned(),
-        grants: proposal.grants.iter().map(entry).collect(),
-        changes: changes.collect(),
-        exceeds_lock: proposal.exceeds_lock,
+        grants: proposal.grants.iter().map(lacked_grant).collect(),
+        beyond_lock: beyond_lock.collect(),
         written,
     }
 }

@@ -15,7 +15,7 @@ use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::{Printer, text};
 use stagewright_session::{Compared, LOCK_FILE, LackedGrant, Review, RunMode, Session};
 
-pub(crate) use answer::permissions;
+pub(crate) use answer::{lacked_grant, permissions};
 
 use crate::args::{self, PlanArgs};
 use crate::error::CommandError;

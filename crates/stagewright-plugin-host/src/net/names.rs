@@ -23,7 +23,7 @@ const ADDRESSES: [u16; 2] = [1, 28];
 struct NameQuery {
     /// The looked-up host; none if the query isn't for an address, or the name isn't that of a host.
     host: Option<String>,
-    /// The answer that there is no such name.
+    /// The answer that the name doesn't exist.
     answer: Vec<u8>,
 }
 

@@ -127,9 +127,11 @@ pub(crate) fn permissions(granted: &Permissions) -> api::PermissionsEntry {
     }
 }
 
-fn lacked_grant(lacked: &LackedGrant) -> api::LackedGrantEntry {
+/// The JSON form of a grant that a stage lacks.
+pub(crate) fn lacked_grant(lacked: &LackedGrant) -> api::LackedGrantEntry {
     let LackedGrant { grant, reason, is_optional } = lacked;
     api::LackedGrantEntry {
+        table: grant.table.clone(),
         permission: grant.permission.key().to_owned(),
         entry: grant.entry.clone(),
         reason: reason.clone(),
