@@ -181,6 +181,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind, condition: Option<Con
             url: None,
         }),
         permissions: Arc::default(),
+        permission_sets: Vec::new(),
         rehearse: None,
         inputs: Vec::new(),
         outputs: Vec::new(),

@@ -167,8 +167,10 @@ pub struct Stage {
     pub env: BTreeMap<String, Template>,
     /// `environment`.
     pub environment: Option<EnvironmentRef>,
-    /// `[stages.NAME.permissions]`.
+    /// `[stages.NAME.permissions]`, or those of `[defaults]`, with all entries of the sets that they use.
     pub permissions: Arc<Permissions>,
+    /// `permissions.use`: the sets whose entries `permissions` includes.
+    pub permission_sets: Vec<UsedPermissionSet>,
     /// `[stages.NAME.rehearse]`.
     pub rehearse: Option<Arc<Rehearse>>,
     /// `inputs`: globs of the files that the stage depends on.
@@ -249,6 +251,15 @@ impl Stage {
             StageKind::Finally => format!("finally.{}", self.name),
         }
     }
+}
+
+/// A set of permissions that a stage uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedPermissionSet {
+    /// Its name.
+    pub name: String,
+    /// Whether it is built in, and not declared by the pipeline file.
+    pub is_built_in: bool,
 }
 
 /// `cache`: whether a stage's result is restored from the cache, and stored there.

@@ -15,6 +15,7 @@ mod lock;
 mod matrix;
 mod order;
 mod pending;
+mod permissions;
 mod place;
 mod policy;
 mod references;
@@ -33,9 +34,10 @@ use self::fields::Fields;
 pub(crate) use self::locations::Places;
 use self::matrix::Matrix;
 use self::order::Order;
+use self::permissions::PermissionSets;
 pub(crate) use self::place::locate;
 use self::references::KnownNames;
-use self::stage::StageDefaults;
+use self::stage::{Draft, StageDefaults};
 use self::uses::Uses;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem, Report};
 use crate::plan::{Plan, Stage, StageIndex, StageKind};
@@ -103,19 +105,29 @@ fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Check
     let mut uses = Uses::new(text);
     let head = head::read(file, &mut uses, report);
     let pipeline_uses = uses.drain();
-    let defaults = StageDefaults::new(head.env.clone());
+    let sets = PermissionSets::new(file);
+    let defaults = StageDefaults::read(file.table("defaults"), head.env.clone(), &sets, report);
     let mut drafts = Vec::new();
     for (table, kind) in [("stages", StageKind::Main), ("finally", StageKind::Finally)] {
         let entries = file.table(table).entries().into_iter().filter(|(_, value)| value.get_ref().is_table());
-        drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &defaults, &mut uses, report)));
+        drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &defaults, &sets, &mut uses, report)));
     }
     report_no_stages(file, report);
     let names = order::names(&drafts, report);
     let order = order::order(&drafts, &names, report);
-    let known = KnownNames { file: text, head: &head, drafts: &drafts, names: &names, plugins };
+    let known = KnownNames {
+        file: text,
+        head: &head,
+        sets: &sets,
+        defaults: file.table("defaults").table("permissions"),
+        drafts: &drafts,
+        names: &names,
+        plugins,
+    };
     let output_reads = references::check(&known, &pipeline_uses, &order, report);
     let compensate = compensate::resolve(&drafts, &names, &order, report);
     teams::check(file, &head.teams, report);
+    report_unused_sets(file, &sets, &drafts, report);
     pending::warn(file, report);
     if report.has_errors() {
         return None;
@@ -171,6 +183,12 @@ fn report_no_stages(file: Fields<'_>, report: &mut Report) {
                 .help("add a stage: `[stages.test]` with `uses = \"cargo-test\"`")
         });
     }
+}
+
+fn report_unused_sets<'t>(file: Fields<'t>, sets: &PermissionSets<'t>, drafts: &[Draft<'t>], report: &mut Report) {
+    let of_stages = drafts.iter().flat_map(|draft| draft.permissions());
+    let tables: Vec<Fields<'t>> = of_stages.chain([file.table("defaults").table("permissions")]).collect();
+    sets.warn_of_unused(&tables, report);
 }
 
 fn syntax_problem(error: &toml::de::Error, text: &str) -> Problem {

@@ -22,7 +22,7 @@ pub(crate) use policy::POLICY;
 pub use schema::json_schema;
 
 /// What a value may be.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     Text(Format),
     /// An integer in an inclusive range.
@@ -46,7 +46,7 @@ pub(crate) struct Table {
     pub(crate) others: Option<&'static OtherKeys>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) doc: &'static str,

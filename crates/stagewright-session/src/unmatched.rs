@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use stagewright_cache::Globs;
-use stagewright_model::{Mistake, MistakePlace, Permissions, Plan, StageIndex, WorkspacePath};
+use stagewright_model::{Grant, Mistake, MistakePlace, PermissionSet, Permissions, Plan, StageIndex, WorkspacePath};
 use stagewright_process::which;
 
 use crate::missing::StageLacks;
@@ -47,19 +47,24 @@ struct AvailableFiles<'a> {
 impl AvailableFiles<'_> {
     fn unmatched(&self, plan: &Plan, stage: StageIndex) -> Vec<Mistake> {
         let permissions = &plan.stage(stage).permissions;
+        // Built-in sets contain what some projects of their kind have.
+        let sets = plan.stage(stage).permission_sets.iter().filter(|set| set.is_built_in);
+        let expected: Vec<Permissions> =
+            sets.filter_map(|set| PermissionSet::named(&set.name)).map(PermissionSet::permissions).collect();
+        let is_own = |grant: Grant<'_>| !expected.iter().any(|set| set.of(grant.permission()).contains(&grant));
         let mistake = |permission, entry: &str, message, help: &str| Mistake {
             stage,
             place: MistakePlace::Grant { permission, entry: entry.to_owned() },
             message,
             help: Some(help.to_owned()),
         };
-        let read = permissions.read.iter().map(|rule| ("read", rule));
+        let read = permissions.read.iter().filter(|rule| is_own(Grant::Read(rule))).map(|rule| ("read", rule));
         let files = read.chain(permissions.exec.iter().map(|rule| ("exec", rule)));
         let files = files.filter(|(_, rule)| !self.has_file(rule.pattern().base())).map(|(key, rule)| {
             let message = format!("the repository has no `{rule}`, and no stage may write it");
             mistake(key, rule.as_str(), message, "correct the path, or remove it")
         });
-        let programs = permissions.process.iter().filter_map(|rule| {
+        let programs = permissions.process.iter().filter(|rule| is_own(Grant::Process(rule))).filter_map(|rule| {
             let program = rule.program().filter(|program| !self.has_program(program))?;
             let (message, help) = match program.contains('/') {
                 true => (format!("the program `{program}` does not exist"), "correct the path, or remove it"),

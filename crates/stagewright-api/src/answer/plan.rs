@@ -115,8 +115,10 @@ pub struct PlanStage {
     pub approves: Vec<String>,
     /// Unique names of the stages that are undone when it fails.
     pub compensate: Vec<String>,
-    /// What it is granted.
+    /// What it is granted, including the entries of the sets that it uses.
     pub permissions: PermissionsEntry,
+    /// Names of the sets of permissions that it uses.
+    pub permission_sets: Vec<String>,
     /// What its plugin will use and isn't granted.
     pub lacks: Vec<LackedGrantEntry>,
     /// The origins that the words `cargo`, `npm` and `pip` of its `net` stand for, by that word.

@@ -240,6 +240,7 @@ fn stage() -> PlanStage {
         approves: vec![s("production")],
         compensate: vec![s("migrate")],
         permissions: permissions(),
+        permission_sets: vec![s("rust")],
         lacks: vec![LackedGrantEntry {
             table: s("stages.test.permissions"),
             permission: s("read"),
@@ -272,6 +273,7 @@ fn plan() {
         condition: None,
         environment: None,
         permissions: PermissionsEntry::default(),
+        permission_sets: Vec::new(),
         ..stage()
     };
     let whole = PlanAnswer {

@@ -116,6 +116,7 @@ impl PlanView<'_> {
         line("environment", environment(plan, stage))?;
         line("approves", list(stage.approves()))?;
         line("compensates", list(stage.compensate.iter().map(|&target| &plan.stage(target).id)))?;
+        line("sets", list(stage.permission_sets.iter().map(|set| &set.name)))?;
         for kind in Permission::ALL {
             line(kind.key(), list(stage.permissions.of(kind)))?;
         }

@@ -26,6 +26,7 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         env: BTreeMap::new(),
         environment: None,
         permissions: Arc::default(),
+        permission_sets: Vec::new(),
         rehearse: None,
         inputs: Vec::new(),
         outputs: Vec::new(),

@@ -26,12 +26,18 @@ pub fn with_grants(text: &str, missing: &[MissingGrant]) -> Result<String, Strin
 
 fn add_to_table(document: &mut DocumentMut, name: &str, missing: &[&MissingGrant]) -> Result<(), String> {
     let keys = Key::parse(name).map_err(|error| error.to_string())?;
+    let defaults = default_permissions(document);
     let mut table: &mut dyn TableLike = document.as_table_mut();
     let mut is_inline = false;
     for (depth, key) in keys.iter().enumerate() {
         if !table.contains_key(key.get()) {
-            let new =
-                if depth + 1 == keys.len() { new_permissions(key, missing) } else { Item::Table(implicit_table()) };
+            let is_last = depth + 1 == keys.len();
+            let new = match &defaults {
+                // A stage with permissions of its own doesn't get the default ones.
+                Some(defaults) if is_last && keys.len() == 3 => Item::Value(Value::InlineTable(defaults.clone())),
+                _ if is_last => new_permissions(key, missing),
+                _ => Item::Table(implicit_table()),
+            };
             table.insert(key.get(), new);
         }
         let item = table.get_mut(key.get()).ok_or_else(|| not_a(key.get(), "table"))?;
@@ -39,6 +45,18 @@ fn add_to_table(document: &mut DocumentMut, name: &str, missing: &[&MissingGrant
         table = item.as_table_like_mut().ok_or_else(|| not_a(key.get(), "table"))?;
     }
     missing.iter().try_for_each(|grant| add_entry(table, is_inline, grant))
+}
+
+/// `[defaults.permissions]`, as a value on one line.
+fn default_permissions(document: &DocumentMut) -> Option<InlineTable> {
+    let table = document.get("defaults")?.get("permissions")?.clone();
+    let mut table = table.into_value().ok()?.as_inline_table()?.clone();
+    table.iter_mut().filter_map(|(_, value)| value.as_array_mut()).for_each(|list| {
+        list.iter_mut().for_each(|entry| *entry.decor_mut() = Decor::default());
+        list.fmt();
+    });
+    table.fmt();
+    Some(table)
 }
 
 /// The table for a stage without permissions: on the line of its key if all entries fit there, else below a header.
@@ -185,6 +203,16 @@ mod tests {
         let table: toml::Table = written.expect("it is written").parse().expect("TOML");
         assert_eq!(table["stages"]["test"]["rehearse"]["permissions"]["net"][0].as_str(), Some("cargo"));
         assert_eq!(table["stages"]["test"]["permissions"]["read"][0].as_str(), Some("src"));
+    }
+
+    #[test]
+    fn a_stage_with_default_permissions_keeps_them() {
+        let text = "[defaults.permissions] # for all\nuse = [\n  \"rust\", # cargo\n]\nread = [\"docs\"]\n\n[stages.test]\nuses = \"x\"\n";
+        let written = with_grants(text, &[missing("stages.test.permissions", Permission::Read, "src")]);
+        let line = "permissions = { use = [\"rust\"], read = [\"docs\", \"src\"] }\n";
+        assert_eq!(written, Ok(format!("{text}{line}")));
+        let rehearsed = with_grants(text, &[missing("stages.test.rehearse.permissions", Permission::Net, "cargo")]);
+        assert_eq!(rehearsed, Ok(format!("{text}\n[stages.test.rehearse]\npermissions = {{ net = [\"cargo\"] }}\n")));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::fields::{Fields, text};
+use super::fields::{At, Fields, text};
+use crate::grants::PermissionSet;
 use crate::plan::{Stage, StageKind};
 use crate::span::SourceSpan;
 use crate::value_path::{PathStep, ValuePath};
@@ -26,12 +27,16 @@ impl<'t> Places<'t> {
 
     /// The place of an entry of a stage's permission.
     pub(crate) fn grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
-        entry_of(self.stage(stage).table("permissions"), key, entry)
+        let (own, file) = (self.stage(stage).table("permissions"), Fields::new(self.0.get_ref()));
+        let table =
+            if self.stage(stage).has("permissions") { own } else { file.table("defaults").table("permissions") };
+        granted_by(file, table, key, entry)
     }
 
     /// The place of an entry of a permission in `rehearse`.
     pub(crate) fn rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
-        entry_of(self.stage(stage).table("rehearse").table("permissions"), key, entry)
+        let table = self.stage(stage).table("rehearse").table("permissions");
+        granted_by(Fields::new(self.0.get_ref()), table, key, entry)
     }
 
     /// The place of the value of a stage's key.
@@ -42,7 +47,8 @@ impl<'t> Places<'t> {
     /// The place of a limit's value, in the `limits` table or in the stage's own.
     pub(crate) fn limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
         let limit = self.stage(stage).table("limits").get(key).map(|value| value.span().into());
-        limit.or_else(|| self.key(stage, key))
+        let default = || Fields::new(self.0.get_ref()).table("defaults").get(key).map(|value| value.span().into());
+        limit.or_else(|| self.key(stage, key)).or_else(default)
     }
 
     /// The place of a value in a stage's `with`, `rehearse.with` or `env`.
@@ -65,6 +71,19 @@ impl<'t> Places<'t> {
     pub(crate) fn secret_source(&self, name: &str) -> Option<SourceSpan> {
         Fields::new(self.0.get_ref()).table("secrets").table(name).get("from").map(|value| value.span().into())
     }
+}
+
+/// The place of an entry in a table of permissions, else in the sets that it uses; for a built-in set, of its name there.
+fn granted_by(file: Fields<'_>, table: Fields<'_>, key: &str, entry: &str) -> Option<SourceSpan> {
+    let in_set = |name: &At<&str>| match file.table("permission-sets").get(name.value) {
+        Some(set) => entry_of(Fields::of(set), key, entry),
+        None => {
+            let set = PermissionSet::named(name.value)?.permissions();
+            let has_entry = set.entries().any(|grant| grant.permission().key() == key && grant.as_str() == entry);
+            has_entry.then_some(name.span)
+        }
+    };
+    entry_of(table, key, entry).or_else(|| table.texts("use").iter().find_map(in_set))
 }
 
 fn entry_of(permissions: Fields<'_>, key: &str, entry: &str) -> Option<SourceSpan> {

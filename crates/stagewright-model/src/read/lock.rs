@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document;
 use super::fields::{At, Fields};
-use super::stage::{bounds, permissions};
+use super::permissions::permissions;
+use super::stage::bounds;
 use crate::diagnostic::{Diagnostics, Problem, Report};
 use crate::grants::{HostPattern, Origin, PackageManager, Sandbox};
 use crate::lock::{Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};

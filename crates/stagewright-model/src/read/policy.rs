@@ -3,7 +3,8 @@
 use super::document;
 use super::fields::Fields;
 use super::lock::sandbox;
-use super::stage::{bounds, permissions};
+use super::permissions::permissions;
+use super::stage::bounds;
 use crate::diagnostic::{Diagnostics, Report};
 use crate::grants::{NetRule, Permission};
 use crate::policy::{OperatorPolicy, PermissionLimits, PolicyList, PolicyValue};

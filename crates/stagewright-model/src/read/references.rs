@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::fields::{At, Fields};
 use super::head::Head;
 use super::order::{Names, Order, Referrers};
+use super::permissions::PermissionSets;
 use super::stage::Draft;
 use super::uses::{Use, Visibility};
 use super::{PluginNames, list, place};
@@ -19,6 +20,9 @@ use crate::span::SourceSpan;
 pub(super) struct KnownNames<'k, 't> {
     pub(super) file: &'k str,
     pub(super) head: &'k Head<'t>,
+    pub(super) sets: &'k PermissionSets<'t>,
+    /// `[defaults.permissions]`.
+    pub(super) defaults: Fields<'t>,
     pub(super) drafts: &'k [Draft<'t>],
     pub(super) names: &'k Names<'t>,
     pub(super) plugins: &'k PluginNames,
@@ -40,6 +44,9 @@ pub(super) fn check(
     let mut referrers = Referrers::new();
     let mut used_names = HashSet::new();
     let mut output_reads = Vec::new();
+    for permissions in known.sets.declared().chain([known.defaults]) {
+        known.check_secrets(permissions, &mut used_names, report);
+    }
     for (position, draft) in known.drafts.iter().enumerate() {
         known.check_plugin(draft, report);
         known.check_grants(draft, &mut used_names, report);
@@ -101,8 +108,7 @@ impl<'t> KnownNames<'_, 't> {
             }
         }
         self.check_approved(draft, used_names, report);
-        let (own, rehearsal) = (draft.fields.table("permissions"), draft.fields.table("rehearse").table("permissions"));
-        for permissions in [own, rehearsal] {
+        for permissions in draft.permissions() {
             self.check_secrets(permissions, used_names, report);
         }
         self.check_trust(draft, report);
@@ -114,8 +120,9 @@ impl<'t> KnownNames<'_, 't> {
         used_names: &mut HashSet<(&'static str, &'t str)>,
         report: &mut Report,
     ) {
-        let secrets = permissions.texts("secrets");
-        for secret in &secrets {
+        let secrets: Vec<At<&str>> =
+            self.sets.tables(permissions).into_iter().flat_map(|table| table.texts("secrets")).collect();
+        for secret in &permissions.texts("secrets") {
             // Invalid entries were reported by the check of the shape.
             let Ok(grant) = SecretRule::parse(secret.value) else { continue };
             let name = &secret.value[..grant.name().len()];

@@ -9,10 +9,11 @@ use serde_json::Value as Json;
 use super::cache;
 use super::fields::{At, Fields, Value, count, json_with};
 use super::matrix::{self, Matrix};
+use super::permissions::{ExpandedPermissions, PermissionSets};
 use super::uses::{Use, Uses, Visibility, env};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{JsonTemplate, MARKER, Template};
-use crate::grants::{Bounds, Limits, Permission, Permissions};
+use crate::grants::{Bounds, Limits};
 use crate::pattern::PathPattern;
 use crate::plan::{Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, Stage, StageKind, Trust};
 use crate::rehearse::Rehearse;
@@ -32,19 +33,37 @@ pub(super) struct Draft<'t> {
     pub(super) stage: Stage,
 }
 
+impl<'t> Draft<'t> {
+    /// The stage's own tables of permissions: for runs, and for rehearsals.
+    pub(super) fn permissions(&self) -> [Fields<'t>; 2] {
+        [self.fields.table("permissions"), self.fields.table("rehearse").table("permissions")]
+    }
+}
+
 /// The pipeline's variables, and the values of keys that a stage doesn't have. All stages share the latter.
 pub(super) struct StageDefaults {
     env: BTreeMap<String, Template>,
     with: Arc<JsonTemplate>,
+    timeout: Option<Duration>,
     retry: Arc<Retry>,
-    permissions: Arc<Permissions>,
+    granted: ExpandedPermissions,
 }
 
 impl StageDefaults {
-    /// `env` is that of the pipeline.
-    pub(super) fn new(env: BTreeMap<String, Template>) -> StageDefaults {
-        let with = Arc::new(JsonTemplate::new(Json::Object(serde_json::Map::new()), Vec::new()));
-        StageDefaults { env, with, retry: Arc::default(), permissions: Arc::default() }
+    /// `fields` is the table `[defaults]`, `env` that of the pipeline.
+    pub(super) fn read(
+        fields: Fields<'_>,
+        env: BTreeMap<String, Template>,
+        sets: &PermissionSets<'_>,
+        report: &mut Report,
+    ) -> StageDefaults {
+        StageDefaults {
+            env,
+            with: Arc::new(JsonTemplate::new(Json::Object(serde_json::Map::new()), Vec::new())),
+            timeout: fields.duration("timeout"),
+            retry: fields.get("retry").map_or_else(Arc::default, |value| Arc::new(retry(value))),
+            granted: sets.expand(fields.table("permissions"), report),
+        }
     }
 }
 
@@ -54,10 +73,15 @@ pub(super) fn read<'t>(
     value: &'t Value<'t>,
     kind: StageKind,
     defaults: &StageDefaults,
+    sets: &PermissionSets<'t>,
     uses: &mut Uses<'t>,
     report: &mut Report,
 ) -> Draft<'t> {
     let fields = Fields::of(value);
+    let granted = match fields.has("permissions") {
+        true => sets.expand(fields.table("permissions"), report),
+        false => defaults.granted.clone(),
+    };
     let mut variables = defaults.env.clone();
     variables.extend(env(fields.table("env"), Visibility::StageEnv, uses, report));
     let with = templates(fields, "with", uses, report);
@@ -71,16 +95,14 @@ pub(super) fn read<'t>(
         needs: Vec::new(),
         condition: fields.text("if").and_then(|text| uses.condition(text, report)),
         matrix: None,
-        timeout: fields.duration("timeout"),
+        timeout: fields.duration("timeout").or(defaults.timeout),
         retry: fields.get("retry").map_or_else(|| Arc::clone(&defaults.retry), |value| Arc::new(retry(value))),
         continue_on_error: fields.flag("continue-on-error").unwrap_or(false),
         env: variables,
         environment: environment(fields, uses, report),
-        permissions: match fields.has("permissions") {
-            true => Arc::new(permissions(fields.table("permissions"))),
-            false => Arc::clone(&defaults.permissions),
-        },
-        rehearse: fields.has("rehearse").then(|| Arc::new(rehearse(fields.table("rehearse"), uses, report))),
+        permissions: granted.permissions,
+        permission_sets: granted.sets,
+        rehearse: fields.has("rehearse").then(|| Arc::new(rehearse(fields.table("rehearse"), sets, uses, report))),
         inputs: patterns(fields, "inputs"),
         outputs: patterns(fields, "outputs"),
         cache: CacheUse::Never,
@@ -116,8 +138,8 @@ fn templates<'t>(fields: Fields<'t>, key: &str, uses: &mut Uses<'t>, report: &mu
 }
 
 /// Reads `[stages.NAME.rehearse]`.
-fn rehearse<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Rehearse {
-    if let Some(service) = fields.table("permissions").get("service") {
+fn rehearse<'t>(fields: Fields<'t>, sets: &PermissionSets<'t>, uses: &mut Uses<'t>, report: &mut Report) -> Rehearse {
+    for service in sets.tables(fields.table("permissions")).iter().filter_map(|table| table.get("service")) {
         report.error(|| {
             let message = "a rehearsal can't start real services";
             Problem::new("stagewright::rehearsed-service", service.span().into(), message)
@@ -128,7 +150,7 @@ fn rehearse<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report) ->
     Rehearse {
         with: templates(fields, "with", uses, report),
         outputs: templates(fields, "outputs", uses, report),
-        permissions: fields.has("permissions").then(|| Arc::new(permissions(fields.table("permissions")))),
+        permissions: fields.has("permissions").then(|| sets.expand(fields.table("permissions"), report).permissions),
     }
 }
 
@@ -182,17 +204,6 @@ fn environment<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report)
 /// Reads a list of globs. Invalid ones were reported by the check of the shape.
 fn patterns(fields: Fields<'_>, key: &str) -> Vec<PathPattern> {
     fields.texts(key).iter().filter_map(|text| PathPattern::parse(text.value).ok()).collect()
-}
-
-/// Reads a table of permissions. Invalid entries were reported by the check of the shape.
-pub(super) fn permissions(fields: Fields<'_>) -> Permissions {
-    let mut permissions = Permissions::default();
-    for kind in Permission::ALL {
-        for entry in fields.texts(kind.key()) {
-            let _ = permissions.insert(kind, entry.value);
-        }
-    }
-    permissions
 }
 
 /// Reads a table with the keys of `limits`, and with those limits that are keys of the stage itself in a pipeline.

@@ -51,6 +51,8 @@ pub(crate) static FILE: Table = closed(&[
     key("on", Shape::Table(&ON), "What starts the pipeline."),
     key("inputs", Shape::Table(&INPUTS), "Values that a run takes, available as `inputs.NAME` in expressions."),
     key("env", Shape::Table(&ENV), "Environment variables of every stage; a stage's own `env` overrides them."),
+    key("defaults", Shape::Table(&DEFAULTS), "Values for stages that don't have these keys themselves."),
+    key("permission-sets", Shape::Table(&PERMISSION_SETS), "Permissions that stages use by name."),
     key("secrets", Shape::Table(&SECRETS), "Secrets: where they come from and where they may be sent."),
     key("environments", Shape::Table(&ENVIRONMENTS), "Environments that stages deploy to."),
     key("teams", Shape::Table(&TEAMS), "The members of the teams in `approvers`."),
@@ -135,6 +137,15 @@ static SECRET: Table = closed(&[
     ),
 ]);
 
+static DEFAULTS: Table = closed(&[
+    key("permissions", Shape::Table(&STAGE_PERMISSIONS), "Permissions of stages without `permissions`."),
+    key("timeout", TIMEOUT, "Wall time of one attempt, as in `20m`."),
+    key("retry", RETRY_VALUE, "When to retry a failed attempt; a number is short for `max`."),
+]);
+
+static PERMISSION_SETS: Table =
+    open(&OtherKeys { what: "a permission set", rule: NameRule::Name, shape: Shape::Table(&PERMISSIONS) });
+
 static ENVIRONMENTS: Table =
     open(&OtherKeys { what: "an environment", rule: NameRule::Stage, shape: Shape::Table(&ENVIRONMENT) });
 
@@ -199,11 +210,7 @@ static STAGE: Table = closed(&[
     key("if", Shape::Text(Format::Condition), "Condition in CEL; without it, the stage runs if all needs succeeded."),
     key("matrix", Shape::Table(&MATRIX), "Runs the stage once for each combination of values."),
     key("timeout", TIMEOUT, "Wall time of one attempt, as in `20m`."),
-    key(
-        "retry",
-        Shape::Either(&[count(range::RETRIES), Shape::Table(&RETRY)]),
-        "When to retry a failed attempt; a number is short for `max`.",
-    ),
+    key("retry", RETRY_VALUE, "When to retry a failed attempt; a number is short for `max`."),
     with_default(
         "continue-on-error",
         "false",
@@ -216,7 +223,7 @@ static STAGE: Table = closed(&[
         Shape::Either(&[Shape::Text(Format::Name), Shape::Table(&STAGE_ENVIRONMENT)]),
         "The environment that the stage deploys to.",
     ),
-    key("permissions", Shape::Table(&PERMISSIONS), "Everything that the plugin may access."),
+    key("permissions", Shape::Table(&STAGE_PERMISSIONS), "Everything that the plugin may access."),
     key("rehearse", Shape::Table(&REHEARSE), "What a rehearsal of the stage does instead, and may really access."),
     key("inputs", texts(&GLOB), "Globs of the files that the result depends on; part of the cache key."),
     key("outputs", texts(&GLOB), "Globs of the files that the stage creates; the cache stores them."),
@@ -243,7 +250,7 @@ static REHEARSE: Table = closed(&[
     key("outputs", Shape::Table(&ANYTHING), "Outputs for later stages in a rehearsal; strings may contain `${{ }}`."),
     key(
         "permissions",
-        Shape::Table(&PERMISSIONS),
+        Shape::Table(&STAGE_PERMISSIONS),
         "The only grants outside of this machine in a rehearsal of the stage; can't include `service`.",
     ),
 ]);
@@ -261,6 +268,8 @@ static MATRIX: Table = Table {
 };
 
 static CELL: Table = open(&OtherKeys { what: "an axis", rule: NameRule::Name, shape: Shape::Scalar });
+
+const RETRY_VALUE: Shape = Shape::Either(&[count(range::RETRIES), Shape::Table(&RETRY)]);
 
 static RETRY: Table = closed(&[
     required("max", count(range::RETRIES), "Most attempts after the first."),
@@ -289,7 +298,26 @@ static STAGE_ENVIRONMENT: Table = closed(&[
     key("url", Shape::Text(Format::Template), "URL of this deploy; by default, that of the environment."),
 ]);
 
-pub(super) static PERMISSIONS: Table = closed(&[
+pub(super) static PERMISSIONS: Table = closed(&PERMISSION_KEYS);
+
+/// The permissions of a stage, which can also come from sets.
+static STAGE_PERMISSIONS: Table = closed(&STAGE_PERMISSION_KEYS);
+
+const STAGE_PERMISSION_KEYS: [Key; PERMISSION_KEYS.len() + 1] = {
+    let mut keys = [USE; PERMISSION_KEYS.len() + 1];
+    let (_, rest) = keys.split_at_mut(1);
+    rest.copy_from_slice(&PERMISSION_KEYS);
+    keys
+};
+
+const USE: Key = key(
+    "use",
+    texts(&Shape::Text(Format::Name)),
+    "Sets of permissions whose entries are granted as well: those in `[permission-sets]`, and the built-in ones `docker`, \
+     `go`, `node`, `python` and `rust`.",
+);
+
+const PERMISSION_KEYS: [Key; 11] = [
     key(
         "process",
         texts(&Shape::Text(Format::Program)),
@@ -334,7 +362,7 @@ pub(super) static PERMISSIONS: Table = closed(&[
     ),
     key("service", texts(&Shape::Text(Format::Service)), "Local services that may be started and stopped."),
     key("env", texts(&VARIABLE), "Variables of the engine's environment that the stage's processes inherit."),
-]);
+];
 
 static LIMITS: Table = closed(&[
     key("cpu", TIMEOUT, "CPU time of all programs of an attempt together, as in `10m`."),

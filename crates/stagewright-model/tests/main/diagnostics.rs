@@ -43,6 +43,8 @@ refused_whole! {
 }
 
 refused! {
+    unknown_permission_set: "[defaults]\nenv = { A = '1' }\n[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nuse = ['rsut', 'x']\n";
+    secret_in_permission_set: "[permission-sets.s]\nsecrets = ['token']\nreveal = ['other']\n[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nuse = ['s']\nreveal = ['token']\n[stages.a.rehearse.permissions]\nuse = ['v']\n[permission-sets.v]\nservice = ['api']\nuse = ['s']\n";
     unknown_key: "[stages.a]\nuses = 'noop'\ntimeuot = '1m'\nmax_parallel = 1\n[stages.a.matrix]\nos = ['x']\nfail_fast = false\n";
     unknown_key_far_off: "[on]\nreleases = true\n[stages.a]\nuses = 'noop'\n";
     wrong_type: "[stages.a]\nuses = 'noop'\nneeds = 'b'\ntimeout = 20\nretry = 'often'\nwith = []\nmemory = 1.5\n";
@@ -101,6 +103,7 @@ refused! {
 }
 
 warned! {
+    unused_permission_set: "[permission-sets.s]\nread = ['a']\n[stages.a]\nuses = 'noop'\n";
     unused_declarations: "[secrets.token]\nfrom = 'env:T'\n[environments.staging]\ntarget = 'process'\n[stages.a]\nuses = 'noop'\n";
     doubtful_approver: "[teams]\nrelease = ['ada']\n[environments.p]\ntarget = 'process'\napprovers = ['release']\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
     no_effect: "[on]\npush = { branches = ['main'] }\n[concurrency]\ngroup = 'g'\n[environments.staging]\ntarget = 'process'\nurl = 'https://x.test'\napprovers = ['ada']\nconfig = ['a.toml']\n[stages.a]\nuses = 'noop'\nenvironment = { name = 'staging', url = 'https://y.test' }\n";

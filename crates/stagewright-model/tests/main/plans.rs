@@ -6,7 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 use stagewright_model::{
-    Backoff, CacheUse, InputKind, Limits, PluginRef, Queue, Retry, RetryCause, Sandbox, StageIndex, StageKind, Trust,
+    Backoff, CacheUse, InputKind, Limits, PathRule, Permission, PermissionSet, PluginRef, ProcessRule, Queue, Retry,
+    RetryCause, Sandbox, StageIndex, StageKind, Trust,
 };
 
 use crate::{file, parse, plan, render};
@@ -396,4 +397,59 @@ fn version_written_as_a_number_gives_a_warning() {
     let becomes =
         |written: &str, read: &str| format!("`{written}` is a number and becomes {read} when it is used as text");
     assert_eq!(messages, [becomes("1.20", "1.2"), becomes("3.10", "3.1")]);
+}
+
+#[test]
+fn a_stage_gets_the_entries_of_the_sets_that_it_uses() {
+    let plan = plan(&file(
+        "[permission-sets.docs]\nread = ['docs', 'src']\nwrite = ['book']\n\
+         [permission-sets.go]\nprocess = ['go build']\n\
+         [stages.own]\nuses = 'noop'\n[stages.own.permissions]\nuse = ['docs', 'rust', 'go']\nread = ['src']\n",
+    ));
+    let stage = &plan.stages[0];
+    let strings = |rules: &[PathRule]| rules.iter().map(|rule| rule.as_str().to_owned()).collect::<Vec<_>>();
+    assert_eq!(strings(&stage.permissions.read), ["src", "docs", "."]);
+    assert_eq!(strings(&stage.permissions.write), ["book", "target"]);
+    let programs: Vec<&str> = stage.permissions.process.iter().map(ProcessRule::as_str).collect();
+    assert_eq!(programs, ["cargo", "sh", "go build"], "a set of the file takes precedence over a built-in one");
+    let used: Vec<(&str, bool)> =
+        stage.permission_sets.iter().map(|set| (set.name.as_str(), set.is_built_in)).collect();
+    assert_eq!(used, [("docs", false), ("rust", true), ("go", false)]);
+}
+
+#[test]
+fn defaults_are_for_stages_without_the_key() {
+    let plan = plan(&file(
+        "[defaults]\ntimeout = '5m'\nretry = 2\npermissions = { use = ['rust'], read = ['docs'] }\n\
+         [stages.a]\nuses = 'noop'\n\
+         [stages.b]\nuses = 'noop'\ntimeout = '1m'\nretry = 0\n[stages.b.permissions]\n\
+         [finally.c]\nuses = 'noop'\n[finally.c.rehearse]\npermissions = { use = ['go'] }\n",
+    ));
+    let [a, b, c] = &plan.stages[..] else { panic!("three stages") };
+    for stage in [a, c] {
+        assert_eq!((stage.timeout, stage.retry.max), (Some(Duration::from_secs(300)), 2), "{}", stage.id);
+        assert_eq!(stage.permissions.read.len(), 2, "{}", stage.id);
+    }
+    assert_eq!((b.timeout, b.retry.max), (Some(Duration::from_secs(60)), 0));
+    assert_eq!(b.permissions.entries().count(), 0, "an own table replaces the default one");
+    assert!(b.permission_sets.is_empty());
+    assert!(c.rehearsal_grants().is_some_and(|granted| granted.process.len() == 2));
+}
+
+#[test]
+fn documented_sets_are_the_built_in_ones() {
+    let document = include_str!("../../../../docs/permissions.md");
+    for set in PermissionSet::built_in() {
+        let granted = set.permissions();
+        let kinds = Permission::ALL.into_iter().filter(|kind| !granted.of(*kind).is_empty());
+        let lists: Vec<String> = kinds
+            .map(|kind| {
+                let entries: Vec<String> =
+                    granted.of(kind).iter().map(|entry| format!("{:?}", entry.as_str())).collect();
+                format!("`{} = [{}]`", kind.key(), entries.join(", "))
+            })
+            .collect();
+        let row = format!("| `{}` | {} |", set.name, lists.join(", "));
+        assert!(document.contains(&row), "the document lacks: {row}");
+    }
 }

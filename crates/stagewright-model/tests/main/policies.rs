@@ -200,3 +200,20 @@ fn invalid_entry_of_each_permission_is_reported() {
         assert_eq!(lines(errors(&pipeline)), [7], "{key}");
     }
 }
+
+#[test]
+fn entries_of_sets_and_defaults_are_rejected_where_the_file_names_them() {
+    let pipeline = "[permission-sets.api]\nnet = ['https://api.example.org']\n[defaults]\ntimeout = '2h'\n[defaults.permissions]\n\
+                    use = ['api', 'rust']\n[stages.a]\nuses = 'noop'\n";
+    let text = file(pipeline);
+    let line = |part: &str| text.lines().position(|line| line.contains(part)).expect("the line") + 1;
+    for (limits, place) in [
+        ("[permissions]\nnet = ['cargo']\n", "net = ["),
+        ("[permissions]\nprocess = ['sh']\n", "use = ["),
+        ("[limits]\ntimeout = '1h'\n", "timeout ="),
+    ] {
+        let found = policy(limits).check(&plan(&text), "stagewright.toml", &text, &["sha256:a".to_owned()]);
+        let lines: Vec<usize> = found.expect_err("refused").iter().map(|error| error.position().0).collect();
+        assert_eq!(lines, [line(place)], "{limits}");
+    }
+}

@@ -52,6 +52,7 @@ impl PlanView<'_> {
             approves: stage.approves().map(str::to_owned).collect(),
             compensate: ids(&stage.compensate),
             permissions: permissions(&stage.permissions),
+            permission_sets: stage.permission_sets.iter().map(|set| set.name.clone()).collect(),
             lacks: self.review.lacks(stage).iter().map(lacked_grant).collect(),
             package_hosts: self.package_hosts(stage),
             package_hosts_named_by: self.package_origins(stage),
