@@ -110,3 +110,14 @@ E
     assert!(summary.contains("1 of 2 tests failed, although the program succeeded"), "{summary}");
     assert_eq!(summary.matches("two").count(), 1, "{summary}");
 }
+
+#[test]
+fn a_missing_path_is_created_as_what_its_name_says() {
+    let pipeline = "schema = 1\npipeline.name = \"p\"\n[stages.test]\nuses = \"command\"\nwith = { run = \"ls -dF * .cache\" }\n\
+                    permissions = { process = [\"sh\"], write = [\"a\", \"b.txt\", \"c.d/\", \"e.egg-info\", \".cache\"] }\n";
+    let environment = TestEnvironment::with_pipeline(pipeline);
+    let shown = environment.run(&["run"]).exits(0).stdout;
+    for name in ["a/", "b.txt", "c.d/", "e.egg-info/", ".cache/"] {
+        assert!(shown.lines().any(|line| line.ends_with(&format!("| {name}"))), "{name}: {shown}");
+    }
+}

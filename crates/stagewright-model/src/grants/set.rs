@@ -44,7 +44,7 @@ static BUILT_IN: [PermissionSet; 5] = [
         entries: &[
             (Permission::Process, &["pip", "python", "python3", "sh", "uv"]),
             (Permission::Read, &["."]),
-            (Permission::Write, &[".venv"]),
+            (Permission::Write, &[".pytest_cache", ".venv"]),
             (Permission::Net, &["pip"]),
         ],
     },

@@ -415,17 +415,17 @@ impl MountPlanner {
         Ok(readable)
     }
 
-    /// Creates writable paths that don't exist, because only an existing path can be mounted: a file when the name has an
-    /// extension, otherwise a folder.
+    /// Creates writable paths that don't exist, because only an existing path can be mounted.
     fn make_missing(&self, files: &WorkspaceFiles, granted: &mut GrantedMounts) -> Result<(), CapabilityError> {
-        for path in self.policy.writes().iter().filter(|pattern| pattern.is_literal()).map(PathPattern::base).cloned() {
-            if files.look(&path)?.is_none() {
-                self.may_hold(&path)?;
-                if !self.policy.is_reserved(&path) {
-                    files.make(&path)?;
+        for pattern in self.policy.writes().iter().filter(|pattern| pattern.is_literal()) {
+            let path = pattern.base();
+            if files.look(path)?.is_none() {
+                self.may_hold(path)?;
+                if !self.policy.is_reserved(path) {
+                    files.make(pattern)?;
                 }
-                let kind = files.look(&path)?.unwrap_or(FileKind::Folder);
-                granted.add(path, GrantedMount::new(kind, Access::Write));
+                let kind = files.look(path)?.unwrap_or(FileKind::Folder);
+                granted.add(path.clone(), GrantedMount::new(kind, Access::Write));
             }
         }
         Ok(())

@@ -6,6 +6,11 @@ use crate::matchers::{Claim, Matcher};
 use crate::place::at_start;
 use crate::problem::{FailedTest, SourcePlace};
 
+/// What precedes an exception that was raised because of the one above. The last of them is what the test failed with.
+const CHAINED: [&str; 2] = [
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+];
 /// The most failures whose sections are kept until the summary.
 const MOST: usize = 100;
 
@@ -26,21 +31,25 @@ enum Section {
     Summary,
 }
 
+impl Section {
+    fn titled(title: &str) -> Section {
+        match title {
+            "FAILURES" | "ERRORS" => Section::Failures,
+            "short test summary info" => Section::Summary,
+            _ => Section::Other,
+        }
+    }
+}
+
 impl Matcher for PytestMatcher {
     fn line(&mut self, line: &str, collector: &mut Collector) -> Claim {
         if let Some(title) = framed(line, '=') {
-            self.section = match title {
-                "FAILURES" | "ERRORS" => Section::Failures,
-                "short test summary info" => Section::Summary,
-                _ => Section::Other,
-            };
-            return match self.section {
-                Section::Other => {
-                    self.end(collector);
-                    Claim::No
-                }
-                _ => Claim::Open,
-            };
+            let ended = std::mem::replace(&mut self.section, Section::titled(title));
+            // Other sections, such as warnings, can stand between the failures and the summary.
+            if ended == Section::Summary {
+                self.end(collector);
+            }
+            return if self.section == Section::Other { Claim::No } else { Claim::Open };
         }
         match self.section {
             Section::Other => Claim::No,
@@ -60,8 +69,12 @@ impl Matcher for PytestMatcher {
 impl PytestMatcher {
     fn failure_line(&mut self, line: &str) {
         if let Some(name) = framed(line, '_') {
+            // `_ _ _ _` separates the frames of one failure.
+            if name.trim_matches(['_', ' ']).is_empty() {
+                return;
+            }
             self.in_captured = false;
-            if self.failures.len() < MOST && !name.trim_matches('_').trim().is_empty() {
+            if self.failures.len() < MOST {
                 self.failures.push(FailedTest::new(name));
             }
             return;
@@ -73,6 +86,8 @@ impl PytestMatcher {
         }
         if let Some(why) = line.strip_prefix("E  ") {
             test.because(why);
+        } else if CHAINED.contains(&line.trim_end()) {
+            test.why.clear();
         } else if let Some((place, _)) = at_start(line) {
             // The stack may end in a library: the test is of more use.
             if !place.is_foreign() && !place.path.starts_with('/') || test.place.is_none() {

@@ -166,12 +166,11 @@ impl WorkspaceFiles {
         found.split_off(found.len().min(1))
     }
 
-    /// Creates a path that is granted for writing and doesn't exist yet: an empty file if its name has an extension,
-    /// otherwise a folder.
-    pub(crate) fn make(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
-        match path.as_path().extension() {
-            Some(_) => self.make_file(path),
-            None => self.make_folder(path),
+    /// Creates a path that is granted for writing and doesn't exist yet, as an empty file or as a folder.
+    pub(crate) fn make(&self, granted: &PathPattern) -> Result<(), CapabilityError> {
+        match names_folder(granted) {
+            true => self.make_folder(granted.base()),
+            false => self.make_file(granted.base()),
         }
     }
 
@@ -196,6 +195,14 @@ impl WorkspaceFiles {
         let message = format!("`{path}` leads through the link `{link}`, which grants don't follow");
         CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help(format!("grant its real path `{real}`"))
     }
+}
+
+/// Whether a path without wildcards is meant as a folder: it ends in `/`, has no extension, or has one of folders.
+fn names_folder(path: &PathPattern) -> bool {
+    // Tools for Python create these beside the sources.
+    const OF_FOLDERS: [&str; 2] = ["dist-info", "egg-info"];
+    let extension = path.base().as_path().extension();
+    path.as_str().ends_with('/') || extension.is_none_or(|extension| OF_FOLDERS.iter().any(|known| extension == *known))
 }
 
 fn absent(path: &WorkspacePath, error: &io::Error) -> Result<Option<FileKind>, CapabilityError> {
