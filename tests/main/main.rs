@@ -20,6 +20,7 @@ mod git;
 mod grant;
 mod hostile;
 mod images;
+mod init;
 mod lock;
 mod misbehaving;
 mod packages;

@@ -29,6 +29,7 @@ pub(crate) fn check(args: &[&str], printed: &str) {
         }
         ["artifacts", ..] => reads_as::<Vec<api::RunArtifactEntry>>(printed),
         ["gc", ..] => reads_as::<api::GcAnswer>(printed),
+        ["init", ..] => reads_as::<api::ProposedPipelineAnswer>(printed),
         ["grant", ..] => reads_as::<api::GrantAnswer>(printed),
         other => panic!("the api has no type for {other:?}"),
     }

@@ -6,6 +6,7 @@ mod diagnostic;
 mod environment;
 mod gc;
 mod grant;
+mod init;
 mod plan;
 mod run;
 mod service;
@@ -17,6 +18,7 @@ pub use diagnostic::{DiagnosticEntry, Severity};
 pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry};
 pub use gc::GcAnswer;
 pub use grant::GrantAnswer;
+pub use init::{ProposedPipelineAnswer, ProposedStageEntry};
 pub use plan::{
     CacheUseName, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry,
     PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, SandboxName, ToolMountEntry,

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stagewright_model::range;
@@ -27,6 +29,11 @@ of the machine, 130 cancelled.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
+    /// Write a pipeline for this repository
+    ///
+    /// It has stages for the checks that the repository already uses: those of Cargo, the scripts in package.json, pytest, go
+    /// and Dockerfile. What each stage may do is in the file, and `stagewright plan` shows it.
+    Init(InitArgs),
     /// Run a pipeline
     Run(RunArgs),
     /// Continue a waiting, failed or interrupted run from its original inputs
@@ -103,6 +110,22 @@ pub(crate) struct PipelineArgs {
     /// A value for one of the pipeline's inputs; may be repeated
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
     pub(crate) inputs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Name of the pipeline
+    #[arg(long, default_value = "ci", value_name = "NAME")]
+    pub(crate) name: String,
+    /// The file to write [default: stagewright.toml at the repository's root]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the pipeline instead of writing it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ pub(crate) mod gc;
 pub(crate) mod grant;
 pub(crate) mod graph;
 pub(crate) mod history;
+pub(crate) mod init;
 pub(crate) mod lock;
 pub(crate) mod plan;
 pub(crate) mod resume;

@@ -87,6 +87,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
         CliCommand::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
         CliCommand::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),
+        CliCommand::Init(args) => command::init::init(&session()?, args, out),
         CliCommand::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
         CliCommand::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
         CliCommand::Validate(args) => block_on(command::validate::validate(global, &session()?, args, out)),

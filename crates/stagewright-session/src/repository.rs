@@ -179,14 +179,14 @@ impl Repository {
 
     fn no_pipeline(&self) -> SessionError {
         SessionError::not_ready(format!("{} has no pipeline", self.root.display()))
-            .hint("write a `stagewright.toml` at its root, or a file in `pipelines/`")
+            .hint("`stagewright init` writes one for what the repository uses")
     }
 
     fn known_pipelines(&self) -> String {
         let names =
             self.pipelines().iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect::<Vec<_>>();
         match names.as_slice() {
-            [] => "the repository has none: write a `stagewright.toml` at its root".to_owned(),
+            [] => "the repository has none: `stagewright init` writes one".to_owned(),
             _ => format!("the repository has: {}", list(names)),
         }
     }

@@ -7,8 +7,8 @@ use stagewright_api::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EffectClassName, EnvironmentEntry, ExplainEntry,
     ExplainReason, FidelityName, FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison,
     MountModeName, OutcomeName, PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage,
-    ReleaseEntry, RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease,
-    Severity, StageKindName, ToolMountEntry, WhyEntry,
+    ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RunEntry, RunStatus, SandboxName, SecretDestination,
+    ServiceEntry, ServicePhase, ServiceRelease, Severity, StageKindName, ToolMountEntry, WhyEntry,
 };
 
 use crate::events::{capture, failure, problem, release, s, short_source, source};
@@ -191,6 +191,19 @@ fn grant() {
         written: true,
     };
     insta::assert_snapshot!("grant", pretty(&answer));
+}
+
+#[test]
+fn init() {
+    let answer = ProposedPipelineAnswer {
+        file: s("stagewright.toml"),
+        text: s("schema = 1"),
+        found: vec![s("Rust (Cargo.toml)")],
+        left_out: vec![s("Dockerfile has no stage")],
+        stages: vec![ProposedStageEntry { id: s("test"), permissions: permissions() }],
+        written: true,
+    };
+    insta::assert_snapshot!("init", pretty(&answer));
 }
 
 #[test]

@@ -55,6 +55,7 @@ static BUILT_IN: [PermissionSet; 5] = [
             (Permission::Read, &["."]),
             (Permission::Write, &["target"]),
             (Permission::Net, &["cargo"]),
+            (Permission::Env, &["CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"]),
         ],
     },
 ];
