@@ -121,3 +121,28 @@ fn a_missing_path_is_created_as_what_its_name_says() {
         assert!(shown.lines().any(|line| line.ends_with(&format!("| {name}"))), "{name}: {shown}");
     }
 }
+
+#[test]
+fn a_stage_without_a_sandbox_says_so_wherever_it_is_shown() {
+    let pipeline = "schema = 1\npipeline.name = \"p\"\n[stages.test]\nuses = \"command\"\nsandbox = \"off\"\n\
+                    with = { run = \"cat /etc/hostname > /dev/null; echo > made; ls ..\" }\npermissions = { process = [\"sh\"] }\n";
+    let environment = TestEnvironment::with_pipeline(pipeline);
+    let plan = environment.run(&["plan"]).exits(0).stdout;
+    assert!(
+        plan.contains("unsandboxed  its programs (sh): `sandbox = \"off\"`") && plan.contains("external"),
+        "{plan}"
+    );
+    let shown = environment.run(&["run"]).exits(0).stdout;
+    assert!(environment.root().join("made").exists(), "no grant restricts the program");
+    let warning = "without a sandbox (`sandbox = \"off\"`)";
+    assert!(shown.contains(warning), "{shown}");
+    assert!(environment.run(&["show", "latest"]).exits(0).stdout.contains(warning));
+
+    std::fs::remove_file(environment.root().join("made")).unwrap();
+    let shown = environment.run(&["run", "--rehearse"]).exits(0).stdout;
+    assert!(shown.contains("would run `sh"), "{shown}");
+    environment.write("policy.toml", "schema = 1\nsandbox = \"required\"\n");
+    let refused = environment.run(&["--policy", "policy.toml", "run"]).exits(4).stderr;
+    assert!(refused.contains("beyond the policy"), "{refused}");
+    assert!(!environment.root().join("made").exists());
+}

@@ -82,6 +82,10 @@ pub struct Permissions {
     /// Variables of the engine's environment that the stage's processes inherit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<VariableName>,
+    /// `sandbox = "off"` of the stage: its programs run without a sandbox, with all powers of the user who runs the
+    /// pipeline. The grants then only determine which programs the plugin may start.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unsandboxed: bool,
     /// Not a grant: files readable by the stage that contain credentials for package hosts. The session looks for them
     /// before a run. With such a file and a package host, programs can publish packages.
     #[serde(skip)]

@@ -201,6 +201,13 @@ impl OperatorPolicy {
             let message = format!("`{}` may {}, which the policy doesn't allow", stage.name, grant.phrase());
             report.error(|| beyond(place, message, help));
         }
+        if stage.permissions.unsandboxed && self.sandbox.is_some() {
+            let place = places.key(stage, "sandbox").unwrap_or(stage.location);
+            let message =
+                format!("the programs of `{}` run without a sandbox, which the policy doesn't allow", stage.name);
+            let help = "remove `sandbox` here: the policy's own `sandbox` applies to all stages".to_owned();
+            report.error(|| beyond(place, message, help));
+        }
         let rehearsed = stage.rehearsal_grants().into_iter().flat_map(Permissions::entries);
         for (grant, (key, help)) in rehearsed.filter_map(|grant| Some((grant, beyond_most(&grant)?))) {
             let place = places.rehearsal_grant(stage, key, grant.as_str()).unwrap_or(stage.location);

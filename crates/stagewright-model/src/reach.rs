@@ -77,6 +77,7 @@ impl fmt::Display for Reach<'_> {
             WayOut::Secret | WayOut::SecretSource => write!(f, "use the secret `{entry}`"),
             WayOut::Variable => write!(f, "inherit the variable `{entry}`, which could hold a credential"),
             WayOut::CredentialFile => write!(f, "publish with the credential in `{entry}`"),
+            WayOut::UnsandboxedProgram => f.write_str("do anything: its programs run without a sandbox"),
             WayOut::Image => write!(f, "push to and resolve `{entry}`"),
             WayOut::Service => write!(f, "start the service `{entry}`"),
             WayOut::NativeCode => f.write_str("do anything: its plugin is a native library"),
@@ -114,6 +115,9 @@ impl<'a> Reaches<'a> {
             for &way in interface.ways_out() {
                 all.extend(entries(way, interface, grants).map(|entry| Reach { way, entry }));
             }
+        }
+        if grants.unsandboxed && imports.has(Interface::Process) && is_open(Interface::Process, grants) {
+            all.push(Reach { way: WayOut::UnsandboxedProgram, entry: "" });
         }
         all.sort_unstable();
         all.dedup();
@@ -177,6 +181,7 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
         // A credential for package hosts can't be used without a package host. Interfaces don't open the others.
         WayOut::Environment
         | WayOut::CredentialFile
+        | WayOut::UnsandboxedProgram
         | WayOut::NativeCode
         | WayOut::SecretSource
         | WayOut::PackageHosts

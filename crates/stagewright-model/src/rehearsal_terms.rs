@@ -56,6 +56,7 @@ impl RehearsalTerms {
         granted.env = own.env.iter().filter(|name| name.is_harmless()).cloned().collect();
         add(&mut granted.env, &self.real.env);
         granted.socket.clone_from(&self.real.socket);
+        granted.unsandboxed = false;
         if !granted.credential_files.is_empty() {
             // Programs can read credentials in files of the workspace, unlike those in variables, which they don't get.
             // With such a file, a package host would let them publish for real. The file can't be hidden, so the hosts
@@ -106,8 +107,12 @@ impl RehearsalTerms {
             WayOut::Request if is_loopback(entry) => Fidelity::StandIn,
             WayOut::Image if is_real(Permission::Registry, entry) => Fidelity::Real,
             WayOut::Secret if self.is_real_secret(entry) => Fidelity::Real,
-            // Programs that are started only get these if they are granted for real.
-            WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => Fidelity::Real,
+            // Programs that are started only get these if they are granted for real, and are sandboxed.
+            WayOut::Connection
+            | WayOut::Socket
+            | WayOut::Variable
+            | WayOut::CredentialFile
+            | WayOut::UnsandboxedProgram => Fidelity::Real,
             way => match way.in_rehearsal() {
                 InRehearsal::StandIn(_) => Fidelity::StandIn,
                 InRehearsal::Withheld => Fidelity::Rehearsed,

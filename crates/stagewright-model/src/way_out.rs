@@ -24,6 +24,8 @@ pub enum WayOut {
     Variable,
     /// A file with credentials for package hosts, if programs can read it and call package hosts.
     CredentialFile,
+    /// A program without a sandbox, which can do everything that the user can.
+    UnsandboxedProgram,
     /// A push to an image registry, and reading from one with credentials.
     Image,
     /// A service of the `process` target.
@@ -55,7 +57,7 @@ pub enum InRehearsal {
 
 impl WayOut {
     /// All ways out.
-    pub const ALL: [WayOut; 14] = [
+    pub const ALL: [WayOut; 15] = [
         WayOut::Environment,
         WayOut::Request,
         WayOut::Connection,
@@ -63,6 +65,7 @@ impl WayOut {
         WayOut::Secret,
         WayOut::Variable,
         WayOut::CredentialFile,
+        WayOut::UnsandboxedProgram,
         WayOut::Image,
         WayOut::Service,
         WayOut::NativeCode,
@@ -81,6 +84,7 @@ impl WayOut {
             | WayOut::Socket
             | WayOut::Variable
             | WayOut::CredentialFile
+            | WayOut::UnsandboxedProgram
             | WayOut::NativeCode => InRehearsal::Withheld,
             WayOut::Secret => InRehearsal::StandIn("a value of the secret's `shape`"),
             WayOut::Image => InRehearsal::StandIn("a registry in the state folder, without credentials"),
@@ -100,9 +104,10 @@ impl WayOut {
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),
             WayOut::Image => Some(Permission::Registry),
-            // There are no grants for native code and package hosts. Stages don't use the others, or only as stand-ins.
+            // There are no grants for native code, package hosts and programs without a sandbox. Stages don't use the others, or only as stand-ins.
             WayOut::Environment
             | WayOut::Service
+            | WayOut::UnsandboxedProgram
             | WayOut::NativeCode
             | WayOut::PackageHosts
             | WayOut::PluginPull

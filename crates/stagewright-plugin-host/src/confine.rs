@@ -115,7 +115,7 @@ impl Blueprint {
     /// None when programs run without a sandbox.
     pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Option<Blueprint> {
         let config = attempt.config();
-        let sandbox = config.sandbox.as_ref()?;
+        let sandbox = attempt.sandbox()?;
         let policy = &attempt.program_policy;
         let report = attempt.denials.reporter(&attempt.log);
         let explains = policy.has_network() || attempt.request.permissions.net.is_empty();

@@ -8,7 +8,8 @@ use std::time::Duration;
 use stagewright_cache::{Caching, CaptureConfig, Capturing};
 use stagewright_engine::{Level, PluginFacts, Problem, RunId};
 use stagewright_model::{
-    Imports as _, Interface, JsonTemplate, Mistake, MistakePlace, Plan, PluginRef, Stage, StageIndex, Trust,
+    Imports as _, Interface, JsonTemplate, Mistake, MistakePlace, Permissions, Plan, PluginRef, Stage, StageIndex,
+    Trust,
 };
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
@@ -57,7 +58,10 @@ impl Host {
         attempts: usize,
         mode: RunMode,
     ) -> Result<Host, SessionError> {
-        let starts_programs = plan.stages.iter().any(|stage| !stage.permissions.process.is_empty());
+        // A rehearsal sandboxes the programs of all stages.
+        let is_sandboxed = |granted: &Permissions| mode.is_rehearsal() || !granted.unsandboxed;
+        let mut granted = plan.stages.iter().map(|stage| stage.permissions.as_ref());
+        let starts_programs = granted.any(|granted| !granted.process.is_empty() && is_sandboxed(granted));
         Host::compose(session, plan, attempts, mode, starts_programs).await
     }
 

@@ -193,6 +193,9 @@ impl PlanView<'_> {
             (Trust::Native { .. }, _) => {
                 "the plugin itself: a native library that can do whatever the engine can".to_owned()
             }
+            (Trust::Component, _) if stage.permissions.unsandboxed && !programs.is_empty() => {
+                format!("its programs ({programs}): `sandbox = \"off\"`")
+            }
             (Trust::Component, Some(missing)) if !programs.is_empty() => {
                 format!("its programs ({programs}): {}", missing.what)
             }

@@ -214,7 +214,7 @@ impl Scheduler {
 
     /// The globs that the stages may write, without duplicates.
     fn writable_by(&self, stages: impl Iterator<Item = StageIndex>) -> Vec<PathPattern> {
-        let writable = stages.flat_map(|index| self.plan.stage(index).permissions.writable());
+        let writable = stages.flat_map(|index| self.plan.stage(index).permissions.writable_by_programs());
         writable.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }

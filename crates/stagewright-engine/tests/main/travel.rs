@@ -63,6 +63,7 @@ fn permissions() -> Permissions {
         service: all(&["database"]),
         socket: all(&["docker"]),
         env: all(&["LANG"]),
+        unsandboxed: true,
         credential_files: vec![text(".npmrc")],
     }
 }

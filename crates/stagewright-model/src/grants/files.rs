@@ -20,6 +20,12 @@ impl Permissions {
         self.write.iter().map(|rule| rule.pattern().clone()).collect()
     }
 
+    /// The patterns of all files that the plugin or its programs can write: those of `write`, and everything if programs
+    /// run without a sandbox.
+    pub fn writable_by_programs(&self) -> Vec<PathPattern> {
+        if self.unsandboxed { vec![PathPattern::everything()] } else { self.writable() }
+    }
+
     /// The patterns of all files that may be read: those of `read`, `write` and `exec`, and the programs of the
     /// workspace in `process`, which are read when they are started.
     pub fn readable(&self) -> impl Iterator<Item = PathPattern> {

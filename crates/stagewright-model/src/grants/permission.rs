@@ -262,8 +262,10 @@ impl Permissions {
             service,
             socket,
             env,
+            unsandboxed,
             credential_files: _,
         } = more;
+        self.unsandboxed |= unsandboxed;
         add(&mut self.process, process);
         add(&mut self.read, read);
         add(&mut self.write, write);
@@ -292,6 +294,7 @@ impl Permissions {
             service,
             socket,
             env,
+            unsandboxed: _,
             credential_files: _,
         } = &mut sorted;
         sort(process);
@@ -308,14 +311,14 @@ impl Permissions {
         sorted
     }
 
-    /// The entries that aren't [within](Grant::is_within) `other`.
+    /// The entries that aren't [within](Grant::is_within) `other`, without `unsandboxed`.
     pub fn beyond<'a>(&'a self, other: &Permissions) -> Vec<Grant<'a>> {
         self.entries().filter(|grant| !grant.is_within(other)).collect()
     }
 
-    /// Whether all entries are [within](Grant::is_within) `other`.
+    /// Whether all entries are [within](Grant::is_within) `other`, and `unsandboxed` too.
     pub fn is_within(&self, other: &Permissions) -> bool {
-        self.entries().all(|grant| grant.is_within(other))
+        (other.unsandboxed || !self.unsandboxed) && self.entries().all(|grant| grant.is_within(other))
     }
 }
 

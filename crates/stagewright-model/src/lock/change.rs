@@ -143,6 +143,11 @@ fn between_stages(name: &str, then: &LockedStage, now: &LockedStage, defaults: &
         (Some(then), None) => changes.narrower(format!("`{name}` no longer acts on the environment `{then}`")),
         _ => {}
     }
+    match (then.permissions.unsandboxed, now.permissions.unsandboxed) {
+        (false, true) => changes.wider(format!("the programs of `{name}` now run without a sandbox")),
+        (true, false) => changes.narrower(format!("the programs of `{name}` are sandboxed again")),
+        _ => {}
+    }
     for grant in now.permissions.beyond(&then.permissions) {
         changes.wider(format!("`{name}` may now {}", grant.phrase()));
     }

@@ -77,6 +77,9 @@ impl LockedStage {
         if let Some(environment) = &self.environment {
             line(text, "environment", &quoted(environment));
         }
+        if self.permissions.unsandboxed {
+            line(text, "sandbox", &quoted("off"));
+        }
         for (key, granted) in [("permissions", &self.permissions), ("rehearse", &self.rehearse)] {
             if Permission::ALL.into_iter().any(|kind| !granted.of(kind).is_empty()) {
                 header(text, &[path, &[key]].concat());

@@ -48,6 +48,9 @@ fn effect(stage: &Stage) -> Option<String> {
         (Some(Reach { way: WayOut::NativeCode, .. }), _) => {
             Some("its plugin is a native library, which can do anything".to_owned())
         }
+        (Some(Reach { way: WayOut::UnsandboxedProgram, .. }), _) => {
+            Some("its programs run without a sandbox and can do anything".to_owned())
+        }
         (Some(reach), _) => Some(format!("it may {reach}")),
         (None, Some(secret)) => Some(format!("it may use the secret `{secret}`")),
         (None, None) => None,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document;
 use super::fields::{At, Fields};
 use super::permissions::permissions;
-use super::stage::bounds;
+use super::stage::{bounds, is_unsandboxed};
 use crate::diagnostic::{Diagnostics, Problem, Report};
-use crate::grants::{HostPattern, Origin, PackageManager, Sandbox};
+use crate::grants::{HostPattern, Origin, PackageManager, Permissions, Sandbox};
 use crate::lock::{Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
 use crate::secret::SecretFrom;
 use crate::shape;
@@ -75,7 +75,7 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
             uses: stage.string("uses").unwrap_or_default(),
             is_native: stage.text("trust").is_some_and(|trust| trust.value == "native"),
             environment: stage.string("environment"),
-            permissions: permissions(stage.table("permissions")),
+            permissions: Permissions { unsandboxed: is_unsandboxed(stage), ..permissions(stage.table("permissions")) },
             rehearse: permissions(stage.table("rehearse")),
             bounds: bounds(stage.table("limits")),
         }),

@@ -13,7 +13,7 @@ use super::permissions::{ExpandedPermissions, PermissionSets};
 use super::uses::{Use, Uses, Visibility, env};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{JsonTemplate, MARKER, Template};
-use crate::grants::{Bounds, Limits};
+use crate::grants::{Bounds, Limits, Permissions};
 use crate::pattern::PathPattern;
 use crate::plan::{Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, Stage, StageKind, Trust};
 use crate::rehearse::Rehearse;
@@ -100,7 +100,10 @@ pub(super) fn read<'t>(
         continue_on_error: fields.flag("continue-on-error").unwrap_or(false),
         env: variables,
         environment: environment(fields, uses, report),
-        permissions: granted.permissions,
+        permissions: match is_unsandboxed(fields) {
+            true => Arc::new(Permissions { unsandboxed: true, ..(*granted.permissions).clone() }),
+            false => granted.permissions,
+        },
         permission_sets: granted.sets,
         rehearse: fields.has("rehearse").then(|| Arc::new(rehearse(fields.table("rehearse"), sets, uses, report))),
         inputs: patterns(fields, "inputs"),
@@ -123,6 +126,11 @@ pub(super) fn read<'t>(
     let matrix = matrix.map(|value| matrix::expand(value, report));
     let (needs, compensate) = (fields.texts("needs"), fields.texts("compensate"));
     Draft { name, kind, fields, needs, compensate, matrix, uses: uses.drain(), stage }
+}
+
+/// Whether a stage, or its section in a lock, has `sandbox = "off"`.
+pub(super) fn is_unsandboxed(fields: Fields<'_>) -> bool {
+    fields.text("sandbox").is_some_and(|sandbox| sandbox.value == "off")
 }
 
 /// Reads a table whose strings may contain expressions.

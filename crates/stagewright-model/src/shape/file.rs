@@ -224,6 +224,12 @@ static STAGE: Table = closed(&[
         "The environment that the stage deploys to.",
     ),
     key("permissions", Shape::Table(&STAGE_PERMISSIONS), "Everything that the plugin may access."),
+    key(
+        "sandbox",
+        Shape::Text(Format::Choice(&["off"])),
+        "`off`: the programs of the stage run without a sandbox, with all files and the network of the user who runs the \
+         pipeline.",
+    ),
     key("rehearse", Shape::Table(&REHEARSE), "What a rehearsal of the stage does instead, and may really access."),
     key("inputs", texts(&GLOB), "Globs of the files that the result depends on; part of the cache key."),
     key("outputs", texts(&GLOB), "Globs of the files that the stage creates; the cache stores them."),

@@ -49,6 +49,7 @@ static STAGE: Table = closed(&[
     required("uses", TEXT, "Its plugin."),
     required("trust", Shape::Text(Format::Choice(&["component", "native"])), "What kind of code the plugin is."),
     key("environment", TEXT, "The environment that it acts on."),
+    key("sandbox", Shape::Text(Format::Choice(&["off"])), "`off` if its programs run without a sandbox."),
     key("permissions", Shape::Table(&PERMISSIONS), "Everything that the plugin may access."),
     key("rehearse", Shape::Table(&PERMISSIONS), "What a rehearsal of it may really access."),
     key("limits", Shape::Table(&BOUNDS), "Limits on the resources that it uses."),

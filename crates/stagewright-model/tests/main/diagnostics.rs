@@ -43,6 +43,7 @@ refused_whole! {
 }
 
 refused! {
+    cache_without_sandbox: "[stages.a]\nuses = 'exec'\nsandbox = 'off'\ncache = true\npermissions = { process = ['make'], read = ['.'] }\n[stages.b]\nuses = 'exec'\nsandbox = 'none'\n";
     unknown_permission_set: "[defaults]\nenv = { A = '1' }\n[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nuse = ['rsut', 'x']\n";
     secret_in_permission_set: "[permission-sets.s]\nsecrets = ['token']\nreveal = ['other']\n[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nuse = ['s']\nreveal = ['token']\n[stages.a.rehearse.permissions]\nuse = ['v']\n[permission-sets.v]\nservice = ['api']\nuse = ['s']\n";
     unknown_key: "[stages.a]\nuses = 'noop'\ntimeuot = '1m'\nmax_parallel = 1\n[stages.a.matrix]\nos = ['x']\nfail_fast = false\n";

@@ -207,3 +207,16 @@ proptest! {
         prop_assert_eq!(Lock::parse("x", &text).map_err(|errors| render(&errors)), Ok(lock));
     }
 }
+
+#[test]
+fn a_stage_without_a_sandbox_is_wider_and_survives_the_file() {
+    let (stage, off) = ("timeout = \"20m\"", "timeout = \"20m\"\nsandbox = \"off\"");
+    assert_eq!(changed(stage, off), ["+ the programs of `build` now run without a sandbox"]);
+    let tables = RELEASE.replace(stage, off);
+    let lock = Lock::parse("stagewright.lock", &text(&tables)).unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    let narrower = lock.pipelines["release"].changes(&locked(RELEASE), &Bounds::default());
+    assert_eq!(
+        narrower.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["- the programs of `build` are sandboxed again"]
+    );
+}

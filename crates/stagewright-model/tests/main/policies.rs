@@ -217,3 +217,18 @@ fn entries_of_sets_and_defaults_are_rejected_where_the_file_names_them() {
         assert_eq!(lines, [line(place)], "{limits}");
     }
 }
+
+#[test]
+fn a_policy_with_a_sandbox_forbids_to_switch_it_off() {
+    let text = file("[stages.a]\nuses = 'exec'\nsandbox = 'off'\npermissions = { process = ['make'] }\n");
+    let line = text.lines().position(|line| line.starts_with("sandbox")).expect("the line") + 1;
+    let check = |tables: &str| policy(tables).check(&plan(&text), "stagewright.toml", &text, &["sha256:a".to_owned()]);
+    assert!(check("").is_ok());
+    for tables in ["sandbox = 'required'\n", "sandbox = 'preferred'\n"] {
+        let errors = check(tables).expect_err("refused");
+        let found: Vec<_> = errors.iter().map(|error| (error.position().0, error.message().to_owned())).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, line);
+        assert!(found[0].1.contains("`a` run without a sandbox"), "{found:?}");
+    }
+}

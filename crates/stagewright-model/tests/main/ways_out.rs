@@ -15,6 +15,7 @@ fn row(way: WayOut) -> &'static str {
         WayOut::Image => "a push to a registry",
         WayOut::Service => "a service of the `process` target",
         WayOut::Environment => "an environment",
+        WayOut::UnsandboxedProgram => "programs of a stage with `sandbox = \"off\"`",
         WayOut::NativeCode => "a native plugin",
         WayOut::SharedCache => "the cache that machines share",
         WayOut::PackageHosts => "programs that fetch packages",
@@ -39,7 +40,7 @@ fn documented_table_matches_the_list() {
         }
         let words: &[&str] = match way.in_rehearsal() {
             InRehearsal::StandIn(_) => &["stand-in", "a registry in the state folder", "one of this rehearsal alone"],
-            InRehearsal::Withheld => &["isn't started", "isn't sent", "isn't called"],
+            InRehearsal::Withheld => &["isn't started", "aren't started", "isn't sent", "isn't called"],
             InRehearsal::Closed => &["neither read nor written", "its source isn't asked"],
             InRehearsal::Open(_) => &["do so, without credentials;", "are pulled by digest, without credentials"],
         };

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::capability::effects::Effects;
 use crate::capability::workspace::WorkspaceFiles;
-use crate::confine::StageOwner;
+use crate::confine::{SandboxConfig, StageOwner};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
 use crate::host::{HostConfig, RunScope};
@@ -91,6 +91,13 @@ impl<'a> AttemptContext<'a> {
     /// The run's configuration.
     pub(crate) fn config(&self) -> &'a HostConfig {
         &self.host.scope.config
+    }
+
+    /// The configuration of the sandbox; none when programs run without one. In a rehearsal, they never do because of the
+    /// stage.
+    pub(crate) fn sandbox(&self) -> Option<&'a SandboxConfig> {
+        let is_off = self.request.permissions.unsandboxed && self.request.rehearsal.is_none();
+        self.config().sandbox.as_ref().filter(|_| !is_off)
     }
 
     /// The name of the environment that the stage acts on.

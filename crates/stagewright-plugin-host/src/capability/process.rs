@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use stagewright_engine::Stream;
+use stagewright_engine::{Level, Problem, Stream};
 use stagewright_process::{Child, Command, Group, which};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -58,6 +58,8 @@ pub(crate) struct Processes {
     /// None when programs run without a sandbox.
     blueprint: Option<Blueprint>,
     confined: Option<Confined>,
+    /// Whether programs run without a sandbox because of the stage, which isn't in the log yet.
+    warns_of_missing_sandbox: bool,
     groups: Groups,
     tasks: JoinSet<()>,
     failed: FailedPrograms,
@@ -104,6 +106,12 @@ impl Groups {
     }
 }
 
+fn unsandboxed() -> Problem {
+    let message = "the programs of this stage run without a sandbox (`sandbox = \"off\"`): they can use all files and the \
+                   network of the user who runs the pipeline";
+    Problem::new(Level::Warning, "unsandboxed", message.to_owned())
+}
+
 impl Processes {
     pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Processes {
         let config = attempt.config();
@@ -112,7 +120,8 @@ impl Processes {
             attempt.program_policy.inherited_variables(),
             &attempt.request.env,
         );
-        if config.sandbox.is_some() {
+        let is_sandboxed = attempt.sandbox().is_some();
+        if is_sandboxed {
             without_proxy_credentials(&mut environment);
         }
         let refusals = RefusalSearch::new(
@@ -125,7 +134,7 @@ impl Processes {
             policy: attempt.policy.clone(),
             workspace: attempt.workspace.clone(),
             // In a sandbox, the files are always mounted at the workspace's path, even if they are a capture.
-            root: if config.sandbox.is_some() { config.workspace.clone() } else { attempt.files.clone() },
+            root: if is_sandboxed { config.workspace.clone() } else { attempt.files.clone() },
             log: attempt.log.clone(),
             environment,
             effects: attempt.effects.clone(),
@@ -133,6 +142,7 @@ impl Processes {
             rehearsal: attempt.rehearsal.clone(),
             blueprint: Blueprint::for_attempt(attempt),
             confined: None,
+            warns_of_missing_sandbox: attempt.request.permissions.unsandboxed && !is_sandboxed,
             groups: Groups::default(),
             tasks: JoinSet::new(),
             failed: FailedPrograms::default(),
@@ -182,6 +192,9 @@ impl Processes {
         self.confine().await?;
         if let Some(confined) = &self.confined {
             environment.extend(confined.network.variables.iter().cloned());
+        }
+        if std::mem::take(&mut self.warns_of_missing_sandbox) {
+            self.log.output().problem(unsandboxed()).await;
         }
         let folder = current_dir.clone();
         let command = Command { program: found, args, env: environment.into_iter().collect(), current_dir, stdin };

@@ -111,6 +111,7 @@ pub(crate) fn permissions(granted: &Permissions) -> api::PermissionsEntry {
         service,
         socket,
         env,
+        unsandboxed: _,
         credential_files: _,
     } = granted;
     api::PermissionsEntry {
