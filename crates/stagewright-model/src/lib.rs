@@ -73,7 +73,7 @@ pub use rehearse::Rehearse;
 pub use revision::FileChanges;
 pub use secret::{SecretDeclaration, SecretFrom, SecretHolder, SecretLocation, SecretReach, SecretShape};
 pub use secret_value::SecretValue;
-pub use shape::{duration, json_schema};
+pub use shape::{duration, file_reference, json_schema};
 pub use span::SourceSpan;
 pub use terminal_text::{
     ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,

@@ -10,6 +10,7 @@ mod format;
 mod lock;
 mod name;
 mod policy;
+mod reference;
 mod schema;
 
 pub(crate) use check::check;
@@ -19,6 +20,7 @@ pub(crate) use format::{Format, size};
 pub(crate) use lock::LOCK;
 pub(crate) use name::{NameRule, check_variable};
 pub(crate) use policy::POLICY;
+pub use reference::file_reference;
 pub use schema::json_schema;
 
 /// What a value may be.

@@ -371,3 +371,26 @@ fn call_from_json<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'
     let value: Box<dyn Val> = value::from_json(&json).try_into()?;
     Ok(CowVal::Owned(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, STAGE_FIELDS, fields_of};
+
+    #[test]
+    fn every_name_is_documented() {
+        let document = include_str!("../../../../docs/expressions.md");
+        let fields = |root: &'static str| {
+            let fields = fields_of(root).unwrap_or_default().iter();
+            fields.map(move |field| format!("`{root}.{field}`"))
+        };
+        let of_stages = STAGE_FIELDS.iter().chain(&MATRIX_STAGE_FIELDS).map(|field| format!("`stages.NAME.{field}"));
+        let functions = FUNCTIONS.iter().map(|(name, _)| (*name).to_owned());
+        let status = STATUS_FUNCTIONS.iter().map(|(name, _)| format!("`{name}()`"));
+        let roots = ROOTS.iter().map(|root| format!("`{root}."));
+        let names = ["git", "event", "run", "pipeline"].into_iter().flat_map(fields);
+        for name in names.chain(of_stages).chain(functions).chain(status).chain(roots) {
+            assert!(document.contains(&name), "docs/expressions.md lacks {name}");
+        }
+    }
+}

@@ -271,3 +271,22 @@ fn edge_cases_give_an_error_or_a_value() {
         }
     }
 }
+
+#[test]
+fn documented_examples_have_the_documented_values() {
+    let document = include_str!("../../../../docs/expressions.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let mut checked = 0;
+    for row in rows {
+        let [_, example, expected] = row.split(" | ").collect::<Vec<_>>()[..] else { continue };
+        let (Some(example), Some(expected)) = (code(example), code(expected)) else { continue };
+        assert_eq!(value(example), value(expected), "{example}");
+        checked += 1;
+    }
+    assert!(checked >= 12, "{checked} examples");
+}
+
+/// The code that a cell begins with.
+fn code(cell: &str) -> Option<&str> {
+    cell.strip_prefix('`')?.split_once('`').map(|(code, _)| code)
+}

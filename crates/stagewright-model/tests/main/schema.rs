@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
 use serde_json::Value as Json;
-use stagewright_model::{RetryCause, json_schema};
+use stagewright_model::{RetryCause, file_reference, json_schema};
 
 #[test]
 fn committed_schema_is_up_to_date() {
@@ -11,6 +11,13 @@ fn committed_schema_is_up_to_date() {
     let committed = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let committed: Json = serde_json::from_str(&committed).expect("the schema is JSON");
     assert!(committed == json_schema(), "docs/stagewright.schema.json is out of date: run `cargo xtask schema`");
+}
+
+#[test]
+fn committed_reference_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/pipeline-file.md");
+    let committed = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert!(committed == file_reference(), "docs/pipeline-file.md is out of date: run `cargo xtask schema`");
 }
 
 #[test]
