@@ -97,6 +97,10 @@ impl TestEnvironment {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.variables.remove(name);
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.program(&binary().display().to_string());
         command.args(args);

@@ -28,6 +28,8 @@ pub(crate) fn check(args: &[&str], printed: &str) {
             reads_as::<api::RunArtifactEntry>(printed);
         }
         ["artifacts", ..] => reads_as::<Vec<api::RunArtifactEntry>>(printed),
+        ["plugin", "list", ..] => reads_as::<Vec<api::PluginEntry>>(printed),
+        ["plugin", "show", ..] => reads_as::<api::PluginAnswer>(printed),
         ["gc", ..] => reads_as::<api::GcAnswer>(printed),
         ["init", ..] => reads_as::<api::ProposedPipelineAnswer>(printed),
         ["grant", ..] => reads_as::<api::GrantAnswer>(printed),

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::cargo::{Result, capture, cargo, describe, root, run as run_command};
-use crate::{packages, pipeline, tidy};
+use crate::{packages, pipeline, schema, tidy};
 
 /// Where the tests are run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     tidy::run()?;
     announce("plugins");
     pipeline::build_for_tests()?;
+    announce("schema");
+    schema::check()?;
     step(cargo().args(["test", "--quiet", "--workspace", "--all-features", "--doc"]))?;
     step(&mut documentation())?;
     without_features()?;

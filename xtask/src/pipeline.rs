@@ -74,28 +74,32 @@ fn require_c_compiler() -> Result<()> {
     }
 }
 
-/// Builds `stagewright` and returns its path. Shows the output of cargo only if something was out of date.
+/// Builds `stagewright` without plugins inside, and returns its path.
 fn build_engine(features: &str) -> Result<PathBuf> {
-    let mut command = cargo();
-    command.args(["build", "--package", "stagewright-cli", "--features", features]);
+    build_executable(cargo().args(["build", "--package", "stagewright-cli", "--features", features]))
+}
+
+/// Runs a `cargo build` of `stagewright`, and returns the path of the executable. Shows the output of cargo only if something
+/// was out of date.
+pub(crate) fn build_executable(command: &mut Command) -> Result<PathBuf> {
     command.args(["--message-format", "json-render-diagnostics"]);
     if std::io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always").env("CARGO_TERM_PROGRESS_WHEN", "always");
         command.env("CARGO_TERM_PROGRESS_WIDTH", "80");
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("can't start `{}`: {error}", describe(&command)))?;
+    let mut child = command.spawn().map_err(|error| format!("can't start `{}`: {error}", describe(command)))?;
     let progress =
         child.stderr.take().map(|stderr| std::thread::spawn(move || show_progress(stderr, std::io::stderr())));
     let program = child.stdout.take().and_then(|stdout| executable_named(BufReader::new(stdout), "stagewright"));
-    let status = child.wait().map_err(|error| format!("can't wait for `{}`: {error}", describe(&command)))?;
+    let status = child.wait().map_err(|error| format!("can't wait for `{}`: {error}", describe(command)))?;
     if let Some(progress) = progress {
         // Fails only if the terminal has been closed, so that the error can't be shown either.
         let _ = progress.join();
     }
     match program {
         Some(program) if status.success() => Ok(program),
-        _ => Err(format!("`{}` failed ({status})", describe(&command))),
+        _ => Err(format!("`{}` failed ({status})", describe(command))),
     }
 }
 

@@ -8,6 +8,7 @@ mod gc;
 mod grant;
 mod init;
 mod plan;
+mod plugin;
 mod run;
 mod service;
 mod why;
@@ -23,6 +24,7 @@ pub use plan::{
     CacheUseName, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry,
     PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, SandboxName, ToolMountEntry,
 };
+pub use plugin::{PluginAnswer, PluginEntry, PluginOriginName};
 pub use run::{RunEntry, RunStatus};
 pub use service::{ServiceEntry, ServicePhase, ServiceRelease};
 pub use why::{SecretDestination, WhyEntry};

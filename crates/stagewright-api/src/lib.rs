@@ -3,7 +3,7 @@
 //! - [`EventLine`]: a line of `--format json`, which `run`, `resume`, `rerun`, `rollback` and `show` write.
 //! - The answers of commands with `--json`: [`RunEntry`] (`runs`), [`ExplainEntry`] (`explain`), [`PlanAnswer`] (`plan`),
 //!   [`DiagnosticEntry`] (`validate`), [`EnvironmentEntry`] and [`ReleaseEntry`] (`env`), [`ServiceEntry`]
-//!   (`service status`), [`RunArtifactEntry`] (`artifacts`), [`GcAnswer`] (`gc`).
+//!   (`service status`), [`RunArtifactEntry`] (`artifacts`), [`GcAnswer`] (`gc`), [`PluginEntry`] and [`PluginAnswer`] (`plugin`).
 //!
 //! These types are a contract of their own. The engine's types, and the form in which the journal keeps events, may
 //! change without them: front ends convert one into the other, field by field.
@@ -23,8 +23,7 @@ mod event;
 pub use answer::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
     FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName,
-    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, ProposedPipelineAnswer,
-    ProposedStageEntry, ReleaseEntry, RunArtifactEntry, RunEntry, RunStatus, SandboxName, SecretDestination,
+    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, PluginAnswer, PluginEntry, PluginOriginName, ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RunArtifactEntry, RunEntry, RunStatus, SandboxName, SecretDestination,
     ServiceEntry, ServicePhase, ServiceRelease, Severity, ToolMountEntry, WhyEntry,
 };
 pub use event::{

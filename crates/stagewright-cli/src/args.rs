@@ -8,6 +8,7 @@ use stagewright_model::range;
 
 use crate::artifact_args::{ARTIFACTS_EXAMPLES, ArtifactsArgs};
 use crate::drive_args::{DriveArgs, OutputFormat, within};
+use crate::environment_args::EnvCommand;
 use crate::error::CommandError;
 use crate::global::Global;
 use crate::plugin::PluginArgs;
@@ -92,12 +93,21 @@ pub(crate) enum CliCommand {
     Service(ServiceCommand),
     /// Remove old runs and unused cache entries, but nothing that an environment runs or can be rolled back to
     Gc(GcArgs),
-    /// Create, build, check and upgrade plugins
+    /// List, describe, create, build, check and upgrade plugins
     Plugin(PluginArgs),
+    /// Print the JSON Schema of pipeline files, for editors
+    ///
+    /// It covers the `with` tables of the built-in plugins, and of the repository's own if they are built.
+    Schema(SchemaArgs),
     /// Print the completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Write the manual pages, one for each command
+    Man {
+        /// The folder to write them to, such as `~/.local/share/man/man1`
+        folder: PathBuf,
     },
 }
 
@@ -320,6 +330,13 @@ pub(crate) struct RunsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Write it to this file, and say how a pipeline file names it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// The run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
@@ -389,63 +406,6 @@ pub(crate) enum SettledOutcome {
     NotStarted,
     /// Its effect took place but doesn't work: the stage counts as failed
     Failed,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EnvCommand {
-    /// List environments with their current releases
-    List {
-        /// List the stand-ins that rehearsals use
-        #[arg(long)]
-        rehearsal: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show one environment: its release, the run that deploys to it now, its freeze
-    Status {
-        /// A key of `[environments]`
-        environment: String,
-        /// Show the stand-in that rehearsals use
-        #[arg(long)]
-        rehearsal: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// List an environment's releases, newest first
-    History {
-        /// A key of `[environments]`
-        environment: String,
-        /// Show the stand-in that rehearsals use
-        #[arg(long)]
-        rehearsal: bool,
-        /// The most releases to list
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Freeze an environment: runs wait instead of deploying to it
-    Freeze {
-        /// A key of `[environments]`
-        environment: String,
-        /// The reason, which is shown to runs that wait
-        #[arg(long)]
-        reason: String,
-        /// How long the freeze lasts, as in `90m` or `3d` [default: until `env unfreeze`]
-        #[arg(long = "for", value_name = "DURATION")]
-        duration: Option<String>,
-        /// Who freezes it [default: the name in git's configuration, else $USER]
-        #[arg(long)]
-        by: Option<String>,
-    },
-    /// End the freeze of an environment
-    Unfreeze {
-        /// A key of `[environments]`
-        environment: String,
-    },
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod resume;
 pub(crate) mod rollback;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod signal;
 pub(crate) mod validate;

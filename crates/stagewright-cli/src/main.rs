@@ -15,9 +15,11 @@ mod console;
 mod diagnostics;
 mod drive;
 mod drive_args;
+mod environment_args;
 mod error;
 mod exit;
 mod global;
+mod man;
 mod plugin;
 mod screen;
 mod session;
@@ -107,7 +109,9 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Gc(args) => command::gc::gc(&session()?, args, out),
         CliCommand::Show(args) => command::history::show(&session()?, args),
         CliCommand::Service(args) => block_on(command::service::service(&session()?, args, out)),
-        CliCommand::Plugin(args) => plugin::run(args, out).map(|()| Exit::Success).map_err(CommandError::from),
+        CliCommand::Plugin(args) => plugin::run(args, session, out).map(|()| Exit::Success),
+        CliCommand::Schema(args) => block_on(command::schema::schema(&session()?, args, out)),
+        CliCommand::Man { folder } => man::write(Cli::command(), folder, out),
         CliCommand::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "stagewright", &mut script);

@@ -1,31 +1,33 @@
-//! `stagewright plugin`: creates, builds, checks and upgrades plugins.
+//! `stagewright plugin`: lists, shows, creates, builds, checks and upgrades plugins.
 //!
-//! The input is folders of guest crates; the output is components, and lines about them. Rust is compiled to a core
-//! module, which is then encoded as a component: [`guest`] finds the crates, [`fingerprint`] determines whether anything
-//! changed, [`toolchain`] finds or installs a compiler for wasm, and [`build`] uses all of them. [`check`] inspects the
-//! result. [`upgrade`] replaces the copy of the SDK in a crate by the one in [`sdk`], which [`new`] writes as well.
+//! The input is folders of guest crates; the output is components, and lines about them. `stagewright-plugin-build`
+//! compiles them, and [`check`] inspects the result. [`upgrade`] replaces the copy of the SDK in a crate by the one in
+//! [`sdk`], which [`new`] writes as well. [`catalog`] shows the plugins that a repository can use, and [`page`] describes
+//! one.
 //!
 //! Architecture invariant: nothing here runs a plugin, except for its `describe`.
 
 mod build;
+mod catalog;
 mod check;
 mod component;
 mod describe;
 mod error;
-mod fingerprint;
 mod git;
-mod guest;
 mod migration;
 mod new;
+mod page;
 mod sdk;
-mod tool;
-mod toolchain;
 mod upgrade;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use stagewright_report::Printer;
+use stagewright_session::Session;
+
+use crate::error::CommandError;
+use crate::session::block_on;
 
 pub(crate) use error::PluginCommandError;
 
@@ -37,6 +39,14 @@ pub(crate) struct PluginArgs {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
+    /// List the built-in plugins, and those that this repository's pipelines use
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a plugin's `with` table, outputs and permissions, and a stage that uses it
+    Show(ShowPluginArgs),
     /// Create a plugin: a crate that builds and tests on its own
     New(NewArgs),
     /// Build plugins into components
@@ -48,6 +58,18 @@ enum PluginCommand {
     /// Lists the places in the plugin's code that a new contract affects, with what to write instead. A copy is replaced
     /// only if git can restore it: review the upgrade with `git diff`.
     Upgrade(UpgradeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowPluginArgs {
+    /// The plugin, as `uses` names it
+    pub(crate) plugin: String,
+    /// Print a page in Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -93,11 +115,18 @@ struct UpgradeArgs {
 }
 
 /// Executes the command. Results are written to `out`, progress to standard error.
-pub(crate) fn run(args: &PluginArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
+pub(crate) fn run(
+    args: &PluginArgs,
+    session: impl FnOnce() -> Result<Session, CommandError>,
+    out: &mut Printer,
+) -> Result<(), CommandError> {
     match &args.command {
-        PluginCommand::New(args) => new::run(args, out),
-        PluginCommand::Build(args) => build::run(args, out),
-        PluginCommand::Check(args) => check::run(args, out),
-        PluginCommand::Upgrade(args) => upgrade::run(args, out),
+        PluginCommand::List { json } => block_on(catalog::list(&session()?, *json, out))?,
+        PluginCommand::Show(args) => block_on(catalog::show(&session()?, args, out))?,
+        PluginCommand::New(args) => new::run(args, out)?,
+        PluginCommand::Build(args) => build::run(args, out)?,
+        PluginCommand::Check(args) => check::run(args, out)?,
+        PluginCommand::Upgrade(args) => upgrade::run(args, out)?,
     }
+    Ok(())
 }

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use stagewright_builtin_plugins::Component;
 use stagewright_model::Diagnostic;
 use stagewright_report::text;
-use stagewright_session::{Notice, Notices, Session, SessionConfig};
+use stagewright_session::{BuiltinPlugins, EmbeddedPlugin, Notice, Notices, Session, SessionConfig};
 
 use crate::error::CommandError;
 use crate::global::{ColorChoice, Global};
@@ -19,7 +20,7 @@ pub(crate) fn open(global: &Global) -> Result<Session, CommandError> {
         directory: global.directory.clone().unwrap_or_else(|| PathBuf::from(".")),
         state: global.state.clone(),
         policy: global.policy.clone(),
-        plugins: plugin_folders(),
+        plugins: builtin_plugins(),
         program: this_program()?,
         temporary: std::env::temp_dir(),
         environment: variables
@@ -42,7 +43,14 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -
     result
 }
 
-/// The folders with built-in plugins: those in `STAGEWRIGHT_PLUGINS`, else `plugins` beside the program.
+/// The built-in plugins: those in the folders of `STAGEWRIGHT_PLUGINS`, else in `plugins` beside the program; and for names
+/// that these don't have, those in the program.
+fn builtin_plugins() -> BuiltinPlugins {
+    let embedded = stagewright_builtin_plugins::COMPONENTS.iter();
+    let embedded = embedded.map(|&Component { name, digest, gzip }| EmbeddedPlugin { name, digest, gzip }).collect();
+    BuiltinPlugins { folders: plugin_folders(), embedded }
+}
+
 fn plugin_folders() -> Vec<PathBuf> {
     if let Ok(folders) = std::env::var("STAGEWRIGHT_PLUGINS") {
         return std::env::split_paths(&folders).collect();

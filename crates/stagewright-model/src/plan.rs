@@ -297,6 +297,17 @@ pub enum PluginRef {
     Oci(String),
 }
 
+impl PluginRef {
+    /// The plugin that a value of `uses` names.
+    pub fn parse(uses: &str) -> PluginRef {
+        match uses.split_once(':') {
+            Some(("path", path)) => PluginRef::Path(path.to_owned()),
+            Some(("oci", reference)) => PluginRef::Oci(reference.to_owned()),
+            _ => PluginRef::Builtin(uses.to_owned()),
+        }
+    }
+}
+
 impl std::fmt::Display for PluginRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -38,6 +38,7 @@ pub use stagewright_services as service;
 mod aot;
 mod attempt;
 mod blocking;
+mod builtin;
 mod call;
 #[expect(unreachable_pub, reason = "generated bindings re-export the types of handles")]
 mod capability;
@@ -77,6 +78,7 @@ mod wasm;
 #[cfg(test)]
 mod testing;
 
+pub use builtin::{BuiltinPlugins, ComponentOrigin, EmbeddedPlugin};
 pub use capability::artifacts::{ArtifactFolder, NamedArtifact, RemovedArtifacts, SaveRequest, remove_runs};
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use changes::{ChangeSource, ChangesUnknown};
@@ -89,6 +91,7 @@ pub use limits::DEFAULT_BOUNDS;
 pub use mask::SHORTEST_MASKED;
 #[doc(hidden)]
 pub use mask::mask;
+pub use native::require_native_support;
 pub use observer::{Compilation, CompileObserver};
 pub use packages::{ClosedOrigin, CredentialFile, PackageHosts, credential_files};
 pub use plugin::{DeclaredOutputs, Description, PluginError, PluginManifest, Requirement};

@@ -15,6 +15,7 @@ use libloading::Library;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::json;
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Failure, FailureKind, Outcome};
+use stagewright_model::PluginRef;
 use tokio::runtime::Handle;
 
 use crate::capability::context::outputs_by_stage;
@@ -159,6 +160,21 @@ impl NativeLibraries {
         });
         loading.await.unwrap_or_else(|error| Err(PluginError::new("could not load a plugin").caused_by([error])))
     }
+}
+
+/// Refuses native plugins in a program that can't load them: a static one has no dynamic loader, and a library would bring
+/// a second libc into the process.
+///
+/// # Errors
+/// If this program is such a one.
+pub fn require_native_support(uses: &PluginRef) -> Result<(), PluginError> {
+    if cfg!(not(target_feature = "crt-static")) {
+        return Ok(());
+    }
+    Err(PluginError::new(format!(
+        "plugin `{uses}` is native, and this program is linked statically: it can't load libraries"
+    ))
+    .with_help("use the `stagewright` that is linked for glibc, or build the plugin as a component"))
 }
 
 fn load(name: &str, file: &Path, digest: &str) -> Result<NativeLibrary, PluginError> {

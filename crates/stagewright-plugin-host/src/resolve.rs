@@ -1,4 +1,4 @@
-//! Finds the file of the plugin that `uses` names.
+//! Finds the component or library of the plugin that `uses` names.
 
 use std::collections::HashMap;
 use std::fs;
@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use stagewright_model::PluginRef;
+use stagewright_model::{PluginRef, list};
 
+use crate::builtin::{BuiltinPlugins, ComponentOrigin};
 use crate::digest::sha256;
 use crate::error::causes_of;
 use crate::plugin::{PLUGIN_BYTES, PluginError};
@@ -22,8 +23,7 @@ const FILE: &str = "plugin.wasm";
 /// Finds the files of plugins, for all runs. What it caches is keyed by absolute paths and by digests, which mean the same
 /// in every run.
 pub(crate) struct PluginResolver {
-    /// Folders of built-in plugins.
-    builtin: Vec<PathBuf>,
+    builtin: BuiltinPlugins,
     /// The folder of plugins that were pulled from registries.
     pulled: PathBuf,
     /// Digests of files, so that an unchanged file isn't hashed again.
@@ -63,16 +63,20 @@ pub(crate) struct KnownDigest {
 }
 
 impl PluginResolver {
-    pub(crate) fn new(builtin: Vec<PathBuf>, pulled: PathBuf) -> PluginResolver {
+    pub(crate) fn new(builtin: BuiltinPlugins, pulled: PathBuf) -> PluginResolver {
         PluginResolver { builtin, pulled, known: Mutex::default(), verified: Mutex::default() }
     }
 
-    /// The component's file.
-    pub(crate) async fn component(&self, uses: &PluginRef, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
+    /// Finds the component.
+    pub(crate) async fn component(
+        &self,
+        uses: &PluginRef,
+        source: PluginSource<'_>,
+    ) -> Result<ComponentOrigin, PluginError> {
         match uses {
             PluginRef::Builtin(name) => self.builtin(name),
-            PluginRef::Path(path) => component_in(source.workspace, path),
-            PluginRef::Oci(reference) => self.pulled(reference, source).await,
+            PluginRef::Path(path) => component_in(source.workspace, path).map(ComponentOrigin::File),
+            PluginRef::Oci(reference) => self.pulled(reference, source).await.map(ComponentOrigin::File),
         }
     }
 
@@ -90,8 +94,16 @@ impl PluginResolver {
             .with_help("build the library, or correct the path"))
     }
 
-    /// `sha256:…` of a file. A file with the same size and time of modification as before isn't read again.
-    pub(crate) fn digest(&self, file: &Path) -> io::Result<String> {
+    /// `sha256:…` of a component.
+    pub(crate) fn digest(&self, component: &ComponentOrigin) -> io::Result<String> {
+        match component {
+            ComponentOrigin::File(file) => self.digest_of_file(file),
+            ComponentOrigin::Embedded(plugin) => Ok(plugin.digest.to_owned()),
+        }
+    }
+
+    /// A file with the same size and time of modification as before isn't read again.
+    fn digest_of_file(&self, file: &Path) -> io::Result<String> {
         let metadata = fs::metadata(file)?;
         let (modified, size) = (metadata.modified()?, metadata.len());
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(file).cloned();
@@ -104,22 +116,16 @@ impl PluginResolver {
         Ok(digest)
     }
 
-    fn builtin(&self, name: &str) -> Result<PathBuf, PluginError> {
-        let files = self.builtin.iter().map(|folder| folder.join(format!("{name}.wasm")));
-        if let Some(file) = files.into_iter().find(|file| file.is_file()) {
-            return Ok(file);
-        }
-        let folders: Vec<String> = self.builtin.iter().map(|folder| format!("`{}`", folder.display())).collect();
-        let mut there: Vec<String> = self.builtin.iter().flat_map(|folder| names_in(folder)).collect();
-        there.sort();
-        there.dedup();
-        let help = match there.as_slice() {
-            [] => "no built-in plugins are installed; build them with `stagewright plugin build`".to_owned(),
-            names => {
-                format!("built-in plugins: {}; name a plugin of your own as `path:FOLDER`", names.join(", "))
-            }
-        };
-        Err(PluginError::new(format!("built-in plugin `{name}` not found in {}", folders.join(", "))).with_help(help))
+    fn builtin(&self, name: &str) -> Result<ComponentOrigin, PluginError> {
+        self.builtin.find(name).ok_or_else(|| {
+            let names = self.builtin.names();
+            let help = if names.is_empty() {
+                "no built-in plugins are installed; build them with `stagewright plugin build`".to_owned()
+            } else {
+                format!("built-in plugins: {}; name a plugin of your own as `path:FOLDER`", list(names))
+            };
+            PluginError::new(format!("built-in plugin `{name}` not found")).with_help(help)
+        })
     }
 
     async fn pulled(&self, text: &str, source: PluginSource<'_>) -> Result<PathBuf, PluginError> {
@@ -179,12 +185,6 @@ fn component_in(workspace: &Path, path: &str) -> Result<PathBuf, PluginError> {
     }
     Err(PluginError::new(format!("plugin `path:{path}`: the component `{}` does not exist", file.display()))
         .with_help(format!("build it with `stagewright plugin build {path}`, or correct the path")))
-}
-
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter_map(|name| Some(name.strip_suffix(".wasm")?.to_owned())).collect()
 }
 
 #[cfg(test)]

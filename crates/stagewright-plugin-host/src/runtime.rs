@@ -7,7 +7,7 @@
 //! Architecture invariant: workspaces, grants and values of secrets are never kept here; they belong to a run
 //! ([`PluginHost`](crate::PluginHost)).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value as Json;
@@ -15,6 +15,7 @@ use stagewright_engine::Problem;
 use stagewright_model::{PluginRef, Trust};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::builtin::ComponentOrigin;
 use crate::contract::ContractUse;
 use crate::host::HostError;
 use crate::inspected::InspectionCache;
@@ -111,8 +112,8 @@ impl PluginRuntime {
         uses: &PluginRef,
         source: PluginSource<'_>,
     ) -> Result<Arc<Plugin>, PluginError> {
-        let (file, digest) = self.locate(uses, source).await?;
-        self.load(uses, &file, digest).await
+        let (component, digest) = self.locate(uses, source).await?;
+        self.load(uses, &component, digest).await
     }
 
     /// A native library's file.
@@ -129,11 +130,11 @@ impl PluginRuntime {
     ) -> Result<Description, PluginError> {
         match trust {
             Trust::Component => {
-                let (file, digest) = self.locate(uses, source).await?;
+                let (component, digest) = self.locate(uses, source).await?;
                 if let Some(known) = self.0.inspected.description(&digest) {
                     return Ok(known);
                 }
-                let plugin = self.load(uses, &file, digest).await?;
+                let plugin = self.load(uses, &component, digest).await?;
                 let manifest = self.wasm()?.describe(&uses.to_string(), &plugin).await?;
                 let reconciles = plugin.contract.reconciles();
                 let ContractUse { imports, version: contract, .. } = plugin.contract.clone();
@@ -158,12 +159,12 @@ impl PluginRuntime {
         config: &Json,
         source: PluginSource<'_>,
     ) -> Result<Vec<Problem>, PluginError> {
-        let (file, digest) = self.locate(uses, source).await?;
+        let (component, digest) = self.locate(uses, source).await?;
         if let Some(known) = self.0.inspected.findings(&digest, config) {
             return Ok(known);
         }
         // Stored under the digest of the plugin that was loaded, and not of the file, which may have changed by now.
-        let plugin = self.load(uses, &file, digest).await?;
+        let plugin = self.load(uses, &component, digest).await?;
         let found = self.wasm()?.validate(&uses.to_string(), &plugin, config.clone()).await?;
         self.0.inspected.keep_findings(&plugin.digest, config, &found);
         Ok(found)
@@ -177,27 +178,36 @@ impl PluginRuntime {
         config: &Json,
         source: PluginSource<'_>,
     ) -> Result<Vec<Requirement>, PluginError> {
-        let (file, digest) = self.locate(uses, source).await?;
+        let (component, digest) = self.locate(uses, source).await?;
         if let Some(known) = self.0.inspected.requirements(&digest, config) {
             return Ok(known);
         }
-        let plugin = self.load(uses, &file, digest).await?;
+        let plugin = self.load(uses, &component, digest).await?;
         let required = self.wasm()?.requirements(&uses.to_string(), &plugin, config.clone()).await?;
         self.0.inspected.keep_requirements(&plugin.digest, config, &required);
         Ok(required)
     }
 
-    /// Finds a component's file and the digest of its content.
-    async fn locate(&self, uses: &PluginRef, source: PluginSource<'_>) -> Result<(PathBuf, String), PluginError> {
+    /// Finds a component and the digest of its content.
+    async fn locate(
+        &self,
+        uses: &PluginRef,
+        source: PluginSource<'_>,
+    ) -> Result<(ComponentOrigin, String), PluginError> {
         let resolver = &self.0.resolver;
-        let file = resolver.component(uses, source).await?;
-        let digest = resolver.digest(&file).map_err(|error| {
-            PluginError::new(format!("plugin `{uses}`: `{}` can't be read: {error}", file.display()))
+        let component = resolver.component(uses, source).await?;
+        let digest = resolver.digest(&component).map_err(|error| {
+            PluginError::new(format!("plugin `{uses}`: {} can't be read: {error}", component.describe()))
         })?;
-        Ok((file, digest))
+        Ok((component, digest))
     }
 
-    async fn load(&self, uses: &PluginRef, file: &Path, digest: String) -> Result<Arc<Plugin>, PluginError> {
-        self.wasm()?.load(&uses.to_string(), file, digest).await
+    async fn load(
+        &self,
+        uses: &PluginRef,
+        component: &ComponentOrigin,
+        digest: String,
+    ) -> Result<Arc<Plugin>, PluginError> {
+        self.wasm()?.load(&uses.to_string(), component, digest).await
     }
 }

@@ -14,13 +14,14 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::aot::AotCache;
 use crate::attempt::Attempt;
+use crate::builtin::ComponentOrigin;
 use crate::contract::{ContractUse, Generation, missing_functions, trap_imports};
 use crate::digest::sha256;
 use crate::guest::GuestResult;
 use crate::inspection::Inspection;
 use crate::limits::{MEMORIES, TABLE_ELEMENTS, Ticker};
 use crate::observer::{Compilation, CompileObserver};
-use crate::plugin::{PLUGIN_BYTES, PluginError, PluginManifest, Requirement};
+use crate::plugin::{PluginError, PluginManifest, Requirement};
 use crate::{since_0_1, since_0_2};
 
 /// The timeout of `describe` and `validate`, which only compute a result.
@@ -139,11 +140,11 @@ impl Wasm {
         })
     }
 
-    /// Loads the component in `file`, whose content must have the digest. `name` is for messages.
+    /// Loads a component, whose content must have the digest. `name` is for messages.
     pub(crate) async fn load(
         self: &Arc<Self>,
         name: &str,
-        file: &Path,
+        origin: &ComponentOrigin,
         digest: String,
     ) -> Result<Arc<Plugin>, PluginError> {
         let cell = {
@@ -153,24 +154,24 @@ impl Wasm {
         // When several runs need the component at the same time, one loads it and the others wait for that. After a
         // failure the cell stays empty, so that the next one tries again.
         let plugin = cell.get_or_try_init(|| async {
-            let (wasm, file, name) = (self.clone(), file.to_owned(), name.to_owned());
-            let loading = tokio::task::spawn_blocking(move || wasm.load_now(&name, &file, digest));
+            let (wasm, origin, name) = (self.clone(), origin.clone(), name.to_owned());
+            let loading = tokio::task::spawn_blocking(move || wasm.load_now(&name, &origin, digest));
             loading.await.unwrap_or_else(|error| Err(PluginError::new("could not load a plugin").caused_by([error])))
         });
         plugin.await.cloned()
     }
 
-    fn load_now(&self, name: &str, file: &Path, digest: String) -> Result<Arc<Plugin>, PluginError> {
+    fn load_now(&self, name: &str, origin: &ComponentOrigin, digest: String) -> Result<Arc<Plugin>, PluginError> {
         let bad = |error: &wasmtime::Error| {
-            PluginError::new(format!("plugin `{name}`: `{}` is not a stage component", file.display()))
+            PluginError::new(format!("plugin `{name}`: {} is not a stage component", origin.describe()))
                 .caused_by(error.chain())
                 .with_help("build it with `stagewright plugin build`, and check it with `stagewright plugin check`")
         };
         let component = match self.cache.known(&self.engine, &digest) {
-            // The compiled component is found by its digest, so the file isn't read and may have changed since.
+            // The compiled component is found by its digest, so it isn't read, and a file may have changed since.
             Some(component) => component,
             None => {
-                let bytes = read(name, file, &digest)?;
+                let bytes = read(name, origin, &digest)?;
                 self.compile(name, &digest, &bytes, bad)?
             }
         };
@@ -313,15 +314,24 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<Attempt>> {
     Ok(linker)
 }
 
-/// Reads a file whose content must have this digest.
-fn read(name: &str, file: &Path, digest: &str) -> Result<Vec<u8>, PluginError> {
-    let bytes = stagewright_files::read(file, PLUGIN_BYTES)
-        .map_err(|error| PluginError::new(format!("plugin `{name}`: `{}` can't be read: {error}", file.display())))?;
-    if sha256(&bytes) != digest {
-        let message = format!("plugin `{name}`: `{}` changed while it was being loaded", file.display());
-        return Err(PluginError::new(message).with_help("run again"));
+/// Reads a component whose content must have this digest.
+fn read(name: &str, origin: &ComponentOrigin, digest: &str) -> Result<Vec<u8>, PluginError> {
+    let bytes = origin
+        .read()
+        .map_err(|error| PluginError::new(format!("plugin `{name}`: {} can't be read: {error}", origin.describe())))?;
+    if sha256(&bytes) == digest {
+        return Ok(bytes);
     }
-    Ok(bytes)
+    Err(match origin {
+        ComponentOrigin::File(file) => {
+            PluginError::new(format!("plugin `{name}`: `{}` changed while it was being loaded", file.display()))
+                .with_help("run again")
+        }
+        ComponentOrigin::Embedded(_) => {
+            PluginError::new(format!("plugin `{name}`: the component in this program is damaged"))
+                .with_help("install the program again")
+        }
+    })
 }
 
 fn inspection_failed(name: &str, call: &str, error: &wasmtime::Error) -> PluginError {
@@ -331,6 +341,7 @@ fn inspection_failed(name: &str, call: &str, error: &wasmtime::Error) -> PluginE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builtin::EmbeddedPlugin;
 
     #[tokio::test]
     async fn a_file_that_changed_after_it_was_hashed_is_not_loaded() {
@@ -338,7 +349,20 @@ mod tests {
         let file = folder.path().join("mine.wasm");
         std::fs::write(&file, "another").unwrap();
         let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), Arc::new(()), 1).unwrap());
-        let error = wasm.load("mine", &file, sha256(b"the first")).await.err().unwrap();
+        let error = wasm.load("mine", &ComponentOrigin::File(file), sha256(b"the first")).await.err().unwrap();
         assert!(error.message.contains("changed while it was being loaded"), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_embedded_component_that_does_not_have_its_digest_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let wasm = Arc::new(Wasm::new(&folder.path().join("cache"), Arc::new(()), 1).unwrap());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut encoder, b"another").unwrap();
+        let digest = sha256(b"the first");
+        let embedded =
+            EmbeddedPlugin { name: "noop", digest: digest.clone().leak(), gzip: encoder.finish().unwrap().leak() };
+        let error = wasm.load("noop", &ComponentOrigin::Embedded(embedded), digest).await.err().unwrap();
+        assert!(error.message.ends_with("the component in this program is damaged"), "{error:?}");
     }
 }

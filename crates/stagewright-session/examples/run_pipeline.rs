@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_engine::{Event, EventKind, LogChunk, Observer, Outcome};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
-    DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError, StartOutcome,
-    helper_main,
+    BuiltinPlugins, DriveOptions, GateHandling, Notice, Notices, RunRequest, Session, SessionConfig, SessionError,
+    StartOutcome, helper_main,
 };
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ pub(crate) fn config(folder: &Path, plugins: &Path, environment: Vec<(String, St
         directory: folder.to_owned(),
         state: None,
         policy: None,
-        plugins: vec![plugins.to_owned()],
+        plugins: BuiltinPlugins { folders: vec![plugins.to_owned()], ..BuiltinPlugins::default() },
         program: PathBuf::from("/proc/self/exe"),
         temporary: std::env::temp_dir(),
         environment: environment.into_iter().collect(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use stagewright_plugin_host::BuiltinPlugins;
+
 /// Everything that a session uses of its process. It reads neither the environment nor the command line itself.
 ///
 /// Neither this nor a [`Repository`](crate::Repository) implements `Debug`, because variables can contain secrets.
@@ -17,8 +19,8 @@ pub struct SessionConfig {
     /// The operator's policy; `/etc/stagewright/policy.toml` by default, where it exists. One that is named here must
     /// exist.
     pub policy: Option<PathBuf>,
-    /// Folders with built-in plugins, as `NAME.wasm`. The first folder that contains a plugin is used for it.
-    pub plugins: Vec<PathBuf>,
+    /// The built-in plugins.
+    pub plugins: BuiltinPlugins,
     /// The program with which sandboxes and supervisors of services are started. Its `main` must call
     /// [`helper_main`](crate::helper_main) first. Usually the front end itself, as `/proc/self/exe`: a path at which no
     /// stage can put another file.

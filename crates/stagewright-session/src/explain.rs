@@ -60,7 +60,7 @@ pub(crate) fn recorded(session: &Session, run: &str) -> Result<RecordedRun, Sess
     let run = store.find(run)?;
     let events = store.events(&run)?;
     let record = store.run(&run)?.ok_or_else(|| SessionError::internal(format!("run {run} has no record")))?;
-    let known = session.repository.builtin_names().into_iter().collect();
+    let known = session.repository.plugins.names().into_iter().collect();
     let plan = Plan::parse(&record.file, &record.pipeline_text, &known).ok().map(|(plan, _)| plan);
     Ok(RecordedRun { run, events, plan })
 }

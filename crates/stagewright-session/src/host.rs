@@ -15,7 +15,7 @@ use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
     Description, HostConfig, PackageHosts, PluginError, PluginHost, PluginManifest, Requirement, SandboxConfig,
-    SecretSource,
+    SecretSource, require_native_support,
 };
 use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
@@ -62,23 +62,32 @@ impl Host {
         let is_sandboxed = |granted: &Permissions| mode.is_rehearsal() || !granted.unsandboxed;
         let mut granted = plan.stages.iter().map(|stage| stage.permissions.as_ref());
         let starts_programs = granted.any(|granted| !granted.process.is_empty() && is_sandboxed(granted));
-        Host::compose(session, plan, attempts, mode, starts_programs).await
+        let secrets = DeclaredSecrets::of(plan, &session.repository);
+        Host::compose(session, secrets, &plan.name, attempts, mode, starts_programs).await
     }
 
     /// Opens the host to describe plugins. Nothing runs, so whether programs can be sandboxed isn't checked.
     pub(crate) async fn for_inspection(session: &Session, plan: &Plan) -> Result<Host, SessionError> {
-        Host::compose(session, plan, 1, RunMode::Real, false).await
+        let secrets = DeclaredSecrets::of(plan, &session.repository);
+        Host::compose(session, secrets, &plan.name, 1, RunMode::Real, false).await
+    }
+
+    /// Opens the host to describe plugins outside of any pipeline. Nothing is pulled.
+    pub(crate) async fn for_catalog(session: &Session) -> Result<Host, SessionError> {
+        let secrets = DeclaredSecrets::none(&session.repository);
+        Host::compose(session, secrets, "", 1, RunMode::Rehearsal { offline: true }, false).await
     }
 
     async fn compose(
         session: &Session,
-        plan: &Plan,
+        secrets: DeclaredSecrets,
+        pipeline: &str,
         attempts: usize,
         mode: RunMode,
         confined: bool,
     ) -> Result<Host, SessionError> {
-        let secrets = Arc::new(DeclaredSecrets::of(plan, &session.repository));
-        let (session, pipeline) = (session.clone(), plan.name.clone());
+        let secrets = Arc::new(secrets);
+        let (session, pipeline) = (session.clone(), pipeline.to_owned());
         blocking(move || {
             let (sandbox, unsandboxed) = if confined { sandbox(&session.repository) } else { (None, None) };
             let packages = Arc::new(package_hosts(&session.repository, &pipeline, mode));
@@ -134,6 +143,25 @@ impl Host {
         Capturing::new(config, Arc::new(caching.clone()))
     }
 
+    /// The description of one component.
+    pub(crate) async fn describe(&self, uses: &PluginRef) -> Result<Description, PluginError> {
+        self.plugins.describe(uses, &Trust::Component).await
+    }
+
+    /// What one component says a stage with this table will use.
+    pub(crate) async fn requirements_of(
+        &self,
+        uses: &PluginRef,
+        with: &JsonTemplate,
+    ) -> Result<Vec<Requirement>, PluginError> {
+        self.plugins.requirements(uses, &Trust::Component, with).await
+    }
+
+    /// Saves what plugins have answered, so that a later process doesn't have to ask them again.
+    pub(crate) fn save_answers(&self) {
+        self.plugins.runtime().save_answers();
+    }
+
     /// Descriptions of the stages' plugins, by plan index. Each plugin is asked once. A native library is never asked,
     /// because that would already run its code.
     pub(crate) async fn describe_all(&self, plan: &Plan) -> Result<Vec<Arc<Description>>, SessionError> {
@@ -147,7 +175,10 @@ impl Host {
                         let answer = self.plugins.describe(&stage.uses, &stage.trust).await;
                         answer.map_err(|error| bad_plugin(&stage.id, error))?
                     }
-                    Trust::Native { digest } => of_native(&stage.uses, digest),
+                    Trust::Native { digest } => {
+                        require_native_support(&stage.uses).map_err(|error| bad_plugin(&stage.id, error))?;
+                        of_native(&stage.uses, digest)
+                    }
                 };
                 known.insert(asked.clone(), Arc::new(description));
             }

@@ -27,6 +27,7 @@ mod artifacts;
 mod blocking;
 mod cache;
 mod cancel;
+mod catalog;
 mod changes;
 mod clock;
 mod config;
@@ -75,6 +76,7 @@ mod why;
 pub use artifacts::{ArtifactList, ArtifactRequest, SavedArtifact};
 pub use cache::CacheOptions;
 pub use cancel::Cancelled;
+pub use catalog::{CatalogEntry, PluginOrigin, StageExample};
 pub use clock::SystemClock;
 pub use config::SessionConfig;
 pub use decide::{GateAnswer, RecordedAnswer, Settlement, Verdict, captured_digest, field_value};
@@ -100,7 +102,9 @@ pub use rollback::RollbackTarget;
 pub use session::Session;
 pub use signal::{SentSignal, SignalRequest};
 pub use stagewright_cache::{Explanation, KeyDifference, KeyPart, Mode as CacheMode};
-pub use stagewright_plugin_host::{Compilation, CompileObserver, PluginRuntime, RuntimeConfig};
+pub use stagewright_plugin_host::{
+    BuiltinPlugins, Compilation, CompileObserver, ComponentOrigin, EmbeddedPlugin, PluginRuntime, RuntimeConfig,
+};
 pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, StartOutcome};
 pub use store::SharedStore;
 pub use validate::{ValidationFindings, Validity};

@@ -34,7 +34,7 @@ impl Session {
             let mistakes = found.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
             let message = format!("{} has {}; nothing was run", file.name, count(mistakes, "mistake"));
             let error = SessionError::invalid_pipeline(message);
-            if self.repository.builtin_names().is_empty() { error.hint(no_plugins(&self.repository)) } else { error }
+            if self.repository.plugins.names().is_empty() { error.hint(no_plugins(&self.repository)) } else { error }
         })?;
         if let Some(policy) = &policy {
             let checked = policy.check_trust(&plan, &file.name, &file.text);
@@ -47,7 +47,7 @@ impl Session {
 
 /// The plan, unless the file is invalid, and the file's diagnostics.
 pub(crate) fn parse(repository: &Repository, file: &PipelineFile) -> (Option<Plan>, Vec<Diagnostic>) {
-    let known = repository.builtin_names().into_iter().collect();
+    let known = repository.plugins.names().into_iter().collect();
     match Plan::parse(&file.name, &file.text, &known) {
         Ok((plan, warnings)) => (Some(plan), warnings),
         Err(mistakes) => (None, mistakes.into_iter().collect()),
@@ -55,7 +55,7 @@ pub(crate) fn parse(repository: &Repository, file: &PipelineFile) -> (Option<Pla
 }
 
 fn no_plugins(repository: &Repository) -> String {
-    let folders = list(repository.plugins.iter().map(|folder| folder.display().to_string()));
+    let folders = list(repository.plugins.folders.iter().map(|folder| folder.display().to_string()));
     format!("no built-in plugins were found in {folders}: set STAGEWRIGHT_PLUGINS to the folder that holds them")
 }
 

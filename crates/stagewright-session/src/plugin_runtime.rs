@@ -92,7 +92,7 @@ mod tests {
             current: PathBuf::new(),
             root: PathBuf::new(),
             state: PathBuf::new(),
-            plugins: Vec::new(),
+            plugins: Default::default(),
             cache,
             policy: None,
             program: PathBuf::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stagewright_model::list;
+use stagewright_plugin_host::BuiltinPlugins;
 
 use crate::error::SessionError;
 
@@ -20,8 +21,8 @@ pub struct Repository {
     pub root: PathBuf,
     /// The folder of runs, artifacts and local environments.
     pub state: PathBuf,
-    /// Folders with built-in plugins, as `NAME.wasm`. The first folder that contains a plugin is used for it.
-    pub plugins: Vec<PathBuf>,
+    /// The built-in plugins.
+    pub plugins: BuiltinPlugins,
     /// The folder of compiled plugins, shared by all repositories of the user.
     pub cache: PathBuf,
     /// The operator's policy, if one other than the machine's is configured.
@@ -87,21 +88,6 @@ impl Repository {
     /// The folder of rehearsals' stand-ins, with a subfolder per run.
     pub fn rehearsals(&self) -> PathBuf {
         self.state.join("rehearsal/runs")
-    }
-
-    /// The names of the built-in plugins.
-    pub fn builtin_names(&self) -> Vec<String> {
-        let mut names = self
-            .plugins
-            .iter()
-            .filter_map(|folder| folder.read_dir().ok())
-            .flatten()
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter_map(|name| name.strip_suffix(".wasm").map(str::to_owned))
-            .collect::<Vec<_>>();
-        names.sort();
-        names.dedup();
-        names
     }
 
     /// All pipeline files: `stagewright.toml`, and those in `pipelines/`.

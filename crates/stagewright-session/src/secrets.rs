@@ -18,13 +18,18 @@ pub(crate) struct DeclaredSecrets {
 
 impl DeclaredSecrets {
     pub(crate) fn of(plan: &Plan, repository: &Repository) -> DeclaredSecrets {
+        DeclaredSecrets { declared: plan.secrets.clone(), ..DeclaredSecrets::none(repository) }
+    }
+
+    /// For plugins outside of any pipeline.
+    pub(crate) fn none(repository: &Repository) -> DeclaredSecrets {
         let context = SourceContext {
             variables: repository.environment.clone(),
             root: repository.root.clone(),
             home: repository.environment.get("HOME").map(PathBuf::from).unwrap_or_default(),
             service_account: PathBuf::from(SERVICE_ACCOUNT),
         };
-        DeclaredSecrets { declared: plan.secrets.clone(), resolver: Resolver::new(context) }
+        DeclaredSecrets { declared: BTreeMap::new(), resolver: Resolver::new(context) }
     }
 
     /// Fetches the values of `names`, and reports all missing ones in one error. Returns the names of secrets that are

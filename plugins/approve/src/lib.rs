@@ -15,6 +15,7 @@ use stagewright_sdk::{
 /// The stage's `with` table.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "message": "Deploy ${{ inputs.version }} to production?" }))]
 pub struct Config {
     /// The question that approvers see.
     pub message: String,

@@ -11,6 +11,7 @@ use stagewright_sdk::{JsonSchema, Problem, WorkspacePath, schemars};
 /// What to audit, against what, and what to do about it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "database": "https://github.com/rustsec/advisory-db/archive/refs/heads/main.tar.gz" }))]
 pub struct Config {
     /// The lock file.
     #[serde(default = "default_lockfile")]

@@ -8,6 +8,7 @@ use stagewright_sdk::{JsonSchema, Problem, Requirement, WorkspacePath, schemars}
 /// What goes into the image, and where the image goes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "files": ["target/release/app"], "entrypoint": ["/app"], "layout": "target/image" }))]
 pub struct Config {
     /// The layers, from the lowest to the topmost.
     #[serde(default)]

@@ -9,6 +9,7 @@ use stagewright_sdk::{JsonSchema, WorkspacePath, schemars};
 /// What to test, and how.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "args": ["--workspace"] }))]
 pub struct Config {
     /// Arguments for Cargo, as in `["--workspace"]`.
     #[serde(default)]

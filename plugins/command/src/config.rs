@@ -12,6 +12,7 @@ use crate::publish::Publication;
 /// The stage's `with` table: `argv` or `run`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "argv": ["make", "test"] }))]
 pub struct Config {
     /// The program and its arguments.
     #[schemars(extend("x-stagewright-code" = "argv"))]

@@ -9,6 +9,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
 /// The release to deploy, and how to check its health.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "service": "app", "image": "${{ stages.push.outputs.reference }}" }))]
 pub struct Config {
     /// The kind of target: `process`.
     #[serde(default)]

@@ -9,6 +9,7 @@ use stagewright_sdk::{JsonSchema, Manifest, Outcome, Result, Stage, log, outputs
 /// The stage's `with` table.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "message": "all checks have passed" }))]
 pub struct Config {
     /// The outputs to set.
     #[serde(default)]

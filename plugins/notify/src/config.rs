@@ -9,6 +9,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Statuses, schemars};
 /// The notification, and where to send it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "url": "https://hooks.example.org/builds", "message": "${{ git.branch }} was deployed" }))]
 pub struct Config {
     /// The URL of the web hook.
     pub(crate) url: String,

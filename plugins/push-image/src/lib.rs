@@ -21,6 +21,7 @@ use crate::layout::Layout;
 /// The stage's `with` table.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "layout": "target/image", "image": "ghcr.io/acme/app", "tags": ["${{ inputs.version }}"] }))]
 pub struct Config {
     /// The OCI image layout, a folder of the workspace.
     #[serde(default = "default_layout")]

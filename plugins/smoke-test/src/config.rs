@@ -8,6 +8,7 @@ use crate::check::Check;
 /// The service to check, the checks, and their retries.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "url": "https://app.example.org", "checks": [{ "path": "/health", "status": 200 }] }))]
 pub struct Config {
     /// The base URL that the checks' paths are appended to, as in `https://staging.example.org`.
     pub(crate) url: String,

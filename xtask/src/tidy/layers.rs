@@ -4,16 +4,18 @@ use super::TidyFinding;
 use super::graph::{DependencyGraph, Package};
 
 /// The crates of the workspace that each crate may depend on.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("problem-matchers", &[]),
     ("stagewright-api", &[]),
     ("stagewright-model", &[]),
+    ("stagewright-builtin-plugins", &[]),
     ("stagewright-cache", &["stagewright-engine", "stagewright-files", "stagewright-model"]),
     ("stagewright-engine", &["stagewright-model"]),
     ("stagewright-files", &[]),
     ("stagewright-oci", &["stagewright-files"]),
     ("stagewright-process", &["stagewright-files"]),
     ("stagewright-services", &["stagewright-files", "stagewright-oci", "stagewright-process"]),
+    ("stagewright-plugin-build", &["stagewright-files", "stagewright-process"]),
     (
         "stagewright-plugin-host",
         &[
@@ -31,9 +33,11 @@ const ARROWS: [(&str, &[&str]); 19] = [
         "stagewright-cli",
         &[
             "stagewright-api",
+            "stagewright-builtin-plugins",
             "stagewright-engine",
             "stagewright-files",
             "stagewright-model",
+            "stagewright-plugin-build",
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-report",
@@ -87,6 +91,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
             "stagewright-cli",
             "stagewright-engine",
             "stagewright-oci",
+            "stagewright-plugin-build",
             "stagewright-plugin-host",
             "stagewright-process",
             "stagewright-secrets",

@@ -8,7 +8,7 @@ use stagewright_report::{Printer, text};
 use stagewright_session::{Session, SystemClock};
 use stagewright_store::{EnvironmentFreeze, EnvironmentRow, ReleaseRow, Store};
 
-use crate::args::EnvCommand;
+use crate::environment_args::EnvCommand;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::time::readable;

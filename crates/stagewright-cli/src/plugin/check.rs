@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use stagewright_model::list;
+use stagewright_plugin_build::{fingerprint, guest};
 use stagewright_plugin_host::{DeclaredOutputs, PluginManifest};
 use stagewright_report::{Printer, text};
 
 use super::component::Interfaces;
 use super::describe::describe;
-use super::{CheckArgs, PluginCommandError, fingerprint, guest};
+use super::{CheckArgs, PluginCommandError};
 
 pub(super) fn run(args: &CheckArgs, out: &mut Printer) -> Result<(), PluginCommandError> {
     let paths = if args.paths.is_empty() { guest::default_paths()? } else { args.paths.clone() };

@@ -39,7 +39,7 @@ pub(super) fn describe(component: &Path) -> Result<PluginManifest, Reasons> {
 fn runtime_config(scratch: &Path) -> RuntimeConfig {
     RuntimeConfig {
         plugin_cache: scratch.join("plugins"),
-        builtin: Vec::new(),
+        builtin: Default::default(),
         environment: BTreeMap::new(),
         attempts: 1,
         compile_observer: Arc::new(()),

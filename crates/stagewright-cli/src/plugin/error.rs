@@ -4,29 +4,19 @@ use std::io;
 use std::path::PathBuf;
 
 use stagewright_model::count;
-use stagewright_process::{ExitStatus, SpawnError};
+use stagewright_plugin_build::PluginBuildError;
 
 use crate::error::CommandError;
 use crate::exit::Exit;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PluginCommandError {
-    #[error("{} contains no plugin", .0.display())]
-    NoPlugin(PathBuf),
+    #[error(transparent)]
+    Build(#[from] PluginBuildError),
     #[error("can't read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("can't write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("{} isn't a valid Cargo manifest of a plugin: {reason}", path.display())]
-    Manifest { path: PathBuf, reason: String },
-    #[error("found no Rust compiler for `wasm32-unknown-unknown`")]
-    NoToolchain { tried: Vec<String>, remedy: String },
-    #[error("can't run `{program}`")]
-    Tool { program: String, source: ToolError },
-    #[error("cargo failed to build {}: it ended with {status}", plugins.join(", "))]
-    Cargo { plugins: Vec<String>, status: ExitStatus },
-    #[error("can't make a component from plugin `{plugin}`: {reason}")]
-    Componentize { plugin: String, reason: String },
     #[error("{failed} of {} can't be used", count(*checked, "plugin"))]
     Unusable { failed: usize, checked: usize },
     #[error("`{0}` isn't a valid name for a plugin")]
@@ -49,34 +39,10 @@ pub(crate) enum PluginCommandError {
     Output(#[from] io::Error),
 }
 
-/// Why a program of the toolchain could not be run.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ToolError {
-    #[error(transparent)]
-    Spawn(#[from] SpawnError),
-    #[error(transparent)]
-    System(#[from] io::Error),
-    #[error("it was stopped after {0} s")]
-    Timeout(u64),
-}
-
 impl PluginCommandError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            PluginCommandError::NoPlugin(_) => {
-                "name a folder whose Cargo.toml builds a `cdylib`, or a folder that holds such \
-                                         folders; `stagewright plugin new NAME` makes one"
-                    .to_owned()
-            }
-            PluginCommandError::NoToolchain { tried, remedy } => {
-                return tried.iter().cloned().chain([remedy.clone()]).collect();
-            }
-            PluginCommandError::Tool { source: ToolError::Spawn(error), .. } => error.help().to_owned(),
-            PluginCommandError::Cargo { .. } => "see the compiler's messages above".to_owned(),
-            PluginCommandError::Componentize { .. } => {
-                "export the stage with `stagewright_sdk::export_stage!`, and use no host interface but the SDK's"
-                    .to_owned()
-            }
+            PluginCommandError::Build(error) => return error.hints(),
             PluginCommandError::Unusable { .. } => "build them with `stagewright plugin build`".to_owned(),
             PluginCommandError::Name(_) => {
                 "use lower-case letters, digits and hyphens, starting with a letter, as in `count-lines`".to_owned()
@@ -96,11 +62,9 @@ impl PluginCommandError {
                 "commit the plugin to a git repository; or use `--allow-dirty`, which keeps the present copy".to_owned()
             }
             PluginCommandError::BackupExists(_) => "move or remove it".to_owned(),
-            PluginCommandError::Manifest { .. }
-            | PluginCommandError::Read { .. }
-            | PluginCommandError::Write { .. }
-            | PluginCommandError::Tool { .. }
-            | PluginCommandError::Output(_) => return Vec::new(),
+            PluginCommandError::Read { .. } | PluginCommandError::Write { .. } | PluginCommandError::Output(_) => {
+                return Vec::new();
+            }
         };
         vec![hint]
     }
@@ -111,12 +75,10 @@ impl PluginCommandError {
             PluginCommandError::Read { .. } | PluginCommandError::Write { .. } | PluginCommandError::Output(_) => {
                 Exit::Internal
             }
-            PluginCommandError::NoPlugin(_)
-            | PluginCommandError::Manifest { .. }
-            | PluginCommandError::NoToolchain { .. }
-            | PluginCommandError::Tool { .. }
-            | PluginCommandError::Cargo { .. }
-            | PluginCommandError::Componentize { .. }
+            PluginCommandError::Build(
+                PluginBuildError::Read { .. } | PluginBuildError::Write { .. } | PluginBuildError::Output(_),
+            ) => Exit::Internal,
+            PluginCommandError::Build(_)
             | PluginCommandError::Unusable { .. }
             | PluginCommandError::NoSdk { .. }
             | PluginCommandError::NewerSdk { .. }
@@ -139,7 +101,13 @@ impl From<PluginCommandError> for CommandError {
             PluginCommandError::Read { source, .. }
             | PluginCommandError::Write { source, .. }
             | PluginCommandError::Output(source) => Some(source.into()),
-            PluginCommandError::Tool { source, .. } => Some(source.into()),
+            PluginCommandError::Build(error) => match error {
+                PluginBuildError::Read { source, .. }
+                | PluginBuildError::Write { source, .. }
+                | PluginBuildError::Output(source) => Some(source.into()),
+                PluginBuildError::Tool { source, .. } => Some(source.into()),
+                _ => None,
+            },
             _ => None,
         };
         failed

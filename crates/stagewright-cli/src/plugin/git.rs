@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use stagewright_report::Printer;
+use stagewright_plugin_build::tool::{Tool, in_path};
+use stagewright_report::{Block, Printer};
 
 use super::PluginCommandError;
-use super::tool::{Tool, in_path};
 
 /// The entries in `folder`, of those named, that differ from what is committed, ignored ones included. Their paths are
 /// relative to the repository's root. git's own messages go to `progress`.
@@ -19,7 +19,7 @@ pub(super) fn uncommitted(
     let status = Tool::new(git, folder)
         .args(["status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--ignored", "--"])
         .args(entries.iter().copied());
-    let (ended, listed) = status.run(progress)?;
+    let (ended, listed) = status.run(&mut |lines| progress.block(&Block::of(lines)))?;
     if !ended.success() {
         return Err(unknown(format!("`git status` ended with {ended}")));
     }

@@ -7,9 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use stagewright_plugin_build::guest::{self, GuestCrate};
 
 use super::PluginCommandError;
-use super::guest::{self, GuestCrate};
 
 /// A change that code for an earlier contract doesn't compile with.
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stagewright_model::{count, list};
+use stagewright_plugin_build::guest::{self, GuestCrate};
 use stagewright_report::{Printer, text};
 
 use crate::console;
 
-use super::guest::{self, GuestCrate};
 use super::migration::{self, MigrationHint};
 use super::sdk::{self, SdkDifference, SdkVersion};
 use super::{PluginCommandError, UpgradeArgs, git};

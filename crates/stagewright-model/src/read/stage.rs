@@ -90,7 +90,7 @@ pub(super) fn read<'t>(
         id: name.value.to_owned(),
         name: name.value.to_owned(),
         kind,
-        uses: plugin(fields.text("uses").map_or("", |uses| uses.value)),
+        uses: PluginRef::parse(fields.text("uses").map_or("", |uses| uses.value)),
         with: with.unwrap_or_else(|| Arc::clone(&defaults.with)),
         needs: Vec::new(),
         condition: fields.text("if").and_then(|text| uses.condition(text, report)),
@@ -159,14 +159,6 @@ fn rehearse<'t>(fields: Fields<'t>, sets: &PermissionSets<'t>, uses: &mut Uses<'
         with: templates(fields, "with", uses, report),
         outputs: templates(fields, "outputs", uses, report),
         permissions: fields.has("permissions").then(|| sets.expand(fields.table("permissions"), report).permissions),
-    }
-}
-
-fn plugin(uses: &str) -> PluginRef {
-    match uses.split_once(':') {
-        Some(("path", path)) => PluginRef::Path(path.to_owned()),
-        Some(("oci", reference)) => PluginRef::Oci(reference.to_owned()),
-        _ => PluginRef::Builtin(uses.to_owned()),
     }
 }
 

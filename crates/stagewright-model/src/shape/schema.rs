@@ -1,18 +1,27 @@
 //! Generates the JSON Schema of pipeline files, for editors.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json, json};
+
+mod with_tables;
 
 use super::{FILE, NameRule, Shape, Table};
 
-/// The JSON Schema (draft 2020-12) of pipeline files. It covers keys, types and the form of single values. Relations
-/// between values are only checked by [`Plan::parse`](crate::Plan::parse).
-pub fn json_schema() -> Json {
+/// The JSON Schema of pipeline files. It covers keys, types and the form of single values, and the `with` tables of the
+/// given plugins, by `uses` with the schemas in their manifests. Relations between values are only checked by
+/// [`Plan::parse`](crate::Plan::parse).
+///
+/// The schema is valid in the drafts 7 to 2020-12: editors for TOML know the former only.
+pub fn json_schema(plugins: &BTreeMap<String, Json>) -> Json {
     let mut schema = object([
-        ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
+        ("$schema", json!("http://json-schema.org/draft-07/schema#")),
         ("title", json!("Stagewright pipeline")),
     ]);
     schema.extend(table(&FILE));
-    Json::Object(schema)
+    let mut schema = Json::Object(schema);
+    with_tables::describe(&mut schema, plugins);
+    schema
 }
 
 fn table(table: &Table) -> Map<String, Json> {

@@ -1,19 +1,12 @@
 //! The JSON Schema for editors.
 
-#![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
+use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use stagewright_model::{RetryCause, file_reference, json_schema};
 
 #[test]
-fn committed_schema_is_up_to_date() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/stagewright.schema.json");
-    let committed = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let committed: Json = serde_json::from_str(&committed).expect("the schema is JSON");
-    assert!(committed == json_schema(), "docs/stagewright.schema.json is out of date: run `cargo xtask schema`");
-}
-
-#[test]
+#[expect(clippy::disallowed_methods, reason = "it is a file of this repository")]
 fn committed_reference_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/pipeline-file.md");
     let committed = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -35,7 +28,7 @@ fn every_key_is_described() {
             check(next, path);
         }
     }
-    let schema = json_schema();
+    let schema = json_schema(&BTreeMap::new());
     check(&schema, "");
     let stage = &schema["properties"]["stages"]["additionalProperties"]["properties"];
     assert_eq!(stage["trust"]["default"], "component");

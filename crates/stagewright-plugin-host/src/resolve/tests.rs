@@ -6,11 +6,12 @@ use crate::registry::{CredentialSource, RegistryConfig};
 use crate::testing::Backends;
 
 fn resolver(folder: &Path) -> PluginResolver {
-    PluginResolver::new(vec![folder.join("none"), folder.join("builtin")], folder.join("pulled"))
+    let folders = vec![folder.join("none"), folder.join("builtin")];
+    PluginResolver::new(BuiltinPlugins { folders, ..BuiltinPlugins::default() }, folder.join("pulled"))
 }
 
 /// Resolves `uses` for the workspace in `folder`.
-async fn component(resolver: &PluginResolver, folder: &Path, uses: PluginRef) -> Result<PathBuf, PluginError> {
+async fn component(resolver: &PluginResolver, folder: &Path, uses: PluginRef) -> Result<ComponentOrigin, PluginError> {
     let (workspace, registry) = (folder.join("workspace"), Backends::new(folder).registry);
     let source = PluginSource { workspace: &workspace, registry: &registry, pulls: Pulls::default() };
     resolver.component(&uses, source).await
@@ -31,9 +32,10 @@ async fn each_kind_of_reference_is_found_in_its_folder() {
     let builtin = put(folder, "builtin/noop.wasm");
     let own = put(folder, "workspace/plugins/mine/plugin.wasm");
     let file = put(folder, "workspace/other.wasm");
-    assert_eq!(component(&resolver, folder, PluginRef::Builtin("noop".into())).await, Ok(builtin));
-    assert_eq!(component(&resolver, folder, PluginRef::Path("plugins/mine".into())).await, Ok(own));
-    assert_eq!(component(&resolver, folder, PluginRef::Path("other.wasm".into())).await, Ok(file));
+    let found = |file| Ok(ComponentOrigin::File(file));
+    assert_eq!(component(&resolver, folder, PluginRef::Builtin("noop".into())).await, found(builtin));
+    assert_eq!(component(&resolver, folder, PluginRef::Path("plugins/mine".into())).await, found(own));
+    assert_eq!(component(&resolver, folder, PluginRef::Path("other.wasm".into())).await, found(file));
 }
 
 #[tokio::test]
@@ -54,9 +56,10 @@ fn a_changed_file_is_hashed_again() {
     let folder = tempfile::tempdir().unwrap();
     let resolver = resolver(folder.path());
     let file = put(folder.path(), "a");
-    assert_eq!(resolver.digest(&file).unwrap(), sha256(b"a"));
+    let component = ComponentOrigin::File(file.clone());
+    assert_eq!(resolver.digest(&component).unwrap(), sha256(b"a"));
     fs::write(&file, "longer").unwrap();
-    assert_eq!(resolver.digest(&file).unwrap(), sha256(b"longer"));
+    assert_eq!(resolver.digest(&component).unwrap(), sha256(b"longer"));
 }
 
 #[test]

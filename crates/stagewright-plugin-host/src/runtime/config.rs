@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::builtin::BuiltinPlugins;
 use crate::observer::CompileObserver;
 
 /// What all runs on a machine share. No field depends on a workspace, a pipeline or a grant: those are in
@@ -13,9 +14,8 @@ pub struct RuntimeConfig {
     /// digest of its content, so that one run can't plant anything for another. Created with the mode 0700; compiled code
     /// is neither read from nor written to a folder that others can access.
     pub plugin_cache: PathBuf,
-    /// Folders of built-in plugins (`NAME.wasm`); the first folder that has a plugin wins. They come with the program, and
-    /// are the same for every workspace.
-    pub builtin: Vec<PathBuf>,
+    /// The built-in plugins. They come with the program, and are the same for every workspace.
+    pub builtin: BuiltinPlugins,
     /// The variables that name proxies (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`), by the names of curl; others
     /// are ignored. The connections of all runs are made through the same proxies. What the programs of a stage inherit is
     /// in [`HostConfig::environment`](crate::HostConfig::environment).

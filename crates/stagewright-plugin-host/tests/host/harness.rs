@@ -13,8 +13,8 @@ use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    ChangeSource, ChangesUnknown, Claim, CompileObserver, HostConfig, PluginHost, PluginRuntime, Pulls, Purpose,
-    Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
+    BuiltinPlugins, ChangeSource, ChangesUnknown, Claim, CompileObserver, HostConfig, PluginHost, PluginRuntime, Pulls,
+    Purpose, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -86,7 +86,7 @@ pub(crate) fn runtime(folder: &Path, attempts: usize, compile_observer: Arc<dyn 
     PluginRuntime::new(RuntimeConfig {
         // Created by the runtime, with the mode that it requires.
         plugin_cache: folder.join("cache"),
-        builtin: vec![folder.join("builtin")],
+        builtin: BuiltinPlugins { folders: vec![folder.join("builtin")], ..BuiltinPlugins::default() },
         environment: BTreeMap::new(),
         attempts,
         compile_observer,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use stagewright_engine::{Event, Observer, RunSummary};
 use stagewright_model::Diagnostic;
 use stagewright_session::{
-    DriveOptions, GateHandling, Notice, Notices, PluginRuntime, Run, RunRequest, Session, SessionConfig, SessionError,
-    StartOutcome,
+    BuiltinPlugins, DriveOptions, GateHandling, Notice, Notices, PluginRuntime, Run, RunRequest, Session,
+    SessionConfig, SessionError, StartOutcome,
 };
 use tempfile::TempDir;
 
@@ -99,7 +99,7 @@ impl FrontEnd {
             directory: PathBuf::from(".."),
             state: None,
             policy: None,
-            plugins: vec![plugins()],
+            plugins: BuiltinPlugins { folders: vec![plugins()], ..BuiltinPlugins::default() },
             program: PathBuf::from("/proc/self/exe"),
             temporary: self.folder.path().to_owned(),
             environment: self.variables.iter().cloned().collect(),

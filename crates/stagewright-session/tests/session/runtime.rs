@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use stagewright_engine::Outcome;
 use stagewright_session::{
-    Compilation, CompileObserver, ErrorKind, GateHandling, Notice, PluginRuntime, RunRequest, RuntimeConfig,
+    BuiltinPlugins, Compilation, CompileObserver, ErrorKind, GateHandling, Notice, PluginRuntime, RunRequest,
+    RuntimeConfig,
 };
 
 use crate::TWO_STAGES;
@@ -25,7 +26,7 @@ impl CompileObserver for Compiled {
 fn runtime(plugin_cache: &Path, observer: Arc<dyn CompileObserver>) -> PluginRuntime {
     let config = RuntimeConfig {
         plugin_cache: plugin_cache.to_owned(),
-        builtin: vec![plugins()],
+        builtin: BuiltinPlugins { folders: vec![plugins()], ..BuiltinPlugins::default() },
         environment: BTreeMap::new(),
         attempts: 2,
         compile_observer: observer,

@@ -7,13 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stagewright_report::{Printer, text};
-
-use super::PluginCommandError;
-use super::tool::{Tool, in_path};
+use crate::error::PluginBuildError;
+use crate::tool::{Progress, Tool, in_path};
 
 /// What guests are compiled for: no WASI, so no ambient authority.
-pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Enough for a download; a server that doesn't answer is given up after this time.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(120);
@@ -29,7 +27,7 @@ const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// A way to compile guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Toolchain {
+pub(crate) enum Toolchain {
     /// The compiler has the target's standard library.
     Installed { cargo: PathBuf },
     /// The standard library is built along with the guest.
@@ -37,17 +35,17 @@ pub(super) enum Toolchain {
 }
 
 /// Names the compilers at hand: components are rebuilt when this changes.
-pub(super) fn identify(folder: &Path) -> Result<String, PluginCommandError> {
+pub(crate) fn identify(folder: &Path) -> Result<String, PluginBuildError> {
     let rustc = in_path("rustc").unwrap_or_else(|| PathBuf::from(DEBIAN_RUSTC));
     if !rustc.is_file() {
         return Ok("none".to_owned());
     }
-    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut Printer::new(std::io::sink()))?;
+    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut |_| Ok(()))?;
     Ok(String::from_utf8_lossy(&version).into_owned())
 }
 
 /// The first that works. Reports on `progress` when it has rustup add the target.
-pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain, PluginCommandError> {
+pub(crate) fn choose(folder: &Path, progress: &mut Progress<'_>) -> Result<Toolchain, PluginBuildError> {
     let mut tried = Vec::new();
     let cargo = in_path("cargo");
     let sysroot = sysroot(folder)?;
@@ -58,7 +56,7 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
     }
     if !debian_is_complete() {
         tried.push("Debian's compiler and the source of its standard library are not installed".to_owned());
-        return Err(PluginCommandError::NoToolchain { tried, remedy: remedy() });
+        return Err(PluginBuildError::NoToolchain { tried, remedy: remedy() });
     }
     let release = debian_release(folder)?;
     if !is_recent(&release) {
@@ -67,7 +65,7 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
             "Debian's compiler is {release}, and plugins need {MINIMUM}: newer ones are among Debian's security updates \
              (`deb http://deb.debian.org/debian-security bookworm-security main` in /etc/apt/sources.list)"
         ));
-        return Err(PluginCommandError::NoToolchain { tried, remedy: remedy() });
+        return Err(PluginBuildError::NoToolchain { tried, remedy: remedy() });
     }
     match linker(sysroot.as_deref()) {
         Some(linker) => Ok(Toolchain::FromSource { linker }),
@@ -77,14 +75,14 @@ pub(super) fn choose(folder: &Path, progress: &mut Printer) -> Result<Toolchain,
                 "run: apt-get update && apt-get install -y --no-install-recommends {}",
                 linker_package(folder)?
             );
-            Err(PluginCommandError::NoToolchain { tried, remedy })
+            Err(PluginBuildError::NoToolchain { tried, remedy })
         }
     }
 }
 
 impl Toolchain {
     /// Cargo with arguments to build for wasm; the caller adds what to build.
-    pub(super) fn cargo(&self, folder: &Path) -> Tool {
+    pub(crate) fn cargo(&self, folder: &Path) -> Tool {
         let build = ["build", "--target", TARGET, "--lib"];
         match self {
             Toolchain::Installed { cargo } => Tool::new(cargo.clone(), folder).args(build),
@@ -103,7 +101,7 @@ impl Toolchain {
     }
 
     /// The toolchain in words, for messages.
-    pub(super) fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> &'static str {
         match self {
             Toolchain::Installed { .. } => "the active toolchain",
             Toolchain::FromSource { .. } => "Debian's compiler, with the standard library from source",
@@ -111,10 +109,9 @@ impl Toolchain {
     }
 }
 
-fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginCommandError> {
+fn sysroot(folder: &Path) -> Result<Option<PathBuf>, PluginBuildError> {
     let Some(rustc) = in_path("rustc") else { return Ok(None) };
-    let (status, stdout) =
-        Tool::new(rustc, folder).args(["--print", "sysroot"]).run(&mut Printer::new(std::io::sink()))?;
+    let (status, stdout) = Tool::new(rustc, folder).args(["--print", "sysroot"]).run(&mut |_| Ok(()))?;
     let path = String::from_utf8_lossy(&stdout).trim().to_owned();
     Ok((status.success() && !path.is_empty()).then(|| PathBuf::from(path)))
 }
@@ -127,18 +124,18 @@ fn add_with_rustup(
     folder: &Path,
     sysroot: &Path,
     tried: &mut Vec<String>,
-    progress: &mut Printer,
-) -> Result<bool, PluginCommandError> {
+    progress: &mut Progress<'_>,
+) -> Result<bool, PluginBuildError> {
     let Some(rustup) = in_path("rustup") else {
         tried.push(format!("the active toolchain lacks `{TARGET}`, and rustup isn't installed"));
         return Ok(false);
     };
-    progress.line(text!("rustup target add {TARGET}"))?;
+    progress(&format!("rustup target add {TARGET}\n"))?;
     let tool = Tool::new(rustup, folder).args(["target", "add", TARGET]).limit(RUSTUP_LIMIT);
     match tool.run(progress) {
         Ok((status, _)) if status.success() && has_target(sysroot) => return Ok(true),
         Ok((status, _)) => tried.push(format!("`rustup target add {TARGET}` ended with {status}")),
-        Err(PluginCommandError::Tool { source, .. }) => tried.push(format!("`rustup target add {TARGET}`: {source}")),
+        Err(PluginBuildError::Tool { source, .. }) => tried.push(format!("`rustup target add {TARGET}`: {source}")),
         Err(error) => return Err(error),
     }
     Ok(false)
@@ -150,17 +147,17 @@ fn debian_is_complete() -> bool {
 }
 
 /// As in `1.96.0`.
-fn debian_release(folder: &Path) -> Result<String, PluginCommandError> {
+fn debian_release(folder: &Path) -> Result<String, PluginBuildError> {
     debian_version_field(folder, "release: ")
 }
 
 /// The field `key` in the output of Debian's `rustc -vV`; empty if it isn't installed.
-fn debian_version_field(folder: &Path, key: &str) -> Result<String, PluginCommandError> {
+fn debian_version_field(folder: &Path, key: &str) -> Result<String, PluginBuildError> {
     let rustc = PathBuf::from(DEBIAN_RUSTC);
     if !rustc.is_file() {
         return Ok(String::new());
     }
-    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut Printer::new(std::io::sink()))?;
+    let (_, version) = Tool::new(rustc, folder).args(["-vV"]).run(&mut |_| Ok(()))?;
     let version = String::from_utf8_lossy(&version).into_owned();
     Ok(version.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().to_owned())
 }
@@ -192,7 +189,7 @@ fn newest_llvm_linker() -> Option<PathBuf> {
 }
 
 /// The linker of the LLVM release that Debian's compiler is built on.
-fn linker_package(folder: &Path) -> Result<String, PluginCommandError> {
+fn linker_package(folder: &Path) -> Result<String, PluginBuildError> {
     let version = debian_version_field(folder, "LLVM version: ")?;
     Ok(match version.split('.').next() {
         Some(release) if !release.is_empty() => format!("lld-{release}"),

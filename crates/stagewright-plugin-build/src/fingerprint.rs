@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::PluginCommandError;
+use crate::error::PluginBuildError;
 
 /// Names of files and folders that aren't compiled into the component.
 const EXCLUDED: [&str; 6] = ["target", "tests", "examples", "benches", "plugin.wasm", "README.md"];
 
 /// The fingerprint of everything that is compiled into the guests of a workspace, as a hexadecimal SHA-256.
-pub(super) fn of_sources(
+pub(crate) fn of_sources(
     workspace: &Path,
     folders: &BTreeSet<PathBuf>,
     profile: &str,
     toolchain: &str,
-) -> Result<String, PluginCommandError> {
+) -> Result<String, PluginBuildError> {
     let mut hash = Sha256::new();
     for part in ["1", env!("CARGO_PKG_VERSION"), profile, toolchain] {
         field(&mut hash, part.as_bytes());
@@ -33,7 +33,7 @@ pub(super) fn of_sources(
     }
     for file in files {
         let content = stagewright_files::read(&file, stagewright_files::RECORD)
-            .map_err(|source| PluginCommandError::Read { path: file.clone(), source })?;
+            .map_err(|source| PluginBuildError::Read { path: file.clone(), source })?;
         // The path is relative, so that components stay up to date when the checkout is moved.
         field(&mut hash, file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().as_bytes());
         field(&mut hash, &content);
@@ -42,7 +42,7 @@ pub(super) fn of_sources(
 }
 
 /// Whether `component` exists and is unchanged since [`stamp`] was called with the same fingerprint.
-pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
+pub(crate) fn is_current(component: &Path, fingerprint: &str) -> bool {
     let (Ok(stamp), Ok(content)) = (
         stagewright_files::read_text(&stamp_path(component), 1 << 10),
         stagewright_files::read(component, stagewright_files::RECORD),
@@ -53,19 +53,19 @@ pub(super) fn is_current(component: &Path, fingerprint: &str) -> bool {
 }
 
 /// Records beside `component` the fingerprint that it was built from, and its own digest.
-pub(super) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginCommandError> {
+pub(crate) fn stamp(component: &Path, content: &[u8], fingerprint: &str) -> Result<(), PluginBuildError> {
     write_whole(&stamp_path(component), stamp_text(fingerprint, content).as_bytes())
 }
 
 /// Replaces the file atomically: a run that loads it at the same time sees the old content or the new one.
-pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginCommandError> {
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), PluginBuildError> {
     let root = std::env::current_dir().unwrap_or_default();
-    let failed = |source| PluginCommandError::Write { path: path.to_owned(), source };
+    let failed = |source| PluginBuildError::Write { path: path.to_owned(), source };
     stagewright_files::replace(&root, path, content).map_err(failed)
 }
 
 /// The digest of `content`, as `sha256:…`.
-pub(super) fn digest(content: &[u8]) -> String {
+pub fn digest(content: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(content)))
 }
 
@@ -78,8 +78,8 @@ fn stamp_path(component: &Path) -> PathBuf {
     component.with_file_name(format!(".{name}.stamp"))
 }
 
-fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginCommandError> {
-    let unreadable = |source| PluginCommandError::Read { path: folder.to_owned(), source };
+fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), PluginBuildError> {
+    let unreadable = |source| PluginBuildError::Read { path: folder.to_owned(), source };
     for entry in folder.read_dir().map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::PluginCommandError;
+use crate::error::PluginBuildError;
 
 /// The package of the SDK.
 const SDK: &str = "stagewright-sdk";
@@ -15,20 +15,20 @@ const HOST_BINDINGS: [&str; 2] = [SDK, "wit-bindgen"];
 
 /// A crate that compiles to a WebAssembly plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GuestCrate {
+pub struct GuestCrate {
     /// The package's name.
-    pub(super) name: String,
+    pub name: String,
     /// Its folder, as an absolute path.
-    pub(super) folder: PathBuf,
+    pub folder: PathBuf,
     /// The folder of its workspace; its own folder if it isn't part of one.
-    pub(super) workspace: PathBuf,
+    pub workspace: PathBuf,
 }
 
 /// The guests at the paths, each of which is the folder of a guest or a folder that contains such folders.
-pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginCommandError> {
+pub fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginBuildError> {
     let mut guests = BTreeSet::new();
     for path in paths {
-        let folder = path.canonicalize().map_err(|source| PluginCommandError::Read { path: path.clone(), source })?;
+        let folder = path.canonicalize().map_err(|source| PluginBuildError::Read { path: path.clone(), source })?;
         match guest_in(&folder)? {
             Some(guest) => {
                 guests.insert(guest);
@@ -36,7 +36,7 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginCommandEr
             None => {
                 let inside = guests_below(&folder)?;
                 if inside.is_empty() {
-                    return Err(PluginCommandError::NoPlugin(path.clone()));
+                    return Err(PluginBuildError::NoPlugin(path.clone()));
                 }
                 guests.extend(inside);
             }
@@ -46,9 +46,9 @@ pub(super) fn find(paths: &[PathBuf]) -> Result<Vec<GuestCrate>, PluginCommandEr
 }
 
 /// The paths to use if none is given: the current folder if it is a guest, else its subfolder `plugins` if that exists.
-pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginCommandError> {
+pub fn default_paths() -> Result<Vec<PathBuf>, PluginBuildError> {
     let here = PathBuf::from(".");
-    let folder = here.canonicalize().map_err(|source| PluginCommandError::Read { path: here.clone(), source })?;
+    let folder = here.canonicalize().map_err(|source| PluginBuildError::Read { path: here.clone(), source })?;
     let plugins = PathBuf::from("plugins");
     Ok(vec![if guest_in(&folder)?.is_none() && plugins.is_dir() { plugins } else { here }])
 }
@@ -57,7 +57,7 @@ pub(super) fn default_paths() -> Result<Vec<PathBuf>, PluginCommandError> {
 ///
 /// They are always built together. Cargo unifies the features of dependencies across the packages of one call, so a
 /// plugin's bytes, and thus its digest, would otherwise depend on which other plugins were requested.
-pub(super) fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
+pub fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginBuildError> {
     let manifest = read_manifest(workspace)?;
     let mut guests: BTreeSet<GuestCrate> = guest_in(workspace)?.into_iter().collect();
     let members = manifest.get("workspace").and_then(|table| table.get("members")).and_then(Value::as_array);
@@ -71,7 +71,7 @@ pub(super) fn all_of(workspace: &Path) -> Result<Vec<GuestCrate>, PluginCommandE
 }
 
 /// The folders with sources of the guests: their own, and those of direct and indirect path dependencies.
-pub(super) fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<BTreeSet<PathBuf>, PluginCommandError> {
+pub fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<BTreeSet<PathBuf>, PluginBuildError> {
     let mut folders = BTreeSet::new();
     let mut open: Vec<PathBuf> = guests.iter().map(|guest| guest.folder.clone()).collect();
     while let Some(folder) = open.pop() {
@@ -83,13 +83,13 @@ pub(super) fn source_folders(workspace: &Path, guests: &[GuestCrate]) -> Result<
 }
 
 /// The folder of the SDK that a guest depends on by its path; none if it depends on no such SDK.
-pub(super) fn sdk(guest: &GuestCrate) -> Result<Option<PathBuf>, PluginCommandError> {
+pub fn sdk(guest: &GuestCrate) -> Result<Option<PathBuf>, PluginBuildError> {
     let dependencies = path_dependencies(&guest.workspace, &guest.folder)?;
     Ok(dependencies.into_iter().find(|(name, _)| name == SDK).map(|(_, path)| path))
 }
 
 /// The dependencies of a crate on folders, with their absolute paths.
-fn path_dependencies(workspace: &Path, folder: &Path) -> Result<Vec<(String, PathBuf)>, PluginCommandError> {
+fn path_dependencies(workspace: &Path, folder: &Path) -> Result<Vec<(String, PathBuf)>, PluginBuildError> {
     let root = read_manifest(workspace)?;
     let inherited = root.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
     let mut found = Vec::new();
@@ -100,7 +100,7 @@ fn path_dependencies(workspace: &Path, folder: &Path) -> Result<Vec<(String, Pat
             Some(workspace.join(inherited?.get(&name)?.get("path")?.as_str()?))
         };
         if let Some(path) = own.or_else(from_workspace) {
-            found.push((name, path.canonicalize().map_err(|source| PluginCommandError::Read { path, source })?));
+            found.push((name, path.canonicalize().map_err(|source| PluginBuildError::Read { path, source })?));
         }
     }
     Ok(found)
@@ -115,8 +115,8 @@ fn dependencies(manifest: &Table) -> Vec<(String, Table)> {
     entries.map(|(name, value)| (name.clone(), value.as_table().cloned().unwrap_or_default())).collect()
 }
 
-fn guests_below(folder: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
-    let unreadable = |source| PluginCommandError::Read { path: folder.to_owned(), source };
+fn guests_below(folder: &Path) -> Result<Vec<GuestCrate>, PluginBuildError> {
+    let unreadable = |source| PluginBuildError::Read { path: folder.to_owned(), source };
     let mut guests = Vec::new();
     for entry in folder.read_dir().map_err(unreadable)? {
         guests.extend(guest_in(&entry.map_err(unreadable)?.path())?);
@@ -124,7 +124,7 @@ fn guests_below(folder: &Path) -> Result<Vec<GuestCrate>, PluginCommandError> {
     Ok(guests)
 }
 
-fn guest_in(folder: &Path) -> Result<Option<GuestCrate>, PluginCommandError> {
+fn guest_in(folder: &Path) -> Result<Option<GuestCrate>, PluginBuildError> {
     if !folder.join("Cargo.toml").is_file() {
         return Ok(None);
     }
@@ -136,14 +136,14 @@ fn guest_in(folder: &Path) -> Result<Option<GuestCrate>, PluginCommandError> {
         return Ok(None);
     }
     let name = manifest.get("package").and_then(|package| package.get("name")).and_then(Value::as_str);
-    let name = name.ok_or_else(|| PluginCommandError::Manifest {
+    let name = name.ok_or_else(|| PluginBuildError::Manifest {
         path: folder.join("Cargo.toml"),
         reason: "`package.name` is missing".to_owned(),
     })?;
     Ok(Some(GuestCrate { name: name.to_owned(), folder: folder.to_owned(), workspace: workspace_of(folder)? }))
 }
 
-fn workspace_of(folder: &Path) -> Result<PathBuf, PluginCommandError> {
+fn workspace_of(folder: &Path) -> Result<PathBuf, PluginBuildError> {
     for ancestor in folder.ancestors().filter(|ancestor| ancestor.join("Cargo.toml").is_file()) {
         if read_manifest(ancestor)?.contains_key("workspace") {
             return Ok(ancestor.to_owned());
@@ -152,11 +152,11 @@ fn workspace_of(folder: &Path) -> Result<PathBuf, PluginCommandError> {
     Ok(folder.to_owned())
 }
 
-fn read_manifest(folder: &Path) -> Result<Table, PluginCommandError> {
+fn read_manifest(folder: &Path) -> Result<Table, PluginBuildError> {
     let path = folder.join("Cargo.toml");
     let text = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION)
-        .map_err(|source| PluginCommandError::Read { path: path.clone(), source })?;
-    text.parse().map_err(|error: toml::de::Error| PluginCommandError::Manifest { path, reason: error.to_string() })
+        .map_err(|source| PluginBuildError::Read { path: path.clone(), source })?;
+    text.parse().map_err(|error: toml::de::Error| PluginBuildError::Manifest { path, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
         let guests = find(&[root.join("plugins")]).unwrap();
         assert_eq!(names(&guests), ["one", "two"]);
         assert!(guests.iter().all(|guest| guest.workspace == root));
-        assert!(matches!(find(&[root.join("sdk")]), Err(PluginCommandError::NoPlugin(_))));
+        assert!(matches!(find(&[root.join("sdk")]), Err(PluginBuildError::NoPlugin(_))));
     }
 
     #[test]
