@@ -76,7 +76,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
 }
 
 /// The target triple of this machine, as in `x86_64-unknown-linux-gnu`.
-fn host_platform() -> Result<String> {
+pub(crate) fn host_platform() -> Result<String> {
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     let text = capture(command.arg("-vV"))?;
     String::from_utf8_lossy(&text)

@@ -9,6 +9,7 @@
 mod bench;
 mod cargo;
 mod checks;
+mod dist;
 mod mutants;
 mod packages;
 mod pipeline;
@@ -49,13 +50,17 @@ enum XtaskCommand {
     Ci,
     /// Check rules that the compiler doesn't: dependencies between crates, licences, forbidden calls, file lengths, names
     Tidy,
-    /// Generate docs/stagewright.schema.json from the model
+    /// Generate docs/stagewright.schema.json and docs/plugins from the model and the plugins
     Schema,
     /// Plant faults in copies of the engine, and show whether the simulator and the engine's tests detect them
     ///
     /// Takes some seconds for each mutant. Fails if one survives.
     #[command(after_help = "Examples:\n  cargo xtask mutants\n  cargo xtask mutants freeze --simulator-only")]
     Mutants(mutants::Options),
+    /// Pack releases: an archive for each target, with manual pages, completions and licences, its SBOM and its checksum
+    ///
+    /// Packs for this machine's own target, and for musl if rustup has that target and `musl-gcc` is installed.
+    Dist(dist::DistOptions),
     /// Run a benchmark against other tools; only figures of the same run can be compared
     Bench {
         /// The benchmark
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         XtaskCommand::Tidy => tidy::run(),
         XtaskCommand::Schema => schema::write(),
         XtaskCommand::Mutants(options) => mutants::run(&options),
+        XtaskCommand::Dist(options) => dist::run(&options),
         XtaskCommand::Bench { subject } => bench::measure(subject),
     };
     match result {
