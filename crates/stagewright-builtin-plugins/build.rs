@@ -7,7 +7,6 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    clippy::print_stdout,
     reason = "a build script reads, starts and prints what cargo has it do"
 )]
 
@@ -87,7 +86,7 @@ fn build() -> Result<PathBuf, String> {
     let of_this_build = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_ENCODED_RUSTFLAGS"];
     for (name, _) in std::env::vars_os() {
         let is_of_this_build = |prefix: &&str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-        if of_this_build.iter().any(|prefix| is_of_this_build(&prefix)) || name == "CARGO_BUILD_TARGET" {
+        if of_this_build.iter().any(is_of_this_build) || name == "CARGO_BUILD_TARGET" {
             cargo.env_remove(name);
         }
     }

@@ -45,7 +45,8 @@ impl Archive {
             header.set_mode(file.mode);
             header.set_mtime(self.time);
             header.set_size(file.content.len() as u64);
-            (header.set_uid(0), header.set_gid(0));
+            header.set_uid(0);
+            header.set_gid(0);
             header.set_username("root").and_then(|()| header.set_groupname("root")).map_err(failed)?;
             tar.append_data(&mut header, format!("{}/{}", self.folder, file.path), file.content.as_slice())
                 .map_err(failed)?;

@@ -23,7 +23,10 @@ pub(super) fn text(crates: &[ShippedCrate]) -> Result<Vec<u8>> {
     for one in crates.iter().filter(|one| !one.is_own) {
         let name = format!("{} {}", one.name, one.version);
         let found = files(&one.folder)?;
-        let authors = if found.is_empty() { format!(", by {}", one.authors.join(", ")) } else { String::new() };
+        let authors = match found.is_empty() && !one.authors.is_empty() {
+            true => format!(", by {}", one.authors.join(", ")),
+            false => String::new(),
+        };
         list.push_str(&format!("\n{name}: {}{authors}", one.license.as_deref().unwrap_or("see its text")));
         for file in found {
             let text = std::fs::read(&file).map_err(|error| format!("can't read {}: {error}", file.display()))?;
