@@ -23,8 +23,9 @@ mod event;
 pub use answer::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
     FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName,
-    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, PluginAnswer, PluginEntry, PluginOriginName, ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RunArtifactEntry, RunEntry, RunStatus, SandboxName, SecretDestination,
-    ServiceEntry, ServicePhase, ServiceRelease, Severity, ToolMountEntry, WhyEntry,
+    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, PluginAnswer, PluginEntry,
+    PluginOriginName, ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RunArtifactEntry, RunEntry, RunStatus,
+    SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease, Severity, ToolMountEntry, WhyEntry,
 };
 pub use event::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
