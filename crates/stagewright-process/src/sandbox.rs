@@ -23,6 +23,7 @@
 //!
 //! What neither covers is filtered at the call: `seccomp` says what programs don't have, and `broker` makes connections
 //! for them, so that no Unix socket is reached but those that were granted and those of the sandbox's own programs.
+//! `observe` can note which files programs use; it allows and denies nothing.
 //!
 //! Capabilities that could change any of this are dropped; new user namespaces can't be made inside. Programs that run
 //! for root keep what root may do with files, below the paths that were granted.
@@ -38,6 +39,7 @@ mod init;
 mod loopback;
 mod maker;
 mod monitor;
+mod observe;
 mod refusal;
 mod root;
 mod seccomp;
@@ -56,6 +58,7 @@ pub use handle::{Sandbox, StartError};
 pub use init::run;
 pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
+pub use observe::{FileUse, Observation, Observe};
 pub use refusal::Refusal;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
@@ -87,6 +90,8 @@ pub struct Confinement {
     pub listeners: Vec<u16>,
     /// Whether the engine answers lookups of names, at port 53 of the loopback inside.
     pub name_server: bool,
+    /// Whether uses of files are observed, and of which; none if they aren't. The programs are slower then.
+    pub observe: Option<Observe>,
     /// Resource limits.
     pub limits: SandboxLimits,
 }

@@ -43,6 +43,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
+use super::observe::Observer;
 use super::refusal::{self, Refusal, Refusals, internet_address};
 use crate::kernel;
 
@@ -81,15 +82,24 @@ pub(super) struct Waiting(mpsc::Sender<OwnedFd>, PipeReader);
 
 /// Starts the broker's first thread. Must be called before the filter is installed, which would otherwise apply to the
 /// broker too. The mounts of the `granted` sockets keep their inodes in use for as long as the sandbox exists.
-pub(super) fn start(granted: Vec<Identity>) -> io::Result<Waiting> {
+/// `observer`: hears of the calls that name files, if the filter reports them.
+pub(super) fn start(granted: Vec<Identity>, observer: Option<Arc<Observer>>) -> io::Result<Waiting> {
     check_permissions()?;
     let (sender, listener) = mpsc::channel();
     let (refused, report) = io::pipe()?;
     let first = move || {
         let Ok(listener) = listener.recv() else { return };
         let [idle, threads] = [1, 1].map(AtomicUsize::new);
-        let broker =
-            Broker { listener, granted, own: Mutex::default(), report, refused: Mutex::default(), idle, threads };
+        let broker = Broker {
+            listener,
+            granted,
+            own: Mutex::default(),
+            report,
+            refused: Mutex::default(),
+            observer,
+            idle,
+            threads,
+        };
         Arc::new(broker).work();
     };
     thread::Builder::new().name("broker".to_owned()).stack_size(STACK).spawn(first)?;
@@ -130,6 +140,7 @@ struct Broker {
     report: PipeWriter,
     /// The refusals that were reported already.
     refused: Mutex<HashSet<Vec<u8>>>,
+    observer: Option<Arc<Observer>>,
     /// The number of threads that wait for a call.
     idle: AtomicUsize,
     threads: AtomicUsize,
@@ -193,12 +204,17 @@ impl Broker {
     }
 
     fn answer(&self, call: &BrokeredCall<'_>) {
-        let number = i64::from(call.notice.data.nr);
-        let reply = match number {
+        let reply = match call.number() {
             libc::SYS_connect => self.connect(call),
             libc::SYS_listen => self.listen(call),
             libc::SYS_socketpair => socket_pair(call),
-            _ => Err(Errno::NOSYS),
+            _ => match &self.observer {
+                Some(observer) => {
+                    observer.observe(call);
+                    Ok(Reply::Continue)
+                }
+                None => Err(Errno::NOSYS),
+            },
         };
         call.reply(&reply);
     }
@@ -293,12 +309,20 @@ impl Drop for ExitOnPanic {
 }
 
 /// A system call that a program is blocked in until it is answered.
-struct BrokeredCall<'a> {
+pub(super) struct BrokeredCall<'a> {
     listener: BorrowedFd<'a>,
     notice: seccomp_notif,
 }
 
 impl BrokeredCall<'_> {
+    pub(super) fn number(&self) -> libc::c_long {
+        libc::c_long::from(self.notice.data.nr)
+    }
+
+    pub(super) fn arguments(&self) -> [u64; 6] {
+        self.notice.data.args
+    }
+
     /// Duplicates the program's descriptor that is the first argument.
     fn descriptor(&self) -> Result<OwnedFd, Errno> {
         // The kernel ignores the upper half as well.
@@ -323,7 +347,7 @@ impl BrokeredCall<'_> {
         })
     }
 
-    fn caller(&self) -> i32 {
+    pub(super) fn caller(&self) -> i32 {
         i32::try_from(self.notice.pid).unwrap_or_default()
     }
 
@@ -336,7 +360,7 @@ impl BrokeredCall<'_> {
 
     /// Fails if the call is no longer pending. What was looked up by the caller's process id may then belong to another
     /// process.
-    fn is_waiting(&self) -> Result<(), Errno> {
+    pub(super) fn is_waiting(&self) -> Result<(), Errno> {
         // SAFETY: this request takes a number, which lives for the call.
         let valid = unsafe {
             libc::ioctl(self.listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const self.notice.id)
@@ -352,12 +376,17 @@ impl BrokeredCall<'_> {
         if length > size_of::<sockaddr_storage>() {
             return Err(Errno::INVAL);
         }
-        let mut address = vec![0; length];
-        let (here, there) = spans(address.as_mut_ptr(), from, length);
+        self.memory(from, length)
+    }
+
+    /// Reads from the program's memory.
+    pub(super) fn memory(&self, from: u64, length: usize) -> Result<Vec<u8>, Errno> {
+        let mut bytes = vec![0; length];
+        let (here, there) = spans(bytes.as_mut_ptr(), from, length);
         // SAFETY: what is written to is a vector of this length; the kernel checks the program's address.
         let read = unsafe { libc::process_vm_readv(self.caller(), &raw const here, 1, &raw const there, 1, 0) };
         match usize::try_from(read) {
-            Ok(read) if read == length => Ok(address),
+            Ok(read) if read == length => Ok(bytes),
             Ok(_) => Err(Errno::FAULT),
             Err(_) => Err(last_error()),
         }

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
+use super::observe::Observation;
 use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     programs: Mutex<Programs>,
     exceeded: watch::Sender<Option<Exceeded>>,
     refused: mpsc::Sender<Refusal>,
+    /// Bounded by the observer.
+    observed: Mutex<Vec<Observation>>,
     ended: watch::Sender<bool>,
 }
 
@@ -54,6 +57,7 @@ impl Connection {
             programs: Mutex::new(Some(HashMap::new())),
             exceeded: watch::Sender::new(None),
             refused,
+            observed: Mutex::default(),
             ended: watch::Sender::new(false),
         };
         (connection, refusals)
@@ -91,6 +95,11 @@ impl Connection {
     /// The limit that was exceeded; none so far.
     pub(super) fn exceeded(&self) -> watch::Receiver<Option<Exceeded>> {
         self.exceeded.subscribe()
+    }
+
+    /// Takes what was observed of the programs that have ended.
+    pub(super) fn observations(&self) -> Vec<Observation> {
+        std::mem::take(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until the sandbox has ended.
@@ -142,6 +151,9 @@ impl Connection {
                 }
                 // If the queue is full, the report is dropped: this thread must not block, programs wait for it.
                 InitAnswer::Refused(refusal) => drop(self.refused.try_send(refusal)),
+                InitAnswer::Observed(observed) => {
+                    self.observed.lock().unwrap_or_else(PoisonError::into_inner).extend(observed);
+                }
                 InitAnswer::Unmapped { .. } | InitAnswer::Ready | InitAnswer::Impossible { .. } => {}
             }
         }

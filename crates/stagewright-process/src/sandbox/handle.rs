@@ -12,6 +12,7 @@ use std::thread;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, NotStarted, ProgramHandle};
+use super::observe::Observation;
 use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use super::{Confinement, PATIENCE, SandboxLimits};
@@ -114,6 +115,12 @@ impl Sandbox {
     /// closes when the sandbox ends.
     pub fn refusals(&mut self) -> Option<mpsc::Receiver<Refusal>> {
         self.refusals.take()
+    }
+
+    /// Takes what was observed of programs up to the end of the last one that has ended; nothing without
+    /// [`Confinement::observe`].
+    pub fn observations(&self) -> Vec<Observation> {
+        self.connection.observations()
     }
 
     /// Starts a program inside, in a process group of its own. All paths are paths inside the sandbox.

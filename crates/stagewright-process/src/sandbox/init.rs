@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -17,10 +18,13 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use stagewright_files::remove_tree;
 
 use super::monitor::{Deaths, Monitor};
+use super::observe::Observer;
 use super::refusal::Refusals;
 use super::wire::{InitAnswer, InitRequest, receive, send};
 use super::{Confinement, Source, broker, confine, loopback, monitor, root, seccomp};
 
+/// The most observations in one message. Each has at most some 16 KB.
+const MAX_OBSERVED: usize = 500;
 /// The port of name servers (RFC 1035).
 const NAME_SERVER: u16 = 53;
 
@@ -178,17 +182,19 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         // The order matters. The broker's thread is started first: it keeps the capabilities that this thread drops
         // next, and isn't subject to the filter, which applies to the calling thread only. If it were, its own
         // `connect` would be handed to itself, and wait forever.
-        let broker =
-            broker::start(granted_sockets(confinement)).map_err(|error| Failed::at("connect for programs", error))?;
+        let observer = confinement.observe.clone().map(|observe| Arc::new(Observer::new(observe)));
+        let broker = broker::start(granted_sockets(confinement), observer.clone())
+            .map_err(|error| Failed::at("connect for programs", error))?;
         confine::drop_broker_capabilities().map_err(|error| Failed::at("drop capabilities", error))?;
-        let listener = seccomp::install().map_err(|error| Failed::at("filter system calls", error))?;
+        let listener =
+            seccomp::install(observer.is_some()).map_err(|error| Failed::at("filter system calls", error))?;
         let refusals = broker.serve(listener).map_err(|error| Failed::at("start a thread", error))?;
         // Prevents programs of the same user from tracing init or reading its memory and descriptors.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(|error| Failed::at("hide from programs", error))?;
-        Ok((listeners, deaths, refusals))
+        Ok((listeners, deaths, refusals, observer))
     })();
-    let (listeners, deaths, refusals) = match ready {
+    let (listeners, deaths, refusals, observer) = match ready {
         Ok(ready) => ready,
         Err(failed) => return Failed::report(failed, socket),
     };
@@ -196,7 +202,7 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
     send(socket, &InitAnswer::Ready, &fds)?;
     drop(listeners);
     let monitor = Monitor::new(confinement.limits);
-    Serving { socket, confinement, deaths, refusals, running: HashMap::new(), monitor }.serve()
+    Serving { socket, confinement, deaths, refusals, observer, running: HashMap::new(), monitor }.serve()
 }
 
 fn granted_sockets(confinement: &Confinement) -> Vec<broker::Identity> {
@@ -213,6 +219,7 @@ struct Serving<'a> {
     confinement: &'a Confinement,
     deaths: Deaths,
     refusals: Refusals,
+    observer: Option<Arc<Observer>>,
     /// By process number inside.
     running: HashMap<i32, (u64, Child)>,
     monitor: Monitor,
@@ -278,6 +285,12 @@ impl Serving<'_> {
         }
     }
 
+    /// Reports what was observed so far, before the end of the program that may have done it.
+    fn send_observations(&self) -> io::Result<()> {
+        let observed = self.observer.as_ref().map(|observer| observer.take()).unwrap_or_default();
+        observed.chunks(MAX_OBSERVED).try_for_each(|part| send(self.socket, &InitAnswer::Observed(part.to_vec()), &[]))
+    }
+
     fn spawn(
         &self,
         program: PathBuf,
@@ -323,6 +336,7 @@ impl Serving<'_> {
             // as the group has members.
             let _ = kill_process_group(pid, Signal::KILL);
             let status = ExitStatus::from_raw(status.as_raw());
+            self.send_observations()?;
             send(self.socket, &InitAnswer::Ended { id, code: status.code(), signal: status.signal() }, &[])?;
         }
     }

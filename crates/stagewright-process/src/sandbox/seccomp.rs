@@ -46,6 +46,10 @@ const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
 /// `open` and `openat` read the mode only if one of these flags is set.
 const CREATING: u32 = libc::O_CREAT.cast_unsigned() | (libc::O_TMPFILE & !libc::O_DIRECTORY).cast_unsigned();
 
+const EMPTY_PATH: u32 = libc::AT_EMPTY_PATH.cast_unsigned();
+const CODE: u32 = libc::PROT_EXEC.cast_unsigned();
+const ANONYMOUS: u32 = libc::MAP_ANONYMOUS.cast_unsigned();
+
 const UNIX: u32 = libc::AF_UNIX.cast_unsigned();
 const NETLINK: u32 = libc::AF_NETLINK.cast_unsigned();
 const FAMILIES: &[u32] = &[UNIX, libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_unsigned(), NETLINK];
@@ -80,6 +84,10 @@ const fn is_not(argument: u32, values: &'static [u32]) -> ArgumentTest {
 
 const fn has(argument: u32, bits: u32) -> ArgumentTest {
     ArgumentTest { argument, mask: bits, among: false, values: &[0] }
+}
+
+const fn lacks(argument: u32, bits: u32) -> ArgumentTest {
+    ArgumentTest { argument, mask: bits, among: true, values: &[0] }
 }
 
 const fn is_kind(argument: u32, values: &'static [u32]) -> ArgumentTest {
@@ -132,6 +140,59 @@ const RULES: &[FilterRule] = &[
     FilterRule(libc::SYS_open_by_handle_at, &[], DENIED),
 ];
 
+/// The calls that [`super::observe`] hears of, in addition. None of them is denied.
+const OBSERVED: &[FilterRule] = &[
+    FilterRule(libc::SYS_openat, &[], CallAction::Mediate),
+    // Without a path they are about an open file.
+    FilterRule(libc::SYS_newfstatat, &[lacks(3, EMPTY_PATH)], CallAction::Mediate),
+    FilterRule(libc::SYS_statx, &[lacks(2, EMPTY_PATH)], CallAction::Mediate),
+    // Code of a file: programs, libraries and modules.
+    FilterRule(libc::SYS_mmap, &[has(2, CODE), lacks(3, ANONYMOUS)], CallAction::Mediate),
+    FilterRule(libc::SYS_readlinkat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_faccessat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_faccessat2, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_getdents64, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_execve, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_execveat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_chdir, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_mkdirat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_mknodat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_symlinkat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_linkat, &[], CallAction::Mediate),
+    #[cfg(not(target_arch = "riscv64"))]
+    FilterRule(libc::SYS_renameat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_renameat2, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_unlinkat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_truncate, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_fchmodat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_fchownat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_utimensat, &[], CallAction::Mediate),
+];
+/// The older forms of these calls.
+#[cfg(target_arch = "x86_64")]
+const OBSERVED_BEFORE: &[FilterRule] = &[
+    FilterRule(libc::SYS_open, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_stat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_lstat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_access, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_readlink, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_creat, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_mkdir, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_mknod, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_symlink, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_link, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_rename, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_unlink, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_rmdir, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_chmod, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_chown, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_lchown, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_utime, &[], CallAction::Mediate),
+    FilterRule(libc::SYS_utimes, &[], CallAction::Mediate),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OBSERVED_BEFORE: &[FilterRule] = &[];
+
 /// For a process with a network namespace of its own and the machine's files: no socket that is reached by path, and
 /// no family that namespaces don't cover.
 const INTERNET_ALONE: &[FilterRule] = &[
@@ -146,7 +207,7 @@ const INTERNET: [u32; 3] = [libc::AF_INET.cast_unsigned(), libc::AF_INET6.cast_u
 /// Leaves this thread, and all that it starts from now on, nothing of sockets but the network's, for good. Pairs of
 /// Unix sockets, which are connected to nothing else, stay. To be called with no new privileges.
 pub(crate) fn internet_alone() -> io::Result<()> {
-    let mut program = program(INTERNET_ALONE)?;
+    let mut program = program(&[INTERNET_ALONE])?;
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
     let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, 0);
@@ -156,9 +217,14 @@ pub(crate) fn internet_alone() -> io::Result<()> {
 }
 
 /// Puts this thread, and all that it starts from now on, under the filter, for good. Gives the descriptor by which the
-/// broker hears of calls. To be called with no new privileges.
-pub(super) fn install() -> io::Result<OwnedFd> {
-    let mut program = program(RULES)?;
+/// broker hears of calls. To be called with no new privileges. `observes`: whether it also hears of calls that name
+/// files.
+pub(super) fn install(observes: bool) -> io::Result<OwnedFd> {
+    let mut program = match observes {
+        // What is denied stays denied, because the first rule that matches applies.
+        true => program(&[RULES, OBSERVED, OBSERVED_BEFORE])?,
+        false => program(&[RULES])?,
+    };
     let length = u16::try_from(program.len()).map_err(io::Error::other)?;
     let filter = sock_fprog { len: length, filter: program.as_mut_ptr() };
     // Without the second flag, kernels before 5.16 enable mitigations against speculative reads in all programs under
@@ -196,7 +262,7 @@ fn return_action(value: u32) -> io::Result<sock_filter> {
     code(BPF_RET | BPF_K, 0, 0, value)
 }
 
-fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
+fn program(rules: &[&[FilterRule]]) -> io::Result<Vec<sock_filter>> {
     // Offsets are those of `struct seccomp_data`: the number, the architecture, an address, six arguments.
     let (number, architecture) = (0, 4);
     let mut program = vec![
@@ -207,7 +273,7 @@ fn program(rules: &[FilterRule]) -> io::Result<Vec<sock_filter>> {
         code(BPF_JMP | BPF_JGE | BPF_K, 0, 1, FOREIGN)?,
         return_action(SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned())?,
     ];
-    for rule in rules {
+    for rule in rules.iter().copied().flatten() {
         program.extend(compile(rule)?);
     }
     program.push(return_action(SECCOMP_RET_ALLOW)?);
@@ -256,7 +322,11 @@ mod tests {
 
     /// Runs the filter as the kernel would, for the few instructions that it uses.
     fn verdict(architecture: u32, number: u32, arguments: &[u64]) -> u32 {
-        let program = program(RULES).unwrap();
+        verdict_of(&[RULES], architecture, number, arguments)
+    }
+
+    fn verdict_of(rules: &[&[FilterRule]], architecture: u32, number: u32, arguments: &[u64]) -> u32 {
+        let program = program(rules).unwrap();
         let (mut at, mut value) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at];
@@ -296,6 +366,22 @@ mod tests {
         assert_eq!(native(libc::SYS_getpid, &[]), SECCOMP_RET_ALLOW);
         // A number that no call has yet.
         assert_eq!(verdict(NATIVE, 9999, &[]), SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn what_is_denied_stays_denied_when_calls_are_observed() {
+        let observed = |call: c_long, arguments: &[u64]| {
+            verdict_of(&[RULES, OBSERVED, OBSERVED_BEFORE], NATIVE, u32::try_from(call).unwrap(), arguments)
+        };
+        let create = u64::from(CREATING);
+        assert_eq!(observed(libc::SYS_openat, &[0, 0, create, 0o4755]), EPERM);
+        assert_eq!(observed(libc::SYS_openat, &[0, 0, create, 0o755]), SECCOMP_RET_USER_NOTIF);
+        assert_eq!(observed(libc::SYS_openat2, &[]), ENOSYS);
+        assert_eq!(observed(libc::SYS_mkdirat, &[0, 0, 0o2755]), EPERM);
+        assert_eq!(observed(libc::SYS_mmap, &[0, 0, u64::from(CODE), u64::from(ANONYMOUS)]), SECCOMP_RET_ALLOW);
+        assert_eq!(observed(libc::SYS_mmap, &[0, 0, u64::from(CODE), 2]), SECCOMP_RET_USER_NOTIF);
+        assert_eq!(observed(libc::SYS_newfstatat, &[0, 0, 0, u64::from(EMPTY_PATH)]), SECCOMP_RET_ALLOW);
+        assert_eq!(native(libc::SYS_openat, &[0, 0, 0, 0]), SECCOMP_RET_ALLOW, "nothing is reported otherwise");
     }
 
     #[test]
