@@ -10,6 +10,7 @@ pub(crate) mod grant;
 pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod init;
+pub(crate) mod learn;
 pub(crate) mod lock;
 pub(crate) mod plan;
 pub(crate) mod resume;

@@ -85,7 +85,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
     let session = || session::open(global);
     match &cli.command {
-        CliCommand::Run(args) => block_on(command::run::run(global, &session()?, args)),
+        CliCommand::Run(args) => block_on(command::run::run(global, &session()?, args, out)),
         CliCommand::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
         CliCommand::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
         CliCommand::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),

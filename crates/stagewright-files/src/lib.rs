@@ -12,12 +12,13 @@
 //! A stage may leave folders that are nested too deeply for a path, or that their owner can't read: [`remove_tree`] removes
 //! them all, and no other code removes folders. [`hard_links()`] finds files with names outside of a folder. [`replace()`]
 //! writes files where a stage may have created a link, [`replace_durably()`] writes records that survive a power failure,
-//! [`exchange()`] puts a whole folder in the place of another, and [`follow()`] reports the links that a path leads through.
+//! [`copy_tree()`] copies a folder, [`exchange()`] puts a whole folder in the place of another, and [`follow()`] reports the links that a path leads through.
 //!
 //! Architecture invariant: this crate depends on no other crate of the workspace and knows no file formats. Its functions
 //! block on disk operations.
 
 mod beneath;
+mod copy;
 mod follow;
 mod hard_links;
 mod private;
@@ -32,6 +33,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 
 pub use beneath::{Links, read_beneath};
+pub use copy::{Copied, copy_tree};
 pub use follow::{Followed, follow};
 pub use hard_links::{HardLinks, hard_links};
 pub use private::private_folder;

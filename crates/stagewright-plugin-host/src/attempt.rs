@@ -26,6 +26,7 @@ use crate::capability::workspace::WorkspaceFiles;
 use crate::denial::Denials;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::handles::Handles;
+use crate::learn::Learner;
 use crate::limits::MemoryLimiter;
 use crate::log::AttemptLog;
 use crate::mask::Masker;
@@ -62,6 +63,8 @@ pub(crate) struct Attempt {
     pub(crate) effects: Effects,
     /// The requests that were denied so far.
     pub(crate) denials: Denials,
+    /// None unless the run learns.
+    pub(crate) learner: Option<Learner>,
 }
 
 impl Attempt {
@@ -91,6 +94,7 @@ impl Attempt {
             gates: OpenedGates::default(),
             effects: context.effects.clone(),
             denials: context.denials.clone(),
+            learner: context.learner.clone(),
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::attempt::AttemptContext;
 use crate::capability::workspace::{FileKind, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode};
+use crate::learn;
 use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
@@ -79,6 +80,8 @@ pub(crate) struct Blueprint {
     egress: Option<Arc<EgressGuard>>,
     aborter: AttemptAborter,
     rehearsal: Rehearsal,
+    /// Whether the uses of files are observed.
+    observes: bool,
     /// The origins that the egress guard lets through beside the grants.
     own: OwnOrigins,
 }
@@ -138,6 +141,7 @@ impl Blueprint {
             egress,
             aborter: attempt.aborter.clone(),
             rehearsal: attempt.rehearsal.clone(),
+            observes: attempt.learner.is_some(),
             own: attempt.own_origins.clone(),
         })
     }
@@ -259,7 +263,8 @@ impl Blueprint {
         let places::MountPlan { scratch, places, rules, kept, placeholders } =
             self.workspace.off_thread(move |files| planner.plan(files)).await?;
         let closed = self.policy.reserved().identities().collect();
-        let confinement = Confinement { scratch, places, closed, rules, limits, ..Confinement::default() };
+        let observe = self.observes.then(|| learn::observe(&self.root));
+        let confinement = Confinement { scratch, places, closed, rules, limits, observe, ..Confinement::default() };
         Ok((confinement, kept, placeholders))
     }
 

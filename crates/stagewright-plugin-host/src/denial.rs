@@ -55,6 +55,16 @@ impl Denials {
         }
     }
 
+    /// Takes the connections that programs were denied.
+    pub(crate) fn take_connections(&self) -> Vec<CapabilityError> {
+        let is_connection = |denial: &mut Denial| {
+            let permission = denial.error.grant.as_ref().map(|grant| grant.permission);
+            denial.is_of_program && matches!(permission, Some(Permission::Net | Permission::Socket))
+        };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extract_if(.., is_connection).map(|denial| denial.error).collect()
+    }
+
     /// The last denial.
     pub(crate) fn last(&self) -> Option<CapabilityError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).last().map(|denial| denial.error.clone())

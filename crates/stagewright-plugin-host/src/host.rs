@@ -119,13 +119,16 @@ impl PluginHost {
 
     async fn attempt(
         &self,
-        request: AttemptRequest,
+        mut request: AttemptRequest,
         output: AttemptOutput,
         interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
         let mut timer = AttemptTimer::new(interrupt, self.scope.config.grace);
         let (bounds, masker) = (AttemptBounds::of(&request), self.scope.masker());
         let log = AttemptLog::new(output, masker.clone(), timer.aborter.clone(), bounds.log).bounded(bounds.log_lines);
+        if let Some(learning) = &self.scope.config.learning {
+            request.folder = Some(learning.files.clone());
+        }
         let report = match request.trust.clone() {
             Trust::Component => self.run_component(request, &mut timer, log).await,
             Trust::Native { digest } => self.run_native(request, &digest, &mut timer, log).await,

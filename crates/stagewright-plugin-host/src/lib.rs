@@ -54,6 +54,7 @@ mod handles;
 mod host;
 mod inspected;
 mod inspection;
+mod learn;
 mod limits;
 mod log;
 mod mask;
@@ -87,6 +88,7 @@ pub use contract::{contract_interface, plain_function, plugin_interface};
 pub use denial::DENIED;
 pub use error::{CapabilityError, ErrorCode, causes_of};
 pub use host::{HostConfig, HostError, PluginHost};
+pub use learn::{LEARNED, Learning, NOT_LEARNED};
 pub use limits::DEFAULT_BOUNDS;
 pub use mask::SHORTEST_MASKED;
 #[doc(hidden)]

@@ -13,6 +13,7 @@ use stagewright_model::{
 };
 
 use crate::error::{CapabilityError, ErrorCode};
+use crate::learn::Learner;
 use crate::net::AddressRefused;
 use crate::packages::PackageHosts;
 use crate::reserved::Reservations;
@@ -40,6 +41,17 @@ pub(crate) struct Policy {
     package_origins: Vec<(Origin, PackageManager)>,
     /// The paths of the workspace that no grant opens.
     reserved: Arc<Reservations>,
+    /// Hears of what was allowed; none unless the run learns.
+    learner: Option<(Learner, PolicyUser)>,
+}
+
+/// Who a policy is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyUser {
+    /// The plugin, each of whose requests is checked.
+    Plugin,
+    /// Its programs. Their files are checked when their sandbox is built, whether they use them or not.
+    Programs,
 }
 
 impl Policy {
@@ -71,6 +83,25 @@ impl Policy {
             net,
             package_origins,
             reserved,
+            learner: None,
+        }
+    }
+
+    /// Reports to `learner` what is allowed to `user`.
+    pub(crate) fn observed(self, learner: Option<Learner>, user: PolicyUser) -> Policy {
+        Policy { learner: learner.map(|learner| (learner, user)), ..self }
+    }
+
+    /// Notes a request of the plugin that was allowed.
+    fn note(&self, add: impl FnOnce(&Learner)) {
+        if let Some((learner, PolicyUser::Plugin)) = &self.learner {
+            add(learner);
+        }
+    }
+
+    fn note_origin(&self, origin: &Origin) {
+        if let Some((learner, _)) = &self.learner {
+            learner.called(origin);
         }
     }
 
@@ -99,6 +130,7 @@ impl Policy {
             };
             return Err(self.deny(&format!("start the program `{program}`{with}"), Permission::Process, &missing));
         }
+        self.note(|learner| learner.started(program));
         if !rules.all(ProcessRule::bounds_arguments) {
             return Ok(());
         }
@@ -116,6 +148,7 @@ impl Policy {
     pub(crate) fn read(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
         self.not_closed(path)?;
         if self.may_read(path) {
+            self.note(|learner| learner.read(path));
             return Ok(());
         }
         if grant(&self.read, path) {
@@ -131,6 +164,7 @@ impl Policy {
     pub(crate) fn write(&self, path: &WorkspacePath) -> Result<(), CapabilityError> {
         self.not_fixed(path)?;
         if grant(&self.write, path) {
+            self.note(|learner| learner.written(path));
             return Ok(());
         }
         Err(self.deny(&format!("write `{path}`"), Permission::Write, path.shown()))
@@ -156,6 +190,7 @@ impl Policy {
 
     pub(crate) fn origin(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.net.iter().any(|rule| rule.grants(origin)) {
+            self.note_origin(origin);
             return Ok(());
         }
         Err(self.deny(&format!("call {origin}"), Permission::Net, &self.net_entry(origin)))
@@ -164,6 +199,7 @@ impl Policy {
     /// Checks a connection whose content isn't inspected. A grant of the host and the port is enough, whatever its scheme.
     pub(crate) fn tunnel(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.net.iter().any(|rule| rule.grants_tunnel(origin)) {
+            self.note_origin(origin);
             return Ok(());
         }
         Err(self.deny(&format!("connect to {origin}"), Permission::Net, &self.net_entry(origin)))
@@ -196,6 +232,16 @@ impl Policy {
             Some(manager) => manager.word().to_owned(),
             None => origin.to_string(),
         }
+    }
+
+    /// The entries of `net` that allow these origins.
+    pub(crate) fn used_origins(&self, origins: &[Origin]) -> BTreeSet<String> {
+        origins.iter().map(|origin| self.net_entry(origin)).collect()
+    }
+
+    /// The stage's table, as in `stages.test`.
+    pub(crate) fn table(&self) -> &str {
+        &self.table
     }
 
     /// Whether any host is granted.

@@ -119,6 +119,7 @@ impl TestAttempt {
             registry,
             services,
             sandbox: None,
+            learning: None,
             grace: Duration::from_secs(1),
             verbose: false,
         };

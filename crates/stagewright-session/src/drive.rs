@@ -17,6 +17,7 @@ use crate::clock::SystemClock;
 use crate::error::SessionError;
 use crate::gates::{GateAnswers, GateHandling, cancel};
 use crate::host::Host;
+use crate::learn::WorkspaceCopy;
 use crate::session::Session;
 use crate::store::SharedStore;
 
@@ -42,6 +43,8 @@ pub(crate) struct RunParts {
     pub(crate) runner: Capturing,
     /// The cache behind the runner.
     pub(crate) caching: Caching,
+    /// The files of a learning run, which none but its stages work on.
+    pub(crate) copy: Option<WorkspaceCopy>,
     pub(crate) store: SharedStore,
     pub(crate) run_lock: RunLock,
     pub(crate) rehearsal: bool,
@@ -112,7 +115,10 @@ impl Run {
         let polling = tokio::spawn(gates.poll(parts.store.clone(), parts.id.clone(), control));
         observers.push(Box::new(gates));
         let ports = Ports {
-            runner: Arc::new(parts.runner.clone()),
+            runner: match parts.copy {
+                Some(_) => parts.host.learning(),
+                None => Arc::new(parts.runner.clone()),
+            },
             store: Box::new(parts.store.clone()),
             coordinator: Box::new(parts.store),
             logs,

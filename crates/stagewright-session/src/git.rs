@@ -75,6 +75,9 @@ trait GitReader {
     /// The newest common ancestor; none if the histories are unrelated.
     fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, Unanswered>;
 
+    /// The files of the working tree that git doesn't ignore, tracked or not.
+    fn files(&self) -> Result<BTreeSet<PathBuf>, Unanswered>;
+
     /// The differences between a commit and the working tree, including untracked files and submodules.
     fn differences(&self, commit: &str) -> Result<Differences, Unanswered>;
 }
@@ -161,6 +164,11 @@ pub(crate) fn changes_from(repository: &Repository, commit: &str) -> Result<Opti
     };
     let is_exact = |found: &Option<Differences>| found.as_ref().is_none_or(|found| found.is_exact);
     Ok(ask(repository, question, is_exact)?.flatten())
+}
+
+/// The files of the working tree that git doesn't ignore, tracked or not; none outside a repository.
+pub(crate) fn files(repository: &Repository) -> Result<Option<BTreeSet<PathBuf>>, SessionError> {
+    ask(repository, |reader| reader.files(), |_| true)
 }
 
 /// The commit to compare with, and its name for people.

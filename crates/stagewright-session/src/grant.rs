@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use stagewright_engine::{EventKind, RunId};
-use stagewright_model::{LockChange, MissingGrant, Permissions, Plan, StageIndex, with_grants};
+use stagewright_model::{LockChange, MissingGrant, Permission, Permissions, Plan, StageIndex, with_grants};
+use stagewright_plugin_host::LEARNED;
 use stagewright_store::RunFilter;
 
 use crate::error::SessionError;
@@ -98,14 +99,22 @@ impl Session {
             }
         };
         let Some(run) = run else { return Ok(Vec::new()) };
+        let has_learned = store.run(&run)?.is_some_and(|record| record.source.learning);
         let mut seen = BTreeSet::new();
         let denied = store.events(&run)?.into_iter().filter_map(|event| match event.kind {
-            EventKind::Problem { problem, .. } => problem.grant.map(|grant| *grant),
+            EventKind::Problem { problem, .. } => {
+                problem.grant.map(|grant| *grant).filter(|grant| !has_learned || is_learned(&problem.code, grant))
+            }
             _ => None,
         });
         let denied = denied.filter(|grant| seen.insert(grant.clone()) && is_missing(plan, grant));
-        let reason = format!("was denied in run {run}");
-        Ok(denied.map(|grant| LackedGrant { grant, reason: reason.clone(), is_optional: false }).collect())
+        let mut denied: Vec<MissingGrant> = denied.collect();
+        if has_learned {
+            // Stages of a matrix, and attempts, learn apart from each other.
+            denied = widest(&denied);
+        }
+        let reason = format!("{} in run {run}", if has_learned { "was used" } else { "was denied" });
+        Ok(denied.into_iter().map(|grant| LackedGrant { grant, reason: reason.clone(), is_optional: false }).collect())
     }
 }
 
@@ -118,6 +127,29 @@ fn granted(session: &Session, file: &PipelineFile, text: &str) -> Result<Plan, S
         SessionError::not_ready(format!("{} would be invalid with the grants; nothing was written", file.name))
             .hint("choose the grants by hand: `stagewright plan` lists what is missing")
     })
+}
+
+/// Whether a learning run proposes a grant. What leads beyond the stage was refused, and isn't learned from that.
+fn is_learned(code: &str, grant: &MissingGrant) -> bool {
+    code == LEARNED
+        || matches!(grant.permission, Permission::Process | Permission::Read | Permission::Write | Permission::Exec)
+}
+
+/// The grants that aren't part of another one.
+fn widest(grants: &[MissingGrant]) -> Vec<MissingGrant> {
+    let alone = |grant: &MissingGrant| {
+        let mut permissions = Permissions::default();
+        // The entry was accepted before.
+        let _ = permissions.insert(grant.permission, &grant.entry);
+        permissions
+    };
+    let is_part = |grant: &&MissingGrant| {
+        let others = grants.iter().filter(|other| other.table == grant.table && other != grant);
+        let mut others = others.map(|other| (other, alone(other)));
+        // Of two that are equal in effect, the first stays.
+        others.any(|(other, wide)| alone(grant).is_within(&wide) && !(wide.is_within(&alone(grant)) && *grant < other))
+    };
+    grants.iter().filter(|grant| !is_part(grant)).cloned().collect()
 }
 
 fn is_chosen(plan: &Plan, chosen: &[StageIndex], grant: &MissingGrant) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stagewright_cache::{Caching, CaptureConfig, Capturing};
-use stagewright_engine::{Level, PluginFacts, Problem, RunId};
+use stagewright_engine::{Level, PluginFacts, Problem, RunId, StageRunner};
 use stagewright_model::{
     Imports as _, Interface, JsonTemplate, Mistake, MistakePlace, Permissions, Plan, PluginRef, Stage, StageIndex,
     Trust,
@@ -14,8 +14,8 @@ use stagewright_model::{
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Description, HostConfig, PackageHosts, PluginError, PluginHost, PluginManifest, Requirement, SandboxConfig,
-    SecretSource, require_native_support,
+    Description, HostConfig, Learning, PackageHosts, PluginError, PluginHost, PluginManifest, Requirement,
+    SandboxConfig, SecretSource, require_native_support,
 };
 use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
@@ -51,31 +51,32 @@ pub(crate) struct Host {
 
 impl Host {
     /// Opens the host for the given number of concurrent attempts. If the pipeline starts programs, checks whether they
-    /// can be sandboxed.
+    /// can be sandboxed. `learning`: the files of a learning run.
     pub(crate) async fn open(
         session: &Session,
         plan: &Plan,
         attempts: usize,
         mode: RunMode,
+        learning: Option<Arc<Learning>>,
     ) -> Result<Host, SessionError> {
         // A rehearsal sandboxes the programs of all stages.
         let is_sandboxed = |granted: &Permissions| mode.is_rehearsal() || !granted.unsandboxed;
         let mut granted = plan.stages.iter().map(|stage| stage.permissions.as_ref());
         let starts_programs = granted.any(|granted| !granted.process.is_empty() && is_sandboxed(granted));
         let secrets = DeclaredSecrets::of(plan, &session.repository);
-        Host::compose(session, secrets, &plan.name, attempts, mode, starts_programs).await
+        Host::compose(session, secrets, &plan.name, attempts, mode, learning, starts_programs).await
     }
 
     /// Opens the host to describe plugins. Nothing runs, so whether programs can be sandboxed isn't checked.
     pub(crate) async fn for_inspection(session: &Session, plan: &Plan) -> Result<Host, SessionError> {
         let secrets = DeclaredSecrets::of(plan, &session.repository);
-        Host::compose(session, secrets, &plan.name, 1, RunMode::Real, false).await
+        Host::compose(session, secrets, &plan.name, 1, RunMode::Real, None, false).await
     }
 
     /// Opens the host to describe plugins outside of any pipeline. Nothing is pulled.
     pub(crate) async fn for_catalog(session: &Session) -> Result<Host, SessionError> {
         let secrets = DeclaredSecrets::none(&session.repository);
-        Host::compose(session, secrets, "", 1, RunMode::Rehearsal { offline: true }, false).await
+        Host::compose(session, secrets, "", 1, RunMode::Rehearsal { offline: true }, None, false).await
     }
 
     async fn compose(
@@ -84,6 +85,7 @@ impl Host {
         pipeline: &str,
         attempts: usize,
         mode: RunMode,
+        learning: Option<Arc<Learning>>,
         confined: bool,
     ) -> Result<Host, SessionError> {
         let secrets = Arc::new(secrets);
@@ -93,7 +95,14 @@ impl Host {
             let packages = Arc::new(package_hosts(&session.repository, &pipeline, mode));
             let registry = Arc::new(registry(&session.repository));
             let services = Arc::new(services(&session.repository, Arc::clone(&registry)));
-            let parts = HostOptions { sandbox, packages: &packages, secrets: &secrets, registry, services: &services };
+            let parts = HostOptions {
+                sandbox,
+                learning,
+                packages: &packages,
+                secrets: &secrets,
+                registry,
+                services: &services,
+            };
             let runtime = session.runtime.get(attempts, &session.repository, &session.notices)?;
             let plugins = PluginHost::new(&runtime, config(&session, parts, mode)?).map_err(host_error)?;
             Ok(Host { plugins, services, secrets, packages, unsandboxed, mode, described: Mutex::default() })
@@ -130,6 +139,11 @@ impl Host {
     /// The caching runner, for [`capturing`](Self::capturing). `file` is the pipeline file, relative to the repository.
     pub(crate) fn runner(&self, repository: &Repository, file: &str, used: CacheSettings) -> Caching {
         cache::caching(repository, file, &self.plugins, self.unsandboxed.is_none(), used)
+    }
+
+    /// The runner of a learning run: its stages get neither results of the cache nor captured files.
+    pub(crate) fn learning(&self) -> Arc<dyn StageRunner> {
+        Arc::new(self.plugins.clone())
     }
 
     /// The runner for the engine, which provides stages with the files that were captured for them.
@@ -302,7 +316,7 @@ fn package_hosts(repository: &Repository, pipeline: &str, mode: RunMode) -> Pack
     let packages = PackageHosts::read(&repository.root, &repository.environment);
     match mode {
         RunMode::Real => packages,
-        RunMode::Rehearsal { .. } => {
+        RunMode::Rehearsal { .. } | RunMode::Learning => {
             let locked = lock_file::package_hosts(repository, pipeline);
             packages.of_rehearsal(|named| locked.get(&named.manager).is_some_and(|all| all.contains(&named.origin)))
         }
@@ -312,6 +326,7 @@ fn package_hosts(repository: &Repository, pipeline: &str, mode: RunMode) -> Pack
 /// The parts of a host configuration that the session provides.
 struct HostOptions<'a> {
     sandbox: Option<SandboxConfig>,
+    learning: Option<Arc<Learning>>,
     packages: &'a Arc<PackageHosts>,
     secrets: &'a Arc<DeclaredSecrets>,
     registry: Arc<Registry>,
@@ -332,6 +347,7 @@ fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<Ho
         registry: parts.registry,
         services: Arc::clone(parts.services),
         sandbox: parts.sandbox,
+        learning: parts.learning,
         grace: GRACE,
         verbose: false,
     })

@@ -44,6 +44,7 @@ mod helper;
 mod host;
 mod init;
 mod journal;
+mod learn;
 mod load;
 mod locate;
 mod lock;

@@ -15,10 +15,12 @@ pub enum RunMode {
         /// Whether it has no network at all.
         offline: bool,
     },
+    /// A rehearsal on a copy of the workspace in which stages have more than their grants, to learn what they use.
+    Learning,
 }
 
 impl RunMode {
-    /// Whether it is a rehearsal.
+    /// Whether it is a rehearsal, which learning runs are, too.
     pub fn is_rehearsal(self) -> bool {
         self != RunMode::Real
     }
@@ -33,6 +35,7 @@ impl RunMode {
         match self {
             RunMode::Real => None,
             RunMode::Rehearsal { offline } => Some(RehearsalTerms::of(stage, offline)),
+            RunMode::Learning => Some(RehearsalTerms::of(stage, false)),
         }
     }
 
@@ -47,7 +50,7 @@ impl RunMode {
     pub(crate) fn pulls(self) -> Pulls {
         match self {
             RunMode::Real => Pulls::WithCredentials,
-            RunMode::Rehearsal { offline: false } => Pulls::Anonymous,
+            RunMode::Rehearsal { offline: false } | RunMode::Learning => Pulls::Anonymous,
             RunMode::Rehearsal { offline: true } => Pulls::Never,
         }
     }
@@ -56,6 +59,7 @@ impl RunMode {
 /// The mode of a recorded run.
 pub(crate) fn mode_of(rehearsal: bool, source: &RunSource) -> RunMode {
     match rehearsal {
+        true if source.learning => RunMode::Learning,
         true => RunMode::Rehearsal { offline: source.offline },
         false => RunMode::Real,
     }

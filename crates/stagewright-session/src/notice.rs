@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stagewright_model::{Diagnostic, list};
+use stagewright_model::{Diagnostic, count, list};
 use stagewright_plugin_host::SHORTEST_MASKED;
 
 use crate::repository::LOCK_FILE;
@@ -58,6 +58,17 @@ pub enum Notice {
         /// The expressions that are empty.
         empty: Vec<String>,
     },
+    /// The workspace is being copied for a run that learns.
+    CopyingWorkspace,
+    /// The workspace was copied.
+    CopiedWorkspace {
+        /// The number of files.
+        files: usize,
+        /// Their size.
+        bytes: u64,
+        /// Whether the copy takes no space, because it shares the files' blocks.
+        shares_blocks: bool,
+    },
     /// Results are still being sent to the shared cache; the run itself has ended.
     SendingResults,
     /// Results could not be put into the shared cache.
@@ -112,6 +123,12 @@ impl fmt::Display for Notice {
                     "warning: the concurrency group is `{group}`, because {empty} {is} empty: all runs without {them} \
                      share the group"
                 )
+            }
+            Notice::CopyingWorkspace => write!(f, "copying the workspace, so that the stages can't change it"),
+            Notice::CopiedWorkspace { files, bytes, shares_blocks } => {
+                let size =
+                    if *shares_blocks { "which takes no space".to_owned() } else { format!("{} MiB", bytes >> 20) };
+                write!(f, "copied {}, {size}", count(*files, "file"))
             }
             Notice::SendingResults => write!(f, "sending results to the shared cache"),
             Notice::ResultsNotSent { results, why } => {

@@ -15,6 +15,7 @@ use crate::error::SessionError;
 use crate::host::Host;
 use crate::lock_file::{self, Compared};
 use crate::missing;
+use crate::mode::RunMode;
 use crate::notice::Notice;
 use crate::packages;
 use crate::policy;
@@ -50,7 +51,9 @@ pub(crate) async fn admit(
             Some(policy) => error.hint(format!("policy {policy} requires an up-to-date lock file")),
             None => error,
         })?;
-    } else if let Compared::Changes(changes) = &compared {
+    } else if let Compared::Changes(changes) = &compared
+        && host.mode() != RunMode::Learning
+    {
         notice_wider(session, file, changes);
     }
     if let Some(policy) = &policy {

@@ -13,6 +13,7 @@ use crate::cache::CacheSettings;
 use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
 use crate::host::Host;
+use crate::learn;
 use crate::load::Pipeline;
 use crate::mode::mode_of;
 use crate::notice::Notice;
@@ -60,6 +61,7 @@ impl Session {
     pub async fn resume_run(&self, run: &str, request: &ResumeOptions) -> Result<Run, SessionError> {
         let locked = lock_run(self, run)?;
         let LockedRun { id, record, past, .. } = &locked;
+        learn::refuse_again(id, &record.source)?;
         let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
         let mut pipeline = self.load(file)?;
         let from = select::named(&pipeline.plan, "--from", &request.from)?;
@@ -78,7 +80,7 @@ impl Session {
         }
         let options = &request.options;
         let mode = mode_of(record.rehearsal, &record.source);
-        let host = Host::open(self, &plan, jobs(options), mode).await?;
+        let host = Host::open(self, &plan, jobs(options), mode, None).await?;
         let policy = admit(self, &host, &file, &mut plan, options.locked).await?;
         let cache = CacheSettings::of(policy.as_ref(), &options.cache, &self.repository, mode)?;
         check(self, &host, &file, &plan, &BTreeMap::new()).await?;
@@ -108,6 +110,7 @@ impl Session {
             runner,
             host,
             caching,
+            copy: None,
             store,
             run_lock,
             rehearsal: record.rehearsal,

@@ -54,7 +54,7 @@ impl Session {
     pub async fn review(&self, pipeline: Pipeline, given: &BTreeMap<String, String>) -> Result<Review, SessionError> {
         let Pipeline { file, mut plan } = pipeline;
         let inputs = load::inputs(&plan, given)?;
-        let host = Host::open(self, &plan, 1, RunMode::Real).await?;
+        let host = Host::open(self, &plan, 1, RunMode::Real, None).await?;
         let described = host.describe_all(&plan).await?;
         refuse_open_code(self, &file, &plan, &described)?;
         let compared = lock_file::compare(lock_file::read(self)?.as_ref(), &plan, &described, host.packages());

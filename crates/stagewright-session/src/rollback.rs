@@ -18,7 +18,7 @@ use crate::load::Pipeline;
 use crate::mode::RunMode;
 use crate::repository::PipelineFile;
 use crate::session::Session;
-use crate::start::{NewRun, RunOptions, prepare};
+use crate::start::{NewRun, RunOptions, new_id, prepare};
 
 /// The release that a rollback would restore.
 #[derive(Clone, Debug)]
@@ -104,11 +104,13 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
         inherited.insert(index, (id.clone(), state.stage(index).outputs.clone()));
     }
     // Only one stage runs.
-    let host = Host::open(session, &plan, 1, RunMode::Real).await?;
+    let host = Host::open(session, &plan, 1, RunMode::Real, None).await?;
     let mut source = record.source;
     source.rollback = Some(RollbackSource { run: id.clone(), release: target.number });
     source.trigger.actor = session.user_name();
     Ok(NewRun {
+        id: new_id(),
+        copy: None,
         git: GitState::default(),
         file,
         plan: without_conditions(plan),

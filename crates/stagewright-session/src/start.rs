@@ -20,6 +20,7 @@ use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
 use crate::git;
 use crate::host::Host;
+use crate::learn::{self, WorkspaceCopy};
 use crate::load::{self, Pipeline};
 use crate::mode::{RunMode, mode_of};
 use crate::notice::Notice;
@@ -52,8 +53,10 @@ pub struct RunRequest {
     pub skip: Vec<String>,
     /// Run only the stages whose files have changed since a commit, the stages that need them, and all that these need.
     pub affected: Option<AffectedSince>,
-    /// Whether it is a rehearsal.
+    /// Whether it is a rehearsal, or learns.
     pub mode: RunMode,
+    /// If it learns: the origins that its programs may reach beside package hosts.
+    pub allowed_hosts: Vec<String>,
     /// Whether the services of a rehearsal keep running when it ends.
     pub keep_services: bool,
     /// How it is carried out.
@@ -68,6 +71,7 @@ impl Default for RunRequest {
             skip: Vec::new(),
             affected: None,
             mode: RunMode::Real,
+            allowed_hosts: Vec::new(),
             keep_services: false,
             options: RunOptions::default(),
         }
@@ -103,6 +107,9 @@ pub struct RerunOptions {
 
 /// The parts of a new run.
 pub(crate) struct NewRun {
+    pub(crate) id: RunId,
+    /// The files of a learning run.
+    pub(crate) copy: Option<WorkspaceCopy>,
     pub(crate) file: PipelineFile,
     pub(crate) plan: Plan,
     pub(crate) host: Host,
@@ -124,7 +131,7 @@ impl Session {
     /// # Errors
     /// If the request isn't valid for the pipeline, or a precondition isn't met. Nothing is run or recorded then.
     pub async fn start(&self, pipeline: Pipeline, request: &RunRequest) -> Result<StartOutcome, SessionError> {
-        let Pipeline { file, plan } = pipeline;
+        let Pipeline { file, mut plan } = pipeline;
         let inputs = load::inputs(&plan, &request.inputs)?;
         let mut left_out = select::left_out(&plan, &request.only, &request.skip)?;
         if let Some(since) = &request.affected {
@@ -135,9 +142,18 @@ impl Session {
             }
             left_out.extend(select::unaffected(&plan, &touched, &changes.since));
         }
-        let host = Host::open(self, &plan, jobs(&request.options), request.mode).await?;
+        let id = new_id();
+        let mut copy = None;
+        if request.mode == RunMode::Learning {
+            left_out.extend(learn::widen(self, &mut plan, &learn::allowed_hosts(&request.allowed_hosts)?).await?);
+            copy = Some(learn::copy(self, &id).await?);
+        }
+        let learning = copy.as_ref().map(|copy| Arc::clone(&copy.learning));
+        let host = Host::open(self, &plan, jobs(&request.options), request.mode, learning).await?;
         let git = self.checked_out().await?;
         let new = NewRun {
+            id,
+            copy,
             source: git::source(&git, &self.user_name()),
             git,
             file,
@@ -168,8 +184,9 @@ impl Session {
         };
         let file = PipelineFile { name: record.file, text: record.pipeline_text };
         let Pipeline { file, plan } = self.load(file)?;
+        learn::refuse_again(&id, &record.source)?;
         let mode = mode_of(record.rehearsal, &record.source);
-        let host = Host::open(self, &plan, jobs(&request.options), mode).await?;
+        let host = Host::open(self, &plan, jobs(&request.options), mode, None).await?;
         let git = self.checked_out().await?;
         let facts = host.facts(&plan).await?;
         let mut changes = run_fingerprint::changes(&plan, &past, &record.source, &facts, Some(&git));
@@ -178,6 +195,8 @@ impl Session {
             run_fingerprint::refuse(&id.0, "rerun", &changes)?;
         }
         let new = NewRun {
+            id: new_id(),
+            copy: None,
             left_out: left_out_before(&past),
             file,
             plan,
@@ -195,15 +214,17 @@ impl Session {
 
 /// Checks the preconditions, records the run, and locks it.
 pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun) -> Result<Run, SessionError> {
-    let NewRun { file, mut plan, host, inputs, mut source, git, left_out, inherited, origin, keep_services } = new;
+    let NewRun { id, copy, file, mut plan, host, inputs, mut source, git, left_out, inherited, origin, keep_services } =
+        new;
     let mode = host.mode();
+    source.learning = mode == RunMode::Learning;
     let (rehearsal, offline) = (mode.is_rehearsal(), mode.is_offline());
     source.offline = offline;
     source.unsandboxed = host.unsandboxed().map(|missing| missing.what.clone());
     let policy = admit(session, &host, &file, &mut plan, options.locked).await?;
     packages::record(&mut source, &plan, host.packages());
     let cache = CacheSettings::of(policy.as_ref(), &options.cache, &session.repository, mode)?;
-    if origin == ReleaseOrigin::Deploy {
+    if origin == ReleaseOrigin::Deploy && mode != RunMode::Learning {
         refuse_missing_grants(session, &host, &file, &plan, &left_out).await?;
     }
     check(session, &host, &file, &plan, &left_out).await?;
@@ -211,7 +232,6 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
     if source.base.is_none() && host.compares_commits(&plan).await? {
         source.base = session.base().await?;
     }
-    let id = new_id();
     let [binding, captured_binding] =
         [Some(&git), None].map(|git| Some(run_fingerprint::digest(&file.text, &inputs, &source, git, &plugins)));
     let values = RunValues {
@@ -250,6 +270,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         runner: host.capturing(&session.repository, &caching),
         host,
         caching,
+        copy,
         store,
         run_lock,
         rehearsal,
@@ -301,7 +322,7 @@ pub(crate) fn jobs(options: &RunOptions) -> usize {
 ///
 /// People read ids in lists and type them, so an id shows the time and has no letters that look alike. The ids of crates
 /// (UUID v7, ULID, NanoID) also sort by time or are unique, but say nothing to a reader.
-fn new_id() -> RunId {
+pub(crate) fn new_id() -> RunId {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut chance = RandomState::new().hash_one(std::process::id());
     let suffix = std::iter::repeat_with(|| {

@@ -20,6 +20,9 @@ pub struct RunSourceEntry {
     /// Whether it is a rehearsal without any network. Left out when it isn't.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
+    /// Whether it observes what its stages use, on a copy of the workspace. Left out when it doesn't.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learning: bool,
     /// What the machine lacks to confine programs. Left out where it confines them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsandboxed: Option<String>,

@@ -21,24 +21,34 @@ pub(crate) async fn grant(session: &Session, args: &GrantArgs, out: &mut Printer
     let pipeline = session.load(file)?;
     let request = GrantRequest { stages: args.stages.clone(), run: args.run.clone(), with_optional: args.optional };
     let proposal = session.propose_grants(pipeline, &request).await?;
-    let is_needed = !proposal.grants.is_empty();
     if args.json {
-        if args.yes && is_needed {
+        let written = args.yes && !proposal.grants.is_empty();
+        if written {
             proposal.write()?;
         }
-        out.json_pretty(&answer(&proposal, args.yes && is_needed))?;
+        out.json_pretty(&answer(&proposal, written))?;
         return Ok(Exit::Success);
     }
-    if !is_needed {
+    offer(&proposal, args.yes, args.dry_run, out)
+}
+
+/// Shows what would be added, and writes it after a confirmation.
+pub(super) fn offer(
+    proposal: &GrantProposal,
+    yes: bool,
+    dry_run: bool,
+    out: &mut Printer,
+) -> Result<Exit, CommandError> {
+    if proposal.grants.is_empty() {
         out.line(text!("{} lacks no permissions that are known to be needed.", proposal.file()))?;
         return Ok(Exit::Success);
     }
-    show(&proposal, out)?;
-    if args.dry_run {
+    show(proposal, out)?;
+    if dry_run {
         out.line(text!("Nothing was written (--dry-run)."))?;
         return Ok(Exit::Success);
     }
-    if !args.yes && !is_confirmed(&proposal, out)? {
+    if !yes && !is_confirmed(proposal, out)? {
         out.line(text!("Nothing was written."))?;
         return Ok(Exit::NotReady);
     }
@@ -60,7 +70,7 @@ fn show(proposal: &GrantProposal, out: &mut Printer) -> std::io::Result<()> {
     out.lines(diff.lines().map(|line| text!("{line}")))?;
     out.line(text!(""))?;
     out.line(text!(
-        "{} to add, which the stages will use or were denied:",
+        "{} to add, which the stages will use, used or were denied:",
         count(proposal.grants.len(), "permission")
     ))?;
     for lacked in &proposal.grants {
@@ -85,7 +95,7 @@ fn is_confirmed(proposal: &GrantProposal, out: &mut Printer) -> Result<bool, Com
     Ok(given.is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes")))
 }
 
-fn answer(proposal: &GrantProposal, written: bool) -> GrantAnswer {
+pub(super) fn answer(proposal: &GrantProposal, written: bool) -> GrantAnswer {
     let beyond_lock = proposal.beyond_lock.iter();
     let beyond_lock = beyond_lock.map(|change| LockChangeEntry { wider: change.is_wider, text: change.text.clone() });
     GrantAnswer {

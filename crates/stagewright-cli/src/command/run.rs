@@ -1,8 +1,9 @@
 //! `run` and `rerun`.
 
-use stagewright_report::text;
+use stagewright_report::{Printer, text};
 use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Session, StartOutcome};
 
+use super::learn;
 use crate::args::{self, RerunArgs, RunArgs};
 use crate::console;
 use crate::drive::drive;
@@ -11,20 +12,21 @@ use crate::exit::Exit;
 use crate::global::Global;
 
 /// `run`.
-pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn run(
+    global: &Global,
+    session: &Session,
+    args: &RunArgs,
+    out: &mut Printer,
+) -> Result<Exit, CommandError> {
+    if args.learn {
+        return learn::learn(global, session, args, out).await;
+    }
     let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
-    let request = RunRequest {
-        inputs: args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect(),
-        only: args.only.clone(),
-        skip: args.skip.clone(),
-        affected: args.affected.then(|| AffectedSince { base: args.base.clone() }),
-        mode: match args.rehearse {
-            true => RunMode::Rehearsal { offline: args.offline },
-            false => RunMode::Real,
-        },
-        keep_services: args.keep_services,
-        options: args.drive.options(),
+    let mode = match args.rehearse {
+        true => RunMode::Rehearsal { offline: args.offline },
+        false => RunMode::Real,
     };
+    let request = request(args, mode)?;
     let file = pipeline.file.name.clone();
     match session.start(pipeline, &request).await? {
         StartOutcome::Run(run) => drive(global, session, &args.drive, *run).await,
@@ -33,6 +35,19 @@ pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> R
             Ok(Exit::Success)
         }
     }
+}
+
+pub(super) fn request(args: &RunArgs, mode: RunMode) -> Result<RunRequest, CommandError> {
+    Ok(RunRequest {
+        inputs: args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect(),
+        only: args.only.clone(),
+        skip: args.skip.clone(),
+        affected: args.affected.then(|| AffectedSince { base: args.base.clone() }),
+        mode,
+        allowed_hosts: args.allow_host.clone(),
+        keep_services: args.keep_services,
+        options: args.drive.options(),
+    })
 }
 
 /// `rerun`.

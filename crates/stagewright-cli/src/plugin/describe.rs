@@ -70,6 +70,7 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
         changes: Arc::new(Nothing),
         registry,
         services: Arc::new(services),
+        learning: None,
         sandbox: None,
         grace: Duration::ZERO,
         verbose: false,

@@ -23,6 +23,9 @@ pub struct RunSource {
     /// Whether it is a rehearsal without any network.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub offline: bool,
+    /// Whether it observes what its stages use, on a copy of the workspace. It is a rehearsal, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub learning: bool,
     /// What the machine lacks to sandbox programs, which therefore run unsandboxed; none if it sandboxes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsandboxed: Option<String>,
@@ -92,7 +95,7 @@ mod tests {
         });
         let event = json!({ "name": "manual", "ref": "refs/heads/main", "commit": "abc", "actor": "ada" });
         let whole = json!({
-            "git": git, "event": event, "base": "abd", "offline": true, "unsandboxed": "no Landlock",
+            "git": git, "event": event, "base": "abd", "offline": true, "learning": true, "unsandboxed": "no Landlock",
             "package-hosts": { "npm": ["https://npm.example"], "pip": [] },
             "rollback": { "run": "run-1", "release": 3 },
         });

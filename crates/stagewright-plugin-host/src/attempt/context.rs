@@ -13,11 +13,12 @@ use crate::confine::{SandboxConfig, StageOwner};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
 use crate::host::{HostConfig, RunScope};
+use crate::learn::Learner;
 use crate::limits::AttemptBounds;
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
 use crate::net::outbound::Outbound;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyUser};
 use crate::rehearsal::{Rehearsal, RehearsalParts};
 use crate::reserved::Reservations;
 use crate::stop::{AttemptAborter, AttemptTimer, Cancel};
@@ -50,6 +51,8 @@ pub(crate) struct AttemptContext<'a> {
     pub(crate) log: AttemptLog,
     pub(crate) effects: Effects,
     pub(crate) denials: Denials,
+    /// Notes what the attempt uses; none unless the run learns.
+    pub(crate) learner: Option<Learner>,
     /// Origins of services that the attempt itself starts, which it may call without a grant.
     pub(crate) own_origins: OwnOrigins,
     pub(crate) cancel: Cancel,
@@ -67,13 +70,15 @@ impl<'a> AttemptContext<'a> {
         reserved: &Arc<Reservations>,
     ) -> Result<AttemptContext<'a>, CapabilityError> {
         let bounds = AttemptBounds::of(&request);
-        let [policy, program_policy] = policies(&request, &host.scope.config, reserved);
+        let learner = host.scope.config.learning.clone().map(Learner::new);
+        let [policy, program_policy] = policies(&request, &host.scope.config, reserved, learner.as_ref());
         let (files, root) = host.scope.files(&request)?;
         Ok(AttemptContext {
             rehearsal: rehearsal(&request, &host.scope.config, timer, &log),
             workspace: WorkspaceFiles::new(root, policy.clone(), bounds.memory).bounded(bounds.workspace),
             effects: Effects::new(log.output().clone(), log.masker().clone(), request.call),
             denials: Denials::default(),
+            learner,
             own_origins: OwnOrigins::default(),
             cancel: timer.cancel.clone(),
             aborter: timer.aborter.clone(),
@@ -116,18 +121,27 @@ impl<'a> AttemptContext<'a> {
 }
 
 /// The policy for the plugin, and the one for its programs.
-fn policies(request: &AttemptRequest, config: &HostConfig, reserved: &Arc<Reservations>) -> [Arc<Policy>; 2] {
-    let policy_of = |granted: &Permissions| {
+fn policies(
+    request: &AttemptRequest,
+    config: &HostConfig,
+    reserved: &Arc<Reservations>,
+    learner: Option<&Learner>,
+) -> [Arc<Policy>; 2] {
+    let policy_of = |granted: &Permissions, user: PolicyUser| {
         let policy = Policy::new(&request.table, granted, &config.package_hosts, Arc::clone(reserved));
-        Arc::new(policy.reading_only(request.declared.as_deref()))
+        Arc::new(policy.reading_only(request.declared.as_deref()).observed(learner.cloned(), user))
     };
     match &request.rehearsal {
         None => {
-            let policy = policy_of(&request.permissions);
+            let policy = policy_of(&request.permissions, PolicyUser::Plugin);
             [policy.clone(), policy]
         }
         Some(terms) => {
-            [&terms.requestable(&request.permissions), &terms.of_programs(&request.permissions)].map(policy_of)
+            let of_programs = terms.of_programs(&request.permissions);
+            [
+                policy_of(&terms.requestable(&request.permissions), PolicyUser::Plugin),
+                policy_of(&of_programs, PolicyUser::Programs),
+            ]
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::{Level, Problem, Stream};
+use stagewright_process::sandbox::Observation;
 use stagewright_process::{Child, Command, Group, which};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -20,6 +21,7 @@ use crate::attempt::AttemptContext;
 use crate::confine::{Blueprint, Confined};
 use crate::denial::{FailedProgram, FailureEvidence, OutputTail, RefusalSearch};
 use crate::error::{CapabilityError, ErrorCode};
+use crate::learn::Evidence;
 use crate::log::AttemptLog;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
@@ -64,6 +66,10 @@ pub(crate) struct Processes {
     tasks: JoinSet<()>,
     failed: FailedPrograms,
     refusals: RefusalSearch,
+    /// The engine's own environment.
+    machine: Arc<BTreeMap<String, String>>,
+    /// What was observed of the programs, once they have ended.
+    observations: Vec<Observation>,
 }
 
 /// The programs of an attempt that failed within its sandbox; clones share them.
@@ -147,6 +153,8 @@ impl Processes {
             tasks: JoinSet::new(),
             failed: FailedPrograms::default(),
             refusals,
+            machine: Arc::new(config.environment.clone()),
+            observations: Vec::new(),
         }
     }
 
@@ -281,6 +289,16 @@ impl Processes {
         ChildHandle { program, group, end, captured, room, overflow }
     }
 
+    /// Takes what was observed of the programs.
+    pub(crate) fn evidence(&mut self) -> Evidence {
+        Evidence {
+            observations: std::mem::take(&mut self.observations),
+            root: self.root.clone(),
+            environment: self.environment.clone(),
+            machine: Arc::clone(&self.machine),
+        }
+    }
+
     /// What the stage's programs may do.
     pub(crate) fn policy(&self) -> &Policy {
         &self.refusals.policy
@@ -311,6 +329,7 @@ impl Processes {
             self.tasks.shutdown().await;
         }
         if let Some(confined) = self.confined.take() {
+            self.observations = confined.sandbox.observations();
             // A process that survives this is stuck in the kernel, and dies as soon as it leaves it; it can't have effects
             // any more.
             confined.end(COLLECT).await;

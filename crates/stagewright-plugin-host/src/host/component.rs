@@ -103,6 +103,7 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
     attempt.findings.finish().await;
     attempt.tests.finish().await;
     attempt.metrics.finish(&attempt.log).await;
+    attempt.report_uses().await;
     attempt.denials.report(&attempt.log).await;
     AttemptReport {
         end,

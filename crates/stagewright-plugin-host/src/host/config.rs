@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::capability::secrets::SecretSource;
 use crate::changes::ChangeSource;
 use crate::confine::SandboxConfig;
+use crate::learn::Learning;
 use crate::packages::PackageHosts;
 use crate::registry::Registry;
 use crate::reserved::Reserved;
@@ -45,6 +46,9 @@ pub struct HostConfig {
     pub services: Arc<ServiceManager>,
     /// The sandbox of programs; none where the machine can't provide one and the pipeline accepts that.
     pub sandbox: Option<SandboxConfig>,
+    /// The copy of the workspace that the stages work on while their uses of files are observed; none to work on the
+    /// workspace itself.
+    pub learning: Option<Arc<Learning>>,
     /// How long a stage may go on after cancellation was requested.
     pub grace: Duration,
     /// Whether debug and trace messages of plugins are logged.

@@ -133,6 +133,7 @@ pub(crate) fn run_host(runtime: &PluginRuntime, folder: &Path, secrets: Arc<dyn 
         changes: Arc::new(NoRepository),
         registry,
         services: Arc::new(services),
+        learning: None,
         sandbox: None,
         grace: Duration::from_secs(1),
         verbose: false,

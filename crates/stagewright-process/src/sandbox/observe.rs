@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use libc::c_long;
@@ -32,6 +32,8 @@ const PAGE: u64 = 4096;
 pub struct Observe {
     /// Folders whose files aren't reported.
     pub except: Vec<PathBuf>,
+    /// A folder whose files are reported, even if it lies in one of those.
+    pub within: PathBuf,
 }
 
 /// How a program uses a path. Whether it succeeds isn't known.
@@ -105,7 +107,8 @@ impl Observer {
     }
 
     fn add(&self, path: PathBuf, of: FileUse, call: &BrokeredCall<'_>) {
-        if self.observe.except.iter().any(|folder| path.starts_with(folder)) {
+        let Observe { except, within } = &self.observe;
+        if !path.starts_with(within) && except.iter().any(|folder| path.starts_with(folder)) {
             return;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,6 +116,11 @@ impl Observer {
             return;
         }
         let existed = fs::symlink_metadata(&path).is_ok();
+        let makes = matches!(of, FileUse::Create | FileUse::MakeFolder | FileUse::Name);
+        // Nothing is made in a folder that doesn't exist.
+        if makes && !path.parent().is_some_and(Path::is_dir) {
+            return;
+        }
         // If the program has ended, its number may have been another's when the path was read.
         if call.is_waiting().is_ok() {
             seen.known.insert((of, path.clone()));

@@ -498,8 +498,10 @@ async fn umask_limits_and_groups_of_the_caller_are_not_inherited() {
 #[tokio::test]
 async fn uses_of_files_are_observed_and_nothing_more_is_allowed() {
     let mut world = world();
-    world.confinement.observe =
-        Some(Observe { except: ["/usr", "/lib", "/lib64", "/etc", "/proc"].map(PathBuf::from).into() });
+    world.confinement.observe = Some(Observe {
+        except: ["/usr", "/lib", "/lib64", "/etc", "/proc", "/tmp"].map(PathBuf::from).into(),
+        within: world.work.clone(),
+    });
     let sandbox = world.sandbox();
     let script = "cat src/open; cat closed; ls src >/dev/null; mkdir out/d; echo x >out/d/a; mv out/d/a out/b; rm out/b; \
                   cd src; cat ../out/none; echo x >open";

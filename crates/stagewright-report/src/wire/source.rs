@@ -9,12 +9,13 @@ impl ToWire for RunSource {
     type Wire = api::RunSourceEntry;
 
     fn to_wire(&self) -> api::RunSourceEntry {
-        let RunSource { git, trigger, base, offline, unsandboxed, package_hosts, rollback } = self;
+        let RunSource { git, trigger, base, offline, learning, unsandboxed, package_hosts, rollback } = self;
         api::RunSourceEntry {
             git: git.to_wire(),
             trigger: trigger.to_wire(),
             base: base.clone(),
             offline: *offline,
+            learning: *learning,
             unsandboxed: unsandboxed.clone(),
             package_hosts: package_hosts.clone(),
             rollback: rollback.to_wire(),

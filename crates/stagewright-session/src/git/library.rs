@@ -209,6 +209,16 @@ impl GitReader for GitLibrary {
         }
     }
 
+    fn files(&self) -> Result<BTreeSet<PathBuf>, Unanswered> {
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let mut options = StatusOptions::new();
+        options.include_untracked(true).recurse_untracked_dirs(true);
+        let untracked = self.repository.statuses(Some(&mut options))?;
+        let untracked = untracked.iter().filter(|entry| entry.status() == Status::WT_NEW);
+        let untracked = untracked.map(|entry| path(entry.path_bytes())).collect::<Vec<_>>();
+        Ok(self.repository.index()?.iter().map(|entry| path(&entry.path)).chain(untracked).collect())
+    }
+
     fn differences(&self, commit: &str) -> Result<Differences, Unanswered> {
         let tree = self.repository.find_commit(Oid::from_str(commit)?)?.tree()?;
         let mut options = DiffOptions::new();

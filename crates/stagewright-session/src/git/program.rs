@@ -5,7 +5,7 @@
 //! monitor and hooks are turned off. Filters are kept, because they decide whether a file has changed; they come from
 //! the configuration, which no stage can write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -189,6 +189,13 @@ impl GitReader for GitProgram {
 
     fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, Unanswered> {
         self.find(&["merge-base", one, other])
+    }
+
+    fn files(&self) -> Result<BTreeSet<PathBuf>, Unanswered> {
+        let listed =
+            self.run(Path::new(""), &["ls-files", "-z", "--cached", "--others", "--exclude-standard"], None)?;
+        let names = listed.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+        Ok(names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
     }
 
     fn differences(&self, commit: &str) -> Result<Differences, Unanswered> {

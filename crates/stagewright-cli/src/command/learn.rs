@@ -1,0 +1,80 @@
+//! `run --learn`: observes what stages use, and proposes the permissions for it.
+
+use stagewright_report::{Printer, text};
+use stagewright_session::{GrantRequest, RunMode, Session, StartOutcome};
+
+use super::{grant, run};
+use crate::answers;
+use crate::args::RunArgs;
+use crate::console;
+use crate::drive::drive;
+use crate::drive_args::OutputFormat;
+use crate::error::CommandError;
+use crate::exit::Exit;
+use crate::global::Global;
+
+/// What a person agrees to.
+const TERMS: [&str; 6] = [
+    "The stages run on a copy of this workspace. Until they end, their programs may",
+    "  - read, write and start every file of the copy, and start every program of this machine in PATH",
+    "  - fetch from the hosts of cargo, npm and pip, without credentials",
+    "They get stand-ins for secrets, no sockets and ports of this machine, no files outside of the workspace and the",
+    "programs' installations, and no other hosts. Stages that act on an environment are left out. Nothing is deployed or",
+    "published. What they used is shown at the end, as the permissions to write into the pipeline file.",
+];
+/// What a run can't show.
+const LIMITS: [&str; 3] = [
+    "Learned from what this run did. It doesn't know of branches that weren't taken, of what a program would have done after",
+    "something was refused to it, and of variables of the environment, which programs read without a system call. Read the",
+    "permissions before you write them: they are what the programs used, not what they should need.",
+];
+
+pub(super) async fn learn(
+    global: &Global,
+    session: &Session,
+    args: &RunArgs,
+    out: &mut Printer,
+) -> Result<Exit, CommandError> {
+    let file = session.pipeline(args.pipeline.pipeline.as_deref())?;
+    let pipeline = session.load(file.clone())?;
+    let request = run::request(args, RunMode::Learning)?;
+    if !args.yes && !is_agreed(&args.allow_host, out)? {
+        out.line(text!("Nothing was run."))?;
+        return Ok(Exit::NotReady);
+    }
+    let StartOutcome::Run(started) = session.start(pipeline, &request).await? else { return Ok(Exit::Success) };
+    let id = started.id().0.clone();
+    let ended = drive(global, session, &args.drive, *started).await?;
+    let wanted = GrantRequest { run: Some(id), ..GrantRequest::default() };
+    let proposal = session.propose_grants(session.load(file)?, &wanted).await?;
+    if args.drive.format == OutputFormat::Json {
+        let written = args.yes && !proposal.grants.is_empty();
+        if written {
+            proposal.write()?;
+        }
+        out.json(&grant::answer(&proposal, written))?;
+        return Ok(ended);
+    }
+    out.line(text!(""))?;
+    out.lines(LIMITS.map(|line| text!("{line}")))?;
+    if ended != Exit::Success {
+        out.line(text!("The run didn't succeed: what its stages would have used after that isn't known."))?;
+    }
+    let offered = grant::offer(&proposal, args.yes, false, out)?;
+    Ok(if ended == Exit::Success { offered } else { ended })
+}
+
+/// Asks the person at the terminal.
+fn is_agreed(hosts: &[String], out: &mut Printer) -> Result<bool, CommandError> {
+    if !console::can_ask() {
+        let message = "stages learn only after a confirmation, which needs a terminal; nothing was run";
+        return Err(CommandError::not_ready(message).hint("read `stagewright run --help`, and agree with --yes"));
+    }
+    out.lines(TERMS.map(|line| text!("{line}")))?;
+    if !hosts.is_empty() {
+        out.line(text!("You let them reach {} as well.", hosts.join(", ")))?;
+    }
+    out.prompt(&text!("Let the stages learn? [y/N] "))?;
+    let given = answers::line(&mut std::io::stdin().lock());
+    Ok(given.is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes")))
+}

@@ -1,0 +1,280 @@
+//! Learning: what a stage used, while it had more than its grants, becomes the grants that it needs.
+//!
+//! ```text
+//! plugin ── policy ──────────> Uses ──┐
+//! programs ── proxy, policy ─> Uses ──┼── resolve (links) ── fold (folders, patterns) ──> problems with grants
+//!          ── sandbox ── observations ┘
+//! ```
+//!
+//! The stage works on a copy of the workspace, which its programs see at the workspace's own path. The grants that it has
+//! meanwhile, and what it can't reach, are decided by whoever starts the run: this module observes, and allows nothing.
+//!
+//! Each attempt reports its grants as problems with the code [`LEARNED`], from which they are written into the pipeline
+//! file like those that a run was denied.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_engine::{Level, Problem};
+use stagewright_model::{MissingGrant, Origin, Permission, ProcessRule, WorkspacePath};
+use stagewright_process::sandbox::{FileUse, Observation, Observe};
+use stagewright_process::which;
+
+use crate::attempt::Attempt;
+use crate::blocking::blocking;
+use crate::confine::tools;
+use crate::error::CapabilityError;
+use crate::report::masked_problem;
+
+mod fold;
+mod resolve;
+
+use fold::{Checkout, FilesUsed, fold};
+use resolve::{Resolved, resolve};
+
+/// The code of the problems that report what a stage used.
+pub const LEARNED: &str = "learned";
+/// The code of the problems that report what a stage looked for and can't be granted by learning.
+pub const NOT_LEARNED: &str = "not-learned";
+
+/// Folders of the machine that every program sees, or that are the sandbox's own.
+const EVERYWHERE: [&str; 14] = [
+    "/bin",
+    "/dev",
+    "/etc",
+    "/gnu/store",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix/store",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/tmp",
+];
+/// The most files outside of the workspace that are listed for one attempt.
+const LISTED: usize = 20;
+
+/// The files that the stages of a learning run work on.
+#[derive(Clone, Debug, Default)]
+pub struct Learning {
+    /// A copy of the workspace.
+    pub files: PathBuf,
+    /// The files that a new clone of the repository has, relative to the workspace, together with those that could be
+    /// committed.
+    pub checkout: BTreeSet<PathBuf>,
+}
+
+/// What one attempt used through the host; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Learner {
+    pub(crate) learning: Arc<Learning>,
+    uses: Arc<Mutex<Uses>>,
+}
+
+#[derive(Debug, Default)]
+struct Uses {
+    /// As the plugin named them.
+    programs: BTreeSet<String>,
+    read: BTreeSet<WorkspacePath>,
+    written: BTreeSet<WorkspacePath>,
+    /// By their text.
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Learner {
+    pub(crate) fn new(learning: Arc<Learning>) -> Learner {
+        Learner { learning, uses: Arc::default() }
+    }
+
+    pub(crate) fn started(&self, program: &str) {
+        self.note(|uses| uses.programs.insert(program.to_owned()));
+    }
+
+    pub(crate) fn read(&self, path: &WorkspacePath) {
+        self.note(|uses| uses.read.insert(path.clone()));
+    }
+
+    pub(crate) fn written(&self, path: &WorkspacePath) {
+        self.note(|uses| uses.written.insert(path.clone()));
+    }
+
+    pub(crate) fn called(&self, origin: &Origin) {
+        self.note(|uses| uses.origins.insert(origin.to_string(), origin.clone()).is_none());
+    }
+
+    fn note(&self, add: impl FnOnce(&mut Uses) -> bool) {
+        add(&mut self.uses.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Which uses of files a sandbox reports. `root`: the workspace's path.
+pub(crate) fn observe(root: &Path) -> Observe {
+    Observe { except: EVERYWHERE.map(PathBuf::from).into(), within: root.to_owned() }
+}
+
+/// What an attempt used, and how its programs found it.
+pub(crate) struct Evidence {
+    pub(crate) observations: Vec<Observation>,
+    /// The workspace's absolute path.
+    pub(crate) root: PathBuf,
+    /// The environment of the programs.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// The engine's own environment.
+    pub(crate) machine: Arc<BTreeMap<String, String>>,
+}
+
+/// What was learned from one attempt.
+#[derive(Debug, Default)]
+struct Lesson {
+    grants: BTreeSet<(Permission, String)>,
+    /// Files outside of the workspace that exist, and that programs looked for without seeing them.
+    outside: BTreeSet<PathBuf>,
+    /// Programs outside of `PATH`, which no grant by name includes.
+    unnamed: BTreeSet<PathBuf>,
+}
+
+impl Attempt {
+    /// Reports what the attempt used, if it learns, and what it was refused and won't be granted by that.
+    pub(crate) async fn report_uses(&mut self) {
+        let Some(learner) = self.learner.clone() else { return };
+        let evidence = self.processes.evidence();
+        let hosts = self.processes.policy().used_origins(&learner.origins());
+        let lesson = match blocking(move || learner.lesson(&evidence)).await {
+            Ok(lesson) => lesson,
+            // Without it the stage has learned nothing, and the next run says what it lacks.
+            Err(error) => return self.log.engine(&format!("could not learn: {}", error.message)).await,
+        };
+        let grants = lesson.grants.into_iter().chain(hosts.into_iter().map(|entry| (Permission::Net, entry)));
+        let lesson = Lesson { grants: grants.collect(), ..lesson };
+        let mut problems = lesson.problems(self.processes.policy().table());
+        problems.extend(self.denials.take_connections().iter().map(refused));
+        for problem in problems {
+            self.log.output().problem(masked_problem(problem, self.log.masker())).await;
+        }
+    }
+}
+
+/// A connection that was refused. It isn't proposed: a program that was led astray would then choose its own grants.
+fn refused(denied: &CapabilityError) -> Problem {
+    let help = denied.grant.as_ref().map(|grant| match grant.permission {
+        Permission::Net => format!("if it needs this host, learn again with `--allow-host {}`", grant.entry),
+        _ => "if it needs this socket, grant it by hand: it may give full control of the machine".to_owned(),
+    });
+    Problem { help, ..Problem::new(Level::Warning, NOT_LEARNED, denied.message.clone()) }
+}
+
+impl Learner {
+    fn lesson(&self, evidence: &Evidence) -> Lesson {
+        let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lesson = Lesson::default();
+        let mut files = FilesUsed::default();
+        let mut programs = uses.programs.clone();
+        for path in &uses.read {
+            let is_folder = self.learning.files.join(path.as_path()).is_dir();
+            files.add(path.clone(), if is_folder { FileUse::Look } else { FileUse::Read }, is_folder);
+        }
+        uses.written.iter().for_each(|path| files.add(path.clone(), FileUse::Name, false));
+        let mut elsewhere = BTreeSet::new();
+        for seen in &evidence.observations {
+            match seen.path.strip_prefix(&evidence.root) {
+                Ok(below) => self.in_workspace(below, seen, &evidence.root, &mut files),
+                Err(_) if !seen.existed && is_of_machine(seen) => drop(lesson.outside.insert(seen.path.clone())),
+                Err(_) if seen.existed && seen.of == FileUse::Start => drop(elsewhere.insert(seen.path.clone())),
+                Err(_) => {}
+            }
+        }
+        lesson.unnamed = name_programs(&elsewhere, &mut programs, evidence);
+        // A program that `process` names by its path can be started without `exec`.
+        let own = programs.iter().filter(|name| name.contains('/')).filter_map(|name| WorkspacePath::parse(name).ok());
+        own.for_each(|path| files.forget_start(&path));
+        let checkout = Checkout::new(&self.learning);
+        lesson.grants.extend(fold(&files, &checkout));
+        lesson.grants.extend(programs.iter().map(|name| (Permission::Process, ProcessRule::exactly(name, &[]))));
+        lesson
+    }
+
+    fn in_workspace(&self, below: &Path, seen: &Observation, root: &Path, files: &mut FilesUsed) {
+        if !seen.existed && !matches!(seen.of, FileUse::Create | FileUse::MakeFolder | FileUse::Name) {
+            return;
+        }
+        let follows = !matches!(seen.of, FileUse::Remove | FileUse::Name | FileUse::MakeFolder);
+        let Resolved { links, path } = resolve(&self.learning.files, root, below, follows);
+        links.into_iter().for_each(|link| files.add(link, FileUse::Look, false));
+        let Some(path) = path else { return };
+        let is_folder = self.learning.files.join(path.as_path()).is_dir();
+        // A tool that makes a folder if it is missing only looks at one that exists.
+        let of = if seen.existed && seen.of == FileUse::MakeFolder { FileUse::Look } else { seen.of };
+        files.add(path, of, is_folder);
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner).origins.values().cloned().collect()
+    }
+}
+
+/// Whether the machine has a file that a program didn't see.
+fn is_of_machine(seen: &Observation) -> bool {
+    matches!(seen.of, FileUse::Look | FileUse::Read | FileUse::List | FileUse::Start)
+        && seen.path.symlink_metadata().is_ok()
+}
+
+/// Adds the programs whose toolchains contain what was started outside of the workspace. Returns what no program in `PATH`
+/// stands for.
+fn name_programs(
+    started: &BTreeSet<PathBuf>,
+    programs: &mut BTreeSet<String>,
+    evidence: &Evidence,
+) -> BTreeSet<PathBuf> {
+    let Evidence { environment, machine, root, .. } = evidence;
+    let path_variable = environment.get("PATH").map_or("", String::as_str);
+    let mounted = |programs: &BTreeSet<String>| {
+        let rules = programs.iter().filter_map(|name| ProcessRule::exactly(name, &[]).parse().ok());
+        tools(&rules.collect::<Vec<_>>(), environment, machine, root)
+    };
+    let mut tool_mounts = mounted(programs);
+    let mut unnamed = BTreeSet::new();
+    for path in started {
+        if tool_mounts.iter().any(|mount| path.starts_with(&mount.path)) {
+            continue;
+        }
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|name| which(name, path_variable).as_deref() == Some(path));
+        match name {
+            Some(name) => {
+                programs.insert(name.to_owned());
+                tool_mounts = mounted(programs);
+            }
+            None => drop(unnamed.insert(path.clone())),
+        }
+    }
+    // A program that comes later in the order may have been the one that includes it.
+    unnamed.retain(|path| !tool_mounts.iter().any(|mount| path.starts_with(&mount.path)));
+    unnamed
+}
+
+impl Lesson {
+    fn problems(self, table: &str) -> Vec<Problem> {
+        let learned = self.grants.into_iter().map(|(permission, entry)| {
+            let grant = MissingGrant { table: format!("{table}.permissions"), permission, entry };
+            let message = format!("it used {} `{}`", permission.key(), grant.entry);
+            Problem { grant: Some(Box::new(grant)), ..Problem::new(Level::Info, LEARNED, message) }
+        });
+        let outside = self.outside.iter().take(LISTED).map(|path| {
+            let message = format!("it looked for `{}`, which programs don't see", path.display());
+            let help = "no permission opens files outside of the workspace: if the stage needs it, copy it there";
+            Problem { help: Some(help.to_owned()), ..Problem::new(Level::Info, NOT_LEARNED, message) }
+        });
+        let unnamed = self.unnamed.iter().take(LISTED).map(|path| {
+            let message = format!("it used the program or library `{}`, which isn't in PATH", path.display());
+            let help = "grant it by its absolute path in `process`, or add its folder to the engine's PATH";
+            Problem { help: Some(help.to_owned()), ..Problem::new(Level::Warning, NOT_LEARNED, message) }
+        });
+        learned.chain(outside).chain(unnamed).collect()
+    }
+}
