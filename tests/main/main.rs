@@ -23,6 +23,7 @@ mod hostile;
 mod images;
 mod init;
 mod installed;
+mod learn;
 mod lock;
 mod misbehaving;
 mod packages;

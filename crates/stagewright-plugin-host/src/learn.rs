@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_engine::{Level, Problem};
-use stagewright_model::{MissingGrant, Origin, Permission, ProcessRule, WorkspacePath};
+use stagewright_model::{Grant, MissingGrant, Origin, Permission, Permissions, ProcessRule, WorkspacePath};
 use stagewright_process::sandbox::{FileUse, Observation, Observe};
 use stagewright_process::which;
 
@@ -181,7 +181,7 @@ impl Learner {
         let mut elsewhere = BTreeSet::new();
         for seen in &evidence.observations {
             match seen.path.strip_prefix(&evidence.root) {
-                Ok(below) => self.in_workspace(below, seen, &evidence.root, &mut files),
+                Ok(below) => elsewhere.extend(self.in_workspace(below, seen, &evidence.root, &mut files)),
                 Err(_) if !seen.existed && is_of_machine(seen) => drop(lesson.outside.insert(seen.path.clone())),
                 Err(_) if seen.existed && seen.of == FileUse::Start => drop(elsewhere.insert(seen.path.clone())),
                 Err(_) => {}
@@ -197,18 +197,20 @@ impl Learner {
         lesson
     }
 
-    fn in_workspace(&self, below: &Path, seen: &Observation, root: &Path, files: &mut FilesUsed) {
+    /// Adds a use of a path below the workspace. Returns the program of the machine that it started by a link.
+    fn in_workspace(&self, below: &Path, seen: &Observation, root: &Path, files: &mut FilesUsed) -> Option<PathBuf> {
         if !seen.existed && !matches!(seen.of, FileUse::Create | FileUse::MakeFolder | FileUse::Name) {
-            return;
+            return None;
         }
         let follows = !matches!(seen.of, FileUse::Remove | FileUse::Name | FileUse::MakeFolder);
-        let Resolved { links, path } = resolve(&self.learning.files, root, below, follows);
+        let Resolved { links, path, outside } = resolve(&self.learning.files, root, below, follows);
         links.into_iter().for_each(|link| files.add(link, FileUse::Look, false));
-        let Some(path) = path else { return };
+        let Some(path) = path else { return outside.filter(|_| seen.of == FileUse::Start) };
         let is_folder = self.learning.files.join(path.as_path()).is_dir();
         // A tool that makes a folder if it is missing only looks at one that exists.
         let of = if seen.existed && seen.of == FileUse::MakeFolder { FileUse::Look } else { seen.of };
         files.add(path, of, is_folder);
+        None
     }
 
     fn origins(&self) -> Vec<Origin> {
@@ -238,14 +240,16 @@ fn name_programs(
     let mut tool_mounts = mounted(programs);
     let mut unnamed = BTreeSet::new();
     for path in started {
-        if tool_mounts.iter().any(|mount| path.starts_with(&mount.path)) {
+        // A version manager mounts the installation, and a link to it leads to the file itself.
+        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if is_everywhere(&real) || tool_mounts.iter().any(|mount| real.starts_with(&mount.path)) {
             continue;
         }
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .filter(|name| which(name, path_variable).as_deref() == Some(path));
-        match name {
+        let is_in = |name: &&str| {
+            let alone = BTreeSet::from([(*name).to_owned()]);
+            which(name, path_variable).is_some() && mounted(&alone).iter().any(|mount| real.starts_with(&mount.path))
+        };
+        match names_of(path).find(is_in) {
             Some(name) => {
                 programs.insert(name.to_owned());
                 tool_mounts = mounted(programs);
@@ -255,14 +259,38 @@ fn name_programs(
     }
     // A program that comes later in the order may have been the one that includes it.
     unnamed.retain(|path| !tool_mounts.iter().any(|mount| path.starts_with(&mount.path)));
+    if !programs.contains("cargo") {
+        // pip asks it for its version, to tell the index, and works without it.
+        programs.remove("rustc");
+    }
     unnamed
+}
+
+/// The names under which `process` can grant a program: its own, and those without its version, as `python3` and `python`
+/// for `python3.11`.
+fn names_of(path: &Path) -> impl Iterator<Item = &str> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let without_minor = name.rsplit_once('.').map(|(name, _)| name);
+    let bare = name.trim_end_matches(|letter: char| letter == '.' || letter.is_ascii_digit());
+    [Some(name), without_minor, Some(bare)].into_iter().flatten().filter(|name| !name.is_empty())
+}
+
+fn is_everywhere(path: &Path) -> bool {
+    EVERYWHERE.iter().any(|folder| path.starts_with(folder))
+}
+
+/// As in ``it has to read `src` ``.
+fn used(permission: Permission, entry: &str) -> String {
+    let mut one = Permissions::default();
+    let phrase = one.insert(permission, entry).ok().and_then(|()| one.entries().next().map(Grant::phrase));
+    format!("it has to {}", phrase.unwrap_or_else(|| format!("have {} `{entry}`", permission.key())))
 }
 
 impl Lesson {
     fn problems(self, table: &str) -> Vec<Problem> {
         let learned = self.grants.into_iter().map(|(permission, entry)| {
+            let message = used(permission, &entry);
             let grant = MissingGrant { table: format!("{table}.permissions"), permission, entry };
-            let message = format!("it used {} `{}`", permission.key(), grant.entry);
             Problem { grant: Some(Box::new(grant)), ..Problem::new(Level::Info, LEARNED, message) }
         });
         let outside = self.outside.iter().take(LISTED).map(|path| {

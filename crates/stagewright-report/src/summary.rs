@@ -263,6 +263,9 @@ fn resumption(view: &RunView, run: &str) -> Vec<String> {
     let kinds = view.failed().filter_map(|stage| Some(stage.failure()?.kind));
     let needs_change = kinds.into_iter().any(|kind| matches!(kind, FailureKind::Denied | FailureKind::Configuration));
     let grant = lacks_grants.then(|| format!("stagewright grant --run {run}"));
+    if view.learning {
+        return grant.into_iter().collect();
+    }
     let accept = if lacks_grants || needs_change { " --accept-changes" } else { "" };
     grant.into_iter().chain([format!("stagewright resume {run}{accept}")]).collect()
 }

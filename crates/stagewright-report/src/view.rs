@@ -24,6 +24,8 @@ pub struct RunView {
     pub file: String,
     /// Whether effects act on local stand-ins.
     pub rehearsal: bool,
+    /// Whether it observes what its stages use.
+    pub learning: bool,
     /// When the run began.
     pub started: Timestamp,
     /// When the last event happened.
@@ -88,11 +90,12 @@ impl RunView {
             return;
         }
         match &event.kind {
-            EventKind::RunStarted { run, pipeline, file, rehearsal, stages, .. } => {
+            EventKind::RunStarted { run, pipeline, file, rehearsal, source, stages, .. } => {
                 self.run = Some(run.clone());
                 self.pipeline.clone_from(pipeline);
                 self.file.clone_from(file);
                 self.rehearsal = *rehearsal;
+                self.learning = source.learning;
                 self.stages = stages.iter().cloned().map(StageView::new).collect();
                 self.widest = stages.iter().map(|stage| width(&escaped(&stage.id))).max().unwrap_or(0);
             }

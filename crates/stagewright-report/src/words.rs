@@ -11,7 +11,11 @@ use crate::text::{duration, first_line, stages};
 use crate::view::{RunView, StageView};
 
 pub(crate) fn opening(view: &RunView) -> String {
-    let rehearsal = if view.rehearsal { ", as a rehearsal" } else { "" };
+    let rehearsal = match (view.learning, view.rehearsal) {
+        (true, _) => ", on a copy, to learn what they use",
+        (false, true) => ", as a rehearsal",
+        (false, false) => "",
+    };
     let stages = stages(view.stages.len());
     format!(
         "run {} of {} ({}): {stages}{rehearsal}",

@@ -15,8 +15,10 @@ use super::Learning;
 const FOLDED: usize = 3;
 /// With more entries than this, the whole workspace is.
 const MOST_ENTRIES: usize = 12;
-/// Folders that programs write if they can, and do without otherwise.
-const DISPENSABLE: [&str; 1] = ["__pycache__"];
+/// Names of folders that Python and pytest write if they can, and do without otherwise.
+const DISPENSABLE: [&str; 2] = ["__pycache__", ".pytest_cache"];
+/// The start of the names under which pytest makes such a folder, before it renames it.
+const DISPENSABLE_DRAFT: &str = "pytest-cache-files-";
 
 /// The files of a new clone.
 pub(super) struct Checkout {
@@ -84,7 +86,8 @@ impl FilesUsed {
             }
             return;
         }
-        if is_written && path.names().any(|name| DISPENSABLE.contains(&name)) {
+        let is_dispensable = |name: &str| DISPENSABLE.contains(&name) || name.starts_with(DISPENSABLE_DRAFT);
+        if is_written && path.names().any(is_dispensable) {
             return;
         }
         let uses = match of {
@@ -121,14 +124,20 @@ pub(super) fn fold(used: &FilesUsed, checkout: &Checkout) -> BTreeSet<(Permissio
     let of = |kind: Permission, paths: BTreeSet<WorkspacePath>| {
         paths.into_iter().map(move |path| (kind, escaped(path.shown())))
     };
-    let mut entries: BTreeSet<(Permission, String)> = of(Permission::Write, write).collect();
+    let as_written = |path: &WorkspacePath| {
+        let is_file = used.written.contains(path) || checkout.has_file(path);
+        // With an extension, only the slash makes it a folder.
+        let slash = if has_extension(path) && !is_file { "/" } else { "" };
+        (Permission::Write, format!("{}{slash}", escaped(path.shown())))
+    };
+    let mut entries: BTreeSet<(Permission, String)> = write.iter().map(as_written).collect();
     entries.extend(of(Permission::Exec, exec));
     entries.extend(read.into_iter().map(|entry| (Permission::Read, entry)));
     entries
 }
 
-/// What has to be writable. A path that doesn't exist is made before the stage starts: a folder, unless its name has an
-/// extension, and then a file. Where that would be wrong, the folder around it is granted.
+/// What has to be writable. A path that doesn't exist is made before the stage starts: as a folder, unless its name has an
+/// extension, and then as a file. For a file without one, the folder around it is granted.
 fn written(used: &FilesUsed, checkout: &Checkout) -> BTreeSet<WorkspacePath> {
     let mut entries = BTreeSet::new();
     let all = used.written.iter().chain(&used.made_folders).chain(&used.renamed);
@@ -136,7 +145,7 @@ fn written(used: &FilesUsed, checkout: &Checkout) -> BTreeSet<WorkspacePath> {
         let is_renamed = used.renamed.contains(path);
         let is_folder = |at: &WorkspacePath| at != path || used.made_folders.contains(at);
         let entry = match checkout.absent(path) {
-            Some(at) if is_folder(&at) != has_extension(&at) && (at != *path || !is_renamed || is_folder(&at)) => at,
+            Some(at) if is_folder(&at) || (has_extension(&at) && !is_renamed) => at,
             Some(at) => at.parent().unwrap_or_default(),
             None if is_renamed => path.parent().unwrap_or_default(),
             None => path.clone(),
@@ -232,4 +241,84 @@ fn escaped(path: &str) -> String {
         }
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clone with sources in two folders, and what a stage used: `r` reads, `l` lists, `x` starts, `w` writes in place,
+    /// `m` makes a folder, `n` makes or removes a name, `?` looks at a folder.
+    fn folded_uses(uses: &str) -> Vec<String> {
+        let clone = "Cargo.toml a.md b.md c.md src/main.rs src/x/a.rs src/x/b.rs src/x/c.rs tests/t.rs run.sh";
+        let path = |path: &str| WorkspacePath::parse(path).unwrap();
+        let checkout = Checkout::of(clone.split(' ').map(path).collect());
+        let mut used = FilesUsed::default();
+        for (of, at) in uses.split(", ").filter_map(|used| used.split_once(' ')) {
+            let (of, is_folder) = match of {
+                "r" => (FileUse::Read, false),
+                "l" => (FileUse::List, true),
+                "x" => (FileUse::Start, false),
+                "w" => (FileUse::Create, false),
+                "m" => (FileUse::MakeFolder, true),
+                "n" => (FileUse::Remove, false),
+                "?" => (FileUse::Look, true),
+                other => panic!("{other}"),
+            };
+            used.add(path(at), of, is_folder);
+        }
+        fold(&used, &checkout).into_iter().map(|(kind, entry)| format!("{} {entry}", kind.key())).collect()
+    }
+
+    #[test]
+    fn reads_are_folded_to_folders_and_patterns() {
+        assert_eq!(folded_uses("r Cargo.toml, r src/main.rs"), ["read Cargo.toml", "read src/main.rs"]);
+        assert_eq!(folded_uses("r src/x/a.rs, r src/x/b.rs, r src/x/c.rs"), ["read src/x"]);
+        assert_eq!(folded_uses("l src, r src/x/a.rs"), ["read src"]);
+        assert_eq!(folded_uses("r a.md, r b.md, r c.md"), ["read *.md"]);
+        assert_eq!(folded_uses("r a.md, r b.md"), ["read a.md", "read b.md"]);
+        assert_eq!(folded_uses("l ., r src/main.rs"), ["read ."]);
+        assert_eq!(folded_uses("? tests"), ["read tests"]);
+        assert_eq!(folded_uses("? src, r src/main.rs"), ["read src/main.rs"], "it is there anyway");
+        assert_eq!(folded_uses("? .git, ? ."), [] as [&str; 0]);
+        assert_eq!(folded_uses("r .git/HEAD, r .git/index"), ["read .git"]);
+    }
+
+    #[test]
+    fn what_a_clone_does_not_have_is_granted_as_the_folder_that_a_stage_made() {
+        assert_eq!(folded_uses("m target, m target/debug, w target/debug/x, n target/debug/x"), ["write target"]);
+        assert_eq!(folded_uses("m src/x/out, w src/x/out/a"), ["write src/x/out"]);
+        assert_eq!(folded_uses("r dist/deep/app"), ["read dist"]);
+        assert_eq!(folded_uses("x node_modules/a/cli.js, r node_modules/a/lib.js"), ["exec node_modules"]);
+        assert_eq!(folded_uses("m node_modules, w node_modules/x, x node_modules/x"), ["write node_modules"]);
+    }
+
+    #[test]
+    fn a_file_is_granted_unless_the_grant_would_make_something_else_of_it() {
+        assert_eq!(folded_uses("w report.xml"), ["write report.xml"]);
+        assert_eq!(folded_uses("w src/main.rs"), ["write src/main.rs"]);
+        assert_eq!(folded_uses("w src/log"), ["write src"], "a name without an extension would be made as a folder");
+        assert_eq!(
+            folded_uses("m src/app.d, w src/app.d/x"),
+            ["write src/app.d/"],
+            "and one with an extension as a file"
+        );
+        assert_eq!(folded_uses("w src/x.tmp, n src/x.tmp, n src/x.txt"), ["write src"], "a mount can't be renamed");
+        assert_eq!(folded_uses("n src/main.rs"), ["write src"]);
+        assert_eq!(folded_uses("w src/__pycache__/a.pyc, m src/__pycache__, n pytest-cache-files-x1"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn programs_of_a_clone_are_granted_one_by_one() {
+        assert_eq!(folded_uses("x run.sh, r run.sh"), ["exec run.sh"]);
+        assert_eq!(folded_uses("x run.sh, l ., r src/main.rs"), ["exec run.sh", "read ."]);
+    }
+
+    #[test]
+    fn names_with_wildcards_are_granted_as_they_are() {
+        let entry = escaped("pages/[id]/{a}*.js");
+        let pattern: stagewright_model::PathPattern = stagewright_model::PathPattern::parse(&entry).unwrap();
+        assert!(pattern.matches_within(&WorkspacePath::parse("pages/[id]/{a}*.js").unwrap()), "{entry}");
+        assert!(!pattern.matches_within(&WorkspacePath::parse("pages/i/{a}x.js").unwrap()));
+    }
 }

@@ -16,6 +16,8 @@ pub(super) struct Resolved {
     pub(super) links: Vec<WorkspacePath>,
     /// Where the path leads; none if it leaves the workspace, or isn't UTF-8.
     pub(super) path: Option<WorkspacePath>,
+    /// The absolute path to which a link leaves the workspace.
+    pub(super) outside: Option<PathBuf>,
 }
 
 /// Resolves a path below the workspace. `files`: the folder with its files. `root`: its path, to which absolute links
@@ -25,11 +27,11 @@ pub(super) fn resolve(files: &Path, root: &Path, below: &Path, follows: bool) ->
     let (mut at, mut links) = (WorkspacePath::default(), Vec::new());
     while let Some(name) = left.pop_front() {
         if name == ".." {
-            let Some(parent) = at.parent() else { return Resolved { links, path: None } };
+            let Some(parent) = at.parent() else { return Resolved { links, ..Resolved::default() } };
             at = parent;
             continue;
         }
-        let Some(name) = name.to_str() else { return Resolved { links, path: None } };
+        let Some(name) = name.to_str() else { return Resolved { links, ..Resolved::default() } };
         let next = at.join(name);
         let target = files.join(next.as_path()).read_link().ok().filter(|_| follows || !left.is_empty());
         let Some(target) = target else {
@@ -42,12 +44,16 @@ pub(super) fn resolve(files: &Path, root: &Path, below: &Path, follows: bool) ->
                 at = WorkspacePath::default();
                 below.to_owned()
             }
-            Err(_) if target.is_absolute() || links.len() > LINKS => return Resolved { links, path: None },
+            Err(_) if links.len() > LINKS => return Resolved { links, ..Resolved::default() },
+            Err(_) if target.is_absolute() => {
+                let outside = left.iter().fold(target, |folder, name| folder.join(name));
+                return Resolved { links, outside: Some(outside), path: None };
+            }
             Err(_) => target,
         };
         names(&target).rev().for_each(|name| left.push_front(name));
     }
-    Resolved { links, path: Some(at) }
+    Resolved { links, path: Some(at), outside: None }
 }
 
 /// The names of a relative path, with `..`.
@@ -82,13 +88,15 @@ mod tests {
         let led = |links: &[&str], to: Option<&str>| Resolved {
             links: links.iter().map(|link| path(link)).collect(),
             path: to.map(path),
+            outside: None,
         };
         assert_eq!(resolved("near/bin/tool", true), led(&["near"], Some("pkg/bin/tool")));
         assert_eq!(resolved("near/../x", true), led(&["near"], Some("x")));
         assert_eq!(resolved("far/../bin/tool", true), led(&["far"], Some("pkg/bin/tool")));
         assert_eq!(resolved("far/tool", false), led(&["far"], Some("pkg/bin/tool")));
         assert_eq!(resolved("near", false), led(&[], Some("near")));
-        assert_eq!(resolved("out", true), led(&["out"], None));
+        let outside = Some(PathBuf::from("/usr/bin/env"));
+        assert_eq!(resolved("out", true), Resolved { outside, ..led(&["out"], None) });
         assert_eq!(resolved("../x", true), led(&[], None));
         assert_eq!(resolved("loop", true).path, None);
     }
