@@ -44,7 +44,7 @@ fn a_stage_passes_with_what_was_learned_and_gets_nothing_else() {
     });
     assert_eq!(permissions(&environment, "build"), expected, "{}", learned.stdout);
     assert!(!environment.root().join("out").exists(), "it worked on a copy");
-    assert!(learned.stdout.contains("they are what the programs used"), "{}", learned.stdout);
+    assert!(learned.stdout.contains("not what they should need"), "{}", learned.stdout);
     environment.run(&["run"]).exits(0);
     assert_eq!(environment.read("out/made"), "src/a\n");
 }
@@ -148,4 +148,15 @@ fn a_policy_limits_what_a_run_may_learn() {
     let refused = learn(&environment, &["--policy", "policy.toml"]);
     assert_ne!(refused.code, 0, "{}", refused.stdout);
     assert_eq!(environment.run(&["runs", "--json"]).stdout.trim(), "[]", "nothing ran");
+}
+
+#[test]
+fn a_variable_that_a_failed_program_named_is_listed_without_its_value() {
+    let mut environment =
+        repository("test -n \"$SERVICE_REGION\" || { echo 'SERVICE_REGION is not set' >&2; exit 1; }");
+    environment.set("SERVICE_REGION", "CANARY-VALUE");
+    let learned = learn(&environment, &[]).exits(1);
+    assert!(learned.stdout.contains("the variable `SERVICE_REGION`"), "{}", learned.stdout);
+    assert!(!learned.stdout.contains("CANARY-VALUE"), "{}", learned.stdout);
+    assert!(learned.stdout.contains("isn't known"), "{}", learned.stdout);
 }

@@ -129,6 +129,11 @@ fn ask_outcome(question: &Question, by: &str, input: &mut dyn BufRead, output: &
     RunCommand::Decide { stage: question.stage, decision }
 }
 
+/// Whether the next line of standard input agrees to what was asked.
+pub(crate) fn is_yes() -> bool {
+    line(&mut std::io::stdin().lock()).is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes"))
+}
+
 pub(crate) fn line(input: &mut dyn BufRead) -> Option<String> {
     let mut text = String::new();
     match input.read_line(&mut text) {

@@ -125,6 +125,8 @@ pub(crate) struct Evidence {
     pub(crate) environment: BTreeMap<String, String>,
     /// The engine's own environment.
     pub(crate) machine: Arc<BTreeMap<String, String>>,
+    /// The ends of the outputs of programs that failed.
+    pub(crate) complaints: Vec<String>,
 }
 
 /// What was learned from one attempt.
@@ -135,6 +137,8 @@ struct Lesson {
     outside: BTreeSet<PathBuf>,
     /// Programs outside of `PATH`, which no grant by name includes.
     unnamed: BTreeSet<PathBuf>,
+    /// Variables of the engine's environment that a failed program named and didn't have.
+    variables: BTreeSet<String>,
 }
 
 impl Attempt {
@@ -187,6 +191,7 @@ impl Learner {
                 Err(_) => {}
             }
         }
+        lesson.variables = missing_variables(evidence);
         lesson.unnamed = name_programs(&elsewhere, &mut programs, evidence);
         // A program that `process` names by its path can be started without `exec`.
         let own = programs.iter().filter(|name| name.contains('/')).filter_map(|name| WorkspacePath::parse(name).ok());
@@ -216,6 +221,14 @@ impl Learner {
     fn origins(&self) -> Vec<Origin> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner).origins.values().cloned().collect()
     }
+}
+
+/// The variables that the output of a failed program names. No call shows which ones a program reads.
+fn missing_variables(evidence: &Evidence) -> BTreeSet<String> {
+    let is_part_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words = evidence.complaints.iter().flat_map(|output| output.split(|letter| !is_part_of_name(letter)));
+    let words = words.filter(|word| evidence.machine.contains_key(*word) && !evidence.environment.contains_key(*word));
+    words.map(str::to_owned).collect()
 }
 
 /// Whether the machine has a file that a program didn't see.
@@ -303,6 +316,11 @@ impl Lesson {
             let help = "grant it by its absolute path in `process`, or add its folder to the engine's PATH";
             Problem { help: Some(help.to_owned()), ..Problem::new(Level::Warning, NOT_LEARNED, message) }
         });
-        learned.chain(outside).chain(unnamed).collect()
+        let variables = self.variables.iter().take(LISTED).map(|name| {
+            let message = format!("a program that failed named the variable `{name}`, which it doesn't have");
+            let help = "if it needs the variable, add its name to `env` in the stage's permissions";
+            Problem { help: Some(help.to_owned()), ..Problem::new(Level::Info, NOT_LEARNED, message) }
+        });
+        learned.chain(outside).chain(unnamed).chain(variables).collect()
     }
 }

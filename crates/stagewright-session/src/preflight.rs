@@ -39,7 +39,13 @@ pub(crate) async fn admit(
     if let Some(policy) = &policy {
         let beyond = packages::beyond(policy, plan, file, &plugins, host.packages());
         if !beyond.is_empty() {
-            return Err(policy::refused(session, policy, &file.name, &beyond));
+            let refused = policy::refused(session, policy, &file.name, &beyond);
+            return Err(match host.mode() {
+                RunMode::Learning => refused.hint(
+                    "a run learns only where the policy allows any program, the whole workspace and package hosts",
+                ),
+                RunMode::Real | RunMode::Rehearsal { .. } => refused,
+            });
         }
     }
     packages::notice_hosts_of_machine(&*session.notices, plan, host.packages());

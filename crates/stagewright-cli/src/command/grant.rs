@@ -91,8 +91,7 @@ fn is_confirmed(proposal: &GrantProposal, out: &mut Printer) -> Result<bool, Com
         return Err(CommandError::not_ready(message).hint("review the change, then write it: stagewright grant --yes"));
     }
     out.prompt(&text!("Write {}? [y/N] ", proposal.file()))?;
-    let given = answers::line(&mut std::io::stdin().lock());
-    Ok(given.is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes")))
+    Ok(answers::is_yes())
 }
 
 pub(super) fn answer(proposal: &GrantProposal, written: bool) -> GrantAnswer {

@@ -18,15 +18,15 @@ const TERMS: [&str; 6] = [
     "The stages run on a copy of this workspace. Until they end, their programs may",
     "  - read, write and start every file of the copy, and start every program of this machine in PATH",
     "  - fetch from the hosts of cargo, npm and pip, without credentials",
-    "They get stand-ins for secrets, no sockets and ports of this machine, no files outside of the workspace and the",
-    "programs' installations, and no other hosts. Stages that act on an environment are left out. Nothing is deployed or",
-    "published. What they used is shown at the end, as the permissions to write into the pipeline file.",
+    "They get stand-ins for secrets, and no sockets or ports of this machine. Other hosts, and files outside of the",
+    "workspace and the programs' installations, are refused and listed. Stages that act on an environment are left out.",
+    "What the stages used is shown at the end, as permissions to write into the pipeline file.",
 ];
 /// What a run can't show.
 const LIMITS: [&str; 3] = [
-    "Learned from what this run did. It doesn't know of branches that weren't taken, of what a program would have done after",
-    "something was refused to it, and of variables of the environment, which programs read without a system call. Read the",
-    "permissions before you write them: they are what the programs used, not what they should need.",
+    "These permissions are what the programs used in this run, not what they should need: read them before you write them.",
+    "The run doesn't show other branches of the programs, what they would have done if nothing had been refused to them, and",
+    "which variables they read.",
 ];
 
 pub(super) async fn learn(
@@ -75,6 +75,5 @@ fn is_agreed(hosts: &[String], out: &mut Printer) -> Result<bool, CommandError> 
         out.line(text!("You let them reach {} as well.", hosts.join(", ")))?;
     }
     out.prompt(&text!("Let the stages learn? [y/N] "))?;
-    let given = answers::line(&mut std::io::stdin().lock());
-    Ok(given.is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes")))
+    Ok(answers::is_yes())
 }

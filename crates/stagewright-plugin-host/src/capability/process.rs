@@ -84,6 +84,11 @@ impl FailedPrograms {
         known.drain(..surplus);
     }
 
+    fn outputs(&self) -> Vec<String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|failed| failed.output.clone()).collect()
+    }
+
     fn take(&self) -> Vec<FailedProgram> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
@@ -296,6 +301,7 @@ impl Processes {
             root: self.root.clone(),
             environment: self.environment.clone(),
             machine: Arc::clone(&self.machine),
+            complaints: self.failed.outputs(),
         }
     }
 

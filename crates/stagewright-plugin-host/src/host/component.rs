@@ -99,11 +99,12 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
         None => ended,
     };
     let mut end = outcome_from_guest(ended, attempt);
+    // Before the failure is explained: what a learning run was refused is no advice for its pipeline.
+    attempt.report_uses().await;
     attempt.explain(&mut end).await;
     attempt.findings.finish().await;
     attempt.tests.finish().await;
     attempt.metrics.finish(&attempt.log).await;
-    attempt.report_uses().await;
     attempt.denials.report(&attempt.log).await;
     AttemptReport {
         end,
