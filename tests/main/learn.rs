@@ -137,7 +137,7 @@ fn secrets_are_stand_ins_and_links_are_granted_with_their_targets() {
     environment.write("stagewright.toml", &format!("{text}with.secret-env = {{ TOKEN = \"token\" }}\n"));
     let learned = learn(&environment, &[]).exits(0);
     assert!(learned.stdout.contains("| stand-in"), "{}", learned.stdout);
-    assert_eq!(permissions(&environment, "build")["read"], serde_json::json!(["near", "src/a"]));
+    assert_eq!(permissions(&environment, "build")["read"], serde_json::json!(["near", "src"]));
     environment.run(&["run"]).exits(0);
 }
 

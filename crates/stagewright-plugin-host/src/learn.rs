@@ -182,12 +182,12 @@ impl Learner {
             files.add(path.clone(), if is_folder { FileUse::Look } else { FileUse::Read }, is_folder);
         }
         uses.written.iter().for_each(|path| files.add(path.clone(), FileUse::Name, false));
-        let mut elsewhere = BTreeSet::new();
+        let mut elsewhere = Vec::new();
         for seen in &evidence.observations {
             match seen.path.strip_prefix(&evidence.root) {
                 Ok(below) => elsewhere.extend(self.in_workspace(below, seen, &evidence.root, &mut files)),
                 Err(_) if !seen.existed && is_of_machine(seen) => drop(lesson.outside.insert(seen.path.clone())),
-                Err(_) if seen.existed && seen.of == FileUse::Start => drop(elsewhere.insert(seen.path.clone())),
+                Err(_) if seen.existed && seen.of == FileUse::Start => elsewhere.push(seen.path.clone()),
                 Err(_) => {}
             }
         }
@@ -209,7 +209,10 @@ impl Learner {
         }
         let follows = !matches!(seen.of, FileUse::Remove | FileUse::Name | FileUse::MakeFolder);
         let Resolved { links, path, outside } = resolve(&self.learning.files, root, below, follows);
-        links.into_iter().for_each(|link| files.add(link, FileUse::Look, false));
+        for link in links {
+            let target = resolve(&self.learning.files, root, link.as_path(), true).path;
+            files.add_link(link, target);
+        }
         let Some(path) = path else { return outside.filter(|_| seen.of == FileUse::Start) };
         let is_folder = self.learning.files.join(path.as_path()).is_dir();
         // A tool that makes a folder if it is missing only looks at one that exists.
@@ -238,12 +241,9 @@ fn is_of_machine(seen: &Observation) -> bool {
 }
 
 /// Adds the programs whose toolchains contain what was started outside of the workspace. Returns what no program in `PATH`
-/// stands for.
-fn name_programs(
-    started: &BTreeSet<PathBuf>,
-    programs: &mut BTreeSet<String>,
-    evidence: &Evidence,
-) -> BTreeSet<PathBuf> {
+/// stands for. `started`: in this order, because the first one is what a person calls: `python3` of a version manager starts
+/// the manager, and both are in the same installation.
+fn name_programs(started: &[PathBuf], programs: &mut BTreeSet<String>, evidence: &Evidence) -> BTreeSet<PathBuf> {
     let Evidence { environment, machine, root, .. } = evidence;
     let path_variable = environment.get("PATH").map_or("", String::as_str);
     let mounted = |programs: &BTreeSet<String>| {

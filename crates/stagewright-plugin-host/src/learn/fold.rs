@@ -15,10 +15,11 @@ use super::Learning;
 const FOLDED: usize = 3;
 /// With more entries than this, the whole workspace is.
 const MOST_ENTRIES: usize = 12;
-/// Names of folders that Python and pytest write if they can, and do without otherwise.
-const DISPENSABLE: [&str; 2] = ["__pycache__", ".pytest_cache"];
-/// The start of the names under which pytest makes such a folder, before it renames it.
-const DISPENSABLE_DRAFT: &str = "pytest-cache-files-";
+/// A folder that Python writes if it can, and does without otherwise.
+const DISPENSABLE: &str = "__pycache__";
+/// The folder that pytest makes under another name, which starts like this, and renames. If the folder exists, as it does once
+/// it is granted, pytest does neither.
+const PYTEST_CACHE: (&str, &str) = (".pytest_cache", "pytest-cache-files-");
 
 /// The files of a new clone.
 pub(super) struct Checkout {
@@ -65,6 +66,8 @@ impl Checkout {
 pub(super) struct FilesUsed {
     /// Files that were read or looked at, and links.
     files: BTreeSet<WorkspacePath>,
+    /// The links among them that lead to a path of the workspace.
+    targets: BTreeMap<WorkspacePath, WorkspacePath>,
     /// Folders that were looked at.
     folders: BTreeSet<WorkspacePath>,
     listed: BTreeSet<WorkspacePath>,
@@ -86,8 +89,12 @@ impl FilesUsed {
             }
             return;
         }
-        let is_dispensable = |name: &str| DISPENSABLE.contains(&name) || name.starts_with(DISPENSABLE_DRAFT);
+        let is_dispensable = |name: &str| name == DISPENSABLE || name.starts_with(PYTEST_CACHE.1);
         if is_written && path.names().any(is_dispensable) {
+            return;
+        }
+        if is_written && path.split().1 == PYTEST_CACHE.0 {
+            self.made_folders.insert(path);
             return;
         }
         let uses = match of {
@@ -102,6 +109,12 @@ impl FilesUsed {
             FileUse::Name | FileUse::Remove => &mut self.renamed,
         };
         uses.insert(path);
+    }
+
+    /// Adds a link that was followed. `target`: none if it leaves the workspace.
+    pub(super) fn add_link(&mut self, link: WorkspacePath, target: Option<WorkspacePath>) {
+        self.targets.extend(target.map(|target| (link.clone(), target)));
+        self.add(link, FileUse::Look, false);
     }
 
     /// Removes a program that is started by a grant of its own.
@@ -178,7 +191,10 @@ fn read(
     for path in used.files.iter().chain(&used.listed).filter(|path| !is_granted(path)) {
         entries.insert(checkout.absent(path).unwrap_or_else(|| path.clone()));
     }
-    let entries_of_files = outermost(entries);
+    // A link that is granted by its name can only be granted together with all that it leads to.
+    let targets = used.targets.iter().filter(|(link, target)| entries.contains(link) && !is_granted(target));
+    let targets: Vec<WorkspacePath> = targets.map(|(_, target)| target.clone()).collect();
+    let entries_of_files = outermost(entries.into_iter().chain(targets).collect());
     // A folder that was looked at is there anyway if anything in it is granted.
     let is_shown = |folder: &WorkspacePath| {
         let mut granted = entries_of_files.iter().chain(write).chain(exec);
@@ -236,7 +252,7 @@ fn escaped(path: &str) -> String {
     let mut entry = String::with_capacity(path.len());
     for letter in path.chars() {
         match letter {
-            '*' | '?' | '[' | '{' | '\\' => entry.extend(['\\', letter]),
+            '*' | '?' | '[' | '{' | '}' | '\\' => entry.extend(['\\', letter]),
             letter => entry.push(letter),
         }
     }
@@ -305,13 +321,32 @@ mod tests {
         );
         assert_eq!(folded_uses("w src/x.tmp, n src/x.tmp, n src/x.txt"), ["write src"], "a mount can't be renamed");
         assert_eq!(folded_uses("n src/main.rs"), ["write src"]);
-        assert_eq!(folded_uses("w src/__pycache__/a.pyc, m src/__pycache__, n pytest-cache-files-x1"), [] as [&str; 0]);
+        assert_eq!(folded_uses("w src/__pycache__/a.pyc, m src/__pycache__"), [] as [&str; 0]);
+        assert_eq!(
+            folded_uses("m pytest-cache-files-x, n pytest-cache-files-x, n .pytest_cache"),
+            ["write .pytest_cache"]
+        );
     }
 
     #[test]
     fn programs_of_a_clone_are_granted_one_by_one() {
         assert_eq!(folded_uses("x run.sh, r run.sh"), ["exec run.sh"]);
-        assert_eq!(folded_uses("x run.sh, l ., r src/main.rs"), ["exec run.sh", "read ."]);
+        assert_eq!(folded_uses("x run.sh, l ., r src/main.rs"), ["read .", "exec run.sh"]);
+    }
+
+    #[test]
+    fn a_link_is_granted_with_its_target_unless_a_folder_includes_it() {
+        let path = |path: &str| WorkspacePath::parse(path).unwrap();
+        let checkout = Checkout::of(["near", "src/link", "src/a", "lib/b"].map(path).into());
+        let entries = |link: &str, target: &str, listed: &str| {
+            let mut used = FilesUsed::default();
+            used.add_link(path(link), Some(path(target)));
+            used.add(path(listed), FileUse::List, true);
+            fold(&used, &checkout).into_iter().map(|(_, entry)| entry).collect::<Vec<_>>()
+        };
+        assert_eq!(entries("near", "src", "lib"), ["lib", "near", "src"]);
+        assert_eq!(entries("src/link", "lib/b", "src"), ["lib/b", "src"]);
+        assert_eq!(entries("near", "src", "."), ["."]);
     }
 
     #[test]
