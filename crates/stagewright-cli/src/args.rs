@@ -11,6 +11,7 @@ use crate::drive_args::{DriveArgs, OutputFormat, within};
 use crate::environment_args::EnvCommand;
 use crate::error::CommandError;
 use crate::global::Global;
+use crate::learn_args::LearnArgs;
 use crate::plugin::PluginArgs;
 
 /// Runs build and deploy pipelines whose stages are WASM plugins that can touch only what the pipeline grants.
@@ -158,20 +159,8 @@ pub(crate) struct RunArgs {
     /// Leave the services of this rehearsal running until `service stop --rehearsal`
     #[arg(long, requires = "rehearse")]
     pub(crate) keep_services: bool,
-    /// Observe what the stages use, on a copy of the workspace, and propose the permissions for it
-    ///
-    /// Programs may read, write and start all files of the copy and start all programs of this machine, and reach package
-    /// hosts. Otherwise this is a rehearsal: secrets are stand-ins, and stages that act on an environment are left out. At
-    /// the end the smallest permissions with which the stages would have worked are shown, and written into the pipeline
-    /// file after a confirmation.
-    #[arg(long, conflicts_with_all = ["rehearse", "affected", "locked", "wait"])]
-    pub(crate) learn: bool,
-    /// Let programs that learn reach this host, too; may be repeated
-    #[arg(long, value_name = "HOST", requires = "learn")]
-    pub(crate) allow_host: Vec<String>,
-    /// Learn, and write the permissions, without asking
-    #[arg(short, long, requires = "learn")]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) learning: LearnArgs,
     /// Run only these stages and what they need; may be repeated
     #[arg(long, value_name = "STAGE")]
     pub(crate) only: Vec<String>,

@@ -19,6 +19,7 @@ mod environment_args;
 mod error;
 mod exit;
 mod global;
+mod learn_args;
 mod man;
 mod plugin;
 mod screen;
@@ -85,7 +86,8 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
     let global = &cli.global;
     let session = || session::open(global);
     match &cli.command {
-        CliCommand::Run(args) => block_on(command::run::run(global, &session()?, args, out)),
+        CliCommand::Run(args) if args.learning.learn => block_on(command::learn::learn(global, &session()?, args, out)),
+        CliCommand::Run(args) => block_on(command::run::run(global, &session()?, args)),
         CliCommand::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
         CliCommand::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
         CliCommand::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),

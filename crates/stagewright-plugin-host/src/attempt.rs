@@ -26,7 +26,7 @@ use crate::capability::workspace::WorkspaceFiles;
 use crate::denial::Denials;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::handles::Handles;
-use crate::learn::Learner;
+use crate::learner::Learner;
 use crate::limits::MemoryLimiter;
 use crate::log::AttemptLog;
 use crate::mask::Masker;

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::attempt::AttemptContext;
 use crate::capability::workspace::{FileKind, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::learn;
+use crate::learner;
 use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
@@ -263,7 +263,7 @@ impl Blueprint {
         let places::MountPlan { scratch, places, rules, kept, placeholders } =
             self.workspace.off_thread(move |files| planner.plan(files)).await?;
         let closed = self.policy.reserved().identities().collect();
-        let observe = self.observes.then(|| learn::observe(&self.root));
+        let observe = self.observes.then(|| learner::observe(&self.root));
         let confinement = Confinement { scratch, places, closed, rules, limits, observe, ..Confinement::default() };
         Ok((confinement, kept, placeholders))
     }

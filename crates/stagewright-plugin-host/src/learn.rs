@@ -1,30 +1,30 @@
 //! Learning: what a stage used, while it had more than its grants, becomes the grants that it needs.
 //!
 //! ```text
-//! plugin ── policy ──────────> Uses ──┐
-//! programs ── proxy, policy ─> Uses ──┼── resolve (links) ── fold (folders, patterns) ──> problems with grants
+//! plugin ── policy ──────────> HostUses ──┐
+//! programs ── proxy, policy ─> HostUses ──┼── resolve (links) ── fold (folders, patterns) ──> problems with grants
 //!          ── sandbox ── observations ┘
 //! ```
 //!
 //! The stage works on a copy of the workspace, which its programs see at the workspace's own path. The grants that it has
-//! meanwhile, and what it can't reach, are decided by whoever starts the run: this module observes, and allows nothing.
+//! meanwhile, and what it can't reach, are the caller's decision: this module observes, and allows nothing.
 //!
 //! Each attempt reports its grants as problems with the code [`LEARNED`], from which they are written into the pipeline
 //! file like those that a run was denied.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_engine::{Level, Problem};
-use stagewright_model::{Grant, MissingGrant, Origin, Permission, Permissions, ProcessRule, WorkspacePath};
-use stagewright_process::sandbox::{FileUse, Observation, Observe};
+use stagewright_model::{Grant, MissingGrant, Permission, Permissions, ProcessRule, WorkspacePath};
+use stagewright_process::sandbox::{FileObservation, FileUse};
 use stagewright_process::which;
 
 use crate::attempt::Attempt;
 use crate::blocking::blocking;
 use crate::confine::tools;
 use crate::error::CapabilityError;
+use crate::learner::{EVERYWHERE, Evidence, Learner};
 use crate::report::masked_problem;
 
 mod fold;
@@ -38,96 +38,8 @@ pub const LEARNED: &str = "learned";
 /// The code of the problems that report what a stage looked for and can't be granted by learning.
 pub const NOT_LEARNED: &str = "not-learned";
 
-/// Folders of the machine that every program sees, or that are the sandbox's own.
-const EVERYWHERE: [&str; 14] = [
-    "/bin",
-    "/dev",
-    "/etc",
-    "/gnu/store",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/nix/store",
-    "/proc",
-    "/sbin",
-    "/sys",
-    "/tmp",
-    "/usr",
-    "/var/tmp",
-];
 /// The most files outside of the workspace that are listed for one attempt.
 const LISTED: usize = 20;
-
-/// The files that the stages of a learning run work on.
-#[derive(Clone, Debug, Default)]
-pub struct Learning {
-    /// A copy of the workspace.
-    pub files: PathBuf,
-    /// The files that a new clone of the repository has, relative to the workspace, together with those that could be
-    /// committed.
-    pub checkout: BTreeSet<PathBuf>,
-}
-
-/// What one attempt used through the host; clones share it.
-#[derive(Clone, Debug)]
-pub(crate) struct Learner {
-    pub(crate) learning: Arc<Learning>,
-    uses: Arc<Mutex<Uses>>,
-}
-
-#[derive(Debug, Default)]
-struct Uses {
-    /// As the plugin named them.
-    programs: BTreeSet<String>,
-    read: BTreeSet<WorkspacePath>,
-    written: BTreeSet<WorkspacePath>,
-    /// By their text.
-    origins: BTreeMap<String, Origin>,
-}
-
-impl Learner {
-    pub(crate) fn new(learning: Arc<Learning>) -> Learner {
-        Learner { learning, uses: Arc::default() }
-    }
-
-    pub(crate) fn started(&self, program: &str) {
-        self.note(|uses| uses.programs.insert(program.to_owned()));
-    }
-
-    pub(crate) fn read(&self, path: &WorkspacePath) {
-        self.note(|uses| uses.read.insert(path.clone()));
-    }
-
-    pub(crate) fn written(&self, path: &WorkspacePath) {
-        self.note(|uses| uses.written.insert(path.clone()));
-    }
-
-    pub(crate) fn called(&self, origin: &Origin) {
-        self.note(|uses| uses.origins.insert(origin.to_string(), origin.clone()).is_none());
-    }
-
-    fn note(&self, add: impl FnOnce(&mut Uses) -> bool) {
-        add(&mut self.uses.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-/// Which uses of files a sandbox reports. `root`: the workspace's path.
-pub(crate) fn observe(root: &Path) -> Observe {
-    Observe { except: EVERYWHERE.map(PathBuf::from).into(), within: root.to_owned() }
-}
-
-/// What an attempt used, and how its programs found it.
-pub(crate) struct Evidence {
-    pub(crate) observations: Vec<Observation>,
-    /// The workspace's absolute path.
-    pub(crate) root: PathBuf,
-    /// The environment of the programs.
-    pub(crate) environment: BTreeMap<String, String>,
-    /// The engine's own environment.
-    pub(crate) machine: Arc<BTreeMap<String, String>>,
-    /// The ends of the outputs of programs that failed.
-    pub(crate) complaints: Vec<String>,
-}
 
 /// What was learned from one attempt.
 #[derive(Debug, Default)]
@@ -146,7 +58,7 @@ impl Attempt {
     pub(crate) async fn report_uses(&mut self) {
         let Some(learner) = self.learner.clone() else { return };
         let evidence = self.processes.evidence();
-        let hosts = self.processes.policy().used_origins(&learner.origins());
+        let hosts = self.processes.policy().used_origins(learner.uses().origins.values());
         let lesson = match blocking(move || learner.lesson(&evidence)).await {
             Ok(lesson) => lesson,
             // Without it the stage has learned nothing, and the next run says what it lacks.
@@ -173,7 +85,7 @@ fn refused(denied: &CapabilityError) -> Problem {
 
 impl Learner {
     fn lesson(&self, evidence: &Evidence) -> Lesson {
-        let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let uses = self.uses();
         let mut lesson = Lesson::default();
         let mut files = FilesUsed::default();
         let mut programs = uses.programs.clone();
@@ -203,7 +115,13 @@ impl Learner {
     }
 
     /// Adds a use of a path below the workspace. Returns the program of the machine that it started by a link.
-    fn in_workspace(&self, below: &Path, seen: &Observation, root: &Path, files: &mut FilesUsed) -> Option<PathBuf> {
+    fn in_workspace(
+        &self,
+        below: &Path,
+        seen: &FileObservation,
+        root: &Path,
+        files: &mut FilesUsed,
+    ) -> Option<PathBuf> {
         if !seen.existed && !matches!(seen.of, FileUse::Create | FileUse::MakeFolder | FileUse::Name) {
             return None;
         }
@@ -220,10 +138,6 @@ impl Learner {
         files.add(path, of, is_folder);
         None
     }
-
-    fn origins(&self) -> Vec<Origin> {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner).origins.values().cloned().collect()
-    }
 }
 
 /// The variables that the output of a failed program names. No call shows which ones a program reads.
@@ -235,7 +149,7 @@ fn missing_variables(evidence: &Evidence) -> BTreeSet<String> {
 }
 
 /// Whether the machine has a file that a program didn't see.
-fn is_of_machine(seen: &Observation) -> bool {
+fn is_of_machine(seen: &FileObservation) -> bool {
     matches!(seen.of, FileUse::Look | FileUse::Read | FileUse::List | FileUse::Start)
         && seen.path.symlink_metadata().is_ok()
 }

@@ -55,6 +55,7 @@ mod host;
 mod inspected;
 mod inspection;
 mod learn;
+mod learner;
 mod limits;
 mod log;
 mod mask;
@@ -88,7 +89,8 @@ pub use contract::{contract_interface, plain_function, plugin_interface};
 pub use denial::DENIED;
 pub use error::{CapabilityError, ErrorCode, causes_of};
 pub use host::{HostConfig, HostError, PluginHost};
-pub use learn::{LEARNED, Learning, NOT_LEARNED};
+pub use learn::{LEARNED, NOT_LEARNED};
+pub use learner::Learning;
 pub use limits::DEFAULT_BOUNDS;
 pub use mask::SHORTEST_MASKED;
 #[doc(hidden)]

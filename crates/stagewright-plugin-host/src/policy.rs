@@ -13,7 +13,7 @@ use stagewright_model::{
 };
 
 use crate::error::{CapabilityError, ErrorCode};
-use crate::learn::Learner;
+use crate::learner::Learner;
 use crate::net::AddressRefused;
 use crate::packages::PackageHosts;
 use crate::reserved::Reservations;
@@ -235,8 +235,8 @@ impl Policy {
     }
 
     /// The entries of `net` that allow these origins.
-    pub(crate) fn used_origins(&self, origins: &[Origin]) -> BTreeSet<String> {
-        origins.iter().map(|origin| self.net_entry(origin)).collect()
+    pub(crate) fn used_origins<'a>(&self, origins: impl Iterator<Item = &'a Origin>) -> BTreeSet<String> {
+        origins.map(|origin| self.net_entry(origin)).collect()
     }
 
     /// The stage's table, as in `stages.test`.

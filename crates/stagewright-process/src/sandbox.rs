@@ -32,6 +32,7 @@
 //! elsewhere.
 
 mod broker;
+mod call;
 mod confine;
 mod connection;
 mod handle;
@@ -58,7 +59,7 @@ pub use handle::{Sandbox, StartError};
 pub use init::run;
 pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
-pub use observe::{FileUse, Observation, Observe};
+pub use observe::{FileObservation, FileUse, Observe};
 pub use refusal::Refusal;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};

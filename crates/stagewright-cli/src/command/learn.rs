@@ -29,7 +29,7 @@ const LIMITS: [&str; 3] = [
     "which variables they read.",
 ];
 
-pub(super) async fn learn(
+pub(crate) async fn learn(
     global: &Global,
     session: &Session,
     args: &RunArgs,
@@ -38,7 +38,7 @@ pub(super) async fn learn(
     let file = session.pipeline(args.pipeline.pipeline.as_deref())?;
     let pipeline = session.load(file.clone())?;
     let request = run::request(args, RunMode::Learning)?;
-    if !args.yes && !is_agreed(&args.allow_host, out)? {
+    if !args.learning.yes && !is_agreed(&args.learning.allow_host, out)? {
         out.line(text!("Nothing was run."))?;
         return Ok(Exit::NotReady);
     }
@@ -48,7 +48,7 @@ pub(super) async fn learn(
     let wanted = GrantRequest { run: Some(id), ..GrantRequest::default() };
     let proposal = session.propose_grants(session.load(file)?, &wanted).await?;
     if args.drive.format == OutputFormat::Json {
-        let written = args.yes && !proposal.grants.is_empty();
+        let written = args.learning.yes && !proposal.grants.is_empty();
         if written {
             proposal.write()?;
         }
@@ -60,7 +60,7 @@ pub(super) async fn learn(
     if ended != Exit::Success {
         out.line(text!("The run didn't succeed: what its stages would have used after that isn't known."))?;
     }
-    let offered = grant::offer(&proposal, args.yes, false, out)?;
+    let offered = grant::offer(&proposal, args.learning.yes, false, out)?;
     Ok(if ended == Exit::Success { offered } else { ended })
 }
 

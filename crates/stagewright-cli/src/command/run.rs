@@ -1,9 +1,8 @@
 //! `run` and `rerun`.
 
-use stagewright_report::{Printer, text};
+use stagewright_report::text;
 use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Session, StartOutcome};
 
-use super::learn;
 use crate::args::{self, RerunArgs, RunArgs};
 use crate::console;
 use crate::drive::drive;
@@ -12,15 +11,7 @@ use crate::exit::Exit;
 use crate::global::Global;
 
 /// `run`.
-pub(crate) async fn run(
-    global: &Global,
-    session: &Session,
-    args: &RunArgs,
-    out: &mut Printer,
-) -> Result<Exit, CommandError> {
-    if args.learn {
-        return learn::learn(global, session, args, out).await;
-    }
+pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> Result<Exit, CommandError> {
     let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
     let mode = match args.rehearse {
         true => RunMode::Rehearsal { offline: args.offline },
@@ -44,7 +35,7 @@ pub(super) fn request(args: &RunArgs, mode: RunMode) -> Result<RunRequest, Comma
         skip: args.skip.clone(),
         affected: args.affected.then(|| AffectedSince { base: args.base.clone() }),
         mode,
-        allowed_hosts: args.allow_host.clone(),
+        allowed_hosts: args.learning.allow_host.clone(),
         keep_services: args.keep_services,
         options: args.drive.options(),
     })

@@ -13,7 +13,7 @@ use crate::confine::{SandboxConfig, StageOwner};
 use crate::denial::Denials;
 use crate::error::CapabilityError;
 use crate::host::{HostConfig, RunScope};
-use crate::learn::Learner;
+use crate::learner::Learner;
 use crate::limits::AttemptBounds;
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;

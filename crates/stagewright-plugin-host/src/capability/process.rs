@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stagewright_engine::{Level, Problem, Stream};
-use stagewright_process::sandbox::Observation;
+use stagewright_process::sandbox::FileObservation;
 use stagewright_process::{Child, Command, Group, which};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -21,7 +21,7 @@ use crate::attempt::AttemptContext;
 use crate::confine::{Blueprint, Confined};
 use crate::denial::{FailedProgram, FailureEvidence, OutputTail, RefusalSearch};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::learn::Evidence;
+use crate::learner::Evidence;
 use crate::log::AttemptLog;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
@@ -69,7 +69,7 @@ pub(crate) struct Processes {
     /// The engine's own environment.
     machine: Arc<BTreeMap<String, String>>,
     /// What was observed of the programs, once they have ended.
-    observations: Vec<Observation>,
+    observations: Vec<FileObservation>,
 }
 
 /// The programs of an attempt that failed within its sandbox; clones share them.

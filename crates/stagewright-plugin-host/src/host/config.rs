@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::capability::secrets::SecretSource;
 use crate::changes::ChangeSource;
 use crate::confine::SandboxConfig;
-use crate::learn::Learning;
+use crate::learner::Learning;
 use crate::packages::PackageHosts;
 use crate::registry::Registry;
 use crate::reserved::Reserved;

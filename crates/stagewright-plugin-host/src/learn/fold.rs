@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stagewright_model::{Permission, WorkspacePath};
 use stagewright_process::sandbox::FileUse;
 
-use super::Learning;
+use crate::learner::Learning;
 
 /// With this many entries in it, a folder other than the root is granted as a whole.
 const FOLDED: usize = 3;
@@ -83,7 +83,7 @@ impl FilesUsed {
     pub(super) fn add(&mut self, path: WorkspacePath, of: FileUse, is_folder: bool) {
         let is_written = !matches!(of, FileUse::Look | FileUse::Read | FileUse::List | FileUse::Start);
         if let Some(git) = git_directory(&path) {
-            // Its history is shown to whoever may read it. Looking whether it is there is no use of it.
+            // Programs see its history if they may read it. Looking whether it is there is no use of it.
             if !is_written && of != FileUse::Look && git != path {
                 self.files.insert(git);
             }

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
-use super::observe::Observation;
+use super::observe::FileObservation;
 use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
@@ -30,7 +30,7 @@ pub(super) struct Connection {
     exceeded: watch::Sender<Option<Exceeded>>,
     refused: mpsc::Sender<Refusal>,
     /// Bounded by the observer.
-    observed: Mutex<Vec<Observation>>,
+    observed: Mutex<Vec<FileObservation>>,
     ended: watch::Sender<bool>,
 }
 
@@ -98,7 +98,7 @@ impl Connection {
     }
 
     /// Takes what was observed of the programs that have ended.
-    pub(super) fn observations(&self) -> Vec<Observation> {
+    pub(super) fn observations(&self) -> Vec<FileObservation> {
         std::mem::take(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -12,7 +12,7 @@ use std::thread;
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, NotStarted, ProgramHandle};
-use super::observe::Observation;
+use super::observe::FileObservation;
 use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use super::{Confinement, PATIENCE, SandboxLimits};
@@ -119,7 +119,7 @@ impl Sandbox {
 
     /// Takes what was observed of programs up to the end of the last one that has ended; nothing without
     /// [`Confinement::observe`].
-    pub fn observations(&self) -> Vec<Observation> {
+    pub fn observations(&self) -> Vec<FileObservation> {
         self.connection.observations()
     }
 

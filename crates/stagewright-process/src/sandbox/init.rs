@@ -18,7 +18,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use stagewright_files::remove_tree;
 
 use super::monitor::{Deaths, Monitor};
-use super::observe::Observer;
+use super::observe::CallObserver;
 use super::refusal::Refusals;
 use super::wire::{InitAnswer, InitRequest, receive, send};
 use super::{Confinement, Source, broker, confine, loopback, monitor, root, seccomp};
@@ -182,7 +182,7 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         // The order matters. The broker's thread is started first: it keeps the capabilities that this thread drops
         // next, and isn't subject to the filter, which applies to the calling thread only. If it were, its own
         // `connect` would be handed to itself, and wait forever.
-        let observer = confinement.observe.clone().map(|observe| Arc::new(Observer::new(observe)));
+        let observer = confinement.observe.clone().map(|observe| Arc::new(CallObserver::new(observe)));
         let broker = broker::start(granted_sockets(confinement), observer.clone())
             .map_err(|error| Failed::at("connect for programs", error))?;
         confine::drop_broker_capabilities().map_err(|error| Failed::at("drop capabilities", error))?;
@@ -219,7 +219,7 @@ struct Serving<'a> {
     confinement: &'a Confinement,
     deaths: Deaths,
     refusals: Refusals,
-    observer: Option<Arc<Observer>>,
+    observer: Option<Arc<CallObserver>>,
     /// By process number inside.
     running: HashMap<i32, (u64, Child)>,
     monitor: Monitor,

@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use libc::c_long;
 use serde::{Deserialize, Serialize};
 
-use super::broker::BrokeredCall;
+use super::call::BrokeredCall;
 
 /// The most observations of one sandbox that are kept.
 const MAX_OBSERVATIONS: usize = 200_000;
@@ -61,7 +61,7 @@ pub enum FileUse {
 
 /// The first use of a path in one way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observation {
+pub struct FileObservation {
     /// The absolute path as the program wrote it: links aren't followed, and `..` isn't resolved.
     #[serde(with = "super::wire::path")]
     pub path: PathBuf,
@@ -72,24 +72,24 @@ pub struct Observation {
 }
 
 /// Collects observations.
-pub(super) struct Observer {
+pub(super) struct CallObserver {
     observe: Observe,
-    seen: Mutex<Seen>,
+    seen: Mutex<SeenFiles>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct SeenFiles {
     known: HashSet<(FileUse, PathBuf)>,
-    new: Vec<Observation>,
+    new: Vec<FileObservation>,
 }
 
-impl Observer {
-    pub(super) fn new(observe: Observe) -> Observer {
-        Observer { observe, seen: Mutex::default() }
+impl CallObserver {
+    pub(super) fn new(observe: Observe) -> CallObserver {
+        CallObserver { observe, seen: Mutex::default() }
     }
 
     /// Takes the observations since the last time.
-    pub(super) fn take(&self) -> Vec<Observation> {
+    pub(super) fn take(&self) -> Vec<FileObservation> {
         std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner).new)
     }
 
@@ -124,7 +124,7 @@ impl Observer {
         // If the program has ended, its number may have been another's when the path was read.
         if call.is_waiting().is_ok() {
             seen.known.insert((of, path.clone()));
-            seen.new.push(Observation { path, of, existed });
+            seen.new.push(FileObservation { path, of, existed });
         }
     }
 }

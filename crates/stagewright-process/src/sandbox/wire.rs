@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Confinement;
-use super::observe::Observation;
+use super::observe::FileObservation;
 use super::refusal::Refusal;
 
 /// The longest message in bytes. Arguments and environment of a program are at most a few megabytes, a limit of the
@@ -72,7 +72,7 @@ pub(super) enum InitAnswer {
     /// A program didn't get a connection.
     Refused(Refusal),
     /// What programs that haven't been reported as ended did.
-    Observed(Vec<Observation>),
+    Observed(Vec<FileObservation>),
     /// Everything inside was killed.
     Exceeded(Exceeded),
 }

@@ -1,0 +1,100 @@
+//! Notes what an attempt uses through the host, while its run learns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stagewright_model::{Origin, WorkspacePath};
+use stagewright_process::sandbox::{FileObservation, Observe};
+
+/// Folders of the machine that every program sees, or that are the sandbox's own.
+pub(crate) const EVERYWHERE: [&str; 14] = [
+    "/bin",
+    "/dev",
+    "/etc",
+    "/gnu/store",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix/store",
+    "/proc",
+    "/sbin",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/tmp",
+];
+/// The files that the stages of a learning run work on.
+#[derive(Clone, Debug, Default)]
+pub struct Learning {
+    /// A copy of the workspace.
+    pub files: PathBuf,
+    /// The files that a new clone of the repository has, relative to the workspace, together with those that could be
+    /// committed.
+    pub checkout: BTreeSet<PathBuf>,
+}
+
+/// What one attempt used through the host; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Learner {
+    pub(crate) learning: Arc<Learning>,
+    uses: Arc<Mutex<HostUses>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostUses {
+    /// As the plugin named them.
+    pub(crate) programs: BTreeSet<String>,
+    pub(crate) read: BTreeSet<WorkspacePath>,
+    pub(crate) written: BTreeSet<WorkspacePath>,
+    /// By their text.
+    pub(crate) origins: BTreeMap<String, Origin>,
+}
+
+impl Learner {
+    pub(crate) fn new(learning: Arc<Learning>) -> Learner {
+        Learner { learning, uses: Arc::default() }
+    }
+
+    pub(crate) fn started(&self, program: &str) {
+        self.note(|uses| uses.programs.insert(program.to_owned()));
+    }
+
+    pub(crate) fn read(&self, path: &WorkspacePath) {
+        self.note(|uses| uses.read.insert(path.clone()));
+    }
+
+    pub(crate) fn written(&self, path: &WorkspacePath) {
+        self.note(|uses| uses.written.insert(path.clone()));
+    }
+
+    pub(crate) fn called(&self, origin: &Origin) {
+        self.note(|uses| uses.origins.insert(origin.to_string(), origin.clone()).is_none());
+    }
+
+    pub(crate) fn uses(&self) -> HostUses {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, add: impl FnOnce(&mut HostUses) -> bool) {
+        add(&mut self.uses.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Which uses of files a sandbox reports. `root`: the workspace's path.
+pub(crate) fn observe(root: &Path) -> Observe {
+    Observe { except: EVERYWHERE.map(PathBuf::from).into(), within: root.to_owned() }
+}
+
+/// What an attempt used, and how its programs found it.
+pub(crate) struct Evidence {
+    pub(crate) observations: Vec<FileObservation>,
+    /// The workspace's absolute path.
+    pub(crate) root: PathBuf,
+    /// The environment of the programs.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// The engine's own environment.
+    pub(crate) machine: Arc<BTreeMap<String, String>>,
+    /// The ends of the outputs of programs that failed.
+    pub(crate) complaints: Vec<String>,
+}
