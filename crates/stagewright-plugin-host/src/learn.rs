@@ -93,7 +93,7 @@ impl Learner {
             let is_folder = self.learning.files.join(path.as_path()).is_dir();
             files.add(path.clone(), if is_folder { FileUse::Look } else { FileUse::Read }, is_folder);
         }
-        uses.written.iter().for_each(|path| files.add(path.clone(), FileUse::Name, false));
+        uses.written.iter().for_each(|path| files.add(path.clone(), FileUse::Create, false));
         let mut elsewhere = Vec::new();
         for seen in &evidence.observations {
             match seen.path.strip_prefix(&evidence.root) {

@@ -165,7 +165,7 @@ fn written(used: &FilesUsed, checkout: &Checkout) -> BTreeSet<WorkspacePath> {
         };
         entries.insert(entry);
     }
-    folded(outermost(entries))
+    folded(outermost(&entries))
 }
 
 fn has_extension(path: &WorkspacePath) -> bool {
@@ -174,7 +174,7 @@ fn has_extension(path: &WorkspacePath) -> bool {
 
 fn started(used: &FilesUsed, checkout: &Checkout, write: &BTreeSet<WorkspacePath>) -> BTreeSet<WorkspacePath> {
     let outside = used.started.iter().filter(|path| !is_in(path, write));
-    folded(outermost(outside.map(|path| checkout.absent(path).unwrap_or_else(|| path.clone())).collect()))
+    folded(outermost(&outside.map(|path| checkout.absent(path).unwrap_or_else(|| path.clone())).collect()))
 }
 
 fn read(
@@ -194,7 +194,7 @@ fn read(
     // A link that is granted by its name can only be granted together with all that it leads to.
     let targets = used.targets.iter().filter(|(link, target)| entries.contains(link) && !is_granted(target));
     let targets: Vec<WorkspacePath> = targets.map(|(_, target)| target.clone()).collect();
-    let entries_of_files = outermost(entries.into_iter().chain(targets).collect());
+    let entries_of_files = outermost(&entries.into_iter().chain(targets).collect());
     // A folder that was looked at is there anyway if anything in it is granted.
     let is_shown = |folder: &WorkspacePath| {
         let mut granted = entries_of_files.iter().chain(write).chain(exec);
@@ -202,7 +202,7 @@ fn read(
     };
     let looked = used.folders.iter().filter(|path| !is_granted(path) && !is_shown(path));
     let looked = looked.map(|path| checkout.absent(path).unwrap_or_else(|| path.clone()));
-    let entries = folded(outermost(entries_of_files.iter().cloned().chain(looked).collect()));
+    let entries = folded(outermost(&entries_of_files.iter().cloned().chain(looked).collect()));
     if entries.len() > MOST_ENTRIES || entries.contains(&WorkspacePath::default()) {
         return BTreeSet::from([".".to_owned()]);
     }
@@ -214,8 +214,8 @@ fn is_in(path: &WorkspacePath, entries: &BTreeSet<WorkspacePath>) -> bool {
 }
 
 /// The paths that lie in no other one.
-fn outermost(paths: BTreeSet<WorkspacePath>) -> BTreeSet<WorkspacePath> {
-    let is_covered = |path: &WorkspacePath| path.parent().is_some_and(|parent| is_in(&parent, &paths));
+fn outermost(paths: &BTreeSet<WorkspacePath>) -> BTreeSet<WorkspacePath> {
+    let is_covered = |path: &WorkspacePath| path.parent().is_some_and(|parent| is_in(&parent, paths));
     paths.iter().filter(|path| !is_covered(path)).cloned().collect()
 }
 
