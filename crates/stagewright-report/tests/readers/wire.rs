@@ -46,6 +46,7 @@ fn source() -> Box<RunSource> {
         },
         base: Some(s("base")),
         offline: true,
+        learning: true,
         unsandboxed: Some(s("unsandboxed")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
         rollback: Some(RollbackSource { run: run("rollback-run"), release: 3 }),
