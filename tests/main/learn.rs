@@ -127,7 +127,7 @@ fn stages_that_act_on_an_environment_are_left_out() {
 
 #[test]
 fn secrets_are_stand_ins_and_links_are_granted_with_their_targets() {
-    let mut environment = repository("cat near/a; test \"$TOKEN\" != CANARY-SECRET && echo stand-in");
+    let mut environment = repository("cat near/a; test \"$TOKEN\" != CANARY-SECRET && echo stand-in || true");
     environment.set("REAL_TOKEN", "CANARY-SECRET");
     std::os::unix::fs::symlink("src", environment.root().join("near")).expect("a link");
     environment.git(&["add", "near"]);
