@@ -200,7 +200,8 @@ fn read(
         let mut granted = entries_of_files.iter().chain(write).chain(exec);
         granted.any(|entry| entry.is_within(folder))
     };
-    let looked = used.folders.iter().filter(|path| !is_granted(path) && !is_shown(path));
+    // The root is always there.
+    let looked = used.folders.iter().filter(|path| !path.is_root() && !is_granted(path) && !is_shown(path));
     let looked = looked.map(|path| checkout.absent(path).unwrap_or_else(|| path.clone()));
     let entries = folded(outermost(&entries_of_files.iter().cloned().chain(looked).collect()));
     if entries.len() > MOST_ENTRIES || entries.contains(&WorkspacePath::default()) {
