@@ -16,7 +16,7 @@ pub use gate::{
     CaptureEntry, DecisionEntry, FieldEntry, FieldKindName, FindingEntry, GateEntry, GateKindName, MadeEntry,
     SignalEntry,
 };
-pub use measure::{MetricEntry, TestCaseEntry, TestOutcomeName};
+pub use measure::{FailedTestEntry, MetricEntry, TestCaseEntry, TestOutcomeName};
 pub use outcome::{
     FailureEntry, FailureKindName, FilePlaceEntry, LevelName, MissingGrantEntry, OutcomeName, ProblemEntry,
     TextRangeEntry,
@@ -82,6 +82,15 @@ pub enum EventEntry {
         /// What has changed since the run was started, and was accepted. Left out when it is nothing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         changed: Vec<SourceChangeEntry>,
+    },
+    /// Of its tests, the stage runs only those that failed in an earlier run.
+    TestsSelected {
+        /// The stage.
+        stage: u32,
+        /// Id of the earlier run.
+        from: String,
+        /// At least one.
+        tests: Vec<FailedTestEntry>,
     },
     /// A stage that is left out has the outputs that it had in an earlier run.
     OutputsInherited {

@@ -29,10 +29,11 @@ pub use answer::{
 };
 pub use event::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
-    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry,
-    GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, MissingGrantEntry, OutcomeName,
-    ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry, SourceChangeEntry,
-    StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry,
+    FailedTestEntry, FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry,
+    FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry,
+    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry,
+    SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry,
+    TriggerEntry,
 };
 
 /// The version of all types of this crate; `v` in every [`EventLine`].

@@ -237,6 +237,13 @@ pub(crate) struct ResumeArgs {
 pub(crate) struct RerunArgs {
     /// The earlier run: its id, the beginning of its id, or `latest`
     pub(crate) run: String,
+    /// Run only the tests that failed, in the last attempts of their stages
+    ///
+    /// Stages without failed tests are left out, except for those that are needed and for `finally`. `cargo-test` selects
+    /// the tests itself; `command` needs `with.rerun`, which says how its program is told which tests to run. A stage that
+    /// can't select tests runs all of them.
+    #[arg(long)]
+    pub(crate) failed_tests: bool,
     /// Run although a plugin, the commit or the working tree has changed since the earlier run started
     #[arg(long)]
     pub(crate) accept_changes: bool,

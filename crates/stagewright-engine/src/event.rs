@@ -19,7 +19,7 @@ use stagewright_model::{EffectClass, Fidelity, StageIndex, StageKind};
 pub use artifact::Artifact;
 pub use capture::{Capture, Made};
 pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
-pub use measure::{Metric, TestCase, TestOutcome};
+pub use measure::{FailedTest, Metric, TestCase, TestOutcome};
 pub use outcome::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
 pub use release::{Release, ReleaseOrigin};
 pub use source::{GitState, RollbackSource, RunSource, Trigger};
@@ -95,6 +95,15 @@ pub enum EventKind {
         /// The pipeline file's text from now on; none if it stays.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pipeline: Option<String>,
+    },
+    /// Of its tests, the stage runs only those that failed in an earlier run.
+    TestsSelected {
+        /// The stage.
+        stage: StageIndex,
+        /// The earlier run.
+        from: RunId,
+        /// At least one.
+        tests: Vec<FailedTest>,
     },
     /// A stage that is left out has its outputs from an earlier run.
     OutputsInherited {

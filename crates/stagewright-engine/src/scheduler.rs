@@ -270,6 +270,9 @@ impl Scheduler {
         })?;
         self.derive();
         self.evaluate_group()?;
+        for (stage, (from, tests)) in std::mem::take(&mut self.values.failed_tests) {
+            self.record(EventKind::TestsSelected { stage, from, tests })?;
+        }
         // End the stages that are left out before anything else: a resume takes from the journal which stages these
         // are, wherever the run was interrupted.
         for (index, reason) in std::mem::take(&mut self.values.left_out) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use stagewright_model::{EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template};
 
-use crate::event::{Outcome, ReleaseOrigin, RunId, RunSource};
+use crate::event::{FailedTest, Outcome, ReleaseOrigin, RunId, RunSource};
 use crate::state::{RunState, StageStatus};
 
 /// The values of a run that stay the same while it runs.
@@ -26,6 +26,8 @@ pub struct RunValues {
     pub left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, and the earlier run that produced them.
     pub inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
+    /// Stages that run only the tests which failed in an earlier run, with that run.
+    pub failed_tests: BTreeMap<StageIndex, (RunId, Vec<FailedTest>)>,
     /// Facts about the stages' plugins, by plan index; empty if they weren't inspected.
     pub plugins: Vec<PluginFacts>,
     /// Digest of what approvals are given for: plugins, grants, inputs and the checkout. For gates without a capture.

@@ -14,7 +14,7 @@ use stagewright_model::StageIndex;
 pub use self::resumption::{Resumption, WakeCause};
 use self::transition::{next_status, next_undo};
 use crate::event::{
-    Decision, EventKind, Failure, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId, Signal,
+    Decision, EventKind, FailedTest, Failure, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId, Signal,
 };
 
 /// The status of a stage.
@@ -84,6 +84,8 @@ pub struct StageState {
     pub attempts_before: u32,
     /// The outputs of the last attempt that ended.
     pub outputs: BTreeMap<String, Json>,
+    /// The only tests that the stage runs; none if it runs all of them.
+    pub failed_tests: Option<Vec<FailedTest>>,
     /// The files that the last attempt that ended left where it may write.
     pub made: Option<Made>,
     /// The open gate, or the last one that was open. A wait isn't among them: no approval, and no files, follow from it,
@@ -146,6 +148,7 @@ impl StageState {
         attempts: 0,
         attempts_before: 0,
         outputs: BTreeMap::new(),
+        failed_tests: None,
         made: None,
         gate: None,
         decisions: Vec::new(),
@@ -262,6 +265,9 @@ impl RunState {
                     return Err(self.illegal_for_run("ended", event));
                 }
                 self.signals.push(signal.clone());
+            }
+            EventKind::TestsSelected { stage, tests, .. } => {
+                self.known(*stage, event)?.failed_tests = Some(tests.clone());
             }
             EventKind::OutputsInherited { stage, outputs, .. } => {
                 self.known(*stage, event)?.outputs.clone_from(outputs);
@@ -399,7 +405,8 @@ impl RunState {
     }
 
     /// Resets the stages that run again. An unresolved attempt and the fences survive the reset: the plugin must still
-    /// be asked for the attempt's outcome, under the fence that it acted with, before the stage may start again.
+    /// be asked for the attempt's outcome, under the fence that it acted with, before the stage may start again. So does
+    /// the selection of its tests, which belongs to the run.
     fn resume(&mut self, again: &[StageIndex], event: &EventKind) -> Result<(), IllegalTransition> {
         if self.run.is_none() {
             return Err(self.illegal_for_run("not started", event));
@@ -410,9 +417,15 @@ impl RunState {
         for &index in again {
             let state = self.known(index, event)?;
             let StageState { attempts, unresolved_attempt, fence, attempt_fence, .. } = *state;
-            let attempts_before = attempts;
-            *state =
-                StageState { attempts, attempts_before, unresolved_attempt, fence, attempt_fence, ..StageState::NEW };
+            *state = StageState {
+                attempts,
+                attempts_before: attempts,
+                failed_tests: state.failed_tests.take(),
+                unresolved_attempt,
+                fence,
+                attempt_fence,
+                ..StageState::NEW
+            };
         }
         Ok(())
     }

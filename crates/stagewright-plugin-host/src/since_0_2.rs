@@ -43,7 +43,7 @@ use types::Answer;
 pub(crate) const VERSION: &str = "0.2.0";
 
 /// The packages that have got something since [`VERSION`], with their own versions.
-const RAISED: &[(&str, &str)] = &[("http", "0.2.1"), ("stage", "0.2.1")];
+const RAISED: &[(&str, &str)] = &[("http", "0.2.1"), ("stage", "0.2.2"), ("test-reports", "0.2.1")];
 
 /// The version of a package that this engine provides.
 pub(crate) fn version_of(package: &str) -> &'static str {
@@ -66,6 +66,7 @@ wasmtime::component::bindgen!({
         "stagewright:poll/poll.pollable": crate::capability::poll::Pollable,
         "stagewright:findings/findings.finding": stagewright_engine::Problem,
         "stagewright:test-reports/test-reports.test-case": stagewright_engine::TestCase,
+        "stagewright:test-reports/test-reports.failed-test": stagewright_engine::FailedTest,
         "stagewright:secrets/secrets.secret": crate::capability::secrets::SecretHandle,
         "stagewright:process/process.command": crate::capability::process::CommandBuilder,
         "stagewright:process/process.child": crate::capability::process::ChildHandle,
@@ -90,7 +91,7 @@ mod optional {
         wasmtime::component::bindgen!({
             inline: "
                 package stagewright:reconciling;
-                world reconciling { export stagewright:stage/reconcile@0.2.1; }
+                world reconciling { export stagewright:stage/reconcile@0.2.2; }
             ",
             path: "../../plugins/wit/0.2",
             world: "stagewright:reconciling/reconciling",
@@ -103,7 +104,7 @@ mod optional {
         wasmtime::component::bindgen!({
             inline: "
                 package stagewright:requiring;
-                world requiring { export stagewright:stage/requirements@0.2.1; }
+                world requiring { export stagewright:stage/requirements@0.2.2; }
             ",
             path: "../../plugins/wit/0.2",
             world: "stagewright:requiring/requiring",

@@ -110,6 +110,7 @@ fn run_lines(view: &RunView, event: &Event) -> Vec<String> {
 /// The lines for an event of `stage`.
 fn stage_lines(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> {
     let text = match &event.kind {
+        EventKind::TestsSelected { from, tests, .. } => words::tests_selected(from, tests.len()),
         EventKind::OutputsInherited { from, outputs, .. } => words::inherited(from, outputs.keys()),
         EventKind::EnvironmentAwaited { environment, holder, .. } => words::environment_awaited(environment, holder),
         // The attempt has started long before, and continues after a wait.

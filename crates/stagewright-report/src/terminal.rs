@@ -221,6 +221,9 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event, verbose: bool) 
         EventKind::OutputsInherited { from, outputs, .. } => {
             StyledLine::new(Tone::Muted, format!("  {name} {}", words::inherited(from, outputs.keys())))
         }
+        EventKind::TestsSelected { from, tests, .. } => {
+            StyledLine::new(Tone::Muted, format!("  {name} {}", words::tests_selected(from, tests.len())))
+        }
         EventKind::Problem { problem, .. } => {
             StyledLine::new(level_tone(problem.level), format!("  {name} {}", problem_text(problem)))
         }

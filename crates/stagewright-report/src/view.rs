@@ -214,6 +214,7 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::ArtifactPublished { stage, .. }
         | EventKind::AttemptEnded { stage, .. }
         | EventKind::RetryScheduled { stage, .. }
+        | EventKind::TestsSelected { stage, .. }
         | EventKind::OutputsInherited { stage, .. }
         | EventKind::EnvironmentAwaited { stage, .. }
         | EventKind::EffectIntended { stage, .. }

@@ -168,6 +168,12 @@ pub(crate) fn cached(from: &RunId) -> String {
     format!("as in run {}", escaped(&from.0))
 }
 
+/// The selection of a stage's tests.
+pub(crate) fn tests_selected(from: &RunId, tests: usize) -> String {
+    let tests = if tests == 1 { "the test".to_owned() } else { format!("the {tests} tests") };
+    format!("runs only {tests} that failed in run {}", escaped(&from.0))
+}
+
 /// The outputs that a skipped stage inherits from an earlier run, by name.
 pub(crate) fn inherited<'a>(from: &RunId, outputs: impl Iterator<Item = &'a String>) -> String {
     let names: Vec<&str> = outputs.map(String::as_str).collect();

@@ -7,7 +7,7 @@ use crate::artifacts::Artifact;
 use crate::context::{Need, NeedOutcome};
 use crate::descriptor::Descriptor;
 use crate::duration::millis;
-use crate::test_reports::TestCase;
+use crate::test_reports::{FailedTest, TestCase};
 use crate::{Error, Finding, Result, Retry, host};
 #[cfg(target_arch = "wasm32")]
 use crate::{Observation, Outcome, Problem, Requirement};
@@ -114,6 +114,12 @@ impl Finding {
             own.fingerprint(fingerprint);
         }
         own.report();
+    }
+}
+
+impl From<host::test_reports::FailedTest> for FailedTest {
+    fn from(test: host::test_reports::FailedTest) -> FailedTest {
+        FailedTest { suite: test.suite(), name: test.name(), file: test.file() }
     }
 }
 

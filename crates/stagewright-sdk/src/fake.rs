@@ -31,6 +31,7 @@ pub use script::{HttpScript, ProcessScript, ServiceScript};
 pub use state::Interface;
 
 use crate::need::{Need, NeedOutcome};
+use crate::test_reports::FailedTest;
 use crate::workspace::Node;
 use crate::{Error, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, export};
 use state::{Call, State};
@@ -72,6 +73,13 @@ impl FakeHost {
     #[must_use]
     pub fn need(mut self, need: Need) -> FakeHost {
         self.state.needs.push(need);
+        self
+    }
+
+    /// Makes this a run that repeats only these tests.
+    #[must_use]
+    pub fn failed_before(mut self, tests: impl IntoIterator<Item = FailedTest>) -> FakeHost {
+        self.state.failed_before = Some(tests.into_iter().collect());
         self
     }
 

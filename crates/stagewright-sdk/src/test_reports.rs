@@ -3,8 +3,28 @@
 use std::time::Duration;
 
 use crate::Position;
+use crate::host::test_reports as host;
 
 pub use crate::bindings::imports::test_reports::TestOutcome;
+
+/// A test that failed in an earlier run, as it was reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedTest {
+    /// The executable, file or class that it belongs to.
+    pub suite: String,
+    /// Its name in the suite.
+    pub name: String,
+    /// The file of the workspace in which it is defined.
+    pub file: Option<String>,
+}
+
+/// Those of the stage's tests that failed in an earlier run, for a run that repeats only these; none when all tests are to
+/// run. A stage that can't select some of its tests runs more of them.
+///
+/// Since version 0.2.2 of the contract: a plugin that calls it needs an engine that has it.
+pub fn failed_before() -> Option<Vec<FailedTest>> {
+    Some(host::failed_before()?.into_iter().map(FailedTest::from).collect())
+}
 
 /// The result of a test, to be reported with [`TestCase::report`].
 #[derive(Clone, Debug, PartialEq, Eq)]

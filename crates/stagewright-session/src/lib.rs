@@ -35,6 +35,7 @@ mod decide;
 mod drive;
 mod error;
 mod explain;
+mod failed_tests;
 mod gates;
 mod gc;
 mod git;

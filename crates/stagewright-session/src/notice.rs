@@ -51,6 +51,13 @@ pub enum Notice {
         /// The pipeline file.
         file: String,
     },
+    /// A stage runs all of its tests, although only those that failed should run.
+    AllTests {
+        /// The stage's id.
+        stage: String,
+        /// Why they aren't selected.
+        why: String,
+    },
     /// Expressions in the name of the concurrency group are empty, so the run shares the group with unrelated runs.
     SharedGroup {
         /// The name with the empty expressions.
@@ -115,6 +122,7 @@ impl fmt::Display for Notice {
                      `--accept-changes` takes the changes of stages that haven't succeeded"
                 )
             }
+            Notice::AllTests { stage, why } => write!(f, "note: `{stage}` runs all of its tests: {why}"),
             Notice::SharedGroup { group, empty } => {
                 let (is, them) = if empty.len() == 1 { ("is", "it") } else { ("are", "them") };
                 let empty = list(empty.iter().map(|expression| format!("`{expression}`")));

@@ -157,6 +157,7 @@ fn values(
         offline: host.mode().is_offline(),
         left_out: BTreeMap::new(),
         inherited: BTreeMap::new(),
+        failed_tests: BTreeMap::new(),
         plugins: plugins.to_vec(),
         origin: if is_rollback { ReleaseOrigin::Rollback } else { ReleaseOrigin::Deploy },
     }

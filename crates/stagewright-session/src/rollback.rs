@@ -119,6 +119,7 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
         source,
         left_out,
         inherited,
+        failed_tests: BTreeMap::new(),
         origin: ReleaseOrigin::Rollback,
         keep_services: false,
     })

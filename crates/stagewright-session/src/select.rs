@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stagewright_engine::RunId;
 use stagewright_model::{Plan, StageIndex, StageKind, list};
 
 use crate::error::SessionError;
@@ -17,13 +18,7 @@ pub(crate) fn left_out(
 ) -> Result<BTreeMap<StageIndex, String>, SessionError> {
     let mut left_out = BTreeMap::new();
     if !only.is_empty() {
-        let mut kept = BTreeSet::new();
-        let mut next = named(plan, "--only", only)?;
-        while let Some(index) = next.pop() {
-            if kept.insert(index) {
-                next.extend(&plan.stage(index).needs);
-            }
-        }
+        let kept = with_needs(plan, named(plan, "--only", only)?);
         let rest = plan.indices().filter(|index| !kept.contains(index));
         left_out.extend(rest.map(|index| (index, "not among `--only`".to_owned())));
     }
@@ -49,6 +44,31 @@ pub(crate) fn unaffected(plan: &Plan, affected: &BTreeSet<StageIndex>, since: &s
         .filter(left_out)
         .map(|index| (index, format!("not affected by what changed since {since}")))
         .collect()
+}
+
+/// The stages to leave out if only those with failed tests run, and all that these need. Finally stages are kept.
+pub(crate) fn without_failed_tests(
+    plan: &Plan,
+    failed: impl IntoIterator<Item = StageIndex>,
+    run: &RunId,
+) -> BTreeMap<StageIndex, String> {
+    let kept = with_needs(plan, failed);
+    let left_out = |index: &StageIndex| plan.stage(*index).kind == StageKind::Main && !kept.contains(index);
+    plan.indices()
+        .filter(left_out)
+        .map(|index| (index, format!("not needed for the failed tests of run {run}")))
+        .collect()
+}
+
+/// The stages, and all that they need.
+fn with_needs(plan: &Plan, stages: impl IntoIterator<Item = StageIndex>) -> BTreeSet<StageIndex> {
+    let (mut all, mut next) = (BTreeSet::new(), stages.into_iter().collect::<Vec<_>>());
+    while let Some(index) = next.pop() {
+        if all.insert(index) {
+            next.extend(&plan.stage(index).needs);
+        }
+    }
+    all
 }
 
 /// The stages, and all that need them.

@@ -18,6 +18,7 @@ use crate::cache::{CacheOptions, CacheSettings};
 use crate::clock::{SystemClock, compact};
 use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
+use crate::failed_tests;
 use crate::git;
 use crate::host::Host;
 use crate::learn::{self, WorkspaceCopy};
@@ -101,6 +102,9 @@ pub enum StartOutcome {
 pub struct RerunOptions {
     /// Whether to run even if a plugin, the commit or the working tree has changed since the earlier run was started.
     pub accept_changes: bool,
+    /// Whether to run only the tests that failed in the last attempts of the earlier run, with the stages that they need
+    /// and the finally stages.
+    pub failed_tests: bool,
     /// How it is carried out.
     pub options: RunOptions,
 }
@@ -121,6 +125,8 @@ pub(crate) struct NewRun {
     pub(crate) left_out: BTreeMap<StageIndex, String>,
     /// Outputs of stages that are left out, from an earlier run.
     pub(crate) inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
+    /// The tests that stages are limited to.
+    pub(crate) failed_tests: failed_tests::Selection,
     pub(crate) origin: ReleaseOrigin,
     pub(crate) keep_services: bool,
 }
@@ -162,6 +168,7 @@ impl Session {
             inputs,
             left_out,
             inherited: BTreeMap::new(),
+            failed_tests: BTreeMap::new(),
             origin: ReleaseOrigin::Deploy,
             keep_services: request.keep_services,
         };
@@ -172,7 +179,8 @@ impl Session {
     /// id, a unique prefix of its id, or `latest`.
     ///
     /// # Errors
-    /// As for [`start`](Session::start), and if something has changed since and that isn't accepted.
+    /// As for [`start`](Session::start), if something has changed since and that isn't accepted, and if there are no
+    /// failed tests to run.
     pub async fn rerun(&self, run: &str, request: &RerunOptions) -> Result<Run, SessionError> {
         let (id, record, past) = {
             let store = self.store()?;
@@ -185,6 +193,7 @@ impl Session {
         let file = PipelineFile { name: record.file, text: record.pipeline_text };
         let Pipeline { file, plan } = self.load(file)?;
         learn::refuse_again(&id, &record.source)?;
+        let failed = if request.failed_tests { Some(failed_tests::of_run(&id, &past)?) } else { None };
         let mode = mode_of(record.rehearsal, &record.source);
         let host = Host::open(self, &plan, jobs(&request.options), mode, None).await?;
         let git = self.checked_out().await?;
@@ -192,12 +201,21 @@ impl Session {
         let mut changes = run_fingerprint::changes(&plan, &past, &record.source, &facts, Some(&git));
         changes.extend(packages::changes(&past, &record.source, &plan, host.packages()));
         if !request.accept_changes {
-            run_fingerprint::refuse(&id.0, "rerun", &changes)?;
+            let command = if request.failed_tests { "rerun --failed-tests" } else { "rerun" };
+            run_fingerprint::refuse(&id.0, command, &changes)?;
+        }
+        let mut left_out = left_out_before(&past);
+        let mut selection = failed_tests::Selection::new();
+        if let Some(failed) = failed {
+            for (stage, reason) in select::without_failed_tests(&plan, failed.keys().copied(), &id) {
+                left_out.entry(stage).or_insert(reason);
+            }
+            selection = failed_tests::select(self, &host, &plan, &id, failed).await?;
         }
         let new = NewRun {
             id: new_id(),
             copy: None,
-            left_out: left_out_before(&past),
+            left_out,
             file,
             plan,
             host,
@@ -205,6 +223,7 @@ impl Session {
             source: git::source(&git, &self.user_name()),
             git,
             inherited: BTreeMap::new(),
+            failed_tests: selection,
             origin: ReleaseOrigin::Deploy,
             keep_services: false,
         };
@@ -214,8 +233,21 @@ impl Session {
 
 /// Checks the preconditions, records the run, and locks it.
 pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun) -> Result<Run, SessionError> {
-    let NewRun { id, copy, file, mut plan, host, inputs, mut source, git, left_out, inherited, origin, keep_services } =
-        new;
+    let NewRun {
+        id,
+        copy,
+        file,
+        mut plan,
+        host,
+        inputs,
+        mut source,
+        git,
+        left_out,
+        inherited,
+        failed_tests,
+        origin,
+        keep_services,
+    } = new;
     let mode = host.mode();
     source.learning = mode == RunMode::Learning;
     let (rehearsal, offline) = (mode.is_rehearsal(), mode.is_offline());
@@ -242,6 +274,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         offline,
         left_out,
         inherited,
+        failed_tests,
         plugins,
         binding,
         // A rehearsal approves its own gates and deploys nothing, so its files aren't captured for approval.

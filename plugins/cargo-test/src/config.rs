@@ -52,9 +52,17 @@ pub(crate) enum Runner {
 }
 
 impl Config {
-    pub(crate) fn command(&self) -> Command {
+    /// The command that runs all tests, or only those that `selection` names.
+    pub(crate) fn command(&self, selection: Option<Vec<String>>) -> Command {
         let mut command = Command::new("cargo");
-        command.args(self.arguments()).envs(&self.env);
+        let mut arguments = self.arguments();
+        if let Some(selection) = selection {
+            if !arguments.iter().any(|argument| argument == "--") {
+                arguments.push("--".to_owned());
+            }
+            arguments.extend(selection);
+        }
+        command.args(arguments).envs(&self.env);
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }

@@ -12,9 +12,10 @@ mod nextest;
 mod reader;
 mod report;
 mod results;
+mod selection;
 mod verdict;
 
-use stagewright_sdk::{Manifest, Outcome, Requirement, Result, Stage, metrics, outputs};
+use stagewright_sdk::{Manifest, Outcome, Requirement, Result, Stage, metrics, outputs, test_reports};
 
 use config::Config;
 use reader::Reader;
@@ -47,7 +48,9 @@ impl Stage for CargoTest {
 
     fn run(config: Config) -> Result<Outcome> {
         let mut reader = Reader::new(config.runner);
-        let status = config.command().run_lines(|line| reader.push(line))?;
+        let selection = test_reports::failed_before().and_then(|tests| selection::arguments(&tests));
+        let is_selection = selection.is_some();
+        let status = config.command(selection).run_lines(|line| reader.push(line))?;
         let output = reader.finish(status);
         let (passed, failed, seconds) = (output.results.passed(), output.results.failed(), output.results.seconds());
         outputs::set("passed", &passed)?;
@@ -57,7 +60,7 @@ impl Stage for CargoTest {
         metrics::set("tests", (passed + failed) as f64, "")?;
         metrics::set("test-duration", seconds, "s")?;
         report::report(&config, &output.results);
-        match verdict::failure(&config, &output) {
+        match verdict::failure(&config, &output, is_selection) {
             Some(error) => Err(error),
             None => Ok(Outcome::Succeeded),
         }

@@ -9,7 +9,7 @@
 //! `running … tests`, and the list of failed tests right before the totals. An executable that passed according to Cargo
 //! has no failed tests, whatever it printed.
 
-use crate::results::{Counts, Results, Suite};
+use crate::results::{Counts, DOC_TESTS, Results, Suite};
 
 mod report;
 
@@ -191,7 +191,7 @@ fn test_result(line: &str) -> Option<(Counts, f64)> {
 fn suite_name(line: &str) -> Option<String> {
     let line = line.trim_start();
     if let Some(name) = line.strip_prefix("Doc-tests ") {
-        return Some(format!("{name} (doc-tests)"));
+        return Some(format!("{name}{DOC_TESTS}"));
     }
     let (what, file) = line.strip_prefix("Running ")?.strip_suffix(')')?.split_once(" (")?;
     let stem = file.rsplit(['/', '\\']).next()?;

@@ -6,7 +6,7 @@ use stagewright_sdk::test_reports::{TestCase, TestOutcome};
 use stagewright_sdk::{Finding, Position, workspace};
 
 use crate::config::Config;
-use crate::results::{Results, Suite, Test, Verdict};
+use crate::results::{EXECUTABLE, Results, Suite, Test, Verdict};
 
 /// How many lines of a failed test's output its finding has. The log and the test case have more.
 const SHOWN: usize = 8;
@@ -56,7 +56,7 @@ fn report_test(config: &Config, suite: &Suite, test: &Test) {
 
 fn report_crash(suite: &Suite) {
     let why = "their executable crashed, or a test made it exit";
-    TestCase::new(&suite.name, "(executable)", TestOutcome::Errored).message("the executable didn't finish").report();
+    TestCase::new(&suite.name, EXECUTABLE, TestOutcome::Errored).message("the executable didn't finish").report();
     Finding::error("test-crashed", format!("the tests of {} didn't finish: {why}", suite.name))
         .fingerprint(&suite.name)
         .help("run it with `test-args = [\"--test-threads=1\", \"--nocapture\"]` to see which test ran last")

@@ -3,6 +3,11 @@
 /// How many lines of a test's output are kept, from its beginning.
 const OUTPUT_LINES: usize = 200;
 
+/// The end of the names of suites of doc-tests.
+pub(crate) const DOC_TESTS: &str = " (doc-tests)";
+/// The name of the case of an executable that didn't finish.
+pub(crate) const EXECUTABLE: &str = "(executable)";
+
 /// The test executables that were run, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Results {

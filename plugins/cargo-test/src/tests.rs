@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::{FakeHost, ProcessScript, Report};
-use stagewright_sdk::test_reports::TestOutcome;
+use stagewright_sdk::test_reports::{FailedTest, TestOutcome};
 use stagewright_sdk::{Permission, Position};
 
 use super::*;
@@ -85,6 +85,27 @@ fn each_failure_is_reported_with_its_output() {
     assert_eq!(bad.message, expected);
     assert_eq!(crashed.rule, "test-crashed");
     assert!(crashed.message.contains("crash (tests/crash.rs)"));
+}
+
+fn failed_before(with: Json, script: ProcessScript) -> Report<Result<Outcome>> {
+    let failed = FailedTest { suite: "app".to_owned(), name: "tests::bad".to_owned(), file: None };
+    FakeHost::new().config(with).process(script).failed_before([failed]).run::<CargoTest>()
+}
+
+#[test]
+fn only_the_tests_that_failed_before_are_run() {
+    let args = |with: Json| failed_before(with, cargo_test().stdout(GOOD)).spawned[0].args.join(" ");
+    assert!(args(json!({})).ends_with("--no-fail-fast -- --exact tests::bad"));
+    assert!(args(json!({ "test-args": ["--nocapture"] })).ends_with("-- --nocapture --exact tests::bad"));
+    assert!(args(json!({ "args": ["--lib", "--", "-q"] })).ends_with("--lib -- -q --exact tests::bad"));
+}
+
+#[test]
+fn tests_that_failed_before_and_are_gone_fail_the_stage() {
+    let none = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in \
+                0.00s\n";
+    let report = failed_before(json!({ "allow-empty": true }), cargo_test().stdout(none));
+    assert_eq!(report.result.unwrap_err().message, "none of the tests that failed before was found");
 }
 
 #[test]

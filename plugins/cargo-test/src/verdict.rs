@@ -7,7 +7,8 @@ use crate::config::{Config, Runner};
 use crate::reader::RunnerOutput;
 
 /// The reason why the stage fails; none when it succeeds.
-pub(crate) fn failure(config: &Config, output: &RunnerOutput) -> Option<Error> {
+/// `is_selection`: whether only the tests that failed before were run.
+pub(crate) fn failure(config: &Config, output: &RunnerOutput, is_selection: bool) -> Option<Error> {
     let RunnerOutput { status, results, compile, stderr_tail } = output;
     if !compile.packages().is_empty() && !status.success() {
         let message = format!("`{}` doesn't compile", compile.packages().join("`, `"));
@@ -32,6 +33,10 @@ pub(crate) fn failure(config: &Config, output: &RunnerOutput) -> Option<Error> {
         } else {
             error
         });
+    }
+    if nothing_ran && is_selection {
+        let help = "they may have been renamed or removed; run all tests to see which there are";
+        return Some(Error::failed("none of the tests that failed before was found").help(help));
     }
     if nothing_ran && !config.allow_empty {
         let help = "check the filters in `args` and `test-args`; if no tests are expected, set `allow-empty = true`";

@@ -8,6 +8,7 @@ use stagewright_sdk::process::Command as Process;
 use stagewright_sdk::{JsonSchema, Problem, Result, WorkspacePath, schemars, secrets};
 
 use crate::publish::Publication;
+use crate::rerun::Rerun;
 
 /// The stage's `with` table: `argv` or `run`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -52,6 +53,8 @@ pub struct Config {
     /// JUnit reports that the program writes, as in `["reports/*.xml"]`. The stage fails if one has a failed test.
     #[serde(default)]
     pub junit: Vec<WorkspacePath>,
+    /// How to run only the tests that failed, for `stagewright rerun --failed-tests`. By default all of them run again.
+    pub rerun: Option<Rerun>,
     /// Failed tests in the `junit` reports don't fail the stage.
     #[serde(default)]
     pub allow_failed_tests: bool,
@@ -108,7 +111,7 @@ impl Matchers {
 }
 
 /// The longest argument that Linux accepts, in bytes, without the closing zero byte.
-const MAX_ARGUMENT: usize = 32 * 4096 - 1;
+pub(crate) const MAX_ARGUMENT: usize = 32 * 4096 - 1;
 
 /// The programs that take a script as the argument of `-c`.
 const WITH_SCRIPT_OPTION: [&str; 8] = ["sh", "bash", "dash", "ash", "ksh", "zsh", "python", "python3"];
@@ -129,15 +132,18 @@ impl Config {
                            executable and grant it by its path",
                 ))
             }
-            (None, Some(script), shell) => {
-                let default = || Ok(["sh", "-eu", "-c"].map(str::to_owned).to_vec());
-                let mut argv = shell.as_ref().map_or_else(default, Shell::words)?;
-                argv.push(script.clone());
-                Ok(argv)
-            }
+            (None, Some(script), _) => self.script(script),
             (None, None, _) => Err(Problem::error("neither `argv` nor `run` is set")
                 .help("set `argv = [\"program\", \"argument\"]` or `run = \"a shell script\"`")),
         }
+    }
+
+    /// The command that runs a script in the stage's shell.
+    pub(crate) fn script(&self, script: &str) -> std::result::Result<Vec<String>, Problem> {
+        let default = || Ok(["sh", "-eu", "-c"].map(str::to_owned).to_vec());
+        let mut argv = self.shell.as_ref().map_or_else(default, Shell::words)?;
+        argv.push(script.to_owned());
+        Ok(argv)
     }
 
     pub(crate) fn process(&self, argv: &[String]) -> Result<Process> {

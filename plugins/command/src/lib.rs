@@ -10,11 +10,12 @@ mod junit;
 mod outputs_file;
 mod problems;
 mod publish;
+mod rerun;
 mod source_files;
 
 use problem_matchers::SourcePlace;
 use stagewright_sdk::process::{ExitStatus, Source};
-use stagewright_sdk::test_reports::{TestCase, TestOutcome};
+use stagewright_sdk::test_reports::{self, TestCase, TestOutcome};
 use stagewright_sdk::text::count;
 use stagewright_sdk::{
     Error, Manifest, Outcome, Problem, Requirement, Result, Stage, WorkspacePath, log, outputs, workspace,
@@ -47,11 +48,17 @@ impl Stage for Command {
 
     fn validate(config: &Config) -> Vec<Problem> {
         let argv = config.argv().err().into_iter();
-        argv.chain(config.matchers.problems()).chain(publish::problems(&config.artifacts)).collect()
+        let rerun = config.rerun.iter().flat_map(|rerun| rerun.problems(config));
+        argv.chain(config.matchers.problems()).chain(publish::problems(&config.artifacts)).chain(rerun).collect()
     }
 
     fn requirements(config: &Config) -> Vec<Requirement> {
         let program = config.argv().ok().map(|argv| Requirement::command(&argv[0], &argv[1..]));
+        let rerun = config
+            .rerun
+            .as_ref()
+            .and_then(|rerun| rerun.command(config))
+            .map(|argv| Requirement::command(&argv[0], &argv[1..]).because("runs failed tests again").optional());
         let secrets = config.secret_env.iter().map(|(variable, secret)| {
             Requirement::secret_env(secret).because(format!("the program gets it as {variable}"))
         });
@@ -62,11 +69,12 @@ impl Stage for Command {
         let reports =
             config.junit.iter().map(|path| Requirement::read(path.as_str()).because("has the results of its tests"));
         let artifacts = config.artifacts.iter().map(publish::Publication::requirement);
-        program.into_iter().chain(secrets).chain(outputs).chain(reports).chain(artifacts).collect()
+        program.into_iter().chain(rerun).chain(secrets).chain(outputs).chain(reports).chain(artifacts).collect()
     }
 
     fn run(config: Config) -> Result<Outcome> {
         let argv = config.argv().map_err(|problem| Error::from(vec![problem]))?;
+        let argv = failed_tests_alone(&config).unwrap_or(argv);
         if let Some(path) = &config.outputs_file {
             // A file that an earlier run left must not become this run's outputs.
             workspace::remove(path)?;
@@ -89,6 +97,16 @@ impl Stage for Command {
             }
         }
     }
+}
+
+/// The command that runs the tests that failed before; none if all tests run.
+fn failed_tests_alone(config: &Config) -> Option<Vec<String>> {
+    let tests = test_reports::failed_before()?;
+    let selected = match &config.rerun {
+        Some(rerun) => rerun.select(config, &tests),
+        None => Err("`with.rerun` doesn't say how to select some of them".to_owned()),
+    };
+    selected.inspect_err(|why| log::warn(format!("all tests run again: {why}"))).ok()
 }
 
 /// Reports problems and the results of tests. Fails if the program or one of its tests failed.

@@ -44,6 +44,19 @@ pub enum TestOutcomeName {
     Skipped,
 }
 
+/// A test that failed in an earlier run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FailedTestEntry {
+    /// The suite that it belongs to.
+    pub suite: String,
+    /// Its name within the suite.
+    pub name: String,
+    /// The file of the workspace in which it is defined. Left out when it isn't known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
 /// A figure of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

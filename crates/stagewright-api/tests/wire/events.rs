@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use stagewright_api::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
-    FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry, FindingEntry, GateEntry,
-    GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry, MissingGrantEntry, OutcomeName,
-    ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry, SourceChangeEntry,
-    StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry,
-    VERSION,
+    FailedTestEntry, FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry,
+    FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry,
+    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry,
+    SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry,
+    TriggerEntry, VERSION,
 };
 
 use crate::{names, text};
@@ -348,6 +348,14 @@ fn events() -> Vec<EventEntry> {
         EventEntry::SignalKept { signal: signal() },
         EventEntry::SignalKept { signal: SignalEntry { stage: None, payload: Json::Null, ..signal() } },
         EventEntry::SignalRefused { token: s("job-7"), by: s("eve"), reason: s("the stage has ended") },
+        EventEntry::TestsSelected {
+            stage,
+            from: s("run-0"),
+            tests: vec![
+                FailedTestEntry { suite: s("app"), name: s("tests::adds"), file: Some(s("src/lib.rs")) },
+                FailedTestEntry { suite: s("app"), name: s("tests::adds"), file: None },
+            ],
+        },
     ]
 }
 
@@ -390,13 +398,14 @@ fn number(event: &EventEntry) -> usize {
         EventEntry::GateSignalled { .. } => 33,
         EventEntry::SignalKept { .. } => 34,
         EventEntry::SignalRefused { .. } => 35,
+        EventEntry::TestsSelected { .. } => 36,
     }
 }
 
 #[test]
 fn each_event_has_an_example() {
     let numbers = events().iter().map(number).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=35).collect::<Vec<_>>());
+    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=36).collect::<Vec<_>>());
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn request(stage: Stage) -> AttemptRequest {
         limits: Default::default(),
         declared: None,
         cache: None,
+        failed_tests: None,
         resumption: None,
         rehearsal: None,
         basis: stage.basis,

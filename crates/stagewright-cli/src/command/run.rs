@@ -43,7 +43,11 @@ pub(super) fn request(args: &RunArgs, mode: RunMode) -> Result<RunRequest, Comma
 
 /// `rerun`.
 pub(crate) async fn rerun(global: &Global, session: &Session, args: &RerunArgs) -> Result<Exit, CommandError> {
-    let request = RerunOptions { accept_changes: args.accept_changes, options: args.drive.options() };
+    let request = RerunOptions {
+        accept_changes: args.accept_changes,
+        failed_tests: args.failed_tests,
+        options: args.drive.options(),
+    };
     let run = session.rerun(&args.run, &request).await?;
     drive(global, session, &args.drive, run).await
 }

@@ -50,6 +50,19 @@ pub enum TestOutcome {
     Skipped,
 }
 
+/// A test that failed in an earlier run, to be run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FailedTest {
+    /// The suite that it belongs to.
+    pub suite: String,
+    /// Its name within the suite.
+    pub name: String,
+    /// The file of the workspace in which it is defined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
 impl TestOutcome {
     /// Whether it makes its suite fail.
     pub fn is_failure(self) -> bool {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{Limits, PathPattern, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
-use crate::event::{Capture, GitState, Made, Outcome, Release, RunId, Trigger};
+use crate::event::{Capture, FailedTest, GitState, Made, Outcome, Release, RunId, Trigger};
 
 /// A request to capture files for a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +126,8 @@ pub struct AttemptRequest {
     pub declared: Option<Vec<PathPattern>>,
     /// How it uses the cache; none if it doesn't.
     pub cache: Option<CacheRequest>,
+    /// The only tests that it is to run; none for all of them.
+    pub failed_tests: Option<Vec<FailedTest>>,
     /// For an attempt that continues after its own gate, JSON of the last [`Decision`](crate::Decision), with all of
     /// them under `decisions`; after a [`Wait`](crate::Wait), `{"token": …, "cause": "poll" | "signal", "payload": …,
     /// "decisions": …}`, with the answers to its last gate before the wait.

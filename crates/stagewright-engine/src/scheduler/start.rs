@@ -199,12 +199,19 @@ impl Scheduler {
             log_limit: stage.log_limit,
             limits: stage.limits,
             declared: None,
-            cache: (call == Call::Run && state.resumption.is_none()).then(|| self.cached(index)).flatten(),
+            cache: self.may_use_cache(index, call).then(|| self.cached(index)).flatten(),
+            failed_tests: state.failed_tests.clone(),
             resumption: state.resumption.as_ref().map(Resumption::to_json),
             rehearsal: terms,
             basis: self.basis(index),
             folder: None,
         })
+    }
+
+    /// A call that runs only some tests must not: the key doesn't say which, and the stage's result is that of all.
+    fn may_use_cache(&self, index: StageIndex, call: Call) -> bool {
+        let state = self.state.stage(index);
+        call == Call::Run && state.resumption.is_none() && state.failed_tests.is_none()
     }
 
     /// How an attempt of the stage uses the cache. None for external stages: an effect beyond this machine must happen

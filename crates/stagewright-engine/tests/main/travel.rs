@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
     ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
-    CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, Failure, FailureKind,
-    Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need, Observation,
-    Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase, TestOutcome, TextRange,
-    Timestamp, Trigger, Wait,
+    CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, FailedTest, Failure,
+    FailureKind, Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need,
+    Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase,
+    TestOutcome, TextRange, Timestamp, Trigger, Wait,
 };
 use stagewright_model::{Limits, MissingGrant, Permission, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
@@ -246,6 +246,11 @@ fn request() -> AttemptRequest {
                 is_cached: true,
             }],
         }),
+        failed_tests: Some(vec![FailedTest {
+            suite: "app".into(),
+            name: "adds".into(),
+            file: Some("src/lib.rs".into()),
+        }]),
         resumption: Some(json!({ "approved": true })),
         rehearsal: Some(RehearsalTerms { real: permissions(), is_configured: true, offline: true }),
         basis: basis(),

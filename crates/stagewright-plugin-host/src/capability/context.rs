@@ -63,6 +63,7 @@ impl Context {
             limits: Default::default(),
             declared: None,
             cache: None,
+            failed_tests: None,
             resumption: None,
             rehearsal: None,
             basis: Default::default(),

@@ -1,9 +1,9 @@
 //! `test-reports`.
 
-use stagewright_engine::{TestCase, TestOutcome};
+use stagewright_engine::{FailedTest, TestCase, TestOutcome};
 use wasmtime::component::Resource;
 
-use super::stagewright::test_reports::test_reports::{Host, HostTestCase, TestOutcome as WitOutcome};
+use super::stagewright::test_reports::test_reports::{Host, HostFailedTest, HostTestCase, TestOutcome as WitOutcome};
 use super::stagewright::types::types::Position;
 use super::types::file_place;
 use crate::attempt::Attempt;
@@ -66,4 +66,29 @@ impl HostTestCase for Attempt {
     }
 }
 
-impl Host for Attempt {}
+impl HostFailedTest for Attempt {
+    async fn suite(&mut self, test: Resource<FailedTest>) -> wasmtime::Result<String> {
+        Ok(self.handles.get(&test)?.suite.clone())
+    }
+
+    async fn name(&mut self, test: Resource<FailedTest>) -> wasmtime::Result<String> {
+        Ok(self.handles.get(&test)?.name.clone())
+    }
+
+    async fn file(&mut self, test: Resource<FailedTest>) -> wasmtime::Result<Option<String>> {
+        Ok(self.handles.get(&test)?.file.clone())
+    }
+
+    async fn drop(&mut self, test: Resource<FailedTest>) -> wasmtime::Result<()> {
+        self.handles.delete(test)?;
+        Ok(())
+    }
+}
+
+impl Host for Attempt {
+    async fn failed_before(&mut self) -> wasmtime::Result<Option<Vec<Resource<FailedTest>>>> {
+        let Some(tests) = self.context.request().failed_tests.clone() else { return Ok(None) };
+        let handles = tests.into_iter().map(|test| Ok(self.handles.push(test)?));
+        handles.collect::<wasmtime::Result<_>>().map(Some)
+    }
+}

@@ -167,6 +167,7 @@ pub(crate) fn request() -> AttemptRequest {
         limits: Default::default(),
         declared: None,
         cache: None,
+        failed_tests: None,
         resumption: None,
         rehearsal: None,
         basis: Default::default(),

@@ -24,6 +24,9 @@ impl ToWire for EventKind {
             EventKind::RunResumed { reason, again, changed, pipeline: _ } => {
                 Wire::RunResumed { reason: reason.clone(), again: again.to_wire(), changed: changed.to_wire() }
             }
+            EventKind::TestsSelected { stage, from, tests } => {
+                Wire::TestsSelected { stage: stage.to_wire(), from: from.to_wire(), tests: tests.to_wire() }
+            }
             EventKind::OutputsInherited { stage, from, outputs } => {
                 Wire::OutputsInherited { stage: stage.to_wire(), from: from.to_wire(), outputs: outputs.clone() }
             }

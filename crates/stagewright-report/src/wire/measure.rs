@@ -1,7 +1,7 @@
 //! Results of tests, and figures.
 
 use stagewright_api as api;
-use stagewright_engine::{Metric, TestCase, TestOutcome};
+use stagewright_engine::{FailedTest, Metric, TestCase, TestOutcome};
 
 use super::ToWire;
 
@@ -33,6 +33,15 @@ impl ToWire for TestOutcome {
             TestOutcome::Errored => api::TestOutcomeName::Errored,
             TestOutcome::Skipped => api::TestOutcomeName::Skipped,
         }
+    }
+}
+
+impl ToWire for FailedTest {
+    type Wire = api::FailedTestEntry;
+
+    fn to_wire(&self) -> api::FailedTestEntry {
+        let FailedTest { suite, name, file } = self;
+        api::FailedTestEntry { suite: suite.clone(), name: name.clone(), file: file.clone() }
     }
 }
 

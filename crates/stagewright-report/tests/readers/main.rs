@@ -111,7 +111,7 @@ fn no_reader_writes_a_control_character() {
         "good",
         "case_",
         "test (",
-        "tests",
+        " tests",
         "production",
         "local/app",
         "dashboard",

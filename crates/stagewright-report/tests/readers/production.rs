@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use stagewright_engine::{
-    Change, Decision, Event, EventKind, FailureKind, Finding, Gate, GateKind, Outcome, Release, ReleaseOrigin, RunId,
-    StageSummary, Stream, Timestamp,
+    Change, Decision, Event, EventKind, FailedTest, FailureKind, Finding, Gate, GateKind, Outcome, Release,
+    ReleaseOrigin, RunId, StageSummary, Stream, Timestamp,
 };
 use stagewright_model::StageIndex;
 
@@ -127,12 +127,17 @@ impl Script {
     }
 }
 
+fn failed_test() -> FailedTest {
+    FailedTest { suite: "smoke".to_owned(), name: "answers".to_owned(), file: None }
+}
+
 /// Waits for its group, for an approval and for another run, and succeeds.
 pub(crate) fn shipped() -> Vec<Event> {
     let outputs = BTreeMap::from([("digest".to_owned(), json!("sha256:0")), ("image".to_owned(), json!("local/app"))]);
     Script::of(stages())
         .then(EventKind::OutputsInherited { stage: StageIndex(0), from: run("r0"), outputs })
         .conclude_as(0, Outcome::Skipped, Outcome::Succeeded, Some("left out"))
+        .then(EventKind::TestsSelected { stage: StageIndex(2), from: run("r0"), tests: vec![failed_test(); 2] })
         .then(EventKind::GroupAwaited { group: "deploys of main".to_owned(), holder: run("r0") })
         .wait(5_000)
         .then(EventKind::GroupJoined { group: "deploys of main".to_owned(), replaced: vec![run("r0"), run("r00")] })

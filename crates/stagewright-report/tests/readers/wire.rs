@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
-    Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, Failure, FailureKind, Fidelity, Field,
-    FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release,
-    ReleaseOrigin, RollbackSource, RunId, RunSource, Signal, StageSummary, Stream, TestCase, TestOutcome, TextRange,
-    Timestamp, Trigger,
+    Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, FailedTest, Failure, FailureKind, Fidelity,
+    Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem,
+    Release, ReleaseOrigin, RollbackSource, RunId, RunSource, Signal, StageSummary, Stream, TestCase, TestOutcome,
+    TextRange, Timestamp, Trigger,
 };
 use stagewright_model::{MissingGrant, Permission, StageIndex, StageKind};
 use stagewright_report::Json as JsonLines;
@@ -241,6 +241,11 @@ fn kinds() -> Vec<EventKind> {
         EventKind::GateSignalled { stage, signal: signal() },
         EventKind::SignalKept { signal: signal() },
         EventKind::SignalRefused { token: s("token"), by: s("by"), reason: s("reason") },
+        EventKind::TestsSelected {
+            stage,
+            from: run("from"),
+            tests: vec![FailedTest { suite: s("suite"), name: s("name"), file: Some(s("file")) }],
+        },
     ]
 }
 

@@ -11,7 +11,7 @@ use super::report::{LogLine, Metric, OpenedGate, Published, Release, Report, Sen
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
 use crate::descriptor::Descriptor;
 use crate::need::Need;
-use crate::test_reports::TestCase;
+use crate::test_reports::{FailedTest, TestCase};
 use crate::workspace::Node;
 use crate::{Error, ErrorCode, Finding, Permission, Result};
 
@@ -48,6 +48,7 @@ pub(super) struct State {
     pub(super) call: Call,
     pub(super) config: Json,
     pub(super) needs: Vec<Need>,
+    pub(super) failed_before: Option<Vec<FailedTest>>,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) source: Source,
     /// The changed files, by the commit that they differ from.

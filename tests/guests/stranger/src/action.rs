@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::process::Command;
 use stagewright_sdk::service::Release;
-use stagewright_sdk::test_reports::{TestCase, TestOutcome};
+use stagewright_sdk::test_reports::{self, TestCase, TestOutcome};
 use stagewright_sdk::{
     Error, Finding, JsonSchema, Outcome, Result, Suspension, artifacts, clock, context, environment, gate, http, log,
     metrics, outputs, poll, random, registry, schemars, secrets, source, workspace,
@@ -113,6 +113,8 @@ pub(crate) enum Action {
     CallAll { urls: Vec<String>, at_most: usize },
     /// Read a body until it contains the text, and then for 50 ms; returns what was read, and whether more came.
     Listen { url: String, until: String },
+    /// List the tests that failed before; returns their names.
+    FailedBefore,
     /// Wait until a program ends or the time is over; returns which of them came first.
     FirstOf { program: String, args: Vec<String>, after_ms: u64 },
     /// Start a program as it is built here; returns what it printed, as far as it is captured.
@@ -261,6 +263,7 @@ impl Action {
             }
             Action::Source { property } => Ok(property.get().unwrap_or_else(|| "none".to_owned())),
             Action::Listen { url, until } => listen(&url, &until),
+            Action::FailedBefore => Ok(failed_before()),
             Action::Changes { since } => source::changed_files(since.as_deref()).map(|paths| paths.join(" ")),
             Action::Settings => {
                 Ok(environment::settings()?.map_or("none".to_owned(), |settings| format!("{settings:?}")))
@@ -353,6 +356,12 @@ impl SourceProperty {
             SourceProperty::Actor => source::actor(),
         }
     }
+}
+
+/// The tests to run, as in `suite: name, suite: name`.
+fn failed_before() -> String {
+    let Some(tests) = test_reports::failed_before() else { return "all".to_owned() };
+    tests.into_iter().map(|test| format!("{}: {}", test.suite, test.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn call_all(urls: &[String], at_most: usize) -> Result<String> {

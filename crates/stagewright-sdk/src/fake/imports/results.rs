@@ -115,6 +115,27 @@ pub(crate) mod test_reports {
     /// The most cases of an attempt; later ones are dropped.
     const MOST: usize = 100_000;
 
+    pub(crate) fn failed_before() -> Option<Vec<FailedTest>> {
+        on(|host| host.failed_before.clone().map(|tests| tests.into_iter().map(FailedTest).collect()))
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct FailedTest(crate::test_reports::FailedTest);
+
+    impl FailedTest {
+        pub(crate) fn suite(&self) -> String {
+            self.0.suite.clone()
+        }
+
+        pub(crate) fn name(&self) -> String {
+            self.0.name.clone()
+        }
+
+        pub(crate) fn file(&self) -> Option<String> {
+            self.0.file.clone()
+        }
+    }
+
     #[derive(Debug)]
     pub(crate) struct TestCase(RefCell<crate::test_reports::TestCase>);
 
