@@ -45,3 +45,4 @@ mod untrusted_input;
 mod upgrade;
 mod waits;
 mod wire;
+mod watch;

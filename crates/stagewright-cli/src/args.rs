@@ -172,6 +172,13 @@ pub(crate) struct RunArgs {
     /// A stage's files are its `inputs`, or else all that it may read and write.
     #[arg(long, conflicts_with = "only")]
     pub(crate) affected: bool,
+    /// Run again whenever files change that the stages read, until Ctrl-C
+    ///
+    /// A change during a run cancels it, and a new one starts. Files that git ignores don't count unless a grant or `inputs`
+    /// names them, and neither does what stages write while they run. Only stages that stay on this machine can be
+    /// watched.
+    #[arg(short, long, conflicts_with = "affected")]
+    pub(crate) watch: bool,
     /// The commit, branch or tag that `--affected` looks back to [default: where the branch left the main one]
     #[arg(long, value_name = "REF", requires = "affected")]
     pub(crate) base: Option<String>,

@@ -61,9 +61,13 @@ fn files_of(stage: &Stage) -> Vec<PathPattern> {
         true => [permissions.read_only(), permissions.writable()].concat(),
         false => stage.inputs.clone(),
     };
-    let plugin = match &stage.uses {
+    own.into_iter().chain(plugin_file(stage)).collect()
+}
+
+/// The plugin of a stage, if that is a file of the repository.
+pub(crate) fn plugin_file(stage: &Stage) -> Option<PathPattern> {
+    match &stage.uses {
         PluginRef::Path(path) => WorkspacePath::parse(path).ok().map(|path| PathPattern::literally(&path)),
         PluginRef::Builtin(_) | PluginRef::Oci(_) => None,
-    };
-    own.into_iter().chain(plugin).collect()
+    }
 }

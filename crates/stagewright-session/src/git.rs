@@ -12,6 +12,7 @@
 //! an error, because a run would otherwise record no commit and treat changed files as unchanged.
 
 mod files;
+mod ignored;
 mod library;
 mod program;
 
@@ -29,6 +30,7 @@ use crate::error::SessionError;
 use crate::repository::Repository;
 
 pub(crate) use files::check_directory;
+pub(crate) use ignored::IgnoreRules;
 
 /// The state of a repository that has a commit.
 #[derive(Debug, PartialEq)]

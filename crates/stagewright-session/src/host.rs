@@ -176,6 +176,13 @@ impl Host {
         self.plugins.runtime().save_answers();
     }
 
+    /// The paths in the workspace that no stage can read or write.
+    pub(crate) fn closed_paths(&self) -> Result<Vec<String>, SessionError> {
+        self.plugins.reserved().closed_paths().map_err(|error| {
+            SessionError::internal("can't determine the files that no stage may reach").caused_by(error)
+        })
+    }
+
     /// Descriptions of the stages' plugins, by plan index. Each plugin is asked once. A native library is never asked,
     /// because that would already run its code.
     pub(crate) async fn describe_all(&self, plan: &Plan) -> Result<Vec<Arc<Description>>, SessionError> {

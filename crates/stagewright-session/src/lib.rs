@@ -73,6 +73,7 @@ mod start;
 mod store;
 mod unmatched;
 mod validate;
+mod watch;
 mod why;
 
 pub use artifacts::{ArtifactList, ArtifactRequest, SavedArtifact};
@@ -110,4 +111,5 @@ pub use stagewright_plugin_host::{
 pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, StartOutcome};
 pub use store::SharedStore;
 pub use validate::{ValidationFindings, Validity};
+pub use watch::{ChangedPaths, FileWatch};
 pub use why::{RunAccount, StageAccount, StageEnd};

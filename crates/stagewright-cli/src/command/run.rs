@@ -3,6 +3,8 @@
 use stagewright_report::text;
 use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Session, StartOutcome};
 
+mod watch;
+
 use crate::args::{self, RerunArgs, RunArgs};
 use crate::console;
 use crate::drive::drive;
@@ -12,12 +14,15 @@ use crate::global::Global;
 
 /// `run`.
 pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> Result<Exit, CommandError> {
-    let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
     let mode = match args.rehearse {
         true => RunMode::Rehearsal { offline: args.offline },
         false => RunMode::Real,
     };
     let request = request(args, mode)?;
+    if args.watch {
+        return watch::watch(global, session, args, &request).await;
+    }
+    let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
     let file = pipeline.file.name.clone();
     match session.start(pipeline, &request).await? {
         StartOutcome::Run(run) => drive(global, session, &args.drive, *run).await,
