@@ -356,12 +356,21 @@ pub(crate) struct SchemaArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// The run: its id, the beginning of its id, or `latest`
+    #[arg(default_value = "latest")]
     pub(crate) run: String,
     /// Only this stage
     pub(crate) stage: Option<String>,
     /// Only this attempt [default: the last]
     #[arg(long, requires = "stage")]
     pub(crate) attempt: Option<u32>,
+    /// Show further lines as they are written, until the run has ended, or the stage
+    ///
+    /// Lines of several stages come in the order in which they were written. Ctrl-C ends only the command, not the run.
+    #[arg(short, long, conflicts_with = "attempt")]
+    pub(crate) follow: bool,
+    /// Exit with the code of the run, or that of the stage, instead of 0
+    #[arg(long, requires = "follow")]
+    pub(crate) exit_status: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod learn;
 pub(crate) mod lock;
+pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod resume;
 pub(crate) mod rollback;

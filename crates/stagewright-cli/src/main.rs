@@ -101,7 +101,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Runs(args) => command::history::runs(&session()?, args, out),
         CliCommand::Explain(args) => command::explain::explain(&session()?, args, out),
         CliCommand::Why(args) => command::why::why(&session()?, args, out),
-        CliCommand::Logs(args) => command::history::logs(&session()?, args, out),
+        CliCommand::Logs(args) => command::logs::logs(&session()?, args, out),
         CliCommand::Artifacts(args) => command::artifacts::artifacts(&session()?, args, out),
         CliCommand::Approve(args) => command::decide::decide(&session()?, args, true, out),
         CliCommand::Reject(args) => command::decide::decide(&session()?, args, false, out),

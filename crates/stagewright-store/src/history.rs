@@ -195,13 +195,7 @@ impl Store {
 
     fn row(&self, row: &Row<'_>) -> rusqlite::Result<RunRow> {
         let id = RunId(row.get(0)?);
-        let conclusion: Option<String> = row.get(5)?;
-        let state = match conclusion {
-            Some(conclusion) => RunPhase::Ended(parse(5, Json::String(conclusion))?),
-            None if row.get(6)? => RunPhase::Waiting,
-            None if run_lock::is_held(&self.run_directory(&id)) => RunPhase::Running,
-            None => RunPhase::Interrupted,
-        };
+        let state = self.phase_of(&id, row, 5)?;
         Ok(RunRow {
             id,
             pipeline: row.get(1)?,
@@ -214,6 +208,30 @@ impl Store {
             waiting: json(row, 10)?,
             state,
         })
+    }
+
+    /// The state of a run. `at` is the column with its conclusion, which the one with its suspension follows.
+    fn phase_of(&self, run: &RunId, row: &Row<'_>, at: usize) -> rusqlite::Result<RunPhase> {
+        let conclusion: Option<String> = row.get(at)?;
+        Ok(match conclusion {
+            Some(conclusion) => RunPhase::Ended(parse(at, Json::String(conclusion))?),
+            None if row.get(at + 1)? => RunPhase::Waiting,
+            None if run_lock::is_held(&self.run_directory(run)) => RunPhase::Running,
+            None => RunPhase::Interrupted,
+        })
+    }
+
+    /// The state of a run that exists.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn phase(&self, run: &RunId) -> Result<RunPhase, StoreError> {
+        let select = "SELECT conclusion, suspended FROM runs WHERE id = ?1";
+        let query = || {
+            let mut statement = self.connection.prepare_cached(select)?;
+            statement.query_row([&run.0], |row| self.phase_of(run, row, 0))
+        };
+        query().map_err(self.failed(format_args!("read run {run}")))
     }
 
     /// Finds a run by its id, a unique prefix of its id, or `latest`.

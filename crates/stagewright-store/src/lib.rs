@@ -22,6 +22,7 @@
 mod coordinator;
 mod environment;
 mod error;
+mod follow;
 mod gc;
 mod group;
 mod history;
@@ -37,6 +38,7 @@ mod schema;
 mod store;
 
 pub use environment::{EnvironmentFreeze, EnvironmentRow};
+pub use follow::LogFollower;
 pub use gc::{GcReport, Retention};
 pub use history::{OpenGate, RunFilter, RunPhase, RunRecord, RunRow};
 pub use ledger::ReleaseRow;

@@ -90,6 +90,8 @@ pub struct LogReader {
     head: Option<LogLine>,
     number: u64,
     sealed: bool,
+    /// The bytes that have been read.
+    position: u64,
 }
 
 impl Store {
@@ -109,7 +111,7 @@ impl Store {
     /// is never sealed; only the journal shows that the attempt has ended.
     pub fn read_log(&self, run: &RunId, stage: StageIndex, attempt: u32) -> LogReader {
         let path = log_path(&self.run_directory(run).join("logs"), stage, attempt);
-        LogReader { path, file: None, line: Vec::new(), head: None, number: 0, sealed: false }
+        LogReader { path, file: None, line: Vec::new(), head: None, number: 0, sealed: false, position: 0 }
     }
 
     /// The attempts of `stage` that have a log, in order.
@@ -229,13 +231,16 @@ impl LogReader {
     fn read(&mut self) -> Result<Option<LogLine>, StoreError> {
         loop {
             if self.file.is_none() {
-                self.file = open_if_exists(&self.path).map_err(|error| error::file("open", &self.path, error))?;
+                let opened = open_if_exists(&self.path, self.position);
+                self.file = opened.map_err(|error| error::file("open", &self.path, error))?;
             }
             let Some(file) = &mut self.file else { return Ok(None) };
             // A part of an unfinished line stays in `line` until the rest has been written.
             let read = file.read_until(b'\n', &mut self.line);
-            read.map_err(|error| error::file("read", &self.path, error))?;
+            self.position += read.map_err(|error| error::file("read", &self.path, error))? as u64;
             if self.line.last() != Some(&b'\n') {
+                // Whoever follows the logs of a run has one for each of its attempts, and few of them get more lines.
+                self.file.take_if(|_| self.sealed);
                 return Ok(None);
             }
             self.number += 1;
@@ -275,9 +280,16 @@ fn log_path(directory: &Path, stage: StageIndex, attempt: u32) -> PathBuf {
     directory.join(format!("{}-{attempt}.log", stage.0))
 }
 
-fn open_if_exists(path: &Path) -> io::Result<Option<BufReader<File>>> {
+/// Opens a file at a position; none if it doesn't exist or has nothing behind the position.
+fn open_if_exists(path: &Path, position: u64) -> io::Result<Option<BufReader<File>>> {
+    if position > 0 && path.metadata()?.len() <= position {
+        return Ok(None);
+    }
     match stagewright_files::open(path) {
-        Ok(file) => Ok(Some(BufReader::with_capacity(64 << 10, file))),
+        Ok(mut file) => {
+            file.seek(SeekFrom::Start(position))?;
+            Ok(Some(BufReader::with_capacity(64 << 10, file)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -1,14 +1,14 @@
-//! `runs`, `show` and `logs`: read the store.
+//! `runs` and `show`: read the store.
 
 use stagewright_api as api;
-use stagewright_engine::{GateKind, Outcome, StageSummary, Stream};
-use stagewright_model::{StageIndex, count, list};
+use stagewright_engine::{GateKind, Outcome};
+use stagewright_model::list;
 use stagewright_report::wire::ToWire as _;
-use stagewright_report::{Block, Printable, Printer, duration, text};
-use stagewright_session::{Session, stages_of};
+use stagewright_report::{Printer, duration, text};
+use stagewright_session::Session;
 use stagewright_store::{RunFilter, RunPhase, RunRow, Store};
 
-use crate::args::{LogsArgs, RunsArgs, ShowArgs};
+use crate::args::{RunsArgs, ShowArgs};
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::screen;
@@ -120,55 +120,6 @@ pub(crate) fn show(session: &Session, args: &ShowArgs) -> Result<Exit, CommandEr
     let (mut reader, written) = screen::lines(args.format);
     store.replay(&run, |event| reader.on_event(event))?;
     written.take()?;
-    Ok(Exit::Success)
-}
-
-/// `logs`.
-pub(crate) fn logs(session: &Session, args: &LogsArgs, out: &mut Printer) -> Result<Exit, CommandError> {
-    let store = session.read_only_store()?;
-    let run = store.find(&args.run)?;
-    let stages = stages_of(&store, &run)?;
-    let chosen = match &args.stage {
-        None => (0..stages.len()).collect::<Vec<_>>(),
-        Some(name) => {
-            let matches = |stage: &StageSummary| &stage.id == name || &stage.name == name;
-            let chosen =
-                stages.iter().enumerate().filter(|(_, stage)| matches(stage)).map(|(at, _)| at).collect::<Vec<_>>();
-            if chosen.is_empty() {
-                let ids = list(stages.iter().map(|stage| &stage.id));
-                return Err(CommandError::usage(format!("run {run} has no stage `{name}`"))
-                    .hint(format!("its stages are: {ids}")));
-            }
-            chosen
-        }
-    };
-    let is_single = chosen.len() == 1;
-    for at in chosen {
-        let index = StageIndex(u32::try_from(at).unwrap_or(u32::MAX));
-        let attempts = store.log_attempts(&run, index)?;
-        let shown = match (args.attempt, is_single) {
-            (Some(attempt), _) if !attempts.contains(&attempt) => {
-                return Err(CommandError::not_ready(format!("`{}` has no attempt {attempt}", stages[at].id))
-                    .hint(format!("it has {} with a log", count(attempts.len(), "attempt"))));
-            }
-            (Some(attempt), _) => vec![attempt],
-            (None, true) => attempts.last().copied().into_iter().collect(),
-            (None, false) => attempts,
-        };
-        for attempt in shown {
-            for line in store.read_log(&run, index, attempt) {
-                let line = line?;
-                let text = &line.text;
-                let mark = if line.stream == Stream::Stderr { "!" } else { " " };
-                let text = Printable::prose(text);
-                let line = match is_single {
-                    true => text,
-                    false => text!("{:<24}{mark}{text}", format!("{} #{attempt}", stages[at].id)),
-                };
-                out.verbatim(&Block::from_iter([line]))?;
-            }
-        }
-    }
     Ok(Exit::Success)
 }
 
