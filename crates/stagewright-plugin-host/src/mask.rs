@@ -133,6 +133,16 @@ impl Masker {
         if masked == shown { text.to_owned() } else { masked }
     }
 
+    /// The first `most` bytes of `text`, like [`Masker::text`], without terminal codes and invisible characters. What could
+    /// be the beginning of a secret at their end is left out.
+    pub(crate) fn beginning(&self, text: &str, most: usize) -> String {
+        let shown = stripped(&text[..text.floor_char_boundary(most)]);
+        let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Audience::Person), Vec::new());
+        // Not finished, so that the stream keeps what it would otherwise emit at the end.
+        stream.push(shown.as_bytes(), &mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     fn shown_text(&self, text: &str) -> String {
         let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Audience::Person), Vec::new());
         stream.push(text.as_bytes(), &mut bytes);

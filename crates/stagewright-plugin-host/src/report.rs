@@ -15,13 +15,23 @@ use crate::mask::Masker;
 
 /// The most bytes of one text. Unlike the log, a report is journalled, kept in memory and shown as a whole.
 const TEXT: usize = 64 * 1024;
+/// The most bytes of a text that are looked at. Masking takes several passes over it, and a guest can report texts of
+/// megabytes faster than the host masks them.
+const MASKED: usize = 1024 * 1024;
 /// The most causes of one failure; the nearest are kept.
 const CAUSES: usize = 100;
 
 /// `text` with every secret masked, and then truncated. The order matters: half of a secret would not be recognised.
 pub(crate) fn masked_text(text: &str, masker: &Masker) -> String {
-    let mut text = masker.text(text);
-    if text.len() > TEXT {
+    match text.len() > MASKED {
+        true => truncated(masker.beginning(text, MASKED), true),
+        false => truncated(masker.text(text), false),
+    }
+}
+
+/// `is_beginning`: whether the text has lost its end already.
+fn truncated(mut text: String, is_beginning: bool) -> String {
+    if is_beginning || text.len() > TEXT {
         text.truncate(text.floor_char_boundary(TEXT));
         text.push_str(" (truncated)");
     }
@@ -34,12 +44,13 @@ pub(crate) fn masked_words(text: &str, masker: &Masker) -> String {
     // A terminal that moves its cursor can hide a secret, by overwriting a part of it, or assemble one from parts. So the
     // text is masked as it was written, then each line without its cursor movements, and `masked_text` masks once more
     // what a terminal would finally show.
-    let text = masker.text(text);
+    let is_beginning = text.len() > MASKED;
+    let text = if is_beginning { masker.beginning(text, MASKED) } else { masker.text(text) };
     let lines = text.split('\n').map(|line| match secret_across_cursor_moves(line, masker) {
         Some(masked) => Cow::Owned(masked),
         None => Cow::Borrowed(line),
     });
-    masked_text(&terminal_text(&lines.collect::<Vec<_>>().join("\n")), masker)
+    truncated(masker.text(&terminal_text(&lines.collect::<Vec<_>>().join("\n"))), is_beginning)
 }
 
 /// The line without its cursor movements, and masked, if a secret appears once they are left out. None otherwise. Showing
@@ -165,6 +176,22 @@ mod tests {
         assert!(failure.message.ends_with("é***") && failure.causes.len() == CAUSES, "{}", failure.message.len());
         let long = masked_text(&"é".repeat(TEXT), &masker);
         assert!(long.len() < TEXT + 100 && long.ends_with("é (truncated)"));
+    }
+
+    #[test]
+    fn a_secret_at_the_end_of_what_is_masked_is_not_shown_in_part() {
+        let masker = Masker::default();
+        masker.add(SECRET, false);
+        // Invisible characters are left out, so that the end of what is masked isn't beyond the end of what is shown.
+        for inside in 0..=SECRET.len() {
+            let before = MASKED - inside;
+            let (invisible, plain) = ("\u{200b}".repeat(before / 3), "y".repeat(before % 3));
+            let text = format!("{invisible}{plain}{SECRET}{}", "y".repeat(MASKED));
+            for masked in [masked_text, masked_words] {
+                let shown = masked(&text, &masker);
+                assert!(!shown.contains(&SECRET[..1]) && shown.ends_with(" (truncated)"), "{inside}: {shown}");
+            }
+        }
     }
 
     #[test]

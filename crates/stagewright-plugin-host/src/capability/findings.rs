@@ -30,18 +30,23 @@ impl Findings {
 
     /// Reports a finding. Those beyond [`NUMBER`] or [`SIZE`] are omitted, and counted.
     pub(crate) async fn report(&mut self, finding: Problem) {
+        // Once one was omitted, all others are: the reader sees the beginning, and not a selection. They aren't masked
+        // either, which for megabytes takes longer than it takes a guest to report them.
+        if self.omitted > 0 || self.number == NUMBER {
+            self.omitted += 1;
+            return;
+        }
         let finding = masked_problem(finding, self.log.masker());
         let optional = [&finding.path, &finding.help, &finding.suggestion, &finding.fingerprint];
         let optional = optional.into_iter().flatten().map(String::len).sum::<usize>();
         let size = finding.code.len() + finding.message.len() + optional;
-        // Once one was omitted, all others are: the reader sees the beginning, and not a selection.
-        if self.omitted > 0 || self.number == NUMBER || self.size + size > SIZE {
+        if self.size + size > SIZE {
             self.omitted += 1;
             return;
         }
         self.number += 1;
         self.size += size;
-        self.log.problem(finding).await;
+        self.log.output().problem(finding).await;
     }
 
     /// Reports how many findings were omitted, if any were.
