@@ -53,7 +53,7 @@ const RERUN: &str = r#", rerun = { argv = ["sh", "suite"] }"#;
 /// The names of the tests that were reported, with their outcomes.
 fn reported(events: &[Json]) -> Vec<(String, String)> {
     let cases = events.iter().filter(|event| event["type"] == "tests-reported");
-    let cases = cases.flat_map(|event| event["cases"].as_array().unwrap());
+    let cases = cases.flat_map(|event| event["cases"].as_array().into_iter().flatten());
     cases.map(|case| (text(&case["name"]), text(&case["outcome"]))).collect()
 }
 

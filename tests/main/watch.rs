@@ -56,7 +56,7 @@ impl Watching {
 
     fn interrupt(mut self) -> i32 {
         let pid = i32::try_from(self.child.id()).expect("a process id");
-        kill_process(Pid::from_raw(pid).expect("not 0"), Signal::INT).unwrap();
+        kill_process(Pid::from_raw(pid).expect("not 0"), Signal::INT).expect("a process");
         self.child.wait().expect("an end").code().unwrap_or(-1)
     }
 }

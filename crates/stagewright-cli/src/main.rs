@@ -22,6 +22,7 @@ mod global;
 mod learn_args;
 mod man;
 mod plugin;
+mod run_args;
 mod screen;
 mod session;
 mod signals;

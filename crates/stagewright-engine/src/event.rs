@@ -22,7 +22,7 @@ pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use measure::{FailedTest, Metric, TestCase, TestOutcome};
 pub use outcome::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
 pub use release::{Release, ReleaseOrigin};
-pub use source::{GitState, RollbackSource, RunSource, Trigger};
+pub use source::{Change, GitState, RollbackSource, RunSource, Trigger};
 pub(crate) use wait::KEPT_SIGNALS;
 pub use wait::{Signal, SignalError, TokenError, Wait, WaitError};
 
@@ -453,18 +453,6 @@ pub struct StageSummary {
     /// [`Outcome::Rehearsed`] was rehearsed, regardless of this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rehearsal: Option<Fidelity>,
-}
-
-/// A difference from the start of the run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Change {
-    /// What changed, as in `plugin deploy` or `commit`.
-    pub what: String,
-    /// Its value when the run started.
-    pub then: String,
-    /// Its value now.
-    pub now: String,
 }
 
 /// Where a log line came from.

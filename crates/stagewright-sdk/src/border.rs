@@ -7,7 +7,7 @@ use crate::artifacts::Artifact;
 use crate::context::{Need, NeedOutcome};
 use crate::descriptor::Descriptor;
 use crate::duration::millis;
-use crate::test_reports::{FailedTest, TestCase};
+use crate::test_case::{FailedTest, TestCase};
 use crate::{Error, Finding, Result, Retry, host};
 #[cfg(target_arch = "wasm32")]
 use crate::{Observation, Outcome, Problem, Requirement};

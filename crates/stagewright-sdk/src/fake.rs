@@ -31,7 +31,7 @@ pub use script::{HttpScript, ProcessScript, ServiceScript};
 pub use state::Interface;
 
 use crate::need::{Need, NeedOutcome};
-use crate::test_reports::FailedTest;
+use crate::test_case::FailedTest;
 use crate::workspace::Node;
 use crate::{Error, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, export};
 use state::{Call, State};

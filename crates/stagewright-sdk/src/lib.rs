@@ -84,6 +84,7 @@ mod service_state;
 pub mod source;
 mod stage;
 mod statuses;
+mod test_case;
 pub mod test_reports;
 pub mod text;
 mod url;

@@ -67,7 +67,7 @@ impl Session {
         &self,
         pipeline: &Pipeline,
         request: &RunRequest,
-        except: Vec<PathBuf>,
+        except: &[PathBuf],
     ) -> Result<FileWatch, SessionError> {
         let Pipeline { file, plan } = pipeline;
         let left_out = select::left_out(plan, &request.only, &request.skip)?;

@@ -239,7 +239,7 @@ impl LogReader {
             let read = file.read_until(b'\n', &mut self.line);
             self.position += read.map_err(|error| error::file("read", &self.path, error))? as u64;
             if self.line.last() != Some(&b'\n') {
-                // Whoever follows the logs of a run has one for each of its attempts, and few of them get more lines.
+                // Following a run takes a reader for each attempt, and few of their logs get more lines.
                 self.file.take_if(|_| self.sealed);
                 return Ok(None);
             }

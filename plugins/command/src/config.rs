@@ -9,6 +9,7 @@ use stagewright_sdk::{JsonSchema, Problem, Result, WorkspacePath, schemars, secr
 
 use crate::publish::Publication;
 use crate::rerun::Rerun;
+use crate::shell::{self, MAX_ARGUMENT, Shell};
 
 /// The stage's `with` table: `argv` or `run`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -64,16 +65,6 @@ fn zero() -> Vec<i32> {
     vec![0]
 }
 
-/// The command that a script is passed to.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a list of arguments, or a text such as `\"bash -eo pipefail\"`")]
-pub enum Shell {
-    /// The program and its arguments.
-    Words(Vec<String>),
-    /// The same in one text, quoted as for a shell.
-    Line(String),
-}
-
 /// Which matchers read the output.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected `true`, `false` or a list of names")]
@@ -110,12 +101,6 @@ impl Matchers {
     }
 }
 
-/// The longest argument that Linux accepts, in bytes, without the closing zero byte.
-pub(crate) const MAX_ARGUMENT: usize = 32 * 4096 - 1;
-
-/// The programs that take a script as the argument of `-c`.
-const WITH_SCRIPT_OPTION: [&str; 8] = ["sh", "bash", "dash", "ash", "ksh", "zsh", "python", "python3"];
-
 impl Config {
     pub(crate) fn argv(&self) -> std::result::Result<Vec<String>, Problem> {
         let wrong = |message: &str, key: &str| Err(Problem::at(key, message));
@@ -132,18 +117,10 @@ impl Config {
                            executable and grant it by its path",
                 ))
             }
-            (None, Some(script), _) => self.script(script),
+            (None, Some(script), shell) => shell::command(shell.as_ref(), script),
             (None, None, _) => Err(Problem::error("neither `argv` nor `run` is set")
                 .help("set `argv = [\"program\", \"argument\"]` or `run = \"a shell script\"`")),
         }
-    }
-
-    /// The command that runs a script in the stage's shell.
-    pub(crate) fn script(&self, script: &str) -> std::result::Result<Vec<String>, Problem> {
-        let default = || Ok(["sh", "-eu", "-c"].map(str::to_owned).to_vec());
-        let mut argv = self.shell.as_ref().map_or_else(default, Shell::words)?;
-        argv.push(script.to_owned());
-        Ok(argv)
     }
 
     pub(crate) fn process(&self, argv: &[String]) -> Result<Process> {
@@ -159,26 +136,5 @@ impl Config {
             process.stdin(stdin.as_bytes());
         }
         Ok(process)
-    }
-}
-
-impl Shell {
-    fn words(&self) -> std::result::Result<Vec<String>, Problem> {
-        let empty = || Problem::at("shell", "`shell` is empty");
-        let mut words = match self {
-            Shell::Words(words) if words.is_empty() => return Err(empty()),
-            Shell::Words(words) => return Ok(words.clone()),
-            Shell::Line(line) => shlex::split(line).ok_or_else(|| {
-                Problem::at("shell", "`shell` has a quote that isn't closed").help("write it as a list of arguments")
-            })?,
-        };
-        let program = words.first().ok_or_else(empty)?;
-        let takes_option = WITH_SCRIPT_OPTION.iter().any(|name| program.rsplit('/').next() == Some(name));
-        let has_option =
-            words.iter().any(|word| word.starts_with('-') && !word.starts_with("--") && word.ends_with('c'));
-        if takes_option && !has_option {
-            words.push("-c".to_owned());
-        }
-        Ok(words)
     }
 }

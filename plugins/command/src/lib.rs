@@ -11,6 +11,7 @@ mod outputs_file;
 mod problems;
 mod publish;
 mod rerun;
+mod shell;
 mod source_files;
 
 use problem_matchers::SourcePlace;
@@ -48,8 +49,16 @@ impl Stage for Command {
 
     fn validate(config: &Config) -> Vec<Problem> {
         let argv = config.argv().err().into_iter();
-        let rerun = config.rerun.iter().flat_map(|rerun| rerun.problems(config));
-        argv.chain(config.matchers.problems()).chain(publish::problems(&config.artifacts)).chain(rerun).collect()
+        let rerun = config.rerun.iter().flat_map(|rerun| rerun.problems(config.shell.as_ref()));
+        let no_report = config.rerun.iter().filter(|_| config.junit.is_empty()).map(|_| {
+            Problem::at("rerun", "`rerun` requires `junit`")
+                .help("set `junit` to the reports that name the failed tests, as in `junit = [\"report.xml\"]`")
+        });
+        argv.chain(config.matchers.problems())
+            .chain(publish::problems(&config.artifacts))
+            .chain(no_report)
+            .chain(rerun)
+            .collect()
     }
 
     fn requirements(config: &Config) -> Vec<Requirement> {
@@ -57,7 +66,7 @@ impl Stage for Command {
         let rerun = config
             .rerun
             .as_ref()
-            .and_then(|rerun| rerun.command(config))
+            .and_then(|rerun| rerun.command(config.shell.as_ref()))
             .map(|argv| Requirement::command(&argv[0], &argv[1..]).because("runs failed tests again").optional());
         let secrets = config.secret_env.iter().map(|(variable, secret)| {
             Requirement::secret_env(secret).because(format!("the program gets it as {variable}"))
@@ -103,7 +112,7 @@ impl Stage for Command {
 fn failed_tests_alone(config: &Config) -> Option<Vec<String>> {
     let tests = test_reports::failed_before()?;
     let selected = match &config.rerun {
-        Some(rerun) => rerun.select(config, &tests),
+        Some(rerun) => rerun.select(config.shell.as_ref(), &tests),
         None => Err("`with.rerun` doesn't say how to select some of them".to_owned()),
     };
     selected.inspect_err(|why| log::warn(format!("all tests run again: {why}"))).ok()

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use stagewright_sdk::test_reports::FailedTest;
 use stagewright_sdk::{JsonSchema, Problem, schemars};
 
-use crate::config::{Config, MAX_ARGUMENT};
+use crate::shell::{self, MAX_ARGUMENT, Shell};
 
 /// How to run only some of the tests: `argv` or `run`, which get the tests as their last arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -37,22 +37,17 @@ fn name() -> String {
 const WITH_SCRIPT_NAME: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
 impl Rerun {
-    pub(crate) fn problems(&self, config: &Config) -> Vec<Problem> {
-        let no_report = config.junit.is_empty().then(|| {
-            Problem::at("rerun", "`rerun` requires `junit`")
-                .help("set `junit` to the reports that name the failed tests, as in `junit = [\"report.xml\"]`")
-        });
-        let command = self.base(config).err();
-        no_report.into_iter().chain(command).chain(self.template().err()).collect()
+    pub(crate) fn problems(&self, shell: Option<&Shell>) -> Vec<Problem> {
+        self.base(shell).err().into_iter().chain(self.template().err()).collect()
     }
 
     /// The command that the tests are appended to.
-    fn base(&self, config: &Config) -> Result<Vec<String>, Problem> {
+    fn base(&self, shell: Option<&Shell>) -> Result<Vec<String>, Problem> {
         match (&self.argv, &self.run) {
             (Some(argv), None) if argv.is_empty() => Err(Problem::at("rerun.argv", "`argv` is empty")),
             (Some(argv), None) => Ok(argv.clone()),
             (None, Some(script)) => {
-                let mut argv = config.script(script)?;
+                let mut argv = shell::command(shell, script)?;
                 if WITH_SCRIPT_NAME.iter().any(|shell| argv[0].rsplit('/').next() == Some(shell)) {
                     argv.push(argv[0].clone());
                 }
@@ -63,16 +58,16 @@ impl Rerun {
     }
 
     /// The command without tests, which the stage needs a grant for.
-    pub(crate) fn command(&self, config: &Config) -> Option<Vec<String>> {
-        self.base(config).ok()
+    pub(crate) fn command(&self, shell: Option<&Shell>) -> Option<Vec<String>> {
+        self.base(shell).ok()
     }
 
     /// The command that runs these tests.
     ///
     /// # Errors
     /// Why they can't be selected.
-    pub(crate) fn select(&self, config: &Config, tests: &[FailedTest]) -> Result<Vec<String>, String> {
-        let mut argv = self.base(config).map_err(|problem| problem.message)?;
+    pub(crate) fn select(&self, shell: Option<&Shell>, tests: &[FailedTest]) -> Result<Vec<String>, String> {
+        let mut argv = self.base(shell).map_err(|problem| problem.message)?;
         let template = self.template().map_err(|problem| problem.message)?;
         let mut seen = BTreeSet::new();
         let mut written = Vec::new();
@@ -162,12 +157,13 @@ mod tests {
 
     use super::*;
     use crate::Command;
+    use crate::config::Config;
 
-    fn config(rerun: Json) -> Config {
+    fn config(rerun: &Json) -> Config {
         serde_json::from_value(json!({ "argv": ["tests"], "junit": ["report.xml"], "rerun": rerun })).unwrap()
     }
 
-    fn select(rerun: Json) -> Result<Vec<String>, String> {
+    fn select(rerun: &Json) -> Result<Vec<String>, String> {
         let config = config(rerun);
         let test = |suite: &str, name: &str, file: Option<&str>| FailedTest {
             suite: suite.to_owned(),
@@ -175,7 +171,7 @@ mod tests {
             file: file.map(str::to_owned),
         };
         let tests = [test("calc.Add", "adds (1+1)", Some("calc.py")), test("calc.Sub", "subtracts", Some("calc.py"))];
-        config.rerun.as_ref().unwrap().select(&config, &tests)
+        config.rerun.as_ref().unwrap().select(None, &tests)
     }
 
     #[test]
@@ -197,21 +193,18 @@ mod tests {
                 vec!["sh", "-eu", "-c", "run-tests \"$@\"", "sh", "adds (1+1)", "subtracts"],
             ),
         ] {
-            assert_eq!(select(rerun.clone()).unwrap(), expected, "{rerun}");
+            assert_eq!(select(&rerun).unwrap(), expected, "{rerun}");
         }
     }
 
     #[test]
     fn what_no_command_line_can_say_is_refused() {
-        let config = config(json!({ "argv": ["rspec"], "test": "{file}" }));
+        let config = config(&json!({ "argv": ["rspec"], "test": "{file}" }));
         let rerun = config.rerun.as_ref().unwrap();
         let nowhere = FailedTest { suite: String::new(), name: "a".to_owned(), file: None };
-        assert_eq!(rerun.select(&config, &[nowhere]).unwrap_err(), "the report names no file for `a`");
+        assert_eq!(rerun.select(None, &[nowhere]).unwrap_err(), "the report names no file for `a`");
         let long = FailedTest { suite: String::new(), name: "a".to_owned(), file: Some("a".repeat(MAX_ARGUMENT + 1)) };
-        assert_eq!(
-            rerun.select(&config, &[long]).unwrap_err(),
-            "the list of failed tests is too long for a command line"
-        );
+        assert_eq!(rerun.select(None, &[long]).unwrap_err(), "the list of failed tests is too long for a command line");
     }
 
     #[test]

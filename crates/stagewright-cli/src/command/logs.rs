@@ -28,7 +28,7 @@ pub(crate) fn logs(session: &Session, args: &LogsArgs, out: &mut Printer) -> Res
     let store = session.read_only_store()?;
     let run = store.find(&args.run)?;
     if args.follow {
-        return Followed::new(store, run)?.follow(args, out);
+        return FollowedRun::new(store, run)?.follow(args, out);
     }
     let stages = stages_of(&store, &run)?;
     let chosen = chosen(&stages, &run, args.stage.as_deref())?;
@@ -86,7 +86,7 @@ fn show(
 }
 
 /// A run that is followed until no more lines can come.
-struct Followed {
+struct FollowedRun {
     store: Store,
     run: RunId,
     stages: Vec<Arc<StageSummary>>,
@@ -97,9 +97,10 @@ struct Followed {
     unattended: u32,
 }
 
-impl Followed {
-    fn new(store: Store, run: RunId) -> Result<Followed, CommandError> {
-        let mut followed = Followed { store, run, stages: Vec::new(), next: 0, ended: BTreeMap::new(), unattended: 0 };
+impl FollowedRun {
+    fn new(store: Store, run: RunId) -> Result<FollowedRun, CommandError> {
+        let mut followed =
+            FollowedRun { store, run, stages: Vec::new(), next: 0, ended: BTreeMap::new(), unattended: 0 };
         // The first event of a run comes a moment after its record.
         while followed.stopped()?.is_none() && followed.store.events(&followed.run)?.is_empty() {
             sleep(POLL);

@@ -5,12 +5,13 @@ use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Sess
 
 mod watch;
 
-use crate::args::{self, RerunArgs, RunArgs};
+use crate::args;
 use crate::console;
 use crate::drive::drive;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
+use crate::run_args::{RerunArgs, RunArgs};
 
 /// `run`.
 pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> Result<Exit, CommandError> {

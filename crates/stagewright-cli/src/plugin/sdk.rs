@@ -70,6 +70,7 @@ const SOURCES: &[(&str, &str)] = sdk_files![
     "src/source.rs",
     "src/stage.rs",
     "src/statuses.rs",
+    "src/test_case.rs",
     "src/test_reports.rs",
     "src/text.rs",
     "src/url.rs",

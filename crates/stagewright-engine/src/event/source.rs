@@ -82,6 +82,18 @@ pub struct RollbackSource {
     pub release: u64,
 }
 
+/// A difference from the start of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Change {
+    /// What changed, as in `plugin deploy` or `commit`.
+    pub what: String,
+    /// Its value when the run started.
+    pub then: String,
+    /// Its value now.
+    pub now: String,
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

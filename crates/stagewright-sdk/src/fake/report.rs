@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::Finding;
 use crate::field_kind::FieldKind;
 use crate::log::Level;
-use crate::test_reports::TestCase;
+use crate::test_case::TestCase;
 
 /// Everything that a stage did, in order.
 #[derive(Clone, Debug)]

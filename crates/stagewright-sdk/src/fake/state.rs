@@ -11,7 +11,7 @@ use super::report::{LogLine, Metric, OpenedGate, Published, Release, Report, Sen
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
 use crate::descriptor::Descriptor;
 use crate::need::Need;
-use crate::test_reports::{FailedTest, TestCase};
+use crate::test_case::{FailedTest, TestCase};
 use crate::workspace::Node;
 use crate::{Error, ErrorCode, Finding, Permission, Result};
 

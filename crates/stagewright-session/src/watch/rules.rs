@@ -30,7 +30,7 @@ impl WatchRules {
         pipeline: &str,
         stages: impl Iterator<Item = &'a Stage> + Clone,
         mut closed: Vec<String>,
-        except: Vec<PathBuf>,
+        except: &[PathBuf],
     ) -> Result<WatchRules, SessionError> {
         let own_file = WorkspacePath::parse(pipeline).ok().map(|path| PathPattern::literally(&path));
         let read = stages.clone().flat_map(files_of).chain(own_file).collect::<Vec<_>>();

@@ -7,11 +7,11 @@ use stagewright_engine::{Interrupt, RunCommand};
 use stagewright_report::text;
 use stagewright_session::{FileWatch, Run, RunRequest, Session, StartOutcome};
 
-use crate::args::RunArgs;
 use crate::drive::drive;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
+use crate::run_args::RunArgs;
 use crate::{console, signals};
 
 /// Runs until a signal ends it, and returns the exit code of the last run. A mistake in the files doesn't end it, except
@@ -59,8 +59,8 @@ async fn begin(
     files: &mut Option<FileWatch>,
 ) -> Result<Box<Run>, CommandError> {
     let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
-    let own = args.drive.junit.iter().map(|path| session.repository().root.join(path)).collect();
-    *files = Some(session.watch(&pipeline, request, own).await?);
+    let own = args.drive.junit.iter().map(|path| session.repository().root.join(path)).collect::<Vec<_>>();
+    *files = Some(session.watch(&pipeline, request, &own).await?);
     match session.start(pipeline, request).await? {
         StartOutcome::Run(run) => Ok(run),
         StartOutcome::Unaffected { .. } => Err(CommandError::internal("a watched run was limited to what is affected")),

@@ -108,9 +108,9 @@ pub(crate) mod test_reports {
     use std::time::Duration;
 
     use crate::Position;
+    use crate::bindings::imports::test_reports::TestOutcome;
     use crate::fake::rules;
     use crate::fake::state::on;
-    use crate::test_reports::TestOutcome;
 
     /// The most cases of an attempt; later ones are dropped.
     const MOST: usize = 100_000;
@@ -120,7 +120,7 @@ pub(crate) mod test_reports {
     }
 
     #[derive(Debug)]
-    pub(crate) struct FailedTest(crate::test_reports::FailedTest);
+    pub(crate) struct FailedTest(crate::test_case::FailedTest);
 
     impl FailedTest {
         pub(crate) fn suite(&self) -> String {
@@ -137,11 +137,11 @@ pub(crate) mod test_reports {
     }
 
     #[derive(Debug)]
-    pub(crate) struct TestCase(RefCell<crate::test_reports::TestCase>);
+    pub(crate) struct TestCase(RefCell<crate::test_case::TestCase>);
 
     impl TestCase {
         pub(crate) fn new(suite: &str, name: &str, outcome: TestOutcome) -> TestCase {
-            TestCase(RefCell::new(crate::test_reports::TestCase::new(suite, name, outcome)))
+            TestCase(RefCell::new(crate::test_case::TestCase::new(suite, name, outcome)))
         }
 
         pub(crate) fn duration_ms(&self, duration: u64) {
