@@ -11,7 +11,6 @@ use crate::drive_args::{DriveArgs, OutputFormat, within};
 use crate::environment_args::EnvCommand;
 use crate::error::CommandError;
 use crate::global::Global;
-use crate::learn_args::LearnArgs;
 use crate::plugin::PluginArgs;
 use crate::run_args::{PipelineArgs, RerunArgs, RunArgs};
 

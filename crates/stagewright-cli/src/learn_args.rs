@@ -11,7 +11,7 @@ pub(crate) struct LearnArgs {
     /// hosts. Otherwise this is a rehearsal: secrets are stand-ins, and stages that act on an environment are left out. At
     /// the end the smallest permissions with which the stages would have worked are shown, and written into the pipeline
     /// file after a confirmation.
-    #[arg(long, conflicts_with_all = ["rehearse", "affected", "locked", "wait"])]
+    #[arg(long, conflicts_with_all = ["rehearse", "affected", "watch", "locked", "wait"])]
     pub(crate) learn: bool,
     /// Let programs that learn reach this host, too; may be repeated
     #[arg(long, value_name = "HOST", requires = "learn")]

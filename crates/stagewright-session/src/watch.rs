@@ -71,7 +71,7 @@ impl Session {
     ) -> Result<FileWatch, SessionError> {
         let Pipeline { file, plan } = pipeline;
         let left_out = select::left_out(plan, &request.only, &request.skip)?;
-        let host = Host::open(self, plan, 1, request.mode).await?;
+        let host = Host::open(self, plan, 1, request.mode, None).await?;
         let facts = host.facts(plan).await?;
         let included = plan.indices().filter(|index| !left_out.contains_key(index)).collect::<Vec<_>>();
         let external = included.iter().filter(|index| facts[index.get()].effect >= EffectClass::External);

@@ -5,13 +5,13 @@ use stagewright_session::{GrantRequest, RunMode, Session, StartOutcome};
 
 use super::{grant, run};
 use crate::answers;
-use crate::args::RunArgs;
 use crate::console;
 use crate::drive::drive;
 use crate::drive_args::OutputFormat;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
+use crate::run_args::RunArgs;
 
 /// What a person agrees to.
 const TERMS: [&str; 6] = [
