@@ -38,7 +38,7 @@ pub use self::process::ProcessRule;
 pub use self::remark::remarks;
 pub use self::repository::RepositoryRule;
 pub use self::secret::{SecretRule, SecretUse};
-pub use self::set::PermissionSet;
+pub use self::set::{PermissionSet, UsedPermissionSet};
 pub use self::socket::SocketRule;
 pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
 pub use self::write::with_grants;

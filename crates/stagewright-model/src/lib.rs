@@ -50,8 +50,8 @@ pub use grants::complete as complete_permissions;
 pub use grants::{
     Amount, Bounds, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule, NetTarget, Origin, OriginRule,
     PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, PermissionSet, Permissions, ProcessRule,
-    RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRule, VariableName,
-    granting_lines, is_harmless_variable, is_localhost, remarks, with_grants,
+    RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRule, UsedPermissionSet,
+    VariableName, granting_lines, is_harmless_variable, is_localhost, remarks, with_grants,
 };
 pub use imports::{AnyImports, ImportedFunctions, Imports};
 pub use input::InputError;
@@ -63,7 +63,7 @@ pub use pattern::{PathPattern, PatternError, outermost};
 pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,
-    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Triggers, Trust, UsedPermissionSet,
+    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Triggers, Trust,
 };
 pub use policy::{OperatorPolicy, PolicyValue};
 pub use reach::{EffectClass, Fidelity, PluginCode, Reach, Reaches};

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::freeze::{self, Freeze, Frozen};
-use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox};
+use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox, UsedPermissionSet};
 use crate::pattern::PathPattern;
 use crate::reach::{EffectClass, PluginCode, Reaches};
 use crate::rehearse::Rehearse;
@@ -251,15 +251,6 @@ impl Stage {
             StageKind::Finally => format!("finally.{}", self.name),
         }
     }
-}
-
-/// A set of permissions that a stage uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsedPermissionSet {
-    /// Its name.
-    pub name: String,
-    /// Whether it is built in, and not declared by the pipeline file.
-    pub is_built_in: bool,
 }
 
 /// `cache`: whether a stage's result is restored from the cache, and stored there.

@@ -40,6 +40,7 @@ pub(crate) fn source() -> RunSourceEntry {
         },
         base: Some(s("fedcba9876543210")),
         offline: true,
+        learning: true,
         unsandboxed: Some(s("no Landlock")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
         rollback: Some(RollbackSourceEntry { run: s("run-0"), release: 3 }),
@@ -51,7 +52,16 @@ pub(crate) fn short_source() -> RunSourceEntry {
     let git = GitStateEntry { branch: None, tag: None, dirty: false, ..source().git };
     let trigger = source().trigger;
     let (base, unsandboxed, rollback) = (None, None, None);
-    RunSourceEntry { git, trigger, base, offline: false, unsandboxed, package_hosts: BTreeMap::new(), rollback }
+    RunSourceEntry {
+        git,
+        trigger,
+        base,
+        offline: false,
+        learning: false,
+        unsandboxed,
+        package_hosts: BTreeMap::new(),
+        rollback,
+    }
 }
 
 pub(crate) fn capture() -> CaptureEntry {

@@ -10,6 +10,15 @@ pub struct PermissionSet {
     entries: &'static [(Permission, &'static [&'static str])],
 }
 
+/// A set of permissions that a stage uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedPermissionSet {
+    /// Its name.
+    pub name: String,
+    /// Whether it is built in, and not declared by the pipeline file.
+    pub is_built_in: bool,
+}
+
 /// All built-in sets, by name. They contain a shell, since the tools start programs of the repository anyway, and are
 /// therefore no weaker without one. Of paths that don't exist, `write` contains only those that every project of the kind
 /// has: the sandbox creates them.

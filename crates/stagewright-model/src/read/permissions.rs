@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::fields::{At, Fields};
 use super::list;
 use crate::diagnostic::{Problem, Report};
-use crate::grants::{Permission, PermissionSet, Permissions};
+use crate::grants::{Permission, PermissionSet, Permissions, UsedPermissionSet};
 use crate::nearest::nearest;
-use crate::plan::UsedPermissionSet;
 
 /// Reads a table of permissions. Invalid entries were reported by the check of the shape.
 pub(super) fn permissions(fields: Fields<'_>) -> Permissions {

@@ -283,7 +283,7 @@ fn documented_examples_have_the_documented_values() {
         assert_eq!(value(example), value(expected), "{example}");
         checked += 1;
     }
-    assert!(checked >= 12, "{checked} examples");
+    assert!(checked >= 10, "{checked} examples");
 }
 
 /// The code that a cell begins with.
