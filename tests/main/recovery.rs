@@ -311,3 +311,19 @@ fn a_run_is_shown_again_byte_for_byte() {
         assert_eq!(environment.run(&["show", "latest"]).exits(0).stdout, live.stdout);
     }
 }
+
+#[test]
+fn an_attempt_that_changed_the_files_of_an_earlier_stage_can_be_repeated() {
+    let pipeline = "schema = 1\npipeline.name = \"p\"\n[stages.build]\nuses = \"command\"\n\
+                    with = { run = \"echo built > out/app\" }\npermissions = { process = [\"sh\"], write = [\"out\"] }\n\
+                    [stages.test]\nuses = \"command\"\nneeds = [\"build\"]\nretry = { max = 1, backoff = \"10ms\" }\n\
+                    with = { run = \"echo tested >> out/app; test -e fixed\" }\n\
+                    permissions = { process = [\"sh\"], read = [\".\"], write = [\"out\"] }\n";
+    let environment = TestEnvironment::with_pipeline(pipeline);
+    let shown = environment.run(&["run"]).exits(1).stdout;
+    assert!(shown.contains("ended with exit code 1") && !shown.contains("isn't started"), "{shown}");
+    environment.write("fixed", "");
+    environment.run(&["resume", "latest"]).exits(0);
+    environment.run(&["resume", "latest", "--from", "test"]).exits(0);
+    assert_eq!(environment.read("out/app").lines().count(), 5, "it was built once, and tested four times");
+}

@@ -50,10 +50,11 @@ pub struct ChangedPaths(BTreeSet<String>);
 impl fmt::Display for ChangedPaths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMED: usize = 3;
-        let named = self.0.iter().take(NAMED).cloned();
-        let more = self.0.len().saturating_sub(NAMED);
-        let more = (more > 0).then(|| count(more, "other file"));
-        write!(f, "{}", list(named.chain(more)))
+        let named = list(self.0.iter().take(NAMED));
+        match self.0.len().saturating_sub(NAMED) {
+            0 => f.write_str(&named),
+            more => write!(f, "{named} and {}", count(more, "other file")),
+        }
     }
 }
 

@@ -77,7 +77,9 @@ impl Reader {
             if !self.tests.have_begun() {
                 self.compile.push(text);
             }
-            if !text.trim().is_empty() {
+            // Cargo repeats some errors for each target of a package.
+            let is_repeated = self.stderr_tail.back().is_some_and(|last| last == text);
+            if !text.trim().is_empty() && !is_repeated {
                 self.stderr_tail.push_back(text.to_owned());
             }
             if self.stderr_tail.len() > STDERR_TAIL {

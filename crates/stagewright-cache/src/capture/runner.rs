@@ -105,7 +105,12 @@ impl CaptureRunner {
         output: AttemptOutput,
         mut interrupt: watch::Receiver<Option<Interrupt>>,
     ) -> AttemptReport {
-        let basis = std::mem::take(&mut request.basis);
+        let mut basis = std::mem::take(&mut request.basis);
+        // An earlier attempt of the stage, which may have been killed, has left its changes in the workspace. A view is
+        // restored instead.
+        if request.attempt > 1 && basis.captures.is_empty() {
+            basis.unordered.extend(request.permissions.writable());
+        }
         let asked = Arc::new((request.clone(), basis));
         let preparing = {
             let (inner, asked) = (Arc::clone(&self), Arc::clone(&asked));

@@ -57,6 +57,8 @@ struct Stage {
     read: &'static [&'static str],
     write: &'static [&'static str],
     basis: Basis,
+    /// How many attempts came before.
+    earlier: u32,
 }
 
 struct Ran {
@@ -145,7 +147,7 @@ fn request(stage: Stage) -> AttemptRequest {
         stage: StageIndex(0),
         stage_id: "stage".into(),
         table: "stages.stage".to_owned(),
-        attempt: 1,
+        attempt: 1 + stage.earlier,
         call: Call::Run,
         uses: PluginRef::Builtin("none".into()),
         trust: Trust::Component,
@@ -329,6 +331,11 @@ async fn a_stage_does_not_start_on_files_that_another_run_made() {
         world.try_capture(&["app"], image.basis.clone()).await.is_err(),
         "such files aren't captured for an approval either"
     );
+
+    // An earlier attempt of the stage may have left its own changes where the stage may write.
+    let again = Stage { earlier: 1, ..image.clone() };
+    assert!(world.run(again.clone(), |_| panic!("it is started")).await.failure.is_some(), "it may not write the file");
+    assert!(world.run(Stage { write: &["app"], ..again }, |_| {}).await.failure.is_none());
 
     // They must not be replaced while the stage runs either.
     world.write("app", "1");

@@ -42,8 +42,9 @@ const FIXED: [(Resource, u64, u64); 7] = [
 /// Mode bits that are cleared for new files.
 const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 
-/// Access that is granted in every sandbox.
-const ALWAYS: [(&str, Access); 3] = [("/proc", Access::Read), ("/dev", Access::Write), ("/dev/shm", Access::Write)];
+/// Access that is granted in every sandbox. Of `/sys`, only a few folders are mounted; programs list the folder itself.
+const ALWAYS: [(&str, Access); 4] =
+    [("/proc", Access::Read), ("/sys", Access::Read), ("/dev", Access::Write), ("/dev/shm", Access::Write)];
 
 /// Permanently restricts this process to the rules of the confinement. Must be called inside of the new root.
 pub(super) fn restrict_files(confinement: &Confinement) -> Result<(), FilesError> {

@@ -54,8 +54,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an unresolved attempt is forgotten on resume",
         file: "state.rs",
-        search: "StageState { attempts, attempts_before, unresolved_attempt, fence,",
-        replace: "StageState { attempts, attempts_before, unresolved_attempt: unresolved_attempt.filter(|_| false), fence,",
+        search: "let StageState { attempts, unresolved_attempt, fence, attempt_fence, .. } = *state;",
+        replace: "let StageState { attempts, fence, attempt_fence, .. } = *state; let unresolved_attempt = None;",
     },
     Mutant {
         name: "an unresolved attempt is not observed after a resume",
