@@ -216,6 +216,33 @@ fn a_file_that_may_only_be_read_and_is_started_is_named() {
     ]);
 }
 
+/// `cat` is a program of the user here, in a folder of `PATH` before the system's.
+#[test]
+fn a_program_that_was_not_granted_is_refused_and_no_other_one_takes_its_place() {
+    let mut environment = repository();
+    let programs = environment.root().join("../programs").canonicalize().expect("a folder");
+    environment.write("../programs/cat", "#!/bin/sh\necho the users cat\n");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(programs.join("cat"), executable).expect("a mode");
+    let events = fails(&environment, r#"process = ["sh"]"#, "cat /etc/hostname && echo the systems cat was started");
+    assert_eq!(help(&events), r#"change in [stages.try.permissions]: process = ["cat", "sh"]"#, "{events:#?}");
+    assert!(!format!("{events:?}").contains("\"the systems cat was started"), "{events:#?}");
+    let named = format!("the stage is not granted {}", programs.join("cat").display());
+    assert!(format!("{events:?}").contains(&named), "{events:#?}");
+    // By its path it is still the system's, and by its name it is the granted one.
+    for (permissions, script, printed) in [
+        (r#"process = ["sh"]"#, "/usr/bin/printf 'the system%s' s; /bin/cat /dev/null", "the systems"),
+        (r#"process = ["sh", "cat"]"#, "cat", "the users cat"),
+    ] {
+        let events = fails(&environment, permissions, &format!("{script}; exit 3"));
+        assert!(format!("{events:?}").contains(printed), "{script}: {events:#?}");
+        assert_eq!(help(&events), "", "{events:#?}");
+    }
+    environment.set("PATH", &std::env::var("PATH").expect("a PATH"));
+    let events = fails(&environment, r#"process = ["sh"]"#, "cat /dev/null && exit 3");
+    assert!(!format!("{events:?}").contains("is not granted"), "{events:#?}");
+}
+
 #[test]
 fn a_program_in_path_that_was_not_granted_is_named() {
     let changed = r#"process = ["linter", "sh"]"#;

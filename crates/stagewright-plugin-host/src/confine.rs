@@ -7,7 +7,7 @@
 //! It is created when the first program is started, and all programs of the attempt run in it. A stage without `net` has a
 //! proxy, too, which refuses every host and names the grant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -39,6 +39,7 @@ mod copies;
 mod git_view;
 mod kept;
 mod places;
+mod ungranted;
 mod view;
 mod workspace;
 
@@ -158,7 +159,7 @@ impl Blueprint {
                 self.own.add(&format!("http://{address}"));
             }
         }
-        let (mut confinement, kept, placeholders) = self.confinement(environment).await?;
+        let (mut confinement, refused, kept, placeholders) = self.confinement(environment).await?;
         // The first listener is the proxy's; each of the others has the port of the service that it forwards to, so that
         // programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
@@ -166,7 +167,7 @@ impl Blueprint {
             confinement.listeners = [proxy].into_iter().chain(ports.keys().copied()).collect();
             confinement.name_server = true;
         }
-        let view = Arc::new(SandboxView::new(confinement.places.clone()));
+        let view = Arc::new(SandboxView::new(confinement.places.clone()).refusing(refused));
         let maker = self.config.maker.clone();
         let started = tokio::task::spawn_blocking(move || maker.sandbox(&confinement)).await;
         let mut sandbox = started.map_err(|error| internal(&error))?.map_err(|error| {
@@ -241,7 +242,7 @@ impl Blueprint {
     async fn confinement(
         &self,
         environment: &BTreeMap<String, String>,
-    ) -> Result<(Confinement, Option<KeptCaches>, Option<Placeholders>), CapabilityError> {
+    ) -> Result<(Confinement, BTreeSet<PathBuf>, Option<KeptCaches>, Option<Placeholders>), CapabilityError> {
         let Limits { cpu, process_memory, processes, workspace, .. } = self.limits;
         let limits = sandbox::SandboxLimits {
             processes: Some(processes.unwrap_or(DEFAULT_PROCESSES)),
@@ -260,12 +261,12 @@ impl Blueprint {
             environment: environment.clone(),
             machine: Arc::clone(&self.machine),
         };
-        let places::MountPlan { scratch, places, rules, kept, placeholders } =
+        let places::MountPlan { scratch, places, rules, refused, kept, placeholders } =
             self.workspace.off_thread(move |files| planner.plan(files)).await?;
         let closed = self.policy.reserved().identities().collect();
         let observe = self.observes.then(|| learner::observe(&self.root));
         let confinement = Confinement { scratch, places, closed, rules, limits, observe, ..Confinement::default() };
-        Ok((confinement, kept, placeholders))
+        Ok((confinement, refused, kept, placeholders))
     }
 
     /// Serves the proxy on the first listener, and a forward to its port on each of the others.

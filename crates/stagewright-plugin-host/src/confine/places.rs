@@ -15,6 +15,7 @@ use stagewright_process::which;
 
 use super::copies::{copied, instead};
 use super::kept::{KeptCaches, StageOwner};
+use super::ungranted::{refuse, ungranted};
 use super::{SandboxConfig, SandboxView, docker_socket};
 use crate::capability::workspace::WorkspaceFiles;
 use crate::error::{CapabilityError, ErrorCode, unprepared};
@@ -48,6 +49,8 @@ pub(super) struct MountPlan {
     /// In the order in which they are mounted: later places may lie within earlier ones.
     pub(super) places: Vec<Place>,
     pub(super) rules: Vec<Rule>,
+    /// Where a refusal stands in for a program that isn't granted.
+    pub(super) refused: BTreeSet<PathBuf>,
     /// None when the stage's programs have no download caches.
     pub(super) kept: Option<KeptCaches>,
     /// None when the files are a capture, or the host has no state folder.
@@ -93,7 +96,12 @@ impl MountPlanner {
         places.extend(self.workspace(files, &machine, &scratch, placeholders.as_ref())?);
         places.extend(self.engine_elsewhere(&places));
         places.extend(self.sockets()?);
-        Ok(MountPlan { scratch, places, rules, kept, placeholders })
+        let view = SandboxView::new(places.clone());
+        let paths = ungranted(&searched(&self.environment, &self.machine), &view, &self.root);
+        let refusals = refuse(paths, &view, &scratch);
+        let (refusals, refused) = refusals.map_err(|error| unprepared("refuse programs", &error))?;
+        places.extend(refusals);
+        Ok(MountPlan { scratch, places, rules, refused, kept, placeholders })
     }
 
     fn scratch(&self) -> io::Result<PathBuf> {
@@ -192,21 +200,25 @@ fn not_granted(error: &SocketError) -> CapabilityError {
     CapabilityError::new(code, error.to_string()).with_help(help)
 }
 
-/// The toolchains of the granted programs. `environment`: that of the programs. `machine`: the engine's own. Only folders
-/// that both have in `PATH` are considered: the lock file doesn't cover a stage's `env`, so a `PATH` that is set there
+/// The folders in which programs are searched for. `environment`: that of the programs. `machine`: the engine's own. Only
+/// folders that both have in `PATH` count: the lock file doesn't cover a stage's `env`, so a `PATH` that is set there
 /// decides which program is started, but must not decide what is mounted.
+fn searched(environment: &BTreeMap<String, String>, machine: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let folders = |of: &BTreeMap<String, String>| {
+        std::env::split_paths(of.get("PATH").map_or("", String::as_str)).collect::<Vec<_>>()
+    };
+    let own = folders(machine).into_iter().collect::<BTreeSet<_>>();
+    folders(environment).into_iter().filter(|folder| folder.is_absolute() && own.contains(folder)).collect()
+}
+
+/// The toolchains of the granted programs. `environment`: that of the programs. `machine`: the engine's own.
 pub(crate) fn tools(
     rules: &[ProcessRule],
     environment: &BTreeMap<String, String>,
     machine: &BTreeMap<String, String>,
     workspace: &Path,
 ) -> Vec<ToolMount> {
-    let folders = |of: &BTreeMap<String, String>| {
-        std::env::split_paths(of.get("PATH").map_or("", String::as_str)).collect::<Vec<_>>()
-    };
-    let own = folders(machine).into_iter().collect::<BTreeSet<_>>();
-    let searched = folders(environment).into_iter().filter(|folder| folder.is_absolute() && own.contains(folder));
-    let searched = searched.collect::<Vec<_>>();
+    let searched = searched(environment, machine);
     // This can't fail: the folders come from splitting a `PATH`, so they contain no separator.
     let path = std::env::join_paths(&searched).unwrap_or_default();
     let mut found = BTreeSet::new();

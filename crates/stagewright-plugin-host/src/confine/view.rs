@@ -1,5 +1,6 @@
 //! What the programs of a sandbox see of the machine's files.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use stagewright_process::sandbox::{Access, Place, Source};
@@ -9,37 +10,55 @@ const LINKS: usize = 40;
 
 /// The mounts of a sandbox, which outlives it: what a program couldn't do is explained after it has ended.
 #[derive(Debug)]
-pub(crate) struct SandboxView(Vec<Place>);
+pub(crate) struct SandboxView {
+    places: Vec<Place>,
+    /// The paths of programs that a refusal stands in for.
+    refused: BTreeSet<PathBuf>,
+}
 
 impl SandboxView {
     /// `places`: in the order in which they are mounted.
     pub(crate) fn new(places: Vec<Place>) -> SandboxView {
-        SandboxView(places)
+        SandboxView { places, refused: BTreeSet::new() }
+    }
+
+    /// Adds paths at which programs see a refusal instead of the machine's program.
+    pub(super) fn refusing(self, refused: BTreeSet<PathBuf>) -> SandboxView {
+        SandboxView { refused, ..self }
     }
 
     /// The access of programs to an existing file of the machine, whose links are not followed; none if programs don't see
     /// it, or see another file at its path.
     pub(crate) fn access(&self, path: &Path) -> Option<Access> {
-        self.access_within(path, LINKS)
+        self.found(path, LINKS).flatten().filter(|_| !self.refused.contains(path))
     }
 
-    /// `links`: how many mounted links may still be followed.
-    fn access_within(&self, path: &Path, links: usize) -> Option<Access> {
-        // A later mount covers earlier ones.
-        let place = self.0.iter().rev().find(|place| path.starts_with(&place.path))?;
+    /// Whether a file is at the path, whatever programs may do with it.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.found(path, LINKS).is_some()
+    }
+
+    /// The last mount at the path or around it, which covers earlier ones.
+    pub(super) fn around(&self, path: &Path) -> Option<&Place> {
+        self.places.iter().rev().find(|place| path.starts_with(&place.path))
+    }
+
+    /// The access that the mount of an existing file gives. `links`: how many mounted links may still be followed.
+    fn found(&self, path: &Path, links: usize) -> Option<Option<Access>> {
+        let place = self.around(path)?;
         let below = path.strip_prefix(&place.path).ok()?;
         let seen = match &place.source {
             Source::Host(source) | Source::HostIfThere(source) => within(source, below),
             Source::Below(folder, source) | Source::Held(folder, source) => within(&folder.join(source), below),
-            Source::Link(_) if below.as_os_str().is_empty() => return Some(Access::Read),
+            Source::Link(_) if below.as_os_str().is_empty() => return Some(Some(Access::Read)),
             // As `/bin`, a link to `usr/bin`.
             Source::Link(target) => {
                 let led = place.path.parent()?.join(target).join(below);
-                return self.access_within(&led, links.checked_sub(1)?);
+                return self.found(&led, links.checked_sub(1)?);
             }
             Source::Socket(_) | Source::Nothing | Source::Memory(_) => return None,
         };
-        place.access.filter(|_| seen.symlink_metadata().is_ok())
+        seen.symlink_metadata().is_ok().then_some(place.access)
     }
 
     /// Whether programs can start a file of the machine, and see all that its links lead to.

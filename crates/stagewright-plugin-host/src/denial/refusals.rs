@@ -196,10 +196,8 @@ impl RefusalCheck<'_> {
                 search.programs.iter().any(|folder| path.parent() == Some(folder)).then(|| which(path, "")).flatten()?
             }
             false if name.contains('/') => return None,
-            false => {
-                let found = search.programs.iter().filter_map(|folder| which(name, folder)).collect::<Vec<_>>();
-                found.iter().all(|program| !view.starts(program)).then(|| found.into_iter().next()).flatten()?
-            }
+            // The first one is the user's; a later one isn't started in its place.
+            false => search.programs.iter().find_map(|folder| which(name, folder))?,
         };
         let is_of_workspace = found.canonicalize().is_ok_and(|real| real.starts_with(&search.root));
         if view.starts(&found) || is_of_workspace {
