@@ -96,9 +96,8 @@ impl MountPlanner {
         places.extend(self.workspace(files, &machine, &scratch, placeholders.as_ref())?);
         places.extend(self.engine_elsewhere(&places));
         places.extend(self.sockets()?);
-        let view = SandboxView::new(places.clone());
-        let paths = ungranted(&searched(&self.environment, &self.machine), &view, &self.root);
-        let refusals = refuse(paths, &view, &scratch);
+        let paths = ungranted(&searched(&self.environment, &self.machine), &machine, &self.root);
+        let refusals = refuse(paths, &machine, &scratch);
         let (refusals, refused) = refusals.map_err(|error| unprepared("refuse programs", &error))?;
         places.extend(refusals);
         Ok(MountPlan { scratch, places, rules, refused, kept, placeholders })

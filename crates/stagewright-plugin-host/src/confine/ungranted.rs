@@ -29,7 +29,8 @@ exit 127
 const LINKS: usize = 40;
 
 /// The paths of programs that a sandbox refuses, each with the first program of its name in `folders`. `folders`: those of
-/// `PATH`, in its order. `view`: what is mounted so far.
+/// `PATH`, in its order. `view`: what is mounted outside of the
+/// workspace.
 pub(super) fn ungranted(folders: &[PathBuf], view: &SandboxView, workspace: &Path) -> BTreeSet<PathBuf> {
     let (mut paths, mut scanned) = (BTreeSet::new(), BTreeSet::new());
     for (at, folder) in folders.iter().enumerate() {
@@ -47,13 +48,13 @@ pub(super) fn ungranted(folders: &[PathBuf], view: &SandboxView, workspace: &Pat
             if view.starts(&program) {
                 continue;
             }
-            let others = folders[at + 1..].iter().filter_map(|folder| which(&name, folder));
-            let Some(other) = others.into_iter().find(|other| view.starts(other)) else { continue };
+            let mut others = folders[at + 1..].iter().filter_map(|folder| which(&name, folder));
+            let Some(other) = others.find(|other| view.starts(other)) else { continue };
             let is_first = folders[..at].iter().all(|folder| which(&name, folder).is_none());
             let Ok(real) = program.canonicalize() else { continue };
             let is_other = other.canonicalize().is_ok_and(|other| other != real);
             if is_first && is_other && !real.starts_with(workspace) && which(&program, "").is_some() {
-                paths.extend(first_unseen(program, view));
+                paths.extend(first_unseen(program, view).filter(|path| !path.starts_with(workspace)));
             }
         }
     }
