@@ -199,3 +199,73 @@ fn pipes_in_place_of_the_repositorys_files_do_not_block() {
         assert!(ended.code != 124 && ended.code != -1, "{path} held it: {}", ended.stderr);
     }
 }
+
+const DOTENV: &str = r#"
+schema = 1
+[pipeline]
+name = "dotenv"
+[secrets.token]
+from = ".env#TOKEN"
+[stages.uses]
+uses = "command"
+with = { secret-env = { TOKEN = "token" }, run = "test \"$(echo \"$TOKEN\" | cksum)\" = \"4125010186 19\"" }
+permissions = { process = ["sh"], secrets = ["token:env"] }
+[stages.reads]
+uses = "command"
+with = { run = "cat .env; cat app/alias; cat app/main; rm .env 2>&1 || mv .env moved 2>&1 || true" }
+permissions = { process = ["sh"], read = ["."], write = ["."] }
+"#;
+
+fn dotenv_environment() -> TestEnvironment {
+    let environment = TestEnvironment::with_pipeline(DOTENV);
+    environment.write(".env", "export TOKEN='of-a-dotenv-file-1' # comment\nOTHER=never-shown-either\n");
+    environment.write("app/main", "visible\n");
+    std::os::unix::fs::symlink("../.env", environment.root().join("app/alias")).expect("a link");
+    environment.git(&["init", "--quiet"]);
+    environment
+}
+
+#[test]
+fn a_value_of_a_dotenv_file_is_passed_on_and_no_grant_shows_the_file() {
+    let environment = dotenv_environment();
+    let (code, events) = environment.events(&["run"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let shown = format!("{events:?}");
+    assert!(shown.contains("visible") && !shown.contains("never-shown-either"), "{events:#?}");
+    let kept = std::fs::read_to_string(environment.root().join(".env")).expect("the file");
+    assert!(kept.contains("never-shown-either"), "it was neither removed nor replaced");
+    let plan = environment.run(&["plan"]);
+    let note = "`.env` stays hidden, because it has the values of secrets";
+    assert_eq!(plan.stdout.matches(note).count(), 1, "{}", plan.stdout);
+}
+
+#[test]
+fn a_dotenv_file_that_git_or_other_users_can_read_is_warned_of() {
+    let environment = dotenv_environment();
+    let warnings = || {
+        let stderr = environment.run(&["run"]).stderr;
+        [stderr.contains("warning: git doesn't ignore `.env`"), stderr.contains("warning: other users can read `")]
+    };
+    let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(environment.root().join(".env"), mode(0o644)).expect("a mode");
+    assert_eq!(warnings(), [true, true]);
+    std::fs::set_permissions(environment.root().join(".env"), mode(0o600)).expect("a mode");
+    assert_eq!(warnings(), [true, false]);
+    environment.write(".gitignore", ".env\n.stagewright\n");
+    assert_eq!(warnings(), [false, false]);
+}
+
+#[test]
+fn the_policy_bounds_dotenv_files_and_the_lock_records_them() {
+    let mut environment = dotenv_environment();
+    assert_eq!(environment.run(&["lock"]).code, 0);
+    let lock = std::fs::read_to_string(environment.root().join("stagewright.lock")).expect("a lock");
+    assert!(lock.contains("from = \".env#TOKEN\""), "{lock}");
+    environment.write("../policy.toml", "schema = 1\nsecret-sources = [\"env\"]\n");
+    let policy = environment.root().join("../policy.toml").canonicalize().expect("a policy");
+    environment.set("STAGEWRIGHT_POLICY", policy.to_str().expect("UTF-8"));
+    let refused = environment.run(&["run"]);
+    assert!(refused.stderr.contains("comes from `.env#TOKEN`, which the policy doesn't allow"), "{}", refused.stderr);
+    environment.write("../policy.toml", "schema = 1\nsecret-sources = [\"dotenv\"]\n");
+    assert_eq!(environment.run(&["run"]).code, 0);
+}

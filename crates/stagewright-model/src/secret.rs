@@ -37,6 +37,13 @@ pub enum SecretLocation {
     Env(String),
     /// `file:PATH`, relative to the repository.
     File(String),
+    /// `dotenv:PATH#KEY`, or `PATH#KEY` if the file's name begins with `.env`: one value of a dotenv file.
+    Dotenv {
+        /// The file's path, relative to the repository or absolute.
+        path: String,
+        /// The name of the variable.
+        key: String,
+    },
     /// `command:WORDS`: the output of a program. The program's name and its arguments.
     Command(Vec<String>),
     /// `age:PATH` or `age:PATH#KEY`: an encrypted file, as a whole or one key of the TOML in it.
@@ -73,8 +80,11 @@ pub enum SecretLocation {
     },
 }
 
+/// The kind of source that a text without a kind has.
+const DOTENV: &str = "dotenv";
+
 /// All kinds of sources, for errors and for the JSON Schema.
-pub(crate) const SOURCES: [&str; 7] = ["age", "aws-sm", "command", "env", "file", "kubernetes", "vault"];
+pub(crate) const SOURCES: [&str; 8] = ["age", "aws-sm", "command", DOTENV, "env", "file", "kubernetes", "vault"];
 
 impl SecretFrom {
     /// Parses the value of `from`.
@@ -95,9 +105,9 @@ impl SecretFrom {
         &self.location
     }
 
-    /// The kind of source: the text up to the colon, as in `vault`.
+    /// The kind of source: the text up to the colon, as in `vault`. `dotenv` for `.env#KEY`.
     pub fn source(&self) -> &str {
-        self.text.split(':').next().unwrap_or_default()
+        self.text.split_once(':').map_or(DOTENV, |(kind, _)| kind)
     }
 }
 
@@ -105,7 +115,8 @@ impl SecretLocation {
     fn parse(text: &str) -> Result<SecretLocation, FormatError> {
         const CODE: &str = "stagewright::bad-secret-source";
         let bad = |message: &str, help: &str| refuse(CODE, message, help);
-        let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+        let kind = if is_dotenv(text) { DOTENV } else { "" };
+        let (scheme, rest) = text.split_once(':').unwrap_or((kind, text));
         let (before, after) = match rest.rsplit_once('#') {
             Some((before, after)) => (before, Some(after.to_owned())),
             None => (rest, None),
@@ -118,6 +129,15 @@ impl SecretLocation {
             },
             "file" if rest.is_empty() => bad("doesn't name a file", "write `file:PATH`"),
             "file" => Ok(SecretLocation::File(rest.to_owned())),
+            DOTENV => match key {
+                Some(key) if !before.is_empty() && check_variable(key).is_ok() => {
+                    Ok(SecretLocation::Dotenv { path: before.to_owned(), key: key.to_owned() })
+                }
+                _ => bad(
+                    "doesn't name a variable of a dotenv file",
+                    "write `dotenv:PATH#KEY`, as in `dotenv:.env#TOKEN`",
+                ),
+            },
             "command" => match shlex::split(rest) {
                 None => bad("has an unclosed quote", "quote words as in a shell: `command:pass show 'my token'`"),
                 Some(words) if words.first().is_none_or(String::is_empty) => bad(
@@ -159,6 +179,12 @@ impl SecretLocation {
             ),
         }
     }
+}
+
+/// Whether a text without a kind is a key of a file whose name begins with `.env`.
+fn is_dotenv(text: &str) -> bool {
+    let path = text.rsplit_once('#').map_or(text, |(path, _)| path);
+    path.rsplit('/').next().is_some_and(|name| name.starts_with(".env"))
 }
 
 /// Splits a path at its first slash. None if a part of it is empty, `.` or `..`.
@@ -290,6 +316,9 @@ mod tests {
         for (text, location) in [
             ("env:TOKEN", SecretLocation::Env("TOKEN".into())),
             ("file:/run/a#b", SecretLocation::File("/run/a#b".into())),
+            (".env#TOKEN", SecretLocation::Dotenv { path: ".env".into(), key: "TOKEN".into() }),
+            ("dotenv:/srv/a#b#T", SecretLocation::Dotenv { path: "/srv/a#b".into(), key: "T".into() }),
+            ("app/.env.local#T", SecretLocation::Dotenv { path: "app/.env.local".into(), key: "T".into() }),
             ("command:pass show 'my token#1'", words(&["pass", "show", "my token#1"])),
             ("age:ci.age", SecretLocation::Age { path: "ci.age".into(), key: None }),
             ("age:a/ci.age#token", SecretLocation::Age { path: "a/ci.age".into(), key: key("token") }),
@@ -318,6 +347,13 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_of_a_source_is_the_one_that_a_policy_names() {
+        for (text, kind) in [(".env#TOKEN", "dotenv"), ("dotenv:a#TOKEN", "dotenv"), ("env:TOKEN", "env")] {
+            assert_eq!(SecretFrom::parse(text).unwrap().source(), kind, "{text}");
+        }
+    }
+
+    #[test]
     fn incomplete_sources_are_rejected() {
         for text in [
             "",
@@ -325,6 +361,11 @@ mod tests {
             "env:",
             "env:A-B",
             "file:",
+            ".env",
+            ".env#",
+            ".env#A-B",
+            "settings#A",
+            "dotenv:#A",
             "command:",
             "command:'a",
             "command:''",

@@ -54,6 +54,8 @@ pub enum Purpose {
     Private,
     /// A file with credentials or configuration, in a home that is the workspace itself: no access.
     PrivateFile,
+    /// A file with the values of secrets that the pipeline declares: no access.
+    SecretFile,
     /// The operator's policy: it can be read as granted, but never written.
     Policy,
     /// A git directory, or a file that leads to one. Plugins have no access. Programs may read it if `read` or `write` names
@@ -80,6 +82,7 @@ impl Purpose {
             | Purpose::Home
             | Purpose::Private
             | Purpose::PrivateFile
+            | Purpose::SecretFile
             | Purpose::Git
             | Purpose::Settings => true,
             Purpose::Hooks | Purpose::Program | Purpose::Config | Purpose::Policy => false,
@@ -98,7 +101,10 @@ impl Purpose {
 
     /// Whether a placeholder for it must be a file; otherwise a folder.
     pub(crate) fn is_file(self) -> bool {
-        matches!(self, Purpose::PrivateFile | Purpose::Settings | Purpose::Program | Purpose::Config)
+        matches!(
+            self,
+            Purpose::PrivateFile | Purpose::SecretFile | Purpose::Settings | Purpose::Program | Purpose::Config
+        )
     }
 
     /// Completes a sentence such as "`x` lies in …".
@@ -108,6 +114,7 @@ impl Purpose {
             Purpose::Cache => "the engine's cache of plugins",
             Purpose::Home => "your home folder",
             Purpose::Private | Purpose::PrivateFile => "the private files of your home folder",
+            Purpose::SecretFile => "the files of this pipeline's secrets",
             Purpose::Git => "a git directory",
             Purpose::Hooks => "the hooks of a git repository (`core.hooksPath`)",
             Purpose::Settings => "the configuration of git",
@@ -124,6 +131,7 @@ impl Purpose {
             Purpose::Home | Purpose::Private | Purpose::PrivateFile => {
                 "choose another path, or set HOME to a folder outside of the workspace"
             }
+            Purpose::SecretFile => "choose another path: no grant opens it; grant the secret instead, in `secrets`",
             Purpose::Git => {
                 "choose another path: plugins have no access, and programs only if `read` or `write` names it"
             }

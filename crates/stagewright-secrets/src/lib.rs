@@ -18,6 +18,7 @@ mod age_file;
 #[cfg(feature = "aws")]
 mod aws;
 mod command;
+mod dotenv;
 mod error;
 mod http;
 #[cfg(feature = "kubernetes")]

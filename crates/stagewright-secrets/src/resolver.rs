@@ -13,7 +13,7 @@ use crate::aws;
 use crate::error::{Fault, SourceError};
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
-use crate::{LARGEST, SourceContext, command, local, vault};
+use crate::{LARGEST, SourceContext, command, dotenv, local, vault};
 
 /// How many values are fetched at the same time.
 const PARALLEL_FETCHES: usize = 8;
@@ -89,6 +89,7 @@ impl Resolver {
         let value = match from.location() {
             SecretLocation::Env(variable) => local::read_variable(variable, context)?,
             SecretLocation::File(path) => local::read_file(path, context)?,
+            SecretLocation::Dotenv { path, key } => dotenv::read(path, key, context)?,
             SecretLocation::Command(words) => command::output(words, context)?,
             #[cfg(feature = "age")]
             SecretLocation::Age { path, key } => age_file::decrypt(path, key.as_deref(), context)?,

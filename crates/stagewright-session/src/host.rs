@@ -345,7 +345,7 @@ fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<Ho
     Ok(HostConfig {
         workspace: repository.root.clone(),
         changes: Arc::new(RepositoryChanges(Arc::clone(repository))),
-        reserved: reserved(repository)?,
+        reserved: reserved(repository, &parts.secrets.files())?,
         artifacts: repository.artifacts(),
         environment: repository.environment.clone(),
         package_hosts: Arc::clone(parts.packages),

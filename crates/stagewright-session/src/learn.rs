@@ -25,6 +25,7 @@ use crate::host::Host;
 use crate::notice::Notice;
 use crate::packages;
 use crate::reserved::reserved;
+use crate::secrets::DeclaredSecrets;
 use crate::session::Session;
 
 /// The name of the copy in the folder of a run's stand-ins.
@@ -147,9 +148,10 @@ fn rehearse(stage: &Stage, hosts: &[NetRule]) -> Rehearse {
 }
 
 /// Copies the workspace, without what no stage may reach.
-pub(crate) async fn copy(session: &Session, run: &RunId) -> Result<WorkspaceCopy, SessionError> {
+pub(crate) async fn copy(session: &Session, run: &RunId, plan: &Plan) -> Result<WorkspaceCopy, SessionError> {
     session.notices.notice(&Notice::CopyingWorkspace);
     let (session, run) = (session.clone(), run.clone());
+    let secret_files = DeclaredSecrets::of(plan, &session.repository).files();
     blocking(move || {
         let repository = &session.repository;
         let checkout = git::files(repository)?;
@@ -161,7 +163,7 @@ pub(crate) async fn copy(session: &Session, run: &RunId) -> Result<WorkspaceCopy
         };
         stagewright_files::private_folder(&folder).map_err(failed)?;
         let files = folder.join(COPY);
-        let skips = Skips::new(&session)?;
+        let skips = Skips::new(&session, &secret_files)?;
         // If the copy fails, dropping this removes what was copied so far.
         let mut copy = WorkspaceCopy { folder, learning: Arc::default() };
         let copied = stagewright_files::copy_tree(&repository.root, &files, |path, metadata| skips.has(path, metadata))
@@ -187,9 +189,9 @@ struct Skips {
 }
 
 impl Skips {
-    fn new(session: &Session) -> Result<Skips, SessionError> {
+    fn new(session: &Session, secret_files: &BTreeSet<PathBuf>) -> Result<Skips, SessionError> {
         let root = session.repository.root.clone();
-        let closed = reserved(&session.repository)?.closed_paths().map_err(|error| {
+        let closed = reserved(&session.repository, secret_files)?.closed_paths().map_err(|error| {
             SessionError::internal("can't determine the files that stages must not reach").caused_by(error)
         })?;
         // Of git directories, programs see the history.

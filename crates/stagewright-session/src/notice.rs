@@ -32,6 +32,16 @@ pub enum Notice {
         /// Its name in the pipeline.
         name: String,
     },
+    /// A file with the value of a secret could be committed.
+    UnignoredSecret {
+        /// The file, relative to the repository.
+        file: String,
+    },
+    /// Other users can read a file with the value of a secret.
+    ReadableSecret {
+        /// The absolute path of the file.
+        file: String,
+    },
     /// Programs run without a sandbox, which the pipeline accepts.
     Unsandboxed {
         /// What the machine lacks.
@@ -95,6 +105,10 @@ impl Notice {
                 "HEAD is detached; use `${{ git.branch == null ? git.commit : git.branch }}` to separate its commits"
                     .to_owned(),
             ),
+            Notice::UnignoredSecret { file } => {
+                Some(format!("add `/{file}` to .gitignore; if it has been committed, replace its secrets"))
+            }
+            Notice::ReadableSecret { file } => Some(format!("remove their access: chmod 600 {file}")),
             _ => None,
         }
     }
@@ -108,6 +122,12 @@ impl fmt::Display for Notice {
                 f,
                 "warning: the secret `{name}` is shorter than {SHORTEST_MASKED} bytes and is not masked in logs"
             ),
+            Notice::UnignoredSecret { file } => {
+                write!(f, "warning: git doesn't ignore `{file}`, which has the values of secrets")
+            }
+            Notice::ReadableSecret { file } => {
+                write!(f, "warning: other users can read `{file}`, which has the values of secrets")
+            }
             Notice::Unsandboxed { why } => write!(f, "warning: programs run without a sandbox: {why}"),
             Notice::PackageHosts(note) => write!(f, "note: {note}"),
             Notice::WiderThanLock { file, changes } => {

@@ -191,8 +191,8 @@ pub(crate) async fn check(
     });
     let used = used.collect::<BTreeSet<String>>();
     let secrets = Arc::clone(host.secrets());
-    let short = blocking(move || secrets.check(&used)).await?;
-    short.into_iter().for_each(|name| session.notices.notice(&Notice::ShortSecret { name }));
+    let notices = blocking(move || secrets.check(&used)).await?;
+    notices.iter().for_each(|notice| session.notices.notice(notice));
     Ok(())
 }
 

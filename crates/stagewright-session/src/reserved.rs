@@ -1,5 +1,6 @@
 //! The files that no stage may reach: the engine's own folders, the user's home, and what git executes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -42,8 +43,8 @@ const FILES_OF_A_HOME: [&str; 27] = [
     ".yarnrc.yml",
 ];
 
-/// Determines the reserved files of the repository in its current state.
-pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError> {
+/// Determines the reserved files of the repository in its current state. `secret_files`: those of the pipeline's secrets.
+pub(crate) fn reserved(repository: &Repository, secret_files: &BTreeSet<PathBuf>) -> Result<Reserved, SessionError> {
     let mut claims = vec![
         Claim { purpose: Purpose::State, path: repository.state.clone() },
         Claim { purpose: Purpose::Cache, path: repository.cache.clone() },
@@ -58,6 +59,7 @@ pub(crate) fn reserved(repository: &Repository) -> Result<Reserved, SessionError
     let policy = repository.policy.iter().map(|policy| policy.path.clone());
     claims.extend(policy.map(|path| Claim { purpose: Purpose::Policy, path }));
     claims.extend(home(repository));
+    claims.extend(secret_files.iter().map(|path| Claim { purpose: Purpose::SecretFile, path: path.clone() }));
     let unknown = |error: io::Error, hint: &str| {
         SessionError::invalid_request("can't determine the files that stages must not reach")
             .caused_by(error)

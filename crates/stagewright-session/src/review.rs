@@ -90,9 +90,10 @@ impl Review {
         self.host.tools(stage)
     }
 
-    /// Remarks for reviewers on a stage's package hosts and on the files that it may write.
+    /// Remarks for reviewers on a stage's package hosts, on the files that it may write, and on those that no grant shows.
     pub fn notes(&self, stage: &Stage) -> Vec<String> {
         let mut notes = packages::notes(stage, self.host.packages());
+        notes.extend(self.host.secrets().hidden_from(stage));
         notes.extend(self.hard_links.of(&stage.permissions.write).map(str::to_owned));
         notes
     }

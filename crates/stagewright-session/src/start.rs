@@ -152,7 +152,7 @@ impl Session {
         let mut copy = None;
         if request.mode == RunMode::Learning {
             left_out.extend(learn::widen(self, &mut plan, &learn::allowed_hosts(&request.allowed_hosts)?).await?);
-            copy = Some(learn::copy(self, &id).await?);
+            copy = Some(learn::copy(self, &id, &plan).await?);
         }
         let learning = copy.as_ref().map(|copy| Arc::clone(&copy.learning));
         let host = Host::open(self, &plan, jobs(&request.options), request.mode, learning).await?;

@@ -124,8 +124,8 @@ static SECRET: Table = closed(&[
     required(
         "from",
         Shape::Text(Format::SecretSource),
-        "`env:NAME`, `file:PATH`, `command:PROGRAM ARGUMENTS`, `age:PATH#KEY`, `vault:MOUNT/PATH#FIELD`, \
-         `aws-sm:NAME#KEY` or `kubernetes:NAMESPACE/NAME#KEY`.",
+        "`env:NAME`, `file:PATH`, `.env#KEY` or `dotenv:PATH#KEY`, `command:PROGRAM ARGUMENTS`, `age:PATH#KEY`, \
+         `vault:MOUNT/PATH#FIELD`, `aws-sm:NAME#KEY` or `kubernetes:NAMESPACE/NAME#KEY`.",
     ),
     key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to: `HOST`, `HOST:PORT`, `*.DOMAIN`."),
     key("programs", texts(&TEXT), "Programs that may get the secret in their environment."),

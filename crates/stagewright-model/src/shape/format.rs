@@ -121,7 +121,9 @@ impl Format {
             Format::Cron => json!({ "pattern": "^\\S+( +\\S+){4}$", "examples": ["0 2 * * *"] }),
             Format::Digest => json!({ "pattern": "^sha256:[0-9a-f]{64}$" }),
             Format::Plugin => json!({ "examples": ["cargo-test", "path:plugins/mine"] }),
-            Format::SecretSource => json!({ "pattern": format!("^({}):.+$", SOURCES.join("|")) }),
+            Format::SecretSource => {
+                json!({ "pattern": format!("^({}):.+$|^([^:]*/)?[.]env[^:/]*#.+$", SOURCES.join("|")) })
+            }
             Format::Approver => json!({ "minLength": 1, "examples": ["ada", "team:release"] }),
             Format::Member => json!({ "minLength": 1, "not": { "pattern": "^team:" } }),
             Format::Weekly => json!({

@@ -30,6 +30,11 @@ impl IgnoreRules {
         Ok(IgnoreRules { root: root.to_owned(), repository })
     }
 
+    /// Whether git would add a file below the root to a commit. False outside of a repository.
+    pub(crate) fn adds(&self, path: &str) -> bool {
+        self.repository.is_some() && !self.ignores(path)
+    }
+
     /// Whether git ignores a path below the root. False if that can't be determined.
     pub(crate) fn ignores(&self, path: &str) -> bool {
         let Some(repository) = &self.repository else { return false };
