@@ -32,6 +32,7 @@ mod packages;
 mod plain_user;
 mod policy;
 mod printed;
+mod private_hosts;
 mod production;
 mod recovery;
 mod refusals;

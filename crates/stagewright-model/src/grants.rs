@@ -64,7 +64,8 @@ pub struct Permissions {
     /// `tcp://host:port` for programs only; `cargo`, `npm` and `pip` for their configured package hosts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<NetRule>,
-    /// Secrets that the stage may use through handles: `NAME`, `NAME:header` or `NAME:env`.
+    /// Secrets that the stage may use through handles: `NAME`, `NAME:header` or `NAME:env`; and those that the proxy
+    /// adds to downloads of its programs: `NAME:proxy`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretRule>,
     /// Secrets whose plain text the stage may read; a subset of `secrets`.

@@ -71,7 +71,7 @@ pub use read::PluginNames;
 pub use rehearsal_terms::RehearsalTerms;
 pub use rehearse::Rehearse;
 pub use revision::FileChanges;
-pub use secret::{SecretDeclaration, SecretFrom, SecretHolder, SecretLocation, SecretReach, SecretShape};
+pub use secret::{SecretDeclaration, SecretFrom, SecretHolder, SecretLocation, SecretReach, SecretScheme, SecretShape};
 pub use secret_value::SecretValue;
 pub use shape::{duration, file_reference, json_schema};
 pub use span::SourceSpan;

@@ -72,9 +72,9 @@ impl RehearsalTerms {
         Reaches::of(environment, &self.requestable(&stage.permissions), code).effect_class()
     }
 
-    /// Whether the stage gets the real value of a secret rather than a stand-in.
+    /// Whether a handle of a secret has the real value rather than a stand-in.
     pub fn is_real_secret(&self, name: &str) -> bool {
-        self.real.secrets.iter().any(|rule| rule.name() == name)
+        self.real.secrets.iter().any(|rule| rule.name() == name && rule.opens_handle())
     }
 
     /// The reasons why programs of the stage aren't started: what they could reach. Empty if they are started.
@@ -180,6 +180,13 @@ mod tests {
         assert_eq!(configured.of_programs(&own).net, []);
         let real = Permissions { net: all(&["npm"]), ..Permissions::default() };
         assert_eq!(RehearsalTerms { real, ..configured }.of_programs(&own).net, all(&["npm"]), "it is granted");
+    }
+
+    #[test]
+    fn secret_for_the_proxy_gives_no_handle_of_the_real_value() {
+        let real = Permissions { secrets: all(&["token:proxy", "kube:env"]), ..Permissions::default() };
+        let terms = RehearsalTerms { real, ..RehearsalTerms::default() };
+        assert!(!terms.is_real_secret("token") && terms.is_real_secret("kube"));
     }
 
     #[test]

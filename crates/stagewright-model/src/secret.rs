@@ -17,6 +17,8 @@ pub struct SecretDeclaration {
     pub hosts: Vec<HostPattern>,
     /// `programs`: which programs may get the secret in their environment. Empty for any program.
     pub programs: Vec<String>,
+    /// `scheme`: how the proxy sends the secret.
+    pub scheme: SecretScheme,
     /// `shape`: what the stand-in for the secret looks like in a rehearsal.
     pub shape: SecretShape,
 }
@@ -191,6 +193,33 @@ fn is_dotenv(text: &str) -> bool {
 fn split_path(path: &str) -> Option<(&str, &str)> {
     let fits = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
     path.split_once('/').filter(|_| fits)
+}
+
+/// `secrets.NAME.scheme`: the value of `Authorization` in requests that the proxy adds the secret to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretScheme {
+    /// `Bearer VALUE` (RFC 6750), as npm sends it.
+    #[default]
+    Bearer,
+    /// `Basic BASE64` (RFC 7617) of the value, which is a user and a password: `USER:PASSWORD`. As pip sends it.
+    Basic,
+    /// The value alone, as cargo sends it.
+    Plain,
+}
+
+impl SecretScheme {
+    /// The values in TOML.
+    pub(crate) const NAMES: [&str; 3] = ["basic", "bearer", "plain"];
+
+    /// The scheme with this name.
+    pub(crate) fn named(name: &str) -> Option<SecretScheme> {
+        match name {
+            "bearer" => Some(SecretScheme::Bearer),
+            "basic" => Some(SecretScheme::Basic),
+            "plain" => Some(SecretScheme::Plain),
+            _ => None,
+        }
+    }
 }
 
 /// `secrets.NAME.shape`: the format of the value. A rehearsal generates a stand-in of the same format, which programs
@@ -397,6 +426,7 @@ mod tests {
             from: "env:T".parse().unwrap(),
             hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
             programs: programs.iter().map(|program| (*program).to_owned()).collect(),
+            scheme: SecretScheme::Bearer,
             shape: SecretShape::Token,
         };
         BTreeMap::from([("token".to_owned(), declaration)])
@@ -442,6 +472,13 @@ mod tests {
         let admits = |host, port| hosts.iter().any(|pattern| pattern.admits(host, port));
         assert!(admits("a.org", 8443) && admits("x.b.org", 1) && admits("[::1]", 80));
         assert!(!admits("a.org", 443) && !admits("b.org", 443) && !admits("[::1]", 81));
+    }
+
+    #[test]
+    fn every_scheme_can_be_written() {
+        let schemes = SecretScheme::NAMES.map(|name| SecretScheme::named(name).unwrap());
+        assert_eq!(schemes, [SecretScheme::Basic, SecretScheme::Bearer, SecretScheme::Plain]);
+        assert_eq!(SecretScheme::named("digest"), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
 use crate::attempt::AttemptContext;
+use crate::capability::secrets::StageSecrets;
 use crate::capability::workspace::{FileKind, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::learner;
@@ -26,8 +27,10 @@ use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
 use crate::net::OwnOrigins;
 use crate::net::background::Background;
+use crate::net::client::SharedClient;
+use crate::net::credentials::ProxyCredentials;
 use crate::net::egress::{DenialReport, EgressGuard};
-use crate::net::forward::forward;
+use crate::net::forward::{AuthenticatedOrigin, forward};
 use crate::net::{names, proxy};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
@@ -54,6 +57,19 @@ pub(crate) use view::SandboxView;
 const PROXY: u16 = 1023;
 /// The hosts that programs reach without the proxy: the sandbox's own loopback.
 const DIRECT: &str = "localhost,127.0.0.1,::1,0.0.0.0,.localhost";
+
+/// The variables that name a file of certificates, for OpenSSL, cargo, Node, npm (whose `cafile` replaces Node's), pip,
+/// requests (Python), git and curl.
+const TRUST_VARIABLES: [&str; 8] = [
+    "SSL_CERT_FILE",
+    "CARGO_HTTP_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "npm_config_cafile",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "CURL_CA_BUNDLE",
+];
 
 /// The code of the problems that report new repositories.
 const NESTED: &str = "nested-repository";
@@ -85,6 +101,11 @@ pub(crate) struct Blueprint {
     observes: bool,
     /// The origins that the egress guard lets through beside the grants.
     own: OwnOrigins,
+    secrets: StageSecrets,
+    /// For requests to which the proxy adds a secret.
+    client: SharedClient,
+    /// The variables that the stage's own `env` sets.
+    set: Vec<String>,
 }
 
 /// A running sandbox. Dropping it kills the processes in it.
@@ -111,6 +132,9 @@ pub(crate) struct LimitWatcher {
 pub(crate) struct Network {
     /// Environment variables that lead programs to the proxy.
     pub(crate) variables: Vec<(String, String)>,
+    /// Environment variables by which programs trust the proxy where it answers for a host, and the machine's own
+    /// authorities. Programs may set others.
+    pub(crate) trust: Vec<(String, String)>,
     #[expect(dead_code, reason = "the tasks end when they are dropped")]
     serving: Vec<Background>,
 }
@@ -144,6 +168,9 @@ impl Blueprint {
             rehearsal: attempt.rehearsal.clone(),
             observes: attempt.learner.is_some(),
             own: attempt.own_origins.clone(),
+            secrets: StageSecrets::for_attempt(attempt),
+            client: attempt.host.outbound.client.clone(),
+            set: attempt.request.env.keys().cloned().collect(),
         })
     }
 
@@ -159,7 +186,9 @@ impl Blueprint {
                 self.own.add(&format!("http://{address}"));
             }
         }
-        let (mut confinement, refused, kept, placeholders) = self.confinement(environment).await?;
+        let credentials = self.credentials().await?;
+        let (mut confinement, refused, kept, placeholders) =
+            self.confinement(environment, credentials.clone()).await?;
         // The first listener is the proxy's; each of the others has the port of the service that it forwards to, so that
         // programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
@@ -173,7 +202,7 @@ impl Blueprint {
         let mut sandbox = started.map_err(|error| internal(&error))?.map_err(|error| {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
-        let network = self.network(&mut sandbox, &ports)?;
+        let network = self.network(&mut sandbox, &ports, credentials.as_ref())?;
         let limit_watcher = LimitWatcher { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
         let mut watched = limit_watcher.clone();
         let watching = Background::spawn(async move {
@@ -192,6 +221,16 @@ impl Blueprint {
             _kept: kept,
             _watching: [watching, refusals],
         })
+    }
+
+    /// The secrets that the proxy adds to downloads; none if the stage has no such secret.
+    async fn credentials(&self) -> Result<Option<Arc<ProxyCredentials>>, CapabilityError> {
+        let secrets = if self.egress.is_some() { self.secrets.for_proxy().await? } else { Vec::new() };
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        let credentials = ProxyCredentials::new(secrets, self.client.clone(), self.secrets.masker.clone())?;
+        Ok(Some(Arc::new(credentials)))
     }
 
     fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {
@@ -242,6 +281,7 @@ impl Blueprint {
     async fn confinement(
         &self,
         environment: &BTreeMap<String, String>,
+        credentials: Option<Arc<ProxyCredentials>>,
     ) -> Result<(Confinement, BTreeSet<PathBuf>, Option<KeptCaches>, Option<Placeholders>), CapabilityError> {
         let Limits { cpu, process_memory, processes, workspace, .. } = self.limits;
         let limits = sandbox::SandboxLimits {
@@ -260,6 +300,7 @@ impl Blueprint {
             table: self.table.clone(),
             environment: environment.clone(),
             machine: Arc::clone(&self.machine),
+            credentials,
         };
         let places::MountPlan { scratch, places, rules, refused, kept, placeholders } =
             self.workspace.off_thread(move |files| planner.plan(files)).await?;
@@ -270,7 +311,12 @@ impl Blueprint {
     }
 
     /// Serves the proxy on the first listener, and a forward to its port on each of the others.
-    fn network(&self, sandbox: &mut Sandbox, ports: &BTreeMap<u16, SocketAddr>) -> Result<Network, CapabilityError> {
+    fn network(
+        &self,
+        sandbox: &mut Sandbox,
+        ports: &BTreeMap<u16, SocketAddr>,
+        credentials: Option<&Arc<ProxyCredentials>>,
+    ) -> Result<Network, CapabilityError> {
         let Some(egress) = &self.egress else { return Ok(Network::default()) };
         let listeners = sandbox.listeners().into_iter().map(|listener| {
             listener.set_nonblocking(true)?;
@@ -280,9 +326,15 @@ impl Blueprint {
         let mut listeners = listeners.into_iter();
         let Some(first) = listeners.next() else { return Ok(Network::default()) };
         let address = first.local_addr().map_err(|error| internal(&error))?;
-        let mut serving = vec![proxy::serve(first, egress.clone(), proxy::IDLE)];
-        for (listener, &address) in listeners.zip(ports.values()) {
-            serving.push(forward(listener, address, egress.clone())?);
+        let mut serving = vec![proxy::serve(first, egress.clone(), credentials.cloned(), proxy::IDLE)];
+        for (listener, (&port, &address)) in listeners.zip(ports) {
+            let authenticated = credentials.and_then(|credentials| {
+                // A service of a rehearsal, which listens on another port, isn't the host of a secret.
+                let mut origins = self.policy.origins_on_loopback(address).filter(|_| address.port() == port);
+                let origin = origins.find(|origin| credentials.for_origin(origin).is_some())?;
+                Some(AuthenticatedOrigin { origin, credentials: credentials.clone() })
+            });
+            serving.push(forward(listener, address, egress.clone(), authenticated)?);
         }
         if let Some(socket) = sandbox.name_server() {
             let socket = socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket));
@@ -301,7 +353,10 @@ impl Blueprint {
         // have forwards; then connections to the loopback go through the proxy too.
         let direct = if self.policy.grants_any_loopback_port() { "" } else { DIRECT };
         variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), direct.to_owned())));
-        Ok(Network { variables, serving })
+        let is_set = |name: &&str| self.set.iter().any(|set| set == name);
+        let trust = TRUST_VARIABLES.into_iter().filter(|name| credentials.is_some() && !is_set(name));
+        let trust = trust.map(|name| (name.to_owned(), places::AUTHORITIES.to_owned())).collect();
+        Ok(Network { variables, trust, serving })
     }
 }
 

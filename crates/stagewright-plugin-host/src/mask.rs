@@ -143,10 +143,16 @@ impl Masker {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// `data`, a whole value and not a part of a stream, with every secret replaced by `***`.
+    pub(crate) fn bytes(&self, audience: Audience, data: &[u8]) -> Vec<u8> {
+        let (mut stream, mut masked) = (MaskStream::new(self.clone(), audience), Vec::new());
+        stream.push(data, &mut masked);
+        stream.finish(&mut masked);
+        masked
+    }
+
     fn shown_text(&self, text: &str) -> String {
-        let (mut stream, mut bytes) = (MaskStream::new(self.clone(), Audience::Person), Vec::new());
-        stream.push(text.as_bytes(), &mut bytes);
-        stream.finish(&mut bytes);
+        let bytes = self.bytes(Audience::Person, text.as_bytes());
         // Needles are valid UTF-8, so the rest of a text from which they are cut is valid too.
         String::from_utf8_lossy(&bytes).into_owned()
     }

@@ -5,6 +5,7 @@
 //! guest ── capability::http ── reqwest ── resolver ─┐
 //!                                                   ├── address (the guard) ── granted hosts
 //! program ── proxy ── egress (policy) ── dial ──────┘
+//!         │    └─ download (credentials, authority) ── reqwest, as above
 //!         ├─ forward ── loopback of this machine
 //!         └─ names (no answers, but reports)
 //! ```
@@ -19,8 +20,10 @@
 //! Architecture invariant: nothing here grants anything. A host that is neither in the policy nor one of the attempt's own
 //! services is denied before its name is looked up.
 
+pub(crate) mod authority;
 pub(crate) mod background;
 pub(crate) mod client;
+pub(crate) mod credentials;
 pub(crate) mod dial;
 pub(crate) mod egress;
 pub(crate) mod forward;

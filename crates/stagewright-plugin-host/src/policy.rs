@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use stagewright_model::{
     MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern, Permission, Permissions, ProcessRule,
-    SecretUse, SocketRule, VariableName, WorkspacePath, granting_lines,
+    SecretRule, SecretUse, SocketRule, VariableName, WorkspacePath, granting_lines,
 };
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -325,10 +325,21 @@ impl Policy {
 
     /// Checks that the guest may have a handle of the secret, for any use.
     pub(crate) fn secret(&self, name: &str) -> Result<(), CapabilityError> {
-        if self.permissions.secrets.iter().any(|rule| rule.name() == name) {
+        if self.permissions.secrets.iter().any(|rule| rule.name() == name && rule.opens_handle()) {
             return Ok(());
         }
         Err(self.deny(&format!("use the secret `{name}`"), Permission::Secrets, name))
+    }
+
+    /// The names of the secrets that the proxy adds to downloads, in the order of the grants.
+    pub(crate) fn proxy_secrets(&self) -> impl Iterator<Item = &str> {
+        self.permissions.secrets.iter().filter(|rule| rule.allows(SecretUse::Proxy)).map(SecretRule::name)
+    }
+
+    /// The origins that are granted on a port of this machine's loopback, by http or https.
+    pub(crate) fn origins_on_loopback(&self, address: SocketAddr) -> impl Iterator<Item = Origin> {
+        let rules = self.net.iter().filter(move |rule| rule.on_loopback() == Some(address));
+        rules.filter_map(|rule| Origin::parse(&rule.to_string()))
     }
 
     /// Checks that the guest may use the secret in this way.
@@ -339,6 +350,7 @@ impl Policy {
         let doing = match usage {
             SecretUse::Header => format!("attach the secret `{name}` to requests"),
             SecretUse::Env => format!("pass the secret `{name}` to processes"),
+            SecretUse::Proxy => format!("let the proxy send the secret `{name}`"),
         };
         let missing = format!("{name}:{}", usage.word());
         Err(self.deny(&doing, Permission::Secrets, &missing))

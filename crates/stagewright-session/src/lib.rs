@@ -112,4 +112,4 @@ pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, StartOutcom
 pub use store::SharedStore;
 pub use validate::{ValidationFindings, Validity};
 pub use watch::{ChangedPaths, FileWatch};
-pub use why::{RunAccount, StageAccount, StageEnd};
+pub use why::{RunAccount, SecretAccount, StageAccount, StageEnd};

@@ -120,15 +120,20 @@ impl SecretSource for DeclaredSecrets {
         let Some(declared) = self.declared.get(name) else { return Ok(None) };
         let value = self.resolver.value(name, &declared.from);
         let value = value.map_err(|SourceError { message, help }| SecretError { message, help: Some(help) })?;
-        Ok(Some(Secret { value, hosts: declared.hosts.clone(), programs: declared.programs.clone() }))
+        Ok(Some(to_secret(value, declared)))
     }
 
     fn stand_in(&self, name: &str) -> Option<Secret> {
-        let SecretDeclaration { hosts, programs, shape, .. } = self.declared.get(name)?;
-        Some(Secret { value: shape.stand_in(name), hosts: hosts.clone(), programs: programs.clone() })
+        let declared = self.declared.get(name)?;
+        Some(to_secret(declared.shape.stand_in(name), declared))
     }
 
     fn known(&self) -> Vec<SecretValue> {
         self.resolver.known()
     }
+}
+
+fn to_secret(value: SecretValue, declared: &SecretDeclaration) -> Secret {
+    let SecretDeclaration { hosts, programs, scheme, .. } = declared;
+    Secret { value, hosts: hosts.clone(), programs: programs.clone(), scheme: *scheme }
 }

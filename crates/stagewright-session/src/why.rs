@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stagewright_engine::{Event, EventKind, Failure, Outcome, Problem, RunId, StageSummary};
-use stagewright_model::{Permissions, Plan, SecretDeclaration, StageIndex};
+use stagewright_model::{Permissions, Plan, SecretDeclaration, SecretUse, StageIndex};
 use stagewright_plugin_host::DENIED;
 
 use crate::error::SessionError;
@@ -30,8 +30,8 @@ pub struct StageAccount {
     pub decision: CacheDecision,
     /// What the run's pipeline file grants it; none if the file is invalid in this version.
     pub granted: Option<Arc<Permissions>>,
-    /// The secrets among its grants that the file declares, by name.
-    pub secrets: Vec<(String, SecretDeclaration)>,
+    /// The secrets among its grants that the file declares, in the order of the grants.
+    pub secrets: Vec<SecretAccount>,
     /// The attempts that were started.
     pub attempts: u32,
     /// What its attempts announced to do beyond this machine, in order.
@@ -40,6 +40,17 @@ pub struct StageAccount {
     pub refused: Vec<Problem>,
     /// None if it hasn't ended.
     pub end: Option<StageEnd>,
+}
+
+/// A secret that a stage may use.
+#[derive(Debug)]
+pub struct SecretAccount {
+    /// Its key in `[secrets]`.
+    pub name: String,
+    /// Where it may go.
+    pub declared: SecretDeclaration,
+    /// How the stage may use it.
+    pub uses: Vec<SecretUse>,
 }
 
 /// How a stage ended.
@@ -77,15 +88,12 @@ fn account(
     plan: Option<&Plan>,
 ) -> StageAccount {
     let declared = plan.and_then(|plan| Some((plan, plan.stages.get(index.get())?)));
-    let secrets = declared.into_iter().flat_map(|(plan, stage)| {
-        let names = stage.permissions.secrets.iter().map(|rule| rule.name().to_owned());
-        names.filter_map(|name| Some((name.clone(), plan.secrets.get(&name)?.clone())))
-    });
+    let secrets = declared.map(|(plan, stage)| secrets(plan, &stage.permissions)).unwrap_or_default();
     let mut account = StageAccount {
         summary,
         decision,
         granted: declared.map(|(_, stage)| Arc::clone(&stage.permissions)),
-        secrets: secrets.collect(),
+        secrets,
         attempts: 0,
         effects: Vec::new(),
         refused: Vec::new(),
@@ -111,4 +119,25 @@ fn account(
         }
     }
     account
+}
+
+fn secrets(plan: &Plan, granted: &Permissions) -> Vec<SecretAccount> {
+    let mut found = Vec::<SecretAccount>::new();
+    for rule in &granted.secrets {
+        let Some(declared) = plan.secrets.get(rule.name()) else { continue };
+        let uses = SecretUse::ALL.into_iter().filter(|&usage| rule.allows(usage));
+        match found.iter_mut().find(|secret| secret.name == rule.name()) {
+            Some(secret) => secret.uses.extend(uses),
+            None => found.push(SecretAccount {
+                name: rule.name().to_owned(),
+                declared: declared.clone(),
+                uses: uses.collect(),
+            }),
+        }
+    }
+    for secret in &mut found {
+        secret.uses.sort_unstable();
+        secret.uses.dedup();
+    }
+    found
 }

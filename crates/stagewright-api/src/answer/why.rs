@@ -41,8 +41,10 @@ pub struct WhyEntry {
 pub struct SecretDestination {
     /// Its name.
     pub name: String,
+    /// How the stage may use it: `header` in requests of its plugin, `env` for programs, `proxy` for their downloads.
+    pub uses: Vec<String>,
     /// The hosts that requests may carry it to.
     pub hosts: Vec<String>,
-    /// The programs that may get it; any if the list is empty.
+    /// The programs that may get it by `env`; any if the list is empty.
     pub programs: Vec<String>,
 }

@@ -79,7 +79,12 @@ fn why() {
         attempts: 2,
         cache,
         permissions: Some(permissions()),
-        secrets: vec![SecretDestination { name: s("token"), hosts: vec![s("ghcr.io")], programs: vec![s("curl")] }],
+        secrets: vec![SecretDestination {
+            name: s("token"),
+            uses: vec![s("env")],
+            hosts: vec![s("ghcr.io")],
+            programs: vec![s("curl")],
+        }],
         effects: vec![s("run curl")],
         refused: vec![problem()],
     };

@@ -177,7 +177,10 @@ impl PlanView<'_> {
         notes.extend(self.review.notes(stage));
         if !description.native {
             let asked: Vec<&str> = description.permissions().into_values().flatten().collect();
-            let granted = Permission::ALL.into_iter().filter(|kind| !stage.permissions.of(*kind).is_empty());
+            // The proxy uses its secrets without the plugin.
+            let is_for_plugin = |grant: &Grant<'_>| !matches!(grant, Grant::Secrets(rule) if !rule.opens_handle());
+            let is_granted = |kind: &Permission| stage.permissions.of(*kind).iter().any(is_for_plugin);
+            let granted = Permission::ALL.into_iter().filter(is_granted);
             let unused: Vec<&str> = granted.map(Permission::key).filter(|key| !asked.contains(key)).collect();
             if !unused.is_empty() {
                 notes.push(format!("granted, but not requested by the plugin: {}", unused.join(", ")));

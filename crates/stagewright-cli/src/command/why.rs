@@ -2,10 +2,10 @@
 
 use stagewright_api as api;
 use stagewright_engine::Outcome;
-use stagewright_model::{Permission, count, list};
+use stagewright_model::{Permission, SecretUse, count, list};
 use stagewright_report::wire::ToWire as _;
 use stagewright_report::{Block, Printer, text};
-use stagewright_session::{RunAccount, Session, StageAccount, StageEnd};
+use stagewright_session::{RunAccount, SecretAccount, Session, StageAccount, StageEnd};
 
 use super::explain;
 use super::plan::permissions;
@@ -44,9 +44,7 @@ fn page(account: &RunAccount, stage: &StageAccount) -> Block {
             Permission::ALL.into_iter().for_each(|kind| line(kind.key(), list(granted.of(kind))));
         }
     }
-    for (name, secret) in &stage.secrets {
-        line("secret", format!("{name}: {}", destinations(&list(&secret.hosts), &list(&secret.programs))));
-    }
+    stage.secrets.iter().for_each(|secret| line("secret", format!("{}: {}", secret.name, destinations(secret))));
     stage.effects.iter().for_each(|effect| line("effect", effect.clone()));
     for problem in &stage.refused {
         let help = problem.help.iter().map(|help| format!("; {help}"));
@@ -70,7 +68,12 @@ fn result(end: Option<&StageEnd>, attempts: u32) -> String {
 }
 
 /// Where a secret may go.
-fn destinations(hosts: &str, programs: &str) -> String {
+fn destinations(secret: &SecretAccount) -> String {
+    let (hosts, programs) = (list(&secret.declared.hosts), list(&secret.declared.programs));
+    if secret.uses == [SecretUse::Proxy] {
+        let hosts = if hosts.is_empty() { "no host" } else { &hosts };
+        return format!("to {hosts}, with downloads of its programs");
+    }
     match (hosts.is_empty(), programs.is_empty()) {
         (true, true) => "to any granted program, and to no host".to_owned(),
         (true, false) => format!("to the programs {programs}, and to no host"),
@@ -82,10 +85,11 @@ fn destinations(hosts: &str, programs: &str) -> String {
 /// The JSON form of a stage's page.
 fn entry(account: &RunAccount, stage: &StageAccount) -> api::WhyEntry {
     let end = stage.end.as_ref();
-    let secrets = stage.secrets.iter().map(|(name, secret)| api::SecretDestination {
-        name: name.clone(),
-        hosts: secret.hosts.iter().map(ToString::to_string).collect(),
-        programs: secret.programs.clone(),
+    let secrets = stage.secrets.iter().map(|secret| api::SecretDestination {
+        name: secret.name.clone(),
+        uses: secret.uses.iter().map(|usage| usage.word().to_owned()).collect(),
+        hosts: secret.declared.hosts.iter().map(ToString::to_string).collect(),
+        programs: secret.declared.programs.clone(),
     });
     api::WhyEntry {
         run: account.run.to_wire(),

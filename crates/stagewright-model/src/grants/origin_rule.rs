@@ -181,6 +181,14 @@ impl HostPattern {
         self.host.has(host) && self.port.is_none_or(|own| own == port)
     }
 
+    /// Whether a secret for this pattern can be sent with a request that `rule` grants: both match some host and port,
+    /// and the request is encrypted or stays on this machine.
+    pub fn can_be_sent(&self, rule: &OriginRule) -> bool {
+        let is_private = rule.scheme == Scheme::Https || (rule.scheme == Scheme::Http && rule.is_loopback());
+        let shares_host = self.host.covers(&rule.host) || rule.host.covers(&self.host);
+        is_private && shares_host && (port_covers(self.port, rule.port) || rule.port.is_none())
+    }
+
     /// Whether the pattern matches every host and port that a rule grants.
     pub fn covers(&self, rule: &OriginRule) -> bool {
         self.host.covers(&rule.host) && port_covers(self.port, rule.port)

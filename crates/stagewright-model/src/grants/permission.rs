@@ -147,6 +147,9 @@ impl<'a> Grant<'a> {
             Grant::Secrets(rule) => match rule.only() {
                 Some(SecretUse::Env) => format!("pass the secret `{}` to programs", rule.name()),
                 Some(SecretUse::Header) => format!("send the secret `{}` in requests", rule.name()),
+                Some(SecretUse::Proxy) => {
+                    format!("authenticate downloads of programs with the secret `{}`", rule.name())
+                }
                 None => format!("use the secret `{entry}`"),
             },
             Grant::Reveal(_) => format!("read the value of the secret `{entry}`"),
@@ -423,7 +426,7 @@ mod tests {
             &["ghcr.io/*", "ghcr.io/acmes/a"],
         );
         check(Permission::Registry, "ghcr.io/[ab]/x", &["ghcr.io/a/x"], &["ghcr.io/c/x", "ghcr.io/?/x"]);
-        check(Permission::Secrets, "token", &["token:env", "token:header"], &["tokens", "other:env"]);
+        check(Permission::Secrets, "token", &["token:env", "token:header"], &["tokens", "token:proxy"]);
         check(Permission::Secrets, "token:env", &["token:env"], &["token", "token:header"]);
         check(Permission::Socket, "docker", &["docker"], &["/var/run/docker.sock"]);
         check(Permission::Env, "A", &["A"], &["B", "AB"]);

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{PackageManager, PathRule, ProcessRule};
+use super::{PackageManager, PathRule, ProcessRule, SecretRule, SecretUse};
 use crate::plan::{Plan, PluginRef, Stage};
 use crate::secret::{SecretHolder, SecretReach};
+use crate::words::list;
 use crate::workspace_path::WorkspacePath;
 
 /// Sockets of container engines. A program that can connect to one controls the machine.
@@ -38,7 +39,15 @@ pub fn remarks(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
     remarks.extend(write_remarks(plan, stage, files));
     let secrets = granted.secrets_beyond_hosts(&plan.secrets).into_iter().map(|reach| secret_remark(&reach));
     remarks.extend(secrets);
+    remarks.extend(granted.secrets.iter().filter_map(|rule| download_remark(rule, plan)));
     remarks
+}
+
+fn download_remark(rule: &SecretRule, plan: &Plan) -> Option<String> {
+    let declared = plan.secrets.get(rule.name()).filter(|_| rule.allows(SecretUse::Proxy))?;
+    let hosts = list(&declared.hosts);
+    let what = format!("everything from {hosts} that the secret `{}` gives access to", rule.name());
+    (!hosts.is_empty()).then(|| format!("programs can download {what}"))
 }
 
 fn program_remark(rule: &ProcessRule, stage: &Stage) -> Option<String> {

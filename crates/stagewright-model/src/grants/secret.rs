@@ -10,25 +10,29 @@ pub enum SecretUse {
     Header,
     /// Put it into the environment of processes and services: `NAME:env`.
     Env,
+    /// Let the proxy add it to what programs download: `NAME:proxy`.
+    Proxy,
 }
 
 impl SecretUse {
-    const ALL: [SecretUse; 2] = [SecretUse::Header, SecretUse::Env];
+    /// All uses, in the order in which they are shown.
+    pub const ALL: [SecretUse; 3] = [SecretUse::Header, SecretUse::Env, SecretUse::Proxy];
 
     /// The word after the colon.
     pub fn word(self) -> &'static str {
         match self {
             SecretUse::Header => "header",
             SecretUse::Env => "env",
+            SecretUse::Proxy => "proxy",
         }
     }
 }
 
-/// One entry: `NAME`, `NAME:header` or `NAME:env`.
+/// One entry: `NAME`, `NAME:header`, `NAME:env` or `NAME:proxy`.
 #[derive(Clone, Debug)]
 pub struct SecretRule {
     text: String,
-    /// None for every use.
+    /// None for the uses of a handle: [`SecretUse::Header`] and [`SecretUse::Env`].
     only: Option<SecretUse>,
 }
 
@@ -51,7 +55,8 @@ impl SecretRule {
                         "stagewright::unknown-secret-use",
                         format!("has the unknown use `{word}`"),
                         format!(
-                            "write `{name}:header` for requests, `{name}:env` for processes, or `{name}` for either"
+                            "write `{name}:header` for requests, `{name}:env` for processes, `{name}` for either, or \
+                             `{name}:proxy` for downloads"
                         ),
                     );
                 }
@@ -70,19 +75,27 @@ impl SecretRule {
         self.text.split_once(':').map_or(&self.text, |(name, _)| name)
     }
 
-    /// The only granted use, or none if every use is granted.
+    /// The only granted use, or none if all uses of a handle are granted.
     pub fn only(&self) -> Option<SecretUse> {
         self.only
     }
 
     /// Whether a use is granted.
     pub fn allows(&self, requested: SecretUse) -> bool {
-        self.only.is_none_or(|only| only == requested)
+        match self.only {
+            Some(only) => only == requested,
+            None => requested != SecretUse::Proxy,
+        }
+    }
+
+    /// Whether the plugin may have a handle of the secret. The proxy adds a secret without the plugin.
+    pub fn opens_handle(&self) -> bool {
+        self.only != Some(SecretUse::Proxy)
     }
 
     /// Whether this entry grants everything that `other` grants.
     pub fn covers(&self, other: &SecretRule) -> bool {
-        self.name() == other.name() && (self.only.is_none() || self.only == other.only)
+        self.name() == other.name() && (self.only == other.only || (self.only.is_none() && other.opens_handle()))
     }
 }
 
@@ -99,6 +112,10 @@ mod tests {
         let header = rule("token:header");
         assert_eq!((header.name(), header.allows(SecretUse::Header)), ("token", true));
         assert!(!header.allows(SecretUse::Env) && rule("token").covers(&header) && !header.covers(&rule("token")));
+        let proxy = rule("token:proxy");
+        assert!(proxy.allows(SecretUse::Proxy) && !proxy.allows(SecretUse::Header) && !proxy.allows(SecretUse::Env));
+        assert!(!rule("token").allows(SecretUse::Proxy) && !rule("token").covers(&proxy) && proxy.covers(&proxy));
+        assert!(!proxy.covers(&rule("token")) && !proxy.opens_handle() && header.opens_handle());
         for bad in ["token:stdin", "", ":env"] {
             assert!(SecretRule::parse(bad).is_err(), "{bad:?}");
         }

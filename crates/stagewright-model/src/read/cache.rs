@@ -40,10 +40,10 @@ fn effect(stage: &Stage) -> Option<String> {
         Trust::Component => PluginCode::Component(&AnyImports),
     };
     let reaches = stage.reaches(code);
-    // Downloading packages isn't an effect.
+    // Downloading packages isn't an effect, and neither is authenticating to do so.
     let mut beyond =
         reaches.all.iter().filter(|reach| !(reach.way == WayOut::Request && PackageManager::of(reach.entry).is_some()));
-    match (beyond.next(), stage.permissions.secrets.first()) {
+    match (beyond.next(), stage.permissions.secrets.iter().find(|secret| secret.opens_handle())) {
         (Some(Reach { way: WayOut::Environment, entry }), _) => Some(format!("it acts on the environment `{entry}`")),
         (Some(Reach { way: WayOut::NativeCode, .. }), _) => {
             Some("its plugin is a native library, which can do anything".to_owned())

@@ -11,7 +11,7 @@ use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
 use crate::grants::{HostPattern, Sandbox};
 use crate::plan::{Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue, Triggers};
-use crate::secret::{SecretDeclaration, SecretFrom, SecretShape};
+use crate::secret::{SecretDeclaration, SecretFrom, SecretScheme, SecretShape};
 use crate::span::SourceSpan;
 
 /// The tables that apply to the pipeline as a whole.
@@ -140,6 +140,7 @@ fn secrets(table: Fields<'_>) -> BTreeMap<String, SecretDeclaration> {
             from: SecretFrom::parse(fields.text("from")?.value).ok()?,
             hosts: fields.texts("hosts").iter().filter_map(|host| HostPattern::parse(host.value).ok()).collect(),
             programs: fields.strings("programs"),
+            scheme: fields.text("scheme").and_then(|scheme| SecretScheme::named(scheme.value)).unwrap_or_default(),
             shape: fields.text("shape").and_then(|shape| SecretShape::named(shape.value)).unwrap_or_default(),
         })
     };

@@ -11,7 +11,7 @@ use super::uses::{Use, Visibility};
 use super::{PluginNames, list, place};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
-use crate::grants::{SecretName, SecretRule};
+use crate::grants::{HostPattern, NetTarget, SecretName, SecretRule, SecretUse};
 use crate::nearest::nearest;
 use crate::plan::{OutputRead, PluginRef, StageKind};
 use crate::span::SourceSpan;
@@ -110,8 +110,46 @@ impl<'t> KnownNames<'_, 't> {
         self.check_approved(draft, used_names, report);
         for permissions in draft.permissions() {
             self.check_secrets(permissions, used_names, report);
+            self.check_downloads(draft, permissions, report);
         }
         self.check_trust(draft, report);
+    }
+
+    /// Warns of secrets that the proxy would never send. The hosts of a package manager aren't known here.
+    fn check_downloads(&self, draft: &Draft<'t>, permissions: Fields<'t>, report: &mut Report) {
+        let rehearsed = draft.stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.net);
+        let net = draft.stage.permissions.net.iter().chain(rehearsed).collect::<Vec<_>>();
+        for secret in self.sets.tables(permissions).into_iter().flat_map(|table| table.texts("secrets")) {
+            let Ok(rule) = SecretRule::parse(secret.value) else { continue };
+            let Some(declared) = self.head.secrets.get(rule.name()).filter(|_| rule.allows(SecretUse::Proxy)) else {
+                continue;
+            };
+            let (name, stage) = (rule.name(), draft.name.value);
+            let can_be_sent = net.iter().any(|entry| match entry.target() {
+                NetTarget::Packages(_) => true,
+                NetTarget::Origin(origin) => declared.hosts.iter().any(|host| host.can_be_sent(origin)),
+            });
+            let (message, help) = if draft.stage.permissions.unsandboxed {
+                (
+                    format!("the proxy never sends the secret `{name}`: programs of `{stage}` run without a sandbox"),
+                    "remove `sandbox = \"off\"`, or pass the secret to the program that needs it".to_owned(),
+                )
+            } else if declared.hosts.is_empty() {
+                (
+                    format!("the proxy never sends the secret `{name}`, which has no `hosts`"),
+                    format!("add to `[secrets.{name}]` the hosts that `{stage}` downloads from: `hosts = [\"HOST\"]`"),
+                )
+            } else if !can_be_sent {
+                let hosts = list(declared.hosts.iter().map(HostPattern::as_str));
+                (
+                    format!("the proxy never sends the secret `{name}`: `net` of `{stage}` has none of its hosts"),
+                    format!("grant `https://HOST` in `net`, for a host of the secret: {hosts}"),
+                )
+            } else {
+                continue;
+            };
+            report.warning(Problem::new("stagewright::no-effect", secret.span, message).help(help));
+        }
     }
 
     fn check_secrets(
@@ -136,7 +174,9 @@ impl<'t> KnownNames<'_, 't> {
         }
         for reveal in permissions.texts("reveal") {
             let Ok(name) = SecretName::parse(reveal.value) else { continue };
-            let is_granted = |entry: &str| SecretRule::parse(entry).is_ok_and(|rule| rule.name() == name.as_str());
+            let is_granted = |entry: &str| {
+                SecretRule::parse(entry).is_ok_and(|rule| rule.name() == name.as_str() && rule.opens_handle())
+            };
             if !secrets.iter().any(|secret| is_granted(secret.value)) {
                 report.error(|| {
                     let message = format!("`reveal` names `{}`, which `secrets` doesn't grant", reveal.value);

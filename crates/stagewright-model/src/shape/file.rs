@@ -3,7 +3,7 @@
 use super::{Format, Key, NameRule, OtherKeys, Shape, Table};
 use crate::plan::RetryCause;
 use crate::range::{self, Range};
-use crate::secret::SecretShape;
+use crate::secret::{SecretScheme, SecretShape};
 
 pub(super) const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, doc, shape, is_required: false, default: None }
@@ -129,6 +129,13 @@ static SECRET: Table = closed(&[
     ),
     key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to: `HOST`, `HOST:PORT`, `*.DOMAIN`."),
     key("programs", texts(&TEXT), "Programs that may get the secret in their environment."),
+    with_default(
+        "scheme",
+        "\"bearer\"",
+        Shape::Text(Format::Choice(&SecretScheme::NAMES)),
+        "How the proxy sends the secret: `Authorization: Bearer VALUE`, `basic` for a value `USER:PASSWORD`, or `plain` \
+         for the value alone.",
+    ),
     with_default(
         "shape",
         "\"token\"",
@@ -348,7 +355,7 @@ const PERMISSION_KEYS: [Key; 11] = [
         "secrets",
         texts(&Shape::Text(Format::SecretGrant)),
         "Secrets that may be attached to requests and passed to processes: `NAME`, `NAME:header` for requests only, \
-         `NAME:env` for processes only.",
+         `NAME:env` for processes only; `NAME:proxy` for secrets that the proxy adds to downloads of programs.",
     ),
     key(
         "reveal",

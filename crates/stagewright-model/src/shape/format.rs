@@ -111,7 +111,7 @@ impl Format {
             | Format::Repository
             | Format::SecretName
             | Format::Service => json!({ "minLength": 1 }),
-            Format::SecretGrant => json!({ "pattern": "^[^:]+(:(header|env))?$" }),
+            Format::SecretGrant => json!({ "pattern": "^[^:]+(:(header|env|proxy))?$" }),
             Format::Socket => json!({ "pattern": "^(docker|/.+)$", "examples": ["/run/postgresql/.s.PGSQL.5432"] }),
             Format::Name => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" }),
             Format::StageName => json!({ "pattern": "^[a-z0-9][a-z0-9_-]*$" }),

@@ -92,7 +92,7 @@ refused! {
     bad_compensate: "[stages.build]\nuses = 'noop'\n[stages.deploy]\nuses = 'noop'\nneeds = ['build']\n[stages.other]\nuses = 'noop'\ncompensate = ['deploy']\n[stages.smoke]\nuses = 'noop'\nneeds = ['deploy']\ncompensate = ['deplyo', 'smoke', 'build', 'deploy', 'deploy', 'report', 'other']\n[finally.report]\nuses = 'noop'\ncompensate = ['deploy']\n";
     not_cacheable: "[environments.p]\ntarget = 'process'\n[secrets.t]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\ncache = true\n[stages.b]\nuses = 'noop'\ncache = 'read'\npermissions = { net = ['cargo', 'https://example.org'] }\n[stages.c]\nuses = 'noop'\ncache = true\npermissions = { secrets = ['t'] }\n[stages.d]\nuses = 'noop'\ncache = 'write'\n[stages.e]\nuses = 'noop'\ncache = 1\n[stages.f]\nuses = 'noop'\ncache = false\npermissions = { socket = ['docker'] }\n";
     unknown_secret: "[secrets.token]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\npermissions.secrets = ['tokn', 'other', 'token']\n";
-    reveal_without_secret: "[secrets.token]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\npermissions = { secrets = [], reveal = ['token'] }\n";
+    reveal_without_secret: "[secrets.token]\nfrom = 'env:T'\n[stages.a]\nuses = 'noop'\npermissions = { secrets = ['token:proxy'], reveal = ['token'] }\n";
     missing_digest: "[stages.a]\nuses = 'path:a.so'\ntrust = 'native'\n";
     stray_digest: "[stages.a]\nuses = 'noop'\ndigest = 'sha256:0000000000000000000000000000000000000000000000000000000000000000'\n";
     bad_default: "[inputs.a]\ntype = 'number'\ndefault = '3'\n[inputs.b]\ntype = 'choice'\noptions = ['x', 'y']\ndefault = 'z'\n[stages.a]\nuses = 'noop'\n";
@@ -108,6 +108,7 @@ warned! {
     unused_declarations: "[secrets.token]\nfrom = 'env:T'\n[environments.staging]\ntarget = 'process'\n[stages.a]\nuses = 'noop'\n";
     doubtful_approver: "[teams]\nrelease = ['ada']\n[environments.p]\ntarget = 'process'\napprovers = ['release']\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
     no_effect: "[on]\npush = { branches = ['main'] }\n[concurrency]\ngroup = 'g'\n[environments.staging]\ntarget = 'process'\nurl = 'https://x.test'\napprovers = ['ada']\nconfig = ['a.toml']\n[stages.a]\nuses = 'noop'\nenvironment = { name = 'staging', url = 'https://y.test' }\n";
+    proxy_secret_never_sent: "[secrets.none]\nfrom = 'env:T'\n[secrets.token]\nfrom = 'env:T'\nhosts = ['npm.example', '*.corp:8443']\n[permission-sets.s]\nsecrets = ['token:proxy']\n[stages.a]\nuses = 'exec'\npermissions = { secrets = ['none:proxy', 'token:proxy'], net = ['https://other.example', 'http://npm.example', 'tcp://npm.example:443', 'https://x.corp'] }\n[stages.b]\nuses = 'exec'\npermissions = { use = ['s'] }\n[stages.c]\nuses = 'exec'\nsandbox = 'off'\npermissions = { secrets = ['token:proxy'], net = ['npm'] }\n[stages.d]\nuses = 'exec'\npermissions = { use = ['s'], net = ['https://*.corp:*'] }\n[stages.e]\nuses = 'exec'\npermissions = { secrets = ['token:proxy'], net = ['pip'] }\n";
     unused_exclude: "[stages.a]\nuses = 'noop'\nmatrix = { os = ['x'], exclude = [{ os = 'y' }] }\n";
 }
 

@@ -383,6 +383,7 @@ fn stage_with_inputs_is_cached_by_default_unless_it_has_external_effects() {
         ("inputs = ['src']\npermissions = { net = ['cargo', 'npm'] }", CacheUse::ReadWrite),
         ("inputs = ['src']\npermissions = { net = ['https://example.org'] }", CacheUse::Never),
         ("inputs = ['src']\npermissions = { secrets = ['t'] }", CacheUse::Never),
+        ("inputs = ['src']\npermissions = { secrets = ['t:proxy'], net = ['npm'] }", CacheUse::ReadWrite),
         ("inputs = ['src']\npermissions = { service = ['app'] }", CacheUse::Never),
     ] {
         assert_eq!(cached(rest), expected, "{rest}");

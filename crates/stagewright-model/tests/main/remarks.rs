@@ -7,7 +7,8 @@ use crate::{file, plan};
 /// The remarks on the stage `a`.
 fn on(permissions: &str) -> Vec<String> {
     let text = format!(
-        "[secrets.token]\nfrom = 'env:T'\nprograms = ['kubectl']\n[stages.a]\nuses = 'noop'\n[stages.a.permissions]\n\
+        "[secrets.token]\nfrom = 'env:T'\nhosts = ['npm.example', '*.corp']\nprograms = ['kubectl']\n\
+         [stages.a]\nuses = 'noop'\n[stages.a.permissions]\n\
          {permissions}\n[stages.b]\nuses = 'path:plugins/mine'\npermissions = {{ net = ['npm'], secrets = ['token'] }}\n"
     );
     let plan = plan(&file(&text));
@@ -66,5 +67,13 @@ fn secrets_that_can_be_sent_elsewhere_give_remarks() {
         &[
             "programs can get the secret `token`, and could send it to https://k8s.example, pip, including uploads to package hosts",
         ],
+    );
+}
+
+#[test]
+fn secret_that_the_proxy_adds_gives_a_remark() {
+    says(
+        "secrets = ['token:proxy']\nprocess = ['npm']\nnet = ['npm']",
+        &["programs can download everything from npm.example, *.corp that the secret `token` gives access to"],
     );
 }

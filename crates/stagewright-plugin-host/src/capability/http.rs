@@ -23,9 +23,9 @@ use super::workspace::{FillError, WorkspaceFiles};
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::log::AttemptLog;
-use crate::mask::{Audience, MaskStream, Masker};
-use crate::net::client::SharedClient;
-use crate::net::{AddressRefused, OwnOrigins};
+use crate::mask::{Audience, Masker};
+use crate::net::OwnOrigins;
+use crate::net::client::{SharedClient, refused_address};
 use crate::policy::Policy;
 use crate::rehearsal::{Rehearsal, RequestRoute};
 
@@ -146,10 +146,7 @@ fn lock(body: &Mutex<IncomingBody>) -> MutexGuard<'_, IncomingBody> {
 }
 
 fn masked_value(value: &HeaderValue, masker: &Masker) -> String {
-    let (mut mask, mut shown) = (MaskStream::new(masker.clone(), Audience::Guest), Vec::new());
-    mask.push(value.as_bytes(), &mut shown);
-    mask.finish(&mut shown);
-    String::from_utf8_lossy(&shown).into_owned()
+    String::from_utf8_lossy(&masker.bytes(Audience::Guest, value.as_bytes())).into_owned()
 }
 
 /// Sends requests for one attempt; cheap to clone.
@@ -276,7 +273,7 @@ impl Http {
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
-        request.headers(headers).send().await.map_err(|error| match refused(&error) {
+        request.headers(headers).send().await.map_err(|error| match refused_address(&error) {
             Some(refused) => self.policy.deny_address(origin, refused),
             None => transport("call", &shown(&hop.url), &error),
         })
@@ -422,18 +419,6 @@ fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.into()
-}
-
-/// The refused address, if that is why the connection failed.
-fn refused(error: &reqwest::Error) -> Option<&AddressRefused> {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(refused) = error.downcast_ref() {
-            return Some(refused);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 fn transport(doing: &str, url: &str, error: &reqwest::Error) -> CapabilityError {

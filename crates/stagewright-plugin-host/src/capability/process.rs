@@ -3,7 +3,7 @@
 //! A child gets a cleared environment, a process group of its own, and a task here that forwards its output to the log and
 //! to the guest. No child outlives its attempt.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -199,12 +199,14 @@ impl Processes {
         // The program is looked up before the command's own variables are added. If its `PATH` counted, a guest could put a
         // file of its own under the name of a granted program into a folder that it may write, and start that.
         let found = self.find(&program, environment.get("PATH").map_or("", String::as_str))?;
+        let set = env.keys().cloned().collect::<BTreeSet<_>>();
         environment.extend(env);
         // The sandbox is created before the effect is announced. Creating it can fail, and an attempt that announced an
         // effect which it then couldn't have would have to be observed after a crash for no reason.
         self.confine().await?;
         if let Some(confined) = &self.confined {
             environment.extend(confined.network.variables.iter().cloned());
+            environment.extend(confined.network.trust.iter().filter(|(name, _)| !set.contains(name)).cloned());
         }
         if std::mem::take(&mut self.warns_of_missing_sandbox) {
             self.log.output().problem(unsandboxed()).await;

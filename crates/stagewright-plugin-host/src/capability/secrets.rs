@@ -8,6 +8,7 @@ use crate::attempt::AttemptContext;
 use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
+use crate::net::credentials::ProxySecret;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
@@ -86,26 +87,37 @@ impl StageSecrets {
     /// A handle of the secret. From now on its value is masked in everything that the attempt writes.
     pub(crate) async fn get(&self, name: &str) -> Result<SecretHandle, CapabilityError> {
         self.policy.secret(name)?;
-        let (source, key) = (self.source.clone(), name.to_owned());
         let is_real = self.rehearsal.is_real_secret(name);
-        let secret = blocking(move || {
-            if !is_real {
-                return Ok(source.stand_in(&key));
-            }
-            source.secret(&key).map_err(|SecretError { message, help }| CapabilityError {
-                help,
-                ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
-            })
-        });
-        let Some(secret) = secret.await?? else {
-            return Err(CapabilityError::new(ErrorCode::NotFound, format!("unknown secret `{name}`"))
-                .with_help(format!("add a table [secrets.{name}] with `from`")));
-        };
+        let secret = if is_real { self.real(name).await? } else { self.source.stand_in(name) };
+        let secret = secret.ok_or_else(|| unknown(name))?;
         // In a rehearsal, the grants of `[stages.NAME.rehearse]` decide how a real secret may be used. The stage's own are
         // wider: they would let a plugin send it to the production host that the rehearsal is meant to spare.
         let policy = self.rehearsal.real().filter(|_| is_real).unwrap_or(&self.policy).clone();
         self.masker.add(secret.value.clone(), policy.reveal(name).is_ok());
         Ok(SecretHandle { name: name.to_owned(), secret: Arc::new(secret), policy })
+    }
+
+    /// The secrets that the proxy adds to downloads of programs, in the order of the grants. From now on their values are
+    /// masked in everything that the attempt writes. In a rehearsal, only those that `[stages.NAME.rehearse]` grants.
+    pub(crate) async fn for_proxy(&self) -> Result<Vec<ProxySecret>, CapabilityError> {
+        let policy = self.rehearsal.real().unwrap_or(&self.policy);
+        let mut found = Vec::new();
+        for name in policy.proxy_secrets() {
+            let Secret { value, hosts, scheme, .. } = self.real(name).await?.ok_or_else(|| unknown(name))?;
+            self.masker.add(value.clone(), false);
+            found.push(ProxySecret { name: name.to_owned(), value, hosts, scheme });
+        }
+        Ok(found)
+    }
+
+    /// Fetches a secret from its source; none if the pipeline doesn't declare it.
+    async fn real(&self, name: &str) -> Result<Option<Secret>, CapabilityError> {
+        let (source, key) = (self.source.clone(), name.to_owned());
+        let fetched = blocking(move || source.secret(&key)).await?;
+        fetched.map_err(|SecretError { message, help }| CapabilityError {
+            help,
+            ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
+        })
     }
 
     /// The plain text, if the guest may read it.
@@ -115,9 +127,14 @@ impl StageSecrets {
     }
 }
 
+fn unknown(name: &str) -> CapabilityError {
+    CapabilityError::new(ErrorCode::NotFound, format!("unknown secret `{name}`"))
+        .with_help(format!("add a table [secrets.{name}] with `from`"))
+}
+
 #[cfg(test)]
 mod tests {
-    use stagewright_model::{Permissions, RehearsalTerms};
+    use stagewright_model::{Permissions, RehearsalTerms, SecretScheme};
 
     use super::*;
     use crate::testing::TestLog;
@@ -139,6 +156,7 @@ mod tests {
             value: "hunter22".into(),
             hosts: vec!["api.example.org".parse().unwrap(), "localhost:8080".parse().unwrap()],
             programs: vec!["gh".into()],
+            scheme: SecretScheme::Bearer,
         };
         let policy = Policy::new("stages.test", permissions, &Default::default(), Arc::default());
         StageSecrets {

@@ -19,12 +19,17 @@ use super::ungranted::{refuse, ungranted};
 use super::{SandboxConfig, SandboxView, docker_socket};
 use crate::capability::workspace::WorkspaceFiles;
 use crate::error::{CapabilityError, ErrorCode, unprepared};
+use crate::net::authority::AttemptAuthority;
+use crate::net::credentials::ProxyCredentials;
 use crate::policy::Policy;
 use crate::reserved::{Placeholders, Reserved};
 
 /// Programs whose toolchains are mounted for the grant `*`.
 const WELL_KNOWN: [&str; 12] =
     ["cargo", "docker", "git", "go", "gradle", "mvn", "node", "npm", "pip", "python3", "rustc", "uv"];
+
+/// The file with the authorities that programs should trust, in the sandbox of a stage with a secret for the proxy.
+pub(super) const AUTHORITIES: &str = "/run/stagewright/authorities.pem";
 
 /// The inputs of the plan.
 pub(super) struct MountPlanner {
@@ -41,6 +46,8 @@ pub(super) struct MountPlanner {
     pub(super) environment: BTreeMap<String, String>,
     /// The engine's own environment.
     pub(super) machine: Arc<BTreeMap<String, String>>,
+    /// None for a stage without secrets for the proxy.
+    pub(super) credentials: Option<Arc<ProxyCredentials>>,
 }
 
 /// The mounts, and what must exist until the sandbox ends.
@@ -64,6 +71,10 @@ impl MountPlanner {
         let (mut places, rules) = system(&scratch);
         places.extend_from_slice(&self.config.copies.places(&self.config.scratch)?);
         places.extend(own_name_server(&scratch).map_err(|error| unprepared("name the name server", &error))?);
+        if let Some(credentials) = &self.credentials {
+            let authorities = authorities(&credentials.authority, &scratch);
+            places.push(authorities.map_err(|error| unprepared("write the certificates", &error))?);
+        }
         let home = self.environment.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         // A `HOME` within the workspace isn't mounted here: if the stage set it, it is granted like the rest of the
         // workspace; if it is the user's own, it is among the reserved paths.
@@ -181,6 +192,13 @@ fn own_name_server(scratch: &Path) -> io::Result<Option<Place>> {
     // Without `search`, a resolver would also try each name in the domain of this machine.
     fs::write(&own, "nameserver 127.0.0.1\nsearch .\n")?;
     Ok(Some(Place { path, source: Source::Host(own), access: Some(Access::Read) }))
+}
+
+/// The authorities that programs should trust.
+fn authorities(authority: &AttemptAuthority, scratch: &Path) -> io::Result<Place> {
+    let file = scratch.join("authorities.pem");
+    fs::write(&file, authority.bundle())?;
+    Ok(Place { path: AUTHORITIES.into(), source: Source::Host(file), access: Some(Access::Read) })
 }
 
 fn not_granted(error: &SocketError) -> CapabilityError {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Client, NoProxy, Proxy, redirect};
 
-use crate::net::{Guarded, Lookup, Upstream};
+use crate::net::{AddressRefused, Guarded, Lookup, Upstream};
 
 /// The timeout for establishing a connection.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -40,13 +40,13 @@ impl SharedClient {
         if let Some(client) = self.0.client.get() {
             return Ok(client);
         }
-        let made = self.0.make()?;
+        let made = self.0.builder().build()?;
         Ok(self.0.client.get_or_init(|| made))
     }
 }
 
 impl Lazy {
-    fn make(&self) -> reqwest::Result<Client> {
+    fn builder(&self) -> reqwest::ClientBuilder {
         // Fails when a provider is installed already, which then is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder()
@@ -56,6 +56,30 @@ impl Lazy {
             .read_timeout(SILENCE)
             .dns_resolver(self.names.clone())
             .no_proxy();
-        self.proxies.iter().cloned().fold(builder, reqwest::ClientBuilder::proxy).build()
+        self.proxies.iter().cloned().fold(builder, reqwest::ClientBuilder::proxy)
+    }
+}
+
+/// The refused address, if that is why the connection failed.
+pub(crate) fn refused_address(error: &reqwest::Error) -> Option<&AddressRefused> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref() {
+            return Some(refused);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+impl SharedClient {
+    /// A client that trusts one authority instead of those of the machine.
+    pub(super) fn trusting(lookup: Arc<dyn Lookup>, authority: &[u8]) -> SharedClient {
+        let shared = client(&Upstream::default(), lookup).unwrap();
+        let authority = reqwest::Certificate::from_der(authority).unwrap();
+        let made = shared.0.builder().tls_certs_only([authority]).build().unwrap();
+        shared.0.client.set(made).unwrap();
+        shared
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dial::{DialError, Dialer};
 use crate::error::{CapabilityError, ErrorCode};
-use crate::net::OwnOrigins;
+use crate::net::{AddressRefused, OwnOrigins};
 use crate::policy::Policy;
 
 /// The most denials that are reported: a program that tries endless names must not fill the log.
@@ -53,6 +53,11 @@ impl EgressGuard {
         self.policy.origin(origin).map_err(|denied| self.report_once(origin, denied))
     }
 
+    /// Whether requests to `origin` are granted; nothing is reported.
+    pub(super) fn grants(&self, origin: &Origin) -> bool {
+        self.own.contains(origin) || self.policy.origin(origin).is_ok()
+    }
+
     /// Checks that a tunnel may be opened to `origin`.
     pub(super) fn tunnel(&self, origin: &Origin) -> Result<(), CapabilityError> {
         if self.own.has_place(origin) {
@@ -75,13 +80,18 @@ impl EgressGuard {
     /// The error for a program whose connection to `origin` failed. A refused address counts as a denial.
     pub(super) fn failed(&self, origin: &Origin, error: &DialError) -> CapabilityError {
         if let DialError::Refused(refused) = error {
-            return self.report_once(origin, self.policy.deny_address(origin, refused));
+            return self.refused(origin, refused);
         }
         let code = match error {
             DialError::TimedOut { .. } => ErrorCode::DeadlineExceeded,
             _ => ErrorCode::Unavailable,
         };
         CapabilityError::new(code, error.to_string()).retryable()
+    }
+
+    /// The denial of a connection to a granted origin whose name resolves to an address that no name may resolve to.
+    pub(super) fn refused(&self, origin: &Origin, refused: &AddressRefused) -> CapabilityError {
+        self.report_once(origin, self.policy.deny_address(origin, refused))
     }
 
     /// The denial of a tunnel to `origin` in which the program requested another host (domain fronting).

@@ -11,7 +11,10 @@ use std::time::Duration;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -22,11 +25,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::background::Background;
+use super::credentials::ProxyCredentials;
 use super::egress::EgressGuard;
 use super::idle::WatchedStream;
 use crate::error::{CapabilityError, ErrorCode};
 use tunnel::Tunnel;
 
+pub(crate) mod download;
 mod plain;
 mod tunnel;
 
@@ -41,11 +46,34 @@ const TURN_AWAY: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be accepted, which happens when the engine runs out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Body = BoxBody<Bytes, hyper::Error>;
+/// A fatal TLS alert, `access_denied` (RFC 8446, section 6), which gives a better message in programs than a connection
+/// that is merely closed.
+const ACCESS_DENIED: [u8; 7] = [21, 3, 1, 0, 2, 2, 49];
 
-/// Serves connections to `listener` until the handle is dropped, which also closes them. `idle`: see [`IDLE`]. Must be
-/// called within the async runtime.
-pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Duration) -> Background {
+/// Headers of the connection and not of the request (RFC 9110, section 7.6.1). The proxy itself handles `expect`.
+const OF_THE_CONNECTION: [HeaderName; 10] = [
+    CONNECTION,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Serves connections to `listener` until the handle is dropped, which also closes them. `credentials`: none for a stage
+/// without secrets for the proxy. `idle`: see [`IDLE`]. Must be called within the async runtime.
+pub(crate) fn serve(
+    listener: TcpListener,
+    egress: Arc<EgressGuard>,
+    credentials: Option<Arc<ProxyCredentials>>,
+    idle: Duration,
+) -> Background {
     Background::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
@@ -56,11 +84,11 @@ pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Durat
                     // listener's queue.
                     (Ok((stream, _)), Err(denied)) => turn_away(stream, &denied).await,
                     (Ok((stream, _)), Ok(place)) => {
-                        let egress = egress.clone();
+                        let (egress, credentials) = (egress.clone(), credentials.clone());
                         connections.spawn(async move {
                             let (stream, activity) = WatchedStream::new(stream);
                             tokio::select! {
-                                () = converse(stream, &egress) => {}
+                                () = converse(stream, &egress, credentials.as_deref()) => {}
                                 () = activity.silent_for(idle) => {}
                             }
                             drop(place);
@@ -74,15 +102,13 @@ pub(crate) fn serve(listener: TcpListener, egress: Arc<EgressGuard>, idle: Durat
 }
 
 /// Serves the requests of one connection, until it becomes a tunnel or ends.
-async fn converse(stream: WatchedStream<TcpStream>, egress: &EgressGuard) {
+async fn converse(stream: WatchedStream<TcpStream>, egress: &EgressGuard, credentials: Option<&ProxyCredentials>) {
     let opened = Mutex::new(None);
     let service = service_fn(|request| async {
-        let answer = answer(request, egress, &opened).await;
+        let answer = answer(request, egress, credentials, &opened).await;
         Ok::<_, Infallible>(answer.unwrap_or_else(|error| refusal(&error)))
     });
-    let mut protocol = http1::Builder::new();
-    protocol.max_buf_size(HEAD).max_header_size(HEAD).max_headers(HEADERS);
-    let connection = protocol.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let connection = protocol().serve_connection(TokioIo::new(stream), service).with_upgrades();
     // This fails when the program resets the connection, or sends invalid HTTP, to which hyper has responded.
     let ended = connection.await;
     let tunnel = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -91,18 +117,35 @@ async fn converse(stream: WatchedStream<TcpStream>, egress: &EgressGuard) {
     }
 }
 
+/// HTTP as the proxy receives it.
+fn protocol() -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol.max_buf_size(HEAD).max_header_size(HEAD).max_headers(HEADERS);
+    protocol
+}
+
 /// The response to a request. For a CONNECT, the tunnel is stored in `opened`, and begins when the response has been sent.
-async fn answer(
+async fn answer<'c>(
     request: Request<Incoming>,
     egress: &EgressGuard,
-    opened: &Mutex<Option<Tunnel>>,
+    credentials: Option<&'c ProxyCredentials>,
+    opened: &Mutex<Option<Tunnel<'c>>>,
 ) -> Result<Response<Body>, CapabilityError> {
     if request.method() != Method::CONNECT {
-        return plain::forward(request, egress).await;
+        return plain::forward(request, egress, credentials).await;
     }
-    let tunnel = Tunnel::open(request, egress).await?;
+    let tunnel = Tunnel::open(request, egress, credentials).await?;
     *opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
     Ok(Response::new(text(String::new())))
+}
+
+fn without_the_connection(headers: &mut HeaderMap) {
+    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named = named.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
+    let named: Vec<HeaderName> = named.collect();
+    for name in named.iter().chain(&OF_THE_CONNECTION) {
+        headers.remove(name);
+    }
 }
 
 fn refusal(error: &CapabilityError) -> Response<Body> {

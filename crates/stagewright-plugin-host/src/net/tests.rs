@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::background::Background;
+use super::credentials::ProxyCredentials;
 use super::dial::Dialer;
 use super::egress::EgressGuard;
 use super::proxy::{IDLE, serve};
@@ -23,6 +24,7 @@ use crate::net::OwnOrigins;
 use crate::policy::Policy;
 
 mod bounds;
+mod download;
 mod plain;
 mod tunnel;
 mod upstream;
@@ -63,12 +65,13 @@ struct Setup<'a> {
     environment: &'a [(&'a str, &'a str)],
     connections: usize,
     idle: Duration,
+    credentials: Option<Arc<ProxyCredentials>>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
         let lookup = Script::new(&[&["127.0.0.1"]]);
-        Setup { net: &[], lookup, environment: &[], connections: 100, idle: IDLE }
+        Setup { net: &[], lookup, environment: &[], connections: 100, idle: IDLE, credentials: None }
     }
 }
 
@@ -86,7 +89,7 @@ impl Setup<'_> {
         let egress = Arc::new(EgressGuard::new(policy, own.clone(), dialer, report, self.connections));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let handle = serve(listener, egress.clone(), self.idle);
+        let handle = serve(listener, egress.clone(), self.credentials, self.idle);
         Fixture { address, egress, own, reported, handle }
     }
 }

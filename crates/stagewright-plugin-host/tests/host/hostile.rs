@@ -116,7 +116,12 @@ struct Late(Mutex<bool>);
 impl SecretSource for Late {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         *self.0.lock().unwrap() = true;
-        Ok(Some(Secret { value: "hunter22".into(), hosts: Vec::new(), programs: Vec::new() }))
+        Ok(Some(Secret {
+            value: "hunter22".into(),
+            hosts: Vec::new(),
+            programs: Vec::new(),
+            scheme: Default::default(),
+        }))
     }
 
     fn stand_in(&self, _name: &str) -> Option<Secret> {

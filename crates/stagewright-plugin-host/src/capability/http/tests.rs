@@ -115,12 +115,22 @@ struct Token;
 
 impl SecretSource for Token {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
-        Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec!["127.0.0.1".parse().unwrap()], programs: vec![] }))
+        Ok(Some(Secret {
+            value: "hunter2hunter2".into(),
+            hosts: vec!["127.0.0.1".parse().unwrap()],
+            programs: vec![],
+            scheme: Default::default(),
+        }))
     }
 
     fn stand_in(&self, name: &str) -> Option<Secret> {
         let hosts = vec!["127.0.0.1".parse().unwrap(), "api.example.org".parse().unwrap()];
-        Some(Secret { value: format!("stand-in-{name}").as_str().into(), hosts, programs: vec![] })
+        Some(Secret {
+            value: format!("stand-in-{name}").as_str().into(),
+            hosts,
+            programs: vec![],
+            scheme: Default::default(),
+        })
     }
 }
 

@@ -215,7 +215,12 @@ async fn a_secret_reaches_the_program_but_neither_the_log_nor_the_guest() {
     struct Token;
     impl SecretSource for Token {
         fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
-            Ok(Some(Secret { value: "hunter2hunter2".into(), hosts: vec![], programs: vec!["sh".into()] }))
+            Ok(Some(Secret {
+                value: "hunter2hunter2".into(),
+                hosts: vec![],
+                programs: vec!["sh".into()],
+                scheme: Default::default(),
+            }))
         }
 
         fn stand_in(&self, _name: &str) -> Option<Secret> {

@@ -1,6 +1,6 @@
 //! The interface through which a run gets the values of its secrets.
 
-use stagewright_model::{HostPattern, SecretValue};
+use stagewright_model::{HostPattern, SecretScheme, SecretValue};
 
 /// Provides the values of secrets.
 pub trait SecretSource: Send + Sync {
@@ -28,6 +28,8 @@ pub struct Secret {
     pub hosts: Vec<HostPattern>,
     /// The programs that may get it, as they are named in `permissions.process`; empty means any that may be started.
     pub programs: Vec<String>,
+    /// How the proxy sends it.
+    pub scheme: SecretScheme,
 }
 
 /// Why a declared secret has no value.

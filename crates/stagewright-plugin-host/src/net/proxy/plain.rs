@@ -6,39 +6,29 @@
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use hyper::header::{EXPECT, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, UPGRADE};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use hyper::{Request, Response, Uri, Version};
 use hyper_util::client::proxy::matcher::Intercept;
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use stagewright_model::Origin;
 
-use super::Body;
+use super::{Body, download, without_the_connection};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::background::Background;
+use crate::net::credentials::ProxyCredentials;
 use crate::net::egress::EgressGuard;
-
-/// Headers of the connection and not of the request (RFC 9110, section 7.6.1). The proxy itself handles `expect`.
-const OF_THE_CONNECTION: [HeaderName; 10] = [
-    CONNECTION,
-    EXPECT,
-    HeaderName::from_static("keep-alive"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 pub(super) async fn forward(
     request: Request<Incoming>,
     egress: &EgressGuard,
+    credentials: Option<&ProxyCredentials>,
 ) -> Result<Response<Body>, CapabilityError> {
     let origin = origin(request.uri())?;
     egress.request(&origin)?;
+    if let Some(credentials) = credentials.filter(|credentials| credentials.for_origin(&origin).is_some()) {
+        return download::forward(request, &origin, egress, credentials).await;
+    }
     let failed = |error: &dyn std::error::Error| {
         CapabilityError::new(ErrorCode::Unavailable, format!("no response from {origin}: {error}")).retryable()
     };
@@ -56,7 +46,7 @@ pub(super) async fn forward(
         let _held = &driver;
         frame
     });
-    Ok(Response::from_parts(head, body.boxed()))
+    Ok(Response::from_parts(head, body.map_err(Into::into).boxed()))
 }
 
 fn origin(uri: &Uri) -> Result<Origin, CapabilityError> {
@@ -106,13 +96,4 @@ fn readdressed(
     }
     head.version = Version::HTTP_11;
     Ok(Request::from_parts(head, body))
-}
-
-fn without_the_connection(headers: &mut HeaderMap) {
-    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named = named.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok());
-    let named: Vec<HeaderName> = named.collect();
-    for name in named.iter().chain(&OF_THE_CONNECTION) {
-        headers.remove(name);
-    }
 }

@@ -75,7 +75,7 @@ async fn forwarded_ports_share_the_limit_on_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let to = SocketAddr::from(([127, 0, 0, 1], host.port));
-    let forwarding = forward(listener, to, proxy.egress.clone()).unwrap();
+    let forwarding = forward(listener, to, proxy.egress.clone(), None).unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut greeting = [0; 6];
     stream.read_exact(&mut greeting).await.unwrap();
@@ -105,7 +105,7 @@ async fn only_granted_ports_of_this_machine_are_forwarded() {
         ("10.0.0.1:5432", ErrorCode::InvalidArgument),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let error = forward(listener, to.parse().unwrap(), proxy.egress.clone()).unwrap_err();
+        let error = forward(listener, to.parse().unwrap(), proxy.egress.clone(), None).unwrap_err();
         assert_eq!(error.code, code, "{to}");
     }
 }
