@@ -187,8 +187,7 @@ impl Blueprint {
             }
         }
         let credentials = self.credentials().await?;
-        let (mut confinement, refused, kept, placeholders) =
-            self.confinement(environment, credentials.clone()).await?;
+        let (mut confinement, refused, kept, placeholders) = self.confinement(environment, credentials.clone()).await?;
         // The first listener is the proxy's; each of the others has the port of the service that it forwards to, so that
         // programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
