@@ -29,14 +29,16 @@ exit 127
 const LINKS: usize = 40;
 
 /// The paths of programs that a sandbox refuses, each with the first program of its name in `folders`. `folders`: those of
-/// `PATH`, in its order. `view`: what is mounted outside of the
-/// workspace.
+/// `PATH`, in its order. `view`: what is mounted outside of the workspace.
 pub(super) fn ungranted(folders: &[PathBuf], view: &SandboxView, workspace: &Path) -> BTreeSet<PathBuf> {
     let (mut paths, mut scanned) = (BTreeSet::new(), BTreeSet::new());
     for (at, folder) in folders.iter().enumerate() {
         let Ok(real) = folder.canonicalize() else { continue };
         let is_seen = view.access(folder) >= Some(Access::Execute);
-        if real.starts_with(workspace) || (is_seen && !scanned.insert(real)) {
+        // `/bin` is often a link to `/usr/bin`, whose programs aren't others.
+        let later = folders[at + 1..].iter().filter(|other| other.canonicalize().is_ok_and(|other| other != real));
+        let later: Vec<&PathBuf> = later.collect();
+        if real.starts_with(workspace) || later.is_empty() || (is_seen && !scanned.insert(real)) {
             continue;
         }
         for entry in folder.read_dir().into_iter().flatten().flatten() {
@@ -45,10 +47,11 @@ pub(super) fn ungranted(folders: &[PathBuf], view: &SandboxView, workspace: &Pat
                 continue;
             }
             let (name, program) = (entry.file_name(), entry.path());
-            if view.starts(&program) {
+            // Few names are in a later folder as well, and whether a program is seen takes longer to find out.
+            let mut others = later.iter().filter_map(|folder| which(&name, folder)).peekable();
+            if others.peek().is_none() || view.starts(&program) {
                 continue;
             }
-            let mut others = folders[at + 1..].iter().filter_map(|folder| which(&name, folder));
             let Some(other) = others.find(|other| view.starts(other)) else { continue };
             let is_first = folders[..at].iter().all(|folder| which(&name, folder).is_none());
             let Ok(real) = program.canonicalize() else { continue };
