@@ -26,7 +26,11 @@ fn main() {
     println!("cargo::rerun-if-env-changed={PREBUILT}");
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let listed = match std::env::var_os(PREBUILT).map(PathBuf::from) {
-        Some(folder) => embed(&folder),
+        Some(folder) => {
+            // Not the folder that this script builds itself: it would look changed the next time.
+            println!("cargo::rerun-if-changed={}", folder.display());
+            embed(&folder)
+        }
         None if is_release => build().and_then(|folder| embed(&folder)),
         None => Ok("&[]".to_owned()),
     };
@@ -40,7 +44,6 @@ fn main() {
 
 /// Compresses the components in a folder, and returns the Rust expression that lists them.
 fn embed(folder: &Path) -> Result<String, String> {
-    println!("cargo::rerun-if-changed={}", folder.display());
     let unreadable = |error| format!("can't read the plugins in {} ({PREBUILT}): {error}", folder.display());
     let entries = folder.read_dir().map_err(unreadable)?;
     let mut files =
@@ -76,10 +79,11 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 /// Builds the components that are out of date, in the folder where `cargo xtask plugins` has them.
 fn build() -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for sources in ["Cargo.lock", "plugins", "crates/stagewright-plugin-build", "crates/stagewright-sdk"] {
+    for sources in ["Cargo.lock", "Cargo.toml", "plugins", "crates/stagewright-plugin-build", "crates/stagewright-sdk"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(sources).display());
     }
-    let target = target_folder()?;
+    let target = target_folder();
     let components = target.join("stagewright/plugins");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What cargo says about this build script isn't meant for the nested build, whose packages and target are others.
@@ -117,9 +121,9 @@ fn output_folder() -> PathBuf {
     std::env::var_os("OUT_DIR").map_or_else(PathBuf::new, PathBuf::from)
 }
 
-/// The folder with all of cargo's output, which it marks as a cache.
-fn target_folder() -> Result<PathBuf, String> {
+/// The folder with all of cargo's output, which it marks as a cache when it creates it; else the output folder of this
+/// script, which doesn't share the components with `cargo xtask plugins`.
+fn target_folder() -> PathBuf {
     let out = output_folder();
-    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    target.map(Path::to_owned).ok_or_else(|| format!("{} is in no target folder", out.display()))
+    out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(&out).to_owned()
 }

@@ -33,6 +33,8 @@ fn a_crate_is_green_in_its_first_run() {
     let shown = environment.run(&["run"]).exits(0).stdout;
     assert!(shown.contains("2 stages: 2 succeeded"), "{shown}");
     assert!(environment.run(&["init"]).exits(4).stderr.contains("stagewright.toml exists already"));
+    let unnamed = environment.run(&["init", "--name", "a b", "--output", "other.toml"]).exits(2).stderr;
+    assert!(unnamed.contains("a pipeline can't have this name"), "{unnamed}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use clap::Args;
 use sha2::{Digest as _, Sha256};
 
 use crate::cargo::{Result, capture, cargo, host_platform, is_installed, metadata, root, run as run_command};
+use crate::packages::has_target;
 use crate::pipeline;
 use archive::{Archive, ArchiveFile};
 use crates::ShippedCrate;
@@ -94,9 +95,7 @@ fn targets(options: &DistOptions) -> Result<Vec<String>> {
     if options.host_only || host == MUSL || !host.starts_with("x86_64") {
         return Ok(targets);
     }
-    let sysroot = capture(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let library = Path::new(String::from_utf8_lossy(&sysroot).trim()).join("lib/rustlib").join(MUSL).join("lib");
-    match (library.is_dir(), is_installed("musl-gcc")) {
+    match (has_target(MUSL), is_installed("musl-gcc")) {
         (true, true) => targets.push(MUSL.to_owned()),
         (false, _) => eprintln!("==> not for {MUSL}: rustup target add {MUSL}"),
         (true, false) => eprintln!("==> not for {MUSL}: `musl-gcc` isn't installed: apt-get install musl-tools"),

@@ -56,14 +56,14 @@ pub(crate) fn require_for_tests() -> Result<()> {
 /// or else Debian's packages are installed. What is still missing then, `stagewright plugin build` names with the command
 /// that installs it.
 pub(crate) fn install_wasm_compiler() -> Result<()> {
-    if has_target() || has_debian_compiler(MINIMUM) || !can_install() {
+    if has_target(WASM_TARGET) || has_debian_compiler(MINIMUM) || !can_install() {
         return Ok(());
     }
     if is_installed("rustup") {
         eprintln!("==> rustup target add {WASM_TARGET}");
         // It fails without a connection to rustup's server; Debian's mirror may still be reachable.
         let added = run_command(Command::new("timeout").args([RUSTUP_LIMIT, "rustup", "target", "add", WASM_TARGET]));
-        if added.is_ok() && has_target() {
+        if added.is_ok() && has_target(WASM_TARGET) {
             return Ok(());
         }
     }
@@ -81,11 +81,11 @@ fn has_debian_compiler(minimum: &str) -> bool {
     is_complete && release.is_some_and(|release| minor(release) >= minor(minimum))
 }
 
-/// Whether the active toolchain can compile plugins.
-fn has_target() -> bool {
+/// Whether the active toolchain has the standard library of a target.
+pub(crate) fn has_target(target: &str) -> bool {
     let Ok(sysroot) = capture(Command::new("rustc").args(["--print", "sysroot"])) else { return false };
     let sysroot = Path::new(OsStr::from_bytes(sysroot.trim_ascii()));
-    sysroot.join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir()
+    sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
 }
 
 fn can_install() -> bool {

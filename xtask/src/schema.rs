@@ -1,7 +1,8 @@
 //! Generates what the documentation says about the built-in plugins and the format of pipelines: the JSON Schema, which
 //! is in the repository so that editors can use it, the reference of keys, and a page for each plugin.
 //!
-//! Both are written by the `stagewright` that this tree builds, from the manifests of the plugins that it builds.
+//! The reference is the model's; the others are written by the `stagewright` that this tree builds, from the manifests of
+//! the plugins that it builds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

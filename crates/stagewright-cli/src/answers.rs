@@ -11,6 +11,7 @@ use stagewright_report::{Block, Printable, Printer, captured, text};
 use stagewright_session::{Prompter, Question, captured_digest, field_value};
 
 use crate::screen::Screen;
+use crate::{console, signals};
 
 /// The person at the terminal.
 pub(crate) struct AtTerminal {
@@ -129,12 +130,22 @@ fn ask_outcome(question: &Question, by: &str, input: &mut dyn BufRead, output: &
     RunCommand::Decide { stage: question.stage, decision }
 }
 
-/// Whether the next line of standard input agrees to what was asked.
-pub(crate) fn is_yes() -> bool {
-    line(&mut std::io::stdin().lock()).is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes"))
+/// Asks the person at the terminal for agreement. None if a signal came before the answer: once a run has been driven, signals
+/// no longer end the process by themselves.
+pub(crate) async fn confirm(question: Printable) -> Option<bool> {
+    // A person who doesn't see the question doesn't agree.
+    let _ = console::err().prompt(&question);
+    let answer = tokio::task::spawn_blocking(|| line(&mut std::io::stdin().lock()));
+    tokio::select! {
+        given = answer => {
+            let given = given.ok().flatten();
+            Some(given.is_some_and(|given| matches!(given.trim(), "y" | "Y" | "yes")))
+        }
+        () = signals::any() => None,
+    }
 }
 
-pub(crate) fn line(input: &mut dyn BufRead) -> Option<String> {
+fn line(input: &mut dyn BufRead) -> Option<String> {
     let mut text = String::new();
     match input.read_line(&mut text) {
         Ok(0) | Err(_) => None,

@@ -70,7 +70,7 @@ pub(crate) struct RerunArgs {
     /// Run only the tests that failed, in the last attempts of their stages
     ///
     /// Stages without failed tests are left out, except for those that are needed and for `finally`. `cargo-test` selects
-    /// the tests itself; `command` needs `with.rerun`, which says how its program is told which tests to run. A stage that
+    /// the tests itself; `command` needs `with.rerun`, which says how its program selects tests. A stage that
     /// can't select tests runs all of them.
     #[arg(long)]
     pub(crate) failed_tests: bool,

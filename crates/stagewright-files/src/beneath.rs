@@ -27,12 +27,16 @@ const TRIES: usize = 8;
 pub fn read_beneath(folder: &Path, path: &Path, links: Links, most: u64) -> io::Result<Vec<u8>> {
     let how = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(folder, how, Mode::empty())?;
-    let named = match resolve(&root, path, links) {
+    crate::read_bounded(crate::reopen_regular(&open_beneath(folder, &root, path, links)?)?, most)
+}
+
+/// Opens a path beneath `root`, a descriptor of `folder`, with `O_PATH`. An empty path is the folder itself.
+pub(crate) fn open_beneath(folder: &Path, root: &OwnedFd, path: &Path, links: Links) -> io::Result<OwnedFd> {
+    match resolve(root, path, links) {
         // The kernel lacks the call, or a seccomp filter around this process doesn't know it.
-        Err(Errno::NOSYS | Errno::PERM) => resolve_stepwise(folder, root, path, links)?,
-        named => named.map_err(|error| explained(error, folder))?,
-    };
-    crate::read_bounded(crate::reopen_regular(&named)?, most)
+        Err(Errno::NOSYS | Errno::PERM) => resolve_stepwise(folder, root, path, links),
+        named => named.map_err(|error| explained(error, folder)),
+    }
 }
 
 fn resolve(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd, Errno> {
@@ -41,6 +45,7 @@ fn resolve(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd, Errno> 
         Links::None => within | ResolveFlags::NO_SYMLINKS,
         Links::Within => within,
     };
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let open = || rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags);
     let mut opened = open();
     for _ in 0..TRIES {
@@ -56,7 +61,7 @@ fn resolve(root: &OwnedFd, path: &Path, links: Links) -> Result<OwnedFd, Errno> 
 ///
 /// With [`Links::Within`], the path is canonicalised first. A link that is replaced between the two steps can't do harm:
 /// the second step follows no links, and a process that can replace one can also write the file itself.
-fn resolve_stepwise(folder: &Path, root: OwnedFd, path: &Path, links: Links) -> io::Result<OwnedFd> {
+fn resolve_stepwise(folder: &Path, root: &OwnedFd, path: &Path, links: Links) -> io::Result<OwnedFd> {
     let real = match links {
         Links::None => path.to_owned(),
         Links::Within => {
@@ -64,7 +69,7 @@ fn resolve_stepwise(folder: &Path, root: OwnedFd, path: &Path, links: Links) -> 
             real.strip_prefix(&folder).map_err(|_| explained(Errno::XDEV, &folder))?.to_owned()
         }
     };
-    let mut at = root;
+    let mut at = root.try_clone()?;
     for step in real.components() {
         let Component::Normal(name) = step else { return Err(explained(Errno::XDEV, folder)) };
         let how = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -111,7 +116,7 @@ mod tests {
         let root = folder.path().join("in");
         let stepwise = |path: &Path, links| -> io::Result<Vec<u8>> {
             let named = rustix::fs::open(&root, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            crate::read_bounded(crate::reopen_regular(&resolve_stepwise(&root, named, path, links)?)?, 9)
+            crate::read_bounded(crate::reopen_regular(&resolve_stepwise(&root, &named, path, links)?)?, 9)
         };
         let read = |path: &Path, links| read_beneath(&root, path, links, 9);
         for is_stepwise in [false, true] {

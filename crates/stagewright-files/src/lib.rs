@@ -12,7 +12,8 @@
 //! A stage may leave folders that are nested too deeply for a path, or that their owner can't read: [`remove_tree`] removes
 //! them all, and no other code removes folders. [`hard_links()`] finds files with names outside of a folder. [`replace()`]
 //! writes files where a stage may have created a link, [`replace_durably()`] writes records that survive a power failure,
-//! [`copy_tree()`] copies a folder, [`exchange()`] puts a whole folder in the place of another, and [`follow()`] reports the links that a path leads through.
+//! [`copy_tree()`] copies a folder, [`exchange()`] puts a whole folder in the place of another, and [`follow()`] reports the
+//! links that a path leads through.
 //!
 //! Architecture invariant: this crate depends on no other crate of the workspace and knows no file formats. Its functions
 //! block on disk operations.
@@ -27,18 +28,18 @@ mod replace;
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
 pub use beneath::{Links, read_beneath};
 pub use copy::{Copied, copy_tree};
-pub use follow::{Followed, follow};
+pub use follow::{Followed, follow, without_dots};
 pub use hard_links::{HardLinks, hard_links};
 pub use private::private_folder;
 pub use remove::{remove_tree, remove_tree_at};
-pub use replace::{exchange, folder_of, replace, replace_durably};
+pub use replace::{exchange, folder_of, is_draft, replace, replace_durably};
 
 /// Through these links a file can be opened that a descriptor with `O_PATH` refers to.
 const DESCRIPTORS: &str = "/proc/self/fd";
@@ -126,12 +127,12 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Opens the file that an `O_PATH` descriptor refers to, if it is a regular file.
-fn reopen_regular(named: &OwnedFd) -> io::Result<File> {
-    check_kind(named.as_fd())?;
+fn reopen_regular(named: impl AsFd) -> io::Result<File> {
+    check_kind(&named)?;
     // The file is opened through its descriptor and not through its path, which may lead to another file by now; that file
     // would escape the check above. `NONBLOCK`, because the call would otherwise wait for a lease of another process to
     // be released.
-    let path = format!("{DESCRIPTORS}/{}", named.as_raw_fd());
+    let path = format!("{DESCRIPTORS}/{}", named.as_fd().as_raw_fd());
     let how = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, how, Mode::empty())?.into())
 }

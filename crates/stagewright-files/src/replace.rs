@@ -104,11 +104,19 @@ fn beneath(root: &Path, below: &Path) -> io::Result<OwnedFd> {
     Ok(folder)
 }
 
+/// Whether a file has the name of one that is being written, and that replaces another one when it is complete.
+pub fn is_draft(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(DRAFT)
+}
+
+/// The end of the names of files that are being written.
+const DRAFT: &str = ".draft";
+
 fn put(folder: &OwnedFd, name: &OsStr, content: &[u8], mode: Mode, durable: bool) -> io::Result<()> {
     // Several threads may replace the same file at once, so each draft has a unique number.
     static DRAFTS: AtomicU64 = AtomicU64::new(0);
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    let draft = format!(".{}.{}-{number}.draft", name.display(), std::process::id());
+    let draft = format!(".{}.{}-{number}{DRAFT}", name.display(), std::process::id());
     // An earlier process with the same id may have been killed and left a draft.
     let _ = unlinkat(folder, &draft, AtFlags::empty());
     let how = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

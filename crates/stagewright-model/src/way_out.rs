@@ -104,7 +104,8 @@ impl WayOut {
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),
             WayOut::Image => Some(Permission::Registry),
-            // There are no grants for native code, package hosts and programs without a sandbox. Stages don't use the others, or only as stand-ins.
+            // There are no grants for native code, package hosts and programs without a sandbox. Stages don't use the
+            // others, or only as stand-ins.
             WayOut::Environment
             | WayOut::Service
             | WayOut::UnsandboxedProgram

@@ -49,7 +49,7 @@ mod workspace;
 pub use config::SandboxConfig;
 use kept::KeptCaches;
 pub use kept::{RemovedKept, StageOwner, remove_kept};
-pub(crate) use places::tools;
+pub(crate) use places::{searched, tools};
 pub(crate) use view::SandboxView;
 
 /// The port of the proxy in a sandbox, unless it is granted for something else. It is always the same, because a program's
@@ -222,14 +222,18 @@ impl Blueprint {
         })
     }
 
+    /// The engine's own environment.
+    pub(crate) fn machine(&self) -> Arc<BTreeMap<String, String>> {
+        Arc::clone(&self.machine)
+    }
+
     /// The secrets that the proxy adds to downloads; none if the stage has no such secret.
     async fn credentials(&self) -> Result<Option<Arc<ProxyCredentials>>, CapabilityError> {
         let secrets = if self.egress.is_some() { self.secrets.for_proxy().await? } else { Vec::new() };
         if secrets.is_empty() {
             return Ok(None);
         }
-        let credentials = ProxyCredentials::new(secrets, self.client.clone(), self.secrets.masker.clone())?;
-        Ok(Some(Arc::new(credentials)))
+        Ok(Some(Arc::new(ProxyCredentials::new(secrets, self.client.clone())?)))
     }
 
     fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {

@@ -24,7 +24,7 @@ use crate::attempt::Attempt;
 use crate::blocking::blocking;
 use crate::confine::tools;
 use crate::error::CapabilityError;
-use crate::learner::{EVERYWHERE, Evidence, Learner};
+use crate::learner::{Evidence, Learner, everywhere};
 use crate::report::masked_problem;
 
 mod fold;
@@ -62,7 +62,9 @@ impl Attempt {
         let lesson = match blocking(move || learner.lesson(&evidence)).await {
             Ok(lesson) => lesson,
             // Without it the stage has learned nothing, and the next run says what it lacks.
-            Err(error) => return self.log.engine(&format!("could not learn: {}", error.message)).await,
+            Err(error) => {
+                return self.log.engine(&format!("could not determine what the stage used: {}", error.message)).await;
+            }
         };
         let grants = lesson.grants.into_iter().chain(hosts.into_iter().map(|entry| (Permission::Net, entry)));
         let lesson = Lesson { grants: grants.collect(), ..lesson };
@@ -164,6 +166,7 @@ fn name_programs(started: &[PathBuf], programs: &mut BTreeSet<String>, evidence:
         let rules = programs.iter().filter_map(|name| ProcessRule::exactly(name, &[]).parse().ok());
         tools(&rules.collect::<Vec<_>>(), environment, machine, root)
     };
+    let called = programs.clone();
     let mut tool_mounts = mounted(programs);
     let mut unnamed = BTreeSet::new();
     for path in started {
@@ -186,12 +189,16 @@ fn name_programs(started: &[PathBuf], programs: &mut BTreeSet<String>, evidence:
     }
     // A program that comes later in the order may have been the one that includes it.
     unnamed.retain(|path| !tool_mounts.iter().any(|mount| path.starts_with(&mount.path)));
-    if !programs.contains("cargo") {
-        // pip asks it for its version, to tell the index, and works without it.
+    // pip asks it for its version, to tell the index, and works without it.
+    let has_pip = OF_PIP.iter().any(|name| programs.contains(*name));
+    if has_pip && !programs.contains("cargo") && !called.contains("rustc") {
         programs.remove("rustc");
     }
     unnamed
 }
+
+/// Programs that run pip.
+const OF_PIP: [&str; 5] = ["pip", "pip3", "python", "python3", "uv"];
 
 /// The names under which `process` can grant a program: its own, and those without its version, as `python3` and `python`
 /// for `python3.11`.
@@ -203,7 +210,7 @@ fn names_of(path: &Path) -> impl Iterator<Item = &str> {
 }
 
 fn is_everywhere(path: &Path) -> bool {
-    EVERYWHERE.iter().any(|folder| path.starts_with(folder))
+    everywhere().any(|folder| path.starts_with(folder))
 }
 
 /// As in ``it has to read `src` ``.

@@ -5,25 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_model::{Origin, WorkspacePath};
-use stagewright_process::sandbox::{FileObservation, Observe};
+use stagewright_process::sandbox::{FileObservation, Observe, system_folders};
 
-/// Folders of the machine that every program sees, or that are the sandbox's own.
-pub(crate) const EVERYWHERE: [&str; 14] = [
-    "/bin",
-    "/dev",
-    "/etc",
-    "/gnu/store",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/nix/store",
-    "/proc",
-    "/sbin",
-    "/sys",
-    "/tmp",
-    "/usr",
-    "/var/tmp",
-];
+/// Folders that each sandbox has, and whose content isn't the machine's or is public.
+const OF_SANDBOX: [&str; 6] = ["/dev", "/etc", "/proc", "/sys", "/tmp", "/var/tmp"];
+
+/// The most different uses of one kind that are noted.
+const MAX_USES: usize = 100_000;
+
+/// Folders that every program sees: the system's, and the sandbox's own.
+pub(crate) fn everywhere() -> impl Iterator<Item = &'static str> {
+    system_folders().chain(OF_SANDBOX)
+}
+
 /// The files that the stages of a learning run work on.
 #[derive(Clone, Debug, Default)]
 pub struct Learning {
@@ -77,13 +71,16 @@ impl Learner {
     }
 
     fn note(&self, add: impl FnOnce(&mut HostUses) -> bool) {
-        add(&mut self.uses.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        if uses.programs.len().max(uses.read.len()).max(uses.written.len()).max(uses.origins.len()) < MAX_USES {
+            add(&mut uses);
+        }
     }
 }
 
 /// Which uses of files a sandbox reports. `root`: the workspace's path.
 pub(crate) fn observe(root: &Path) -> Observe {
-    Observe { except: EVERYWHERE.map(PathBuf::from).into(), within: root.to_owned() }
+    Observe { except: everywhere().map(PathBuf::from).collect(), within: root.to_owned() }
 }
 
 /// What an attempt used, and how its programs found it.

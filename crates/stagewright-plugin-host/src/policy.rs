@@ -170,6 +170,11 @@ impl Policy {
         Err(self.deny(&format!("write `{path}`"), Permission::Write, path.shown()))
     }
 
+    /// Notes a file whose existence the plugin was shown, in a listing.
+    pub(crate) fn saw(&self, path: &WorkspacePath) {
+        self.note(|learner| learner.read(path));
+    }
+
     /// Whether a path may be read; for listings, which omit the rest without an error.
     pub(crate) fn may_read(&self, path: &WorkspacePath) -> bool {
         let is_declared = || self.declared.as_ref().is_none_or(|declared| grant(declared, path));

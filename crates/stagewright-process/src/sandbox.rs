@@ -65,6 +65,7 @@ pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
 pub use toolchain::{
     ConfigFormat, MountMode, ToolMount, Tools, client_configs, machine_configs, needs, real_program, system,
+    system_folders,
 };
 pub use wire::Exceeded;
 

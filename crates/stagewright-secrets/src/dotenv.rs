@@ -1,7 +1,7 @@
 //! `dotenv:`: one value of a dotenv file.
 //!
 //! There is no standard for these files; the syntax here is what their parsers have in common. What they read differently,
-//! such as `${NAME}`, which some replace by a variable, is refused, so that a secret is never another one than expected.
+//! such as `${NAME}` and `$NAME`, which some replace by a variable, is refused, so that a secret is never another one than expected.
 
 use zeroize::Zeroizing;
 
@@ -72,7 +72,7 @@ fn value(text: &str, key: &str) -> Result<Option<Zeroizing<String>>, SyntaxError
         }
         if parsed.contains_variable {
             return Err(error(
-                "has a `${…}`, which some programs replace and others don't",
+                "has a `$` with a name, which some programs replace by a variable and others don't",
                 "write the value itself, in single quotes if the `$` belongs to it",
             ));
         }
@@ -95,6 +95,12 @@ fn without_export(name: &str) -> &str {
     after.map_or(name, str::trim_start)
 }
 
+/// Whether a text begins with what some parsers replace: `$NAME`, `${NAME}`, or the output of a program, `$(PROGRAM)`.
+fn is_variable(text: &str) -> bool {
+    let mut letters = text.chars();
+    letters.next() == Some('$') && letters.next().is_some_and(|next| next.is_alphabetic() || "_{(".contains(next))
+}
+
 /// A value up to the end of its line or a comment, and the following lines.
 fn unquoted(text: &str) -> (Parsed, &str) {
     let (line, following) = text.split_once('\n').unwrap_or((text, ""));
@@ -105,7 +111,13 @@ fn unquoted(text: &str) -> (Parsed, &str) {
         begins
     });
     let value = line[..comment.map_or(line.len(), |(at, _)| at)].trim();
-    (Parsed { value: Zeroizing::new(value.to_owned()), contains_variable: value.contains("${") }, following)
+    (
+        Parsed {
+            value: Zeroizing::new(value.to_owned()),
+            contains_variable: value.match_indices('$').any(|(at, _)| is_variable(&value[at..])),
+        },
+        following,
+    )
 }
 
 /// A value up to the closing quote, and the following lines. None if the quote isn't closed, or if anything but a comment
@@ -133,7 +145,7 @@ fn quoted(text: &str, quote: char) -> Option<(Parsed, &str)> {
             }
             continue;
         }
-        contains_variable |= quote == '"' && text[at..].starts_with("${");
+        contains_variable |= quote == '"' && is_variable(&text[at..]);
         value.push(letter);
     }
     None
@@ -156,7 +168,7 @@ URL=https://u:p=w@host/?a=b
 KEY='-----BEGIN KEY-----
 PLAIN=inside
 -----END KEY-----'
-DOLLAR=a$b
+DOLLAR=5$ or a$-b
 VARIABLE=${HOME}/x
 export=1
 LAST=end";
@@ -173,7 +185,7 @@ LAST=end";
             ("DOUBLE", "line\nnext\t\\ \"q\" $x \\d # "),
             ("URL", "https://u:p=w@host/?a=b"),
             ("KEY", "-----BEGIN KEY-----\nPLAIN=inside\n-----END KEY-----"),
-            ("DOLLAR", "a$b"),
+            ("DOLLAR", "5$ or a$-b"),
             ("export", "1"),
             ("LAST", "end"),
         ] {
@@ -191,8 +203,10 @@ LAST=end";
             ("B='1\n2'\nA=\"x\n", 3, "unclosed"),
             ("A='x'y\n", 1, "text after a quote"),
             ("A=`x`\n", 1, "backtick"),
-            ("A=${B}\n", 1, "${…}"),
-            ("\nA=\"x${B}\"\n", 2, "${…}"),
+            ("A=${B}\n", 1, "has a `$`"),
+            ("A=x$B\n", 1, "has a `$`"),
+            ("\nA=\"x${B}\"\n", 2, "has a `$`"),
+            ("A=\"$(id)\"\n", 1, "has a `$`"),
             ("A=1\nA=1\n", 2, "again"),
         ] {
             let error = value(text, "A").unwrap_err();

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
-use stagewright_files::Links;
+use stagewright_files::{Links, without_dots};
 use zeroize::Zeroizing;
 
 use crate::error::Fault;
@@ -78,21 +78,6 @@ fn path_in_repository<'p>(root: &Path, path: &'p Path) -> Option<&'p Path> {
         .skip(1)
         .find(|folder| *folder == root || (root_identity.is_some() && identity(folder) == root_identity))?;
     path.strip_prefix(folder).ok()
-}
-
-/// The path without `.` and `..`, resolved by its text alone: `secrets/../x` means the `x` beside `secrets`.
-fn without_dots(path: &Path) -> PathBuf {
-    let mut normalized = PathBuf::new();
-    for step in path.components() {
-        match step {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                normalized.pop();
-            }
-            step => normalized.push(step),
-        }
-    }
-    normalized
 }
 
 #[cfg(test)]

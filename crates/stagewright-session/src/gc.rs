@@ -1,7 +1,7 @@
 //! Garbage collection: removes old runs with everything that only they need, unused results of the cache, and unused
 //! download caches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stagewright_cache::{CapturesNeeded, gc_captures};
@@ -58,6 +58,7 @@ impl Session {
         let mut bytes = report.file_bytes + report.database_bytes;
         if !dry_run {
             bytes += remove_files_of_runs(&self.repository, &report)?;
+            remove_abandoned_rehearsals(&self.repository, &store.lock())?;
         }
         let failed = |error| SessionError::internal("can't remove the captures of old runs").caused_by(error);
         let needs = |run: &str| needed.get(run).copied().unwrap_or_default();
@@ -88,6 +89,23 @@ fn remove_files_of_runs(repository: &Repository, report: &GcReport) -> Result<u6
         let _ = stagewright_files::remove_tree(&repository.rehearsals().join(&run.0));
     }
     Ok(removed.bytes)
+}
+
+/// Removes the files of rehearsals that were killed before their run was recorded, such as a copy of the workspace.
+fn remove_abandoned_rehearsals(repository: &Repository, store: &Store) -> Result<(), SessionError> {
+    // A run that starts at this moment has no row yet.
+    const AGE: Duration = Duration::from_secs(24 * 60 * 60);
+    let known = store.list(&RunFilter { pipeline: None, limit: None })?;
+    let known: BTreeSet<&str> = known.iter().map(|row| row.id.0.as_str()).collect();
+    for entry in repository.rehearsals().read_dir().into_iter().flatten().flatten() {
+        let is_known = entry.file_name().to_str().is_some_and(|name| known.contains(name));
+        let age = entry.metadata().ok().and_then(|found| found.modified().ok()?.elapsed().ok());
+        if !is_known && age.is_some_and(|age| age > AGE) {
+            // An error is ignored: the next collection tries again.
+            let _ = stagewright_files::remove_tree(&entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// What each run that isn't `removed` needs of its captures: a run that can be resumed needs the captured files, any

@@ -72,10 +72,13 @@ impl Session {
             return Err(nothing_found(&projects));
         }
         let text = draft::pipeline(&request.name, &projects);
+        load::require_plugins(repository)?;
         let (plan, diagnostics) = load::parse(repository, &PipelineFile { name: file.clone(), text: text.clone() });
         let plan = plan.ok_or_else(|| {
             self.notices.diagnostics(&diagnostics.iter().collect::<Vec<_>>());
-            SessionError::internal("the proposed pipeline is invalid; nothing was written")
+            // Everything else in it is ours.
+            SessionError::invalid_request("a pipeline can't have this name; nothing was written")
+                .hint("choose another one: `--name NAME`")
         })?;
         let found = projects.iter().map(|project| project.found.clone()).collect();
         let left_out = projects.into_iter().flat_map(|project| project.left_out).collect();
@@ -116,8 +119,8 @@ fn nothing_found(projects: &[ProjectDraft]) -> SessionError {
     let left_out = projects.iter().flat_map(|project| &project.left_out);
     let error = left_out.fold(error, |error, left_out| error.hint(left_out.clone()));
     error.hint(
-        "init knows Rust (Cargo.toml), Node (package.json), Python (pyproject.toml, setup.py, setup.cfg, requirements.txt), Go \
-         (go.mod) and Dockerfile, at the root or in the folders directly below it; for others, write a \
+        "init knows Rust (Cargo.toml), Node (package.json), Python (pyproject.toml, setup.py, setup.cfg, requirements.txt), \
+         Go (go.mod) and Dockerfile, at the root or in the folders directly below it; for others, write a \
          `stagewright.toml` whose stages use `command`",
     )
 }

@@ -6,7 +6,6 @@
 //! the machine. The plan is widened here and nowhere else, before the policy of the operator is compared with it.
 
 use std::collections::BTreeSet;
-use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,8 +53,10 @@ pub(crate) fn refuse_again(run: &RunId, source: &RunSource) -> Result<(), Sessio
     if !source.learning {
         return Ok(());
     }
-    Err(SessionError::invalid_request(format!("run {run} learned what its stages use, and can't be continued"))
-        .hint("start another one: stagewright run --learn"))
+    Err(SessionError::invalid_request(format!(
+        "run {run} learned what its stages use, and can't be continued or repeated"
+    ))
+    .hint("start another one: stagewright run --learn"))
 }
 
 /// The hosts that programs may reach beside package hosts.
@@ -143,8 +144,7 @@ fn wide(
 fn rehearse(stage: &Stage, hosts: &[NetRule]) -> Rehearse {
     let outputs = stage.rehearse.as_ref().and_then(|own| own.outputs.clone());
     let granted = Permissions { net: hosts.to_vec(), ..Permissions::default() };
-    let is_observed = stage.environment.is_none() && stage.trust == Trust::Component;
-    Rehearse { with: None, outputs, permissions: is_observed.then(|| Arc::new(granted)) }
+    Rehearse { with: None, outputs, permissions: Some(Arc::new(granted)) }
 }
 
 /// Copies the workspace, without what no stage may reach.
@@ -161,12 +161,12 @@ pub(crate) async fn copy(session: &Session, run: &RunId, plan: &Plan) -> Result<
                 .caused_by(error)
                 .hint("make room for a copy below the state folder, or choose another one with --state FOLDER")
         };
+        let skips = Skips::new(&session, &secret_files)?;
         stagewright_files::private_folder(&folder).map_err(failed)?;
         let files = folder.join(COPY);
-        let skips = Skips::new(&session, &secret_files)?;
         // If the copy fails, dropping this removes what was copied so far.
         let mut copy = WorkspaceCopy { folder, learning: Arc::default() };
-        let copied = stagewright_files::copy_tree(&repository.root, &files, |path, metadata| skips.has(path, metadata))
+        let copied = stagewright_files::copy_tree(&repository.root, &files, |path, identity| skips.has(path, identity))
             .map_err(failed)?;
         session.notices.notice(&Notice::CopiedWorkspace {
             files: copied.files.len(),
@@ -197,23 +197,18 @@ impl Skips {
         // Of git directories, programs see the history.
         let paths = closed.into_iter().map(PathBuf::from).filter(|path| !is_of_git(&root.join(path)));
         let paths: BTreeSet<PathBuf> = paths.collect();
-        let identities =
-            paths.iter().filter_map(|path| root.join(path).symlink_metadata().ok()).map(|found| identity(&found));
-        Ok(Skips { identities: identities.collect(), paths, root })
+        let found = paths.iter().filter_map(|path| root.join(path).symlink_metadata().ok());
+        Ok(Skips { identities: found.map(|file| (file.dev(), file.ino())).collect(), paths, root })
     }
 
-    fn has(&self, path: &Path, metadata: &Metadata) -> bool {
+    fn has(&self, path: &Path, identity: (u64, u64)) -> bool {
         let is_part_of_git = || {
             let names = path.file_name().and_then(|name| name.to_str());
             names.is_some_and(|name| NOT_COPIED_OF_GIT.contains(&name))
                 && path.parent().is_some_and(|folder| is_git_directory(&self.root.join(folder)))
         };
-        self.paths.contains(path) || self.identities.contains(&identity(metadata)) || is_part_of_git()
+        self.paths.contains(path) || self.identities.contains(&identity) || is_part_of_git()
     }
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 fn is_git_directory(folder: &Path) -> bool {

@@ -34,7 +34,10 @@ impl Session {
             let mistakes = found.iter().filter(|diagnostic| !diagnostic.is_warning()).count();
             let message = format!("{} has {}; nothing was run", file.name, count(mistakes, "mistake"));
             let error = SessionError::invalid_pipeline(message);
-            if self.repository.plugins.names().is_empty() { error.hint(no_plugins(&self.repository)) } else { error }
+            match no_plugins(&self.repository) {
+                Some(missing) => error.hint(missing),
+                None => error,
+            }
         })?;
         if let Some(policy) = &policy {
             let checked = policy.check_trust(&plan, &file.name, &file.text);
@@ -54,9 +57,17 @@ pub(crate) fn parse(repository: &Repository, file: &PipelineFile) -> (Option<Pla
     }
 }
 
-fn no_plugins(repository: &Repository) -> String {
-    let folders = list(repository.plugins.folders.iter().map(|folder| folder.display().to_string()));
-    format!("no built-in plugins were found in {folders}: set STAGEWRIGHT_PLUGINS to the folder that holds them")
+/// Refuses a repository without built-in plugins, in which every pipeline that uses one would be invalid.
+pub(crate) fn require_plugins(repository: &Repository) -> Result<(), SessionError> {
+    no_plugins(repository).map_or(Ok(()), |missing| Err(SessionError::not_ready(missing)))
+}
+
+/// Says so if there are no built-in plugins.
+fn no_plugins(repository: &Repository) -> Option<String> {
+    let plugins = &repository.plugins;
+    let folders = list(plugins.folders.iter().map(|folder| folder.display().to_string()));
+    let missing = "set STAGEWRIGHT_PLUGINS to the folder that holds them";
+    plugins.names().is_empty().then(|| format!("no built-in plugins were found in {folders}: {missing}"))
 }
 
 /// The values of a pipeline's inputs: the given ones, and defaults for the others.

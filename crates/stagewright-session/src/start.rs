@@ -335,7 +335,7 @@ fn check_group(
 /// The stages that an earlier run left out: those that it ended before it started any attempt.
 fn left_out_before(past: &[Event]) -> BTreeMap<StageIndex, String> {
     let at_start = past.iter().skip(1).map_while(|event| match &event.kind {
-        EventKind::OutputsInherited { .. } => Some(None),
+        EventKind::OutputsInherited { .. } | EventKind::TestsSelected { .. } => Some(None),
         EventKind::StageEnded {
             stage,
             outcome: Outcome::Skipped,

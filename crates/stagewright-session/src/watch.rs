@@ -145,7 +145,7 @@ impl FileWatch {
                 FolderChange::NewFolder(path) => {
                     self.folders.add_tree(&path, &self.rules)?;
                     // It may have got files before it was watched.
-                    if self.rules.reach_into(&path) && !(is_running && self.rules.is_written(&path)) {
+                    if self.rules.reach_into(&path) && !(is_running && self.rules.may_create(&path)) {
                         self.pending.insert(path);
                     }
                 }

@@ -48,7 +48,10 @@ impl Rerun {
             (Some(argv), None) => Ok(argv.clone()),
             (None, Some(script)) => {
                 let mut argv = shell::command(shell, script)?;
-                if WITH_SCRIPT_NAME.iter().any(|shell| argv[0].rsplit('/').next() == Some(shell)) {
+                // A shell can be started by another program, as in `env bash -c`.
+                let words = argv.split_last().map_or(&[][..], |(_, words)| words);
+                let is_shell = |word: &String| WITH_SCRIPT_NAME.contains(&word.rsplit('/').next().unwrap_or_default());
+                if words.iter().any(is_shell) {
                     argv.push(argv[0].clone());
                 }
                 Ok(argv)

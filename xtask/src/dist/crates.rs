@@ -1,7 +1,7 @@
 //! The crates that a release is built from, by `cargo metadata` and Cargo.lock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
@@ -36,7 +36,8 @@ pub(super) fn shipped(metadata: &Json, lock: &str) -> Result<Vec<ShippedCrate>> 
     let nodes = metadata["resolve"]["nodes"].as_array().ok_or_else(unexpected)?;
     let members = metadata["workspace_members"].as_array().ok_or_else(unexpected)?;
     let needs: HashMap<&Json, Vec<&Json>> = nodes.iter().map(|node| (&node["id"], linked(node))).collect();
-    let is_root = |package: &&Json| package["name"] == PRODUCT || is_plugin(package);
+    let plugins = Path::new(metadata["workspace_root"].as_str().ok_or_else(unexpected)?).join("plugins");
+    let is_root = |package: &&Json| package["name"] == PRODUCT || is_plugin(package, &plugins);
     let mut reached = BTreeSet::new();
     let mut open: Vec<&Json> = packages.iter().filter(is_root).map(|package| &package["id"]).collect();
     while let Some(id) = open.pop() {
@@ -72,9 +73,9 @@ pub(super) fn shipped(metadata: &Json, lock: &str) -> Result<Vec<ShippedCrate>> 
         .collect())
 }
 
-/// Whether a package of `plugins/` is compiled to a component. A library that plugins share is not.
-fn is_plugin(package: &Json) -> bool {
-    let is_there = package["manifest_path"].as_str().is_some_and(|path| path.contains("/plugins/"));
+/// Whether a package of the folder `plugins` is compiled to a component. A library that plugins share is not.
+fn is_plugin(package: &Json, plugins: &Path) -> bool {
+    let is_there = package["manifest_path"].as_str().is_some_and(|path| Path::new(path).starts_with(plugins));
     let needs_sdk =
         package["dependencies"].as_array().into_iter().flatten().any(|one| one["name"] == "stagewright-sdk");
     is_there && needs_sdk && package["source"].is_null()
@@ -118,6 +119,7 @@ mod tests {
         };
         let needs = |name: &str, kind: Json| json!({ "pkg": name, "dep_kinds": [{ "kind": kind }] });
         let metadata = json!({
+            "workspace_root": "/r",
             "workspace_members": [PRODUCT],
             "packages": [
                 package("used", json!("registry")), package("builder", json!("registry")),

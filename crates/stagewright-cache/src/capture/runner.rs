@@ -109,7 +109,7 @@ impl CaptureRunner {
         // An earlier attempt of the stage, which may have been killed, has left its changes in the workspace. A view is
         // restored instead.
         if request.attempt > 1 && basis.captures.is_empty() {
-            basis.unordered.extend(request.permissions.writable());
+            basis.unordered.extend(request.permissions.writable_by_programs());
         }
         let asked = Arc::new((request.clone(), basis));
         let preparing = {
@@ -370,7 +370,7 @@ impl CaptureRunner {
         if given.view.is_some() || basis.made.is_empty() {
             return Ok(());
         }
-        let unordered = [&basis.unordered[..], &request.permissions.writable()].concat();
+        let unordered = [&basis.unordered[..], &request.permissions.writable_by_programs()].concat();
         let basis = Basis { unordered, ..basis.clone() };
         let changed = Expected::of(&self.store, &basis.made)
             .and_then(|expected| self.changed(&expected, &basis, &reads_of(request)).map(|changed| owned(&changed)))

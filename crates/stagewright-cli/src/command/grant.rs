@@ -29,11 +29,11 @@ pub(crate) async fn grant(session: &Session, args: &GrantArgs, out: &mut Printer
         out.json_pretty(&answer(&proposal, written))?;
         return Ok(Exit::Success);
     }
-    offer(&proposal, args.yes, args.dry_run, out)
+    offer(&proposal, args.yes, args.dry_run, out).await
 }
 
 /// Shows what would be added, and writes it after a confirmation.
-pub(super) fn offer(
+pub(super) async fn offer(
     proposal: &GrantProposal,
     yes: bool,
     dry_run: bool,
@@ -48,9 +48,10 @@ pub(super) fn offer(
         out.line(text!("Nothing was written (--dry-run)."))?;
         return Ok(Exit::Success);
     }
-    if !yes && !is_confirmed(proposal, out)? {
+    let confirmed = if yes { Some(true) } else { confirm(proposal).await? };
+    if confirmed != Some(true) {
         out.line(text!("Nothing was written."))?;
-        return Ok(Exit::NotReady);
+        return Ok(if confirmed.is_none() { Exit::Cancelled } else { Exit::NotReady });
     }
     proposal.write()?;
     out.line(text!("Wrote {}.", proposal.file()))?;
@@ -84,14 +85,12 @@ fn show(proposal: &GrantProposal, out: &mut Printer) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Asks the person at the terminal.
-fn is_confirmed(proposal: &GrantProposal, out: &mut Printer) -> Result<bool, CommandError> {
+async fn confirm(proposal: &GrantProposal) -> Result<Option<bool>, CommandError> {
     if !console::can_ask() {
         let message = format!("{} was not changed: without a terminal, the change can't be confirmed", proposal.file());
         return Err(CommandError::not_ready(message).hint("review the change, then write it: stagewright grant --yes"));
     }
-    out.prompt(&text!("Write {}? [y/N] ", proposal.file()))?;
-    Ok(answers::is_yes())
+    Ok(answers::confirm(text!("Write {}? [y/N] ", proposal.file())).await)
 }
 
 pub(super) fn answer(proposal: &GrantProposal, written: bool) -> GrantAnswer {

@@ -38,13 +38,18 @@ pub(crate) async fn learn(
     let file = session.pipeline(args.pipeline.pipeline.as_deref())?;
     let pipeline = session.load(file.clone())?;
     let request = run::request(args, RunMode::Learning)?;
-    if !args.learning.yes && !is_agreed(&args.learning.allow_host, out)? {
-        out.line(text!("Nothing was run."))?;
-        return Ok(Exit::NotReady);
+    let agreed = if args.learning.yes { Some(true) } else { agree(&args.learning.allow_host).await? };
+    if agreed != Some(true) {
+        console::say(text!("Nothing was run."));
+        return Ok(if agreed.is_none() { Exit::Cancelled } else { Exit::NotReady });
     }
     let StartOutcome::Run(started) = session.start(pipeline, &request).await? else { return Ok(Exit::Success) };
     let id = started.id().0.clone();
     let ended = drive(global, session, &args.drive, *started).await?;
+    if ended == Exit::Cancelled {
+        console::say(text!("What the stages used until then can be written: stagewright grant --run {id}"));
+        return Ok(ended);
+    }
     let wanted = GrantRequest { run: Some(id), ..GrantRequest::default() };
     let proposal = session.propose_grants(session.load(file)?, &wanted).await?;
     if args.drive.format == OutputFormat::Json {
@@ -60,20 +65,19 @@ pub(crate) async fn learn(
     if ended != Exit::Success {
         out.line(text!("The run didn't succeed: what its stages would have used after that isn't known."))?;
     }
-    let offered = grant::offer(&proposal, args.learning.yes, false, out)?;
+    let offered = grant::offer(&proposal, args.learning.yes, false, out).await?;
     Ok(if ended == Exit::Success { offered } else { ended })
 }
 
-/// Asks the person at the terminal.
-fn is_agreed(hosts: &[String], out: &mut Printer) -> Result<bool, CommandError> {
+/// Asks the person at the terminal, and not on standard output, which may be the record of the run.
+async fn agree(hosts: &[String]) -> Result<Option<bool>, CommandError> {
     if !console::can_ask() {
         let message = "stages learn only after a confirmation, which needs a terminal; nothing was run";
         return Err(CommandError::not_ready(message).hint("read `stagewright run --help`, and agree with --yes"));
     }
-    out.lines(TERMS.map(|line| text!("{line}")))?;
+    TERMS.into_iter().for_each(|line| console::say(text!("{line}")));
     if !hosts.is_empty() {
-        out.line(text!("You let them reach {} as well.", hosts.join(", ")))?;
+        console::say(text!("You let them reach {} as well.", hosts.join(", ")));
     }
-    out.prompt(&text!("Let the stages learn? [y/N] "))?;
-    Ok(answers::is_yes())
+    Ok(answers::confirm(text!("Let the stages learn? [y/N] ")).await)
 }

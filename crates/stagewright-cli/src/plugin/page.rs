@@ -17,7 +17,7 @@ pub(super) struct DescribedKey {
     /// Its type, as in `list of strings`.
     pub(super) kind: String,
     pub(super) is_required: bool,
-    /// Its default as TOML writes it; none if it has none, or one that is empty.
+    /// Its default as JSON; none if it has none, or one that is empty.
     pub(super) default: Option<String>,
     pub(super) description: String,
 }
@@ -67,11 +67,22 @@ fn is_empty(value: &Json) -> bool {
 
 /// The type of values in words.
 fn kind(schema: &Json, root: &Json) -> String {
+    kind_within(schema, root, MOST_HOPS)
+}
+
+/// The most references that are followed one after the other: a schema can refer to itself.
+const MOST_HOPS: usize = 4;
+
+fn kind_within(schema: &Json, root: &Json, hops: usize) -> String {
+    let kind = |schema: &Json| kind_within(schema, root, hops);
     let Some(keywords) = schema.as_object() else { return "any value".to_owned() };
     if let Some(reference) = keywords.get("$ref").and_then(Json::as_str) {
         let name = reference.trim_start_matches("#/$defs/");
         let definition = &root["$defs"][name];
-        return if definition["properties"].is_object() { name.to_owned() } else { kind(definition, root) };
+        return match hops.checked_sub(1) {
+            Some(hops) if !definition["properties"].is_object() => kind_within(definition, root, hops),
+            _ => name.to_owned(),
+        };
     }
     if let Some(value) = keywords.get("const") {
         return value.to_string();
@@ -81,21 +92,21 @@ fn kind(schema: &Json, root: &Json) -> String {
     }
     let alternatives = ["anyOf", "oneOf"].iter().find_map(|keyword| keywords.get(*keyword)?.as_array());
     if let Some(alternatives) = alternatives {
-        return either(alternatives.iter().map(|alternative| kind(alternative, root)));
+        return either(alternatives.iter().map(kind));
     }
     match keywords.get("type") {
-        Some(Json::String(name)) => of_type(name, keywords, root),
+        Some(Json::String(name)) => of_type(name, keywords, &kind),
         Some(Json::Array(names)) => {
-            either(names.iter().filter_map(Json::as_str).map(|name| of_type(name, keywords, root)))
+            either(names.iter().filter_map(Json::as_str).map(|name| of_type(name, keywords, &kind)))
         }
         _ => "any value".to_owned(),
     }
 }
 
-fn of_type(name: &str, keywords: &Map<String, Json>, root: &Json) -> String {
-    let of = |keyword: &str| {
-        keywords.get(keyword).filter(|schema| schema.is_object()).map(|schema| plural(&kind(schema, root)))
-    };
+/// `kind` names the type of the values inside of a list or table.
+fn of_type(name: &str, keywords: &Map<String, Json>, kind: &dyn Fn(&Json) -> String) -> String {
+    let of =
+        |keyword: &str| keywords.get(keyword).filter(|schema| schema.is_object()).map(|schema| plural(&kind(schema)));
     match name {
         "array" => of("items").map_or_else(|| "list".to_owned(), |items| format!("list of {items}")),
         "object" => {
@@ -107,10 +118,12 @@ fn of_type(name: &str, keywords: &Map<String, Json>, root: &Json) -> String {
 }
 
 fn plural(kind: &str) -> String {
-    match kind {
-        "boolean" | "integer" | "list" | "number" | "string" | "table" | "any value" => format!("{kind}s"),
-        _ => kind.to_owned(),
-    }
+    const NOUNS: [&str; 7] = ["any value", "boolean", "integer", "list", "number", "string", "table"];
+    let plural_of = |kind: &str| {
+        let (noun, rest) = kind.split_once(" of ").map_or((kind, ""), |(noun, _)| (noun, &kind[noun.len()..]));
+        if NOUNS.contains(&noun) { format!("{noun}s{rest}") } else { kind.to_owned() }
+    };
+    kind.split(" or ").map(plural_of).collect::<Vec<_>>().join(" or ")
 }
 
 /// Joins types, each once. The type of no value is left out: a key can be left out instead.
@@ -146,6 +159,23 @@ mod tests {
         assert_eq!(kind(json!({ "type": "array", "items": { "$ref": "#/$defs/Layer" } })), "list of Layer");
         assert_eq!(kind(json!({ "enum": ["gzip", "none"] })), r#""gzip" or "none""#);
         assert_eq!(kind(json!(true)), "any value");
+        let lists =
+            json!({ "type": "object", "additionalProperties": { "type": "array", "items": { "type": "string" } } });
+        assert_eq!(kind(lists), "table of lists of strings");
+        let mixed =
+            json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, { "$ref": "#/$defs/Layer" }] } });
+        assert_eq!(kind(mixed), "list of strings or Layer");
+    }
+
+    #[test]
+    fn a_schema_that_refers_to_itself_has_a_name() {
+        let root = json!({ "$defs": {
+            "Self": { "$ref": "#/$defs/Self" },
+            "Value": { "anyOf": [{ "type": "string" }, { "type": "array", "items": { "$ref": "#/$defs/Value" } }] },
+        } });
+        assert_eq!(kind(&json!({ "$ref": "#/$defs/Self" }), &root), "Self");
+        let value = kind(&json!({ "$ref": "#/$defs/Value" }), &root);
+        assert!(value.starts_with("string or list of strings or lists of") && value.ends_with("Value"), "{value}");
     }
 
     #[test]

@@ -32,9 +32,11 @@ fn add_to_table(document: &mut DocumentMut, name: &str, missing: &[&MissingGrant
     for (depth, key) in keys.iter().enumerate() {
         if !table.contains_key(key.get()) {
             let is_last = depth + 1 == keys.len();
+            // Not those of a rehearsal, which have no defaults.
+            let is_of_stage = is_last && keys.len() == 3;
             let new = match &defaults {
                 // A stage with permissions of its own doesn't get the default ones.
-                Some(defaults) if is_last && keys.len() == 3 => Item::Value(Value::InlineTable(defaults.clone())),
+                Some(defaults) if is_of_stage => Item::Value(Value::InlineTable(defaults.clone())),
                 _ if is_last => new_permissions(key, missing),
                 _ => Item::Table(implicit_table()),
             };

@@ -17,26 +17,30 @@ impl<'t> Places<'t> {
         Places(DeTable::parse_recoverable(text).0)
     }
 
+    fn file(&self) -> Fields<'_> {
+        Fields::new(self.0.get_ref())
+    }
+
     fn stage(&self, stage: &Stage) -> Fields<'_> {
         let table = match stage.kind {
             StageKind::Main => "stages",
             StageKind::Finally => "finally",
         };
-        Fields::new(self.0.get_ref()).table(table).table(&stage.name)
+        self.file().table(table).table(&stage.name)
     }
 
     /// The place of an entry of a stage's permission.
     pub(crate) fn grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
-        let (own, file) = (self.stage(stage).table("permissions"), Fields::new(self.0.get_ref()));
-        let table =
-            if self.stage(stage).has("permissions") { own } else { file.table("defaults").table("permissions") };
-        granted_by(file, table, key, entry)
+        let stage = self.stage(stage);
+        let has_own = stage.has("permissions");
+        let around = if has_own { stage } else { self.file().table("defaults") };
+        granted_by(self.file(), around.table("permissions"), key, entry)
     }
 
     /// The place of an entry of a permission in `rehearse`.
     pub(crate) fn rehearsal_grant(&self, stage: &Stage, key: &str, entry: &str) -> Option<SourceSpan> {
         let table = self.stage(stage).table("rehearse").table("permissions");
-        granted_by(Fields::new(self.0.get_ref()), table, key, entry)
+        granted_by(self.file(), table, key, entry)
     }
 
     /// The place of the value of a stage's key.
@@ -44,10 +48,10 @@ impl<'t> Places<'t> {
         self.stage(stage).get(key).map(|value| value.span().into())
     }
 
-    /// The place of a limit's value, in the `limits` table or in the stage's own.
+    /// The place of a limit's value: in the `limits` table, in the stage's own, or in `[defaults]`.
     pub(crate) fn limit(&self, stage: &Stage, key: &str) -> Option<SourceSpan> {
         let limit = self.stage(stage).table("limits").get(key).map(|value| value.span().into());
-        let default = || Fields::new(self.0.get_ref()).table("defaults").get(key).map(|value| value.span().into());
+        let default = || self.file().table("defaults").get(key).map(|value| value.span().into());
         limit.or_else(|| self.key(stage, key)).or_else(default)
     }
 

@@ -112,6 +112,9 @@ impl<'t> KnownNames<'_, 't> {
             self.check_secrets(permissions, used_names, report);
             self.check_downloads(draft, permissions, report);
         }
+        if !draft.fields.has("permissions") {
+            self.check_downloads(draft, self.defaults, report);
+        }
         self.check_trust(draft, report);
     }
 

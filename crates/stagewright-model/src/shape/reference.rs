@@ -24,7 +24,8 @@ permissions = { use = [\"node\"] }
 ```
 
 Strings with `${{ }}`, and the key `if`, contain [expressions](expressions.md). The keys of `with` are those of the plugin:
-`stagewright plugin check` shows them. [permissions.md](permissions.md) explains what a stage may do.
+`stagewright plugin show NAME` shows them, and each built-in plugin has a [page](plugins). [permissions.md](permissions.md)
+explains what a stage may do.
 
 - A **duration** is a number with a unit in a string: `\"500ms\"`, `\"30s\"`, `\"20m\"`, `\"1h\"`, `\"2d\"`.
 - A **size** is a number of bytes with a unit in a string: `\"64KiB\"`, `\"256MiB\"`, `\"1GiB\"`.

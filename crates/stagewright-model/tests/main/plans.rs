@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use stagewright_model::{
     Backoff, CacheUse, InputKind, Limits, PathRule, Permission, PermissionSet, PluginRef, ProcessRule, Queue, Retry,
-    RetryCause, Sandbox, StageIndex, StageKind, Trust,
+    RetryCause, Sandbox, StageIndex, StageKind, Trust, file_reference,
 };
 
 use crate::{file, parse, plan, render};
@@ -453,4 +453,8 @@ fn documented_sets_are_the_built_in_ones() {
         let row = format!("| `{}` | {} |", set.name, lists.join(", "));
         assert!(document.contains(&row), "the document lacks: {row}");
     }
+    let names: Vec<String> = PermissionSet::built_in().iter().map(|set| format!("`{}`", set.name)).collect();
+    let (last, others) = names.split_last().expect("there are sets");
+    let listed = format!("{} and {last}", others.join(", "));
+    assert!(file_reference().contains(&listed), "the key `use` lists them: {listed}");
 }

@@ -66,8 +66,6 @@ pub(crate) struct Processes {
     tasks: JoinSet<()>,
     failed: FailedPrograms,
     refusals: RefusalSearch,
-    /// The engine's own environment.
-    machine: Arc<BTreeMap<String, String>>,
     /// What was observed of the programs, once they have ended.
     observations: Vec<FileObservation>,
 }
@@ -158,7 +156,6 @@ impl Processes {
             tasks: JoinSet::new(),
             failed: FailedPrograms::default(),
             refusals,
-            machine: Arc::new(config.environment.clone()),
             observations: Vec::new(),
         }
     }
@@ -302,7 +299,7 @@ impl Processes {
             observations: std::mem::take(&mut self.observations),
             root: self.root.clone(),
             environment: self.environment.clone(),
-            machine: Arc::clone(&self.machine),
+            machine: self.blueprint.as_ref().map(Blueprint::machine).unwrap_or_default(),
             complaints: self.failed.outputs(),
         }
     }

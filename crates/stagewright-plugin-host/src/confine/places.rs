@@ -220,7 +220,7 @@ fn not_granted(error: &SocketError) -> CapabilityError {
 /// The folders in which programs are searched for. `environment`: that of the programs. `machine`: the engine's own. Only
 /// folders that both have in `PATH` count: the lock file doesn't cover a stage's `env`, so a `PATH` that is set there
 /// decides which program is started, but must not decide what is mounted.
-fn searched(environment: &BTreeMap<String, String>, machine: &BTreeMap<String, String>) -> Vec<PathBuf> {
+pub(crate) fn searched(environment: &BTreeMap<String, String>, machine: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let folders = |of: &BTreeMap<String, String>| {
         std::env::split_paths(of.get("PATH").map_or("", String::as_str)).collect::<Vec<_>>()
     };

@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
+use stagewright_files::without_dots;
 use stagewright_process::sandbox::{Access, Place, Source};
 use stagewright_process::which;
 
@@ -31,14 +32,15 @@ const LINKS: usize = 40;
 /// The paths of programs that a sandbox refuses, each with the first program of its name in `folders`. `folders`: those of
 /// `PATH`, in its order. `view`: what is mounted outside of the workspace.
 pub(super) fn ungranted(folders: &[PathBuf], view: &SandboxView, workspace: &Path) -> BTreeSet<PathBuf> {
-    let (mut paths, mut scanned) = (BTreeSet::new(), BTreeSet::new());
+    let reals: Vec<Option<PathBuf>> = folders.iter().map(|folder| folder.canonicalize().ok()).collect();
+    let mut paths = BTreeSet::new();
     for (at, folder) in folders.iter().enumerate() {
-        let Ok(real) = folder.canonicalize() else { continue };
+        let Some(real) = &reals[at] else { continue };
         let is_seen = view.access(folder) >= Some(Access::Execute);
-        // `/bin` is often a link to `/usr/bin`, whose programs aren't others.
-        let later = folders[at + 1..].iter().filter(|other| other.canonicalize().is_ok_and(|other| other != real));
-        let later: Vec<&PathBuf> = later.collect();
-        if real.starts_with(workspace) || later.is_empty() || (is_seen && !scanned.insert(real)) {
+        // `/bin` is often a link to `/usr/bin`. What is in a folder for the second time is the first program of its name.
+        let is_new = |later: &usize| reals[*later].is_some() && !reals[..=at].contains(&reals[*later]);
+        let later: Vec<&PathBuf> = (at + 1..folders.len()).filter(is_new).map(|later| &folders[later]).collect();
+        if real.starts_with(workspace) || later.is_empty() || (is_seen && reals[..at].contains(&reals[at])) {
             continue;
         }
         for entry in folder.read_dir().into_iter().flatten().flatten() {
@@ -75,19 +77,6 @@ fn first_unseen(program: PathBuf, view: &SandboxView) -> Option<PathBuf> {
         path = without_dots(&path.parent()?.join(target));
     }
     None
-}
-
-/// The path without `.` and `..`, resolved by its text alone.
-fn without_dots(path: &Path) -> PathBuf {
-    let mut normalized = PathBuf::new();
-    for step in path.components() {
-        match step {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normalized.pop()),
-            step => normalized.push(step),
-        }
-    }
-    normalized
 }
 
 /// Puts the refusals in place: in the attempt's own folders, if these are mounted there, and otherwise as mounts. A path
@@ -168,7 +157,7 @@ mod tests {
             "the workspace's program is the first one, and for its inputs to say"
         );
         assert_eq!(refused(&["home/bin", "usr/local/bin", "usr/bin"]), ["home/bin/both", "opt/current/linked"]);
-        assert_eq!(refused(&["usr/local/bin", "home/bin"]), Vec::<String>::new(), "there is no other program");
+        assert_eq!(refused(&["usr/local/bin", "home/bin"]), Vec::<String>::new(), "no later folder has one");
         assert_eq!(refused(&["usr/bin", "home/bin"]), Vec::<String>::new(), "the system's is the first one");
     }
 

@@ -21,7 +21,7 @@ use stagewright_process::which;
 
 use super::complaints::{Complaint, Named, complaints, mentions_network};
 use crate::capability::workspace::{FileKind, WorkspaceFiles};
-use crate::confine::SandboxView;
+use crate::confine::{SandboxView, searched};
 use crate::error::CapabilityError;
 use crate::policy::Policy;
 use crate::strip::stripped;
@@ -72,12 +72,7 @@ impl RefusalSearch {
         environment: &BTreeMap<String, String>,
         machine: &BTreeMap<String, String>,
     ) -> RefusalSearch {
-        let folders = |of: &BTreeMap<String, String>| {
-            std::env::split_paths(of.get("PATH").map_or("", String::as_str)).collect::<Vec<_>>()
-        };
-        let own = folders(machine);
-        let programs = folders(environment).into_iter().filter(|folder| folder.is_absolute() && own.contains(folder));
-        RefusalSearch { policy, root, programs: programs.collect() }
+        RefusalSearch { policy, root, programs: searched(environment, machine) }
     }
 
     /// Why programs failed, as far as their output shows it. Reads the file system.

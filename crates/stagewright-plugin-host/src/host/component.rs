@@ -99,7 +99,7 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
         None => ended,
     };
     let mut end = outcome_from_guest(ended, attempt);
-    // Before the failure is explained: what a learning run was refused is no advice for its pipeline.
+    // This precedes the explanation of a failure: what a learning run was refused isn't a remedy for its pipeline.
     attempt.report_uses().await;
     attempt.explain(&mut end).await;
     attempt.findings.finish().await;

@@ -83,7 +83,7 @@ impl FilesUsed {
     pub(super) fn add(&mut self, path: WorkspacePath, of: FileUse, is_folder: bool) {
         let is_written = !matches!(of, FileUse::Look | FileUse::Read | FileUse::List | FileUse::Start);
         if let Some(git) = git_directory(&path) {
-            // Programs see its history if they may read it. Looking whether it is there is no use of it.
+            // Programs see its history if they may read it. Checking whether it exists doesn't use it.
             if !is_written && of != FileUse::Look && git != path {
                 self.files.insert(git);
             }

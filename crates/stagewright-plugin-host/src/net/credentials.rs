@@ -20,7 +20,7 @@ pub(crate) struct ProxyCredentials {
     pub(crate) authority: AttemptAuthority,
     /// Sends the requests that may carry a credential.
     pub(super) client: SharedClient,
-    /// Masks the credentials in responses.
+    /// Masks the credentials in responses, and no other secrets: a response is a package, which must not change.
     pub(super) masker: Masker,
 }
 
@@ -40,12 +40,10 @@ struct ProxyCredential {
 }
 
 impl ProxyCredentials {
-    /// `secrets`: in the order of the stage's grants. `masker`: knows their values.
-    pub(crate) fn new(
-        secrets: Vec<ProxySecret>,
-        client: SharedClient,
-        masker: Masker,
-    ) -> Result<ProxyCredentials, CapabilityError> {
+    /// `secrets`: in the order of the stage's grants.
+    pub(crate) fn new(secrets: Vec<ProxySecret>, client: SharedClient) -> Result<ProxyCredentials, CapabilityError> {
+        let masker = Masker::default();
+        secrets.iter().for_each(|secret| masker.add(secret.value.clone(), false));
         let all = secrets.into_iter().map(|secret| {
             let authorization = authorization(&secret)?;
             Ok(ProxyCredential { hosts: secret.hosts, authorization })

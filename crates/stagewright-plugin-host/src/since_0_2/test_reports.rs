@@ -88,7 +88,10 @@ impl HostFailedTest for Attempt {
 impl Host for Attempt {
     async fn failed_before(&mut self) -> wasmtime::Result<Option<Vec<Resource<FailedTest>>>> {
         let Some(tests) = self.context.request().failed_tests.clone() else { return Ok(None) };
-        let handles = tests.into_iter().map(|test| Ok(self.handles.push(test)?));
+        let handles = tests.into_iter().map(|test| {
+            let size = test.suite.len() + test.name.len() + test.file.as_ref().map_or(0, String::len);
+            self.handles.push_sized(test, size)
+        });
         handles.collect::<wasmtime::Result<_>>().map(Some)
     }
 }

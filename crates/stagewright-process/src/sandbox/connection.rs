@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
-use super::observe::FileObservation;
+use super::observe::{FileObservation, MAX_OBSERVATIONS};
 use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
@@ -29,7 +29,7 @@ pub(super) struct Connection {
     programs: Mutex<Programs>,
     exceeded: watch::Sender<Option<Exceeded>>,
     refused: mpsc::Sender<Refusal>,
-    /// Bounded by the observer.
+    /// At most [`MAX_OBSERVATIONS`].
     observed: Mutex<Vec<FileObservation>>,
     ended: watch::Sender<bool>,
 }
@@ -152,7 +152,9 @@ impl Connection {
                 // If the queue is full, the report is dropped: this thread must not block, programs wait for it.
                 InitAnswer::Refused(refusal) => drop(self.refused.try_send(refusal)),
                 InitAnswer::Observed(observed) => {
-                    self.observed.lock().unwrap_or_else(PoisonError::into_inner).extend(observed);
+                    let mut known = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+                    let room = MAX_OBSERVATIONS.saturating_sub(known.len());
+                    known.extend(observed.into_iter().take(room));
                 }
                 InitAnswer::Unmapped { .. } | InitAnswer::Ready | InitAnswer::Impossible { .. } => {}
             }

@@ -21,7 +21,11 @@ use serde::{Deserialize, Serialize};
 use super::call::BrokeredCall;
 
 /// The most observations of one sandbox that are kept.
-const MAX_OBSERVATIONS: usize = 200_000;
+pub(super) const MAX_OBSERVATIONS: usize = 200_000;
+/// The most bytes of all paths together.
+const MAX_BYTES: usize = 64 << 20;
+/// The longest path that a call can name, which a program may exceed by its working directory.
+const LONGEST_PATH: usize = libc::PATH_MAX as usize;
 /// The longest path of a system call, with its terminator.
 const PATH_MAX: usize = 4096;
 /// A read from a program's memory mustn't cross into a page that may not exist.
@@ -80,6 +84,8 @@ pub(super) struct CallObserver {
 #[derive(Default)]
 struct SeenFiles {
     known: HashSet<(FileUse, PathBuf)>,
+    /// Of all paths in `known`.
+    bytes: usize,
     new: Vec<FileObservation>,
 }
 
@@ -112,7 +118,9 @@ impl CallObserver {
             return;
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.known.len() >= MAX_OBSERVATIONS || seen.known.contains(&(of, path.clone())) {
+        let size = path.as_os_str().len();
+        let is_full = seen.known.len() >= MAX_OBSERVATIONS || seen.bytes + size > MAX_BYTES;
+        if is_full || size > LONGEST_PATH || seen.known.contains(&(of, path.clone())) {
             return;
         }
         let existed = fs::symlink_metadata(&path).is_ok();
@@ -123,6 +131,7 @@ impl CallObserver {
         }
         // If the program has ended, its number may have been another's when the path was read.
         if call.is_waiting().is_ok() {
+            seen.bytes += size;
             seen.known.insert((of, path.clone()));
             seen.new.push(FileObservation { path, of, existed });
         }

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use configs::client_configs;
+pub use folders::system_folders;
 pub use install::real_program;
 use install::resolve;
 pub use system::{machine_configs, system};

@@ -30,9 +30,17 @@ impl IgnoreRules {
         Ok(IgnoreRules { root: root.to_owned(), repository })
     }
 
-    /// Whether git would add a file below the root to a commit. False outside of a repository.
+    /// Whether git tracks a file below the root, or would add it to a commit. False outside of a repository.
     pub(crate) fn adds(&self, path: &str) -> bool {
-        self.repository.is_some() && !self.ignores(path)
+        self.repository.as_ref().is_some_and(|repository| !self.ignores(path) || self.tracks(repository, path))
+    }
+
+    /// A tracked file stays tracked, whatever `.gitignore` says.
+    fn tracks(&self, repository: &Repository, path: &str) -> bool {
+        let path = self.root.join(path);
+        let below = repository.workdir().and_then(|top| path.strip_prefix(top).ok());
+        let index = repository.index().ok();
+        below.zip(index).is_some_and(|(path, index)| index.get_path(path, 0).is_some())
     }
 
     /// Whether git ignores a path below the root. False if that can't be determined.

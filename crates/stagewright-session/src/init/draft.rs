@@ -89,15 +89,10 @@ pub(super) fn pipeline(name: &str, projects: &[ProjectDraft]) -> String {
     let mut text =
         "# `stagewright plan` shows what each stage may do, `stagewright run` runs them.\nschema = 1\n\n".to_owned();
     let _ = writeln!(text, "[pipeline]\nname = {}\n", Value::from(name));
-    // A set writes at the root, so a project elsewhere gets its entries.
-    let default = projects.iter().find(|project| project.folder.is_none()).map(|project| project.set);
     let _ = writeln!(text, "[defaults]\ntimeout = \"30m\"");
-    if let Some(set) = default {
-        let _ = writeln!(text, "permissions = {{ use = [\"{set}\"] }}");
-    }
     for project in &projects {
         for stage in &project.stages {
-            write_stage(&mut text, project, stage, &names, default);
+            write_stage(&mut text, project, stage, &names);
         }
     }
     text
@@ -114,7 +109,7 @@ impl Names {
     }
 }
 
-fn write_stage(text: &mut String, project: &ProjectDraft, stage: &StageDraft, names: &Names, default: Option<&str>) {
+fn write_stage(text: &mut String, project: &ProjectDraft, stage: &StageDraft, names: &Names) {
     text.push('\n');
     stage.comment.iter().flat_map(|comment| comment.lines()).for_each(|line| {
         let _ = writeln!(text, "# {line}");
@@ -140,22 +135,21 @@ fn write_stage(text: &mut String, project: &ProjectDraft, stage: &StageDraft, na
         let entries: Vec<String> = with.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         let _ = writeln!(text, "with = {{ {} }}", entries.join(", "));
     }
-    if let Some(permissions) = permissions(project, stage, default) {
-        let _ = writeln!(text, "permissions = {{ {permissions} }}");
-    }
+    let _ = writeln!(text, "permissions = {{ {} }}", permissions(project, stage));
 }
 
-/// The entries of a stage's permissions; none if the default ones are all that it needs.
-fn permissions(project: &ProjectDraft, stage: &StageDraft, default: Option<&str>) -> Option<String> {
+/// The entries of a stage's permissions. Each stage has its own, although they are much the same: what a denial says to add
+/// to them would otherwise replace the default ones.
+fn permissions(project: &ProjectDraft, stage: &StageDraft) -> String {
     let Some(folder) = &project.folder else {
-        let is_default = stage.write.is_empty() && default == Some(project.set);
         let mut entries = vec![format!("use = [\"{}\"]", project.set)];
         entries.extend((!stage.write.is_empty()).then(|| format!("write = {}", list(&stage.write))));
-        return (!is_default).then(|| entries.join(", "));
+        return entries.join(", ");
     };
+    // A set writes at the root, so a project elsewhere gets its entries.
     let set = PermissionSet::named(project.set).map(PermissionSet::permissions).unwrap_or_default();
     let entries = Permission::ALL.into_iter().filter_map(|kind| in_folder(kind, &set, stage, folder));
-    Some(entries.collect::<Vec<_>>().join(", "))
+    entries.collect::<Vec<_>>().join(", ")
 }
 
 /// A set's entries of one kind, with what it writes moved to a folder.

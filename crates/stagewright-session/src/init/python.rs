@@ -29,9 +29,7 @@ pub(super) fn draft(project: &Project<'_>) -> Option<ProjectDraft> {
     let install = python.install();
     if let Some(lines) = &install {
         let mut stage = StageDraft::new("install", StageWork::Script(lines.clone()));
-        stage.write.extend(python.egg_info().filter(|_| lines.iter().any(|line| line.contains("--editable"))));
-        stage.write.extend(python.egg_info_of_requirements(lines));
-        stage.write.dedup();
+        stage.write.extend(python.egg_info());
         draft.stages.push(stage);
     }
     match python.tests(install.is_some()) {
@@ -158,20 +156,13 @@ impl PythonProject<'_> {
         names_it || self.project.has_file("pytest.ini") || self.project.checks_mention("pytest")
     }
 
-    /// The folder that setuptools creates beside the sources of an editable package.
+    /// The folder that setuptools creates beside the sources of a package, which is always installed as an editable one.
     fn egg_info(&self) -> Option<String> {
         let backend = self.pyproject.get("build-system").and_then(|system| system.get("build-backend"));
         let is_setuptools = backend.and_then(Value::as_str).is_none_or(|backend| backend.starts_with("setuptools"));
-        let name = self.name().filter(|_| is_setuptools)?.replace('-', "_");
+        let name = self.name().filter(|_| is_setuptools && self.is_package())?.replace('-', "_");
         let sources = if self.project.has_folder("src") { "src/" } else { "" };
         Some(format!("{sources}{name}.egg-info"))
-    }
-
-    /// The same, for a file of requirements that installs the package.
-    fn egg_info_of_requirements(&self, lines: &[String]) -> Option<String> {
-        let TestRequirements::File(file) = self.test_requirements() else { return None };
-        let is_used = lines.iter().any(|line| line.contains(file));
-        self.egg_info().filter(|_| is_used && self.installs_itself(file))
     }
 
     /// The name of the package.
@@ -181,7 +172,7 @@ impl PythonProject<'_> {
             let files = ["setup.cfg", "setup.py"].into_iter().filter_map(|file| self.project.text(file));
             files.flat_map(|text| text.lines().filter_map(assigned_name).collect::<Vec<_>>()).next()
         };
-        named.map(str::to_owned).or_else(declared)
+        named.filter(|name| is_name(name)).map(str::to_owned).or_else(declared)
     }
 }
 
@@ -189,6 +180,10 @@ impl PythonProject<'_> {
 fn assigned_name(line: &str) -> Option<String> {
     let value = line.trim().strip_prefix("name")?.trim_start().strip_prefix('=')?;
     let value = value.trim().trim_end_matches(',').trim_matches(['"', '\'']);
-    let is_name = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    (!value.is_empty() && value.chars().all(is_name)).then(|| value.to_owned())
+    is_name(value).then(|| value.to_owned())
+}
+
+/// Whether a package can have this name, which then is part of a path.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
 }

@@ -55,9 +55,14 @@ impl WatchRules {
         self.read.name(path) && !(is_running && self.is_written(path)) && self.is_open(path)
     }
 
-    /// Whether a stage may write this path, or something in the folder.
-    pub(super) fn is_written(&self, path: &str) -> bool {
+    /// Whether a stage may write this path.
+    fn is_written(&self, path: &str) -> bool {
         self.written.name(path)
+    }
+
+    /// Whether a stage may have created this folder: it may write it, or something in it.
+    pub(super) fn may_create(&self, folder: &str) -> bool {
+        self.is_written(folder) || self.written.reach_into(folder)
     }
 
     /// Whether a file below this folder can count.
@@ -74,7 +79,9 @@ impl WatchRules {
         let is_closed = self.closed.iter().any(|closed| is_within(path, closed));
         let is_git = path.split('/').any(|part| part == ".git");
         let is_named = self.named.iter().any(|named| is_within(path, named));
-        !is_closed && !is_git && (is_named || !self.ignored.ignores(path))
+        // A report that this process writes.
+        let is_draft = path.rsplit('/').next().is_some_and(stagewright_files::is_draft);
+        !is_closed && !is_git && !is_draft && (is_named || !self.ignored.ignores(path))
     }
 }
 

@@ -50,17 +50,23 @@ pub(super) async fn watch(
     }
 }
 
-/// Loads the pipeline, watches its files, and starts a run, in this order: no change after that is missed. If the files
-/// can't be loaded, those that were watched before still are.
+/// Loads the pipeline, watches its files, and starts a run. The pipeline file is read again once it is watched, so that no
+/// change is missed. If the files can't be loaded, those that were watched before still are.
 async fn begin(
     session: &Session,
     args: &RunArgs,
     request: &RunRequest,
     files: &mut Option<FileWatch>,
 ) -> Result<Box<Run>, CommandError> {
-    let pipeline = session.load(session.pipeline(args.pipeline.pipeline.as_deref())?)?;
-    let own = args.drive.junit.iter().map(|path| session.repository().root.join(path)).collect::<Vec<_>>();
-    *files = Some(session.watch(&pipeline, request, &own).await?);
+    let read = || session.pipeline(args.pipeline.pipeline.as_deref());
+    let own = args.drive.junit.iter().filter_map(|path| std::path::absolute(path).ok()).collect::<Vec<_>>();
+    let pipeline = loop {
+        let pipeline = session.load(read()?)?;
+        *files = Some(session.watch(&pipeline, request, &own).await?);
+        if read()?.text == pipeline.file.text {
+            break pipeline;
+        }
+    };
     match session.start(pipeline, request).await? {
         StartOutcome::Run(run) => Ok(run),
         StartOutcome::Unaffected { .. } => Err(CommandError::internal("a watched run was limited to what is affected")),
@@ -87,19 +93,30 @@ async fn attend(
 ) -> Result<AfterRun, CommandError> {
     let control = run.control();
     let mut driving = pin!(drive(global, session, &args.drive, *run));
-    let (mut is_changed, mut is_stopped) = (false, false);
+    let cancel = async |reason: String| {
+        let _ = control.send(RunCommand::Cancel { how: Interrupt::Graceful, reason }).await;
+    };
+    let (mut is_stopped, mut changed) = (false, None);
     let exit = loop {
         tokio::select! {
             exit = &mut driving => break exit?,
-            // The run itself is cancelled by its own handler.
-            () = &mut stop, if !is_stopped => is_stopped = true,
-            changed = files.changed_during_run(), if !is_changed => {
-                is_changed = true;
-                let reason = format!("{} changed", changed?);
-                let _ = control.send(RunCommand::Cancel { how: Interrupt::Graceful, reason }).await;
+            // The run's own handler cancels it as well, unless the signal came before the run. The second request of two
+            // has no effect.
+            () = &mut stop, if !is_stopped => {
+                is_stopped = true;
+                cancel("a signal ended `--watch`".to_owned()).await;
+            }
+            found = files.changed_during_run(), if changed.is_none() => {
+                let reason = match &found {
+                    Ok(paths) => format!("{paths} changed"),
+                    Err(_) => "files can't be watched any more".to_owned(),
+                };
+                changed = Some(found);
+                cancel(reason).await;
             }
         }
     };
+    let is_changed = changed.transpose()?.is_some();
     files.run_ended()?;
     Ok(match (is_stopped, is_changed) {
         (true, _) => AfterRun::Stopped(exit),

@@ -27,7 +27,7 @@ pub(super) fn describe(schema: &mut Json, plugins: &BTreeMap<String, Json>) {
     }
     let mut definitions = Map::new();
     let cases = plugins.iter().map(|(uses, _)| json!({ "$ref": format!("#/definitions/{}", case(uses)) }));
-    definitions.insert("with-tables".to_owned(), json!({ "allOf": cases.collect::<Vec<_>>() }));
+    definitions.insert("stage".to_owned(), json!({ "allOf": cases.collect::<Vec<_>>() }));
     for (uses, config) in plugins {
         let table = format!("with-{}", escaped(uses));
         let uses_it = json!({ "required": ["uses"], "properties": { "uses": { "const": uses } } });
@@ -41,7 +41,7 @@ pub(super) fn describe(schema: &mut Json, plugins: &BTreeMap<String, Json>) {
     schema["definitions"] = Json::Object(definitions);
     for path in STAGE_TABLES {
         if let Some(stage) = schema.pointer_mut(path) {
-            stage["allOf"] = json!([{ "$ref": "#/definitions/with-tables" }]);
+            stage["allOf"] = json!([{ "$ref": "#/definitions/stage" }]);
         }
     }
 }
@@ -50,10 +50,15 @@ fn case(uses: &str) -> String {
     format!("uses-{}", escaped(uses))
 }
 
-/// A plugin's `uses` as part of a key that a JSON pointer in a URL can name.
+/// A plugin's `uses` as part of a key that a JSON pointer in a URL can name. Another `uses` has another key.
 fn escaped(uses: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
-    uses.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect()
+    uses.chars().fold(String::new(), |mut key, letter| {
+        match letter.is_ascii_alphanumeric() || letter == '-' {
+            true => key.push(letter),
+            false => key.push_str(&format!("_{:x}_", u32::from(letter))),
+        }
+        key
+    })
 }
 
 /// The schema of a plugin's table at its place in that of the file: references are relative to the place, and values may be
@@ -80,7 +85,10 @@ fn prepare(schema: &mut Json, table: &str) {
     }
     without_null(keywords);
     if let Some(Json::String(reference)) = keywords.remove("$ref") {
-        let reference = reference.replacen("#/$defs/", &format!("#/definitions/{table}/definitions/"), 1);
+        let reference = match reference.as_str() {
+            "#" => format!("#/definitions/{table}"),
+            other => other.replacen("#/$defs/", &format!("#/definitions/{table}/definitions/"), 1),
+        };
         // Draft 7 ignores the keywords beside a reference.
         let whole = json!({ "$ref": reference });
         match keywords.is_empty() {
@@ -164,14 +172,14 @@ mod tests {
         let schema =
             schema_with(json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "string" } } }));
         let stage = &schema["properties"]["stages"]["additionalProperties"];
-        assert_eq!(stage["allOf"], json!([{ "$ref": "#/definitions/with-tables" }]));
+        assert_eq!(stage["allOf"], json!([{ "$ref": "#/definitions/stage" }]));
         let definitions = &schema["definitions"];
-        assert_eq!(definitions["with-tables"]["allOf"], json!([{ "$ref": "#/definitions/uses-path_plugins_mine" }]));
-        let case = &definitions["uses-path_plugins_mine"];
+        assert_eq!(definitions["stage"]["allOf"], json!([{ "$ref": "#/definitions/uses-path_3a_plugins_2f_mine" }]));
+        let case = &definitions["uses-path_3a_plugins_2f_mine"];
         assert_eq!(case["if"]["properties"]["uses"]["const"], "path:plugins/mine");
-        assert_eq!(case["then"]["properties"]["with"]["$ref"], "#/definitions/with-path_plugins_mine");
+        assert_eq!(case["then"]["properties"]["with"]["$ref"], "#/definitions/with-path_3a_plugins_2f_mine");
         assert_eq!(case["then"]["required"], json!(["with"]));
-        assert_eq!(definitions["with-path_plugins_mine"]["properties"]["a"], json!({ "type": "string" }));
+        assert_eq!(definitions["with-path_3a_plugins_2f_mine"]["properties"]["a"], json!({ "type": "string" }));
     }
 
     #[test]
@@ -184,14 +192,15 @@ mod tests {
                 "name": { "type": ["string", "null"] },
                 "either": { "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] },
                 "tag": { "const": "x" },
+                "table": { "$ref": "#" },
             },
             "$defs": { "Mode": { "enum": ["a", "b"] } },
         }));
-        let table = &schema["definitions"]["with-path_plugins_mine"];
+        let table = &schema["definitions"]["with-path_3a_plugins_2f_mine"];
         let template = json!({ "type": "string", "pattern": "\\$\\{\\{" });
         let count = json!({ "description": "How many.", "default": 1, "anyOf": [{ "type": "integer" }, template] });
         assert_eq!(table["properties"]["count"], count);
-        let reference = "#/definitions/with-path_plugins_mine/definitions/Mode";
+        let reference = "#/definitions/with-path_3a_plugins_2f_mine/definitions/Mode";
         assert_eq!(table["properties"]["mode"], json!({ "$ref": reference }));
         let other = json!({ "description": "Another.", "allOf": [{ "$ref": reference }] });
         assert_eq!(table["properties"]["other"], other);
@@ -201,6 +210,7 @@ mod tests {
         assert_eq!((&either["oneOf"], &either["anyOf"][0]), (&Json::Null, &json!({ "type": "string" })));
         assert_eq!(either["anyOf"][1]["anyOf"][1], template);
         assert_eq!(table["properties"]["tag"], json!({ "const": "x" }));
+        assert_eq!(table["properties"]["table"]["$ref"], "#/definitions/with-path_3a_plugins_2f_mine");
     }
 
     #[test]

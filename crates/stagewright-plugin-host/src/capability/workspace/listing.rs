@@ -67,6 +67,7 @@ impl WorkspaceFiles {
             if !self.policy.may_read(&real) {
                 return Ok(());
             }
+            self.policy.saw(&real);
             let followed = if link { self.root.metadata(real.as_path()) } else { Ok(metadata) };
             let Ok(metadata) = followed else { return Ok(()) };
             let size = if metadata.is_dir() { 0 } else { metadata.len() };
@@ -87,6 +88,7 @@ impl WorkspaceFiles {
                 if !self.policy.may_read(&listed.real) {
                     return Ok(());
                 }
+                self.policy.saw(&listed.real);
                 let node = self.node(&listed)?;
                 let size = if matches!(node, NodeKind::File) { listed.metadata.len() } else { 0 };
                 add(&mut found, Located { path: listed.path.shown().to_owned(), node, size })

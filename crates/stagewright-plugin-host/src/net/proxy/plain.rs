@@ -26,7 +26,8 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, CapabilityError> {
     let origin = origin(request.uri())?;
     egress.request(&origin)?;
-    if let Some(credentials) = credentials.filter(|credentials| credentials.for_origin(&origin).is_some()) {
+    let has_credential = |credentials: &&ProxyCredentials| credentials.for_origin(&origin).is_some();
+    if let Some(credentials) = credentials.filter(|_| egress.grants(&origin)).filter(has_credential) {
         return download::forward(request, &origin, egress, credentials).await;
     }
     let failed = |error: &dyn std::error::Error| {

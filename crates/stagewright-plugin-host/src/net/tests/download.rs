@@ -8,7 +8,6 @@ use stagewright_model::{Origin, SecretScheme};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
-use crate::mask::Masker;
 use crate::net::authority::AttemptAuthority;
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxySecret;
@@ -50,10 +49,8 @@ impl Registry {
         let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
         let secret =
             ProxySecret { name: "token".to_owned(), value: TOKEN.into(), hosts, scheme: SecretScheme::default() };
-        let (client, masker) =
-            (SharedClient::trusting(Arc::new(lookup), &self.authority.certificate()), Masker::default());
-        masker.add(TOKEN, false);
-        Arc::new(ProxyCredentials::new(vec![secret], client, masker).unwrap())
+        let client = SharedClient::trusting(Arc::new(lookup), &self.authority.certificate());
+        Arc::new(ProxyCredentials::new(vec![secret], client).unwrap())
     }
 
     /// The proxy of a stage that may call the registry, with a secret for `hosts`.
