@@ -61,7 +61,7 @@ fn ran(environment: &TestEnvironment, args: &[&str]) -> Vec<String> {
 fn affected_stages_run_with_their_needs() {
     let environment = repository();
     let nothing = environment.run(&["run", "--affected"]).exits(0);
-    assert!(nothing.stderr.contains("no stage of stagewright.toml is affected"), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("stagewright.toml isn't run: no stage is affected"), "{}", nothing.stderr);
     environment.write("other", "not an input");
     environment.write("one/noise.log", "ignored");
     assert!(environment.run(&["run", "--affected"]).exits(0).stderr.contains("no stage"));

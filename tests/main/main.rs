@@ -15,6 +15,7 @@ mod contract;
 mod crash;
 mod earlier_state;
 mod environment;
+mod events;
 mod failed_tests;
 mod fake_host;
 mod faults;

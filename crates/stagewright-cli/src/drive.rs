@@ -39,7 +39,9 @@ pub(crate) async fn drive(
     }
     let gates = gates(session, args, &screen);
     let watching = tokio::spawn(signals::watch(run.control()));
-    let result = run.drive(DriveOptions { observers, gates, abandon_results: signals::any().boxed() }).await;
+    // A signal that cancels the run doesn't abandon its results, so this one is only awaited once they are waited for.
+    let abandon_results = async { signals::any().await }.boxed();
+    let result = run.drive(DriveOptions { observers, gates, abandon_results }).await;
     watching.abort();
     let summary = result?;
     if let Some((path, view)) = junit {

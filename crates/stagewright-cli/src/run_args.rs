@@ -1,6 +1,7 @@
 //! Options of `run` and `rerun`.
 
-use clap::Args;
+use clap::{ArgGroup, Args, ValueEnum};
+use stagewright_session::RepositoryEvent;
 
 use crate::drive_args::DriveArgs;
 use crate::learn_args::LearnArgs;
@@ -17,6 +18,7 @@ pub(crate) struct PipelineArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("compared").args(["affected", "event"]).multiple(true))]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) pipeline: PipelineArgs,
@@ -54,13 +56,36 @@ pub(crate) struct RunArgs {
     /// A change during a run cancels it, and a new one starts. Files that git ignores don't count unless a grant or `inputs`
     /// names them, and neither does what stages write while they run. Only stages that stay on this machine can be
     /// watched.
-    #[arg(short, long, conflicts_with = "affected")]
+    #[arg(short, long, conflicts_with_all = ["affected", "event"])]
     pub(crate) watch: bool,
-    /// The commit, branch or tag that `--affected` looks back to [default: where the branch left the main one]
-    #[arg(long, value_name = "REF", requires = "affected")]
+    /// Run only if the pipeline's `on` says so for this event at HEAD; say why if it doesn't
+    ///
+    /// A push is that of the branch or tag that is checked out, a pull request one of this branch into the main one, or
+    /// into that of `--base`. Changes that aren't committed count as if they were. `event.name` is the event's name.
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) event: Option<EventName>,
+    /// The commit, branch or tag that `--affected` and `--event` look back to [default: where the branch left the main
+    /// one, or for a push its upstream]
+    #[arg(long, value_name = "REF", requires = "compared")]
     pub(crate) base: Option<String>,
     #[command(flatten)]
     pub(crate) drive: DriveArgs,
+}
+
+/// What may start a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventName {
+    Push,
+    PullRequest,
+}
+
+impl EventName {
+    pub(crate) fn event(self) -> RepositoryEvent {
+        match self {
+            EventName::Push => RepositoryEvent::Push,
+            EventName::PullRequest => RepositoryEvent::PullRequest,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

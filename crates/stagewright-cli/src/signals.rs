@@ -28,21 +28,28 @@ impl Signals {
     }
 }
 
-/// Sends a request to cancel for each signal, for as long as it is polled.
-pub(crate) async fn watch(control: mpsc::Sender<RunCommand>) -> std::io::Result<()> {
-    let mut signals = Signals::new()?;
-    let mut how = Interrupt::Graceful;
-    loop {
-        let name = signals.next().await;
-        let _ = control.send(RunCommand::Cancel { how, reason: name.to_owned() }).await;
-        how = Interrupt::Kill;
+/// Sends a request to cancel for each signal from now on, for as long as it is polled.
+pub(crate) fn watch(control: mpsc::Sender<RunCommand>) -> impl Future<Output = std::io::Result<()>> {
+    // Not in the future, which could be polled for the first time after a signal.
+    let signals = Signals::new();
+    async move {
+        let mut signals = signals?;
+        let mut how = Interrupt::Graceful;
+        loop {
+            let name = signals.next().await;
+            let _ = control.send(RunCommand::Cancel { how, reason: name.to_owned() }).await;
+            how = Interrupt::Kill;
+        }
     }
 }
 
-/// Waits for the next signal; forever if the handlers can't be installed.
-pub(crate) async fn any() {
-    match Signals::new() {
-        Ok(mut signals) => drop(signals.next().await),
-        Err(_) => std::future::pending().await,
+/// Waits for the first signal from now on; forever if the handlers can't be installed.
+pub(crate) fn any() -> impl Future<Output = ()> {
+    let signals = Signals::new();
+    async move {
+        match signals {
+            Ok(mut signals) => drop(signals.next().await),
+            Err(_) => std::future::pending().await,
+        }
     }
 }

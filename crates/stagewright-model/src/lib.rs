@@ -37,6 +37,7 @@ mod secret_value;
 mod shape;
 mod span;
 mod terminal_text;
+mod triggers;
 mod value_path;
 mod way_out;
 mod words;
@@ -63,7 +64,7 @@ pub use pattern::{PathPattern, PatternError, outermost};
 pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
     Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,
-    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Triggers, Trust,
+    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Trust,
 };
 pub use policy::{OperatorPolicy, PolicyValue};
 pub use reach::{EffectClass, Fidelity, PluginCode, Reach, Reaches};
@@ -78,6 +79,7 @@ pub use span::SourceSpan;
 pub use terminal_text::{
     ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,
 };
+pub use triggers::{PathFilter, PullRequestTrigger, PushTrigger, TriggerEvent, Triggers};
 pub use way_out::{InRehearsal, WayOut};
 pub use words::{count, list};
 pub use workspace_path::{PathError, PathProblem, WorkspacePath};

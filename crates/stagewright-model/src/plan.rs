@@ -17,6 +17,7 @@ use crate::reach::{EffectClass, PluginCode, Reaches};
 use crate::rehearse::Rehearse;
 use crate::secret::SecretDeclaration;
 use crate::span::SourceSpan;
+use crate::triggers::Triggers;
 
 /// The position of a stage in [`Plan::stages`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -478,25 +479,4 @@ pub enum Queue {
     Single,
     /// All waiting runs are kept, and run one after the other.
     Max,
-}
-
-/// `[on]`: what starts the pipeline.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Triggers {
-    /// `push`: whether pushes start the pipeline. Without `branches` and `tags`, all pushes do.
-    pub push: bool,
-    /// `push.branches`, globs.
-    pub branches: Vec<String>,
-    /// `push.tags`, globs.
-    pub tags: Vec<String>,
-    /// `push.paths`, globs: at least one changed file must match one of them. Empty for any file.
-    pub paths: Vec<String>,
-    /// `pull-request.branches`, globs; none if pull requests don't start the pipeline.
-    pub pull_request: Option<Vec<String>>,
-    /// `pull-request.paths`, like `paths`.
-    pub pull_request_paths: Vec<String>,
-    /// `schedule`: cron lines, in UTC.
-    pub schedule: Vec<String>,
-    /// `manual`: whether users may start the pipeline. The default is true.
-    pub manual: bool,
 }

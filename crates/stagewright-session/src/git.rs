@@ -74,6 +74,10 @@ trait GitReader {
     /// The id of the commit that a revision names; none if it names none.
     fn commit(&self, revision: &str) -> Result<Option<String>, Unanswered>;
 
+    /// The full name of the branch or tag that a short name stands for, as in `refs/remotes/origin/main`, also for
+    /// `origin/HEAD`; none if it names none.
+    fn reference(&self, name: &str) -> Result<Option<String>, Unanswered>;
+
     /// The newest common ancestor; none if the histories are unrelated.
     fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, Unanswered>;
 
@@ -129,23 +133,59 @@ impl Differences {
 /// The names of main branches, in the order in which they are tried.
 const MAIN: [&str; 4] = ["origin/HEAD", "origin/main", "main", "master"];
 
-/// The changes, committed or not, since HEAD diverged from `base`, which is the main branch by default. Also returns
-/// the commit as shown to people.
+/// The upstream branch of the one that is checked out.
+const UPSTREAM: &str = "@{upstream}";
+
+/// What to compare with.
+#[derive(Clone, Debug)]
+pub(crate) struct ComparisonBase {
+    /// The option that compares, as in `--affected`.
+    pub(crate) option: &'static str,
+    /// The commit, branch or tag of `--base`; by default the main branch.
+    pub(crate) name: Option<String>,
+    /// Whether it is by default the upstream branch, if there is one.
+    pub(crate) is_upstream: bool,
+}
+
+/// The changes, committed or not, since HEAD diverged from `base`. Also returns the commit as shown to people.
 pub(crate) fn changes_since(
     repository: &Repository,
-    base: Option<&str>,
+    base: &ComparisonBase,
 ) -> Result<(String, Differences), SessionError> {
+    let option = base.option;
     let question = |reader: &dyn GitReader| {
         let head = reader.commit("HEAD")?.ok_or_else(|| {
-            SessionError::invalid_request("`--affected` needs a commit to compare with, but this branch has none")
+            let message = format!("`{option}` needs a commit to compare with, but this branch has none");
+            SessionError::invalid_request(message)
         })?;
         let (since, commit) = base_of(reader, &head, base)?;
         Ok((since, reader.differences(&commit)?))
     };
     let changes = ask(repository, question, |(_, found)| found.is_exact)?;
     changes.ok_or_else(|| {
-        SessionError::invalid_request("`--affected` needs a git repository").hint("leave it out to run every stage")
+        SessionError::invalid_request(format!("`{option}` needs a git repository"))
+            .hint("leave it out to run every stage")
     })
+}
+
+/// The branch that `name` refers to, or by default the main branch, without its remote's name. None if it isn't a branch,
+/// and without a main branch.
+pub(crate) fn branch_name(repository: &Repository, name: Option<&str>) -> Result<Option<String>, SessionError> {
+    let question = |reader: &dyn GitReader| {
+        let main = || Ok::<_, Unanswered>(main_branch(reader)?.map(|(main, _)| main));
+        match name.map_or_else(main, |name| Ok(Some(name)))? {
+            Some(name) => reader.reference(name),
+            None => Ok(None),
+        }
+    };
+    let reference = ask(repository, question, |_| true)?.flatten();
+    Ok(reference.as_deref().and_then(branch_of).map(str::to_owned))
+}
+
+/// The branch of a full reference: `main` for `refs/heads/main` and `refs/remotes/origin/main`.
+fn branch_of(reference: &str) -> Option<&str> {
+    let remote = || reference.strip_prefix("refs/remotes/")?.split_once('/').map(|(_, branch)| branch);
+    reference.strip_prefix("refs/heads/").or_else(remote)
 }
 
 /// The full id of the commit where HEAD diverged from the main branch; none outside a repository, and without a main
@@ -174,16 +214,18 @@ pub(crate) fn files(repository: &Repository) -> Result<Option<BTreeSet<PathBuf>>
 }
 
 /// The commit to compare with, and its name for people.
-fn base_of(reader: &dyn GitReader, head: &str, base: Option<&str>) -> Result<(String, String), Unanswered> {
-    let (name, found) = match base {
-        Some(name) => {
+fn base_of(reader: &dyn GitReader, head: &str, base: &ComparisonBase) -> Result<(String, String), Unanswered> {
+    let upstream = if base.is_upstream { reader.commit(UPSTREAM)? } else { None };
+    let (name, found) = match (&base.name, upstream) {
+        (Some(name), _) => {
             let missing = || {
                 SessionError::invalid_request(format!("`--base {name}` names no commit"))
                     .hint("list commits with `git log --oneline --all`, and branches with `git branch --all`")
             };
-            (name, reader.commit(name)?.ok_or_else(missing)?)
+            (name.as_str(), reader.commit(name)?.ok_or_else(missing)?)
         }
-        None => main_branch(reader)?.ok_or_else(|| {
+        (None, Some(upstream)) => (UPSTREAM, upstream),
+        (None, None) => main_branch(reader)?.ok_or_else(|| {
             SessionError::invalid_request("no main branch to compare with").hint("name a commit with `--base`")
         })?,
     };

@@ -22,18 +22,19 @@
 //! libgit2 is an exception: it locates the user's git configuration with the process's own environment. Opening a
 //! session also makes it accept repositories of other owners, in the whole process.
 
-mod affected;
 mod artifacts;
 mod blocking;
 mod cache;
 mod cancel;
 mod catalog;
+mod changed_files;
 mod changes;
 mod clock;
 mod config;
 mod decide;
 mod drive;
 mod error;
+mod event;
 mod explain;
 mod failed_tests;
 mod gates;
@@ -85,6 +86,7 @@ pub use config::SessionConfig;
 pub use decide::{GateAnswer, RecordedAnswer, Settlement, Verdict, captured_digest, field_value};
 pub use drive::{DriveOptions, Run};
 pub use error::{ErrorKind, SessionError};
+pub use event::RepositoryEvent;
 pub use explain::{CacheDecision, RunExplanation};
 pub use gates::{GateHandling, Prompter, Question};
 pub use gc::{GcRequest, GcSummary};
@@ -108,7 +110,7 @@ pub use stagewright_cache::{Explanation, KeyDifference, KeyPart, Mode as CacheMo
 pub use stagewright_plugin_host::{
     BuiltinPlugins, Compilation, CompileObserver, ComponentOrigin, EmbeddedPlugin, PluginRuntime, RuntimeConfig,
 };
-pub use start::{AffectedSince, RerunOptions, RunOptions, RunRequest, StartOutcome};
+pub use start::{RerunOptions, RunOptions, RunRequest, StartOutcome};
 pub use store::SharedStore;
 pub use validate::{ValidationFindings, Validity};
 pub use watch::{ChangedPaths, FileWatch};

@@ -13,13 +13,14 @@ use stagewright_engine::{
 use stagewright_model::{Plan, StageIndex};
 use stagewright_store::RunRecord;
 
-use crate::affected;
 use crate::cache::{CacheOptions, CacheSettings};
+use crate::changed_files;
 use crate::clock::{SystemClock, compact};
 use crate::drive::{Run, RunParts};
 use crate::error::SessionError;
+use crate::event::{self, EventDecision, RepositoryEvent};
 use crate::failed_tests;
-use crate::git;
+use crate::git::{self, ComparisonBase};
 use crate::host::Host;
 use crate::learn::{self, WorkspaceCopy};
 use crate::load::{self, Pipeline};
@@ -53,7 +54,12 @@ pub struct RunRequest {
     /// Leave these stages out, as if they had succeeded.
     pub skip: Vec<String>,
     /// Run only the stages whose files have changed since a commit, the stages that need them, and all that these need.
-    pub affected: Option<AffectedSince>,
+    pub affected: bool,
+    /// Run only if `on` starts the pipeline for this event at HEAD.
+    pub event: Option<RepositoryEvent>,
+    /// The commit, branch or tag that `affected` and `event` compare with; by default the main branch, or for pushes the
+    /// upstream branch.
+    pub base: Option<String>,
     /// Whether it is a rehearsal, or learns.
     pub mode: RunMode,
     /// If it learns: the origins that its programs may reach beside package hosts.
@@ -70,7 +76,9 @@ impl Default for RunRequest {
             inputs: BTreeMap::new(),
             only: Vec::new(),
             skip: Vec::new(),
-            affected: None,
+            affected: false,
+            event: None,
+            base: None,
             mode: RunMode::Real,
             allowed_hosts: Vec::new(),
             keep_services: false,
@@ -79,21 +87,14 @@ impl Default for RunRequest {
     }
 }
 
-/// The commit with which files are compared.
-#[derive(Clone, Debug, Default)]
-pub struct AffectedSince {
-    /// A commit, branch or tag; by default the commit at which the branch diverged from the main branch.
-    pub base: Option<String>,
-}
-
 /// The result of starting a run.
 pub enum StartOutcome {
     /// The run, which can be driven now.
     Run(Box<Run>),
-    /// No stage is affected by the changes, so there is no run.
-    Unaffected {
-        /// The commit that was compared with, as shown to people.
-        since: String,
+    /// There is no run: no stage is affected by the changes, or the event doesn't start the pipeline.
+    NotStarted {
+        /// Why, as in "nothing has changed since main (abc)".
+        reason: String,
     },
 }
 
@@ -140,11 +141,25 @@ impl Session {
         let Pipeline { file, mut plan } = pipeline;
         let inputs = load::inputs(&plan, &request.inputs)?;
         let mut left_out = select::left_out(&plan, &request.only, &request.skip)?;
-        if let Some(since) = &request.affected {
-            let changes = affected::changes(self, since.base.as_deref()).await?;
+        let git = self.checked_out().await?;
+        let mut source = git::source(&git, &self.user_name());
+        if let Some(event) = request.event {
+            match event::decide(self, &plan.triggers, event, request.base.as_deref(), &git).await? {
+                EventDecision::Starts { reference } => {
+                    event.as_str().clone_into(&mut source.trigger.name);
+                    source.trigger.reference = reference;
+                }
+                EventDecision::Ignored(reason) => return Ok(StartOutcome::NotStarted { reason }),
+            }
+        }
+        if request.affected {
+            let is_upstream = request.event == Some(RepositoryEvent::Push);
+            let base = ComparisonBase { option: "--affected", name: request.base.clone(), is_upstream };
+            let changes = changed_files::since(self, base).await?;
             let touched = changes.stages(&plan, &file)?;
             if touched.is_empty() {
-                return Ok(StartOutcome::Unaffected { since: changes.since });
+                let reason = format!("no stage is affected by the changes since {}", changes.since);
+                return Ok(StartOutcome::NotStarted { reason });
             }
             left_out.extend(select::unaffected(&plan, &touched, &changes.since));
         }
@@ -156,11 +171,10 @@ impl Session {
         }
         let learning = copy.as_ref().map(|copy| Arc::clone(&copy.learning));
         let host = Host::open(self, &plan, jobs(&request.options), request.mode, learning).await?;
-        let git = self.checked_out().await?;
         let new = NewRun {
             id,
             copy,
-            source: git::source(&git, &self.user_name()),
+            source,
             git,
             file,
             plan,
@@ -212,6 +226,9 @@ impl Session {
             }
             selection = failed_tests::select(self, &host, &plan, &id, failed).await?;
         }
+        let mut source = git::source(&git, &self.user_name());
+        // The rerun is for the same event.
+        record.source.trigger.name.clone_into(&mut source.trigger.name);
         let new = NewRun {
             id: new_id(),
             copy: None,
@@ -220,7 +237,7 @@ impl Session {
             plan,
             host,
             inputs: record.inputs,
-            source: git::source(&git, &self.user_name()),
+            source,
             git,
             inherited: BTreeMap::new(),
             failed_tests: selection,

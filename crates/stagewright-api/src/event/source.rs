@@ -57,7 +57,7 @@ pub struct GitStateEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TriggerEntry {
-    /// `manual` for a run that a person started.
+    /// `push` or `pull-request` for a run for this event, else `manual`.
     pub name: String,
     /// Full name of the branch or tag, as in `refs/heads/main`; empty when there is none.
     #[serde(rename = "ref")]

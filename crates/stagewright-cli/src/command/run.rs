@@ -1,7 +1,7 @@
 //! `run` and `rerun`.
 
 use stagewright_report::text;
-use stagewright_session::{AffectedSince, RerunOptions, RunMode, RunRequest, Session, StartOutcome};
+use stagewright_session::{RerunOptions, RunMode, RunRequest, Session, StartOutcome};
 
 mod watch;
 
@@ -11,7 +11,7 @@ use crate::drive::drive;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
-use crate::run_args::{RerunArgs, RunArgs};
+use crate::run_args::{EventName, RerunArgs, RunArgs};
 
 /// `run`.
 pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> Result<Exit, CommandError> {
@@ -27,8 +27,8 @@ pub(crate) async fn run(global: &Global, session: &Session, args: &RunArgs) -> R
     let file = pipeline.file.name.clone();
     match session.start(pipeline, &request).await? {
         StartOutcome::Run(run) => drive(global, session, &args.drive, *run).await,
-        StartOutcome::Unaffected { since } => {
-            console::say(text!("no stage of {file} is affected by the changes since {since}"));
+        StartOutcome::NotStarted { reason } => {
+            console::say(text!("{file} isn't run: {reason}"));
             Ok(Exit::Success)
         }
     }
@@ -39,7 +39,9 @@ pub(super) fn request(args: &RunArgs, mode: RunMode) -> Result<RunRequest, Comma
         inputs: args::pairs("--input", &args.pipeline.inputs)?.into_iter().collect(),
         only: args.only.clone(),
         skip: args.skip.clone(),
-        affected: args.affected.then(|| AffectedSince { base: args.base.clone() }),
+        affected: args.affected,
+        event: args.event.map(EventName::event),
+        base: args.base.clone(),
         mode,
         allowed_hosts: args.learning.allow_host.clone(),
         keep_services: args.keep_services,

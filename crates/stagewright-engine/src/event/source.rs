@@ -61,7 +61,7 @@ pub struct GitState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Trigger {
-    /// `manual` for a run that a person started.
+    /// `push` or `pull-request` for a run for this event, else `manual`.
     pub name: String,
     /// The full name of the branch or tag, as in `refs/heads/main`; empty if none is checked out.
     #[serde(rename = "ref")]

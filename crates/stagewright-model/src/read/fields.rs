@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use crate::diagnostic::{Problem, Report};
+use crate::pattern::PathPattern;
 use crate::span::SourceSpan;
 use crate::value_path::ValuePath;
 
@@ -58,6 +59,10 @@ impl<'t> Fields<'t> {
 
     pub(super) fn strings(self, key: &str) -> Vec<String> {
         self.texts(key).into_iter().map(|text| text.value.to_owned()).collect()
+    }
+
+    pub(super) fn patterns(self, key: &str) -> Vec<PathPattern> {
+        self.texts(key).iter().filter_map(|text| PathPattern::parse(text.value).ok()).collect()
     }
 
     pub(super) fn items(self, key: &str) -> &'t [Value<'t>] {

@@ -10,9 +10,10 @@ use super::{freeze, lock, teams};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
 use crate::grants::{HostPattern, Sandbox};
-use crate::plan::{Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue, Triggers};
+use crate::plan::{Concurrency, Environment, InputDeclaration, InputKind, Plan, Queue};
 use crate::secret::{SecretDeclaration, SecretFrom, SecretScheme, SecretShape};
 use crate::span::SourceSpan;
+use crate::triggers::{PathFilter, PullRequestTrigger, PushTrigger, Triggers};
 
 /// The tables that apply to the pipeline as a whole.
 pub(super) struct Head<'t> {
@@ -74,19 +75,25 @@ fn named<'t, T>(table: Fields<'t>, mut read: impl FnMut(Fields<'t>) -> T) -> BTr
 }
 
 fn triggers(on: Fields<'_>) -> Triggers {
-    let push = on.table("push");
-    let pull_request = on.table("pull-request");
     let is_on = |key| on.has(key) && on.flag(key) != Some(false);
+    let (push, pull_request) = (on.table("push"), on.table("pull-request"));
     Triggers {
-        push: is_on("push"),
-        branches: push.strings("branches"),
-        tags: push.strings("tags"),
-        paths: push.strings("paths"),
-        pull_request: is_on("pull-request").then(|| pull_request.strings("branches")),
-        pull_request_paths: pull_request.strings("paths"),
+        push: is_on("push").then(|| PushTrigger {
+            branches: push.strings("branches"),
+            tags: push.strings("tags"),
+            paths: path_filter(push),
+        }),
+        pull_request: is_on("pull-request").then(|| PullRequestTrigger {
+            branches: pull_request.strings("branches"),
+            paths: path_filter(pull_request),
+        }),
         schedule: on.strings("schedule"),
         manual: on.flag("manual").unwrap_or(true),
     }
+}
+
+fn path_filter(event: Fields<'_>) -> PathFilter {
+    PathFilter { paths: event.patterns("paths"), ignored: event.patterns("paths-ignore") }
 }
 
 fn input(name: At<&str>, value: &Value<'_>, report: &mut Report) -> (String, InputDeclaration) {

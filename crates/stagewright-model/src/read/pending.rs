@@ -4,15 +4,18 @@ use crate::diagnostic::{Problem, Report};
 
 use super::fields::{Fields, Value};
 
-/// What to do instead, by top-level key.
-const PIPELINE: [(&str, &str); 1] =
-    [("on", "start the pipeline with `stagewright run`: it isn't triggered automatically")];
+/// What to do instead of `on.schedule`.
+const SCHEDULE: &str = "start the pipeline with `stagewright run`, from cron or a systemd timer";
+/// What to do instead of `on.manual = false`.
+const MANUAL: &str = "remove it: users may always start the pipeline with `stagewright run`";
 /// What to do instead, by key of an environment.
 const ENVIRONMENT: [(&str, &str); 1] = [("config", "configure the deploy with `with.env` instead")];
 
 pub(super) fn warn(file: Fields<'_>, report: &mut Report) {
-    for (key, help) in PIPELINE {
-        file.get(key).into_iter().for_each(|value| warn_of(key, value, help, report));
+    let on = file.table("on");
+    on.get("schedule").into_iter().for_each(|value| warn_of("schedule", value, SCHEDULE, report));
+    if on.flag("manual") == Some(false) {
+        on.get("manual").into_iter().for_each(|value| warn_of("manual", value, MANUAL, report));
     }
     for (_, environment) in file.table("environments").entries() {
         for (key, help) in ENVIRONMENT {

@@ -14,7 +14,6 @@ use super::uses::{Use, Uses, Visibility, env};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{JsonTemplate, MARKER, Template};
 use crate::grants::{Bounds, Limits, Permissions};
-use crate::pattern::PathPattern;
 use crate::plan::{Backoff, CacheUse, EnvironmentRef, PluginRef, Retry, RetryCause, Stage, StageKind, Trust};
 use crate::rehearse::Rehearse;
 use crate::span::SourceSpan;
@@ -106,8 +105,8 @@ pub(super) fn read<'t>(
         },
         permission_sets: granted.sets,
         rehearse: fields.has("rehearse").then(|| Arc::new(rehearse(fields.table("rehearse"), sets, uses, report))),
-        inputs: patterns(fields, "inputs"),
-        outputs: patterns(fields, "outputs"),
+        inputs: fields.patterns("inputs"),
+        outputs: fields.patterns("outputs"),
         cache: CacheUse::Never,
         compensate: Vec::new(),
         trust: match fields.text("trust").map(|trust| trust.value) {
@@ -202,10 +201,6 @@ fn environment<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report)
 }
 
 /// Reads a list of globs. Invalid ones were reported by the check of the shape.
-fn patterns(fields: Fields<'_>, key: &str) -> Vec<PathPattern> {
-    fields.texts(key).iter().filter_map(|text| PathPattern::parse(text.value).ok()).collect()
-}
-
 /// Reads a table with the keys of `limits`, and with those limits that are keys of the stage itself in a pipeline.
 pub(super) fn bounds(fields: Fields<'_>) -> Bounds {
     Bounds {

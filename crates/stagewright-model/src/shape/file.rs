@@ -48,7 +48,7 @@ const BACKOFF_WAIT: Shape = Shape::Text(Format::Duration(range::BACKOFF));
 pub(crate) static FILE: Table = closed(&[
     required("schema", Shape::Integer(1, 1), "Version of this format: 1."),
     required("pipeline", Shape::Table(&PIPELINE), "Name and settings of the pipeline."),
-    key("on", Shape::Table(&ON), "What starts the pipeline."),
+    key("on", Shape::Table(&ON), "Which events start the pipeline, for `stagewright run --event`."),
     key("inputs", Shape::Table(&INPUTS), "Values that a run takes, available as `inputs.NAME` in expressions."),
     key("env", Shape::Table(&ENV), "Environment variables of every stage; a stage's own `env` overrides them."),
     key("defaults", Shape::Table(&DEFAULTS), "Values for stages that don't have these keys themselves."),
@@ -90,12 +90,14 @@ static ON: Table = closed(&[
 static PUSH: Table = closed(&[
     key("branches", texts(&GLOB), "Globs of branch names; without `branches` and `tags`, all branches and tags."),
     key("tags", texts(&GLOB), "Globs of tag names."),
-    key("paths", texts(&GLOB), "Globs of files; a change to at least one of them is required."),
+    key("paths", texts(&PATH), "Globs of files and folders; a change to at least one of them is required."),
+    key("paths-ignore", texts(&PATH), "Globs of files and folders whose changes don't count."),
 ]);
 
 static PULL_REQUEST: Table = closed(&[
     key("branches", texts(&GLOB), "Globs of the target branches of pull requests; empty for all."),
-    key("paths", texts(&GLOB), "Globs of files; a change to at least one of them is required."),
+    key("paths", texts(&PATH), "Globs of files and folders; a change to at least one of them is required."),
+    key("paths-ignore", texts(&PATH), "Globs of files and folders whose changes don't count."),
 ]);
 
 static INPUTS: Table = open(&OtherKeys { what: "an input", rule: NameRule::Name, shape: Shape::Table(&INPUT) });
@@ -238,8 +240,8 @@ static STAGE: Table = closed(&[
          pipeline.",
     ),
     key("rehearse", Shape::Table(&REHEARSE), "What a rehearsal of the stage does instead, and may really access."),
-    key("inputs", texts(&GLOB), "Globs of the files that the result depends on; part of the cache key."),
-    key("outputs", texts(&GLOB), "Globs of the files that the stage creates; the cache stores them."),
+    key("inputs", texts(&PATH), "Globs of the files that the result depends on; part of the cache key."),
+    key("outputs", texts(&PATH), "Globs of the files that the stage creates; the cache stores them."),
     key(
         "cache",
         Shape::Either(&[Shape::Boolean, Shape::Text(Format::Choice(&["read"]))]),

@@ -59,7 +59,7 @@ refused! {
     wrong_call: "[stages.a]\nuses = 'noop'\nif = \"format('{0}', 1) == 'x'\"\n[stages.b]\nuses = 'noop'\nif = \"'1'.int() == 1\"\n[stages.c]\nuses = 'noop'\nif = \"strings.trim(' ') == ''\"\n[stages.d]\nuses = 'noop'\nif = \"quote('x') == 'x'\"\n";
     bad_digest: "[stages.a]\nuses = 'path:a.so'\ntrust = 'native'\ndigest = 'abc'\n";
     bad_plugin: "[stages.a]\nuses = 'oci:ghcr.io/acme/lint:1'\n[stages.b]\nuses = 'docker:x'\n[stages.c]\nuses = 'path:'\n";
-    bad_pattern: "[stages.a]\nuses = 'noop'\ninputs = ['src/[a']\n";
+    bad_pattern: "[on.push]\npaths-ignore = ['../docs']\n[stages.a]\nuses = 'noop'\ninputs = ['src/[a', '/etc']\noutputs = ['']\n";
     bad_path: "[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nread = ['/etc', '~/.ssh']\nwrite = ['../out']\n";
     bad_origin: "[stages.a]\nuses = 'noop'\n[stages.a.permissions]\nnet = ['https://a.example/path', 'ftp://b', 'me@c']\n";
     bad_host: "[secrets.s]\nfrom = 'env:S'\nhosts = ['https://ghcr.io']\n[stages.a]\nuses = 'noop'\npermissions.secrets = ['s']\n";
@@ -107,7 +107,7 @@ warned! {
     unused_permission_set: "[permission-sets.s]\nread = ['a']\n[stages.a]\nuses = 'noop'\n";
     unused_declarations: "[secrets.token]\nfrom = 'env:T'\n[environments.staging]\ntarget = 'process'\n[stages.a]\nuses = 'noop'\n";
     doubtful_approver: "[teams]\nrelease = ['ada']\n[environments.p]\ntarget = 'process'\napprovers = ['release']\n[stages.a]\nuses = 'noop'\nenvironment = 'p'\n";
-    no_effect: "[on]\npush = { branches = ['main'] }\n[concurrency]\ngroup = 'g'\n[environments.staging]\ntarget = 'process'\nurl = 'https://x.test'\napprovers = ['ada']\nconfig = ['a.toml']\n[stages.a]\nuses = 'noop'\nenvironment = { name = 'staging', url = 'https://y.test' }\n";
+    no_effect: "[on]\npush = { branches = ['main'] }\nschedule = ['0 4 * * *']\nmanual = false\n[concurrency]\ngroup = 'g'\n[environments.staging]\ntarget = 'process'\nurl = 'https://x.test'\napprovers = ['ada']\nconfig = ['a.toml']\n[stages.a]\nuses = 'noop'\nenvironment = { name = 'staging', url = 'https://y.test' }\n";
     proxy_secret_never_sent: "[secrets.none]\nfrom = 'env:T'\n[secrets.token]\nfrom = 'env:T'\nhosts = ['npm.example', '*.corp:8443']\n[permission-sets.s]\nsecrets = ['token:proxy']\n[stages.a]\nuses = 'exec'\npermissions = { secrets = ['none:proxy', 'token:proxy'], net = ['https://other.example', 'http://npm.example', 'tcp://npm.example:443', 'https://x.corp'] }\n[stages.b]\nuses = 'exec'\npermissions = { use = ['s'] }\n[stages.c]\nuses = 'exec'\nsandbox = 'off'\npermissions = { secrets = ['token:proxy'], net = ['npm'] }\n[stages.d]\nuses = 'exec'\npermissions = { use = ['s'], net = ['https://*.corp:*'] }\n[stages.e]\nuses = 'exec'\npermissions = { secrets = ['token:proxy'], net = ['pip'] }\n";
     unused_exclude: "[stages.a]\nuses = 'noop'\nmatrix = { os = ['x'], exclude = [{ os = 'y' }] }\n";
 }

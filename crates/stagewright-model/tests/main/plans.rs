@@ -94,8 +94,8 @@ fn release_pipeline_is_parsed_completely() {
     let (plan, warnings) = parse(RELEASE);
     assert!(warnings.iter().all(|warning| warning.code() == "stagewright::no-effect"), "{}", render(&warnings));
     assert_eq!(plan.name, "release");
-    assert_eq!(plan.triggers.tags, ["v*"]);
-    assert!(plan.triggers.push && plan.triggers.manual && plan.triggers.pull_request.is_none());
+    assert_eq!(plan.triggers.push.as_ref().expect("it is given").tags, ["v*"]);
+    assert!(plan.triggers.manual && plan.triggers.pull_request.is_none());
     assert_eq!(plan.inputs["version"].kind, InputKind::String);
     assert_eq!(plan.inputs["version"].default, Some(json!("dev")));
     assert_eq!(plan.secrets["registry-token"].hosts, ["ghcr.io".parse().unwrap()]);
@@ -129,6 +129,7 @@ fn every_key_of_a_stage_is_in_the_plan() {
         concurrency = {{ group = "deploy-${{{{ inputs.to }}}}", cancel-in-progress = true, queue = "max", hold-at-gates = true }}
         [on.pull-request]
         paths = ["src/**"]
+        paths-ignore = ["src/**/*.md"]
         [inputs.to]
         type = "choice"
         options = ["a", "b"]
@@ -173,9 +174,10 @@ fn every_key_of_a_stage_is_in_the_plan() {
     assert_eq!(three.retry.backoff, growing);
     let concurrency = plan.concurrency.expect("it is given");
     assert!(concurrency.cancel_in_progress && concurrency.hold_at_gates && concurrency.queue == Queue::Max);
-    assert_eq!(plan.triggers.pull_request, Some(Vec::new()));
-    assert_eq!(plan.triggers.pull_request_paths, ["src/**"]);
-    assert!(!plan.triggers.push);
+    let pull_request = plan.triggers.pull_request.as_ref().expect("it is given");
+    assert_eq!((pull_request.branches.len(), pull_request.paths.paths[0].as_str()), (0, "src/**"));
+    assert_eq!(pull_request.paths.ignored[0].as_str(), "src/**/*.md");
+    assert!(plan.triggers.push.is_none());
     assert!(plan.environments["staging"].protected);
 }
 

@@ -201,6 +201,14 @@ impl GitReader for GitLibrary {
         }
     }
 
+    fn reference(&self, name: &str) -> Result<Option<String>, Unanswered> {
+        match self.repository.resolve_reference_from_short_name(name).and_then(|found| found.resolve()) {
+            Ok(found) => Ok(found.name().ok().map(str::to_owned)),
+            Err(error) if names_nothing(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, Unanswered> {
         match self.repository.merge_base(Oid::from_str(one)?, Oid::from_str(other)?) {
             Ok(base) => Ok(Some(base.to_string())),

@@ -187,6 +187,13 @@ impl GitReader for GitProgram {
         self.find(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{revision}^{{commit}}")])
     }
 
+    fn reference(&self, name: &str) -> Result<Option<String>, Unanswered> {
+        let named =
+            self.find(&["rev-parse", "--symbolic-full-name", "--verify", "--quiet", "--end-of-options", name])?;
+        // Nothing is printed for a commit that is named by its id.
+        Ok(named.filter(|name| !name.is_empty()))
+    }
+
     fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, Unanswered> {
         self.find(&["merge-base", one, other])
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use stagewright_cache::Globs;
 use stagewright_model::{PathPattern, Stage, WorkspacePath};
 
-use crate::affected::plugin_file;
+use crate::changed_files::plugin_file;
 use crate::error::SessionError;
 use crate::git::IgnoreRules;
 use crate::repository::Repository;

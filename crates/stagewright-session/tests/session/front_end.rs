@@ -110,7 +110,7 @@ impl FrontEnd {
         let pipeline = session.load(session.pipeline(None).unwrap()).unwrap();
         match session.start(pipeline, request).await.unwrap() {
             StartOutcome::Run(run) => *run,
-            StartOutcome::Unaffected { since } => panic!("nothing has changed since {since}"),
+            StartOutcome::NotStarted { reason } => panic!("{reason}"),
         }
     }
 

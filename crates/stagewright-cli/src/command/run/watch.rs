@@ -69,7 +69,7 @@ async fn begin(
     };
     match session.start(pipeline, request).await? {
         StartOutcome::Run(run) => Ok(run),
-        StartOutcome::Unaffected { .. } => Err(CommandError::internal("a watched run was limited to what is affected")),
+        StartOutcome::NotStarted { .. } => Err(CommandError::internal("a watched run depends on what has changed")),
     }
 }
 

@@ -1,0 +1,106 @@
+//! `run --event`: whether `on` starts the pipeline for an event. The event is that of HEAD: a push of the branch or tag
+//! that is checked out, or a pull request of this branch. Changes that aren't committed count as well, so that an event can
+//! be tried before it happens.
+
+use std::sync::Arc;
+
+use stagewright_engine::GitState;
+use stagewright_model::{TriggerEvent, Triggers};
+
+use crate::blocking::blocking;
+use crate::changed_files;
+use crate::error::SessionError;
+use crate::git::{self, ComparisonBase};
+use crate::session::Session;
+
+/// An event of a repository that can start a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepositoryEvent {
+    /// The branch or tag is pushed.
+    Push,
+    /// A pull request is opened or updated.
+    PullRequest,
+}
+
+impl RepositoryEvent {
+    /// Its key in `on`, and its name in expressions.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RepositoryEvent::Push => "push",
+            RepositoryEvent::PullRequest => "pull-request",
+        }
+    }
+}
+
+/// What `on` says about an event.
+pub(crate) enum EventDecision {
+    /// It starts the pipeline, for the branch or tag with this full name.
+    Starts { reference: String },
+    /// It doesn't, for this reason.
+    Ignored(String),
+}
+
+/// Decides whether the event starts the pipeline. `base` names what a pull request is into, or the state before a push.
+pub(crate) async fn decide(
+    session: &Session,
+    triggers: &Triggers,
+    event: RepositoryEvent,
+    base: Option<&str>,
+    git: &GitState,
+) -> Result<EventDecision, SessionError> {
+    let target = match event {
+        RepositoryEvent::Push => String::new(),
+        RepositoryEvent::PullRequest => target(session, base).await?,
+    };
+    let candidates = match event {
+        RepositoryEvent::Push => pushes(git),
+        RepositoryEvent::PullRequest => pull_requests(git, &target),
+    };
+    if candidates.is_empty() {
+        let message = format!("`--event {}` needs a branch that is checked out", event.as_str());
+        return Err(SessionError::invalid_request(message).hint("`git switch` checks out a branch"));
+    }
+    let mut reasons = Vec::new();
+    for (candidate, reference) in candidates {
+        let ignored = match triggers.filter(candidate) {
+            Ok(filter) if filter.is_empty() => None,
+            Ok(filter) => {
+                let is_upstream = event == RepositoryEvent::Push;
+                let base = ComparisonBase { option: "--event", name: base.map(str::to_owned), is_upstream };
+                changed_files::since(session, base).await?.ignored_by(event.as_str(), &filter)?
+            }
+            Err(reason) => Some(reason),
+        };
+        match ignored {
+            None => return Ok(EventDecision::Starts { reference }),
+            Some(reason) => reasons.push(reason),
+        }
+    }
+    reasons.dedup();
+    Ok(EventDecision::Ignored(reasons.join(", and ")))
+}
+
+/// The pushes that HEAD can be part of, each with the full name of what is pushed.
+fn pushes(git: &GitState) -> Vec<(TriggerEvent<'_>, String)> {
+    let tag = git.tag.iter().map(|tag| (TriggerEvent::TagPush(tag), format!("refs/tags/{tag}")));
+    let branch = git.branch.iter().map(|branch| (TriggerEvent::BranchPush(branch), format!("refs/heads/{branch}")));
+    tag.chain(branch).collect()
+}
+
+/// The pull request of the branch that is checked out, with its full name.
+fn pull_requests<'a>(git: &GitState, target: &'a str) -> Vec<(TriggerEvent<'a>, String)> {
+    git.branch.iter().map(|own| (TriggerEvent::PullRequest(target), format!("refs/heads/{own}"))).collect()
+}
+
+/// The branch that a pull request is into.
+async fn target(session: &Session, base: Option<&str>) -> Result<String, SessionError> {
+    let (repository, name) = (Arc::clone(&session.repository), base.map(str::to_owned));
+    let found = blocking(move || git::branch_name(&repository, name.as_deref())).await?;
+    found.ok_or_else(|| {
+        let message = match base {
+            Some(base) => format!("`--base {base}` names no branch that a pull request could be into"),
+            None => "`--event pull-request` finds no main branch that it could be into".to_owned(),
+        };
+        SessionError::invalid_request(message).hint("name the target branch with `--base`")
+    })
+}
