@@ -11,7 +11,7 @@ const BUILTIN: [&str; 10] = [
     "build-image",
     "cargo-test",
     "command",
-    "deploy",
+    "deploy-process",
     "noop",
     "notify",
     "push-image",
@@ -51,11 +51,10 @@ fn a_plugin_is_shown_with_a_stage_that_validates() {
         // What the examples refer to: an input, and a stage that has pushed an image.
         let mut pipeline = format!("schema = 1\npipeline.name = \"p\"\n[inputs.version]\ndefault = \"1\"\n\n{example}");
         if example.contains("stages.push.") {
-            pipeline = pipeline
-                .replace("uses = \"deploy\"", "uses = \"deploy\"\nneeds = [\"push\"]\nenvironment = \"staging\"");
+            pipeline = pipeline.replace("uses = \"deploy\"", "uses = \"deploy\"\nneeds = [\"push\"]");
             let push = json(&environment, &["plugin", "show", "push-image", "--json"]);
             let push = push["example"].as_str().unwrap().replace("stages.push-image", "stages.push");
-            pipeline.push_str(&format!("\n[environments.staging]\ntarget = \"process\"\n\n{push}"));
+            pipeline.push_str(&format!("\n{push}"));
         }
         environment.write("stagewright.toml", &pipeline);
         let validated = environment.run(&["validate"]);
@@ -63,6 +62,12 @@ fn a_plugin_is_shown_with_a_stage_that_validates() {
         let text = environment.run(&["plugin", "show", name]).exits(0).stdout;
         assert!(text.contains("A stage that uses it:"), "{text}");
     }
+}
+
+#[test]
+fn deploy_is_shown_as_the_plugins_that_it_stands_for() {
+    let shown = TestEnvironment::new().run(&["plugin", "show", "deploy"]).exits(2).stderr;
+    assert!(shown.contains("stands for the plugin of the target") && shown.contains("deploy-process"), "{shown}");
 }
 
 #[test]

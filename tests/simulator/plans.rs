@@ -124,7 +124,7 @@ pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environmen
 /// Two environments, sometimes with approvers or a freeze.
 pub(crate) fn environments(rng: &mut Rng) -> BTreeMap<String, Environment> {
     let one = |rng: &mut Rng| Environment {
-        target: "process".to_owned(),
+        target: Some("process".to_owned()),
         url: None,
         approvers: match rng.u32(0..4) {
             0 => vec!["ada".to_owned()],

@@ -60,9 +60,25 @@ fn components_folder(program: &Path) -> Result<PathBuf> {
 
 /// Builds the plugins in a folder of the repository. One that is up to date takes `stagewright` a few milliseconds.
 fn build_components(program: &Path, folder: &str, out: &Path, list: Stdio) -> Result<()> {
+    remove_components(&root().join(folder), out)
+        .map_err(|error| format!("can't remove old plugins from {}: {error}", out.display()))?;
     let mut command = Command::new(program);
     command.current_dir(root()).args(["plugin", "build", folder, "--out"]).arg(out);
     run_command(command.stdout(list))
+}
+
+/// Removes the components of plugins that are no longer in the folder, so that nothing finds them.
+fn remove_components(folder: &Path, out: &Path) -> std::io::Result<()> {
+    let Ok(built) = std::fs::read_dir(out) else { return Ok(()) };
+    for file in built {
+        let path = file?.path();
+        let is_component = path.extension().is_some_and(|extension| extension == "wasm");
+        let is_there = path.file_stem().is_some_and(|name| folder.join(name).join("Cargo.toml").is_file());
+        if is_component && !is_there {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// SQLite and libgit2 are compiled from C, and rustc links with `cc`.
@@ -172,6 +188,19 @@ fn with_default_pipeline(arguments: &[OsString], known: &[OsString]) -> Vec<OsSt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn components_of_plugins_that_are_gone_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plugins, out) = (folder.path().join("plugins"), folder.path().join("out"));
+        std::fs::create_dir_all(plugins.join("kept")).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        for file in [plugins.join("kept/Cargo.toml"), out.join("kept.wasm"), out.join("gone.wasm"), out.join("other")] {
+            std::fs::write(file, "").unwrap();
+        }
+        remove_components(&plugins, &out).unwrap();
+        assert!(out.join("kept.wasm").is_file() && out.join("other").is_file() && !out.join("gone.wasm").exists());
+    }
 
     fn completed(line: &str) -> String {
         let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();

@@ -226,7 +226,7 @@ mod tests {
     fn adjacent_freezes_are_combined() {
         let freeze = |window: FreezeWindow, reason: &str| Freeze { window, reason: reason.to_owned() };
         let environment = |freeze: Vec<Freeze>| Environment {
-            target: "process".to_owned(),
+            target: Some("process".to_owned()),
             url: None,
             approvers: Vec::new(),
             config: Vec::new(),

@@ -63,8 +63,8 @@ pub use misconfigured::{Mistake, MistakePlace};
 pub use pattern::{PathPattern, PatternError, outermost};
 pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
-    Backoff, CacheUse, Concurrency, Environment, EnvironmentRef, InputDeclaration, InputKind, MatrixCell, Plan,
-    PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Trust,
+    Backoff, CacheUse, Concurrency, DEPLOY, DEPLOY_PREFIX, Environment, EnvironmentRef, InputDeclaration, InputKind,
+    MatrixCell, Plan, PluginRef, Queue, Retry, RetryCause, Stage, StageIndex, StageKind, Trust,
 };
 pub use policy::{OperatorPolicy, PolicyValue};
 pub use reach::{EffectClass, Fidelity, PluginCode, Reach, Reaches};

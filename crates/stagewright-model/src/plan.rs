@@ -413,8 +413,8 @@ pub struct EnvironmentRef {
 /// `[environments.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Environment {
-    /// `target`: the kind of target, such as `process`.
-    pub target: String,
+    /// `target`: the kind of target, such as `process`, or a plugin of the user's own.
+    pub target: Option<String>,
     /// `url`: where users reach the environment.
     pub url: Option<String>,
     /// `approvers`: who may approve a deploy, as user names and `team:NAME`. Empty if deploys need no approval.
@@ -470,6 +470,12 @@ pub struct Concurrency {
     /// `hold-at-gates`: whether a run keeps its place in the group while it waits at a gate.
     pub hold_at_gates: bool,
 }
+
+/// The value of `uses` that stands for the plugin of the target of the stage's environment.
+pub const DEPLOY: &str = "deploy";
+
+/// What the names of the built-in plugins that deploy begin with; the name of a target follows.
+pub const DEPLOY_PREFIX: &str = "deploy-";
 
 /// `concurrency.queue`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,6 +20,7 @@ mod place;
 mod policy;
 mod references;
 mod stage;
+mod targets;
 mod teams;
 mod uses;
 
@@ -113,6 +114,8 @@ fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Check
         drafts.extend(entries.map(|(name, value)| stage::read(name, value, kind, &defaults, &sets, &mut uses, report)));
     }
     report_no_stages(file, report);
+    targets::check(file, plugins, report);
+    targets::resolve(&mut drafts, file, report);
     let names = order::names(&drafts, report);
     let order = order::order(&drafts, &names, report);
     let known = KnownNames {

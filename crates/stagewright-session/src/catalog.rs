@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value as Json, json};
-use stagewright_model::{JsonTemplate, PluginRef, Trust, json_schema};
+use stagewright_model::{DEPLOY, DEPLOY_PREFIX, JsonTemplate, PluginRef, Trust, json_schema, list};
 use stagewright_plugin_host::{ComponentOrigin, Description, PluginError, Requirement};
 
 use crate::error::SessionError;
@@ -68,6 +68,12 @@ impl Session {
     /// # Errors
     /// If the plugin does not exist or can't describe itself.
     pub async fn plugin(&self, uses: &str) -> Result<(CatalogEntry, StageExample), SessionError> {
+        if uses == DEPLOY {
+            let names = self.repository.plugins.names();
+            let deploying = list(names.iter().filter(|name| name.starts_with(DEPLOY_PREFIX)));
+            let message = "`deploy` stands for the plugin of the target of a stage's environment";
+            return Err(SessionError::invalid_request(message).hint(format!("the plugins of targets are: {deploying}")));
+        }
         let host = Host::for_catalog(self).await?;
         let uses = PluginRef::parse(uses);
         let pipelines = self.plugins_by_use().remove(&uses).unwrap_or_default();

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stagewright_model::{
-    Diagnostic, LockChange, Mistake, MistakePlace, OperatorPolicy, Permissions, Plan, PluginRef, Sandbox, StageIndex,
-    count,
+    Diagnostic, LockChange, Mistake, OperatorPolicy, Permissions, Plan, Sandbox, StageIndex, count,
 };
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description};
 
@@ -154,15 +153,6 @@ pub(crate) async fn check(
         return Err(SessionError::invalid_pipeline(message));
     }
     let included = || plan.indices().filter(|index| !left_out.contains_key(index)).map(|index| plan.stage(index));
-    let left_out = |mistake: &Mistake| left_out.contains_key(&mistake.stage);
-    let foreign = foreign_targets(plan).into_iter().filter(|mistake| !left_out(mistake)).collect::<Vec<_>>();
-    if !foreign.is_empty() {
-        show_mistakes(session, file, plan, &foreign);
-        return Err(SessionError::not_ready(format!(
-            "{} deploys to targets that aren't supported yet; nothing was run",
-            file.name
-        )));
-    }
     if let Some(missing) = host.unsandboxed().filter(|_| plan.sandbox == Sandbox::Required) {
         return Err(SessionError::not_ready(format!(
             "{} requires a sandbox for its programs, but this machine has none: {}",
@@ -239,22 +229,4 @@ pub(crate) fn invalid_configuration(mistakes: &[Mistake]) -> String {
 
 fn secrets_of(granted: &Permissions) -> Vec<String> {
     granted.secrets.iter().map(|rule| rule.name().to_owned()).collect()
-}
-
-/// Stages that use the built-in `deploy` with an environment of another target. `deploy` only starts processes on this
-/// machine.
-pub(crate) fn foreign_targets(plan: &Plan) -> Vec<Mistake> {
-    let foreign = |index: StageIndex| {
-        let stage = plan.stage(index);
-        let name = &stage.environment.as_ref()?.name;
-        let target = &plan.environments.get(name)?.target;
-        let is_foreign = stage.uses == PluginRef::Builtin("deploy".to_owned()) && target != "process";
-        is_foreign.then(|| Mistake {
-            stage: index,
-            place: MistakePlace::Key("uses"),
-            message: format!("`deploy` can't deploy to a target `{target}` yet"),
-            help: Some(format!("set `target = \"process\"` in [environments.{name}], or use another plugin")),
-        })
-    };
-    plan.indices().filter_map(foreign).collect()
 }

@@ -8,7 +8,7 @@ use crate::load;
 use crate::missing;
 use crate::packages;
 use crate::policy;
-use crate::preflight::{foreign_targets, invalid_configuration, lacking_permissions, open_code, unknown_outputs};
+use crate::preflight::{invalid_configuration, lacking_permissions, open_code, unknown_outputs};
 use crate::repository::PipelineFile;
 use crate::session::Session;
 use crate::unmatched;
@@ -40,8 +40,6 @@ pub enum Validity {
     OpenCode(usize),
     /// It has expressions that read outputs which no stage sets.
     UnknownOutputs(usize),
-    /// It deploys to targets that aren't supported yet.
-    ForeignTargets(usize),
     /// Stages lack grants that their plugins will use; as a phrase.
     MissingGrants(String),
 }
@@ -76,14 +74,13 @@ impl Session {
         let lacking = missing::grants(&plan, host.packages(), &host.requirements(&plan).await?);
         let unmatched = unmatched::grants(&self.repository, &plan, &lacking);
         found(ValidationFindings::Diagnostics(&plan.locate_warnings(&file.name, &file.text, &unmatched)));
-        let (wrong, foreign) = (host.misconfigured(&plan).await?, foreign_targets(&plan));
+        let wrong = host.misconfigured(&plan).await?;
         let lacking: Vec<Mistake> = lacking.iter().filter_map(|lacks| lacks.mistake(&plan)).collect();
-        found(ValidationFindings::Mistakes(&plan, &[wrong.as_slice(), &foreign, &lacking].concat()));
+        found(ValidationFindings::Mistakes(&plan, &[wrong.as_slice(), &lacking].concat()));
         Ok(match () {
             () if !wrong.is_empty() => Validity::Misconfigured(invalid_configuration(&wrong)),
             () if !open.is_empty() => Validity::OpenCode(open.len()),
             () if !unknown.is_empty() => Validity::UnknownOutputs(unknown.len()),
-            () if !foreign.is_empty() => Validity::ForeignTargets(foreign.len()),
             () if !lacking.is_empty() => Validity::MissingGrants(lacking_permissions(lacking.len())),
             () => Validity::Valid { stages: plan.stages.len() },
         })

@@ -24,9 +24,20 @@ pub fn check(input: &[u8]) {
 }
 
 fn plugins() -> PluginNames {
-    ["approve", "audit", "build-image", "cargo-test", "command", "deploy", "noop", "notify", "push-image", "smoke-test"]
-        .into_iter()
-        .collect()
+    [
+        "approve",
+        "audit",
+        "build-image",
+        "cargo-test",
+        "command",
+        "deploy-process",
+        "noop",
+        "notify",
+        "push-image",
+        "smoke-test",
+    ]
+    .into_iter()
+    .collect()
 }
 
 fn check_plan(plan: &Plan) {

@@ -127,7 +127,7 @@ mod tests {
             ("crates/a/src/d/tests.rs", gate),
             ("crates/a/tests/e.rs", gate),
             ("crates/stagewright-sdk/src/lib.rs", gate),
-            ("plugins/deploy/src/lib.rs", gate),
+            ("plugins/deploy-process/src/lib.rs", gate),
             ("tests/src/lib.rs", gate),
         ]);
         assert_eq!(check_type_names(&files, 0), []);

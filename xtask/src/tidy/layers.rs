@@ -160,7 +160,7 @@ mod tests {
             stagewright-model [crates/stagewright-model/Cargo.toml] -> cel
             stagewright-engine [crates/stagewright-engine/Cargo.toml] -> stagewright-model tokio
             stagewright-sdk [crates/stagewright-sdk/Cargo.toml]
-            deploy [plugins/deploy/Cargo.toml] -> stagewright-sdk";
+            deploy-process [plugins/deploy-process/Cargo.toml] -> stagewright-sdk";
         assert_eq!(messages(lines), Vec::<String>::new());
     }
 
@@ -184,8 +184,8 @@ mod tests {
     fn a_plugin_may_not_depend_on_a_crate_of_the_host() {
         let lines = "
             stagewright-model [crates/stagewright-model/Cargo.toml]
-            deploy [plugins/deploy/Cargo.toml] -> stagewright-model";
-        assert_eq!(messages(lines), ["deploy -> stagewright-model"]);
+            deploy-process [plugins/deploy-process/Cargo.toml] -> stagewright-model";
+        assert_eq!(messages(lines), ["deploy-process -> stagewright-model"]);
     }
 
     #[test]

@@ -49,7 +49,6 @@ fn in_words(validity: &Validity) -> String {
         Validity::Misconfigured(stages) | Validity::MissingGrants(stages) => stages.clone(),
         Validity::UnknownOutputs(outputs) => format!("{} that no stage sets", count(*outputs, "output")),
         Validity::OpenCode(expressions) => format!("{} inside of code", count(*expressions, "expression")),
-        Validity::ForeignTargets(deploys) => format!("{} to an unsupported target", count(*deploys, "deploy")),
     }
 }
 

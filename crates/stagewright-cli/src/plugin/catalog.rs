@@ -1,7 +1,7 @@
 //! `plugin list` and `plugin show`: the plugins that a repository's pipelines can use.
 
 use stagewright_api as api;
-use stagewright_model::list as listed;
+use stagewright_model::{DEPLOY, DEPLOY_PREFIX, list as listed};
 use stagewright_plugin_host::{Description, Requirement};
 use stagewright_report::{Block, Printer, text};
 use stagewright_session::{CatalogEntry, PluginOrigin, Session, StageExample};
@@ -90,7 +90,16 @@ fn stage(uses: &str, example: &StageExample) -> Result<String, CommandError> {
     let name = place.rsplit([':', '/']).next().unwrap_or(place);
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
     let name = if !name.is_empty() && name.chars().all(is_plain) { name } else { "example" };
-    let mut text = format!("[stages.{name}]\nuses = {}\n", toml::Value::from(uses));
+    let (name, mut text) = match uses.strip_prefix(DEPLOY_PREFIX) {
+        Some(target) => (
+            DEPLOY,
+            format!(
+                "[environments.production]\ntarget = \"{target}\"\n\n\
+                 [stages.{DEPLOY}]\nuses = \"{DEPLOY}\"\nenvironment = \"production\"\n"
+            ),
+        ),
+        None => (name, format!("[stages.{name}]\nuses = {}\n", toml::Value::from(uses))),
+    };
     if !example.with.is_empty() {
         text.push_str(&format!("\n[stages.{name}.with]\n"));
     }

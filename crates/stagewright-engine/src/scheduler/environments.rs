@@ -130,7 +130,7 @@ impl Scheduler {
         match self.plan.environments.get(&name) {
             Some(Environment { target, url, config, .. }) => EnvironmentView {
                 name,
-                target: target.clone(),
+                target: target.clone().unwrap_or_default(),
                 url: url.clone(),
                 config: config.clone(),
                 ..EnvironmentView::default()

@@ -81,7 +81,7 @@ pub(crate) fn deploy(name: &str, needs: &[u32]) -> Stage {
 pub(crate) fn plan_with(stages: Vec<Stage>, approvers: &[&str], freeze: Option<std::ops::Range<u64>>) -> Arc<Plan> {
     let freeze = freeze.map(|window| Freeze { window: FreezeWindow::Once(window), reason: "holidays".to_owned() });
     let environment = Environment {
-        target: "process".to_owned(),
+        target: Some("process".to_owned()),
         url: None,
         approvers: approvers.iter().map(|&who| who.to_owned()).collect(),
         config: Vec::new(),

@@ -61,6 +61,7 @@ impl<'t> Fields<'t> {
         self.texts(key).into_iter().map(|text| text.value.to_owned()).collect()
     }
 
+    /// A list of globs. Invalid ones were reported by the check of the shape.
     pub(super) fn patterns(self, key: &str) -> Vec<PathPattern> {
         self.texts(key).iter().filter_map(|text| PathPattern::parse(text.value).ok()).collect()
     }

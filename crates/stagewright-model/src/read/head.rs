@@ -157,7 +157,7 @@ fn secrets(table: Fields<'_>) -> BTreeMap<String, SecretDeclaration> {
 
 fn environment(fields: Fields<'_>, report: &mut Report) -> Environment {
     Environment {
-        target: fields.string("target").unwrap_or_default(),
+        target: fields.string("target"),
         url: fields.string("url"),
         approvers: fields.strings("approvers"),
         config: fields.strings("config"),

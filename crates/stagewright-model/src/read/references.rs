@@ -13,7 +13,7 @@ use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
 use crate::grants::{HostPattern, NetTarget, SecretName, SecretRule, SecretUse};
 use crate::nearest::nearest;
-use crate::plan::{OutputRead, PluginRef, StageKind};
+use crate::plan::{DEPLOY, OutputRead, PluginRef, StageKind};
 use crate::span::SourceSpan;
 
 /// Everything that names are looked up in.
@@ -81,6 +81,10 @@ impl<'t> KnownNames<'_, 't> {
         let (PluginRef::Builtin(name), Some(place)) = (&draft.stage.uses, draft.fields.text("uses")) else { return };
         // Names that can't be plugins were reported by the check of the shape.
         if name.is_empty() || name.contains([':', '$']) || self.plugins.contains(name) {
+            return;
+        }
+        // Names that a target stands for were reported there.
+        if place.value == DEPLOY {
             return;
         }
         report.error(|| {

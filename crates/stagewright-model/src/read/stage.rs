@@ -200,7 +200,6 @@ fn environment<'t>(fields: Fields<'t>, uses: &mut Uses<'t>, report: &mut Report)
     Some(EnvironmentRef { name: table.string("name")?, url })
 }
 
-/// Reads a list of globs. Invalid ones were reported by the check of the shape.
 /// Reads a table with the keys of `limits`, and with those limits that are keys of the stage itself in a pipeline.
 pub(super) fn bounds(fields: Fields<'_>) -> Bounds {
     Bounds {

@@ -159,10 +159,11 @@ static ENVIRONMENTS: Table =
     open(&OtherKeys { what: "an environment", rule: NameRule::Stage, shape: Shape::Table(&ENVIRONMENT) });
 
 static ENVIRONMENT: Table = closed(&[
-    required(
+    key(
         "target",
-        Shape::Text(Format::Choice(&["process", "compose", "swarm", "kubernetes", "lambda", "ecs"])),
-        "Kind of target.",
+        Shape::Text(Format::Target),
+        "Kind of target: stages with `uses = \"deploy\"` use the built-in plugin `deploy-TARGET`, or the plugin of `path:` or \
+         `oci:`.",
     ),
     key("url", TEXT, "URL for users of the environment."),
     key("config", texts(&PATH), "Configuration files; later ones override earlier ones."),

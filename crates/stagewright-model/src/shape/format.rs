@@ -37,6 +37,8 @@ pub(crate) enum Format {
     Digest,
     /// `uses`.
     Plugin,
+    /// `environments.NAME.target`: a plugin, or the end of a name.
+    Target,
     Glob,
     /// A glob below the workspace's root.
     WorkspacePath,
@@ -82,6 +84,7 @@ impl Format {
             Format::Cron => check_cron(text),
             Format::Digest => check_digest(text),
             Format::Plugin => check_plugin(text),
+            Format::Target => check_target(text),
             Format::Glob => globset::Glob::new(text).map(drop).map_err(|error| bad_pattern(error.kind())),
             Format::WorkspacePath => PathRule::parse(text).map(drop),
             Format::Program => ProcessRule::parse(text).map(drop),
@@ -121,6 +124,7 @@ impl Format {
             Format::Cron => json!({ "pattern": "^\\S+( +\\S+){4}$", "examples": ["0 2 * * *"] }),
             Format::Digest => json!({ "pattern": "^sha256:[0-9a-f]{64}$" }),
             Format::Plugin => json!({ "examples": ["cargo-test", "path:plugins/mine"] }),
+            Format::Target => json!({ "minLength": 1, "examples": ["process", "path:plugins/mine"] }),
             Format::SecretSource => {
                 json!({ "pattern": format!("^({}):.+$|^([^:]*/)?[.]env[^:/]*#.+$", SOURCES.join("|")) })
             }
@@ -217,6 +221,13 @@ fn check_digest(text: &str) -> Result<(), FormatError> {
         return Ok(());
     }
     refuse("stagewright::bad-digest", "isn't a digest", "write `sha256:` and 64 lower-case hexadecimal digits")
+}
+
+fn check_target(text: &str) -> Result<(), FormatError> {
+    match text {
+        "" => refuse("stagewright::bad-target", "is empty", "write `process`, or `path:` and the folder of a plugin"),
+        _ => check_plugin(text),
+    }
 }
 
 fn check_plugin(text: &str) -> Result<(), FormatError> {

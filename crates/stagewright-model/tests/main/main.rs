@@ -18,7 +18,7 @@ use stagewright_model::{Diagnostic, Diagnostics, Plan, PluginNames};
 
 /// The built-in plugins of test pipelines.
 fn plugins() -> PluginNames {
-    ["noop", "exec", "cargo-test", "build-image", "deploy"].into_iter().collect()
+    ["noop", "exec", "cargo-test", "build-image", "deploy-process"].into_iter().collect()
 }
 
 #[track_caller]

@@ -30,7 +30,7 @@ from  = "env:REGISTRY_TOKEN"
 hosts = ["ghcr.io"]
 
 [environments.production]
-target    = "kubernetes"
+target    = "process"
 url       = "https://api.example.org"
 config    = ["config/base.toml", "config/production.toml"]
 approvers = ["team:release"]
@@ -118,6 +118,18 @@ fn release_pipeline_is_parsed_completely() {
     assert_eq!(deploy.environment.as_ref().map(|environment| environment.name.as_str()), Some("production"));
     assert!(deploy.condition.is_some());
     assert_eq!(plan.graph.edge_count(), 3);
+}
+
+#[test]
+fn deploy_is_the_plugin_of_the_environments_target() {
+    let (plan, _) = parse(&file(
+        "environments.here.target = 'process'\nenvironments.own.target = 'path:plugins/mine'\n\
+         [stages.a]\nuses = 'deploy'\nenvironment = 'here'\n\
+         [stages.b]\nuses = 'deploy'\nenvironment = { name = 'own' }\n\
+         [stages.c]\nuses = 'deploy-process'\n[stages.d]\nuses = 'noop'\nenvironment = 'here'\n",
+    ));
+    let uses = plan.stages.iter().map(|stage| stage.uses.to_string()).collect::<Vec<_>>();
+    assert_eq!(uses, ["deploy-process", "path:plugins/mine", "deploy-process", "noop"]);
 }
 
 #[test]
@@ -294,7 +306,7 @@ fn compensated_stages_can_be_indirect_needs_and_matrices() {
         r#"
         stages.smoke = { uses = "noop", needs = ["wait"], compensate = ["deploy", "build"] }
         stages.wait = { uses = "noop", needs = ["deploy"] }
-        stages.deploy = { uses = "deploy", needs = ["build"], matrix = { region = ["eu", "us"] } }
+        stages.deploy = { uses = "deploy-process", needs = ["build"], matrix = { region = ["eu", "us"] } }
         stages.build = { uses = "noop" }
         "#,
     ));

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::plan::{DEPLOY, DEPLOY_PREFIX};
+
 /// The tables of stages.
 const STAGE_TABLES: [&str; 2] = ["/properties/stages/additionalProperties", "/properties/finally/additionalProperties"];
 
@@ -26,18 +28,25 @@ pub(super) fn describe(schema: &mut Json, plugins: &BTreeMap<String, Json>) {
         return;
     }
     let mut definitions = Map::new();
-    let cases = plugins.iter().map(|(uses, _)| json!({ "$ref": format!("#/definitions/{}", case(uses)) }));
-    definitions.insert("stage".to_owned(), json!({ "allOf": cases.collect::<Vec<_>>() }));
+    let deploying = plugins.iter().filter(|(uses, _)| uses.starts_with(DEPLOY_PREFIX)).collect::<Vec<_>>();
+    if !deploying.is_empty() {
+        // Which of them `deploy` stands for depends on the stage's environment, which a schema can't follow.
+        let tables = deploying.iter().map(|(uses, _)| reference(&table_of(uses))).collect::<Vec<_>>();
+        let has_table = json!({ "properties": { "with": { "anyOf": tables } } });
+        definitions.insert(case(DEPLOY), json!({ "if": uses_plugin(DEPLOY), "then": has_table }));
+    }
     for (uses, config) in plugins {
-        let table = format!("with-{}", escaped(uses));
-        let uses_it = json!({ "required": ["uses"], "properties": { "uses": { "const": uses } } });
-        let mut has_table = json!({ "properties": { "with": { "$ref": format!("#/definitions/{table}") } } });
+        let table = table_of(uses);
+        let mut has_table = json!({ "properties": { "with": reference(&table) } });
         if config["required"].as_array().is_some_and(|keys| !keys.is_empty()) {
             has_table["required"] = json!(["with"]);
         }
-        definitions.insert(case(uses), json!({ "if": uses_it, "then": has_table }));
+        definitions.insert(case(uses), json!({ "if": uses_plugin(uses), "then": has_table }));
         definitions.insert(table.clone(), of_plugin(config, &table));
     }
+    let cases = definitions.keys().filter(|name| name.starts_with(CASE)).map(|case| reference(case));
+    let cases = cases.collect::<Vec<_>>();
+    definitions.insert("stage".to_owned(), json!({ "allOf": cases }));
     schema["definitions"] = Json::Object(definitions);
     for path in STAGE_TABLES {
         if let Some(stage) = schema.pointer_mut(path) {
@@ -46,8 +55,23 @@ pub(super) fn describe(schema: &mut Json, plugins: &BTreeMap<String, Json>) {
     }
 }
 
+/// What the names of definitions for the stages of a plugin begin with.
+const CASE: &str = "uses-";
+
 fn case(uses: &str) -> String {
-    format!("uses-{}", escaped(uses))
+    format!("{CASE}{}", escaped(uses))
+}
+
+fn table_of(uses: &str) -> String {
+    format!("with-{}", escaped(uses))
+}
+
+fn reference(definition: &str) -> Json {
+    json!({ "$ref": format!("#/definitions/{definition}") })
+}
+
+fn uses_plugin(uses: &str) -> Json {
+    json!({ "required": ["uses"], "properties": { "uses": { "const": uses } } })
 }
 
 /// A plugin's `uses` as part of a key that a JSON pointer in a URL can name. Another `uses` has another key.
@@ -211,6 +235,18 @@ mod tests {
         assert_eq!(either["anyOf"][1]["anyOf"][1], template);
         assert_eq!(table["properties"]["tag"], json!({ "const": "x" }));
         assert_eq!(table["properties"]["table"]["$ref"], "#/definitions/with-path_3a_plugins_2f_mine");
+    }
+
+    #[test]
+    fn deploy_has_the_table_of_one_of_the_plugins_that_it_stands_for() {
+        let mut schema = json!({ "properties": { "stages": { "additionalProperties": {} } } });
+        let plugins = ["deploy-one", "deploy-two", "other"].map(|uses| (uses.to_owned(), json!({ "type": "object" })));
+        describe(&mut schema, &BTreeMap::from(plugins));
+        let case = &schema["definitions"]["uses-deploy"];
+        assert_eq!(case["if"]["properties"]["uses"]["const"], "deploy");
+        let tables = json!([{ "$ref": "#/definitions/with-deploy-one" }, { "$ref": "#/definitions/with-deploy-two" }]);
+        assert_eq!(case["then"]["properties"]["with"]["anyOf"], tables);
+        assert_eq!(schema["definitions"]["stage"]["allOf"].as_array().map(Vec::len), Some(4));
     }
 
     #[test]

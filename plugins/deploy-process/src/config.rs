@@ -11,10 +11,6 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(example = serde_json::json!({ "service": "app", "image": "${{ stages.push.outputs.reference }}" }))]
 pub struct Config {
-    /// The kind of target: `process`.
-    #[serde(default)]
-    #[expect(dead_code, reason = "there is only one kind so far, which parsing checks")]
-    pub(crate) target: Target,
     /// The service's name.
     pub(crate) service: String,
     /// The image by digest: `REPOSITORY@sha256:…`.
@@ -38,26 +34,6 @@ pub struct Config {
     pub(crate) keep: Option<u32>,
     /// How long the old release may take to stop before it is killed. Default: 10 s.
     pub(crate) stop_grace: Option<DurationText>,
-}
-
-/// The key `target`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-pub(crate) enum Target {
-    /// A supervised process on the machine that runs the stage.
-    #[default]
-    Process,
-}
-
-impl TryFrom<String> for Target {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Target, String> {
-        match text.as_str() {
-            "process" => Ok(Target::Process),
-            _ => Err(format!("unknown target `{text}`; this version deploys to \"process\"")),
-        }
-    }
 }
 
 /// An image by digest: `REPOSITORY@sha256:…`.

@@ -7,7 +7,7 @@ use stagewright_sdk::fake::{FakeHost, HttpScript, ServiceScript};
 use stagewright_sdk::service::State;
 use stagewright_sdk::{Error, ErrorCode, Observation, Outcome, Permission};
 
-use crate::Deploy;
+use crate::DeployProcess;
 
 const ADDRESS: &str = "http://127.0.0.1:41873";
 const OLD: &str = "local/app@sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -36,14 +36,14 @@ fn health(status: u16) -> HttpScript {
 #[test]
 fn a_healthy_release_becomes_the_current_one() {
     let more = json!({ "args": ["--fast"], "env": { "LEVEL": "info" }, "secret-env": { "TOKEN": "app-token" },
-        "port": 8080, "keep": 2, "stop-grace": "3s", "target": "process" });
+        "port": 8080, "keep": 2, "stop-grace": "3s" });
     let report = host(more)
         .secret("app-token", "hunter2")
         .current_release("app", current(OLD))
         .service(ServiceScript::new("app").states([State::Starting, State::Running]))
         .http(health(503))
         .http(health(200))
-        .run::<Deploy>();
+        .run::<DeployProcess>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     let release = &report.releases[0];
     assert!(release.promoted && !release.discarded);
@@ -61,7 +61,7 @@ fn a_healthy_release_becomes_the_current_one() {
 
 #[test]
 fn health_is_checked_without_a_configured_check() {
-    let report = host(json!({})).service(ServiceScript::new("app")).http(health(200)).run::<Deploy>();
+    let report = host(json!({})).service(ServiceScript::new("app")).http(health(200)).run::<DeployProcess>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(report.sent[0].url, format!("{ADDRESS}/health"));
     assert_eq!(report.outputs["previous"], Json::Null);
@@ -73,7 +73,7 @@ fn an_unhealthy_release_is_removed_and_the_old_one_keeps_serving() {
         .current_release("app", current(OLD))
         .service(ServiceScript::new("app").log("starting\nno database\n"))
         .http(health(500))
-        .run::<Deploy>();
+        .run::<DeployProcess>();
     let error = report.result.unwrap_err();
     assert_eq!(error.code, ErrorCode::FailedPrecondition);
     assert!(
@@ -93,7 +93,7 @@ fn a_release_that_exits_fails_the_deploy_immediately() {
     let report = host(json!({}))
         .service(ServiceScript::new("app").states([State::Starting, State::Exited]).log("panic: no PORT"))
         .http(health(503))
-        .run::<Deploy>();
+        .run::<DeployProcess>();
     let error = report.result.unwrap_err();
     assert!(error.message.contains("no release serves"), "{error}");
     assert!(error.causes[0].contains("exited before its health check"), "{:?}", error.causes);
@@ -108,7 +108,7 @@ fn successes_must_be_consecutive() {
     for status in [200, 503, 200, 200] {
         host = host.http(health(status));
     }
-    let report = host.run::<Deploy>();
+    let report = host.run::<DeployProcess>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     assert_eq!(report.sent.len(), 4);
 }
@@ -120,7 +120,7 @@ fn readiness_is_checked_after_health() {
         .service(ServiceScript::new("app"))
         .http(health(200))
         .http(ready)
-        .run::<Deploy>();
+        .run::<DeployProcess>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     let urls: Vec<&str> = report.sent.iter().map(|sent| sent.url.as_str()).collect();
     assert_eq!(urls, [format!("{ADDRESS}/health"), format!("{ADDRESS}/ready")]);
@@ -129,7 +129,7 @@ fn readiness_is_checked_after_health() {
         .service(ServiceScript::new("app"))
         .http(health(200))
         .http(HttpScript::get(&format!("{ADDRESS}/ready")).status(503))
-        .run::<Deploy>();
+        .run::<DeployProcess>();
     assert!(report.result.unwrap_err().causes[0].contains("the readiness check didn't pass"));
     assert!(report.releases[0].discarded);
 }
@@ -140,7 +140,7 @@ fn an_unreachable_release_is_unhealthy() {
     let report = host(json!({ "health": { "deadline": "1s" } }))
         .service(ServiceScript::new("app"))
         .http(refused)
-        .run::<Deploy>();
+        .run::<DeployProcess>();
     let error = report.result.unwrap_err();
     assert!(error.causes[1].contains("connection refused"), "{:?}", error.causes);
     assert!(error.causes[2].contains("wrote nothing"), "{:?}", error.causes);
@@ -148,7 +148,8 @@ fn an_unreachable_release_is_unhealthy() {
 
 #[test]
 fn a_cancelled_deploy_removes_its_release() {
-    let report = host(json!({})).service(ServiceScript::new("app")).http(health(503)).cancelled().run::<Deploy>();
+    let report =
+        host(json!({})).service(ServiceScript::new("app")).http(health(503)).cancelled().run::<DeployProcess>();
     let error = report.result.unwrap_err();
     assert_eq!(error.code, ErrorCode::Cancelled);
     assert!(report.releases[0].discarded && !report.releases[0].promoted);
@@ -157,30 +158,30 @@ fn a_cancelled_deploy_removes_its_release() {
 #[test]
 fn a_release_that_cannot_start_changes_nothing() {
     let failing = ServiceScript::new("app").error(Error::new(ErrorCode::NotFound, "no such image"));
-    let report = host(json!({})).service(failing).run::<Deploy>();
+    let report = host(json!({})).service(failing).run::<DeployProcess>();
     let error = report.result.unwrap_err();
     assert!(error.message.contains("can't start") && error.is_not_found(), "{error:?}");
     assert!(report.sent.is_empty());
-    let error = host(json!({ "secret-env": { "TOKEN": "missing" } })).run::<Deploy>().result.unwrap_err();
+    let error = host(json!({ "secret-env": { "TOKEN": "missing" } })).run::<DeployProcess>().result.unwrap_err();
     assert!(error.message.contains("with.secret-env.TOKEN"), "{error}");
 }
 
 #[test]
 fn an_image_without_a_digest_is_refused() {
     for image in ["local/app:1.0", "local/app", "local/app@sha256:12", "@sha256:00", "local/app@md5:00"] {
-        let found = host(json!({ "image": image })).validate::<Deploy>();
+        let found = host(json!({ "image": image })).validate::<DeployProcess>();
         assert_eq!(found[0].key.as_deref(), Some("image"), "{image}");
         assert!(found[0].message.contains("stages.push.outputs.reference"), "{}", found[0].message);
-        assert!(host(json!({ "image": image })).run::<Deploy>().result.is_err());
+        assert!(host(json!({ "image": image })).run::<DeployProcess>().result.is_err());
     }
 }
 
 #[test]
 fn configuration_errors_name_their_key() {
     let paths = |more: Json| -> Vec<String> {
-        host(more).validate::<Deploy>().into_iter().map(|found| found.key.unwrap_or_default()).collect()
+        host(more).validate::<DeployProcess>().into_iter().map(|found| found.key.unwrap_or_default()).collect()
     };
-    assert_eq!(paths(json!({ "target": "kubernetes" })), ["target"]);
+    assert_eq!(paths(json!({ "target": "process" })), ["target"]);
     assert_eq!(paths(json!({ "service": "a/b" })), ["service"]);
     assert_eq!(
         paths(json!({ "env": { "A": "1", "PORT": "80" }, "secret-env": { "A": "s" } })),
@@ -192,16 +193,14 @@ fn configuration_errors_name_their_key() {
     );
     assert_eq!(paths(json!({ "readiness": { "deadline": "-1s" } })), ["readiness.deadline"]);
     assert_eq!(paths(json!({ "readiness": { "deadline": "1d", "interval": "1m 30s" } })), [""; 0]);
-    let message = &host(json!({ "target": "kubernetes" })).validate::<Deploy>()[0].message;
-    assert!(message.contains("\"process\""), "{message}");
 }
 
 #[test]
 fn observe_compares_digests_without_tokens() {
-    assert_eq!(host(json!({})).observe::<Deploy>().result, Ok(Observation::NotStarted));
-    let other = host(json!({})).current_release("app", current(OLD)).observe::<Deploy>();
+    assert_eq!(host(json!({})).observe::<DeployProcess>().result, Ok(Observation::NotStarted));
+    let other = host(json!({})).current_release("app", current(OLD)).observe::<DeployProcess>();
     assert_eq!(other.result, Ok(Observation::NotStarted));
-    let same = host(json!({})).current_release("app", current(NEW)).observe::<Deploy>();
+    let same = host(json!({})).current_release("app", current(NEW)).observe::<DeployProcess>();
     assert!(matches!(same.result, Ok(Observation::Applied(_))), "{:?}", same.result);
     assert_eq!(same.outputs["url"], ADDRESS);
 }
@@ -211,14 +210,14 @@ fn observe_compares_fencing_tokens() {
     let observe_with = |fence: u64| {
         let mut current = current(NEW);
         current["fence"] = json!(fence);
-        host(json!({})).fence(7).current_release("app", current).observe::<Deploy>()
+        host(json!({})).fence(7).current_release("app", current).observe::<DeployProcess>()
     };
     let own = observe_with(7);
     assert!(matches!(own.result, Ok(Observation::Applied(_))), "{:?}", own.result);
     assert_eq!(own.recorded, Some((NEW.to_owned(), Some(ADDRESS.to_owned()))));
     let mut stopped = current(NEW);
     stopped["state"] = json!("exited");
-    let stopped = host(json!({})).current_release("app", stopped).observe::<Deploy>();
+    let stopped = host(json!({})).current_release("app", stopped).observe::<DeployProcess>();
     assert!(matches!(stopped.result, Ok(Observation::Failed(_))), "{:?}", stopped.result);
     // The same image, deployed by another attempt.
     assert_eq!(observe_with(6).result, Ok(Observation::NotStarted));
@@ -231,14 +230,14 @@ fn undo_deploys_the_last_known_good_release_with_its_configuration() {
     earlier["image"] = json!(OLD);
     let good = json!({ "artifact": OLD, "config": earlier, "fence": 3 });
     let undoing = || host(json!({})).current_release("app", current(NEW)).ledger(None, Some(good.clone()));
-    let report = undoing().service(ServiceScript::new("app")).http(health(200)).undo::<Deploy>();
+    let report = undoing().service(ServiceScript::new("app")).http(health(200)).undo::<DeployProcess>();
     assert_eq!(report.result, Ok(()));
     let release = &report.releases[0];
     assert!(release.promoted);
     assert_eq!((release.image.as_str(), release.env["LEVEL"].as_str()), (OLD, "debug"));
     assert_eq!(report.recorded, Some((OLD.to_owned(), Some(ADDRESS.to_owned()))));
 
-    let report = undoing().service(ServiceScript::new("app")).http(health(503)).undo::<Deploy>();
+    let report = undoing().service(ServiceScript::new("app")).http(health(503)).undo::<DeployProcess>();
     assert!(report.releases[0].discarded && report.recorded.is_none());
 
     let ledger = json!({ "artifact": NEW, "config": with(json!({})), "fence": 5 });
@@ -247,7 +246,7 @@ fn undo_deploys_the_last_known_good_release_with_its_configuration() {
         current["fence"] = json!(fence);
         current["state"] = json!(state);
         let host = undoing().current_release("app", current).ledger(Some(ledger.clone()), Some(good.clone()));
-        host.service(ServiceScript::new("app")).http(health(200)).undo::<Deploy>()
+        host.service(ServiceScript::new("app")).http(health(200)).undo::<DeployProcess>()
     };
     let again = serving(OLD, 6, "running", &ledger);
     assert_eq!((again.result, again.releases.len()), (Ok(()), 0), "an interrupted undo has deployed it already");
@@ -261,19 +260,19 @@ fn undo_deploys_the_last_known_good_release_with_its_configuration() {
     same_image["config"] = good["config"].clone();
     assert!(serving(OLD, 5, "running", &same_image).releases.is_empty());
 
-    let nowhere = host(json!({})).current_release("app", current(NEW)).undo::<Deploy>();
+    let nowhere = host(json!({})).current_release("app", current(NEW)).undo::<DeployProcess>();
     assert!(nowhere.result.unwrap_err().message.contains("release r1 serves"));
     let mut foreign = good.clone();
     foreign["config"]["service"] = json!("other");
-    let error = undoing().ledger(None, Some(foreign)).undo::<Deploy>().result.unwrap_err();
+    let error = undoing().ledger(None, Some(foreign)).undo::<DeployProcess>().result.unwrap_err();
     assert!(error.message.contains("`other`"), "{error}");
 }
 
 #[test]
 fn the_service_and_its_secrets_are_required() {
-    let required = host(json!({ "secret-env": { "TOKEN": "app-token" } })).requirements::<Deploy>();
+    let required = host(json!({ "secret-env": { "TOKEN": "app-token" } })).requirements::<DeployProcess>();
     let entries: Vec<_> = required.iter().map(|needed| (needed.permission, needed.entry.as_str())).collect();
     assert_eq!(entries, [(Permission::Service, "app"), (Permission::Secrets, "app-token:env")]);
-    let layout = host(json!({ "image": NEW.replace("local/app", "oci:target/image") })).requirements::<Deploy>();
+    let layout = host(json!({ "image": NEW.replace("local/app", "oci:target/image") })).requirements::<DeployProcess>();
     assert_eq!((layout[1].permission, layout[1].entry.as_str()), (Permission::Read, "target/image"));
 }

@@ -1,4 +1,5 @@
-//! Starts a release, waits until it is healthy, and makes it the current one.
+//! Deploys to the target `process`: starts a release as a supervised process of this machine, waits until it is healthy, and
+//! makes it the current one.
 //!
 //! Input: an image by digest, and how to run it. Output: the address, the release's name, and the image that it replaced.
 //! The old release keeps serving until the new one passes its health check; a new release that doesn't is removed.
@@ -23,9 +24,9 @@ use crate::config::{Config, Probe, digest_of};
 
 /// The plugin.
 #[derive(Debug)]
-pub struct Deploy;
+pub struct DeployProcess;
 
-impl Stage for Deploy {
+impl Stage for DeployProcess {
     type Config = Config;
 
     fn manifest() -> Manifest {
@@ -62,7 +63,7 @@ impl Stage for Deploy {
     }
 }
 
-impl Reconcile for Deploy {
+impl Reconcile for DeployProcess {
     /// The deploy was applied if the current release was started under the attempt's fencing token. A release that was
     /// started but never promoted doesn't serve requests, so it counts as not started. Without tokens, the image's digest
     /// decides.
@@ -127,7 +128,7 @@ impl Reconcile for Deploy {
     }
 }
 
-stagewright_sdk::export_effectful_stage!(Deploy);
+stagewright_sdk::export_effectful_stage!(DeployProcess);
 
 /// Whether the release to roll back to already serves, so that `undo` has nothing left to do.
 ///
