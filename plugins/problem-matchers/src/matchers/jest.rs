@@ -14,6 +14,8 @@ pub(crate) struct JestMatcher {
 
 struct Failure {
     test: FailedTest,
+    /// The file of the test.
+    file: String,
     part: Part,
     /// Whether it is the file that failed, and not a test.
     is_file: bool,
@@ -60,12 +62,13 @@ impl Matcher for JestMatcher {
     }
 
     fn end(&mut self, collector: &mut Collector) {
-        let Some(Failure { mut test, is_file, .. }) = self.failure.take() else { return };
+        let Some(Failure { mut test, file, is_file, .. }) = self.failure.take() else { return };
         if is_file {
             // A long explanation precedes what happened.
             let cause =
                 test.why.iter().find(|line| line.contains("Error: ") || line.starts_with("Cannot find")).cloned();
             test.why = cause.map_or_else(|| test.why.into_iter().take(1).collect(), |cause| vec![cause]);
+            test.place.get_or_insert_with(|| SourcePlace::of_file(&file));
         }
         collector.add_test(test);
     }
@@ -81,10 +84,7 @@ impl JestMatcher {
         let is_file = name == "Test suite failed to run";
         let mut test = FailedTest::new(if is_file { file } else { name });
         test.identity = format!("{file} {name}");
-        if is_file {
-            test.place = Some(SourcePlace::new(file, None, None));
-        }
-        self.failure = Some(Failure { test, part: Part::Message, is_file });
+        self.failure = Some(Failure { test, file: file.clone(), part: Part::Message, is_file });
     }
 }
 
@@ -93,7 +93,7 @@ impl Failure {
         let text = line.trim();
         if let Some(place) = stack_frame(line).filter(|place| !place.is_foreign()) {
             self.part = Part::Stack;
-            self.test.place.get_or_insert(place);
+            self.pass_through(place);
         } else if text.starts_with("at ") {
             self.part = Part::Stack;
         } else if self.part == Part::Message && is_code(text) {
@@ -106,6 +106,14 @@ impl Failure {
             } else {
                 self.test.because(text.split(" // ").next().unwrap_or(text));
             }
+        }
+    }
+
+    /// The place is the test's own line, where the stack has it: what the test calls may have thrown the error.
+    fn pass_through(&mut self, place: SourcePlace) {
+        let is_own = |place: &SourcePlace| place.path == self.file;
+        if self.test.place.as_ref().is_none_or(|known| is_own(&place) && !is_own(known)) {
+            self.test.place = Some(place);
         }
     }
 }
