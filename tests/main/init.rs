@@ -75,6 +75,39 @@ fn a_package_of_setuptools_is_installed_with_its_tests() {
 }
 
 #[test]
+fn a_locked_project_of_uv_is_installed_by_uv() {
+    let project = "[project]\nname = \"sum\"\nversion = \"1\"\n[dependency-groups]\ntests = [\"pytest\"]\n";
+    let mut environment = repository(&[("pyproject.toml", project), ("uv.lock", "version = 1\n"), ("../bin/uv", "")]);
+    let uv = environment.root().join("../bin/uv");
+    std::fs::set_permissions(&uv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    environment.set("PATH", &uv.with_file_name("").display().to_string());
+    environment.run(&["init"]).exits(0);
+    assert_eq!(stage(&environment, "install")["with"]["run"].as_str(), Some("uv sync --locked --group tests"));
+    assert_eq!(stage(&environment, "test")["with"]["run"].as_str(), Some(".venv/bin/python -m pytest"));
+    environment.set("PATH", "/usr/bin");
+    environment.run(&["init", "--output", "without.toml"]).exits(0);
+    assert!(!environment.read("without.toml").contains("uv sync"), "a machine without uv");
+}
+
+#[test]
+fn packages_of_yarn_stay_in_the_repository_for_the_other_stages() {
+    let package = r#"{ "packageManager": "yarn@4.5.3", "scripts": { "test": "t" }, "dependencies": { "x": "1" } }"#;
+    for (file, written) in [("package.json", "."), ("web/package.json", "web")] {
+        let environment = repository(&[(file, package)]);
+        environment.run(&["init"]).exits(0);
+        let install = stage(&environment, "install");
+        assert_eq!(install["env"]["YARN_ENABLE_GLOBAL_CACHE"].as_str(), Some("false"));
+        assert_eq!(install["permissions"]["write"].as_array().unwrap().last().unwrap().as_str(), Some(written));
+        environment.run(&["validate"]).exits(0);
+    }
+    let environment = repository(&[("package.json", package), (".yarnrc.yml", "nodeLinker: node-modules\n")]);
+    environment.run(&["init"]).exits(0);
+    let install = stage(&environment, "install");
+    assert_eq!(install["permissions"]["write"].as_array().unwrap()[0].as_str(), Some(".yarn"));
+    assert!(install.get("env").is_none());
+}
+
+#[test]
 fn several_projects_in_folders_have_stages_of_their_own() {
     let environment = repository(&[
         ("api/go.mod", "module api\n"),

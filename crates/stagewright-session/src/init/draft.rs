@@ -28,6 +28,8 @@ pub(super) struct StageDraft {
     pub(super) work: StageWork,
     /// Paths below the project's folder that the stage writes, beside those of the set.
     pub(super) write: Vec<String>,
+    /// Variables of its programs.
+    pub(super) env: Vec<(&'static str, &'static str)>,
     /// What a reader of the file may wonder about.
     pub(super) comment: Option<String>,
 }
@@ -73,7 +75,7 @@ impl ProjectDraft {
 
 impl StageDraft {
     pub(super) fn new(name: &str, work: StageWork) -> StageDraft {
-        StageDraft { name: name.to_owned(), needs: Vec::new(), work, write: Vec::new(), comment: None }
+        StageDraft { name: name.to_owned(), needs: Vec::new(), work, write: Vec::new(), env: Vec::new(), comment: None }
     }
 
     /// A stage that runs a command line.
@@ -127,6 +129,11 @@ fn write_stage(text: &mut String, project: &ProjectDraft, stage: &StageDraft, na
         let needs: Vec<String> = stage.needs.iter().map(|need| names.in_pipeline(need)).collect();
         let _ = writeln!(text, "needs = {}", list(&needs));
     }
+    if !stage.env.is_empty() {
+        let entries: Vec<String> =
+            stage.env.iter().map(|(name, value)| format!("{name} = {}", Value::from(*value))).collect();
+        let _ = writeln!(text, "env = {{ {} }}", entries.join(", "));
+    }
     if with.iter().any(|(_, value)| value.contains('\n')) {
         for (key, value) in &with {
             let _ = writeln!(text, "with.{key} = {value}");
@@ -157,7 +164,8 @@ fn in_folder(kind: Permission, set: &Permissions, stage: &StageDraft, folder: &s
     let entries = set.of(kind).into_iter().map(|entry| entry.as_str().to_owned());
     let entries: Vec<String> = match kind {
         Permission::Write => {
-            entries.chain(stage.write.iter().cloned()).map(|path| format!("{folder}/{path}")).collect()
+            let paths = entries.chain(stage.write.iter().cloned());
+            paths.map(|path| if path == "." { folder.to_owned() } else { format!("{folder}/{path}") }).collect()
         }
         _ => entries.collect(),
     };

@@ -27,7 +27,7 @@ pub(super) fn draft(project: &Project<'_>) -> Option<ProjectDraft> {
     let installs = ["dependencies", "devDependencies", "workspaces"].iter().any(|key| depends(key))
         || package["workspaces"].is_array();
     if installs {
-        draft.stages.push(StageDraft::program("install", &manager.install(project)));
+        draft.stages.push(manager.install_stage(project));
     }
     for (name, scripts) in SCRIPTS {
         let script = scripts.iter().find_map(|script| Some((script, package["scripts"][script].as_str()?)));
@@ -83,6 +83,22 @@ impl NodePackageManager {
             _ if project.has_file("yarn.lock") => NodePackageManager::Yarn,
             _ => NodePackageManager::Npm,
         }
+    }
+
+    fn install_stage(&self, project: &Project<'_>) -> StageDraft {
+        let mut stage = StageDraft::program("install", &self.install(project));
+        let is_yarn = matches!(self, NodePackageManager::Yarn);
+        if is_yarn && project.text(".yarnrc.yml").is_some_and(|settings| settings.contains("nodeLinker: node-modules"))
+        {
+            stage.write.push(".yarn".to_owned());
+        } else if is_yarn {
+            stage.comment = Some(
+                "Yarn removes `node_modules`, and keeps packages for the other stages in `.yarn/cache`.".to_owned(),
+            );
+            stage.write.push(".".to_owned());
+            stage.env.push(("YARN_ENABLE_GLOBAL_CACHE", "false"));
+        }
+        stage
     }
 
     fn install(&self, project: &Project<'_>) -> Vec<&'static str> {

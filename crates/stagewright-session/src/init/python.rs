@@ -62,6 +62,9 @@ enum TestRequirements {
 impl PythonProject<'_> {
     /// The lines that make the virtual environment; none if the project needs nothing but Python.
     fn install(&self) -> Option<Vec<String>> {
+        if self.project.has_file("uv.lock") && self.project.has_program("uv") {
+            return Some(self.install_with_uv());
+        }
         let editable = if self.is_package() { " --editable ." } else { "" };
         let mut lines = vec!["python3 -m venv .venv".to_owned()];
         let chosen = self.test_requirements();
@@ -86,6 +89,21 @@ impl PythonProject<'_> {
         }
         lines.push(format!(".venv/bin/pip install{requirements}{pytest}"));
         Some(lines)
+    }
+
+    /// The same from the lock file. uv leaves out all groups but `dev`, and all extras.
+    fn install_with_uv(&self) -> Vec<String> {
+        let chosen = self.test_requirements();
+        let more = match chosen {
+            TestRequirements::Group("dev") | TestRequirements::File(_) | TestRequirements::Nowhere => String::new(),
+            TestRequirements::Group(group) => format!(" --group {group}"),
+            TestRequirements::Extra(extra) => format!(" --extra {extra}"),
+        };
+        let mut lines = vec![format!("uv sync --locked{more}")];
+        if self.uses_pytest() && !self.includes_pytest(&chosen) {
+            lines.push("uv pip install pytest".to_owned());
+        }
+        lines
     }
 
     fn is_package(&self) -> bool {
