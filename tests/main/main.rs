@@ -41,6 +41,7 @@ mod rehearsal;
 mod release;
 mod secrets;
 mod shared_cache;
+mod shims;
 mod terminals;
 mod toolchains;
 mod undeclared;

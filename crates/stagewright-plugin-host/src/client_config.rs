@@ -1,4 +1,4 @@
-//! Copies the configuration files of clients (git, cargo, npm, pip) for programs in a sandbox, without credentials.
+//! Copies the configuration files of clients (git, cargo, npm, pip, asdf) for programs in a sandbox, without credentials.
 //!
 //! ```text
 //! file ── parser of its format ── keys ── allow-list, each with the kind of its value ── text in the same format
@@ -8,6 +8,7 @@
 //! key's kind. URLs are copied without user, password and query. The copy is written from the parsed values, never from the
 //! text of the file, so that comments, continued lines and quoting can't carry anything through.
 
+mod asdf;
 mod cargo;
 mod git;
 mod ini;
@@ -32,11 +33,13 @@ pub(crate) use value::is_variable;
 /// before the syntax error, or nothing.
 pub(crate) fn without_secrets(format: ConfigFormat, text: &str) -> String {
     match format {
+        ConfigFormat::Asdf => asdf::copy(text),
         ConfigFormat::Cargo => cargo::copy(text),
         ConfigFormat::Git => git::copy(text),
         ConfigFormat::Npm => npm::copy(text),
         ConfigFormat::Php => php::copy(text),
         ConfigFormat::Pip => pip::copy(text),
+        ConfigFormat::ToolVersions => asdf::copy_versions(text),
         ConfigFormat::Other(instead) => instead.to_owned(),
     }
 }
@@ -48,7 +51,11 @@ pub(crate) fn is_harmless(format: ConfigFormat, text: &str) -> bool {
         ConfigFormat::Npm => npm::is_harmless(text),
         ConfigFormat::Pip => pip::is_harmless(text),
         // Files of the workspace that configure these can't publish to package hosts.
-        ConfigFormat::Git | ConfigFormat::Php | ConfigFormat::Other(_) => false,
+        ConfigFormat::Asdf
+        | ConfigFormat::Git
+        | ConfigFormat::Php
+        | ConfigFormat::ToolVersions
+        | ConfigFormat::Other(_) => false,
     }
 }
 

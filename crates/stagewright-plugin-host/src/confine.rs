@@ -349,6 +349,8 @@ impl Blueprint {
             // Some programs read only the upper-case name, some only the lower-case one.
             variables.extend([name.to_owned(), name.to_lowercase()].map(|name| (name, proxy.clone())));
         }
+        // Yarn 2 and later read no others.
+        variables.extend(["YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"].map(|name| (name.to_owned(), proxy.clone())));
         if self.policy.has_network() {
             variables.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
         }

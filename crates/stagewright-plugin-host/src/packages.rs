@@ -62,11 +62,14 @@ impl PackageHosts {
         hosts
     }
 
-    /// The origins that a client uses without any configuration.
+    /// The origins that a client uses without any configuration. `npm` includes those of yarn: npm's registry by another
+    /// name, and the releases of yarn itself, which corepack downloads.
     pub fn usual(manager: PackageManager) -> impl Iterator<Item = Origin> {
         let origins: &[&str] = match manager {
             PackageManager::Cargo => &["https://crates.io", "https://index.crates.io", "https://static.crates.io"],
-            PackageManager::Npm => &["https://registry.npmjs.org"],
+            PackageManager::Npm => {
+                &["https://registry.npmjs.org", "https://registry.yarnpkg.com", "https://repo.yarnpkg.com"]
+            }
             PackageManager::Pip => &["https://files.pythonhosted.org", "https://pypi.org"],
         };
         origins.iter().filter_map(|origin| Origin::parse(origin))

@@ -64,8 +64,8 @@ pub use refusal::Refusal;
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
 pub use toolchain::{
-    ConfigFormat, MountMode, ToolMount, Tools, client_configs, machine_configs, needs, real_program, system,
-    system_folders,
+    CACHE_SETTINGS, CacheSetting, ConfigFormat, MountMode, ToolMount, Tools, client_configs, machine_configs, needs,
+    real_program, system, system_folders,
 };
 pub use wire::Exceeded;
 

@@ -138,6 +138,15 @@ fn a_copy_for_npm_has_registries_without_credentials() {
 }
 
 #[test]
+fn a_copy_for_asdf_has_versions_and_no_commands() {
+    let text =
+        "# CANARY\nlegacy_version_file = yes\npre_asdf_install_nodejs = curl -H CANARY\nlegacy_version_file = CANARY\n";
+    copied(ConfigFormat::Asdf, text, "legacy_version_file = yes\n");
+    let text = "nodejs 20.2.0 system # CANARY\npython  ref:v3.12\nCANARY\ntoken https://ada:CANARY@host.test/\n";
+    copied(ConfigFormat::ToolVersions, text, "nodejs 20.2.0 system\npython ref:v3.12\n");
+}
+
+#[test]
 fn a_copy_for_pip_has_indexes_without_credentials() {
     let text = "[global]\nindex-url = https://u:CANARY@pypi.test/simple\nextra-index-url =\n    https://CANARY@one.test/s\n    \
                 https://two.test/s#CANARY\nproxy = u:CANARY@proxy.test:1\nclient-cert = /CANARY\nkeyring-provider = CANARY\n\

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagewright_model::ProcessRule;
 use stagewright_process::sandbox::{
-    Access, GrantedSocket, MountMode, Place, Rule, SocketError, Source, ToolMount, Tools, client_configs, needs, system,
+    Access, CACHE_SETTINGS, GrantedSocket, MountMode, Place, Rule, SocketError, Source, ToolMount, Tools,
+    client_configs, needs, system,
 };
 use stagewright_process::which;
 
@@ -87,6 +88,9 @@ impl MountPlanner {
         let keeps = |need: &ToolMount| matches!(need.how, MountMode::Kept | MountMode::KeptFile);
         let kept = needs.iter().any(keeps).then(|| KeptCaches::open(&self.config.kept, &self.owner, &self.table));
         let kept = kept.transpose().map_err(|error| unprepared("open the download caches", &error))?;
+        if let Some(home) = &home {
+            set_caches(home, &needs, &scratch.join("home")).map_err(|error| unprepared("set caches", &error))?;
+        }
         for need in needs {
             let place = self.meet(&need, home.as_deref(), &scratch, kept.as_ref());
             let place = place.map_err(|error| unprepared(&format!("prepare {}", need.path.display()), &error))?;
@@ -136,7 +140,12 @@ impl MountPlanner {
     ) -> io::Result<Option<Place>> {
         let place = |source, access| Some(Place { path: need.path.clone(), source, access: Some(access) });
         match need.how {
-            MountMode::Execute => Ok(place(Source::Host(fs::canonicalize(&need.path)?), Access::Execute)),
+            MountMode::Execute => {
+                let real = fs::canonicalize(&need.path)?;
+                let is_link = real.is_file() && need.path.symlink_metadata()?.is_symlink();
+                let source = if is_link { held_link(&real, scratch)? } else { Source::Host(real) };
+                Ok(place(source, Access::Execute))
+            }
             MountMode::Copy(format) => {
                 let copy = copied(&need.path, format, &scratch.join("copies"))?;
                 let Some(below) = home.and_then(|home| need.path.strip_prefix(home).ok()) else {
@@ -192,6 +201,30 @@ fn own_name_server(scratch: &Path) -> io::Result<Option<Place>> {
     // Without `search`, a resolver would also try each name in the domain of this machine.
     fs::write(&own, "nameserver 127.0.0.1\nsearch .\n")?;
     Ok(Some(Place { path, source: Source::Host(own), access: Some(Access::Read) }))
+}
+
+/// Writes the settings of clients that don't find their kept caches themselves. `own`: the folder that is mounted at `home`.
+fn set_caches(home: &Path, needs: &[ToolMount], own: &Path) -> io::Result<()> {
+    let is_kept = |cache: &Path| needs.iter().any(|need| need.path == cache && need.how == MountMode::Kept);
+    for setting in CACHE_SETTINGS {
+        let (cache, file) = (home.join(setting.cache), own.join(setting.file));
+        if is_kept(&cache) {
+            fs::create_dir_all(file.parent().unwrap_or(own))?;
+            fs::write(file, format!("{}{}\n", setting.key, cache.join(setting.folder).display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A link to a program of the machine, which is mounted at its own path: a program such as corepack's `pnpm` finds its
+/// other files beside itself, and does so by following its link. It leads straight to the program, because the links
+/// between the two needn't be in the sandbox. As a mount, it can't be replaced by programs, even in their own home.
+fn held_link(program: &Path, scratch: &Path) -> io::Result<Source> {
+    let links = scratch.join("links");
+    fs::create_dir_all(&links)?;
+    let name = links.read_dir()?.count().to_string();
+    std::os::unix::fs::symlink(program, links.join(&name))?;
+    Ok(Source::Held(links, name.into()))
 }
 
 /// The authorities that programs should trust.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub use configs::client_configs;
 pub use folders::system_folders;
 pub use install::real_program;
-use install::resolve;
+use install::{ASDF, UV, resolve};
 pub use system::{machine_configs, system};
 
 /// Something of the machine that a program needs, and that its sandbox gets.
@@ -49,6 +49,8 @@ pub enum MountMode {
 /// Whose configuration a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigFormat {
+    /// asdf's `.asdfrc`.
+    Asdf,
     /// Cargo's `config.toml`.
     Cargo,
     /// git's.
@@ -59,9 +61,33 @@ pub enum ConfigFormat {
     Php,
     /// `pip.conf`.
     Pip,
+    /// `.tool-versions`, which names the version of each program.
+    ToolVersions,
     /// Any other, of which nothing is known to be harmless: this text stands in its place.
     Other(&'static str),
 }
+
+/// A setting in the home of programs that leads a client to its kept cache.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSetting {
+    /// The cache, relative to the home.
+    pub cache: &'static str,
+    /// The file with the setting, relative to the home.
+    pub file: &'static str,
+    /// What precedes the path in the file.
+    pub key: &'static str,
+    /// The folder that is set, relative to the cache.
+    pub folder: &'static str,
+}
+
+/// For clients that otherwise look for a place of their own. pnpm links a file of the repository's root to the home, to find
+/// out whether its store can be there, and fails where a stage may not write to that root. It reads `rc` before version 11.
+pub const CACHE_SETTINGS: [CacheSetting; 2] = [
+    CacheSetting { cache: PNPM, file: ".config/pnpm/rc", key: "store-dir=", folder: "store" },
+    CacheSetting { cache: PNPM, file: ".config/pnpm/config.yaml", key: "storeDir: ", folder: "store" },
+];
+/// Where pnpm keeps its store, and versions of itself.
+const PNPM: &str = ".local/share/pnpm";
 
 /// Who asks, and what it sees.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +115,10 @@ pub fn needs(programs: &[PathBuf], tools: Tools<'_>) -> Vec<ToolMount> {
         };
         tools.places_of(program).into_iter().for_each(|place| add(place, MountMode::Execute));
         tools.profile(&name, &mut add);
+        if let Some(manager) = tools.shim_manager(program) {
+            tools.places_of_manager(manager).into_iter().for_each(|place| add(place, MountMode::Execute));
+            tools.profile(manager, &mut add);
+        }
     }
     // A folder that a variable of the machine names, or a part of an installation, may itself lead into the workspace.
     // What is kept begins empty, and shows nothing.
@@ -140,15 +170,23 @@ impl Tools<'_> {
             "cargo" | "rustc" | "rustup" | "rustfmt" | "rustdoc" | "clippy-driver" => self.rust(add),
             "node" | "npm" | "npx" | "yarn" | "pnpm" | "corepack" => {
                 below_home(".npmrc", MountMode::Copy(ConfigFormat::Npm));
-                for cache in [".npm", ".cache/yarn", ".cache/node", ".local/share/pnpm"] {
+                for cache in [".npm", ".cache/yarn", ".yarn/berry", ".cache/node", ".cache/pnpm", PNPM] {
                     below_home(cache, MountMode::Kept);
                 }
+            }
+            "asdf" => {
+                below_home(".asdfrc", MountMode::Copy(ConfigFormat::Asdf));
+                below_home(".tool-versions", MountMode::Copy(ConfigFormat::ToolVersions));
+                self.managed_by(ASDF).into_iter().for_each(|place| add(place, MountMode::Execute));
             }
             "python" | "pip" | "uv" | "poetry" | "pipx" => {
                 below_home(".config/pip/pip.conf", MountMode::Copy(ConfigFormat::Pip));
                 below_home(".pip/pip.conf", MountMode::Copy(ConfigFormat::Pip));
                 for cache in [".cache/pip", ".cache/uv", ".cache/pypoetry"] {
                     below_home(cache, MountMode::Kept);
+                }
+                if stem == "uv" {
+                    self.managed_by(UV).into_iter().for_each(|place| add(place, MountMode::Execute));
                 }
             }
             "git" => {

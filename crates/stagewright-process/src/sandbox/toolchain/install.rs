@@ -1,8 +1,8 @@
 //! Where a program's installation is, and which parts of it a sandbox takes.
 //!
 //! A folder that holds a program often holds more: `~/.fly/bin/flyctl` lies beside `~/.fly/config.yml`. So nothing is
-//! taken as a whole. Of an installation, the parts that programs are made of; of a version manager, the parts where it
-//! keeps programs; of anything else, the program.
+//! taken as a whole, except for packages of Node. Of an installation, the parts that programs are made of; of a version
+//! manager, the parts where it keeps programs; of anything else, the program.
 
 use std::fs;
 use std::io::Read as _;
@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use super::folders::is_system;
 use super::{Tools, absolute};
+use crate::which;
 
 /// Parts of an installation: programs, libraries, and what goes with them. Neither `etc` nor `conf`, `var` nor `data`.
 const PARTS: [&str; 13] = [
@@ -43,7 +44,7 @@ const LAYOUTS: [(&str, &[&str]); 6] = [
 /// Version managers and installers below a home, and where they keep programs. `*` is any name; what ends with `/` is
 /// an installation, of which only [`PARTS`] are taken.
 const MANAGERS: [(&str, &[&str]); 29] = [
-    (".asdf", &["asdf.sh", "bin", "defaults", "lib", "libexec", "plugins", "shims", "installs/*/*/"]),
+    (ASDF, &["asdf.sh", "bin", "defaults", "lib", "libexec", "plugins", "shims", "installs/*/*/"]),
     (".bun", &["bin", "install/global/node_modules"]),
     (".cabal", &["bin", "store"]),
     (".composer", &["vendor"]),
@@ -61,7 +62,7 @@ const MANAGERS: [(&str, &[&str]); 29] = [
     (".local/share/fnm", &["node-versions/*/installation/"]),
     (".local/share/mise", &["shims", "installs/*/*/"]),
     (".local/share/pipx", &["shared/", "venvs/*/"]),
-    (".local/share/uv", &["python/*/", "tools/*/"]),
+    (UV, &["python/*/", "tools/*/"]),
     (".nodenv", &["bin", "libexec", "plugins", "shims", "version", "versions/*/"]),
     (".nvm", &["alias", "nvm-exec", "nvm.sh", "versions/node/*/", "versions/io.js/*/"]),
     (".proto", &["bin", "shims", "tools/*/*/"]),
@@ -73,6 +74,9 @@ const MANAGERS: [(&str, &[&str]); 29] = [
     (".volta", &["bin", "tools/image/*/*/"]),
     (".yarn", &["bin", "releases"]),
 ];
+/// Where asdf and uv keep programs. These two find them without `PATH`, so that granting the manager has to bring them.
+pub(super) const ASDF: &str = ".asdf";
+pub(super) const UV: &str = ".local/share/uv";
 /// Paths that one pattern may come to. Each is a mount.
 const PATHS: usize = 100;
 /// Folders whose folders are homes.
@@ -104,15 +108,15 @@ impl Tools<'_> {
         if is_system(program) || !program.is_file() {
             return Vec::new();
         }
-        if let Some(home) = self.home_of(program) {
-            let managers = MANAGERS.iter().map(|(folder, parts)| (home.join(folder), parts));
-            if let Some((folder, parts)) = managers.into_iter().find(|(folder, _)| program.starts_with(folder)) {
-                let mut places = parts.iter().flat_map(|part| expand(&folder, part)).collect::<Vec<_>>();
-                if !places.iter().any(|place| program.starts_with(place)) {
-                    places.push(program.to_owned());
-                }
-                return places;
+        if let Some((home, manager)) = self.manager_of(program) {
+            let mut places = managed(&home, manager);
+            if !places.iter().any(|place| program.starts_with(place)) {
+                places.push(program.to_owned());
             }
+            return places;
+        }
+        if let Some(package) = node_package(program) {
+            return vec![package];
         }
         let folder = program.parent().unwrap_or(program);
         let root = if folder.file_name().is_some_and(|name| name == "bin") { folder.parent() } else { Some(folder) };
@@ -121,6 +125,32 @@ impl Tools<'_> {
             true => installed,
             false => vec![program.to_owned()],
         }
+    }
+
+    /// The version manager in whose folder a path lies, after the home that has the folder.
+    fn manager_of(&self, path: &Path) -> Option<(PathBuf, &'static str)> {
+        let home = self.home_of(path)?;
+        let (manager, _) = MANAGERS.iter().find(|(folder, _)| path.starts_with(home.join(folder)))?;
+        Some((home, manager))
+    }
+
+    /// The name of the program that a shim of a version manager starts to find out which version is meant; none if
+    /// `program` isn't a shim.
+    pub(super) fn shim_manager(&self, program: &Path) -> Option<&'static str> {
+        program.parent().filter(|folder| folder.ends_with("shims"))?;
+        let (_, manager) = self.manager_of(program)?;
+        Some(Path::new(manager).file_name()?.to_str()?.trim_start_matches('.'))
+    }
+
+    /// The programs of a version manager in the user's home.
+    pub(super) fn managed_by(&self, manager: &str) -> Vec<PathBuf> {
+        self.own_home().map(|home| managed(home, manager)).unwrap_or_default()
+    }
+
+    /// What has to be there so that shims can start their manager, which may be installed elsewhere.
+    pub(super) fn places_of_manager(&self, manager: &str) -> Vec<PathBuf> {
+        let program = which(manager, self.machine.get("PATH").map_or("", String::as_str));
+        program.map(|program| self.places_of(&program)).unwrap_or_default()
     }
 
     /// The innermost home that a path lies in, of this user or another. Not what a pipeline calls a home.
@@ -169,6 +199,27 @@ fn installation(root: &Path) -> Vec<PathBuf> {
     let special = LAYOUTS.iter().filter(|(mark, _)| root.join(mark).exists()).flat_map(|(_, parts)| parts.iter());
     let parts = PARTS.iter().chain(special).map(|part| root.join(part));
     parts.filter(|part| part.exists()).collect()
+}
+
+/// The package of Node that a program belongs to, which contains what was published and nothing of the user. Packages
+/// that it depends on are below it.
+fn node_package(program: &Path) -> Option<PathBuf> {
+    let mut names = program.iter();
+    let mut package: PathBuf = names.by_ref().take_while(|name| *name != "node_modules").collect();
+    package.push("node_modules");
+    // Links to programs, of which each leads to its own package.
+    let name = names.next().filter(|name| *name != ".bin")?;
+    package.push(name);
+    if name.to_str().is_some_and(|name| name.starts_with('@')) {
+        package.push(names.next()?);
+    }
+    package.is_dir().then_some(package)
+}
+
+/// Where a version manager keeps programs below a home.
+fn managed(home: &Path, manager: &str) -> Vec<PathBuf> {
+    let parts = MANAGERS.iter().filter(|(folder, _)| *folder == manager).flat_map(|(_, parts)| parts.iter());
+    parts.flat_map(|part| expand(&home.join(manager), part)).collect()
 }
 
 /// The paths that a pattern of [`MANAGERS`] stands for.

@@ -228,3 +228,43 @@ fn what_only_the_programs_variables_name_is_not_opened() {
         assert!(paths.iter().all(|path| own.contains(path)), "{name}: {paths:?}");
     }
 }
+
+#[test]
+fn a_program_of_a_node_package_brings_the_package() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    for (package, link) in [("plain", "plain"), ("@scope/cli", "scoped")] {
+        program(&at(&format!(".local/lib/node_modules/{package}/cli.js")));
+        file(&at(&format!(".local/lib/node_modules/{package}/dist/rest.js")));
+        fs::create_dir_all(at(".local/bin")).unwrap();
+        let target = format!("../lib/node_modules/{package}/cli.js");
+        std::os::unix::fs::symlink(target, at(".local/bin").join(link)).unwrap();
+        let expected = [format!(".local/bin/{link}"), format!(".local/lib/node_modules/{package}")];
+        assert_eq!(executes(&[at(".local/bin").join(link)], home.path()), expected);
+    }
+}
+
+#[test]
+fn a_shim_brings_its_manager_and_what_the_manager_reads() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |path: &str| home.path().join(path);
+    let shim = program(&at(".asdf/shims/tool"));
+    program(&at("tools/asdf"));
+    for path in [".tool-versions", ".asdfrc", "tools/secret"] {
+        file(&at(path));
+    }
+    let home_variable = ("HOME".to_owned(), home.path().display().to_string());
+    let machine = BTreeMap::from([home_variable, ("PATH".to_owned(), at("tools").display().to_string())]);
+    let tools = Tools { env: &machine, machine: &machine, workspace: &at("project") };
+    let copied = |path: &str, format| (at(path), MountMode::Copy(format));
+    let expected = [
+        copied(".asdfrc", ConfigFormat::Asdf),
+        (at(".asdf/shims"), MountMode::Execute),
+        copied(".tool-versions", ConfigFormat::ToolVersions),
+        (at("tools/asdf"), MountMode::Execute),
+    ];
+    for granted in [shim, at("tools/asdf")] {
+        let found = needs(&[granted], tools).into_iter().map(|need| (need.path, need.how)).collect::<BTreeSet<_>>();
+        assert_eq!(found, BTreeSet::from(expected.clone()));
+    }
+}
