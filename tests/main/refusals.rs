@@ -63,7 +63,7 @@ fn help(events: &[Json]) -> String {
         .filter(|event| event["problem"]["code"] == "permission-denied")
         .map(|event| &event["problem"]["grant"]);
     let is_recorded = |key: &str| grants.clone().any(|grant| grant["permission"] == key);
-    for key in ["read", "write", "exec", "process", "net"] {
+    for key in ["read", "write", "exec", "process", "net", "env"] {
         let named = help.contains(&format!("{key} = ["));
         assert!(!named || is_recorded(key), "{key} of {help} isn't recorded: {events:#?}");
     }
@@ -121,6 +121,24 @@ fn a_program_that_names_a_host_is_told_the_line_that_grants_it() {
             r#"net = ["https://api.example.org"]"#,
         ),
     ]);
+}
+
+/// The user's programs trust an authority of their company, which those of the stage don't know.
+#[test]
+fn a_variable_with_certificates_that_the_stage_lacks_is_named() {
+    let mut environment = repository();
+    environment.write("../outside/own.pem", "");
+    let hidden = environment.root().join("../outside/own.pem").canonicalize().expect("a file");
+    environment.set("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt");
+    environment.set("NODE_EXTRA_CA_CERTS", &hidden.display().to_string());
+    let script = "echo \"$SSL_CERT_FILE\"; echo 'error: invalid peer certificate: UnknownIssuer' >&2; exit 1";
+    let events = fails(&environment, SH, script);
+    assert_eq!(help(&events), r#"add to [stages.try.permissions]: env = ["SSL_CERT_FILE"]"#, "{events:#?}");
+    let granted = "process = [\"sh\"]\nenv = [\"SSL_CERT_FILE\"]";
+    let events = fails(&environment, granted, script);
+    assert_eq!(help(&events), "", "{events:#?}");
+    assert!(format!("{events:?}").contains("/etc/ssl/certs/ca-certificates.crt"), "{events:#?}");
+    assert_eq!(help(&fails(&environment, SH, "echo other >&2; exit 1")), "");
 }
 
 /// A refused connection that has nothing to do with the failure, as of a client that looks for its update.

@@ -60,7 +60,7 @@ const DIRECT: &str = "localhost,127.0.0.1,::1,0.0.0.0,.localhost";
 
 /// The variables that name a file of certificates, for OpenSSL, cargo, Node, npm (whose `cafile` replaces Node's), pip,
 /// requests (Python), git and curl.
-const TRUST_VARIABLES: [&str; 8] = [
+pub(crate) const TRUST_VARIABLES: [&str; 8] = [
     "SSL_CERT_FILE",
     "CARGO_HTTP_CAINFO",
     "NODE_EXTRA_CA_CERTS",

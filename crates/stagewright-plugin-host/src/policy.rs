@@ -223,6 +223,11 @@ impl Policy {
         self.deny(&format!("connect to the socket {path}"), Permission::Socket, path)
     }
 
+    /// The denial of a variable of the engine's environment.
+    pub(crate) fn deny_variable(&self, name: &str) -> CapabilityError {
+        self.deny(&format!("use the variable {name}"), Permission::Env, name)
+    }
+
     /// Whether any port of the host is granted.
     pub(crate) fn grants_host(&self, origin: &Origin) -> bool {
         self.net.iter().any(|rule| rule.is_for_host(origin))

@@ -34,7 +34,7 @@ impl SandboxView {
     }
 
     /// Whether a file is at the path, whatever programs may do with it.
-    pub(super) fn has(&self, path: &Path) -> bool {
+    pub(crate) fn has(&self, path: &Path) -> bool {
         self.found(path, LINKS).is_some()
     }
 

@@ -130,6 +130,15 @@ const OF_NETWORKS: [&str; 10] = [
     "not known",
 ];
 
+/// Words of messages about certificates that no known authority has issued, in lower case.
+const OF_CERTIFICATES: [&str; 3] = ["certificate", "self_signed_cert", "issuer_cert"];
+
+/// Whether a program's output may be about a certificate.
+pub(super) fn mentions_certificate(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    OF_CERTIFICATES.iter().any(|word| lower.contains(word))
+}
+
 /// Whether a program's output may be about a failed connection.
 pub(super) fn mentions_network(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();

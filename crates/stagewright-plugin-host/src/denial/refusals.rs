@@ -19,9 +19,9 @@ use stagewright_model::WorkspacePath;
 use stagewright_process::sandbox::Access;
 use stagewright_process::which;
 
-use super::complaints::{Complaint, Named, complaints, mentions_network};
+use super::complaints::{Complaint, Named, complaints, mentions_certificate, mentions_network};
 use crate::capability::workspace::{FileKind, WorkspaceFiles};
-use crate::confine::{SandboxView, searched};
+use crate::confine::{SandboxView, TRUST_VARIABLES, searched};
 use crate::error::CapabilityError;
 use crate::policy::Policy;
 use crate::strip::stripped;
@@ -61,6 +61,9 @@ pub(crate) struct RefusalSearch {
     pub(crate) root: PathBuf,
     /// Folders of `PATH` that the machine has, too.
     pub(crate) programs: Vec<PathBuf>,
+    /// Variables by which the machine's programs trust further certificates, and which the stage's programs lack, with the
+    /// files that they name.
+    pub(crate) authorities: Vec<(&'static str, PathBuf)>,
 }
 
 impl RefusalSearch {
@@ -72,7 +75,10 @@ impl RefusalSearch {
         environment: &BTreeMap<String, String>,
         machine: &BTreeMap<String, String>,
     ) -> RefusalSearch {
-        RefusalSearch { policy, root, programs: searched(environment, machine) }
+        let is_set = |name: &str| environment.contains_key(name);
+        let authorities = TRUST_VARIABLES.into_iter().filter(|name| !is_set(name));
+        let authorities = authorities.filter_map(|name| Some((name, PathBuf::from(machine.get(name)?)))).collect();
+        RefusalSearch { policy, root, programs: searched(environment, machine), authorities }
     }
 
     /// Why programs failed, as far as their output shows it. Reads the file system.
@@ -91,6 +97,10 @@ impl RefusalSearch {
             found.extend(denied.filter(|denied| found.iter().all(|known| known.message != denied.message)));
         }
         found.truncate(FOUND);
+        if mentions_certificate(&failed.output) {
+            let seen = self.authorities.iter().filter(|(_, file)| failed.view.has(file));
+            found.extend(seen.map(|(name, _)| self.policy.deny_variable(name)));
+        }
         found
     }
 
