@@ -20,6 +20,7 @@ mod repository;
 mod secret;
 mod set;
 mod socket;
+mod socket_route;
 mod variable;
 mod write;
 
@@ -40,6 +41,7 @@ pub use self::repository::RepositoryRule;
 pub use self::secret::{SecretRule, SecretUse};
 pub use self::set::{PermissionSet, UsedPermissionSet};
 pub use self::socket::SocketRule;
+pub use self::socket_route::{SocketRoute, SocketUrl};
 pub use self::variable::{PROXY_VARIABLES, is_harmless_variable};
 pub use self::write::with_grants;
 

@@ -51,8 +51,9 @@ pub use grants::complete as complete_permissions;
 pub use grants::{
     Amount, Bounds, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule, NetTarget, Origin, OriginRule,
     PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, PermissionSet, Permissions, ProcessRule,
-    RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRule, UsedPermissionSet,
-    VariableName, granting_lines, is_harmless_variable, is_localhost, remarks, with_grants,
+    RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRoute, SocketRule,
+    SocketUrl, UsedPermissionSet, VariableName, granting_lines, is_harmless_variable, is_localhost, remarks,
+    with_grants,
 };
 pub use imports::{AnyImports, ImportedFunctions, Imports};
 pub use input::InputError;

@@ -166,7 +166,7 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
         // doesn't count by itself: they need it to download packages, and an upload requires credentials, which are
         // ways out of their own (`Secret`, `Variable` and `CredentialFile`).
         WayOut::Request => Box::new(grants.net.iter().map(NetRule::as_str)),
-        WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.packages().is_none()).map(NetRule::as_str)),
+        WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.origin().is_some()).map(NetRule::as_str)),
         WayOut::Socket => Box::new(grants.socket.iter().map(SocketRule::as_str)),
         WayOut::Secret => {
             debug_assert!(matches!(interface, Interface::Process | Interface::Service));

@@ -300,11 +300,11 @@ impl Permissions {
     ) -> Vec<SecretReach<'a>> {
         let mut found = Vec::new();
         for (name, declaration) in declared {
-            let origins = self.net.iter().filter(|rule| !declaration.covers(rule));
-            let origins = origins.map(NetRule::as_str).collect::<Vec<_>>();
-            if origins.is_empty() {
-                continue;
-            }
+            let beyond = || self.net.iter().filter(|rule| !declaration.covers(rule));
+            let origins = beyond().map(NetRule::as_str).collect::<Vec<_>>();
+            // Requests over Unix sockets are the plugin's alone.
+            let of_programs = beyond().filter(|rule| rule.socket().is_none());
+            let of_programs = of_programs.map(NetRule::as_str).collect::<Vec<_>>();
             let handed = self.secrets.iter().any(|rule| rule.name() == name && rule.allows(SecretUse::Env));
             let programs = &declaration.programs;
             // `programs` lists who may get the secret; without entries, every program may. A rule for any program (none
@@ -315,10 +315,10 @@ impl Permissions {
             let mut rules = self.process.iter();
             let mut services = self.service.iter().map(ServiceName::as_str);
             let started = rules.any(|rule| may_have(rule.program())) || services.any(|service| may_have(Some(service)));
-            if handed && started {
-                found.push(SecretReach { secret: name, holder: SecretHolder::Process, origins: origins.clone() });
+            if handed && started && !of_programs.is_empty() {
+                found.push(SecretReach { secret: name, holder: SecretHolder::Process, origins: of_programs });
             }
-            if self.reveal.iter().any(|reveal| reveal.as_str() == name) {
+            if !origins.is_empty() && self.reveal.iter().any(|reveal| reveal.as_str() == name) {
                 found.push(SecretReach { secret: name, holder: SecretHolder::Plugin, origins });
             }
         }

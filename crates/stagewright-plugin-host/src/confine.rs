@@ -146,7 +146,8 @@ impl Blueprint {
         let sandbox = attempt.sandbox()?;
         let policy = &attempt.program_policy;
         let report = attempt.denials.reporter(&attempt.log);
-        let explains = policy.has_network() || attempt.request.permissions.net.is_empty();
+        let explains =
+            policy.has_network() || attempt.request.permissions.net.iter().all(|rule| rule.socket().is_some());
         let egress = explains.then(|| {
             let (own, dialer) = (attempt.own_origins.clone(), attempt.host.outbound.dialer.clone());
             Arc::new(EgressGuard::new(policy.clone(), own, dialer, report.clone(), attempt.bounds.requests))

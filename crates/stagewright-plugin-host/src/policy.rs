@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use stagewright_model::{
     MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern, Permission, Permissions, ProcessRule,
-    SecretRule, SecretUse, SocketRule, VariableName, WorkspacePath, granting_lines,
+    SecretRule, SecretUse, SocketRoute, SocketRule, SocketUrl, VariableName, WorkspacePath, granting_lines,
 };
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -37,6 +37,8 @@ pub(crate) struct Policy {
     declared: Option<Vec<PathPattern>>,
     /// Including the hosts that keywords of `net` open.
     net: Vec<OriginRule>,
+    /// The requests over Unix sockets that are granted to the plugin.
+    sockets: Vec<SocketRoute>,
     /// The origins that keywords open, granted or not.
     package_origins: Vec<(Origin, PackageManager)>,
     /// The paths of the workspace that no grant opens.
@@ -62,10 +64,11 @@ impl Policy {
         package_hosts: &PackageHosts,
         reserved: Arc<Reservations>,
     ) -> Policy {
-        let mut net = Vec::new();
+        let (mut net, mut sockets) = (Vec::new(), Vec::new());
         for rule in &permissions.net {
             match rule.target() {
                 NetTarget::Origin(rule) => net.push(rule.clone()),
+                NetTarget::Socket(route) => sockets.push(route.clone()),
                 NetTarget::Packages(manager) => {
                     net.extend(package_hosts.origins(*manager).into_iter().map(OriginRule::from));
                 }
@@ -81,6 +84,7 @@ impl Policy {
             exec: permissions.exec.iter().map(|rule| rule.pattern().clone()).collect(),
             declared: None,
             net,
+            sockets,
             package_origins,
             reserved,
             learner: None,
@@ -208,6 +212,15 @@ impl Policy {
             return Ok(());
         }
         Err(self.deny(&format!("connect to {origin}"), Permission::Net, &self.net_entry(origin)))
+    }
+
+    /// Checks a request of the plugin over a Unix socket.
+    pub(crate) fn socket_request(&self, method: &str, url: &SocketUrl) -> Result<(), CapabilityError> {
+        if self.sockets.iter().any(|route| route.grants(method, url)) {
+            return Ok(());
+        }
+        let request = format!("{method} {}", url.shown());
+        Err(self.deny(&format!("send {request}"), Permission::Net, &request))
     }
 
     /// The denial of a granted origin whose name resolves to an address that no name may resolve to.

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use stagewright_engine::RunId;
-use stagewright_model::{NetRule, Origin, Permissions, ProcessRule, Reach, Reaches, RehearsalTerms, WayOut};
+use stagewright_model::{NetRule, Origin, Permissions, ProcessRule, Reach, Reaches, RehearsalTerms, SocketUrl, WayOut};
 
 use crate::error::CapabilityError;
 use crate::log::AttemptLog;
@@ -156,6 +156,12 @@ impl Rehearsal {
         }
         let is_open = inner.real.origin(origin).is_ok() || (is_fetch && inner.packages.origin(origin).is_ok());
         Ok(if is_open { RequestRoute::Real } else { RequestRoute::Withheld })
+    }
+
+    /// What happens to a request of the plugin over a Unix socket.
+    pub(crate) fn socket_request(&self, method: &str, url: &SocketUrl) -> RequestRoute {
+        let is_open = self.0.as_ref().is_none_or(|inner| inner.real.socket_request(method, url).is_ok());
+        if is_open { RequestRoute::Real } else { RequestRoute::Withheld }
     }
 }
 

@@ -228,6 +228,22 @@ fn requests_are_checked_before_they_are_sent() {
 }
 
 #[test]
+fn requests_over_a_socket_are_granted_by_method_and_path_and_carry_no_secret() {
+    let url = "unix:///run/x.sock:/info?a=b";
+    let host = FakeHost::new().secret("token", "hush").http(HttpScript::get(url).body("z"));
+    let (shown, _) = host.clone().with(|| Request::get(url).send().unwrap().url());
+    assert_eq!(shown, "unix:///run/x.sock:/info");
+    let secret = refused(&host, || Request::get(url).secret_header("x-a", "", &secrets::get("token")?).send());
+    let message = "the secret `token` can't be sent to unix:///run/x.sock:/info: secrets are sent to hosts only";
+    assert_eq!(secret, invalid(message));
+    let denying = host.deny(Permission::Net, "GET unix:///run/x.sock:/info");
+    let denied = refused(&denying, || Request::get(url).send());
+    assert_eq!(denied.0, ErrorCode::PermissionDenied);
+    let shapeless = invalid("`unix:/run/x.sock` is not an http or https URL");
+    assert_eq!(refused(&FakeHost::new(), || Request::get("unix:/run/x.sock").send()), shapeless);
+}
+
+#[test]
 fn responses_have_all_values_of_a_header_and_a_limit_of_their_number() {
     let script = HttpScript::get("https://a/x?y").header("Set-Cookie", "a").header("set-cookie", "b").body("z");
     let host = FakeHost::new().http(script).http(HttpScript::get("https://b/"));

@@ -71,6 +71,7 @@ pub(crate) fn allowed_hosts(named: &[String]) -> Result<Vec<NetRule>, SessionErr
         })?;
         let is_own = match rule.target() {
             NetTarget::Packages(_) => false,
+            NetTarget::Socket(_) => true,
             NetTarget::Origin(origin) => origin.on_loopback().is_some() || origin.is_any_loopback_port(),
         };
         if is_own {

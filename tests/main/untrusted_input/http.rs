@@ -192,3 +192,35 @@ fn unread_responses_are_limited_in_number_and_size() {
 }
 
 const TOKEN_IN_URL: &str = "password";
+
+#[test]
+fn a_socket_is_called_only_by_the_granted_methods_and_paths() {
+    let environment = repository();
+    let socket = environment.root().join("own.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            use std::io::{Read as _, Write as _};
+            let mut connection = connection.expect("a connection");
+            let _ = connection.read(&mut [0; 4096]);
+            let _ = connection.write_all(&ok("", "served"));
+        }
+    });
+    let url = |path: &str| format!("unix://{}:{path}", socket.display());
+    let grant = format!("net = [\"GET {}\"]", url("/info/*"));
+    let linked = environment.root().join("linked.sock");
+    std::os::unix::fs::symlink(&socket, &linked).expect("a link");
+    let actions = [
+        call(&url("/info/a?b=c")),
+        call(&url("/containers/a")),
+        call(&url("/info/../containers/a")),
+        call(&url("/info/%2e%2e/containers/a")),
+        call(&format!("unix://{}:/info/a", linked.display())),
+        call(&format!("unix://{}/../own.sock:/info/a", environment.root().join("src").display())),
+    ];
+    let answers = attack(&environment, &actions.each_ref().map(String::as_str), &grant).answers();
+    let invalid = "ErrorCode::InvalidArgument";
+    assert_eq!(answers, ["200  served", DENIED, invalid, invalid, DENIED, invalid]);
+    let posted = format!("net = [\"POST {}\"]", url("/info/*"));
+    assert_eq!(attack(&environment, &[&call(&url("/info/a"))], &posted).answers(), [DENIED]);
+}

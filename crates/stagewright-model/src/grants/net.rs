@@ -1,9 +1,10 @@
-//! Entries of `permissions.net`: an origin, or the name of a package manager for all of its package hosts.
+//! Entries of `permissions.net`: an origin, a Unix socket, or the name of a package manager for all of its package hosts.
 
 use std::fmt;
 
 use super::origin::Origin;
 use super::origin_rule::OriginRule;
+use super::socket_route::SocketRoute;
 use crate::entry::entry;
 use crate::format_error::FormatError;
 
@@ -73,6 +74,8 @@ pub enum NetTarget {
     Packages(PackageManager),
     /// An origin, or several by wildcard.
     Origin(OriginRule),
+    /// Requests of the plugin over a Unix socket of this machine.
+    Socket(SocketRoute),
 }
 
 /// An entry of `permissions.net`.
@@ -87,6 +90,7 @@ impl NetRule {
     pub fn parse(entry: &str) -> Result<NetRule, FormatError> {
         let target = match PackageManager::of(entry) {
             Some(manager) => NetTarget::Packages(manager),
+            None if SocketRoute::is(entry) => NetTarget::Socket(SocketRoute::parse(entry)?),
             None => NetTarget::Origin(OriginRule::parse(entry)?),
         };
         Ok(NetRule { text: entry.to_owned(), target })
@@ -102,19 +106,27 @@ impl NetRule {
         &self.target
     }
 
-    /// The origins, unless the entry names a package manager.
+    /// The origins, if the entry names origins.
     pub fn origin(&self) -> Option<&OriginRule> {
         match &self.target {
             NetTarget::Origin(rule) => Some(rule),
-            NetTarget::Packages(_) => None,
+            NetTarget::Packages(_) | NetTarget::Socket(_) => None,
         }
     }
 
-    /// The package manager, unless the entry names origins.
+    /// The requests over a Unix socket, if the entry names one.
+    pub fn socket(&self) -> Option<&SocketRoute> {
+        match &self.target {
+            NetTarget::Socket(route) => Some(route),
+            NetTarget::Origin(_) | NetTarget::Packages(_) => None,
+        }
+    }
+
+    /// The package manager, if the entry names one.
     pub fn packages(&self) -> Option<PackageManager> {
         match &self.target {
             NetTarget::Packages(manager) => Some(*manager),
-            NetTarget::Origin(_) => None,
+            NetTarget::Origin(_) | NetTarget::Socket(_) => None,
         }
     }
 
@@ -128,6 +140,7 @@ impl NetRule {
         match (&self.target, &other.target) {
             (NetTarget::Packages(own), NetTarget::Packages(other)) => own == other,
             (NetTarget::Origin(own), NetTarget::Origin(other)) => own.covers(other),
+            (NetTarget::Socket(own), NetTarget::Socket(other)) => own.covers(other),
             _ => false,
         }
     }
@@ -146,6 +159,15 @@ mod tests {
         assert!(rule("https://cargo").packages().is_none() && rule("Cargo").packages().is_none());
         assert!(rule("cargo").covers(&rule("cargo")) && !rule("cargo").covers(&rule("npm")));
         assert!(!rule("https://cargo").covers(&rule("cargo")) && !rule("cargo").covers(&rule("https://cargo")));
+    }
+
+    #[test]
+    fn socket_is_not_read_as_an_origin() {
+        let rule = |text: &str| NetRule::parse(text).unwrap();
+        let all = rule("unix:///run/docker.sock");
+        assert!(all.socket().is_some() && all.origin().is_none() && all.packages().is_none());
+        assert!(all.covers(&rule("GET unix:///run/docker.sock:/info")) && !all.covers(&rule("https://a.test")));
+        assert!(!rule("https://a.test").covers(&all));
     }
 
     #[test]

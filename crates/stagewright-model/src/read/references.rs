@@ -134,6 +134,7 @@ impl<'t> KnownNames<'_, 't> {
             let (name, stage) = (rule.name(), draft.name.value);
             let can_be_sent = net.iter().any(|entry| match entry.target() {
                 NetTarget::Packages(_) => true,
+                NetTarget::Socket(_) => false,
                 NetTarget::Origin(origin) => declared.hosts.iter().any(|host| host.can_be_sent(origin)),
             });
             let (message, help) = if draft.stage.permissions.unsandboxed {

@@ -1,4 +1,4 @@
-//! `http`: requests to granted origins, with secrets that the guest never sees.
+//! `http`: requests to granted origins, with secrets that the guest never sees, and over granted Unix sockets.
 //!
 //! Redirects are followed here, so that each hop is checked like a first request, and a secret is only sent to the origin
 //! that it was attached for. Bodies and headers are masked before the guest reads them, since a server may echo the
@@ -10,10 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION,
-};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
 use stagewright_model::Origin;
 use tokio::sync::mpsc;
 
@@ -29,6 +27,7 @@ use crate::net::client::{SharedClient, refused_address};
 use crate::policy::Policy;
 use crate::rehearsal::{Rehearsal, RequestRoute};
 
+mod hop;
 mod incoming;
 mod pending;
 mod quota;
@@ -40,6 +39,7 @@ pub use pending::PendingResponse;
 pub use request::RequestBuilder;
 pub(crate) use request::SecretHeader;
 
+use hop::{Destination, Hop, first_hop, parse_header, redirection, shown};
 use incoming::IncomingBody;
 use quota::Held;
 use request::Body;
@@ -162,15 +162,6 @@ pub(crate) struct Http {
     pub(crate) quota: Quota,
 }
 
-/// A request to one origin; redirects lead to the next.
-struct Hop {
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
-    secrets: Vec<SecretHeader>,
-    body: Body,
-}
-
 impl Http {
     pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> Http {
         Http {
@@ -203,61 +194,81 @@ impl Http {
         let mut left = request.max_redirects.min(MOST_REDIRECTS);
         let place = self.quota.response()?;
         loop {
-            let origin = self.check(&hop.url).await?;
-            self.pass(&mut hop, &origin).await?;
+            self.check(&hop).await?;
+            self.pass(&mut hop).await?;
             if !hop.method.is_safe() {
-                self.effects.announce(&format!("{} {}", hop.method, shown(&hop.url))).await?;
+                self.effects.announce(&format!("{} {}", hop.method, hop.to.shown())).await?;
             }
+            let Destination::Host(_, origin) = &hop.to else {
+                let answer = self.exchange(&hop, request.timeout).await?;
+                return Ok(self.response(answer, hop.to.shown(), place));
+            };
             // A release of the attempt can end at any time, and another program can take its port. The check before the
             // request keeps its data, and secrets, from that program; the one after it keeps the guest from taking that
             // program's response for the release's, as in a health check.
-            self.own.check(&origin).await?;
-            let answer = self.exchange(&hop, &origin, request.timeout).await?;
-            self.own.check(&origin).await?;
-            let Some(location) = redirection(&answer) else { return Ok(self.response(answer, place)) };
+            self.own.check(origin).await?;
+            let answer = self.exchange(&hop, request.timeout).await?;
+            self.own.check(origin).await?;
+            let from = shown(answer.url());
+            let Some(location) = redirection(&answer) else { return Ok(self.response(answer, from, place)) };
             if left == 0 {
                 // The guest limited the redirects, so it gets the last one as the response.
-                return Ok(self.response(answer, place));
+                return Ok(self.response(answer, from, place));
             }
             left -= 1;
             hop.follow(answer.status(), &location)?;
         }
     }
 
-    async fn check(&self, url: &Url) -> Result<Origin, CapabilityError> {
-        let origin = Origin::of(url).ok_or_else(|| {
-            CapabilityError::new(ErrorCode::InvalidArgument, format!("`{}` is not an http or https URL", shown(url)))
-        })?;
-        if !self.own.contains(&origin) {
-            self.policy.origin(&self.rehearsal.granted_as(&origin).await?)?;
+    async fn check(&self, hop: &Hop) -> Result<(), CapabilityError> {
+        match &hop.to {
+            Destination::Host(url, origin) => self.check_host(url, origin).await,
+            Destination::Socket(url) => {
+                self.policy.socket_request(hop.method.as_str(), url)?;
+                let Some(header) = hop.secrets.first() else { return Ok(()) };
+                let (name, to) = (header.secret.name(), hop.to.shown());
+                let message = format!("the secret `{name}` can't be sent to {to}: secrets are sent to hosts only");
+                Err(CapabilityError::new(ErrorCode::InvalidArgument, message))
+            }
+        }
+    }
+
+    async fn check_host(&self, url: &Url, origin: &Origin) -> Result<(), CapabilityError> {
+        if !self.own.contains(origin) {
+            self.policy.origin(&self.rehearsal.granted_as(origin).await?)?;
         }
         if !url.username().is_empty() || url.password().is_some() {
             let message = format!("the URL of {origin} contains a user or a password, which would end up in logs");
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, message)
                 .with_help("attach a secret to the request as the header `authorization`"));
         }
-        Ok(origin)
+        Ok(())
     }
 
-    async fn exchange(
-        &self,
-        hop: &Hop,
-        origin: &Origin,
-        timeout: Option<Duration>,
-    ) -> Result<reqwest::Response, CapabilityError> {
+    async fn exchange(&self, hop: &Hop, timeout: Option<Duration>) -> Result<reqwest::Response, CapabilityError> {
         let mut headers = hop.headers.clone();
         if !hop.secrets.is_empty() {
             // A server may echo the secret, and a compressed response can't be masked.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        for header in &hop.secrets {
-            let value = format!("{}{}", header.prefix, header.secret.for_origin(origin)?);
-            let (name, mut value) = parse_header(&header.name, &value)?;
-            value.set_sensitive(true);
-            headers.insert(name, value);
+        if let Destination::Host(_, origin) = &hop.to {
+            for header in &hop.secrets {
+                let value = format!("{}{}", header.prefix, header.secret.for_origin(origin)?);
+                let (name, mut value) = parse_header(&header.name, &value)?;
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
         }
-        let client = self.client.get().map_err(|error| transport("call", &shown(&hop.url), &error))?;
-        let mut request = client.request(hop.method.clone(), hop.url.clone());
+        let failed = |error: &reqwest::Error| transport("call", &hop.to.shown(), error);
+        let mut request = match &hop.to {
+            Destination::Host(url, _) => {
+                self.client.get().map_err(|error| failed(&error))?.request(hop.method.clone(), url.clone())
+            }
+            Destination::Socket(url) => {
+                let client = self.client.over(&url.socket).map_err(|error| failed(&error))?;
+                client.request(hop.method.clone(), format!("http://localhost{}{}", url.path, url.query))
+            }
+        };
         request = match &hop.body {
             Body::None => request,
             Body::Bytes(data) => request.body(data.clone()),
@@ -273,45 +284,50 @@ impl Http {
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
-        request.headers(headers).send().await.map_err(|error| match refused_address(&error) {
-            Some(refused) => self.policy.deny_address(origin, refused),
-            None => transport("call", &shown(&hop.url), &error),
+        request.headers(headers).send().await.map_err(|error| match (&hop.to, refused_address(&error)) {
+            (Destination::Host(_, origin), Some(refused)) => self.policy.deny_address(origin, refused),
+            _ => failed(&error),
         })
     }
 
-    fn response(&self, answer: reqwest::Response, place: Held) -> ResponseHandle {
+    /// `from`: the URL that it came from, for people.
+    fn response(&self, answer: reqwest::Response, from: String, place: Held) -> ResponseHandle {
         ResponseHandle {
             status: answer.status().as_u16(),
             headers: answer.headers().clone(),
-            url: shown(answer.url()),
+            url: from,
             body: IncomingBody::new(answer.bytes_stream().map(|piece| piece.map(Vec::from)).boxed(), self.log.masker()),
             place: Some(place),
         }
     }
 
     /// In a rehearsal, redirects the request to its stand-in, or ends the attempt if it must not be sent.
-    async fn pass(&self, hop: &mut Hop, origin: &Origin) -> Result<(), CapabilityError> {
-        if self.own.contains(origin) {
-            return Ok(());
-        }
+    async fn pass(&self, hop: &mut Hop) -> Result<(), CapabilityError> {
         let is_fetch = matches!(hop.method, Method::GET | Method::HEAD) && hop.secrets.is_empty();
-        match self.rehearsal.request(origin, is_fetch).await? {
+        let route = match &hop.to {
+            Destination::Host(_, origin) if self.own.contains(origin) => RequestRoute::Real,
+            Destination::Host(_, origin) => self.rehearsal.request(origin, is_fetch).await?,
+            Destination::Socket(url) => self.rehearsal.socket_request(hop.method.as_str(), url),
+        };
+        match route {
             RequestRoute::Real => Ok(()),
             RequestRoute::StandIn(port) => {
-                // This can't fail: a URL with a host accepts any port.
-                let _ = hop.url.set_port(Some(port));
+                if let Destination::Host(url, _) = &mut hop.to {
+                    // This can't fail: a URL with a host accepts any port.
+                    let _ = url.set_port(Some(port));
+                }
                 Ok(())
             }
             RequestRoute::Withheld => {
                 // A rehearsal must fail where a real run would be denied the secret.
-                for header in &hop.secrets {
-                    header.secret.for_origin(origin)?;
+                if let Destination::Host(_, origin) = &hop.to {
+                    hop.secrets.iter().try_for_each(|header| header.secret.for_origin(origin).map(drop))?;
                 }
                 let secrets = hop.secrets.iter().map(|header| format!("`{}`", header.secret.name()));
                 let secrets = secrets.collect::<Vec<_>>().join(", ");
                 let with = if secrets.is_empty() { String::new() } else { format!(", with the secrets {secrets}") };
                 let size = self.size(hop).await?;
-                let what = format!("would send {} {} ({size} bytes){with}", hop.method, shown(&hop.url));
+                let what = format!("would send {} {} ({size} bytes){with}", hop.method, hop.to.shown());
                 self.rehearsal.withhold(what).await
             }
         }
@@ -329,96 +345,6 @@ impl Http {
             }
         })
     }
-}
-
-fn first_hop(request: &RequestBuilder) -> Result<Hop, CapabilityError> {
-    let invalid = |message: String| CapabilityError::new(ErrorCode::InvalidArgument, message);
-    let method = Method::from_bytes(request.method.to_ascii_uppercase().as_bytes())
-        .map_err(|_| invalid(format!("`{}` is not an HTTP method", request.method)))?;
-    let url = Url::parse(&request.url).map_err(|error| invalid(format!("`{}` is not a URL: {error}", request.url)))?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in &request.headers {
-        let (name, value) = parse_header(name, value)?;
-        headers.append(name, value);
-    }
-    Ok(Hop { method, url, headers, secrets: request.secret_headers.clone(), body: request.body.clone() })
-}
-
-impl Hop {
-    /// Turns the request into the one that a redirect demands. By RFC 9110, section 15.4, 303 requires a GET, and 307 and
-    /// 308 the same method again; after 301 and 302, clients turn a POST into a GET. Secrets and the headers that authorise
-    /// a request are dropped when the origin changes.
-    fn follow(&mut self, status: StatusCode, location: &str) -> Result<(), CapabilityError> {
-        let next = self.url.join(location).map_err(|error| {
-            let message = format!("{} redirects to `{location}`, which is not a URL: {error}", shown(&self.url));
-            CapabilityError::new(ErrorCode::FailedPrecondition, message)
-        })?;
-        let to_get = match status {
-            StatusCode::SEE_OTHER => self.method != Method::HEAD,
-            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
-            _ => false,
-        };
-        if to_get {
-            self.method = Method::GET;
-            self.body = Body::None;
-        }
-        if Origin::of(&next) != Origin::of(&self.url) {
-            // Otherwise a server that may receive a secret could pass it on to any other granted host by a redirect, and so
-            // could an open redirect on it.
-            self.secrets.clear();
-            for name in [AUTHORIZATION, COOKIE] {
-                self.headers.remove(name);
-            }
-        }
-        self.url = next;
-        Ok(())
-    }
-}
-
-fn redirection(answer: &reqwest::Response) -> Option<String> {
-    let follows = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    let location = answer.headers().get(LOCATION).filter(|_| follows)?;
-    location.to_str().ok().map(ToOwned::to_owned)
-}
-
-/// Headers of the connection, which a guest must not set. With `Host`, it could reach another site behind a granted
-/// address; with the ones for the length, it could smuggle a second request.
-const OF_THE_CONNECTION: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Parses a header. Errors don't show its value, which may contain a secret.
-fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), CapabilityError> {
-    let invalid = |what: &str| CapabilityError::new(ErrorCode::InvalidArgument, what.to_owned());
-    let parsed =
-        HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("invalid header name `{name}`")))?;
-    if OF_THE_CONNECTION.contains(&parsed.as_str()) {
-        return Err(invalid(&format!("the header `{name}` is set by the host")));
-    }
-    let value = HeaderValue::from_str(value)
-        .map_err(|_| invalid(&format!("the value of header `{name}` contains invalid characters")))?;
-    Ok((parsed, value))
-}
-
-/// The URL without user, query and fragment, which may contain secrets.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    // These fail for URLs that can't have a user.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
 }
 
 fn transport(doing: &str, url: &str, error: &reqwest::Error) -> CapabilityError {

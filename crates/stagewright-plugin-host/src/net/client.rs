@@ -1,6 +1,7 @@
 //! The HTTP client that all attempts share.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, NoProxy, Proxy, redirect};
@@ -21,6 +22,8 @@ struct Lazy {
     proxies: Vec<Proxy>,
     names: Guarded,
     client: OnceLock<Client>,
+    /// The clients for Unix sockets, by the path of the socket.
+    over_sockets: Mutex<BTreeMap<String, Client>>,
 }
 
 /// A client with the proxies of `upstream`; fails when one of them is invalid. Names resolve to addresses that the guard
@@ -31,7 +34,7 @@ pub(crate) fn client(upstream: &Upstream, lookup: Arc<dyn Lookup>) -> reqwest::R
     let proxies = https.chain(upstream.http.iter().map(Proxy::http));
     let proxies = proxies.map(|proxy| Ok(proxy?.no_proxy(exceptions()))).collect::<reqwest::Result<_>>()?;
     let names = Guarded::new(lookup, upstream.hosts());
-    Ok(SharedClient(Arc::new(Lazy { proxies, names, client: OnceLock::new() })))
+    Ok(SharedClient(Arc::new(Lazy { proxies, names, client: OnceLock::new(), over_sockets: Mutex::default() })))
 }
 
 impl SharedClient {
@@ -42,6 +45,18 @@ impl SharedClient {
         }
         let made = self.0.builder().build()?;
         Ok(self.0.client.get_or_init(|| made))
+    }
+
+    /// The client whose connections all go to a Unix socket.
+    pub(crate) fn over(&self, socket: &str) -> reqwest::Result<Client> {
+        let mut clients = self.0.over_sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(socket) {
+            return Ok(client.clone());
+        }
+        // Without TLS, so that the machine's certificates needn't be read.
+        let client = self.0.builder().tls_certs_only([]).unix_socket(socket).build()?;
+        clients.insert(socket.to_owned(), client.clone());
+        Ok(client)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::stop::{AttemptAborter, StopReason};
 use crate::testing::TestLog;
 
 mod hostile;
+mod sockets;
 
 /// A server that responds to each request with what `answer` returns for it. `seen` has the requests as text.
 struct Server {
@@ -45,7 +46,7 @@ impl Server {
     }
 }
 
-async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
+async fn read_request(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut data = Vec::new();
     loop {
         let mut piece = [0; 4096];

@@ -12,6 +12,7 @@ use crate::fake::report::Sent;
 use crate::fake::rules;
 use crate::fake::script::HttpScript;
 use crate::fake::state::{Interface, State, on};
+use crate::url::Url;
 use crate::{Error, ErrorCode, Permission, Result};
 
 type Answer<T> = std::result::Result<T, types::Error>;
@@ -88,25 +89,13 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
         let help = format!("close some, or raise in [stages.stage.limits]: requests = {}", RESPONSES * 2);
         return Err(rules::exhausted(message).help(help));
     }
-    let Some(origin) = url.origin() else {
-        return Err(Error::invalid(format!("`{}` is not an http or https URL", url.shown())));
-    };
-    host.grant_as(Permission::Net, &[&sent.url, &origin], &origin, &format!("call {origin}"))?;
-    host.fault(Interface::Http, &sent.url)?;
-    if url.has_user() {
-        let message = format!("the URL of {origin} contains a user or a password, which would end up in logs");
-        return Err(Error::invalid(message).help("attach a secret to the request as the header `authorization`"));
+    if url.is_socket() {
+        check_socket(host, &sent, &url)?;
+    } else {
+        check_host(host, &sent, &url)?;
     }
     if !matches!(sent.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE") {
         host.announce(&format!("{} {}", sent.method, url.shown()))?;
-    }
-    for (name, prefix, secret) in &sent.secret_headers {
-        if !url.is_private() {
-            let message = format!("the secret `{secret}` may not be sent to {origin} in plain text");
-            return Err(Error::new(ErrorCode::PermissionDenied, message).help("use https"));
-        }
-        let value = host.secrets.get(secret).map(|(value, _)| value.as_str()).unwrap_or_default();
-        rules::header(name, &format!("{prefix}{value}"))?;
     }
     if let Some(path) = body_file {
         sent.body = file(host, path)?.to_vec();
@@ -132,6 +121,39 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
     };
     host.sent.push(sent);
     Ok(started)
+}
+
+fn check_host(host: &State, sent: &Sent, url: &Url<'_>) -> Result<()> {
+    let Some(origin) = url.origin() else {
+        return Err(Error::invalid(format!("`{}` is not an http or https URL", url.shown())));
+    };
+    host.grant_as(Permission::Net, &[&sent.url, &origin], &origin, &format!("call {origin}"))?;
+    host.fault(Interface::Http, &sent.url)?;
+    if url.has_user() {
+        let message = format!("the URL of {origin} contains a user or a password, which would end up in logs");
+        return Err(Error::invalid(message).help("attach a secret to the request as the header `authorization`"));
+    }
+    for (name, prefix, secret) in &sent.secret_headers {
+        if !url.is_private() {
+            let message = format!("the secret `{secret}` may not be sent to {origin} in plain text");
+            return Err(Error::new(ErrorCode::PermissionDenied, message).help("use https"));
+        }
+        let value = host.secrets.get(secret).map(|(value, _)| value.as_str()).unwrap_or_default();
+        rules::header(name, &format!("{prefix}{value}"))?;
+    }
+    Ok(())
+}
+
+fn check_socket(host: &State, sent: &Sent, url: &Url<'_>) -> Result<()> {
+    let (shown, request) = (url.shown(), format!("{} {}", sent.method, url.shown()));
+    host.grant_as(Permission::Net, &[&sent.url, &request], &request, &format!("send {request}"))?;
+    host.fault(Interface::Http, &sent.url)?;
+    match sent.secret_headers.first() {
+        None => Ok(()),
+        Some((_, _, secret)) => Err(Error::invalid(format!(
+            "the secret `{secret}` can't be sent to {shown}: secrets are sent to hosts only"
+        ))),
+    }
 }
 
 pub(crate) struct PendingResponse {

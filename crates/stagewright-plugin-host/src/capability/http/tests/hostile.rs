@@ -201,8 +201,8 @@ async fn secrets_and_authorising_headers_are_dropped_when_the_origin_changes() {
     };
     let left = |location: &str| {
         let mut hop = hop();
-        hop.follow(StatusCode::TEMPORARY_REDIRECT, location).unwrap();
-        (hop.secrets.len(), hop.headers.len(), hop.url.to_string())
+        hop.follow(reqwest::StatusCode::TEMPORARY_REDIRECT, location).unwrap();
+        (hop.secrets.len(), hop.headers.len(), hop.to.shown())
     };
     assert_eq!(left("/y"), (1, 3, "https://a.example/y".into()));
     assert_eq!(left("http://a.example/y").0, 0, "plain text is another origin");
