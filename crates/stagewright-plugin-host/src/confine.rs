@@ -29,7 +29,7 @@ use crate::net::OwnOrigins;
 use crate::net::background::Background;
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxyCredentials;
-use crate::net::egress::{DenialReport, EgressGuard};
+use crate::net::egress::{DenialReport, EgressGuard, WAIT};
 use crate::net::forward::{AuthenticatedOrigin, forward};
 use crate::net::{names, proxy};
 use crate::policy::Policy;
@@ -150,7 +150,7 @@ impl Blueprint {
             policy.has_network() || attempt.request.permissions.net.iter().all(|rule| rule.socket().is_some());
         let egress = explains.then(|| {
             let (own, dialer) = (attempt.own_origins.clone(), attempt.host.outbound.dialer.clone());
-            Arc::new(EgressGuard::new(policy.clone(), own, dialer, report.clone(), attempt.bounds.requests))
+            Arc::new(EgressGuard::new(policy.clone(), own, dialer, report.clone(), attempt.bounds.requests, WAIT))
         });
         Some(Blueprint {
             config: sandbox.clone(),

@@ -4,9 +4,11 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use stagewright_model::Origin;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::dial::{DialError, Dialer};
 use crate::error::{CapabilityError, ErrorCode};
@@ -15,6 +17,10 @@ use crate::policy::Policy;
 
 /// The most denials that are reported: a program that tries endless names must not fill the log.
 const REPORTED: usize = 1000;
+
+/// How long a connection beyond the limit waits for another one to end. npm before version 10 opens a connection through a
+/// proxy for each of its downloads, hundreds at a time, and closes each as soon as it can.
+pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
 /// Called with each denial, once for each origin. Must not block.
 pub(crate) type DenialReport = Arc<dyn Fn(&CapabilityError) + Send + Sync>;
@@ -29,20 +35,23 @@ pub(crate) struct EgressGuard {
     reported: Mutex<HashSet<String>>,
     connections: Arc<Semaphore>,
     limit: usize,
+    wait: Duration,
 }
 
 impl EgressGuard {
-    /// `connections`: the most that may be open at a time, for tunnels, requests and forwarded ports together.
+    /// `connections`: the most that may be open at a time, for tunnels, requests and forwarded ports together. `wait`: see
+    /// [`WAIT`].
     pub(crate) fn new(
         policy: Arc<Policy>,
         own: OwnOrigins,
         dialer: Arc<Dialer>,
         report: DenialReport,
         connections: usize,
+        wait: Duration,
     ) -> EgressGuard {
         let limit = connections.min(Semaphore::MAX_PERMITS);
         let connections = Arc::new(Semaphore::new(limit));
-        EgressGuard { policy, own, dialer, report, reported: Mutex::default(), connections, limit }
+        EgressGuard { policy, own, dialer, report, reported: Mutex::default(), connections, limit, wait }
     }
 
     /// Checks that a plain request may be sent to `origin`.
@@ -127,11 +136,17 @@ impl EgressGuard {
         }
     }
 
-    /// A permit for a connection, to be held as long as the connection is open.
-    pub(super) fn place(&self) -> Result<OwnedSemaphorePermit, CapabilityError> {
-        self.connections.clone().try_acquire_owned().map_err(|_| {
+    /// A permit for a connection, to be held as long as the connection is open. At the limit, it waits for another
+    /// connection to end. A caller that accepts no connection meanwhile leaves the next ones in the listener's queue, and
+    /// then each waits for one end, not for those of all before it.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, CapabilityError> {
+        let permit = timeout(self.wait, self.connections.clone().acquire_owned()).await;
+        permit.ok().and_then(Result::ok).ok_or_else(|| {
             let limit = self.limit;
-            let message = format!("the stage's programs already have {limit} connections open, which is their limit");
+            let message = format!(
+                "the stage's programs have {limit} connections open, which is their limit, and none ended within {:?}",
+                self.wait
+            );
             let denied = CapabilityError::new(ErrorCode::ResourceExhausted, message)
                 .with_help(self.policy.raise_requests(limit));
             self.report_once(&"connections", denied)

@@ -30,7 +30,7 @@ pub(crate) struct AuthenticatedOrigin {
 /// Forwards connections from `listener` to `to` until the handle is dropped, which also closes them.
 ///
 /// `to` must be granted with its port, or be a service of the attempt. Each connection takes one of the guard's permits; it
-/// is closed at once if none is left, or nothing listens at `to`. There is no idle timeout, since connections to databases
+/// is closed if none becomes free, or nothing listens at `to`. There is no idle timeout, since connections to databases
 /// are idle for long. With `authenticated`, requests are forwarded instead of bytes, as by the proxy. Must be called within the async runtime.
 pub(crate) fn forward(
     listener: TcpListener,
@@ -43,9 +43,12 @@ pub(crate) fn forward(
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = listener.accept() => match (accepted, egress.place()) {
-                    (Err(_), _) => sleep(PAUSE).await,
-                    (Ok((program, _)), Ok(place)) => {
+                accepted = listener.accept() => {
+                    let Ok((program, _)) = accepted else {
+                        sleep(PAUSE).await;
+                        continue;
+                    };
+                    if let Ok(place) = egress.place().await {
                         let (egress, authenticated) = (egress.clone(), authenticated.clone());
                         connections.spawn(async move {
                             match authenticated {
@@ -55,8 +58,7 @@ pub(crate) fn forward(
                             drop(place);
                         });
                     }
-                    (Ok(_), Err(_)) => {}
-                },
+                }
                 Some(_) = connections.join_next() => {}
             }
         }

@@ -78,12 +78,16 @@ pub(crate) fn serve(
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = listener.accept() => match (accepted, egress.place()) {
-                    (Err(_), _) => sleep(PAUSE).await,
+                accepted = listener.accept() => {
+                    let Ok((stream, _)) = accepted else {
+                        sleep(PAUSE).await;
+                        continue;
+                    };
                     // One at a time, so that refused clients take no more than one task; the next ones wait in the
                     // listener's queue.
-                    (Ok((stream, _)), Err(denied)) => turn_away(stream, &denied).await,
-                    (Ok((stream, _)), Ok(place)) => {
+                    match egress.place().await {
+                    Err(denied) => turn_away(stream, &denied).await,
+                    Ok(place) => {
                         let (egress, credentials) = (egress.clone(), credentials.clone());
                         connections.spawn(async move {
                             let (stream, activity) = WatchedStream::new(stream);
@@ -94,7 +98,8 @@ pub(crate) fn serve(
                             drop(place);
                         });
                     }
-                },
+                    }
+                }
                 Some(_) = connections.join_next() => {}
             }
         }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::background::Background;
 use super::credentials::ProxyCredentials;
 use super::dial::Dialer;
-use super::egress::EgressGuard;
+use super::egress::{EgressGuard, WAIT};
 use super::proxy::{IDLE, serve};
 use super::resolve::addresses;
 use super::{Lookup, Upstream};
@@ -64,6 +64,7 @@ struct Setup<'a> {
     lookup: Script,
     environment: &'a [(&'a str, &'a str)],
     connections: usize,
+    wait: Duration,
     idle: Duration,
     credentials: Option<Arc<ProxyCredentials>>,
 }
@@ -71,7 +72,7 @@ struct Setup<'a> {
 impl Default for Setup<'_> {
     fn default() -> Self {
         let lookup = Script::new(&[&["127.0.0.1"]]);
-        Setup { net: &[], lookup, environment: &[], connections: 100, idle: IDLE, credentials: None }
+        Setup { net: &[], lookup, environment: &[], connections: 100, wait: WAIT, idle: IDLE, credentials: None }
     }
 }
 
@@ -86,7 +87,7 @@ impl Setup<'_> {
         let (own, reported) = (OwnOrigins::default(), Arc::new(Mutex::new(Vec::new())));
         let seen = reported.clone();
         let report = Arc::new(move |denied: &CapabilityError| seen.lock().unwrap().push(denied.clone()));
-        let egress = Arc::new(EgressGuard::new(policy, own.clone(), dialer, report, self.connections));
+        let egress = Arc::new(EgressGuard::new(policy, own.clone(), dialer, report, self.connections, self.wait));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let handle = serve(listener, egress.clone(), self.credentials, self.idle);

@@ -27,6 +27,8 @@ use super::{Confinement, Source, broker, confine, loopback, monitor, root, secco
 const MAX_OBSERVED: usize = 500;
 /// The port of name servers (RFC 1035).
 const NAME_SERVER: u16 = 53;
+/// How many connections the kernel queues for each listener; it also applies its own maximum, `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
 
 /// The body of the hidden subcommand. Standard input is the socket to the engine. Must be called while the process has
 /// one thread.
@@ -155,7 +157,10 @@ fn init(socket: &UnixStream, confinement: &Confinement) -> io::Result<()> {
         confine::leave_session_keyring().map_err(|error| Failed::at("leave the keys of the session", error))?;
         loopback::up().map_err(|error| Failed::at("raise the loopback", error))?;
         let listeners = confinement.listeners.iter().map(|&port| {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| {
+                rustix::net::listen(&listener, BACKLOG)?;
+                Ok(listener)
+            });
             listener.map(OwnedFd::from).map_err(|error| Failed::at(format!("listen at port {port}"), error))
         });
         let mut listeners = listeners.collect::<Result<Vec<_>, _>>()?;

@@ -6,8 +6,24 @@ use super::*;
 use crate::net::forward::forward;
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_refused_until_one_ends() {
-    let proxy = Setup { connections: 2, ..Setup::default() }.start().await;
+async fn a_connection_beyond_the_limit_waits_for_one_to_end() {
+    let proxy = Setup { connections: 1, ..Setup::default() }.start().await;
+    let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut first = proxy.connect().await;
+    first.write_all(request.as_bytes()).await.unwrap();
+    assert!(head(&mut first).await.contains("400"));
+    let mut second = proxy.connect().await;
+    second.write_all(request.as_bytes()).await.unwrap();
+    assert!(timeout(Duration::from_millis(50), second.read_u8()).await.is_err(), "answered beyond the limit");
+    drop(first);
+    assert!(head(&mut second).await.contains("400"));
+    assert!(proxy.denials().is_empty());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_refused_if_none_ends() {
+    let wait = Duration::from_millis(20);
+    let proxy = Setup { connections: 2, wait, ..Setup::default() }.start().await;
     let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut open = Vec::new();
     for _ in 0..2 {
@@ -71,7 +87,8 @@ async fn an_idle_connection_is_closed_after_the_timeout() {
 async fn forwarded_ports_share_the_limit_on_connections() {
     let host = Host::start("hello ", "", "bye").await;
     let net = format!("tcp://127.0.0.1:{}", host.port);
-    let proxy = Setup { net: &[&net], connections: 1, ..Setup::default() }.start().await;
+    let wait = Duration::from_millis(20);
+    let proxy = Setup { net: &[&net], connections: 1, wait, ..Setup::default() }.start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let to = SocketAddr::from(([127, 0, 0, 1], host.port));
