@@ -45,9 +45,7 @@ pub(crate) fn still_waiting(stage: &StageView, gate: &Gate) -> String {
 
 /// A difference from the start of the run that was accepted on resume.
 pub(crate) fn changed(change: &Change) -> String {
-    let Change { what, then, now } = change;
-    let part = |text: &str| if text.is_empty() { "none".to_owned() } else { first_line(text) };
-    format!("accepted change: {}: {} -> {}", first_line(what), part(then), part(now))
+    format!("accepted change: {}", first_line(&change.to_string()))
 }
 
 pub(crate) fn cancelling(how: Interrupt, reason: &str) -> String {

@@ -67,8 +67,8 @@ pub(crate) fn changes(
     if let Some(git) = git.filter(|_| !is_rollback(source)) {
         then.insert("commit".to_owned(), source.git.commit.clone());
         now.insert("commit".to_owned(), git.commit.clone());
-        then.insert("tracked files".to_owned(), source.git.changes.clone());
-        now.insert("tracked files".to_owned(), git.changes.clone());
+        then.insert(Change::TRACKED_FILES.to_owned(), source.git.changes.clone());
+        now.insert(Change::TRACKED_FILES.to_owned(), git.changes.clone());
     }
     for (index, facts) in plan.indices().zip(plugins) {
         if let Some(digest) = &facts.digest {
@@ -105,24 +105,13 @@ pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(),
     if changes.is_empty() {
         return Ok(());
     }
-    let lines =
-        changes.iter().map(|change| format!("{}: {} -> {}", change.what, short(&change.then), short(&change.now)));
     let message = format!("the files or plugins of run {run} have changed since it was started:");
-    let mut error = SessionError::not_ready(message).details(lines);
+    let mut error = SessionError::not_ready(message).details(changes.iter().map(ToString::to_string));
     if let Some(commit) = changes.iter().find(|change| change.what == "commit" && !change.then.is_empty()) {
-        error = error.hint(format!("to restore its commit: git checkout {}", short(&commit.then)));
+        error = error
+            .hint(format!("to restore its commit: git checkout {}", commit.then.get(..12).unwrap_or(&commit.then)));
     }
     Err(error.hint(format!("to continue with the current state: stagewright {command} {run} --accept-changes")))
-}
-
-fn short(value: &str) -> &str {
-    let digits = value.strip_prefix("sha256:").unwrap_or(value);
-    let is_digest = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match digits.get(..12).filter(|_| is_digest) {
-        Some(short) => short,
-        None if digits.is_empty() => "none",
-        None => digits,
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The commit that a run is for, and what started it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,11 +95,57 @@ pub struct Change {
     pub now: String,
 }
 
+impl Change {
+    /// What the digest of [`GitState::changes`] is compared as. It says nothing to people, except whether it is empty.
+    pub const TRACKED_FILES: &str = "tracked files";
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { what, then, now } = self;
+        match (what.as_str(), then.as_str(), now.as_str()) {
+            (Change::TRACKED_FILES, "", _) => write!(f, "{what}: were clean, now have uncommitted changes"),
+            (Change::TRACKED_FILES, _, "") => write!(f, "{what}: had uncommitted changes, now clean"),
+            (Change::TRACKED_FILES, _, _) => write!(f, "{what}: now have other uncommitted changes"),
+            (_, then, now) => write!(f, "{what}: {} -> {}", short(then), short(now)),
+        }
+    }
+}
+
+/// The first digits of a digest, which suffice to distinguish two; other values as they are.
+fn short(value: &str) -> &str {
+    let digits = value.strip_prefix("sha256:").unwrap_or(value);
+    let is_digest = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match digits.get(..12).filter(|_| is_digest) {
+        Some(short) => short,
+        None if digits.is_empty() => "none",
+        None => digits,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn changes_are_described_without_the_digits_of_digests_that_say_nothing() {
+        let described = |what: &str, then: &str, now: &str| {
+            Change { what: what.to_owned(), then: then.to_owned(), now: now.to_owned() }.to_string()
+        };
+        let digest = "f481570989c2aaaaf481570989c2aaaaf481570989c2aaaa";
+        for (then, now, expected) in [
+            ("", digest, "tracked files: were clean, now have uncommitted changes"),
+            (digest, "", "tracked files: had uncommitted changes, now clean"),
+            (digest, "ab", "tracked files: now have other uncommitted changes"),
+        ] {
+            assert_eq!(described(Change::TRACKED_FILES, then, now), expected);
+        }
+        let plugin = described("plugin deploy", &format!("sha256:{digest}"), "a build of today");
+        assert_eq!(plugin, "plugin deploy: f481570989c2 -> a build of today");
+        assert_eq!(described("commit", digest, ""), "commit: f481570989c2 -> none");
+    }
 
     #[test]
     fn source_round_trips_through_its_journal_form() {
