@@ -61,7 +61,9 @@ pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bo
     }
     between_package_hosts(then, now, &mut changes);
     for (name, stage) in &now.stages {
-        let fresh = LockedStage { uses: stage.uses.clone(), ..LockedStage::default() };
+        // A new stage had no limits that could have become smaller; those above the defaults are worth a line.
+        let bounds = defaults.at_most(&stage.bounds);
+        let fresh = LockedStage { uses: stage.uses.clone(), bounds, ..LockedStage::default() };
         let before = then.stages.get(name).unwrap_or_else(|| {
             changes.wider(format!("stage `{name}` is new: it uses `{}`", stage.uses));
             &fresh

@@ -192,6 +192,18 @@ fn missing_limits_are_compared_by_the_defaults() {
     assert_eq!(changes(&then, &now, &Bounds::default()), ["- `build` has a smaller limit `memory`: no limit -> 1GiB"]);
 }
 
+#[test]
+fn the_limits_of_a_new_stage_are_changes_only_above_the_defaults() {
+    let defaults = Bounds { memory: Some(256 << 20), ..Bounds::default() };
+    let limits = |memory: &str| {
+        let now = locked(&RELEASE.replace("timeout", &format!("memory = '{memory}'\ntimeout")));
+        let changes = LockedPipeline::default().changes(&now, &defaults);
+        changes.iter().map(ToString::to_string).filter(|change| change.contains("limit")).collect::<Vec<_>>()
+    };
+    assert_eq!(limits("64MiB"), Vec::<String>::new());
+    assert_eq!(limits("1GiB"), ["+ `build` has a larger limit `memory`: 256MiB -> 1GiB"]);
+}
+
 proptest! {
     #[test]
     fn any_rendered_lock_parses_to_the_same_lock(program in "[ -~é\\n\\x7f]{1,12}", folder in "[a-z *\"'\\\\]{1,8}", uses in "[a-zA-Z:./ \"']{1,8}") {
