@@ -11,6 +11,10 @@ use crate::text::{duration, first_line, pad, shell_word, stages};
 use crate::view::{Deployed, RunView, StageStatus, StageView};
 use crate::{gate, measured, words};
 
+/// The most failed tests and findings of a stage that the summary repeats. They were shown when they were reported, and the
+/// log has all of them.
+const MOST_REPEATED: usize = 10;
+
 /// The summary of a run that has ended or is suspended: failures, the table of stages, the result, the release that each
 /// environment now runs, and commands to continue with.
 pub fn closing(view: &RunView) -> Vec<StyledLine> {
@@ -46,11 +50,20 @@ pub fn failure_block(stage: &StageView) -> Vec<StyledLine> {
         Some(failure) => push_failure(failure, &explanation.causes, &mut lines),
         None => stage.reason.iter().for_each(|reason| push_indented(Tone::Neutral, "", reason, &mut lines)),
     }
+    let finding_line =
+        |problem: &&Problem| StyledLine::new(level_tone(problem.level), format!("  {}", problem_text(problem)));
+    let (denials, findings): (Vec<_>, Vec<_>) =
+        explanation.findings.iter().partition(|problem| problem.grant.is_some());
     let tests = explanation.tests.iter().map(|case| measured::failed_test(case));
-    lines.extend(tests.map(|test| StyledLine::new(Tone::Bad, format!("  {test}"))));
-    for problem in &explanation.findings {
-        lines.push(StyledLine::new(level_tone(problem.level), format!("  {}", problem_text(problem))));
+    let tests = tests.map(|test| StyledLine::new(Tone::Bad, format!("  {test}")));
+    let mut reported = tests.chain(findings.into_iter().map(finding_line));
+    lines.extend(reported.by_ref().take(MOST_REPEATED));
+    match reported.count() {
+        0 => {}
+        more => lines.push(StyledLine::new(Tone::Muted, format!("  and {more} more"))),
     }
+    // Each has the line that grants what was denied, so none is left out.
+    lines.extend(denials.into_iter().map(finding_line));
     lines.extend(end_of_log(stage, &explanation));
     lines
 }
@@ -248,6 +261,9 @@ pub fn next_steps(view: &RunView) -> Vec<String> {
         if let Some(environment) = &stage.summary.environment {
             steps.push(format!("stagewright rollback {}", shell_word(environment)));
         }
+    }
+    if !view.learning && view.failed().any(|stage| stage.tests.iter().any(|case| case.outcome.is_failure())) {
+        steps.push(format!("stagewright rerun {run} --failed-tests"));
     }
     let unfinished = view.conclusion.is_some_and(|conclusion| conclusion != Outcome::Succeeded);
     if unfinished {

@@ -38,13 +38,14 @@ fn report_test(config: &Config, suite: &Suite, test: &Test) {
     }
     let output = test.output.lines();
     let panic = Panic::find(output);
+    case.file = panic.as_ref().and_then(|panic| panic.position(config));
     let why = match (test.verdict, &panic) {
         (Verdict::Unfinished, _) => "it didn't finish".to_owned(),
+        (_, Some(panic)) if case.file.is_some() => panic.message.clone(),
         (_, Some(panic)) => format!("{} ({})", panic.message, panic.place),
         // Without a panic message, the last lines are the most likely to have the reason.
         (_, None) => in_a_sentence(&output[output.len().saturating_sub(SHOWN)..]),
     };
-    case.file = panic.and_then(|panic| panic.position(config));
     let mut finding = Finding::error("test-failed", format!("test `{}` of {} failed: {why}", test.name, suite.name))
         .fingerprint(format!("{} {}", suite.name, test.name));
     if let Some((file, position)) = &case.file {

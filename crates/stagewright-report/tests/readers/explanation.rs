@@ -47,6 +47,21 @@ fn a_finding_that_a_cause_repeats_is_left_out_and_so_is_the_end_of_the_log() {
 }
 
 #[test]
+fn a_summary_repeats_ten_findings_and_all_denials() {
+    let text = summary(&failed(FailureKind::Reported, &[], |script| {
+        let table = "stages.test.permissions".to_owned();
+        let grant = MissingGrant { table, permission: Permission::Write, entry: "coverage".to_owned() };
+        let denied = Problem {
+            grant: Some(Box::new(grant)),
+            ..Problem::new(Level::Error, "permission-denied", "may not write")
+        };
+        let script = script.then(EventKind::Problem { stage: StageIndex(0), problem: denied });
+        (0..12).fold(script, |script, number| finding(script, Level::Error, &format!("finding {number}"), None))
+    }));
+    assert!(text.ends_with("finding 9\n  and 2 more\n  error permission-denied: may not write\n"), "{text}");
+}
+
+#[test]
 fn a_finding_that_says_no_more_than_a_cause_is_left_out() {
     let text =
         summary(&failed(FailureKind::Reported, &["4 != 5"], |script| finding(script, Level::Error, "4 != 5", None)));
@@ -80,6 +95,10 @@ fn a_test_is_named_once_by_what_says_the_most() {
     let expected = "test failed\n  `npm` ended with exit code 1\n  test failed: app: tests::two: 4 != 5\n  error rule: test \
                     `tests::one` of app failed: 4 != 5 (lib.rs)\n";
     assert_eq!(text, expected);
+    let steps =
+        "Next steps:\n  stagewright logs r1 test\n  stagewright rerun r1 --failed-tests\n  stagewright resume r1\n";
+    let whole = shown(Plain::new, &events);
+    assert!(whole.ends_with(steps), "{whole}");
 
     let text = shown(Github::new, &events);
     let annotations: Vec<&str> = text.lines().filter(|line| line.starts_with("::error")).collect();
