@@ -110,9 +110,10 @@ pub(crate) fn decision(
         _ if stage.effect == EffectClass::External => {
             "it has effects beyond this machine, so it must run each time".to_owned()
         }
-        Some(stage) if stage.cache == CacheUse::Never => {
-            "it isn't cached, because it has no `inputs` or sets `cache = false`".to_owned()
+        Some(stage) if stage.cache == CacheUse::Never && stage.inputs.is_empty() => {
+            "it isn't cached, because it declares no `inputs`".to_owned()
         }
+        Some(stage) if stage.cache == CacheUse::Never => "it isn't cached, because it sets `cache = false`".to_owned(),
         Some(_) => "the cache was off, or the stage continued after a gate".to_owned(),
         None => "the run's pipeline file is invalid in this version".to_owned(),
     })

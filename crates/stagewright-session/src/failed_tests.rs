@@ -36,7 +36,8 @@ pub(crate) fn of_run(run: &RunId, past: &[Event]) -> Result<BTreeMap<StageIndex,
         }
     }
     if failed.is_empty() {
-        return Err(SessionError::not_ready(format!("run {run} has no failed tests"))
+        return Err(SessionError::not_ready(format!("no stage of run {run} reported failed tests"))
+            .hint("a `command` stage reports them with `junit`, and selects them with `rerun`: stagewright plugin show command")
             .hint(format!("to run the stages that haven't succeeded: stagewright resume {run}"))
             .hint(format!("to start a new run on the same inputs: stagewright rerun {run}")));
     }
