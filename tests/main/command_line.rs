@@ -35,6 +35,7 @@ fn every_command_has_help() {
         environment.run(&[command, "--help"]).exits(0);
     }
     assert!(help.stdout.contains("Exit codes"));
+    assert!(help.stdout.trim_end().ends_with("stagewright run    runs them"), "the first steps are last");
     assert!(environment.run(&["completions", "bash"]).exits(0).stdout.contains("stagewright"));
     environment.run(&["no-such-command"]).exits(2);
 }

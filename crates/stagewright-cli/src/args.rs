@@ -16,7 +16,7 @@ use crate::run_args::{PipelineArgs, RerunArgs, RunArgs};
 
 /// Runs build and deploy pipelines whose stages are WASM plugins that can touch only what the pipeline grants.
 #[derive(Debug, Parser)]
-#[command(name = "stagewright", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "stagewright", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -24,10 +24,16 @@ pub(crate) struct Cli {
     pub(crate) command: CliCommand,
 }
 
-const EXIT_CODES: &str = "\
+/// The first steps are last, because the help is longer than most screens.
+const AFTER_HELP: &str = "\
 Exit codes: 0 success, 1 the run failed, 2 wrong command line, 3 mistakes in the pipeline file, 4 not ready (a plugin, \
 input, secret or permission is missing), 5 the run is suspended at a gate, 6 rejected, 7 an internal error or a fault \
-of the machine, 130 cancelled.";
+of the machine, 130 cancelled.
+
+First steps, in a repository:
+  stagewright init   writes a pipeline with the checks that the repository uses
+  stagewright plan   shows its stages, and what each of them may do
+  stagewright run    runs them";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {

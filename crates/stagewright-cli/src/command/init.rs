@@ -40,8 +40,8 @@ fn show(proposal: &PipelineProposal, out: &mut Printer) -> std::io::Result<()> {
     }
     out.line(text!(""))?;
     out.line(text!("Next steps:"))?;
-    out.line(text!("  stagewright plan"))?;
-    out.line(text!("  stagewright run"))
+    out.line(text!("  stagewright plan  # shows the stages in order, and what each may do"))?;
+    out.line(text!("  stagewright run   # runs them"))
 }
 
 /// The stages with the same permissions together.
