@@ -168,7 +168,11 @@ impl NativeLibraries {
 /// # Errors
 /// If this program is such a one.
 pub fn require_native_support(uses: &PluginRef) -> Result<(), PluginError> {
-    if cfg!(not(target_feature = "crt-static")) {
+    support_native(uses, cfg!(target_feature = "crt-static"))
+}
+
+fn support_native(uses: &PluginRef, is_static: bool) -> Result<(), PluginError> {
+    if !is_static {
         return Ok(());
     }
     Err(PluginError::new(format!(
@@ -302,4 +306,17 @@ extern "C" fn explain(context: *mut c_void, message: Text, help: Text) {
     // SAFETY: all by the contract, which the library keeps.
     let (run, message, help) = unsafe { (run_of(context), message.read(), help.read()) };
     *run.explained.lock().unwrap_or_else(PoisonError::into_inner) = Some((message, help));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_program_refuses_native_plugins_and_another_one_does_not() {
+        let uses = PluginRef::Path("plugins/mine.so".into());
+        let error = support_native(&uses, true).unwrap_err().to_string();
+        assert!(error.contains("`path:plugins/mine.so` is native") && error.contains("linked statically"), "{error}");
+        assert!(support_native(&uses, false).is_ok());
+    }
 }
