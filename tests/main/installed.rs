@@ -87,9 +87,30 @@ fn archives_are_packed_to_the_same_bytes_again_and_their_program_runs_in_any_rep
             Command::new("tar").current_dir(folder.path()).arg("-xzf").arg(folder.path().join("one").join(archive)),
         );
         let unpacked = folder.path().join(archive.trim_end_matches(".tar.gz"));
-        for file in ["README.md", "THIRD-PARTY-LICENSES.txt", "sbom.cdx.json", "share/man/man1/stagewright-run.1"] {
+        for file in [
+            "README.md",
+            "THIRD-PARTY-LICENSES.txt",
+            "sbom.cdx.json",
+            "share/man/man1/stagewright-run.1",
+            "share/doc/stagewright/docs/getting-started.md",
+        ] {
             assert!(unpacked.join(file).is_file(), "{archive} lacks {file}");
         }
-        runs_anywhere(&unpacked.join("bin/stagewright"));
+        let program = unpacked.join("bin/stagewright");
+        runs_anywhere(&program);
+        if archive.contains("-musl") {
+            refuses_native_plugins(&program);
+        }
     }
+}
+
+/// A program for musl is static, and has no dynamic loader.
+fn refuses_native_plugins(program: &Path) {
+    let digest = "0".repeat(64);
+    let stage = format!("[stages.a]\nuses = \"path:a.so\"\ntrust = \"native\"\ndigest = \"sha256:{digest}\"\n");
+    let environment = TestEnvironment::with_pipeline(&format!("schema = 1\npipeline.name = \"native\"\n{stage}"));
+    let output = environment.program(&program.display().to_string()).arg("run").output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("linked statically") && error.contains("linked for glibc"), "{error}");
 }

@@ -7,6 +7,7 @@
 
 mod archive;
 mod crates;
+mod documents;
 mod licenses;
 mod sbom;
 
@@ -36,9 +37,8 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Files of the repository, and where they are in the archive.
-const DOCUMENTS: [(&str, &str); 6] = [
-    ("README.md", "README.md"),
-    ("CHANGELOG.md", "CHANGELOG.md"),
+const FILES: [(&str, &str); 5] = [
+    ("xtask/src/dist/README.md", "README.md"),
     ("LICENSE", "LICENSE"),
     ("LICENSE-APACHE", "LICENSE-APACHE"),
     ("LICENSE-MIT", "LICENSE-MIT"),
@@ -138,8 +138,11 @@ fn cargo_home() -> PathBuf {
 /// The files that are the same for every target. `program` is a build of the same sources.
 fn common_files(program: &Path, crates: &[ShippedCrate]) -> Result<Vec<ArchiveFile>> {
     let mut files = Vec::new();
-    for (from, to) in DOCUMENTS {
+    for (from, to) in FILES {
         files.push(ArchiveFile::new(to, read(&root().join(from))?));
+    }
+    for document in documents::list()? {
+        files.push(ArchiveFile::new(documents::packed_path(&document), read(&root().join(&document))?));
     }
     for (shell, path) in COMPLETIONS {
         files.push(ArchiveFile::new(path, capture(Command::new(program).args(["completions", shell]))?));
