@@ -118,6 +118,7 @@ impl Results {
     }
 
     pub(crate) fn seconds(&self) -> f64 {
-        self.suites.iter().map(|suite| suite.seconds).sum()
+        // The sum of no floating-point numbers is negative zero.
+        self.suites.iter().fold(0.0, |sum, suite| sum + suite.seconds)
     }
 }

@@ -87,6 +87,13 @@ fn each_failure_is_reported_with_its_output() {
     assert!(crashed.message.contains("crash (tests/crash.rs)"));
 }
 
+#[test]
+fn a_run_without_tests_has_no_negative_duration() {
+    let report = run(json!({}), cargo_test().stderr("error: no default toolchain\n").exit(1));
+    assert!(report.result.is_err());
+    assert!(report.metrics["test-duration"].value.is_sign_positive());
+}
+
 fn failed_before(with: Json, script: ProcessScript) -> Report<Result<Outcome>> {
     let failed = FailedTest { suite: "app".to_owned(), name: "tests::bad".to_owned(), file: None };
     FakeHost::new().config(with).process(script).failed_before([failed]).run::<CargoTest>()
