@@ -121,6 +121,6 @@ fn nothing_found(projects: &[ProjectDraft]) -> SessionError {
     error.hint(
         "init knows Rust (Cargo.toml), Node (package.json), Python (pyproject.toml, setup.py, setup.cfg, requirements.txt), \
          Go (go.mod) and Dockerfile, at the root or in the folders directly below it; for others, write a \
-         `stagewright.toml` whose stages use `command`",
+         `stagewright.toml` whose stages use `command`: `stagewright plugin show command` has one to copy",
     )
 }
