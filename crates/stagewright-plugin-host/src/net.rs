@@ -40,7 +40,7 @@ mod upstream;
 
 pub(crate) use address::{AddressKind, AddressRefused, check as check_address};
 pub(crate) use own::OwnOrigins;
-pub(crate) use resolve::{Guarded, Lookup, SharedLookup, SystemLookup};
+pub(crate) use resolve::{Guarded, JoinedLookup, Lookup, SystemLookup};
 pub(crate) use upstream::Upstream;
 
 #[cfg(test)]

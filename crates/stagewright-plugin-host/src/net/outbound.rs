@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::client::{SharedClient, client};
 use super::dial::Dialer;
-use crate::net::{SharedLookup, SystemLookup, Upstream};
+use crate::net::{JoinedLookup, SystemLookup, Upstream};
 
 /// One HTTP client, for requests of plugins, and one dialer, for connections of programs. Neither checks grants: each
 /// attempt does that before it uses them. Cheap to clone.
@@ -18,7 +18,7 @@ pub(crate) struct Outbound {
 impl Outbound {
     /// `environment`: the variables that name proxies. Fails when one of them is invalid.
     pub(crate) fn new(environment: &BTreeMap<String, String>) -> reqwest::Result<Outbound> {
-        let (upstream, lookup) = (Upstream::of(environment), Arc::new(SharedLookup::new(Arc::new(SystemLookup))));
+        let (upstream, lookup) = (Upstream::of(environment), Arc::new(JoinedLookup::new(Arc::new(SystemLookup))));
         let client = client(&upstream, lookup.clone())?;
         Ok(Outbound { client, dialer: Arc::new(Dialer::new(&upstream, lookup)) })
     }

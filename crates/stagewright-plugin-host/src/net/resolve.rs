@@ -35,14 +35,14 @@ type Answer = Result<Vec<IpAddr>, (io::ErrorKind, String)>;
 
 /// Looks up a name once for all who ask for it meanwhile. Package managers open hundreds of connections to one host at the
 /// same time, and a name server that is asked as often at once doesn't answer most of them. Nothing is remembered longer.
-pub(crate) struct SharedLookup {
+pub(crate) struct JoinedLookup {
     lookup: Arc<dyn Lookup>,
     under_way: Arc<Mutex<HashMap<String, Shared<BoxFuture<'static, Answer>>>>>,
 }
 
-impl SharedLookup {
-    pub(crate) fn new(lookup: Arc<dyn Lookup>) -> SharedLookup {
-        SharedLookup { lookup, under_way: Arc::default() }
+impl JoinedLookup {
+    pub(crate) fn new(lookup: Arc<dyn Lookup>) -> JoinedLookup {
+        JoinedLookup { lookup, under_way: Arc::default() }
     }
 
     fn ask(&self, name: &str) -> Shared<BoxFuture<'static, Answer>> {
@@ -65,7 +65,7 @@ impl SharedLookup {
     }
 }
 
-impl Lookup for SharedLookup {
+impl Lookup for JoinedLookup {
     fn lookup(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         let answer = self.ask(name);
         async move { answer.await.map_err(|(kind, message)| io::Error::new(kind, message)) }.boxed()
@@ -166,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_looked_up_once_at_a_time_and_then_again() {
         let slow = Arc::new(Slow { asked: AtomicUsize::new(0), may_answer: Arc::new(Semaphore::new(0)) });
-        let shared = SharedLookup::new(slow.clone());
+        let shared = JoinedLookup::new(slow.clone());
         // One who gives up doesn't end the lookup for the others.
         drop(shared.lookup("a.test"));
         let together = futures_util::future::join_all((0..700).map(|_| shared.lookup("a.test")));
