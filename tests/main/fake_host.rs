@@ -85,7 +85,7 @@ fn call(rng: &mut Rng) -> Json {
         "./w/*",
         "w/b/",
     ];
-    const URLS: [&str; 8] = [
+    const URLS: [&str; 14] = [
         "http://127.0.0.1:1/",
         "https://example.org/x?y",
         "no url",
@@ -94,6 +94,12 @@ fn call(rng: &mut Rng) -> Json {
         "http://",
         "HTTP://EXAMPLE.org:80",
         "",
+        "unix:///run/x.sock:/a/b?c",
+        "unix:///run/x.sock:/a/../b",
+        "unix:///run/x.sock:/a%2Fb/",
+        "unix:///run/x.sock",
+        "unix://run/x.sock:/a",
+        "unix:/run/x.sock:/a",
     ];
     const HEADERS: [(&str, &str); 6] =
         [("x-a", "b"), ("bad name", "v"), ("host", "x"), ("x-b", "a\nb"), ("", "x"), ("Transfer-Encoding", "chunked")];

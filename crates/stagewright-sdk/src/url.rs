@@ -78,12 +78,6 @@ impl<'a> Url<'a> {
         Some(format!("{}://{}{port}", self.scheme, self.host))
     }
 
-    /// Whether it is that of a request over a Unix socket: `unix:///SOCKET:/PATH`.
-    pub(crate) fn is_socket(&self) -> bool {
-        let is_request = |path: &str| path.starts_with('/') && path.contains(":/");
-        self.scheme == "unix" && self.path.strip_prefix("//").is_some_and(is_request)
-    }
-
     /// Without user, query and fragment, which may contain secrets.
     pub(crate) fn shown(&self) -> String {
         match self.origin() {

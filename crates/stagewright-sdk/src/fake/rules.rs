@@ -142,6 +142,35 @@ pub(super) fn url(url: &str) -> Result<Url<'_>, Error> {
     Url::parse(url).map_err(|error| Error::invalid(format!("`{url}` is not a URL: {error}")))
 }
 
+/// Checks the URL of a request over a Unix socket, and returns it as it is shown. None if it has another scheme.
+pub(super) fn socket_url(url: &str) -> Option<Result<String, Error>> {
+    let rest = url.strip_prefix("unix://")?;
+    let refuse = |why: &str, help: &str| Some(Err(Error::invalid(format!("`{url}` {why}")).help(help)));
+    let Some(colon) = rest.find(":/") else {
+        return refuse("names no path after its socket", "write `unix:///SOCKET:/PATH`");
+    };
+    let (socket, request) = (&rest[..colon], &rest[colon + 1..]);
+    let help = "write the absolute path of the socket, as in `/run/postgresql/.s.PGSQL.5432`, or `docker`";
+    let Some(names) = socket.strip_prefix('/') else { return refuse("isn't an absolute path", help) };
+    if names.contains(char::is_control) || names.split('/').any(|name| matches!(name, "" | "." | "..")) {
+        return refuse("isn't a normalised path", help);
+    }
+    let request = request.split('#').next().unwrap_or(request);
+    let path = request.split('?').next().unwrap_or(request);
+    let names = path.strip_prefix('/').unwrap_or(path).split('/').collect::<Vec<_>>();
+    let is_odd = |(at, name): (usize, &&str)| {
+        let lower = name.to_ascii_lowercase();
+        let is_end = at > 0 && at + 1 == names.len();
+        let is_empty = name.is_empty() && names.len() > 1 && !is_end;
+        is_empty || matches!(*name, "." | "..") || ["%2e", "%2f", "%5c", "\\"].iter().any(|odd| lower.contains(odd))
+    };
+    if !request.bytes().all(|byte| byte.is_ascii_graphic()) || names.iter().enumerate().any(is_odd) {
+        let help = "leave out `.`, `..` and empty names, and encode no `/`";
+        return refuse("has a path that isn't in normal form", help);
+    }
+    Some(Ok(format!("unix://{socket}:{path}")))
+}
+
 /// An image reference: returns its repository, or the folder of a layout.
 pub(super) fn image(text: &str) -> Result<Image<'_>, Error> {
     let refuse = |why: &str| {

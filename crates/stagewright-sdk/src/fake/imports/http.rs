@@ -81,7 +81,7 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
         return Err(Error::invalid(format!("`{}` is not an HTTP method", sent.method)));
     }
     sent.method.make_ascii_uppercase();
-    let url = rules::url(&sent.url)?;
+    let to = destination(&sent.url)?;
     sent.headers.iter().try_for_each(|(name, value)| rules::header(name, value))?;
     let place = host.responses.clone();
     if Rc::strong_count(&place) > RESPONSES + 1 {
@@ -89,13 +89,21 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
         let help = format!("close some, or raise in [stages.stage.limits]: requests = {}", RESPONSES * 2);
         return Err(rules::exhausted(message).help(help));
     }
-    if url.is_socket() {
-        check_socket(host, &sent, &url)?;
-    } else {
-        check_host(host, &sent, &url)?;
-    }
+    let shown = match &to {
+        Destination::Host(url, origin) => {
+            check_host(host, &sent, url, origin)?;
+            url.shown()
+        }
+        Destination::Socket(shown) => {
+            check_socket(host, &sent, shown)?;
+            shown.clone()
+        }
+    };
     if !matches!(sent.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE") {
-        host.announce(&format!("{} {}", sent.method, url.shown()))?;
+        host.announce(&format!("{} {shown}", sent.method))?;
+    }
+    if let Destination::Host(url, origin) = &to {
+        attach_secrets(host, &sent, url, origin)?;
     }
     if let Some(path) = body_file {
         sent.body = file(host, path)?.to_vec();
@@ -105,7 +113,6 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
         let message = format!("the fake host has no script for `{} {}`", sent.method, sent.url);
         Error::new(ErrorCode::Unavailable, message).retryable()
     })?;
-    let shown = url.shown();
     let started = match (sent.timeout.filter(|timeout| *timeout < script.takes), script.error.clone()) {
         (Some(timeout), _) => {
             let message = format!("could not call {shown}: timed out");
@@ -123,16 +130,36 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
     Ok(started)
 }
 
-fn check_host(host: &State, sent: &Sent, url: &Url<'_>) -> Result<()> {
-    let Some(origin) = url.origin() else {
-        return Err(Error::invalid(format!("`{}` is not an http or https URL", url.shown())));
-    };
-    host.grant_as(Permission::Net, &[&sent.url, &origin], &origin, &format!("call {origin}"))?;
+/// Where a request goes.
+enum Destination<'a> {
+    /// With its origin.
+    Host(Url<'a>, String),
+    /// A Unix socket: the URL as it is shown.
+    Socket(String),
+}
+
+fn destination(url: &str) -> Result<Destination<'_>> {
+    if let Some(shown) = rules::socket_url(url) {
+        return shown.map(Destination::Socket);
+    }
+    let url = rules::url(url)?;
+    match url.origin() {
+        Some(origin) => Ok(Destination::Host(url, origin)),
+        None => Err(Error::invalid(format!("`{}` is not an http or https URL", url.shown()))),
+    }
+}
+
+fn check_host(host: &State, sent: &Sent, url: &Url<'_>, origin: &str) -> Result<()> {
+    host.grant_as(Permission::Net, &[&sent.url, origin], origin, &format!("call {origin}"))?;
     host.fault(Interface::Http, &sent.url)?;
     if url.has_user() {
         let message = format!("the URL of {origin} contains a user or a password, which would end up in logs");
         return Err(Error::invalid(message).help("attach a secret to the request as the header `authorization`"));
     }
+    Ok(())
+}
+
+fn attach_secrets(host: &State, sent: &Sent, url: &Url<'_>, origin: &str) -> Result<()> {
     for (name, prefix, secret) in &sent.secret_headers {
         if !url.is_private() {
             let message = format!("the secret `{secret}` may not be sent to {origin} in plain text");
@@ -144,8 +171,8 @@ fn check_host(host: &State, sent: &Sent, url: &Url<'_>) -> Result<()> {
     Ok(())
 }
 
-fn check_socket(host: &State, sent: &Sent, url: &Url<'_>) -> Result<()> {
-    let (shown, request) = (url.shown(), format!("{} {}", sent.method, url.shown()));
+fn check_socket(host: &State, sent: &Sent, shown: &str) -> Result<()> {
+    let request = format!("{} {shown}", sent.method);
     host.grant_as(Permission::Net, &[&sent.url, &request], &request, &format!("send {request}"))?;
     host.fault(Interface::Http, &sent.url)?;
     match sent.secret_headers.first() {
