@@ -31,20 +31,9 @@ fn repository() -> TestEnvironment {
         environment.write(path, "as it was");
     }
     environment.write(".gitignore", ".stagewright/\n*.log\n");
-    git(&environment, &["init", "--quiet", "--initial-branch", "main"]);
-    commit(&environment);
+    environment.git(&["init", "--quiet", "--initial-branch", "main"]);
+    environment.commit();
     environment
-}
-
-fn git(environment: &TestEnvironment, args: &[&str]) {
-    let mut command = environment.program("git");
-    command.args(["-c", "user.name=tester", "-c", "user.email=tester@example.org"]).args(args);
-    assert!(command.status().expect("git starts").success(), "{args:?}");
-}
-
-fn commit(environment: &TestEnvironment) {
-    git(environment, &["add", "--all"]);
-    git(environment, &["commit", "--quiet", "--message", "a change"]);
 }
 
 /// The main stages that ran, or would have, in the order of their names.
@@ -69,21 +58,21 @@ fn affected_stages_run_with_their_needs() {
     // Not committed, committed on a branch, and new.
     environment.write("one/a", "changed");
     assert_eq!(ran(&environment, &[]), ["both", "one", "two"]);
-    git(&environment, &["checkout", "--quiet", "-b", "topic"]);
-    commit(&environment);
+    environment.git(&["checkout", "--quiet", "-b", "topic"]);
+    environment.commit();
     assert_eq!(ran(&environment, &[]), ["both", "one", "two"]);
     environment.write("docs/new", "new");
     assert_eq!(ran(&environment, &[]), ["both", "docs", "one", "two"]);
     assert_eq!(ran(&environment, &["--base", "HEAD"]), ["docs"]);
-    commit(&environment);
+    environment.commit();
     assert_eq!(ran(&environment, &["--base", "HEAD~1"]), ["docs"]);
     assert_eq!(ran(&environment, &["--base", "HEAD~1", "--skip", "docs"]), [""; 0]);
 
     // Commits on main since the branch was made aren't changes of the branch.
-    git(&environment, &["checkout", "--quiet", "main"]);
+    environment.git(&["checkout", "--quiet", "main"]);
     environment.write("two/a", "changed on main");
-    commit(&environment);
-    git(&environment, &["checkout", "--quiet", "topic"]);
+    environment.commit();
+    environment.git(&["checkout", "--quiet", "topic"]);
     assert_eq!(ran(&environment, &["--skip", "two,one"]), ["both", "docs"]);
 }
 
@@ -107,7 +96,7 @@ fn affected_needs_a_repository_and_a_known_base() {
     said(&["run", "--affected", "--base", "nowhere"], "names no commit");
     said(&["run", "--affected", "--only", "one"], "cannot be used with");
     said(&["run", "--base", "HEAD"], "--affected");
-    git(&environment, &["branch", "--move", "trunk"]);
+    environment.git(&["branch", "--move", "trunk"]);
     said(&["run", "--affected"], "no main branch");
     let bare = TestEnvironment::with_pipeline(PIPELINE);
     assert!(bare.run(&["run", "--affected"]).exits(2).stderr.contains("needs a git repository"));

@@ -12,23 +12,17 @@ fn repository() -> TestEnvironment {
     }
     environment.write(".gitignore", ".stagewright/\n*.log\n");
     environment.git(&["init", "--quiet", "--initial-branch", "main"]);
-    commit(&environment);
+    environment.commit();
     environment.git(&["checkout", "--quiet", "-b", "topic"]);
     environment.write("src/committed", "changed");
     environment.write("private/committed", "changed");
     environment.git(&["mv", "src/old-name", "src/new-name"]);
-    commit(&environment);
+    environment.commit();
     environment.write("src/uncommitted", "changed");
     environment.write("src/untracked", "new");
     environment.write("src/ignored.log", "new");
     std::fs::remove_file(environment.root().join("src/removed")).expect("a file");
     environment
-}
-
-fn commit(environment: &TestEnvironment) {
-    environment.git(&["add", "--all"]);
-    let author = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"];
-    environment.git(&[&author[..], &["commit", "--quiet", "--message", "a change"]].concat());
 }
 
 /// Runs a stage that lists the changes since each of these commits. Returns its answers, and whether they come from the

@@ -126,11 +126,19 @@ impl TestEnvironment {
         ended
     }
 
-    /// Runs git on the repository.
+    /// Runs git on the repository, with an author for commits.
     #[track_caller]
     pub(crate) fn git(&self, args: &[&str]) {
-        let output = self.program("git").args(args).output().expect("git starts");
+        let author = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"];
+        let output = self.program("git").args(author).args(args).output().expect("git starts");
         assert!(output.status.success(), "git {args:?}: {output:?}");
+    }
+
+    /// Commits all files that git doesn't ignore.
+    #[track_caller]
+    pub(crate) fn commit(&self) {
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--message", "a change"]);
     }
 
     /// Starts the binary in the background.

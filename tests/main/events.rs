@@ -21,17 +21,6 @@ uses = "noop"
 if = "event.name == 'push'"
 "#;
 
-fn git(environment: &TestEnvironment, args: &[&str]) {
-    let mut command = environment.program("git");
-    command.args(["-c", "user.name=tester", "-c", "user.email=tester@example.org"]).args(args);
-    assert!(command.status().expect("git starts").success(), "{args:?}");
-}
-
-fn commit(environment: &TestEnvironment) {
-    git(environment, &["add", "--all"]);
-    git(environment, &["commit", "--quiet", "--message", "a change"]);
-}
-
 fn repository() -> TestEnvironment {
     repository_of("sha1")
 }
@@ -41,8 +30,8 @@ fn repository_of(format: &str) -> TestEnvironment {
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     environment.write(".gitignore", ".stagewright/\n");
     environment.write("src/main.c", "as it was");
-    git(&environment, &["init", "--quiet", "--initial-branch", "main", "--object-format", format]);
-    commit(&environment);
+    environment.git(&["init", "--quiet", "--initial-branch", "main", "--object-format", format]);
+    environment.commit();
     environment
 }
 
@@ -77,11 +66,11 @@ fn a_push_starts_the_pipeline_if_files_changed_that_count() {
     assert_eq!(started(&environment, push), expected);
 
     // Committed, it is compared with the upstream branch, or with what is named.
-    commit(&environment);
+    environment.commit();
     ignored(&environment, push, "nothing has changed since main (");
     assert_eq!(started(&environment, &["--event", "push", "--base", "HEAD~1"]), expected);
-    git(&environment, &["branch", "there", "HEAD~1"]);
-    git(&environment, &["branch", "--quiet", "--set-upstream-to", "there"]);
+    environment.git(&["branch", "there", "HEAD~1"]);
+    environment.git(&["branch", "--quiet", "--set-upstream-to", "there"]);
     assert_eq!(started(&environment, push), expected);
 
     // A rerun is for the same event.
@@ -94,18 +83,23 @@ fn a_push_starts_the_pipeline_if_files_changed_that_count() {
 fn branches_and_tags_that_are_not_named_start_nothing() {
     let environment = repository();
     environment.write("src/main.c", "changed");
-    git(&environment, &["switch", "--quiet", "--create", "topic"]);
+    environment.git(&["switch", "--quiet", "--create", "topic"]);
     ignored(&environment, &["--event", "push"], "`on.push.branches` doesn't match the branch `topic`");
-    git(&environment, &["switch", "--quiet", "--create", "release/1"]);
+    environment.git(&["switch", "--quiet", "--create", "release/1"]);
+    environment.git(&["tag", "other"]);
     assert_eq!(started(&environment, &["--event", "push"]).1, "refs/heads/release/1");
+    let (_, events) = environment.events(&["rerun", "latest"]);
+    let again = events.iter().find(|event| event["type"] == "run-started").expect("it started");
+    assert_eq!(again["source"]["event"]["ref"], "refs/heads/release/1", "a run without an event would be for the tag");
+    environment.git(&["tag", "--delete", "other"]);
 
     // Paths don't matter for a tag.
-    git(&environment, &["checkout", "--quiet", "--", "src/main.c"]);
-    git(&environment, &["switch", "--quiet", "topic"]);
-    git(&environment, &["tag", "v1"]);
+    environment.git(&["checkout", "--quiet", "--", "src/main.c"]);
+    environment.git(&["switch", "--quiet", "topic"]);
+    environment.git(&["tag", "v1"]);
     assert_eq!(started(&environment, &["--event", "push"]).1, "refs/tags/v1");
-    git(&environment, &["tag", "--delete", "v1"]);
-    git(&environment, &["tag", "other"]);
+    environment.git(&["tag", "--delete", "v1"]);
+    environment.git(&["tag", "other"]);
     let reason =
         "`on.push.tags` doesn't match the tag `other`, and `on.push.branches` doesn't match the branch `topic`";
     ignored(&environment, &["--event", "push"], reason);
@@ -120,8 +114,8 @@ fn a_pull_request_is_into_the_main_branch_or_the_named_one() {
 }
 
 fn pull_requests(environment: &TestEnvironment) {
-    git(environment, &["branch", "next"]);
-    git(environment, &["switch", "--quiet", "--create", "topic"]);
+    environment.git(&["branch", "next"]);
+    environment.git(&["switch", "--quiet", "--create", "topic"]);
     environment.write("docs/index.html", "new");
     let reason = "`on.pull-request.paths-ignore` matches the 1 file changed since main (";
     ignored(environment, &["--event", "pull-request"], reason);
@@ -132,8 +126,8 @@ fn pull_requests(environment: &TestEnvironment) {
     ignored(environment, &["--event", "pull-request", "--base", "next"], reason);
 
     // A branch of a remote, also by the name of the remote's default.
-    git(environment, &["update-ref", "refs/remotes/origin/main", "main"]);
-    git(environment, &["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"]);
+    environment.git(&["update-ref", "refs/remotes/origin/main", "main"]);
+    environment.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"]);
     for base in ["origin/main", "origin/HEAD"] {
         assert_eq!(started(environment, &["--event", "pull-request", "--base", base]), expected);
     }
@@ -147,10 +141,15 @@ fn an_event_needs_its_key_and_a_branch() {
     let text = "schema = 1\npipeline.name = 'x'\non.push = true\n[stages.one]\nuses = 'noop'\n";
     environment.write("stagewright.toml", text);
     ignored(&environment, &["--event", "pull-request"], "`on` has no `pull-request`");
-    commit(&environment);
-    git(&environment, &["checkout", "--quiet", "--detach"]);
+    environment.commit();
+    environment.git(&["checkout", "--quiet", "--detach"]);
     let detached = environment.run(&["run", "--event", "push"]).exits(2).stderr;
     assert!(detached.contains("`--event push` needs a branch that is checked out"), "{detached}");
+    let nowhere = TestEnvironment::with_pipeline(PIPELINE);
+    for event in ["push", "pull-request"] {
+        let refused = nowhere.run(&["run", "--event", event]).exits(2).stderr;
+        assert!(refused.contains("needs a git repository with a commit"), "{refused}");
+    }
     let watched = environment.run(&["run", "--event", "push", "--watch"]).exits(2).stderr;
     assert!(watched.contains("cannot be used with"), "{watched}");
 }
@@ -163,9 +162,9 @@ fn the_documented_hook_lets_pushes_through_whose_pipeline_succeeds() {
     let (_, rest) = documents.split_once("```sh\n#!/bin/sh\n").expect("a hook");
     let (hook, _) = rest.split_once("```").expect("its end");
     environment.write(".git/hooks/pre-push", &format!("#!/bin/sh\n{hook}"));
-    git(&environment, &["init", "--quiet", "--bare", "../there"]);
-    git(&environment, &["remote", "add", "origin", "../there"]);
-    git(&environment, &["config", "core.hooksPath", ".git/hooks"]);
+    environment.git(&["init", "--quiet", "--bare", "../there"]);
+    environment.git(&["remote", "add", "origin", "../there"]);
+    environment.git(&["config", "core.hooksPath", ".git/hooks"]);
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(environment.root().join(".git/hooks/pre-push"), executable).expect("the mode is set");
     let push = || {
@@ -186,11 +185,11 @@ fn the_documented_hook_lets_pushes_through_whose_pipeline_succeeds() {
         "stagewright.toml",
         &format!("{PIPELINE}[stages.bad]\nuses = 'command'\nwith.run = 'exit 3'\npermissions.process = ['sh']\n"),
     );
-    commit(&environment);
+    environment.commit();
     let refused = push();
     assert!(!refused.status.success(), "{refused:?}");
     environment.write("stagewright.toml", PIPELINE);
-    commit(&environment);
+    environment.commit();
     let pushed = push();
     assert!(pushed.status.success(), "{pushed:?}");
 }

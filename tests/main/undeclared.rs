@@ -34,12 +34,6 @@ fn mode(path: &Path) -> u32 {
     path.symlink_metadata().expect("a file").permissions().mode() & 0o7777
 }
 
-fn git(environment: &TestEnvironment, args: &[&str]) {
-    let mut command = environment.program("git");
-    command.args(["-c", "user.name=tester", "-c", "user.email=tester@example.org"]).args(args);
-    assert!(command.status().expect("git starts").success(), "{args:?}");
-}
-
 /// A pipeline with one stage that runs `run`. `own` and `permissions` are additional lines of TOML.
 fn pipeline(run: &str, own: &str, permissions: &str) -> String {
     format!(
@@ -105,10 +99,10 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
     };
     environment.write("in", "in");
     environment.write(".gitignore", ".stagewright\n");
-    git(&environment, &["init", "--quiet"]);
+    environment.git(&["init", "--quiet"]);
     let commit = |text: &str| {
-        git(&environment, &["add", "--all"]);
-        git(&environment, &["commit", "--quiet", "--allow-empty", "--message", text]);
+        environment.git(&["add", "--all"]);
+        environment.git(&["commit", "--quiet", "--allow-empty", "--message", text]);
     };
     with("\"in\"", "read = [\".\"]");
     commit("first");
@@ -130,7 +124,7 @@ fn the_history_of_the_repository_is_there_once_inputs_name_it() {
         "read = [\".\"]",
     );
     environment.write("stagewright.toml", &parts);
-    git(&environment, &["config", "remote.origin.url", "https://me:hidden@example.org/x"]);
+    environment.git(&["config", "remote.origin.url", "https://me:hidden@example.org/x"]);
     let shown = environment.run(&["run"]).exits(1).stdout;
     assert!(shown.contains("a | ref: refs/heads/") && shown.contains("https://example.org/x"), "{shown}");
     assert!(shown.contains(".git/index: No such file") && !shown.contains("hidden"), "{shown}");

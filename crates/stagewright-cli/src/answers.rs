@@ -130,8 +130,8 @@ fn ask_outcome(question: &Question, by: &str, input: &mut dyn BufRead, output: &
     RunCommand::Decide { stage: question.stage, decision }
 }
 
-/// Asks the person at the terminal for agreement. None if a signal came before the answer: once a run has been driven, signals
-/// no longer end the process by themselves.
+/// Asks the person at the terminal for agreement. None if a signal came before the answer: once a run has been driven,
+/// signals no longer end the process by themselves.
 pub(crate) async fn confirm(question: Printable) -> Option<bool> {
     // A person who doesn't see the question doesn't agree.
     let _ = console::err().prompt(&question);

@@ -83,6 +83,7 @@ fn steps(path: &Path) -> impl DoubleEndedIterator<Item = PathStep> {
         Component::CurDir => None,
     })
 }
+
 /// The path without `.` and `..`, resolved by its text alone: `secrets/../x` means the `x` beside `secrets`.
 pub fn without_dots(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();

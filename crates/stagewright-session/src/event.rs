@@ -48,13 +48,17 @@ pub(crate) async fn decide(
     base: Option<&str>,
     git: &GitState,
 ) -> Result<EventDecision, SessionError> {
+    if git.commit.is_empty() {
+        let message = format!("`--event {}` needs a git repository with a commit", event.as_str());
+        return Err(SessionError::invalid_request(message).hint("leave it out to run the pipeline for no event"));
+    }
     let target = match event {
-        RepositoryEvent::Push => String::new(),
-        RepositoryEvent::PullRequest => target(session, base).await?,
+        RepositoryEvent::Push => None,
+        RepositoryEvent::PullRequest => Some(target(session, base).await?),
     };
-    let candidates = match event {
-        RepositoryEvent::Push => pushes(git),
-        RepositoryEvent::PullRequest => pull_requests(git, &target),
+    let candidates = match &target {
+        None => pushes(git),
+        Some(target) => pull_requests(git, target),
     };
     if candidates.is_empty() {
         let message = format!("`--event {}` needs a branch that is checked out", event.as_str());

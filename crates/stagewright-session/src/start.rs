@@ -229,6 +229,10 @@ impl Session {
         let mut source = git::source(&git, &self.user_name());
         // The rerun is for the same event.
         record.source.trigger.name.clone_into(&mut source.trigger.name);
+        if record.source.trigger.commit == source.trigger.commit {
+            // A commit can have a branch and a tag.
+            record.source.trigger.reference.clone_into(&mut source.trigger.reference);
+        }
         let new = NewRun {
             id: new_id(),
             copy: None,

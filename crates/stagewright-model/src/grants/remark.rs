@@ -35,6 +35,12 @@ pub fn remarks(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
                 .push(format!("full control of this machine: through `{socket}`, programs can start anything as root"));
         }
     }
+    for rule in &granted.net {
+        let Some(route) = rule.socket().filter(|route| !route.is_read_only()) else { continue };
+        if ENGINES.iter().any(|name| route.socket().ends_with(&format!("/{name}"))) {
+            remarks.push(format!("full control of this machine: by `{rule}`, the plugin can start anything as root"));
+        }
+    }
     remarks.extend(granted.process.iter().filter_map(|rule| program_remark(rule, stage)));
     remarks.extend(write_remarks(plan, stage, files));
     let secrets = granted.secrets_beyond_hosts(&plan.secrets).into_iter().map(|reach| secret_remark(&reach));

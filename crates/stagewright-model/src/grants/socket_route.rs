@@ -1,6 +1,6 @@
 //! Entries of `permissions.net` for HTTP over a Unix socket: `METHODS unix:///SOCKET:/PATH`.
 
-use super::glob::{Pattern, covers, pattern_of, plain};
+use super::glob::{glob_covers, pattern_of};
 use super::socket::check_socket_path;
 use crate::format_error::{FormatError, refuse};
 
@@ -94,12 +94,9 @@ impl SocketRoute {
         let Some(rest) = url.strip_prefix(SCHEME) else { return refuse(CODE, "isn't the URL of a Unix socket", HELP) };
         let (socket, path) = split(rest).map_or((rest, None), |(socket, path)| (socket, Some(path)));
         check_socket_path(socket)?;
-        if path.is_some_and(|path| path.contains(['?', '#']) || pattern_of(path).is_none()) {
-            return refuse(
-                CODE,
-                "has a path that isn't a pattern",
-                "`*` stands for any text; queries aren't restricted",
-            );
+        if path.is_some_and(|path| !is_pattern(path)) {
+            let help = "`*` matches within a name, `**` at the end all that follows; queries aren't restricted";
+            return refuse(CODE, "has a path that isn't a pattern", help);
         }
         Ok(SocketRoute { methods, socket: socket.to_owned(), path: path.map(str::to_owned) })
     }
@@ -107,25 +104,51 @@ impl SocketRoute {
     /// Whether a request is granted.
     pub fn grants(&self, method: &str, url: &SocketUrl) -> bool {
         let is_method = self.methods.is_empty() || self.methods.iter().any(|granted| granted == method);
-        is_method && self.socket == url.socket && self.pattern().is_none_or(|path| covers(&path, &plain(&url.path)))
+        let is_path = self.path.as_deref().is_none_or(|path| path_covers(path, &url.path));
+        is_method && self.socket == url.socket && is_path
     }
 
     /// Whether this entry grants everything that `other` grants.
     pub fn covers(&self, other: &SocketRoute) -> bool {
         let methods = self.methods.is_empty()
             || (!other.methods.is_empty() && other.methods.iter().all(|one| self.methods.contains(one)));
-        let paths = match (self.pattern(), other.pattern()) {
+        let paths = match (&self.path, &other.path) {
             (None, _) => true,
-            (Some(own), Some(other)) => covers(&own, &other),
+            (Some(own), Some(other)) => path_covers(own, other),
             (Some(_), None) => false,
         };
         self.socket == other.socket && methods && paths
     }
 
-    /// None for all paths. The syntax was checked when the entry was parsed.
-    fn pattern(&self) -> Option<Pattern> {
-        self.path.as_deref().and_then(pattern_of)
+    /// The path of the socket.
+    pub fn socket(&self) -> &str {
+        &self.socket
     }
+
+    /// Whether only requests are granted that change nothing, as HTTP defines their methods.
+    pub fn is_read_only(&self) -> bool {
+        !self.methods.is_empty() && self.methods.iter().all(|method| matches!(method.as_str(), "GET" | "HEAD"))
+    }
+}
+
+/// Stands for all names that follow.
+const REST: &str = "**";
+
+fn is_pattern(path: &str) -> bool {
+    let names = path.strip_suffix(REST).filter(|path| path.ends_with('/')).unwrap_or(path);
+    !names.contains(['?', '#']) && pattern_of(names).is_some()
+}
+
+/// Whether the pattern of a path matches everything that another one, or a path, matches. They are compared name by name,
+/// because `*` stays within a name: `/containers/*` must not match `/containers/x/exec`, nor `/*/containers/json` an image
+/// that is called `containers/json`.
+fn path_covers(pattern: &str, path: &str) -> bool {
+    let (own, other): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
+    let (own, is_longer) = match own.split_last() {
+        Some((&REST, before)) => (before, other.len() > before.len()),
+        _ => (own.as_slice(), other.len() == own.len()),
+    };
+    is_longer && own.iter().zip(&other).all(|(own, other)| glob_covers(own, other))
 }
 
 /// Splits the text after the scheme into the path of the socket and that of the request.
@@ -155,6 +178,7 @@ mod tests {
             "unix:///run/docker.sock",
             "GET unix:///run/docker.sock",
             "HEAD,GET unix:///run/docker.sock:/v1.*/containers/*",
+            "unix:///run/docker.sock:/v1.43/**",
         ] {
             assert!(route(granted).grants("GET", &all), "{granted}");
         }
@@ -162,6 +186,9 @@ mod tests {
             "POST unix:///run/docker.sock",
             "GET unix:///run/docker.sock:/v1.*/images/*",
             "GET unix:///run/docker.sock:/v1.43/containers",
+            "GET unix:///run/docker.sock:/v1.*/json",
+            "GET unix:///run/docker.sock:/*",
+            "GET unix:///run/docker.sock:/v1.43/containers/json/**",
             "unix:///run/docker.sock2",
         ] {
             assert!(!route(denied).grants("GET", &all), "{denied}");
@@ -190,11 +217,24 @@ mod tests {
             assert!(route(all).covers(&route(narrower)) && !route(narrower).covers(&route(all)), "{narrower}");
         }
         assert!(route("GET,HEAD unix:///s:/a/*").covers(&route("GET unix:///s:/a/b")));
+        for (own, other) in [("/a/**", "/a/b/*"), ("/a/**", "/a/**"), ("/*/b*", "/a/bc"), ("/**", "/")] {
+            assert!(path_covers(own, other), "{own} {other}");
+        }
+        for (own, other) in [("/a/*", "/a/b/c"), ("/a/*", "/a/**"), ("/a/**", "/a"), ("/*", "/a/b"), ("/a/b", "/a/*")] {
+            assert!(!path_covers(own, other), "{own} {other}");
+        }
         assert!(!route("GET unix:///s:/a/*").covers(&route("GET,HEAD unix:///s:/a/b")));
         assert!(!route("unix:///s").covers(&route("unix:///t")));
-        for wrong in
-            ["get unix:///s", "GET, unix:///s", "unix://s", "GET unix:///s:/a?b", "GET https://a.test", "unix:///s:/[a"]
-        {
+        for wrong in [
+            "get unix:///s",
+            "GET, unix:///s",
+            "unix://s",
+            "GET unix:///s:/a?b",
+            "GET https://a.test",
+            "unix:///s:/[a",
+            "unix:///s:/a**",
+            "unix:///s:/**/b",
+        ] {
             assert!(SocketRoute::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -32,6 +32,10 @@ fn dangerous_grants_give_remarks() {
         "socket = ['/run/podman/podman.sock', '/run/db.sock']",
         &["full control of this machine: through `/run/podman/podman.sock`, programs can start anything as root"],
     );
+    says(
+        "net = ['unix:///run/docker.sock', 'GET,HEAD unix:///run/docker.sock:/*/info', 'POST unix:///run/other.sock']",
+        &["full control of this machine: by `unix:///run/docker.sock`, the plugin can start anything as root"],
+    );
     says("process = ['*']", &["can start any program on this machine"]);
     says("process = ['sh']", &["`sh` can run any program that it can access"]);
     says("process = ['/usr/bin/python3.12 *']", &["`/usr/bin/python3.12 *` can run any program that it can access"]);

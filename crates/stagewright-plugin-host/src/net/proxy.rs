@@ -86,18 +86,18 @@ pub(crate) fn serve(
                     // One at a time, so that refused clients take no more than one task; the next ones wait in the
                     // listener's queue.
                     match egress.place().await {
-                    Err(denied) => turn_away(stream, &denied).await,
-                    Ok(place) => {
-                        let (egress, credentials) = (egress.clone(), credentials.clone());
-                        connections.spawn(async move {
-                            let (stream, activity) = WatchedStream::new(stream);
-                            tokio::select! {
-                                () = converse(stream, &egress, credentials.as_deref()) => {}
-                                () = activity.silent_for(idle) => {}
-                            }
-                            drop(place);
-                        });
-                    }
+                        Err(denied) => turn_away(stream, &denied).await,
+                        Ok(place) => {
+                            let (egress, credentials) = (egress.clone(), credentials.clone());
+                            connections.spawn(async move {
+                                let (stream, activity) = WatchedStream::new(stream);
+                                tokio::select! {
+                                    () = converse(stream, &egress, credentials.as_deref()) => {}
+                                    () = activity.silent_for(idle) => {}
+                                }
+                                drop(place);
+                            });
+                        }
                     }
                 }
                 Some(_) = connections.join_next() => {}
