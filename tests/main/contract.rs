@@ -39,7 +39,7 @@ fn replace(bytes: &[u8], name: &[u8], other: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_plugin_for_another_patch_version_passes_check_and_validate_and_runs() {
-    let environment = with_noop(&[("@0.2.0", "@0.2.9"), ("@0.2.2", "@0.2.9")]);
+    let environment = with_noop(&[("@0.2.0", "@0.2.9"), ("@0.2.3", "@0.2.9")]);
     environment.run(&["plugin", "check", "old.wasm"]).exits(0);
     environment.run(&["validate"]).exits(0);
     environment.run(&["run"]).exits(0);
@@ -47,7 +47,7 @@ fn a_plugin_for_another_patch_version_passes_check_and_validate_and_runs() {
 
 #[test]
 fn check_validate_and_run_alike_name_a_missing_function_and_its_version() {
-    let environment = with_noop(&[("@0.2.0", "@0.2.9"), ("@0.2.2", "@0.2.9"), ("config", "konfig")]);
+    let environment = with_noop(&[("@0.2.0", "@0.2.9"), ("@0.2.3", "@0.2.9"), ("config", "konfig")]);
     for command in [&["plugin", "check", "old.wasm"][..], &["validate"], &["run"]] {
         let refused = environment.run(command);
         let said = format!("{}{}", refused.stdout, refused.stderr);

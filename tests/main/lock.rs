@@ -36,7 +36,7 @@ fn a_lock_is_written_once_and_checked() {
     assert!(!environment.root().join(LOCK).exists(), "--check wrote");
     environment.run(&["lock"]).exits(0);
     let text = environment.read(LOCK);
-    for part in ["[pipelines.build.plugins.command]", "imports = [", "wit = \"0.2.2\"", "process = [\"sh\"]"] {
+    for part in ["[pipelines.build.plugins.command]", "imports = [", "wit = \"0.2.3\"", "process = [\"sh\"]"] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
     assert!(environment.run(&["lock"]).exits(0).stdout.contains("stagewright.lock is up to date"));

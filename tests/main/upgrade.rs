@@ -129,7 +129,7 @@ fn an_upgraded_crate_builds_and_passes_its_tests_once_every_hint_is_followed() {
 
     let path = folder.display().to_string();
     let upgraded = environment.run(&["plugin", "upgrade", &path]).exits(0);
-    assert!(upgraded.stdout.contains("count-lines: SDK 0.1.0 (contract 0.1) -> 0.2.2 (contract 0.2)"), "{upgraded:?}");
+    assert!(upgraded.stdout.contains("count-lines: SDK 0.1.0 (contract 0.1) -> 0.2.3 (contract 0.2)"), "{upgraded:?}");
     assert!(!folder.join("sdk/src/fake/imports/outside.rs").exists());
 
     let place = format!("  {path}/src/lib.rs:");
@@ -153,7 +153,7 @@ fn a_new_plugin_is_up_to_date() {
     let environment = TestEnvironment::new();
     environment.run(&["plugin", "new", "mine"]).exits(0);
     for args in [&["plugin", "upgrade", "mine"][..], &["plugin", "upgrade", "--check", "mine"]] {
-        assert_eq!(environment.run(args).exits(0).stdout, "mine: up to date, SDK 0.2.2 (contract 0.2)\n");
+        assert_eq!(environment.run(args).exits(0).stdout, "mine: up to date, SDK 0.2.3 (contract 0.2)\n");
     }
 }
 
@@ -241,7 +241,7 @@ fn guests_of_a_workspace_share_one_upgrade_and_an_sdk_outside_of_it_stays() {
     write_sdk(&environment.root().join("../outside"), "0.1.0");
     commit(&environment, &environment.root());
     let upgraded = environment.run(&["plugin", "upgrade"]).exits(0);
-    assert_eq!(upgraded.stdout.matches("-> 0.2.2").count(), 1, "{}", upgraded.stdout);
+    assert_eq!(upgraded.stdout.matches("-> 0.2.3").count(), 1, "{}", upgraded.stdout);
     for expected in ["one, two: SDK 0.1.0", "plugins/two/src/lib.rs:1:", "three: unchanged", "four: unchanged"] {
         assert!(upgraded.stdout.contains(expected), "{expected}: {}", upgraded.stdout);
     }
@@ -253,7 +253,7 @@ fn a_newer_copy_and_a_folder_without_an_sdk_are_refused() {
     let environment = with_crate();
     write_sdk(&environment.root().join("sdk"), "9.0.0");
     let refused = environment.run(&["plugin", "upgrade"]).exits(4);
-    assert!(refused.stderr.contains("newer than that of this program, 0.2.2 (contract 0.2)"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("newer than that of this program, 0.2.3 (contract 0.2)"), "{}", refused.stderr);
     environment.write("sdk/Cargo.toml", "[package]\nname = \"other\"\n");
     let refused = environment.run(&["plugin", "upgrade"]).exits(4);
     assert!(

@@ -16,7 +16,7 @@ mod why;
 pub use artifact::RunArtifactEntry;
 pub use cache::{Difference, DifferencePart, ExplainEntry, ExplainReason};
 pub use diagnostic::{DiagnosticEntry, Severity};
-pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry};
+pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry, RolloutStatusEntry};
 pub use gc::GcAnswer;
 pub use grant::GrantAnswer;
 pub use init::{ProposedPipelineAnswer, ProposedStageEntry};

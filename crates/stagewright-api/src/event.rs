@@ -21,7 +21,7 @@ pub use outcome::{
     FailureEntry, FailureKindName, FilePlaceEntry, LevelName, MissingGrantEntry, OutcomeName, ProblemEntry,
     TextRangeEntry,
 };
-pub use release::{ArtifactEntry, DeployedReleaseEntry, ReleaseOriginName};
+pub use release::{ArtifactEntry, DeployedReleaseEntry, ReleaseOriginName, RolloutEntry, RolloutPhaseName};
 pub use source::{GitStateEntry, RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, TriggerEntry};
 pub use stage::{EffectClassName, FidelityName, StageKindName, StageSummaryEntry};
 
@@ -167,6 +167,17 @@ pub enum EventEntry {
         by: Option<String>,
         /// Values by name, as the plugin gave them again.
         outputs: BTreeMap<String, Json>,
+    },
+    /// A deploy that gives its version the requests step by step has got further.
+    RolloutProgressed {
+        /// The stage.
+        stage: u32,
+        /// Which try.
+        attempt: u32,
+        /// Name of the environment.
+        environment: String,
+        /// How far it is.
+        rollout: RolloutEntry,
     },
     /// An attempt has deployed a release to its stage's environment.
     ReleaseRecorded {

@@ -24,16 +24,17 @@ pub use answer::{
     CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
     FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName,
     PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, PluginAnswer, PluginEntry,
-    PluginOriginName, ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RunArtifactEntry, RunEntry, RunStatus,
-    SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease, Severity, ToolMountEntry, WhyEntry,
+    PluginOriginName, ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RolloutStatusEntry, RunArtifactEntry,
+    RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease, Severity,
+    ToolMountEntry, WhyEntry,
 };
 pub use event::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
     FailedTestEntry, FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry,
     FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry,
-    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry,
-    SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry,
-    TriggerEntry,
+    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RolloutEntry,
+    RolloutPhaseName, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName,
+    TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry,
 };
 
 /// The version of all types of this crate; `v` in every [`EventLine`].

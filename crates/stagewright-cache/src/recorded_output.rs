@@ -102,7 +102,8 @@ impl OutputListener for Recorder {
             AttemptMessageKind::Metrics(metrics) => RecordedOutput::Metrics(metrics.clone()),
             AttemptMessageKind::Progress { .. }
             | AttemptMessageKind::CacheLookedUp { .. }
-            | AttemptMessageKind::EffectRequested { .. } => return,
+            | AttemptMessageKind::EffectRequested { .. }
+            | AttemptMessageKind::RolloutRecorded(_) => return,
         };
         let mut recording = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = recording.write(&recorded) {

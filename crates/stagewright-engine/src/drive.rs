@@ -345,7 +345,8 @@ impl Driver {
             EventKind::RunEnded { .. }
             | EventKind::RunSuspended { .. }
             | EventKind::GateDecided { .. }
-            | EventKind::GateSignalled { .. } => true,
+            | EventKind::GateSignalled { .. }
+            | EventKind::RolloutProgressed { .. } => true,
             kind => kind.is_intent(),
         }
     }

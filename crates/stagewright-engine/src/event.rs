@@ -6,6 +6,7 @@ mod gate;
 mod measure;
 mod outcome;
 mod release;
+mod rollout;
 mod source;
 mod wait;
 
@@ -22,6 +23,7 @@ pub use gate::{Decision, Field, FieldKind, Finding, Gate, GateKind};
 pub use measure::{FailedTest, Metric, TestCase, TestOutcome};
 pub use outcome::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
 pub use release::{Release, ReleaseOrigin};
+pub use rollout::{Rollout, RolloutError, RolloutPhase};
 pub use source::{Change, GitState, RollbackSource, RunSource, Trigger};
 pub(crate) use wait::KEPT_SIGNALS;
 pub use wait::{Signal, SignalError, TokenError, Wait, WaitError};
@@ -181,6 +183,17 @@ pub enum EventKind {
         by: Option<String>,
         /// JSON values by name, as the plugin reported them.
         outputs: BTreeMap<String, Json>,
+    },
+    /// A deploy that gives its version the requests step by step has got further.
+    RolloutProgressed {
+        /// The stage.
+        stage: StageIndex,
+        /// The attempt; for `undo`, the attempt that is compensated for.
+        attempt: u32,
+        /// A key of `[environments]`.
+        environment: String,
+        /// How far it is.
+        rollout: Box<Rollout>,
     },
     /// An attempt deployed something to its stage's environment.
     ReleaseRecorded {

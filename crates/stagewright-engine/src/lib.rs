@@ -25,8 +25,9 @@ pub use drive::{DriveError, Ports, RunCommand, drive};
 pub use event::{
     Artifact, Capture, Change, Decision, Event, EventKind, FailedTest, Failure, FailureKind, Field, FieldKind,
     FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release,
-    ReleaseOrigin, RollbackSource, RunId, RunSource, RunSummary, Signal, SignalError, StageSummary, Stream, TestCase,
-    TestOutcome, TextRange, Timestamp, TokenError, Trigger, Wait, WaitError,
+    ReleaseOrigin, RollbackSource, Rollout, RolloutError, RolloutPhase, RunId, RunSource, RunSummary, Signal,
+    SignalError, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp, TokenError, Trigger, Wait,
+    WaitError,
 };
 pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};

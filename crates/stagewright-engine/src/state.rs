@@ -14,7 +14,8 @@ use stagewright_model::StageIndex;
 pub use self::resumption::{Resumption, WakeCause};
 use self::transition::{next_status, next_undo};
 use crate::event::{
-    Decision, EventKind, FailedTest, Failure, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, RunId, Signal,
+    Decision, EventKind, FailedTest, Failure, Finding, Gate, GateKind, Interrupt, Made, Outcome, Release, Rollout,
+    RunId, Signal,
 };
 
 /// The status of a stage.
@@ -113,6 +114,8 @@ pub struct StageState {
     pub attempt_fence: Option<u64>,
     /// The release that is in place: that of the last attempt, or the one that its compensation restored.
     pub release: Option<Box<Release>>,
+    /// How far its deploy was when its plugin last recorded that.
+    pub rollout: Option<Box<Rollout>>,
     /// Whether the release is known good.
     pub confirmed: bool,
     /// The state of its compensation.
@@ -161,6 +164,7 @@ impl StageState {
         fence: None,
         attempt_fence: None,
         release: None,
+        rollout: None,
         confirmed: false,
         undo: UndoState::NotStarted,
         ended: None,
@@ -289,12 +293,7 @@ impl RunState {
                 state.acted = true;
             }
             EventKind::ArtifactPublished { stage, attempt, .. } => {
-                let state = self.known(*stage, event)?;
-                let is_under_way = match state.status {
-                    StageStatus::Running(now) | StageStatus::Recovering(now) => now == *attempt,
-                    _ => state.undo == UndoState::Started,
-                };
-                if !is_under_way {
+                if !self.is_under_way(*stage, *attempt, event)? {
                     return Err(self.illegal_for_stage(*stage, event));
                 }
             }
@@ -358,6 +357,12 @@ impl RunState {
                 state.last_outcome = outcome.or(state.last_outcome);
                 state.outputs = outputs;
             }
+            EventKind::RolloutProgressed { stage, attempt, rollout, .. } => {
+                if !self.is_under_way(*stage, *attempt, event)? {
+                    return Err(self.illegal_for_stage(*stage, event));
+                }
+                self.stages[stage.get()].rollout = Some(rollout.clone());
+            }
             EventKind::ReleaseRecorded { stage, release, .. } => {
                 let state = self.known(*stage, event)?;
                 state.release = Some(Box::new(release.clone()));
@@ -406,7 +411,7 @@ impl RunState {
 
     /// Resets the stages that run again. An unresolved attempt and the fences survive the reset: the plugin must still
     /// be asked for the attempt's outcome, under the fence that it acted with, before the stage may start again. So does
-    /// the selection of its tests, which belongs to the run.
+    /// the selection of its tests, which belongs to the run, and its rollout, which the next attempt continues.
     fn resume(&mut self, again: &[StageIndex], event: &EventKind) -> Result<(), IllegalTransition> {
         if self.run.is_none() {
             return Err(self.illegal_for_run("not started", event));
@@ -417,6 +422,7 @@ impl RunState {
         for &index in again {
             let state = self.known(index, event)?;
             let StageState { attempts, unresolved_attempt, fence, attempt_fence, .. } = *state;
+            let rollout = state.rollout.take();
             *state = StageState {
                 attempts,
                 attempts_before: attempts,
@@ -424,10 +430,20 @@ impl RunState {
                 unresolved_attempt,
                 fence,
                 attempt_fence,
+                rollout,
                 ..StageState::NEW
             };
         }
         Ok(())
+    }
+
+    /// Whether the plugin of an attempt is being called, for its `run`, `observe` or `undo`.
+    fn is_under_way(&mut self, stage: StageIndex, attempt: u32, event: &EventKind) -> Result<bool, IllegalTransition> {
+        let state = self.known(stage, event)?;
+        Ok(match state.status {
+            StageStatus::Running(now) | StageStatus::Recovering(now) => now == attempt,
+            _ => state.undo == UndoState::Started,
+        })
     }
 
     fn known(&mut self, index: StageIndex, event: &EventKind) -> Result<&mut StageState, IllegalTransition> {

@@ -43,7 +43,8 @@ use types::Answer;
 pub(crate) const VERSION: &str = "0.2.0";
 
 /// The packages that have got something since [`VERSION`], with their own versions.
-const RAISED: &[(&str, &str)] = &[("http", "0.2.1"), ("stage", "0.2.2"), ("test-reports", "0.2.1")];
+const RAISED: &[(&str, &str)] =
+    &[("environment", "0.2.1"), ("http", "0.2.1"), ("stage", "0.2.3"), ("test-reports", "0.2.1")];
 
 /// The version of a package that this engine provides.
 pub(crate) fn version_of(package: &str) -> &'static str {
@@ -91,7 +92,7 @@ mod optional {
         wasmtime::component::bindgen!({
             inline: "
                 package stagewright:reconciling;
-                world reconciling { export stagewright:stage/reconcile@0.2.2; }
+                world reconciling { export stagewright:stage/reconcile@0.2.3; }
             ",
             path: "../../plugins/wit/0.2",
             world: "stagewright:reconciling/reconciling",
@@ -104,7 +105,7 @@ mod optional {
         wasmtime::component::bindgen!({
             inline: "
                 package stagewright:requiring;
-                world requiring { export stagewright:stage/requirements@0.2.2; }
+                world requiring { export stagewright:stage/requirements@0.2.3; }
             ",
             path: "../../plugins/wit/0.2",
             world: "stagewright:requiring/requiring",

@@ -55,6 +55,7 @@ pub(crate) fn request() -> AttemptRequest {
         cache: None,
         failed_tests: None,
         resumption: None,
+        rollout: None,
         rehearsal: None,
         basis: Default::default(),
         folder: None,

@@ -46,10 +46,13 @@ fn conditions(stage: &StageView, gate: &Gate, now: Timestamp) -> Vec<String> {
                 format!("{} may override the freeze, with a reason", approvers(gate)),
             ]
         }
-        GateKind::Wait => vec![match gate.until {
-            Some(until) => format!("continues in {}, or after a signal", duration(until.since(now))),
-            None => "continues after a signal".to_owned(),
-        }],
+        GateKind::Wait => {
+            let cause = if is_rollout(gate) { "when it is promoted" } else { "after a signal" };
+            vec![match gate.until {
+                Some(until) => format!("continues in {}, or {cause}", duration(until.since(now))),
+                None => format!("continues {cause}"),
+            }]
+        }
         GateKind::Unresolved => {
             let intended = stage.intended.as_ref().map(|what| format!("it was about to: {}", first_line(what)));
             intended.into_iter().chain(["check the target, then record the outcome".to_owned()]).collect()
@@ -64,6 +67,9 @@ pub(crate) fn commands(view: &RunView, stage: &StageView, gate: &Gate) -> Vec<St
     match gate.kind {
         GateKind::Approval | GateKind::Environment => vec![command("approve"), command("reject")],
         GateKind::Freeze => vec![format!("{} --reason WHY", command("approve")), command("reject")],
+        GateKind::Wait if is_rollout(gate) => {
+            ["promote", "abort"].map(|verb| format!("stagewright rollout {verb} {}", environment(stage))).to_vec()
+        }
         GateKind::Wait => {
             vec![format!("stagewright signal {} {}", shell_word(view.run_id()), shell_word(&gate.token))]
         }
@@ -75,6 +81,11 @@ pub(crate) fn commands(view: &RunView, stage: &StageView, gate: &Gate) -> Vec<St
         .map(|(finding, meaning)| format!("{} {finding:<11}  # {meaning}", command("settle")))
         .to_vec(),
     }
+}
+
+/// Whether a rollout is paused at the gate. Its plugin has recorded that, and waits for a token of this form.
+fn is_rollout(gate: &Gate) -> bool {
+    gate.kind == GateKind::Wait && gate.token.starts_with("rollout:")
 }
 
 /// The command that continues the run after a gate has opened without an answer, and when to run it. The gate opens

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use stagewright_engine::{Event, EventKind, Failure, Finding, LogChunk, Observer, Outcome, Timestamp};
+use stagewright_engine::{Event, EventKind, Failure, Finding, LogChunk, Observer, Outcome, RolloutPhase, Timestamp};
 
 use crate::explanation::tests_without_finding;
 use crate::printable::{Block, Printable, escaped, prose};
@@ -119,6 +119,9 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event) -> Vec<String> 
         EventKind::EffectIntended { what, .. } => format!("about to: {}", first_line(what)),
         EventKind::RecoveryStarted { attempt, .. } => words::recovery_started(*attempt),
         EventKind::Recovered { attempt, finding, by, .. } => words::recovered(*attempt, finding, by.as_deref()),
+        // The wait that follows says it.
+        EventKind::RolloutProgressed { rollout, .. } if rollout.phase == RolloutPhase::Paused => return Vec::new(),
+        EventKind::RolloutProgressed { rollout, .. } => words::rollout(rollout),
         EventKind::ReleaseRecorded { release, .. } => words::release(view, release),
         EventKind::ReleaseConfirmed { .. } => {
             format!("release marked good; {} can be rolled back to it", gate::environment(stage))

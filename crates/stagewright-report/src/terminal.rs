@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stagewright_engine::{Event, EventKind, Finding, LogChunk, Observer, Outcome, Timestamp};
+use stagewright_engine::{Event, EventKind, Finding, LogChunk, Observer, Outcome, RolloutPhase, Timestamp};
 
 use crate::explanation::tests_without_finding;
 use crate::frame::frame;
@@ -275,6 +275,16 @@ fn stage_lines(view: &RunView, stage: &StageView, event: &Event, verbose: bool) 
                 Finding::Failed(_) => Tone::Bad,
             };
             StyledLine::new(tone, format!("? {name} {}", words::recovered(*attempt, finding, by.as_deref())))
+        }
+        // The wait that follows says it.
+        EventKind::RolloutProgressed { rollout, .. } if rollout.phase == RolloutPhase::Paused => return Vec::new(),
+        EventKind::RolloutProgressed { rollout, .. } => {
+            let tone = match rollout.phase {
+                RolloutPhase::Progressing | RolloutPhase::Paused | RolloutPhase::Completed => Tone::Neutral,
+                RolloutPhase::Aborted => Tone::Warning,
+                RolloutPhase::Degraded => Tone::Bad,
+            };
+            StyledLine::new(tone, format!("  {name} {}", words::rollout(rollout)))
         }
         EventKind::ReleaseRecorded { release, .. } => {
             StyledLine::new(Tone::Strong, format!("▲ {}", words::release(view, release)))

@@ -220,6 +220,7 @@ pub(crate) fn stage_of(kind: &EventKind) -> Option<StageIndex> {
         | EventKind::EffectIntended { stage, .. }
         | EventKind::RecoveryStarted { stage, .. }
         | EventKind::Recovered { stage, .. }
+        | EventKind::RolloutProgressed { stage, .. }
         | EventKind::ReleaseRecorded { stage, .. }
         | EventKind::ReleaseConfirmed { stage }
         | EventKind::UndoStarted { stage, .. }

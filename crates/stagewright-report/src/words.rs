@@ -2,8 +2,8 @@
 
 use indicatif::HumanBytes;
 use stagewright_engine::{
-    Artifact, Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseOrigin, RunId, Signal,
-    Timestamp,
+    Artifact, Change, Decision, Failure, Finding, Gate, Interrupt, Outcome, Release, ReleaseOrigin, Rollout, RunId,
+    Signal, Timestamp,
 };
 
 use crate::printable::escaped;
@@ -119,6 +119,19 @@ pub(crate) fn recovered(attempt: u32, finding: &Finding, by: Option<&str>) -> St
         Finding::Applied(what) => format!("attempt {attempt} took effect{by}{}", detail(what)),
         Finding::Failed(what) => format!("attempt {attempt} took effect but doesn't work{by}{}", detail(what)),
     }
+}
+
+/// How far a rollout is.
+pub(crate) fn rollout(rollout: &Rollout) -> String {
+    let Rollout { service, version, strategy, phase, step, steps, weight, message, .. } = rollout;
+    let message = if message.is_empty() { String::new() } else { format!(": {}", first_line(message)) };
+    format!(
+        "{} of {} {}, step {step} of {steps}, {weight}% of the requests go to {}{message}",
+        escaped(strategy),
+        escaped(service),
+        phase.as_str(),
+        escaped(version)
+    )
 }
 
 /// The release that an environment runs.

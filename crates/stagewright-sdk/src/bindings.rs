@@ -9,8 +9,8 @@ pub mod stage {
         inline: "
             package stagewright:exported;
             world exported {
-                include stagewright:stage/stage@0.2.2;
-                export stagewright:stage/requirements@0.2.2;
+                include stagewright:stage/stage@0.2.3;
+                export stagewright:stage/requirements@0.2.3;
             }
         ",
         world: "stagewright:exported/exported",
@@ -27,7 +27,7 @@ pub mod reconcile {
         path: "wit",
         inline: "
             package stagewright:reconciling;
-            world reconciling { export stagewright:stage/reconcile@0.2.2; }
+            world reconciling { export stagewright:stage/reconcile@0.2.3; }
         ",
         world: "stagewright:reconciling/reconciling",
         with: { "stagewright:types/types@0.2.0": crate::bindings::imports::types },

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+pub use crate::rollout::{Rollout, RolloutPhase};
 use crate::{Error, Result, host::environment as host};
 
 /// A release in the ledger.
@@ -66,6 +67,23 @@ pub fn current() -> Result<Option<Release>> {
 /// When the host's record can't be parsed.
 pub fn last_known_good() -> Result<Option<Release>> {
     read(host::last_known_good())
+}
+
+/// How far this stage's rollout was when it was last recorded in this run.
+///
+/// # Errors
+/// When the host's record can't be parsed.
+pub fn rollout() -> Result<Option<Rollout>> {
+    read(host::rollout())
+}
+
+/// Records how far this stage's rollout is. It is durable when this returns, and people see it. Until its phase is
+/// [`RolloutPhase::Completed`] or [`RolloutPhase::Aborted`], the run keeps the environment, also while it waits.
+///
+/// # Errors
+/// When the stage has no environment, the environment was taken over by a newer run, or the record is too large.
+pub fn record_rollout(rollout: &Rollout) -> Result<()> {
+    Ok(host::record_rollout(&serde_json::to_string(rollout)?)?)
 }
 
 /// Records in the ledger what the attempt has deployed. A later call replaces an earlier one.

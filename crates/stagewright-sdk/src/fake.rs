@@ -31,6 +31,7 @@ pub use script::{HttpScript, ProcessScript, ServiceScript};
 pub use state::Interface;
 
 use crate::need::{Need, NeedOutcome};
+use crate::rollout::Rollout;
 use crate::test_case::FailedTest;
 use crate::workspace::Node;
 use crate::{Error, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, export};
@@ -133,6 +134,13 @@ impl FakeHost {
     #[must_use]
     pub fn ledger(mut self, current: Option<Json>, last_known_good: Option<Json>) -> FakeHost {
         self.state.ledger = (current, last_known_good);
+        self
+    }
+
+    /// Sets how far the stage's rollout was when an earlier call recorded it.
+    #[must_use]
+    pub fn rollout(mut self, rollout: Rollout) -> FakeHost {
+        self.state.rollout = Some(rollout);
         self
     }
 

@@ -78,6 +78,7 @@ pub mod process;
 pub mod random;
 pub mod registry;
 mod requirement;
+mod rollout;
 pub mod secrets;
 pub mod service;
 mod service_state;

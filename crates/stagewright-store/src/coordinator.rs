@@ -7,7 +7,9 @@
 //! 2. A newer run has acquired the environment before: *superseded*. This comes before the holder is checked, because
 //!    waiting for the holder wouldn't help. Runs are ordered by [`create_run`](Store::create_run), not by a clock.
 //! 3. Another run holds it and is alive: *held*.
-//! 4. Otherwise it is *granted*, under a fence that is one greater than the last.
+//! 4. Another run has an unfinished rollout there, and the request doesn't take over: *held*, although no process drives
+//!    that run. It comes after the holder, because no one takes over from a run that is being driven.
+//! 5. Otherwise it is *granted*, under a fence that is one greater than the last.
 //!
 //! A run is alive if a process drives it (it holds the run's [`RunLock`](crate::RunLock), which ends with the process)
 //! and its last heartbeat is at most [`LEASE`](stagewright_engine::LEASE) old. An environment is therefore free as soon
@@ -24,7 +26,7 @@ use crate::requesting_run::RequestingRun;
 use crate::row::integer;
 use crate::run_lock::is_alive;
 use crate::store::run_directory;
-use crate::{Store, environment, group, ledger};
+use crate::{Store, environment, group, ledger, rollout};
 
 impl RunCoordinator for Store {
     fn acquire_environment(&mut self, request: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
@@ -47,6 +49,12 @@ impl RunCoordinator for Store {
             if let Some((by, beat)) = state.holder
                 && by != requester.run
                 && is_alive(&run_directory(&directory, &by), beat, request.at)
+            {
+                return Ok(EnvironmentAnswer::Held { by });
+            }
+            if !request.take_over
+                && let Some(by) = rollout::open_by(transaction, &name, requester.rehearsal)?
+                && by != requester.run
             {
                 return Ok(EnvironmentAnswer::Held { by });
             }

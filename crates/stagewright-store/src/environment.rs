@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use stagewright_engine::{RunId, StoreError, Timestamp};
 
 use crate::row::{integer, timestamp};
-use crate::{ReleaseRow, Store, ledger, run_lock};
+use crate::{ReleaseRow, RolloutRow, Store, ledger, rollout, run_lock};
 
 /// The state of an environment, as listed.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct EnvironmentRow {
     pub current: Option<ReleaseRow>,
     /// The release that a rollback restores: the last known-good one before the current one that differs from it.
     pub last_known_good: Option<ReleaseRow>,
+    /// The last rollout; none if no deploy there shifted requests step by step.
+    pub rollout: Option<RolloutRow>,
     /// The run that holds the environment, if it is alive.
     pub holder: Option<RunId>,
     /// The last fence that was issued; 0 before the first.
@@ -117,6 +119,7 @@ impl Store {
             states.into_iter().map(own).collect()
         };
         let fill = |(name, (run, state)): (String, (Option<RunId>, EnvironmentState))| {
+            let key = run.as_ref().map_or_else(|| name.clone(), |run| rehearsal_key(run, &name));
             let releases = match (rehearsal, &run) {
                 // Earlier versions didn't separate the environments of rehearsals: their rows belong to no particular
                 // run.
@@ -125,6 +128,7 @@ impl Store {
             };
             let alive = |(run, beat): &(RunId, Timestamp)| run_lock::is_alive(&self.run_directory(run), *beat, now);
             Ok(EnvironmentRow {
+                rollout: rollout::find(&self.connection, &key, rehearsal)?,
                 current: releases.current,
                 last_known_good: releases.last_known_good,
                 fence: state.fence,

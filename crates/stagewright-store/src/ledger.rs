@@ -6,8 +6,8 @@ use rusqlite::{Connection, Row, Transaction};
 use stagewright_engine::{Event, EventKind, Outcome, Release, ReleaseOrigin, RunId, StoreError, Timestamp};
 use stagewright_model::StageIndex;
 
-use crate::Store;
 use crate::row::{STAGE_ID, integer, json, parse, timestamp};
+use crate::{Store, rollout};
 
 /// A release of the ledger.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +148,7 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
                 .prepare_cached("UPDATE releases SET undone = 1 WHERE run = ?1 AND stage = ?2 AND attempt = ?3")?
                 .execute((&run.0, stage.0, attempt))?;
         }
+        EventKind::RolloutProgressed { .. } => rollout::follow(transaction, run, event)?,
         _ => {}
     }
     Ok(())

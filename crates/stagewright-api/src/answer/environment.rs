@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::DeployedReleaseEntry;
+use crate::event::{DeployedReleaseEntry, RolloutEntry};
 
 /// An environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,12 +15,32 @@ pub struct EnvironmentEntry {
     pub current: Option<ReleaseEntry>,
     /// The release that a rollback restores.
     pub last_known_good: Option<ReleaseEntry>,
+    /// Its last rollout; none if no deploy gave a new version its requests step by step. Left out by versions without
+    /// rollouts.
+    #[serde(default)]
+    pub rollout: Option<RolloutEntry>,
     /// Id of the run that holds it.
     pub holder: Option<String>,
     /// The newest token that was given to a run; 0 before the first.
     pub fence: u64,
     /// The freeze that is in force.
     pub freeze: Option<FreezeEntry>,
+}
+
+/// The last rollout of an environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RolloutStatusEntry {
+    /// Name of the environment.
+    pub environment: String,
+    /// Id of the run that it belongs to.
+    pub run: String,
+    /// The stage that deploys.
+    pub stage: String,
+    /// When it got that far, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// How far it is.
+    pub rollout: RolloutEntry,
 }
 
 /// A freeze of an environment.

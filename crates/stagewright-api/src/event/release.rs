@@ -39,6 +39,46 @@ pub enum ReleaseOriginName {
     Undo,
 }
 
+/// How far a deploy is that gives a new version its requests step by step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RolloutEntry {
+    /// What is deployed.
+    pub service: String,
+    /// Name of the new version on its target.
+    pub version: String,
+    /// Content of the new version, by digest.
+    pub artifact: String,
+    /// As in `canary`.
+    pub strategy: String,
+    /// What it does, or how it ended.
+    pub phase: RolloutPhaseName,
+    /// How many of its steps are done.
+    pub step: u32,
+    /// How many steps it has.
+    pub steps: u32,
+    /// How many percent of the requests the new version gets.
+    pub weight: u32,
+    /// What it does or waits for, or why it ended, in a sentence; may be empty.
+    pub message: String,
+}
+
+/// What a rollout does, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutPhaseName {
+    /// Its steps are carried out.
+    Progressing,
+    /// It waits for a time or for a person.
+    Paused,
+    /// The new version gets all requests.
+    Completed,
+    /// It was given up; the earlier version gets all requests again.
+    Aborted,
+    /// It was given up, but the earlier version could not be restored.
+    Degraded,
+}
+
 /// A file that a stage published under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

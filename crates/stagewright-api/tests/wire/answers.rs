@@ -120,6 +120,7 @@ fn environments() {
         environment: s("production"),
         current: Some(release_entry()),
         last_known_good: Some(ReleaseEntry { number: 2, ..release_entry() }),
+        rollout: Some(crate::events::rollout()),
         holder: Some(s("run-2")),
         fence: 8,
         freeze: Some(FreezeEntry { until: Some(1_700_000_090_000), reason: s("holidays"), by: s("grace") }),
@@ -127,6 +128,7 @@ fn environments() {
     let short = EnvironmentEntry {
         current: None,
         last_known_good: None,
+        rollout: None,
         holder: None,
         freeze: Some(FreezeEntry { until: None, reason: s("holidays"), by: s("grace") }),
         ..whole.clone()

@@ -7,9 +7,9 @@ use stagewright_api::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
     FailedTestEntry, FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry,
     FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry,
-    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RunSourceEntry, SignalEntry,
-    SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName, TestCaseEntry, TestOutcomeName, TextRangeEntry,
-    TriggerEntry, VERSION,
+    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RolloutEntry,
+    RolloutPhaseName, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName,
+    TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
 };
 
 use crate::{names, text};
@@ -108,6 +108,20 @@ fn short_test_case() -> TestCaseEntry {
 
 fn short_failure() -> FailureEntry {
     FailureEntry { causes: Vec::new(), help: None, retryable: false, retry_after: None, place: None, ..failure() }
+}
+
+pub(crate) fn rollout() -> RolloutEntry {
+    RolloutEntry {
+        service: s("app"),
+        version: s("app-7"),
+        artifact: s("local/app@sha256:7"),
+        strategy: s("canary"),
+        phase: RolloutPhaseName::Paused,
+        step: 2,
+        steps: 5,
+        weight: 10,
+        message: s("pause for 5 min"),
+    }
 }
 
 fn gate() -> GateEntry {
@@ -286,6 +300,7 @@ fn events() -> Vec<EventEntry> {
             outputs: outputs(),
         },
         EventEntry::Recovered { stage, attempt, finding: FindingEntry::NotStarted, by: None, outputs: BTreeMap::new() },
+        EventEntry::RolloutProgressed { stage, attempt, environment: s("production"), rollout: rollout() },
         EventEntry::ReleaseRecorded { stage, attempt, release: release() },
         EventEntry::ReleaseRecorded { stage, attempt, release: DeployedReleaseEntry { url: None, ..release() } },
         EventEntry::ReleaseConfirmed { stage },
@@ -409,13 +424,14 @@ fn number(event: &EventEntry) -> usize {
         EventEntry::SignalKept { .. } => 34,
         EventEntry::SignalRefused { .. } => 35,
         EventEntry::TestsSelected { .. } => 36,
+        EventEntry::RolloutProgressed { .. } => 37,
     }
 }
 
 #[test]
 fn each_event_has_an_example() {
     let numbers = events().iter().map(number).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=36).collect::<Vec<_>>());
+    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), (0..=37).collect::<Vec<_>>());
 }
 
 #[test]

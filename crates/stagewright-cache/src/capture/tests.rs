@@ -167,6 +167,7 @@ fn request(stage: Stage) -> AttemptRequest {
         cache: None,
         failed_tests: None,
         resumption: None,
+        rollout: None,
         rehearsal: None,
         basis: stage.basis,
         folder: None,

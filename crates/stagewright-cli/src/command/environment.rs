@@ -152,11 +152,12 @@ fn verdict(row: &ReleaseRow) -> &'static str {
 
 /// The JSON form of an environment.
 fn answer(row: &EnvironmentRow) -> api::EnvironmentEntry {
-    let EnvironmentRow { name, current, last_known_good, holder, fence, freeze } = row;
+    let EnvironmentRow { name, current, last_known_good, rollout, holder, fence, freeze } = row;
     api::EnvironmentEntry {
         environment: name.clone(),
         current: current.as_ref().map(release_entry),
         last_known_good: last_known_good.as_ref().map(release_entry),
+        rollout: rollout.as_ref().map(|row| row.rollout.to_wire()),
         holder: holder.to_wire(),
         fence: *fence,
         freeze: freeze.as_ref().map(freeze_entry),

@@ -64,6 +64,7 @@ const SOURCES: &[(&str, &str)] = sdk_files![
     "src/random.rs",
     "src/registry.rs",
     "src/requirement.rs",
+    "src/rollout.rs",
     "src/secrets.rs",
     "src/service.rs",
     "src/service_state.rs",

@@ -3,9 +3,9 @@
 use stagewright_model::StageIndex;
 
 use super::{DriveError, Driver};
-use crate::event::EventKind;
+use crate::event::{EventKind, Rollout};
 use crate::lines::LogChunk;
-use crate::port::{AttemptMessage, AttemptMessageKind, Delivery, EffectRefused, StoreError};
+use crate::port::{AttemptMessage, AttemptMessageKind, Delivery, EffectRefused, EffectReply, StoreError};
 
 impl Driver {
     pub(super) fn on_message(&mut self, delivery: Delivery) -> Result<(), DriveError> {
@@ -14,7 +14,8 @@ impl Driver {
         // task has finished can still have messages in the channel. Its lines and findings are kept, but an effect that
         // it requested is refused: it can't happen any more, and its intent would leave the attempt unresolved.
         let running = self.interrupts.get(&stage).filter(|running| running.launch == launch);
-        let is_effect = matches!(kind, AttemptMessageKind::EffectRequested { .. });
+        let is_effect =
+            matches!(kind, AttemptMessageKind::EffectRequested { .. } | AttemptMessageKind::RolloutRecorded(_));
         if running.is_none_or(|running| is_effect && running.task.is_finished()) {
             return Ok(());
         }
@@ -46,13 +47,30 @@ impl Driver {
             }
             AttemptMessageKind::EffectRequested { what } => {
                 let allowed = self.allow_effect(stage, attempt, what)?;
-                if let Some(reply) = reply {
-                    // Sending fails only if the attempt has ended in the meantime.
-                    let _ = reply.send(allowed);
-                }
+                answer(reply, allowed);
+            }
+            AttemptMessageKind::RolloutRecorded(rollout) => {
+                let recorded = self.record_rollout(stage, attempt, rollout)?;
+                answer(reply, recorded);
             }
         }
         Ok(())
+    }
+
+    /// Records how far an attempt's rollout is, if the attempt still holds its environment. Durable once it returns: the
+    /// next step is decided on it.
+    fn record_rollout(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        rollout: Box<Rollout>,
+    ) -> Result<Result<(), EffectRefused>, DriveError> {
+        let allowed = self.holds_environment(stage)?;
+        let environment = self.scheduler.held_fence(stage).map(|(name, _)| name.to_owned());
+        if let (Ok(()), Some(environment)) = (&allowed, environment) {
+            self.record_message(EventKind::RolloutProgressed { stage, attempt, environment, rollout })?;
+        }
+        Ok(allowed)
     }
 
     /// Allows an attempt's effect if the attempt still holds its environment, once the intent is in the journal.
@@ -86,5 +104,12 @@ impl Driver {
     fn record_message(&mut self, kind: EventKind) -> Result<(), DriveError> {
         let event = self.scheduler.event_for_message(self.clock.now(), kind)?;
         self.record(vec![event])
+    }
+}
+
+/// Sends the answer that the attempt waits for. Sending fails only if the attempt has ended in the meantime.
+fn answer(reply: Option<EffectReply>, answer: Result<(), EffectRefused>) {
+    if let Some(reply) = reply {
+        let _ = reply.send(answer);
     }
 }

@@ -10,7 +10,7 @@ use crate::event::{Release, RunId, Timestamp};
 /// Mutual exclusion between runs: deploys to one environment, and runs of one concurrency group.
 ///
 /// A run loses what it holds when the process that drives it ends, however it ends. Only a suspended run can keep its
-/// group. Rehearsals use separate
+/// group, and only a run with an unfinished [`Rollout`](crate::Rollout) its environment. Rehearsals use separate
 /// environments and groups. The changes of a call are durable once it returns.
 pub trait RunCoordinator: Send {
     /// Requests an environment for an attempt. A run may request an environment that it already holds, and gets a new
@@ -43,6 +43,8 @@ pub struct EnvironmentRequest {
     pub environment: String,
     /// Whether to grant it even if it is frozen.
     pub override_freeze: bool,
+    /// Whether to grant it even if an unfinished rollout of a run that no process drives keeps it, as a rollback does.
+    pub take_over: bool,
     /// The time of the request.
     pub at: Timestamp,
 }
@@ -60,7 +62,7 @@ pub enum EnvironmentAnswer {
         /// The last known-good release other than the current one.
         last_known_good: Option<Release>,
     },
-    /// Another run holds it.
+    /// Another run holds it, or keeps it with an unfinished rollout.
     Held {
         /// The run that holds it.
         by: RunId,

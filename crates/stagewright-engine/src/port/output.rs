@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use stagewright_model::StageIndex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::event::{Metric, Problem, RunId, Stream, TestCase};
+use crate::event::{Metric, Problem, Rollout, RunId, Stream, TestCase};
 use crate::lines::Lines;
 
 /// Where an attempt's log, progress and findings go while it runs.
@@ -94,6 +94,16 @@ impl AttemptOutput {
         replied.await.unwrap_or(Err(EffectRefused::Unrecorded))
     }
 
+    /// Records how far the attempt's rollout is. The record is durable once this returns.
+    ///
+    /// # Errors
+    /// If another attempt holds the environment now, or if the journal can't be written.
+    pub async fn rollout(&self, rollout: Rollout) -> Result<(), EffectRefused> {
+        let (reply, replied) = oneshot::channel();
+        self.send_with(AttemptMessageKind::RolloutRecorded(Box::new(rollout)), Some(reply)).await;
+        replied.await.unwrap_or(Err(EffectRefused::Unrecorded))
+    }
+
     async fn send(&self, kind: AttemptMessageKind) {
         self.send_with(kind, None).await;
     }
@@ -124,7 +134,7 @@ pub enum EffectRefused {
     Unrecorded,
 }
 
-/// Where the answer to [`AttemptMessageKind::EffectRequested`] is sent.
+/// Where the answer to a message is sent that the attempt waits for.
 pub type EffectReply = oneshot::Sender<Result<(), EffectRefused>>;
 
 /// A message on its way to the engine's loop.
@@ -132,8 +142,8 @@ pub type EffectReply = oneshot::Sender<Result<(), EffectRefused>>;
 pub struct Delivery {
     /// What is reported.
     pub message: AttemptMessage,
-    /// Some only for [`AttemptMessageKind::EffectRequested`], whose sender waits for the answer. Dropping it without an
-    /// answer refuses the effect.
+    /// Some only for [`AttemptMessageKind::EffectRequested`] and [`AttemptMessageKind::RolloutRecorded`], whose senders
+    /// wait for the answer. Dropping it without an answer refuses the effect.
     pub reply: Option<EffectReply>,
 }
 
@@ -165,4 +175,5 @@ pub enum AttemptMessageKind {
     Tests(Vec<TestCase>),
     Metrics(Vec<Metric>),
     EffectRequested { what: String },
+    RolloutRecorded(Box<Rollout>),
 }

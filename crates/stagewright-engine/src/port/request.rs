@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use stagewright_model::{Limits, PathPattern, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
-use crate::event::{Capture, FailedTest, GitState, Made, Outcome, Release, RunId, Trigger};
+use crate::event::{Capture, FailedTest, GitState, Made, Outcome, Release, Rollout, RunId, Trigger};
 
 /// A request to capture files for a gate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +132,9 @@ pub struct AttemptRequest {
     /// them under `decisions`; after a [`Wait`](crate::Wait), `{"token": …, "cause": "poll" | "signal", "payload": …,
     /// "decisions": …}`, with the answers to its last gate before the wait.
     pub resumption: Option<Json>,
+    /// How far the stage's rollout was when its plugin last recorded that, in this run.
+    #[serde(default)]
+    pub rollout: Option<Box<Rollout>>,
     /// In a rehearsal, what of it is real; none in a real run.
     pub rehearsal: Option<RehearsalTerms>,
     /// The files that it works on.

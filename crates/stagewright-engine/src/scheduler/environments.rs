@@ -8,7 +8,7 @@ use std::time::Duration;
 use stagewright_model::{Environment, StageIndex};
 
 use super::{Action, Scheduler, failure};
-use crate::event::{EventKind, FailureKind, GateKind, Outcome, RunId, Timestamp};
+use crate::event::{EventKind, FailureKind, GateKind, Outcome, ReleaseOrigin, RunId, Timestamp};
 use crate::port::{EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest};
 use crate::state::{IllegalTransition, StageStatus};
 
@@ -141,7 +141,13 @@ impl Scheduler {
 
     pub(super) fn acquire_environment(&mut self, stage: StageIndex, override_freeze: bool) {
         let environment = self.environment_of(stage).unwrap_or_default().to_owned();
-        let request = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };
+        let request = EnvironmentRequest {
+            run: self.run_id(),
+            environment,
+            override_freeze,
+            take_over: self.values.origin == ReleaseOrigin::Rollback,
+            at: self.now,
+        };
         self.acquiring.insert(stage);
         self.response.actions.push(Action::AcquireEnvironment { stage, request });
     }

@@ -202,6 +202,7 @@ impl Scheduler {
             cache: self.may_use_cache(index, call).then(|| self.cached(index)).flatten(),
             failed_tests: state.failed_tests.clone(),
             resumption: state.resumption.as_ref().map(Resumption::to_json),
+            rollout: state.rollout.clone(),
             rehearsal: terms,
             basis: self.basis(index),
             folder: None,

@@ -11,8 +11,8 @@ use stagewright_engine::{
     ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
     CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, FailedTest, Failure,
     FailureKind, Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need,
-    Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, RunId, SourceView, Stream, TestCase,
-    TestOutcome, TextRange, Timestamp, Trigger, Wait,
+    Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, Rollout, RolloutPhase, RunId, SourceView,
+    Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger, Wait,
 };
 use stagewright_model::{Limits, MissingGrant, Permission, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 
@@ -172,6 +172,21 @@ fn gate() -> Gate {
     }
 }
 
+fn rollout() -> Rollout {
+    Rollout {
+        service: text("app"),
+        version: text("app-7"),
+        artifact: text("local/app@sha256:7"),
+        strategy: text("canary"),
+        phase: RolloutPhase::Paused,
+        step: 2,
+        steps: 5,
+        weight: 10,
+        message: text("waits for 5 min"),
+        state: json!({ "since": 12 }),
+    }
+}
+
 fn request() -> AttemptRequest {
     AttemptRequest {
         run: RunId(text("run-1")),
@@ -252,6 +267,7 @@ fn request() -> AttemptRequest {
             file: Some("src/lib.rs".into()),
         }]),
         resumption: Some(json!({ "approved": true })),
+        rollout: Some(Box::new(rollout())),
         rehearsal: Some(RehearsalTerms { real: permissions(), is_configured: true, offline: true }),
         basis: basis(),
         // A path of the machine that runs the attempt, which isn't serialised.
@@ -313,6 +329,7 @@ fn messages_round_trip_through_json() {
         AttemptMessageKind::Tests(vec![test_case()]),
         AttemptMessageKind::Metrics(vec![Metric { name: text("size"), value: 1.5, unit: text("MiB") }]),
         AttemptMessageKind::EffectRequested { what: text("push local/app") },
+        AttemptMessageKind::RolloutRecorded(Box::new(rollout())),
     ];
     for kind in kinds {
         // Doesn't compile if a kind is missing in the list above.
@@ -324,7 +341,8 @@ fn messages_round_trip_through_json() {
             | AttemptMessageKind::Problem(_)
             | AttemptMessageKind::Tests(_)
             | AttemptMessageKind::Metrics(_)
-            | AttemptMessageKind::EffectRequested { .. } => {}
+            | AttemptMessageKind::EffectRequested { .. }
+            | AttemptMessageKind::RolloutRecorded(_) => {}
         }
         travels(&AttemptMessage { stage: StageIndex(3), attempt: 2, launch: 5, kind });
     }

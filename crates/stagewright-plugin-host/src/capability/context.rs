@@ -65,6 +65,7 @@ impl Context {
             cache: None,
             failed_tests: None,
             resumption: None,
+            rollout: None,
             rehearsal: None,
             basis: Default::default(),
             folder: None,

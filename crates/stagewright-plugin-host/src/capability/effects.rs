@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use stagewright_engine::{AttemptOutput, Call, EffectRefused, Failure, FailureKind};
+use stagewright_engine::{AttemptOutput, Call, EffectRefused, Failure, FailureKind, Rollout};
 
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
@@ -46,13 +46,22 @@ impl Effects {
             what.truncate((0..=SHOWN).rev().find(|&at| what.is_char_boundary(at)).unwrap_or(0));
             what.push('…');
         }
-        self.output.effect(what).await.map_err(|refused| match &refused {
+        self.output.effect(what).await.map_err(|refused| self.refusal(&refused))
+    }
+
+    /// Records how far the attempt's rollout is. It is in the journal, on disk, once this succeeds.
+    pub(crate) async fn record_rollout(&self, rollout: Rollout) -> Result<(), CapabilityError> {
+        self.output.rollout(rollout).await.map_err(|refused| self.refusal(&refused))
+    }
+
+    fn refusal(&self, refused: &EffectRefused) -> CapabilityError {
+        match refused {
             EffectRefused::Superseded(environment) => {
                 let _ = self.lost.set(environment.clone());
                 CapabilityError::new(ErrorCode::Superseded, refused.to_string())
             }
             EffectRefused::Unrecorded => CapabilityError::new(ErrorCode::Internal, refused.to_string()),
-        })
+        }
     }
 
     /// The failure of an attempt one of whose effects was refused because it came too late. It replaces whatever the

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-use stagewright_engine::{AttemptRequest, EnvironmentView, Release, ReleaseNote};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use stagewright_engine::{AttemptRequest, EnvironmentView, ReleaseNote, Rollout};
 
 use crate::attempt::AttemptContext;
+use crate::capability::effects::Effects;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
 
@@ -38,13 +40,13 @@ impl StageEnvironment {
     /// The current release, as JSON.
     pub(crate) fn current(&self) -> Result<Option<String>, CapabilityError> {
         let view = self.request.environment.as_ref();
-        as_json(view.and_then(|view| view.current.as_ref()))
+        as_json(view.and_then(|view| view.current.as_ref()), "a release")
     }
 
     /// The last release that was marked good, as JSON.
     pub(crate) fn last_known_good(&self) -> Result<Option<String>, CapabilityError> {
         let view = self.request.environment.as_ref();
-        as_json(view.and_then(|view| view.last_known_good.as_ref()))
+        as_json(view.and_then(|view| view.last_known_good.as_ref()), "a release")
     }
 
     pub(crate) fn record(&mut self, artifact: &str, url: Option<&str>, masker: &Masker) -> Result<(), CapabilityError> {
@@ -63,17 +65,42 @@ impl StageEnvironment {
         Ok(())
     }
 
+    /// How far the stage's rollout was when it was last recorded in this run, as JSON.
+    pub(crate) fn rollout(&self) -> Result<Option<String>, CapabilityError> {
+        as_json(self.request.rollout.as_deref(), "a rollout")
+    }
+
+    /// Records how far the stage's rollout is. It is durable once this returns.
+    pub(crate) async fn record_rollout(
+        &mut self,
+        rollout: &str,
+        effects: &Effects,
+        masker: &Masker,
+    ) -> Result<(), CapabilityError> {
+        let invalid = |message: String| CapabilityError::new(ErrorCode::InvalidArgument, message);
+        if self.fence().is_none() {
+            let message = "could not record a rollout: the stage doesn't act on an environment";
+            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
+                .with_help("add to the stage: environment = \"staging\""));
+        }
+        let json: Json =
+            serde_json::from_str(rollout).map_err(|error| invalid(format!("a rollout isn't JSON: {error}")))?;
+        let rollout: Rollout =
+            serde_json::from_value(masker.json(&json)).map_err(|error| invalid(format!("invalid rollout: {error}")))?;
+        rollout.check().map_err(|error| invalid(error.to_string()))?;
+        effects.record_rollout(rollout).await
+    }
+
     /// Takes the release that the attempt recorded, if any.
     pub(crate) fn take(&mut self) -> Option<ReleaseNote> {
         self.recorded.take()
     }
 }
 
-fn as_json(release: Option<&Release>) -> Result<Option<String>, CapabilityError> {
-    release
-        .map(serde_json::to_string)
-        .transpose()
-        .map_err(|error| CapabilityError::new(ErrorCode::Internal, "could not serialize a release").caused_by(&error))
+fn as_json(record: Option<&impl Serialize>, what: &str) -> Result<Option<String>, CapabilityError> {
+    record.map(serde_json::to_string).transpose().map_err(|error| {
+        CapabilityError::new(ErrorCode::Internal, format!("could not serialize {what}")).caused_by(&error)
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::{HOST, HeaderMap, HeaderValue};
 use reqwest::{Client, NoProxy, Proxy, redirect};
 
 use crate::net::{AddressRefused, Guarded, Lookup, Upstream};
@@ -53,8 +54,10 @@ impl SharedClient {
         if let Some(client) = clients.get(socket) {
             return Ok(client.clone());
         }
+        // A socket has no host, for which RFC 9110, 7.2 demands an empty header. Caddy's administration refuses every other.
+        let no_host = HeaderMap::from_iter([(HOST, HeaderValue::from_static(""))]);
         // Without TLS, so that the machine's certificates needn't be read.
-        let client = self.0.builder().tls_certs_only([]).unix_socket(socket).build()?;
+        let client = self.0.builder().default_headers(no_host).tls_certs_only([]).unix_socket(socket).build()?;
         clients.insert(socket.to_owned(), client.clone());
         Ok(client)
     }

@@ -23,6 +23,15 @@ impl Host for Attempt {
     async fn last_known_good(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(self.environment.last_known_good()?)
     }
+
+    async fn rollout(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.environment.rollout()?)
+    }
+
+    async fn record_rollout(&mut self, rollout: String) -> Answer<()> {
+        let recorded = self.environment.record_rollout(&rollout, &self.effects, self.log.masker()).await;
+        self.answer(recorded)
+    }
 }
 
 impl HostDeployment for Attempt {

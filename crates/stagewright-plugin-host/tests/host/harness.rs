@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stagewright_engine::{
     AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Call, Delivery, EffectRefused,
-    Failure, Interrupt, Metric, Outcome, Problem, RunId, StageRunner as _, TestCase,
+    Failure, Interrupt, Metric, Outcome, Problem, Rollout, RunId, StageRunner as _, TestCase,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
@@ -169,6 +169,7 @@ pub(crate) fn request() -> AttemptRequest {
         cache: None,
         failed_tests: None,
         resumption: None,
+        rollout: None,
         rehearsal: None,
         basis: Default::default(),
         folder: None,
@@ -235,6 +236,10 @@ impl Running {
                     ended.effects.push(what);
                     let _ = reply.unwrap().send(self.verdict.clone());
                 }
+                AttemptMessageKind::RolloutRecorded(rollout) => {
+                    ended.rollouts.push(*rollout);
+                    let _ = reply.unwrap().send(self.verdict.clone());
+                }
             }
         }
         ended.report = Some(self.attempt.await.unwrap());
@@ -247,6 +252,7 @@ impl Running {
 pub(crate) struct Ended {
     report: Option<AttemptReport>,
     pub(crate) lines: Vec<String>,
+    pub(crate) rollouts: Vec<Rollout>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) tests: Vec<TestCase>,
     pub(crate) metrics: Vec<Metric>,

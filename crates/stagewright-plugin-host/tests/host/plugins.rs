@@ -142,11 +142,11 @@ async fn a_plugin_for_another_minor_version_is_refused_with_both_versions() {
     let harness = Harness::new();
     harness.install(&built_for("0.9.2").build());
     let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
-    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.2.2");
+    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.2.3");
     // A guest that imports nothing shows its version only by what it exports.
     harness.install(&Guest { imports: "", validate: None, run: "i32.const 512", ..built_for("0.9.2") }.build());
     let error = harness.host.describe(&test_plugin(), &Trust::Component).await.unwrap_err();
-    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.2.2");
+    assert_eq!(error.message, "plugin `test` was built for version 0.9.2 of the contract; this engine has 0.2.3");
 }
 
 #[tokio::test(flavor = "multi_thread")]

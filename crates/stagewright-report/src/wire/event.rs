@@ -58,6 +58,12 @@ impl ToWire for EventKind {
                 by: by.clone(),
                 outputs: outputs.clone(),
             },
+            EventKind::RolloutProgressed { stage, attempt, environment, rollout } => Wire::RolloutProgressed {
+                stage: stage.to_wire(),
+                attempt: *attempt,
+                environment: environment.clone(),
+                rollout: rollout.to_wire(),
+            },
             EventKind::ReleaseRecorded { stage, attempt, release } => {
                 Wire::ReleaseRecorded { stage: stage.to_wire(), attempt: *attempt, release: release.to_wire() }
             }

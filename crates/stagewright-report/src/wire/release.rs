@@ -1,7 +1,7 @@
 //! Releases and artifacts.
 
 use stagewright_api as api;
-use stagewright_engine::{Artifact, Release, ReleaseOrigin};
+use stagewright_engine::{Artifact, Release, ReleaseOrigin, Rollout, RolloutPhase};
 
 use super::ToWire;
 
@@ -31,6 +31,40 @@ impl ToWire for ReleaseOrigin {
             ReleaseOrigin::Deploy => api::ReleaseOriginName::Deploy,
             ReleaseOrigin::Rollback => api::ReleaseOriginName::Rollback,
             ReleaseOrigin::Undo => api::ReleaseOriginName::Undo,
+        }
+    }
+}
+
+impl ToWire for Rollout {
+    type Wire = api::RolloutEntry;
+
+    fn to_wire(&self) -> api::RolloutEntry {
+        // What the plugin keeps for itself isn't part of the contract.
+        let Rollout { service, version, artifact, strategy, phase, step, steps, weight, message, state: _ } = self;
+        api::RolloutEntry {
+            service: service.clone(),
+            version: version.clone(),
+            artifact: artifact.clone(),
+            strategy: strategy.clone(),
+            phase: phase.to_wire(),
+            step: *step,
+            steps: *steps,
+            weight: *weight,
+            message: message.clone(),
+        }
+    }
+}
+
+impl ToWire for RolloutPhase {
+    type Wire = api::RolloutPhaseName;
+
+    fn to_wire(&self) -> api::RolloutPhaseName {
+        match self {
+            RolloutPhase::Progressing => api::RolloutPhaseName::Progressing,
+            RolloutPhase::Paused => api::RolloutPhaseName::Paused,
+            RolloutPhase::Completed => api::RolloutPhaseName::Completed,
+            RolloutPhase::Aborted => api::RolloutPhaseName::Aborted,
+            RolloutPhase::Degraded => api::RolloutPhaseName::Degraded,
         }
     }
 }

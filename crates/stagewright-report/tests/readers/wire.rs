@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{
     Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, FailedTest, Failure, FailureKind, Fidelity,
     Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem,
-    Release, ReleaseOrigin, RollbackSource, RunId, RunSource, Signal, StageSummary, Stream, TestCase, TestOutcome,
-    TextRange, Timestamp, Trigger,
+    Release, ReleaseOrigin, RollbackSource, Rollout, RolloutPhase, RunId, RunSource, Signal, StageSummary, Stream,
+    TestCase, TestOutcome, TextRange, Timestamp, Trigger,
 };
 use stagewright_model::{MissingGrant, Permission, StageIndex, StageKind};
 use stagewright_report::Json as JsonLines;
@@ -80,6 +80,21 @@ fn failure() -> Failure {
         retryable: true,
         retry_after: Some(1),
         place: Some(Box::new(FilePlace { path: s("path"), range: Some(range()) })),
+    }
+}
+
+fn rollout() -> Rollout {
+    Rollout {
+        service: s("service"),
+        version: s("version"),
+        artifact: s("artifact"),
+        strategy: s("strategy"),
+        phase: RolloutPhase::Degraded,
+        step: 2,
+        steps: 3,
+        weight: 50,
+        message: s("message"),
+        state: json!({ "kept": "by the plugin" }),
     }
 }
 
@@ -204,6 +219,7 @@ fn kinds() -> Vec<EventKind> {
             by: Some(s("by")),
             outputs: outputs(),
         },
+        EventKind::RolloutProgressed { stage, attempt, environment: s("environment"), rollout: Box::new(rollout()) },
         EventKind::ReleaseRecorded { stage, attempt, release: release() },
         EventKind::ReleaseConfirmed { stage },
         EventKind::UndoStarted { stage, attempt, because: StageIndex(2), fence: Some(7) },

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::Finding;
 use crate::field_kind::FieldKind;
 use crate::log::Level;
+use crate::rollout::Rollout;
 use crate::test_case::TestCase;
 
 /// Everything that a stage did, in order.
@@ -43,6 +44,8 @@ pub struct Report<T> {
     pub releases: Vec<Release>,
     /// The last release that it recorded in the ledger: artifact and URL.
     pub recorded: Option<(String, Option<String>)>,
+    /// The records of its rollout, oldest first.
+    pub rollouts: Vec<Rollout>,
 }
 
 impl<T> Report<T> {

@@ -11,6 +11,7 @@ use super::report::{LogLine, Metric, OpenedGate, Published, Release, Report, Sen
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
 use crate::descriptor::Descriptor;
 use crate::need::Need;
+use crate::rollout::Rollout;
 use crate::test_case::{FailedTest, TestCase};
 use crate::workspace::Node;
 use crate::{Error, ErrorCode, Finding, Permission, Result};
@@ -103,6 +104,9 @@ pub(super) struct State {
     pub(super) suspended: Option<Wait>,
     pub(super) releases: Vec<Release>,
     pub(super) recorded: Option<(String, Option<String>)>,
+    /// The stage's rollout as an earlier call recorded it.
+    pub(super) rollout: Option<Rollout>,
+    pub(super) rollouts: Vec<Rollout>,
 }
 
 impl State {
@@ -197,6 +201,7 @@ impl Installed {
             suspended: state.suspended,
             releases: state.releases,
             recorded: state.recorded,
+            rollouts: state.rollouts,
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use stagewright_engine::{EnvironmentAnswer, EnvironmentRequest, LEASE, RunCoordinator, RunId, Timestamp};
+use stagewright_engine::{
+    EnvironmentAnswer, EnvironmentRequest, Event, EventKind, LEASE, Rollout, RolloutPhase, RunCoordinator, RunId,
+    RunStore as _, Timestamp,
+};
+use stagewright_model::StageIndex;
 use stagewright_store::{EnvironmentFreeze, Store};
 use tempfile::TempDir;
 
@@ -29,6 +33,7 @@ fn claim_at(store: &mut Store, id: &str, at: u64) -> EnvironmentAnswer {
         run: run(id),
         environment: "production".to_owned(),
         override_freeze: false,
+        take_over: false,
         at: Timestamp(at),
     };
     RunCoordinator::acquire_environment(store, &claim).unwrap()
@@ -62,11 +67,75 @@ fn fences_increase_and_only_the_newest_is_valid() {
     assert!(!again.holds(&run("a"), "staging", 1).unwrap());
 }
 
+/// Records in run `id` that its rollout in production is in this phase.
+fn roll_out(store: &mut Store, id: &str, seq: u64, phase: RolloutPhase) {
+    let rollout = Rollout {
+        service: "app".to_owned(),
+        version: "app-1".to_owned(),
+        artifact: "local/app@sha256:1".to_owned(),
+        strategy: "canary".to_owned(),
+        phase,
+        step: 1,
+        steps: 2,
+        weight: 10,
+        message: String::new(),
+        state: serde_json::Value::Null,
+    };
+    let kind = EventKind::RolloutProgressed {
+        stage: StageIndex(0),
+        attempt: 1,
+        environment: "production".to_owned(),
+        rollout: Box::new(rollout),
+    };
+    store.append(&run(id), &[Event { seq, at: Timestamp(seq), kind }], true).unwrap();
+}
+
+#[test]
+fn unfinished_rollout_keeps_the_environment_without_a_process() {
+    let (_directory, mut store) = runs();
+    assert_eq!(claim(&mut store, "a"), granted(1));
+    roll_out(&mut store, "a", 0, RolloutPhase::Paused);
+    store.release_environment(&run("a"), "production").unwrap();
+    assert_eq!(claim(&mut store, "b"), held("a"));
+    assert_eq!(claim(&mut store, "a"), granted(2), "its own run continues it");
+    store.release_environment(&run("a"), "production").unwrap();
+
+    let rollout = store.rollout("production").unwrap().unwrap();
+    assert_eq!((rollout.run, rollout.rollout.phase, rollout.at), (run("a"), RolloutPhase::Paused, Timestamp(0)));
+    assert_eq!(store.rollout("staging").unwrap(), None);
+
+    roll_out(&mut store, "a", 1, RolloutPhase::Degraded);
+    assert_eq!(claim(&mut store, "b"), held("a"), "two versions may share the requests");
+    roll_out(&mut store, "a", 2, RolloutPhase::Aborted);
+    assert_eq!(claim(&mut store, "b"), granted(3));
+}
+
+#[test]
+fn rollback_takes_an_unfinished_rollout_over_unless_it_is_being_driven() {
+    let (directory, mut store) = runs();
+    let mut other = Store::open(&directory.path().join("state")).unwrap();
+    let lock = other.lock_run(&run("a")).unwrap();
+    assert_eq!(claim(&mut other, "a"), granted(1));
+    roll_out(&mut other, "a", 0, RolloutPhase::Progressing);
+    let take_over = |store: &mut Store| {
+        let environment = "production".to_owned();
+        let at = Timestamp(10_000);
+        let claim = EnvironmentRequest { run: run("b"), environment, override_freeze: false, take_over: true, at };
+        RunCoordinator::acquire_environment(store, &claim).unwrap()
+    };
+    assert_eq!(take_over(&mut store), held("a"));
+    drop(lock);
+    assert_eq!(claim(&mut store, "b"), held("a"));
+    assert_eq!(take_over(&mut store), granted(2));
+    assert_eq!(store.environments(false, Timestamp(10_000)).unwrap()[0].rollout.as_ref().unwrap().run, run("a"));
+}
+
 #[test]
 fn unknown_run_is_refused() {
     let (_directory, mut store) = runs();
     let environment = "production".to_owned();
-    let request = EnvironmentRequest { run: run("x"), environment, override_freeze: false, at: Timestamp(1) };
+    let request =
+        EnvironmentRequest { run: run("x"), environment, override_freeze: false, take_over: false, at: Timestamp(1) };
     let error = RunCoordinator::acquire_environment(&mut store, &request).unwrap_err();
     assert!(report(&error).contains("has no run x"), "{}", report(&error));
 }
@@ -201,6 +270,7 @@ fn override_applies_only_to_a_freeze() {
             run: run(id),
             environment: environment.clone(),
             override_freeze: true,
+            take_over: false,
             at: Timestamp(10_000),
         };
         RunCoordinator::acquire_environment(&mut store, &claim).unwrap()

@@ -192,7 +192,7 @@ fn neither_fences_nor_numbers_start_again() {
         let (run, environment) = (RunId(run.to_owned()), "production".to_owned());
         RunCoordinator::acquire_environment(
             store,
-            &EnvironmentRequest { run, environment, override_freeze: false, at: NOW },
+            &EnvironmentRequest { run, environment, override_freeze: false, take_over: false, at: NOW },
         )
         .unwrap()
     };

@@ -68,6 +68,7 @@ impl Deploys {
             run: run.clone(),
             environment: "production".to_owned(),
             override_freeze: false,
+            take_over: false,
             at: Timestamp(1),
         };
         match RunCoordinator::acquire_environment(&mut self.store, &claim).unwrap() {

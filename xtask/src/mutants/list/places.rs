@@ -12,8 +12,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a manual freeze is ignored",
         file: "scheduler/environments.rs",
-        search: "let request = EnvironmentRequest { run: self.run_id(), environment, override_freeze, at: self.now };",
-        replace: "let request = EnvironmentRequest { run: self.run_id(), environment, override_freeze: override_freeze || true, at: self.now };",
+        search: "            override_freeze,\n            take_over",
+        replace: "            override_freeze: override_freeze || true,\n            take_over",
     },
     Mutant {
         name: "a freeze is ignored after a resume",

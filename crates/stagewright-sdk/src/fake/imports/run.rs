@@ -306,6 +306,7 @@ pub(crate) mod environment {
     use crate::Error;
     use crate::fake::imports::types;
     use crate::fake::state::{Interface, on};
+    use crate::rollout::Rollout;
 
     pub(crate) fn fence() -> Option<u64> {
         on(|host| host.fence)
@@ -321,6 +322,29 @@ pub(crate) mod environment {
 
     pub(crate) fn last_known_good() -> Option<String> {
         on(|host| host.ledger.1.as_ref().map(ToString::to_string))
+    }
+
+    pub(crate) fn rollout() -> Option<String> {
+        on(|host| {
+            host.rollouts.last().or(host.rollout.as_ref()).and_then(|rollout| serde_json::to_string(rollout).ok())
+        })
+    }
+
+    pub(crate) fn record_rollout(rollout: &str) -> Result<(), types::Error> {
+        on(|host| {
+            if host.fence.is_none() {
+                let message = "could not record a rollout: the stage doesn't act on an environment";
+                return Err(Error::failed(message).help("add to the stage: environment = \"staging\"").into());
+            }
+            let rollout: Rollout = serde_json::from_str(rollout)
+                .map_err(|error| types::Error::from(Error::invalid(format!("invalid rollout: {error}"))))?;
+            if rollout.step > rollout.steps || rollout.weight > 100 {
+                return Err(Error::invalid("invalid rollout: `step` or `weight` is out of range").into());
+            }
+            host.fault(Interface::Environment, &rollout.message)?;
+            host.rollouts.push(rollout);
+            Ok(())
+        })
     }
 
     #[derive(Debug)]
