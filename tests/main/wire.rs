@@ -22,6 +22,7 @@ pub(crate) fn check(args: &[&str], printed: &str) {
         ["validate", ..] => reads_as::<Vec<api::DiagnosticEntry>>(printed),
         ["env", "list", ..] => reads_as::<Vec<api::EnvironmentEntry>>(printed),
         ["env", "status", ..] => reads_as::<api::EnvironmentEntry>(printed),
+        ["rollout", "status", ..] => reads_as::<Vec<api::RolloutStatusEntry>>(printed),
         ["env", "history", ..] => reads_as::<Vec<api::ReleaseEntry>>(printed),
         ["service", "status", ..] => reads_as::<Vec<api::ServiceEntry>>(printed),
         ["artifacts", .., "get", _] | ["artifacts", .., "get", _, "--json"] => {

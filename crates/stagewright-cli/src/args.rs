@@ -12,6 +12,7 @@ use crate::environment_args::EnvCommand;
 use crate::error::CommandError;
 use crate::global::Global;
 use crate::plugin::PluginArgs;
+use crate::rollout_args::RolloutCommand;
 use crate::run_args::{PipelineArgs, RerunArgs, RunArgs};
 
 /// Runs build and deploy pipelines whose stages are WASM plugins that can touch only what the pipeline grants.
@@ -50,6 +51,9 @@ pub(crate) enum CliCommand {
     Rerun(RerunArgs),
     /// Roll an environment back to its last known-good release
     Rollback(RollbackArgs),
+    /// Show, promote and abort rollouts: deploys that give a new version its requests step by step
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Cancel a run
     Cancel(CancelArgs),
     /// Show the stages in order, the permissions of each, and what isn't sandboxed

@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod resume;
 pub(crate) mod rollback;
+pub(crate) mod rollout;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod service;

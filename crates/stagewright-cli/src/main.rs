@@ -22,6 +22,7 @@ mod global;
 mod learn_args;
 mod man;
 mod plugin;
+mod rollout_args;
 mod run_args;
 mod screen;
 mod session;
@@ -92,6 +93,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Resume(args) => block_on(command::resume::resume(global, &session()?, args)),
         CliCommand::Rerun(args) => block_on(command::run::rerun(global, &session()?, args)),
         CliCommand::Rollback(args) => block_on(command::rollback::rollback(global, &session()?, args, out)),
+        CliCommand::Rollout(command) => block_on(command::rollout::rollout(global, &session()?, command, out)),
         CliCommand::Init(args) => command::init::init(&session()?, args, out),
         CliCommand::Cancel(args) => block_on(command::cancel::cancel(global, &session()?, args, out)),
         CliCommand::Plan(args) => block_on(command::plan::plan(&session()?, args, out)),
