@@ -1,13 +1,13 @@
 //! The stage's `with` table.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use rollout::{Image, Probe, ReleaseConfig, Strategy};
 use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
 
 /// The release to deploy, and how to check its health.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(example = serde_json::json!({ "service": "app", "image": "${{ stages.push.outputs.reference }}" }))]
 pub struct Config {
@@ -36,76 +36,27 @@ pub struct Config {
     pub(crate) stop_grace: Option<DurationText>,
 }
 
-/// An image by digest: `REPOSITORY@sha256:…`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-pub(crate) struct Image(String);
-
-impl Image {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+impl ReleaseConfig for Config {
+    fn service(&self) -> &str {
+        &self.service
     }
 
-    /// `sha256:…`.
-    pub(crate) fn digest(&self) -> &str {
-        digest_of(&self.0)
+    fn artifact(&self) -> &str {
+        self.image.as_str()
     }
-}
 
-/// The digest of an image reference; empty if it has none.
-pub(crate) fn digest_of(reference: &str) -> &str {
-    reference.rsplit_once('@').map_or("", |(_, digest)| digest)
-}
-
-impl TryFrom<String> for Image {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Image, String> {
-        let help = "a tag could move between the test and the deploy. Use the digest that the registry confirmed, as in \
-                    \"${{ stages.push.outputs.reference }}\"";
-        let Some((repository, digest)) = text.split_once('@') else {
-            return Err(format!("`{text}` has no digest, and {help}"));
-        };
-        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-        let is_digest = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if repository.is_empty() || !is_digest {
-            return Err(format!("`{text}` isn't of the form REPOSITORY@sha256: and 64 hexadecimal digits; {help}"));
-        }
-        Ok(Image(text))
+    fn probes(&self) -> Vec<(&'static str, Probe)> {
+        rollout::probes(self.health.as_ref(), self.readiness.as_ref())
     }
-}
 
-/// An HTTP check of the release, repeated until it passes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(crate) struct Probe {
-    /// The path to request with GET.
-    pub(crate) path: String,
-    /// The expected status.
-    pub(crate) status: u16,
-    /// Time between two requests.
-    pub(crate) interval: DurationText,
-    /// How long the check may take to pass.
-    pub(crate) deadline: DurationText,
-    /// How many consecutive successes the check requires.
-    pub(crate) successes: u32,
-}
-
-impl Default for Probe {
-    fn default() -> Probe {
-        Probe {
-            path: "/health".to_owned(),
-            status: 200,
-            interval: DurationText(Duration::from_millis(200)),
-            deadline: DurationText(Duration::from_secs(30)),
-            successes: 1,
-        }
+    fn strategy(&self) -> Strategy {
+        Strategy::switch()
     }
 }
 
 /// Mistakes that parsing doesn't catch.
 pub(crate) fn problems(config: &Config) -> Vec<Problem> {
-    let mut found = Vec::new();
+    let mut found: Vec<Problem> = config.image.problem("image").into_iter().collect();
     let name_fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if config.service.is_empty() || !config.service.chars().all(name_fits) {
         let message = format!("invalid service name `{}`; use letters, digits, `-`, `_` and `.`", config.service);
@@ -120,19 +71,7 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
         found.push(Problem::at(format!("env.{name}"), message));
     }
     for (key, probe) in [("health", &config.health), ("readiness", &config.readiness)] {
-        let Some(probe) = probe else { continue };
-        if !probe.path.starts_with('/') {
-            found.push(Problem::at(format!("{key}.path"), format!("`{}` must begin with `/`", probe.path)));
-        }
-        if !(100..=599).contains(&probe.status) {
-            found.push(Problem::at(format!("{key}.status"), format!("{} isn't an HTTP status", probe.status)));
-        }
-        if probe.successes == 0 {
-            found.push(Problem::at(format!("{key}.successes"), "must be at least 1"));
-        }
-        if probe.interval.0.is_zero() {
-            found.push(Problem::at(format!("{key}.interval"), "must be at least \"1ms\""));
-        }
+        found.extend(probe.iter().flat_map(|probe| probe.problems(key)));
     }
     found
 }

@@ -4,8 +4,9 @@ use super::TidyFinding;
 use super::graph::{DependencyGraph, Package};
 
 /// The crates of the workspace that each crate may depend on.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("problem-matchers", &[]),
+    ("rollout", &["stagewright-sdk"]),
     ("stagewright-api", &[]),
     ("stagewright-model", &[]),
     ("stagewright-builtin-plugins", &[]),
@@ -66,7 +67,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
 ];
 
 /// The crates of the workspace that a plugin may depend on, including plugins that only tests use.
-const PLUGIN_ARROWS: &[&str] = &["problem-matchers", "stagewright-sdk"];
+const PLUGIN_ARROWS: &[&str] = &["problem-matchers", "rollout", "stagewright-sdk"];
 
 /// Heavy libraries, and those that give access to a resource. Only the crates named here may depend on a library; all
 /// other crates may depend on it only through one of these.

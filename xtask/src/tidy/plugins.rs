@@ -33,8 +33,10 @@ fn runs(file: &File, plugin: &str) -> bool {
     let is_pipeline = file.path.starts_with("pipelines/") && file.path.ends_with(".toml");
     let is_test =
         file.path.starts_with("tests/") || (file.path.starts_with("crates/") && file.path.contains("/tests/"));
+    // A stage with `uses = "deploy"` runs the plugin of its environment's target.
+    let target = plugin.strip_prefix("deploy-").map(|target| format!("target = \"{target}\""));
     let names = [format!("\"{plugin}\""), format!("plugins/{plugin}\""), format!("{plugin}.wasm")];
-    (is_pipeline || is_test) && names.iter().any(|name| file.text.contains(name))
+    (is_pipeline || is_test) && names.iter().chain(&target).any(|name| file.text.contains(name))
 }
 
 #[cfg(test)]
@@ -53,6 +55,8 @@ mod tests {
             ("plugins/tested/Cargo.toml", "crate-type = [\"cdylib\"]"),
             ("plugins/idle/Cargo.toml", "name = \"idle\"\ncrate-type = [\"cdylib\", \"rlib\"]"),
             ("plugins/shared/Cargo.toml", "name = \"shared\""),
+            ("plugins/deploy-cloud/Cargo.toml", "crate-type = [\"cdylib\"]"),
+            ("tests/main/cloud.rs", "target = \"cloud\""),
             ("plugins/idle/src/lib.rs", "\"idle\""),
             ("pipelines/release.toml", "uses = \"used\""),
             ("tests/tests/plugins.rs", "run(\"plugins/tested\")"),

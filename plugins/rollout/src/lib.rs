@@ -1,0 +1,184 @@
+//! What all plugins that deploy share: bringing a version of a service into being, waiting until it is ready, giving it the
+//! requests, and going back.
+//!
+//! A plugin implements [`Target`] for its kind of target, and calls [`run`], [`observe`] and [`undo`] from its stage. These
+//! decide what happens when; the target only knows how. In between is the [`Strategy`], which knows neither.
+//!
+//! A version that can't be made the serving one is undone, so that after a failed deploy the earlier one serves. Whether an
+//! interrupted deploy was applied is decided by what the target keeps with the version that serves: the run, or the fencing
+//! token. A deploy that gives the version its requests step by step records each step with the host, and continues there when
+//! it is called again.
+
+mod image;
+mod probe;
+mod readiness;
+mod rollout;
+mod strategy;
+mod target;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use stagewright_sdk::{Error, Manifest, Observation, Outcome, Result, context, environment, log, outputs};
+
+pub use image::{Image, digest_of};
+pub use probe::{Probe, probes};
+pub use strategy::{BlueGreen, Canary, CanaryStep, Pause, Recreate, Strategy};
+pub use target::{Described, Progress, ReleaseConfig, Serving, Target};
+pub use traffic::{Caddy, Haproxy, Share, Traffic};
+
+use crate::rollout::Rollout;
+
+/// Adds the outputs that every deploy has to the description of its plugin.
+pub fn with_outputs(manifest: Manifest) -> Manifest {
+    manifest
+        .output::<String>("url", "The release's address")
+        .output::<String>("release", "The release's name")
+        .output::<String>("image", "The deployed image, by digest")
+        .output::<Option<String>>("previous", "The image that was replaced, by digest; null for a first deploy")
+}
+
+/// Deploys the release of `config`: it is applied, checked, and given the requests as its strategy says. Sets the outputs
+/// `url`, `release`, `image` and `previous` when it has succeeded. It is to be called again after a wait.
+///
+/// # Errors
+/// If any of this fails, or the rollout is aborted; the new version is then undone.
+pub fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
+    let target = T::open(config)?;
+    let previous = target.serving()?;
+    match Rollout::begin(&target, config, previous.as_ref())?.drive()? {
+        Outcome::Suspended(wait) => Ok(Outcome::Suspended(wait)),
+        outcome => {
+            let serving = deployed(&target, config)?;
+            record(config, &serving)?;
+            publish(config, &serving, previous.as_ref())?;
+            Ok(outcome)
+        }
+    }
+}
+
+/// Whether an interrupted deploy was applied: whether the version that serves was applied by this run or, if the target
+/// doesn't keep the run, under this attempt's fencing token. One that hasn't finished counts as not started, and the next
+/// call of [`run`] continues it. Without tokens, the artifact's digest decides.
+///
+/// # Errors
+/// If the target can't be asked.
+pub fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
+    let Some(serving) = T::open(config)?.serving()? else {
+        return Ok(Observation::NotStarted);
+    };
+    let is_same = digest_of(&serving.artifact) == digest_of(config.artifact());
+    let is_applied = match (&serving.run, environment::fence(), serving.fence) {
+        (Some(run), ..) => *run == context::run_id() && is_same,
+        (None, Some(own), Some(serving)) => own == serving,
+        _ => is_same,
+    };
+    if !is_applied {
+        return Ok(Observation::NotStarted);
+    }
+    let Serving { version, artifact, .. } = &serving;
+    if serving.has_failed {
+        return Ok(Observation::Failed(format!(
+            "release {version} of {artifact} was made current, but has exited since"
+        )));
+    }
+    let observation = format!("release {version} of {artifact} serves{}", at(&serving));
+    rollout::complete(config)?;
+    record(config, &serving)?;
+    publish(config, &serving, None)?;
+    Ok(Observation::Applied(observation))
+}
+
+/// Deploys the environment's last known-good release again, with its original configuration, all at once.
+///
+/// # Errors
+/// If there is none, if it was deployed by another plugin or is of another service, or if deploying it fails.
+pub fn undo<T: Target>(config: &T::Config) -> Result<()> {
+    let serving = T::open(config)?.serving()?;
+    let Some(good) = environment::last_known_good()? else {
+        let serves = serving
+            .map_or_else(|| "no release serves".to_owned(), |serving| format!("release {} serves", serving.version));
+        return Err(Error::failed(format!(
+            "no earlier release of `{}` was marked good, so there is none to roll back to; {serves}",
+            config.service()
+        ))
+        .help("deploy an image that works"));
+    };
+    let earlier: T::Config = serde_json::from_value(good.config.clone()).map_err(|error| {
+        Error::failed(format!("the release of {} was deployed by another version of this plugin", good.artifact))
+            .cause(error.to_string())
+            .help("deploy an image that works")
+    })?;
+    if earlier.service() != config.service() {
+        return Err(Error::failed(format!(
+            "the last known-good release in this environment is of `{}`, not of `{}`",
+            earlier.service(),
+            config.service()
+        ))
+        .help("use a separate environment for each service"));
+    }
+    if let Some(serving) = serving.as_ref().filter(|serving| is_rolled_back(serving, &good, earlier.artifact())) {
+        log::info(format!("release {} already runs {}", serving.version, good.artifact));
+        return record(&earlier, serving);
+    }
+    let target = T::open(&earlier)?;
+    Rollout::back(&target, &earlier, serving.as_ref())?.drive()?;
+    let restored = deployed(&target, &earlier)?;
+    record(&earlier, &restored)?;
+    log::info(format!("rolled back to {}: release {} serves{}", earlier.artifact(), restored.version, at(&restored)));
+    Ok(())
+}
+
+/// Whether the release to roll back to already serves, so that [`undo`] has nothing left to do.
+///
+/// Either the ledger has the serving release as current, with the configuration of the good one. Or the serving release
+/// has a newer token than the ledger's current one: then an interrupted `undo` has promoted it, but was interrupted
+/// before it could record it in the ledger.
+fn is_rolled_back(serving: &Serving, good: &environment::Release, artifact: &str) -> bool {
+    let known = environment::current().ok().flatten();
+    let is_good = match (serving.fence, known) {
+        (Some(fence), Some(known)) if fence == known.fence => known.config == good.config,
+        (Some(fence), Some(known)) => fence > known.fence,
+        _ => false,
+    };
+    is_good && serving.is_running && digest_of(&serving.artifact) == digest_of(artifact)
+}
+
+/// The version that serves after a rollout.
+fn deployed<T: Target>(target: &T, config: &T::Config) -> Result<Serving> {
+    target.serving()?.ok_or_else(|| {
+        Error::failed(format!("`{}` has no release any more, although the deploy succeeded", config.service()))
+            .help("check who else changes the target, then deploy again")
+    })
+}
+
+/// Records the release in the environment's ledger, for a stage with an environment.
+fn record(config: &impl ReleaseConfig, serving: &Serving) -> Result<()> {
+    match environment::fence() {
+        Some(_) => environment::released(config.artifact(), serving.address.as_deref()),
+        None => Ok(()),
+    }
+}
+
+fn publish(config: &impl ReleaseConfig, serving: &Serving, previous: Option<&Serving>) -> Result<()> {
+    let replaced = previous.map(|previous| previous.artifact.as_str());
+    if let Some(address) = &serving.address {
+        outputs::set("url", address)?;
+    }
+    outputs::set("release", &serving.version)?;
+    outputs::set("image", config.artifact())?;
+    outputs::set("previous", &replaced)?;
+    let place = serving.address.as_deref().map(|address| format!(" at <{address}>")).unwrap_or_default();
+    let after = replaced.map(|image| format!(", after `{image}`")).unwrap_or_default();
+    outputs::summary(format!(
+        "**{}** runs `{}` as release {}{place}{after}.\n",
+        config.service(),
+        config.artifact(),
+        serving.version
+    ));
+    Ok(())
+}
+
+fn at(serving: &Serving) -> String {
+    serving.address.as_deref().map(|address| format!(" at {address}")).unwrap_or_default()
+}

@@ -1,0 +1,326 @@
+//! One deploy from the new version's start to its end, across waits and interruptions.
+//!
+//! ```text
+//! applied ─> ready ─> step ─> step ─┬─> finished
+//!     └────────┴───────┴───────┴────┴─> undone: it failed, or was aborted
+//! ```
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use stagewright_sdk::environment::{self, RolloutPhase};
+use stagewright_sdk::gate::{self, Resumption};
+use stagewright_sdk::{Error, Outcome, Result, Suspension, clock, context, log};
+
+use crate::digest_of;
+use crate::readiness;
+use crate::strategy::{Step, Strategy};
+use crate::target::{Described, Progress, ReleaseConfig, Serving, Target};
+
+/// The shortest wait that the host takes.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A rollout of one version.
+pub(crate) struct Rollout<'a, T: Target> {
+    target: &'a T,
+    config: &'a T::Config,
+    previous: Option<&'a Serving>,
+    version: T::Version,
+    /// Whether this call applied the version.
+    is_new: bool,
+    described: Described,
+    strategy: &'static str,
+    steps: Vec<Step>,
+    /// How many steps are done.
+    done: usize,
+    /// Whether the version has passed its probes.
+    is_ready: bool,
+    /// How many percent of the requests the version gets.
+    weight: u32,
+    /// The pause at which the last call stopped.
+    pause: Option<PauseState>,
+    /// How the last pause ended, for the step at which the last call stopped.
+    resumption: Option<Resumption>,
+    /// Whether the rest goes without pauses and shares.
+    is_promoted: bool,
+}
+
+/// What the host keeps for the next call.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct PauseState {
+    /// Milliseconds since the Unix epoch; none to wait for a person.
+    until: Option<u64>,
+}
+
+/// What a person decided about a paused rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Command {
+    Promote,
+    PromoteFull,
+    Abort,
+}
+
+/// The payload of the signal that ends a pause.
+#[derive(Debug, Deserialize)]
+struct Decision {
+    rollout: Command,
+    #[serde(default)]
+    by: Option<String>,
+}
+
+impl<'a, T: Target> Rollout<'a, T> {
+    /// Begins the deploy of the release of `config`, or continues the one that this run has begun.
+    pub(crate) fn begin(target: &'a T, config: &'a T::Config, previous: Option<&'a Serving>) -> Result<Rollout<'a, T>> {
+        let strategy = config.strategy();
+        let known = environment::rollout()?
+            .filter(|known| !is_finished(known.phase) && digest_of(&known.artifact) == digest_of(config.artifact()));
+        let mut rollout = Rollout::of(target, config, previous, &strategy)?;
+        if let (Some(known), false) = (known, rollout.is_new) {
+            rollout.done = usize::try_from(known.step).unwrap_or(usize::MAX).min(rollout.steps.len() - 1);
+            rollout.weight = known.weight;
+            rollout.is_ready = known.weight > 0 || known.step > 0 || known.phase == RolloutPhase::Paused;
+            if known.phase == RolloutPhase::Paused {
+                rollout.pause = Some(serde_json::from_value(known.state).unwrap_or_default());
+                rollout.resumption = gate::resumption()?;
+            }
+        }
+        Ok(rollout)
+    }
+
+    /// Begins to deploy an earlier release again, without pauses and shares.
+    pub(crate) fn back(target: &'a T, config: &'a T::Config, previous: Option<&'a Serving>) -> Result<Rollout<'a, T>> {
+        let mut rollout = Rollout::of(target, config, previous, &config.strategy())?;
+        rollout.is_promoted = true;
+        Ok(rollout)
+    }
+
+    fn of(
+        target: &'a T,
+        config: &'a T::Config,
+        previous: Option<&'a Serving>,
+        strategy: &Strategy,
+    ) -> Result<Rollout<'a, T>> {
+        let steps = strategy.steps();
+        if is_gradual(&steps) && environment::fence().is_none() {
+            let message = format!("the strategy `{}` needs an environment, which keeps how far it is", strategy.name());
+            return Err(Error::invalid(message).help("add to the stage: environment = \"staging\""));
+        }
+        let (version, is_new) = match target.unfinished()? {
+            Some(version) => (version, false),
+            None => (target.apply()?, true),
+        };
+        let described = target.describe(&version);
+        let place = described.address.as_deref().map(|address| format!(" at {address}")).unwrap_or_default();
+        let name = &described.name;
+        log::info(match is_new {
+            true => format!("release {name} started{place}"),
+            false => format!("continuing with release {name}{place}"),
+        });
+        Ok(Rollout {
+            target,
+            config,
+            previous,
+            version,
+            is_new,
+            described,
+            strategy: strategy.name(),
+            steps,
+            done: 0,
+            is_ready: false,
+            weight: 0,
+            pause: None,
+            resumption: None,
+            is_promoted: false,
+        })
+    }
+
+    /// Carries out the rest of the steps, up to the next wait. Undoes the version if one of them fails.
+    pub(crate) fn drive(mut self) -> Result<Outcome> {
+        match self.advance() {
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(self.abort(error)),
+        }
+    }
+
+    fn advance(&mut self) -> Result<Outcome> {
+        if !self.is_ready {
+            self.record(RolloutPhase::Progressing, "waiting until the version is ready")?;
+            readiness::pass_all(self.target, self.config, &self.version)?;
+        }
+        while let Some(&step) = self.steps.get(self.done) {
+            if context::cancelled() {
+                return Err(Error::cancelled("cancelled during the rollout"));
+            }
+            match step {
+                Step::SetWeight(weight) if weight < 100 && self.is_promoted => {}
+                Step::SetWeight(weight) => self.set_weight(weight)?,
+                Step::Pause(_) if self.is_promoted => {}
+                Step::Pause(duration) => {
+                    if let Some(wait) = self.wait(duration)? {
+                        return Ok(Outcome::Suspended(wait));
+                    }
+                    self.check_alive()?;
+                }
+                Step::Finish => self.finish()?,
+            }
+            self.done += 1;
+            let phase = if self.done == self.steps.len() { RolloutPhase::Completed } else { RolloutPhase::Progressing };
+            self.record(phase, "")?;
+        }
+        Ok(Outcome::Succeeded)
+    }
+
+    fn set_weight(&mut self, weight: u32) -> Result<()> {
+        let name = &self.described.name;
+        self.target.shift(&self.version, weight).map_err(|error| {
+            error.context(match weight {
+                100 => format!("release {name} is healthy, but can't be made current"),
+                _ => format!("release {name} is healthy, but can't be given {weight}% of the requests"),
+            })
+        })?;
+        self.weight = weight;
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<()> {
+        let name = &self.described.name;
+        let failed =
+            |error: Error| error.context(format!("release {name} gets all requests, but can't be made current"));
+        self.target.finish(&self.version).map_err(failed)
+    }
+
+    /// A version that failed while it had few requests must not get more.
+    fn check_alive(&self) -> Result<()> {
+        let Progress::Failed(reason) = self.target.observe(&self.version)? else { return Ok(()) };
+        let message = format!("the release {reason} while it had {}% of the requests", self.weight);
+        Err(Error::failed(message).help(format!("find out why the program exits; {}", self.described.advice)))
+    }
+
+    /// Whether a pause is still to be waited for, and how.
+    fn wait(&mut self, duration: Option<Duration>) -> Result<Option<Suspension>> {
+        let now = u64::try_from(clock::now().as_millis()).unwrap_or(u64::MAX);
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let begun = self.pause.take();
+        let until = match begun {
+            Some(PauseState { until }) => until,
+            None => duration.map(|duration| now.saturating_add(millis(duration))),
+        };
+        match self.resumption.take() {
+            Some(Resumption::Signalled { payload, .. }) => return self.obey(payload).map(|()| None),
+            _ if until.is_some_and(|until| until <= now) => return Ok(None),
+            _ => {}
+        }
+        let (share, name) = (self.weight, &self.described.name);
+        let environment = context::environment().unwrap_or_default();
+        self.record_with(RolloutPhase::Paused, "", PauseState { until })?;
+        // Each pause has a token of its own, so that a person who promotes twice doesn't skip the next one.
+        let token = format!("rollout:{environment}/{}", self.done);
+        let reason = format!(
+            "{} of {} is paused at step {} of {}: {name} gets {share}% of the requests",
+            self.strategy,
+            self.config.service(),
+            self.done,
+            self.steps.len()
+        );
+        let wait = Suspension::new(&token, &reason);
+        Ok(Some(match until {
+            Some(until) => wait.poll_after(Duration::from_millis(until - now).max(SHORTEST_WAIT)),
+            None => wait,
+        }))
+    }
+
+    /// Carries out a person's decision. A signal without one continues the rollout.
+    fn obey(&mut self, payload: Json) -> Result<()> {
+        let decision: Option<Decision> = serde_json::from_value(payload).unwrap_or(None);
+        let by = decision.as_ref().and_then(|decision| decision.by.as_deref()).unwrap_or("a signal");
+        match decision.as_ref().map_or(Command::Promote, |decision| decision.rollout) {
+            Command::Promote => log::info(format!("continued by {by}")),
+            Command::PromoteFull => {
+                log::info(format!("promoted to all requests by {by}"));
+                self.is_promoted = true;
+            }
+            Command::Abort => return Err(Error::failed(format!("the rollout was aborted by {by}"))),
+        }
+        Ok(())
+    }
+
+    /// Undoes the version, and adds to the error what serves now.
+    fn abort(mut self, error: Error) -> Error {
+        let serves = match self.previous {
+            Some(Serving { version, artifact, .. }) => format!("release {version} ({artifact}) still serves"),
+            None => "no release serves, since there is no earlier one".to_owned(),
+        };
+        let outcome = if error.is_cancelled() || context::cancelled() { "was cancelled" } else { "failed" };
+        let (service, name) = (self.config.service().to_owned(), self.described.name.clone());
+        let undone = self.target.undo(&self.version);
+        let (phase, reason) = match &undone {
+            Ok(()) => (RolloutPhase::Aborted, error.message.clone()),
+            Err(failure) => (RolloutPhase::Degraded, format!("{}; {failure}", error.message)),
+        };
+        self.weight = if undone.is_ok() { 0 } else { self.weight };
+        // The deploy has failed either way, and that is the error to report.
+        if let Err(unrecorded) = self.record(phase, &reason) {
+            log::warn(format!("could not record the end of the rollout: {unrecorded}"));
+        }
+        match undone {
+            Ok(()) => {
+                error.context(format!("the deploy of `{service}` {outcome}: release {name} was removed, and {serves}"))
+            }
+            Err(failure) => error
+                .context(format!("the deploy of `{service}` {outcome}, and release {name} could not be removed"))
+                .cause(format!("removing it failed: {failure}"))
+                .help("stop the release manually before the next deploy"),
+        }
+    }
+
+    fn record(&self, phase: RolloutPhase, message: &str) -> Result<()> {
+        self.record_with(phase, message, PauseState::default())
+    }
+
+    fn record_with(&self, phase: RolloutPhase, message: &str, pause: PauseState) -> Result<()> {
+        if !is_gradual(&self.steps) {
+            return Ok(());
+        }
+        let count = |steps: usize| u32::try_from(steps).unwrap_or(u32::MAX);
+        environment::record_rollout(&environment::Rollout {
+            service: self.config.service().to_owned(),
+            version: self.described.name.clone(),
+            artifact: self.config.artifact().to_owned(),
+            strategy: self.strategy.to_owned(),
+            phase,
+            step: count(self.done),
+            steps: count(self.steps.len()),
+            weight: self.weight,
+            message: message.to_owned(),
+            state: serde_json::to_value(pause)?,
+        })
+    }
+}
+
+/// Whether two versions share the requests for a time, or a person decides. Only then is there something to show and to keep.
+fn is_gradual(steps: &[Step]) -> bool {
+    steps.len() > 2
+}
+
+/// Records that a rollout has completed whose end was interrupted.
+pub(crate) fn complete(config: &impl ReleaseConfig) -> Result<()> {
+    let open = environment::rollout()?.filter(|known| !is_finished(known.phase));
+    let Some(known) = open.filter(|known| digest_of(&known.artifact) == digest_of(config.artifact())) else {
+        return Ok(());
+    };
+    let (step, weight, message) = (known.steps, 100, String::new());
+    environment::record_rollout(&environment::Rollout {
+        phase: RolloutPhase::Completed,
+        step,
+        weight,
+        message,
+        ..known
+    })
+}
+
+fn is_finished(phase: RolloutPhase) -> bool {
+    matches!(phase, RolloutPhase::Completed | RolloutPhase::Aborted)
+}

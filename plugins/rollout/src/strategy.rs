@@ -1,0 +1,226 @@
+//! How the requests go from the earlier version to the new one. The names are those of Argo Rollouts.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
+
+/// How the requests go from the earlier version to the new one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The earlier version is stopped before the new one starts. Between them the service doesn't answer.
+    Recreate(Recreate),
+    /// The new version starts beside the earlier one, and gets all requests at once when it is ready.
+    BlueGreen(BlueGreen),
+    /// The new version gets a growing share of the requests.
+    Canary(Canary),
+}
+
+/// Stops the earlier version first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Recreate {}
+
+/// Switches all requests at once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct BlueGreen {
+    /// Whether the requests are switched as soon as the version is ready. Otherwise the rollout waits for `stagewright
+    /// rollout promote`.
+    pub auto_promotion_enabled: bool,
+    /// How long the earlier version keeps running after the switch, so that the rollout can still be aborted.
+    pub scale_down_delay: DurationText,
+}
+
+impl Default for BlueGreen {
+    fn default() -> BlueGreen {
+        BlueGreen { auto_promotion_enabled: true, scale_down_delay: DurationText(Duration::from_secs(30)) }
+    }
+}
+
+/// Shifts the requests step by step.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({ "steps": [{ "set-weight": 10 }, { "pause": { "duration": "5m" } }] }))]
+pub struct Canary {
+    /// What happens in turn. After the last step the version gets all requests.
+    pub steps: Vec<CanaryStep>,
+}
+
+/// A step of a canary.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CanaryStep {
+    /// Gives the new version this percentage of the requests, 0 to 100.
+    SetWeight(u32),
+    /// Waits.
+    Pause(Pause),
+}
+
+/// A pause of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Pause {
+    /// How long to wait. Without it, the rollout waits for `stagewright rollout promote`.
+    #[serde(default)]
+    pub duration: Option<DurationText>,
+}
+
+/// The most steps of a canary.
+const MOST_STEPS: usize = 100;
+
+impl Strategy {
+    /// Its name in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Strategy::Recreate(_) => "recreate",
+            Strategy::BlueGreen(_) => "blue-green",
+            Strategy::Canary(_) => "canary",
+        }
+    }
+
+    /// All at once, and without keeping the earlier version: what a deploy does by default.
+    pub fn switch() -> Strategy {
+        Strategy::BlueGreen(BlueGreen { scale_down_delay: DurationText(Duration::ZERO), ..BlueGreen::default() })
+    }
+
+    /// The earlier version is stopped first.
+    pub fn recreate() -> Strategy {
+        Strategy::Recreate(Recreate {})
+    }
+
+    /// Whether two versions run side by side for a time, so that something has to direct the requests to one of them.
+    pub fn takes_time(&self) -> bool {
+        self.steps().len() > 2
+    }
+
+    /// Whether it gives the versions shares of the requests other than none and all.
+    pub fn needs_weights(&self) -> bool {
+        let is_share = |step: &CanaryStep| matches!(step, CanaryStep::SetWeight(weight) if !matches!(weight, 0 | 100));
+        matches!(self, Strategy::Canary(canary) if canary.steps.iter().any(is_share))
+    }
+
+    /// Mistakes that parsing doesn't catch, in the strategy at this key of `with`.
+    pub fn problems(&self, key: &str) -> Vec<Problem> {
+        let Strategy::Canary(Canary { steps }) = self else { return Vec::new() };
+        let at = |index: usize| format!("{key}.canary.steps[{index}]");
+        let mut found = Vec::new();
+        if steps.is_empty() || steps.len() > MOST_STEPS {
+            let message = format!("a canary has 1 to {MOST_STEPS} steps, not {}", steps.len());
+            found.push(Problem::at(format!("{key}.canary.steps"), message));
+        }
+        for (index, step) in steps.iter().enumerate() {
+            match step {
+                CanaryStep::SetWeight(weight) if *weight > 100 => {
+                    let message = format!("a weight is 0 to 100 percent, not {weight}");
+                    found.push(Problem::at(format!("{}.set-weight", at(index)), message));
+                }
+                CanaryStep::Pause(Pause { duration: Some(duration) }) if duration.0 < SHORTEST_PAUSE => {
+                    let message = "a pause takes at least 1 s";
+                    found.push(Problem::at(format!("{}.pause.duration", at(index)), message));
+                }
+                CanaryStep::Pause(Pause { duration: Some(duration) }) if duration.0 > LONGEST_PAUSE => {
+                    let message = "a pause takes at most 30 days";
+                    found.push(
+                        Problem::at(format!("{}.pause.duration", at(index)), message)
+                            .help("leave the duration out to wait for `stagewright rollout promote`"),
+                    );
+                }
+                CanaryStep::SetWeight(_) | CanaryStep::Pause(_) => {}
+            }
+        }
+        found
+    }
+
+    /// Its steps, once the version is ready.
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        match self {
+            Strategy::Recreate(_) => steps.push(Step::SetWeight(100)),
+            Strategy::BlueGreen(BlueGreen { auto_promotion_enabled, scale_down_delay }) => {
+                if !auto_promotion_enabled {
+                    steps.push(Step::Pause(None));
+                }
+                steps.push(Step::SetWeight(100));
+                if !scale_down_delay.0.is_zero() {
+                    steps.push(Step::Pause(Some(scale_down_delay.0)));
+                }
+            }
+            Strategy::Canary(Canary { steps: own }) => {
+                steps.extend(own.iter().map(|step| match step {
+                    CanaryStep::SetWeight(weight) => Step::SetWeight(*weight),
+                    CanaryStep::Pause(Pause { duration }) => Step::Pause(duration.map(|duration| duration.0)),
+                }));
+                steps.push(Step::SetWeight(100));
+            }
+        }
+        steps.push(Step::Finish);
+        steps
+    }
+}
+
+/// The range of a durable wait.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What a rollout does in turn once its version is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Gives the version this percentage of the requests.
+    SetWeight(u32),
+    /// Waits for this time; none to wait for a person.
+    Pause(Option<Duration>),
+    /// Makes the version the serving one.
+    Finish,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn strategy(table: serde_json::Value) -> Strategy {
+        serde_json::from_value(table).expect("a strategy")
+    }
+
+    #[test]
+    fn steps_follow_from_the_strategy() {
+        let weight = Step::SetWeight;
+        assert_eq!(strategy(json!({ "recreate": {} })).steps(), [weight(100), Step::Finish]);
+        assert_eq!(Strategy::switch().steps(), [weight(100), Step::Finish]);
+        let delay = Step::Pause(Some(Duration::from_secs(30)));
+        assert_eq!(strategy(json!({ "blue-green": {} })).steps(), [weight(100), delay, Step::Finish]);
+        let asks = json!({ "blue-green": { "auto-promotion-enabled": false, "scale-down-delay": "0s" } });
+        assert_eq!(strategy(asks).steps(), [Step::Pause(None), weight(100), Step::Finish]);
+        let canary =
+            json!({ "canary": { "steps": [{ "set-weight": 5 }, { "pause": {} }, { "pause": { "duration": "2m" } }] } });
+        let pauses = [Step::Pause(None), Step::Pause(Some(Duration::from_secs(120)))];
+        assert_eq!(strategy(canary).steps(), [weight(5), pauses[0], pauses[1], weight(100), Step::Finish]);
+    }
+
+    #[test]
+    fn weights_are_needed_for_shares_only() {
+        let with = |weight: u32| strategy(json!({ "canary": { "steps": [{ "set-weight": weight }] } })).needs_weights();
+        assert!(with(1) && with(99));
+        assert!(!with(0) && !with(100) && !Strategy::switch().needs_weights());
+    }
+
+    #[test]
+    fn mistakes_name_their_key() {
+        let keys = |steps: serde_json::Value| -> Vec<String> {
+            let found = strategy(json!({ "canary": { "steps": steps } })).problems("strategy");
+            found.into_iter().map(|problem| problem.key.unwrap_or_default()).collect()
+        };
+        assert_eq!(keys(json!([])), ["strategy.canary.steps"]);
+        assert_eq!(keys(json!([{ "set-weight": 101 }])), ["strategy.canary.steps[0].set-weight"]);
+        let pauses =
+            json!([{ "pause": { "duration": "1ms" } }, { "set-weight": 1 }, { "pause": { "duration": "31d" } }]);
+        assert_eq!(
+            keys(pauses),
+            ["strategy.canary.steps[0].pause.duration", "strategy.canary.steps[2].pause.duration"]
+        );
+        assert!(keys(json!([{ "set-weight": 0 }, { "pause": {} }])).is_empty());
+    }
+}

@@ -1,0 +1,107 @@
+//! What a kind of target implements.
+
+use serde::de::DeserializeOwned;
+use stagewright_sdk::Result;
+
+use crate::probe::Probe;
+use crate::strategy::Strategy;
+
+/// A place where versions of a service run: processes of this machine, an engine for containers, an orchestrator, a cloud.
+///
+/// [`apply`](Target::apply) brings a version into being that gets no requests. It is observed until it is ready, gets its
+/// share of the requests with [`shift`](Target::shift), and becomes the serving one with [`finish`](Target::finish). Until
+/// then [`undo`](Target::undo) can remove it. Each call may be the second one after an interruption, and then completes what
+/// the first one began.
+pub trait Target: Sized {
+    /// The stage's `with` table.
+    type Config: ReleaseConfig;
+    /// A version that this run has applied.
+    type Version;
+
+    /// Prepares to deploy the release of `config`, without changing anything.
+    fn open(config: &Self::Config) -> Result<Self>;
+
+    /// The version that serves: it got all requests when the last deploy finished, and gets what an unfinished one leaves it.
+    fn serving(&self) -> Result<Option<Serving>>;
+
+    /// The version that this run has applied in an earlier call, and that it hasn't finished.
+    fn unfinished(&self) -> Result<Option<Self::Version>>;
+
+    /// Brings the version into being. It carries the attempt's fencing token. Refuses to, if the target has a version with a
+    /// newer one.
+    fn apply(&self) -> Result<Self::Version>;
+
+    /// How the version is presented to people.
+    fn describe(&self, version: &Self::Version) -> Described;
+
+    /// Whether the target has the version running.
+    fn observe(&self, version: &Self::Version) -> Result<Progress>;
+
+    /// The last lines that the version logged.
+    fn log_tail(&self, version: &Self::Version, lines: u32) -> Result<String>;
+
+    /// Gives the version this percentage of the requests, 0 to 100, and the serving one the rest.
+    fn shift(&self, version: &Self::Version, weight: u32) -> Result<()>;
+
+    /// Makes the version, which gets all requests, the serving one, and stops the earlier one.
+    fn finish(&self, version: &Self::Version) -> Result<()>;
+
+    /// Gives all requests to the serving version, which was stopped if two can't run at a time, and removes this one.
+    fn undo(&self, version: &Self::Version) -> Result<()>;
+}
+
+/// What the configurations of all targets have.
+pub trait ReleaseConfig: DeserializeOwned {
+    /// What is deployed. It is the same for all releases of an environment.
+    fn service(&self) -> &str;
+
+    /// What identifies the content of the release, by digest.
+    fn artifact(&self) -> &str;
+
+    /// The checks that a version has to pass in turn before it gets requests, each with its key in `with`.
+    fn probes(&self) -> Vec<(&'static str, Probe)>;
+
+    /// How the requests go from the earlier version to the new one.
+    fn strategy(&self) -> Strategy;
+}
+
+/// The version that serves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Serving {
+    /// Its name, for people.
+    pub version: String,
+    /// What it was deployed from, by digest.
+    pub artifact: String,
+    /// Where it answers HTTP requests.
+    pub address: Option<String>,
+    /// The fencing token under which it was applied; none if it was applied without one.
+    pub fence: Option<u64>,
+    /// The run that deployed it, if the target keeps that. The fence decides otherwise.
+    pub run: Option<String>,
+    /// Whether it is known to be running.
+    pub is_running: bool,
+    /// Whether it is known to have ended.
+    pub has_failed: bool,
+}
+
+/// A version as it is presented to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its name on the target.
+    pub name: String,
+    /// Where it answers HTTP requests; none if it can't be reached from here.
+    pub address: Option<String>,
+    /// What a release has to do to pass its checks: `the program has to listen on …`.
+    pub advice: String,
+}
+
+/// What a target says about a version that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It runs; its probes decide whether it is ready.
+    Running,
+    /// The target itself says that it isn't ready yet; the text says what is missing.
+    Starting(String),
+    /// It won't become ready; the text is the reason, as in `exited with code 1`.
+    Failed(String),
+}
