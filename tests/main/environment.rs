@@ -14,6 +14,8 @@ use crate::wire;
 pub(crate) struct TestEnvironment {
     folder: TempDir,
     variables: BTreeMap<String, String>,
+    /// The command that starts programs in another network; empty for the network of the tests.
+    network: Vec<String>,
 }
 
 /// The result of a command.
@@ -69,7 +71,7 @@ impl TestEnvironment {
         variables.insert("XDG_CACHE_HOME".to_owned(), cache.display().to_string());
         variables.insert("GIT_CONFIG_GLOBAL".to_owned(), "/dev/null".to_owned());
         variables.insert("USER".to_owned(), "tester".to_owned());
-        TestEnvironment { folder, variables }
+        TestEnvironment { folder, variables, network: Vec::new() }
     }
 
     /// An environment with a pipeline at the repository's root.
@@ -97,6 +99,11 @@ impl TestEnvironment {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Starts programs by this command from now on, which puts them in another network.
+    pub(crate) fn enter_network(&mut self, command: &[String]) {
+        self.network = command.to_vec();
+    }
+
     pub(crate) fn unset(&mut self, name: &str) {
         self.variables.remove(name);
     }
@@ -109,7 +116,9 @@ impl TestEnvironment {
 
     /// Another program, to be started like the binary.
     pub(crate) fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(name);
+        let mut words = self.network.iter().map(String::as_str).chain([name]);
+        let mut command = Command::new(words.next().unwrap_or(name));
+        command.args(words);
         command.current_dir(self.root()).env_clear().envs(&self.variables).stdin(Stdio::null());
         command
     }

@@ -42,6 +42,7 @@ mod release;
 mod secrets;
 mod shared_cache;
 mod shims;
+mod targets;
 mod terminals;
 mod toolchains;
 mod undeclared;

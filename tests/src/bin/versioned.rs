@@ -1,8 +1,12 @@
 //! A service for deploys: it responds to `/health`, and returns its `VERSION` at `/`. With `BROKEN` it is healthy but
 //! responds with errors at `/`. With `WAIT_FOR` it doesn't respond before that file exists. With `CALL` and `CALL_SOCKET` it
-//! first connects to a port of this machine and to a Unix socket.
+//! first connects to a port of this machine and to a Unix socket. With `EXIT` it ends at once, with that code.
 
-#![expect(clippy::disallowed_methods, reason = "a separate program, configured by its environment like a service")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a separate program, configured by its environment like a service"
+)]
 
 use std::io::{BufRead, BufReader, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,6 +14,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 fn main() -> Result<()> {
+    if let Some(code) = std::env::var("EXIT").ok().and_then(|code| code.parse().ok()) {
+        eprintln!("no database");
+        std::process::exit(code);
+    }
     // Whether the connections succeed is checked by the listeners.
     if let Ok(port) = std::env::var("CALL") {
         let _ = TcpStream::connect(format!("127.0.0.1:{port}"));
@@ -18,7 +26,8 @@ fn main() -> Result<()> {
         let _ = UnixStream::connect(path);
     }
     let port = std::env::var("PORT").ok().and_then(|port| port.parse::<u16>().ok()).unwrap_or(0);
-    for stream in TcpListener::bind(("127.0.0.1", port))?.incoming() {
+    let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    for stream in TcpListener::bind((host, port))?.incoming() {
         // A client that disconnects must not affect other clients.
         let _ = stream.and_then(answer);
     }

@@ -35,11 +35,13 @@ pub fn remarks(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
                 .push(format!("full control of this machine: through `{socket}`, programs can start anything as root"));
         }
     }
-    for rule in &granted.net {
-        let Some(route) = rule.socket().filter(|route| !route.is_read_only()) else { continue };
-        if ENGINES.iter().any(|name| route.socket().ends_with(&format!("/{name}"))) {
-            remarks.push(format!("full control of this machine: by `{rule}`, the plugin can start anything as root"));
-        }
+    let changing = granted.net.iter().filter_map(|rule| rule.socket()).filter(|route| !route.is_read_only());
+    let sockets: BTreeSet<&str> = changing.map(|route| route.socket()).collect();
+    for socket in sockets.into_iter().filter(|socket| ENGINES.iter().any(|name| socket.ends_with(&format!("/{name}"))))
+    {
+        remarks.push(format!(
+            "full control of this machine: by its requests to `{socket}`, the plugin can start anything as root"
+        ));
     }
     remarks.extend(granted.process.iter().filter_map(|rule| program_remark(rule, stage)));
     remarks.extend(write_remarks(plan, stage, files));

@@ -34,7 +34,7 @@ fn dangerous_grants_give_remarks() {
     );
     says(
         "net = ['unix:///run/docker.sock', 'GET,HEAD unix:///run/docker.sock:/*/info', 'POST unix:///run/other.sock']",
-        &["full control of this machine: by `unix:///run/docker.sock`, the plugin can start anything as root"],
+        &["full control of this machine: by its requests to `/run/docker.sock`, the plugin can start anything as root"],
     );
     says("process = ['*']", &["can start any program on this machine"]);
     says("process = ['sh']", &["`sh` can run any program that it can access"]);

@@ -1,0 +1,316 @@
+//! The containers of one service as a target.
+//!
+//! The container that serves has the service's name; a version that isn't finished has its fencing token after it, as in
+//! `app.7`. Labels say which service, run and token a container belongs to; they can't change, which is why the name says
+//! which of them serves.
+
+use std::collections::BTreeMap;
+
+use rollout::{Described, Progress, ReleaseConfig as _, Serving, Share, Target};
+use serde_json::{Value as Json, json};
+use stagewright_sdk::{Error, ErrorCode, Result, context, environment, log};
+
+use crate::config::Config;
+use crate::engine_api::{ContainerState, Engine, Inspected, Listed};
+
+const SERVICE: &str = "stagewright.service";
+const RELEASE: &str = "stagewright.release";
+const ARTIFACT: &str = "stagewright.artifact";
+const FENCE: &str = "stagewright.fence";
+const RUN: &str = "stagewright.run";
+
+/// The containers of one service.
+pub(crate) struct Containers {
+    config: Config,
+    engine: Engine,
+}
+
+/// A container that this run has started.
+#[derive(Clone, Debug)]
+pub(crate) struct Container {
+    id: String,
+    /// As in `app.7`.
+    release: String,
+    /// Where it answers requests, as in `127.0.0.1:32768`.
+    address: Option<String>,
+}
+
+impl Target for Containers {
+    type Config = Config;
+    type Version = Container;
+
+    fn open(config: &Config) -> Result<Containers> {
+        Ok(Containers { config: config.clone(), engine: Engine::at(&config.socket) })
+    }
+
+    fn serving(&self) -> Result<Option<Serving>> {
+        let Some(listed) = self.serving_container(&self.list()?) else { return Ok(None) };
+        let inspected = self.engine.inspect(&listed.id)?;
+        let label = |name: &str| listed.labels.get(name).cloned();
+        Ok(Some(Serving {
+            version: label(RELEASE).unwrap_or_else(|| listed.name().to_owned()),
+            artifact: label(ARTIFACT).unwrap_or_default(),
+            address: self.address(&inspected).map(|address| format!("http://{address}")),
+            fence: fence_of(&listed),
+            run: label(RUN),
+            is_running: inspected.state.status == "running",
+            has_failed: has_ended(&inspected.state),
+        }))
+    }
+
+    fn unfinished(&self) -> Result<Option<Container>> {
+        let run = context::run_id();
+        let own = |listed: &&Listed| {
+            let is_of_run = listed.labels.get(RUN) == Some(&run);
+            let is_same = listed.labels.get(ARTIFACT).map(String::as_str) == Some(self.config.artifact());
+            is_of_run && is_same && listed.name() != self.config.service && !is_replaced(listed.name())
+        };
+        let listed = self.list()?;
+        let Some(own) = listed.iter().find(own) else { return Ok(None) };
+        // It may have been created, and not started yet.
+        self.engine.start(&own.id)?;
+        self.container(&own.id, own.labels.get(RELEASE).map_or_else(|| own.name(), String::as_str)).map(Some)
+    }
+
+    fn apply(&self) -> Result<Container> {
+        let listed = self.list()?;
+        self.refuse_stale(&listed)?;
+        self.pull()?;
+        let serving = self.serving_container(&listed);
+        self.remove_leftovers(&listed, serving.as_ref())?;
+        if let Some(serving) = serving.filter(|_| self.config.stops_first()) {
+            log::info(format!("stopping {} before the new release starts", release_of(&serving)));
+            self.engine.stop(&serving.id, self.config.stop_grace_seconds())?;
+        }
+        let release = self.new_release();
+        let id = self
+            .engine
+            .create(&release, &self.specification(&release))
+            .map_err(|error| error.context(format!("can't create a container of {}", self.config.artifact())))?;
+        let started = self.engine.start(&id).and_then(|()| self.container(&id, &release));
+        started.map_err(|error| {
+            let error = error.context(format!("can't start {} as `{release}`", self.config.artifact()));
+            match self.undo(&Container { id, release, address: None }) {
+                Ok(()) => error,
+                Err(failure) => error.cause(format!("removing the container failed: {failure}")),
+            }
+        })
+    }
+
+    fn describe(&self, container: &Container) -> Described {
+        let advice = match self.config.port {
+            Some(port) => format!("the program has to listen on port {port} of all addresses of its container"),
+            None => "the program has to keep running".to_owned(),
+        };
+        let address = container.address.as_ref().map(|address| format!("http://{address}"));
+        Described { name: container.release.clone(), address, advice }
+    }
+
+    fn observe(&self, container: &Container) -> Result<Progress> {
+        let state = match self.engine.inspect(&container.id) {
+            Ok(inspected) => inspected.state,
+            Err(error) if error.is_not_found() => return Ok(Progress::Failed("was removed".to_owned())),
+            Err(error) => return Err(error),
+        };
+        let health = state.health.as_ref().map(|health| health.status.as_str());
+        Ok(match (state.status.as_str(), health) {
+            ("running", None | Some("healthy" | "none")) => Progress::Running,
+            ("running", Some(health)) => Progress::Starting(format!("its HEALTHCHECK reports `{health}`")),
+            ("created", _) => Progress::Starting("its container hasn't started".to_owned()),
+            _ if state.oom_killed => Progress::Failed("was killed because it ran out of memory".to_owned()),
+            ("exited" | "dead" | "restarting", _) => Progress::Failed(format!("exited with code {}", state.exit_code)),
+            (status, _) => Progress::Starting(format!("its container is {status}")),
+        })
+    }
+
+    fn log_tail(&self, container: &Container, lines: u32) -> Result<String> {
+        self.engine.log_tail(&container.id, lines)
+    }
+
+    fn shift(&self, container: &Container, weight: u32) -> Result<()> {
+        let Some(traffic) = &self.config.traffic else { return Ok(()) };
+        self.refuse_stale(&self.list()?)?;
+        let own = container.address.clone().ok_or_else(|| self.unpublished(&container.release))?;
+        let earlier = self.serving_address()?.filter(|earlier| *earlier != own);
+        traffic.direct(&match earlier {
+            Some(earlier) => vec![
+                Share { address: earlier, weight: 100 - weight.min(100) },
+                Share { address: own, weight: weight.min(100) },
+            ],
+            // There is nothing else that could answer.
+            None => vec![Share::all(&own)],
+        })
+    }
+
+    fn finish(&self, container: &Container) -> Result<()> {
+        let listed = self.list()?;
+        self.refuse_stale(&listed)?;
+        let earlier = self.serving_container(&listed).filter(|earlier| earlier.id != container.id);
+        if let Some(earlier) = earlier.iter().find(|earlier| earlier.name() == self.config.service) {
+            // Until both are renamed, no container has the service's name. Then the replaced one still counts as serving.
+            self.engine.rename(&earlier.id, &replaced(&self.config.service, fence_of(earlier)))?;
+        }
+        self.engine.rename(&container.id, &self.config.service)?;
+        // Until now a crash had to be noticed. From now on the release is back after one, and after a reboot.
+        self.engine.restart_always(&container.id)?;
+        for earlier in self.list()?.iter().filter(|listed| listed.id != container.id) {
+            self.engine.stop(&earlier.id, self.config.stop_grace_seconds())?;
+            self.engine.remove(&earlier.id)?;
+        }
+        Ok(())
+    }
+
+    fn undo(&self, container: &Container) -> Result<()> {
+        let listed = self.list()?;
+        self.refuse_stale(&listed)?;
+        let serving = self.serving_container(&listed).filter(|serving| serving.id != container.id);
+        if self.config.stops_first() {
+            // It has the port that the earlier release needs.
+            self.discard(&container.id)?;
+        }
+        if let Some(serving) = &serving {
+            self.engine.start(&serving.id)?;
+            if let (Some(traffic), Some(address)) = (&self.config.traffic, self.serving_address()?) {
+                traffic.direct(&[Share::all(&address)])?;
+            }
+        }
+        self.discard(&container.id)
+    }
+}
+
+impl Containers {
+    fn list(&self) -> Result<Vec<Listed>> {
+        self.engine.containers(SERVICE, &self.config.service)
+    }
+
+    /// The container with the service's name. Between the two renames of a switch, the one that is being replaced.
+    fn serving_container(&self, listed: &[Listed]) -> Option<Listed> {
+        let named = listed.iter().find(|listed| listed.name() == self.config.service);
+        named.or_else(|| listed.iter().find(|listed| is_replaced(listed.name()))).cloned()
+    }
+
+    fn serving_address(&self) -> Result<Option<String>> {
+        let Some(serving) = self.serving_container(&self.list()?) else { return Ok(None) };
+        Ok(self.address(&self.engine.inspect(&serving.id)?))
+    }
+
+    /// Refuses to act when a container of the service was started under a newer token.
+    fn refuse_stale(&self, listed: &[Listed]) -> Result<()> {
+        let Some(own) = environment::fence() else { return Ok(()) };
+        let Some(newer) = listed.iter().find(|listed| fence_of(listed).is_some_and(|fence| fence > own)) else {
+            return Ok(());
+        };
+        let (service, release) = (&self.config.service, release_of(newer));
+        let fence = fence_of(newer).unwrap_or_default();
+        let message = format!("release {release} of `{service}` has the token {fence}, which is newer than {own}");
+        Err(Error::new(ErrorCode::Superseded, message).help("start a new run"))
+    }
+
+    /// Removes what interrupted deploys of earlier runs have left.
+    fn remove_leftovers(&self, listed: &[Listed], serving: Option<&Listed>) -> Result<()> {
+        for leftover in listed.iter().filter(|listed| serving.is_none_or(|serving| serving.id != listed.id)) {
+            log::info(format!("removing {}, which an earlier deploy has left", leftover.name()));
+            if let (Some(traffic), Some(address)) = (&self.config.traffic, self.serving_address()?) {
+                traffic.direct(&[Share::all(&address)])?;
+            }
+            self.discard(&leftover.id)?;
+        }
+        Ok(())
+    }
+
+    fn discard(&self, id: &str) -> Result<()> {
+        match self.engine.stop(id, self.config.stop_grace_seconds()) {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => self.engine.remove(id),
+        }
+    }
+
+    fn pull(&self) -> Result<()> {
+        let image = self.config.artifact();
+        if self.engine.has_image(image)? {
+            return Ok(());
+        }
+        log::info(format!("pulling {image}"));
+        self.engine.pull(image).map_err(|error| error.context(format!("the Docker engine can't pull {image}")))
+    }
+
+    /// The name of a release that this attempt starts.
+    fn new_release(&self) -> String {
+        let mark = environment::fence().map_or_else(context::run_id, |fence| fence.to_string());
+        format!("{}.{mark}", self.config.service)
+    }
+
+    fn container(&self, id: &str, release: &str) -> Result<Container> {
+        let address = self.address(&self.engine.inspect(id)?);
+        Ok(Container { id: id.to_owned(), release: release.to_owned(), address })
+    }
+
+    fn address(&self, inspected: &Inspected) -> Option<String> {
+        inspected.network_settings.published(self.config.port?)
+    }
+
+    fn unpublished(&self, release: &str) -> Error {
+        let port = self.config.port.unwrap_or_default();
+        Error::failed(format!("port {port} of {release} isn't published, so that no requests can be directed to it"))
+    }
+
+    /// The body of the request that creates a container.
+    fn specification(&self, release: &str) -> Json {
+        let Config { image, args, env, port, publish, network, volumes, memory, .. } = &self.config;
+        let ports = port.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect::<BTreeMap<_, _>>();
+        let (host, host_port) = match publish {
+            Some(publish) => ("", publish.to_string()),
+            // A free port, which only this machine reaches.
+            None => ("127.0.0.1", String::new()),
+        };
+        let bindings = ports.keys().map(|port| (port, json!([{ "HostIp": host, "HostPort": host_port }])));
+        let mounts = volumes.iter().map(|(volume, folder)| {
+            json!({ "Type": "volume", "Source": volume, "Target": folder, "VolumeOptions": { "Labels": { SERVICE: self.config.service } } })
+        });
+        let labels = [
+            (SERVICE, Some(self.config.service.clone())),
+            (RELEASE, Some(release.to_owned())),
+            (ARTIFACT, Some(image.as_str().to_owned())),
+            (FENCE, environment::fence().map(|fence| fence.to_string())),
+            (RUN, Some(context::run_id())),
+        ];
+        let labels: BTreeMap<&str, String> =
+            labels.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        json!({
+            "Image": image.as_str(),
+            "Cmd": if args.is_empty() { Json::Null } else { json!(args) },
+            "Env": env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            "Labels": labels,
+            "ExposedPorts": ports,
+            "HostConfig": {
+                "PortBindings": bindings.collect::<BTreeMap<_, _>>(),
+                "NetworkMode": network.as_deref().unwrap_or("bridge"),
+                "Mounts": mounts.collect::<Vec<_>>(),
+                "Memory": memory.map_or(0, |memory| memory.0),
+            },
+        })
+    }
+}
+
+fn release_of(listed: &Listed) -> &str {
+    listed.labels.get(RELEASE).map_or_else(|| listed.name(), String::as_str)
+}
+
+fn fence_of(listed: &Listed) -> Option<u64> {
+    listed.labels.get(FENCE)?.parse().ok()
+}
+
+/// The name of a container that has been replaced, until it is removed.
+fn replaced(service: &str, fence: Option<u64>) -> String {
+    format!("{service}.{}{REPLACED}", fence.unwrap_or_default())
+}
+
+const REPLACED: &str = ".replaced";
+
+fn is_replaced(name: &str) -> bool {
+    name.ends_with(REPLACED)
+}
+
+fn has_ended(state: &ContainerState) -> bool {
+    matches!(state.status.as_str(), "exited" | "dead")
+}

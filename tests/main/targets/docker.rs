@@ -1,0 +1,286 @@
+//! The target `docker`, on an engine of the test's own.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::load::Load;
+use super::machine::Machine;
+use crate::environment::{Ended, TestEnvironment, eventually};
+
+/// SOCKET, REGISTRY, DEPLOY and PERMISSIONS are replaced.
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "docker"
+
+[inputs.version]
+[inputs.broken]
+default = ""
+[inputs.exit]
+default = ""
+[inputs.smoke]
+default = "version"
+
+[environments.production]
+target = "docker"
+
+[stages.image]
+uses = "build-image"
+with = { files = [{ from = "versioned", to = "/versioned" }], entrypoint = ["/versioned"], layout = "image", labels = { version = "${{ inputs.version }}" }, tags = ["x"] }
+permissions = { read = ["versioned"], write = ["image"] }
+
+[stages.push]
+uses = "push-image"
+needs = ["image"]
+with = { layout = "image", image = "REGISTRY/versioned", tags = ["${{ inputs.version }}"] }
+permissions = { read = ["image"], registry = ["REGISTRY/versioned"] }
+
+[stages.deploy]
+uses = "deploy"
+needs = ["push"]
+environment = "production"
+[stages.deploy.with]
+service = "versioned"
+image = "${{ stages.push.outputs.reference }}"
+socket = "SOCKET"
+port = 8080
+env = { HOST = "0.0.0.0", PORT = "8080", VERSION = "${{ inputs.version }}", BROKEN = "${{ inputs.broken }}", EXIT = "${{ inputs.exit }}" }
+health = { deadline = "20s" }
+stop-grace = "0s"
+DEPLOY
+
+[stages.smoke]
+uses = "smoke-test"
+needs = ["deploy"]
+environment = "production"
+compensate = ["deploy"]
+[stages.smoke.with]
+url = "${{ stages.deploy.outputs.url }}"
+checks = [{ path = "/", status = 200, contains = "${{ inputs.smoke }}" }]
+deadline = "5s"
+[stages.smoke.permissions]
+net = ["http://127.0.0.1:*"]
+"#;
+
+const CADDY: &str = r#"
+traffic = { caddy = { admin = "unix://CADDY", id = "app" } }
+"#;
+
+/// An engine, a registry, and a repository that deploys to the engine.
+struct Docker {
+    machine: Machine,
+    repository: TestEnvironment,
+    socket: String,
+}
+
+impl Docker {
+    fn with(deploy: &str) -> Docker {
+        let mut machine = Machine::start();
+        let socket = machine.path("docker.sock").display().to_string();
+        let (data, exec) = (machine.path("data").display().to_string(), machine.path("exec").display().to_string());
+        let (pid, host) = (machine.path("pid").display().to_string(), format!("unix://{socket}"));
+        let args = ["--data-root", &data, "--exec-root", &exec, "--pidfile", &pid, "--host", &host];
+        machine.serve("dockerd", &args, |machine| answers(machine, &socket));
+        let config = machine.write(
+            "registry.yml",
+            &format!(
+                "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \"127.0.0.1:5000\" }}\n",
+                machine.path("registry").display()
+            ),
+        );
+        let config = config.display().to_string();
+        machine.serve("docker-registry", &["serve", &config], |machine| {
+            machine.get("http://127.0.0.1:5000/v2/").is_some()
+        });
+        let deploy = deploy.replace("CADDY", &machine.path("caddy.sock").display().to_string());
+        let text = PIPELINE.replace("SOCKET", &socket).replace("REGISTRY", "127.0.0.1:5000").replace("DEPLOY", &deploy);
+        let repository = machine.repository(&text);
+        compile_service(&repository);
+        repository.run(&["grant", "--yes"]).exits(0);
+        Docker { machine, repository, socket }
+    }
+
+    /// With Caddy in front, which serves on port 8000.
+    fn behind_caddy(deploy: &str) -> Docker {
+        let mut docker = Docker::with(&format!("{CADDY}{deploy}"));
+        let socket = docker.machine.path("caddy.sock").display().to_string();
+        let proxy = r#"{ "@id": "app", "handler": "reverse_proxy", "upstreams": [{ "dial": "127.0.0.1:1" }] }"#;
+        let config = format!(
+            r#"{{ "admin": {{ "listen": "unix/{socket}" }}, "apps": {{ "http": {{ "servers": {{ "front": {{
+                "listen": ["127.0.0.1:8000"], "automatic_https": {{ "disable": true }},
+                "routes": [{{ "handle": [{proxy}] }}] }} }} }} }} }}"#
+        );
+        let config = docker.machine.write("caddy.json", &config).display().to_string();
+        docker.machine.serve("caddy", &["run", "--config", &config], |_| std::path::Path::new(&socket).exists());
+        docker
+    }
+
+    #[track_caller]
+    fn deploy(&self, version: &str, more: &[&str], code: i32) -> Ended {
+        let version = format!("version={version}");
+        let mut args = vec!["run", "--input", &version];
+        for input in more {
+            args.extend(["--input", input]);
+        }
+        self.repository.run(&args).exits(code)
+    }
+
+    fn docker(&self, args: &[&str]) -> String {
+        let host = format!("unix://{}", self.socket);
+        self.machine.run("docker", &[["--host", &host].as_slice(), args].concat())
+    }
+
+    /// The names of all containers, sorted.
+    fn containers(&self) -> Vec<String> {
+        let listed = self.docker(&["ps", "--all", "--format", "{{.Names}}"]);
+        let mut names: Vec<String> = listed.lines().map(str::to_owned).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What the container that serves answers.
+    fn serves(&self) -> String {
+        let port = self.docker(&["port", "versioned", "8080/tcp"]);
+        self.machine.get(&format!("http://{}/", port.lines().next().expect("a port").trim())).expect("an answer")
+    }
+
+    fn rollout(&self) -> Json {
+        let status = self.repository.run(&["rollout", "status", "--json"]).exits(0);
+        let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
+        found[0]["rollout"].clone()
+    }
+}
+
+fn answers(machine: &Machine, socket: &str) -> bool {
+    let status = machine.command("curl").args(["-sf", "--unix-socket", socket, "http://docker/_ping"]).output();
+    status.is_ok_and(|output| output.status.success())
+}
+
+/// Compiles the service for an image that contains nothing else.
+fn compile_service(repository: &TestEnvironment) {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/versioned.rs");
+    let compiled = Command::new("rustc")
+        .args(["--edition", "2024", "-C", "target-feature=+crt-static", "-o"])
+        .arg(repository.root().join("versioned"))
+        .arg(source)
+        .status()
+        .expect("rustc starts");
+    assert!(compiled.success());
+}
+
+#[test]
+fn a_release_replaces_the_one_before_it_only_when_it_works() {
+    let docker = Docker::with("");
+    docker.deploy("1", &[], 0);
+    assert_eq!((docker.containers(), docker.serves()), (vec!["versioned".to_owned()], "version 1".to_owned()));
+    docker.deploy("2", &[], 0);
+    assert_eq!((docker.containers(), docker.serves()), (vec!["versioned".to_owned()], "version 2".to_owned()));
+    assert_eq!(
+        docker.docker(&["inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", "versioned"]).trim(),
+        "unless-stopped"
+    );
+
+    let exits = docker.deploy("3", &["exit=7"], 1);
+    assert!(exits.stdout.contains("the release exited with code 7 before its health check passed"), "{}", exits.stdout);
+    assert!(exits.stdout.contains("no database"), "{}", exits.stdout);
+    assert_eq!((docker.containers(), docker.serves()), (vec!["versioned".to_owned()], "version 2".to_owned()));
+
+    // Healthy, but the smoke test fails: the deploy is compensated.
+    let broken = docker.deploy("4", &["broken=yes"], 1);
+    assert!(broken.stdout.contains("rolled back to 127.0.0.1:5000/versioned@sha256:"), "{}", broken.stdout);
+    assert_eq!((docker.containers(), docker.serves()), (vec!["versioned".to_owned()], "version 2".to_owned()));
+
+    docker.repository.run(&["rollback", "production"]).exits(0);
+    assert_eq!(docker.serves(), "version 1");
+
+    // A release that was deployed under a newer token, for example from another machine.
+    let image = docker.docker(&["inspect", "--format", "{{.Config.Image}}", "versioned"]);
+    let labels = ["--label", "stagewright.service=versioned", "--label", "stagewright.fence=1000"];
+    docker.docker(&[["create", "--name", "foreign"].as_slice(), &labels, &[image.trim()]].concat());
+    let stale = docker.deploy("5", &[], 1);
+    assert!(
+        stale.stdout.contains("release foreign of `versioned` has the token 1000, which is newer"),
+        "{}",
+        stale.stdout
+    );
+    assert_eq!((docker.containers().len(), docker.serves()), (2, "version 1".to_owned()));
+}
+
+#[test]
+fn a_fixed_port_has_one_release_at_a_time() {
+    let docker = Docker::with("publish = 8080");
+    docker.deploy("1", &[], 0);
+    docker.deploy("2", &[], 0);
+    assert_eq!(docker.machine.get("http://127.0.0.1:8080/").as_deref(), Some("version 2"));
+    docker.deploy("3", &["exit=1"], 1);
+    assert_eq!(docker.machine.get("http://127.0.0.1:8080/").as_deref(), Some("version 2"));
+    assert_eq!(docker.containers(), ["versioned"]);
+}
+
+const CANARY: &str = r#"
+strategy = { canary = { steps = [{ set-weight = 20 }, { pause = {} }, { set-weight = 60 }, { pause = { duration = "1s" } }] } }
+"#;
+
+/// The largest number of successes in `n` trials of probability `share` percent that isn't exceeded in 99.9 % of all cases:
+/// the normal approximation of the binomial distribution.
+fn bound(n: u64, share: u64) -> u64 {
+    let (n, p) = (n as f64, share as f64 / 100.0);
+    (n * p + 3.1 * (n * p * (1.0 - p)).sqrt()).ceil() as u64
+}
+
+#[test]
+fn a_canary_gets_its_share_of_the_requests_and_none_of_them_fails() {
+    let docker = Docker::behind_caddy(CANARY);
+    docker.deploy("1", &[], 5);
+    docker.repository.run(&["rollout", "promote", "production", "--full"]).exits(0);
+    assert_eq!(docker.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 1"));
+
+    let mut load = Load::on(&docker.machine, 8000, "/");
+    docker.deploy("2", &[], 5);
+    let rollout = docker.rollout();
+    assert_eq!((rollout["phase"].as_str(), rollout["weight"].as_u64()), (Some("paused"), Some(20)));
+    let before = load.answers();
+    std::thread::sleep(Duration::from_secs(3));
+    let after = load.answers();
+    let since = |answer: &str| after.get(answer).unwrap_or(&0) - before.get(answer).unwrap_or(&0);
+    let (old, new) = (since("version 1"), since("version 2"));
+    assert!(new > 0 && new <= bound(old + new, 20), "{new} of {} requests", old + new);
+
+    // Another deploy waits until this one is decided about.
+    let waiting = docker.repository.start(&["run", "--input", "version=3"]);
+    eventually("the other deploy waits", || {
+        let runs = docker.repository.run(&["runs", "--json"]).exits(0);
+        let runs: Json = serde_json::from_str(&runs.stdout).expect("JSON");
+        let id = runs[0]["run"].as_str()?.to_owned();
+        let shown = docker.repository.run(&["show", &id]);
+        shown.stdout.contains("which holds production").then_some(())
+    });
+    drop(Killed(waiting));
+
+    docker.repository.run(&["rollout", "abort", "production", "--by", "ada"]).exits(1);
+    let rollout = docker.rollout();
+    assert_eq!(rollout["phase"], "aborted");
+    assert_eq!(rollout["message"], "the rollout was aborted by ada");
+    assert_eq!(docker.containers(), ["versioned"]);
+    let before = load.answers();
+    docker.deploy("4", &[], 5);
+    docker.repository.run(&["rollout", "promote", "production"]).exits(0);
+    std::thread::sleep(Duration::from_millis(300));
+    let after = load.answers();
+    assert_eq!(docker.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 4"));
+    assert_eq!(after.get("version 2"), before.get("version 2"), "nothing went to the aborted version");
+    let failed: Vec<_> = after.keys().filter(|answer| !answer.starts_with("version ")).collect();
+    assert!(failed.is_empty(), "{after:?}");
+}
+
+/// A process that is killed when it goes out of scope.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
