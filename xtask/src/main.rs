@@ -9,6 +9,7 @@
 mod bench;
 mod cargo;
 mod checks;
+mod cluster;
 mod dist;
 mod mutants;
 mod packages;
@@ -61,6 +62,9 @@ enum XtaskCommand {
     ///
     /// Packs for this machine's own target, and for musl if rustup has that target and `musl-gcc` is installed.
     Dist(dist::DistOptions),
+    /// Run a Kubernetes of one node on this machine, for tests of deployments; see docs/cluster.md
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Run a benchmark against other tools; only figures of the same run can be compared
     Bench {
         /// The benchmark
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         XtaskCommand::Schema => schema::write(),
         XtaskCommand::Mutants(options) => mutants::run(&options),
         XtaskCommand::Dist(options) => dist::run(&options),
+        XtaskCommand::Cluster(command) => cluster::run(&command),
         XtaskCommand::Bench { subject } => bench::measure(subject),
     };
     match result {

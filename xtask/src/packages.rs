@@ -34,17 +34,23 @@ const DEBIAN_COMPILER: [&str; 3] =
     ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml"];
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
-/// Installs missing packages if this is a Debian system and the user is root. Otherwise the error names the command that
-/// installs them.
+/// Installs the programs that the tests run, like [`require`].
 pub(crate) fn require_for_tests() -> Result<()> {
-    let missing = FOR_TESTS.into_iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| package);
+    require("the tests need", &FOR_TESTS)
+}
+
+/// Installs missing packages if this is a Debian system and the user is root. Otherwise the error, which starts with
+/// `purpose`, names the command that installs them. Of each pair, the first is a program in `PATH` or an absolute path, and
+/// the second is the package that contains it.
+pub(crate) fn require(purpose: &str, programs: &[(&str, &'static str)]) -> Result<()> {
+    let missing = programs.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package);
     let missing = missing.collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
     if !can_install() {
         return Err(format!(
-            "the tests need {}\n  help: as root: apt-get install --no-install-recommends {}",
+            "{purpose} {}\n  help: as root: apt-get install --no-install-recommends {}",
             missing.join(", "),
             missing.join(" ")
         ));
@@ -104,7 +110,7 @@ fn install(packages: &[&str]) -> Result<()> {
     run_command(apt().args(["install", "--quiet", "--quiet", "--yes", "--no-install-recommends"]).args(packages))
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let answer = Command::new("id").arg("-u").output();
     answer.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
