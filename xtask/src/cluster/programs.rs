@@ -77,29 +77,29 @@ impl Programs {
         }
         packages::require("building Kubernetes needs", &FOR_BUILD)?;
         let begun = Instant::now();
-        let scratch = Scratch(self.0.with_added_extension("building"));
-        scratch.create()?;
+        let folder = BuildFolder(self.0.with_added_extension("building"));
+        folder.create()?;
         eprintln!("==> downloading the source of Kubernetes {VERSION}");
-        scratch.download()?;
+        folder.download()?;
         eprintln!(
             "==> building Kubernetes {VERSION}: takes 7 minutes on 2 processors, and 3 GB of {}",
-            scratch.0.display()
+            folder.0.display()
         );
-        scratch.make()?;
-        scratch.collect()?;
-        let result = scratch.result();
+        folder.make()?;
+        folder.collect()?;
+        let result = folder.result();
         std::fs::rename(&result, &self.0)
             .map_err(|error| format!("can't rename {} to {}: {error}", result.display(), self.0.display()))?;
-        scratch.remove()?;
+        folder.remove()?;
         eprintln!("==> built in {} s: {}", begun.elapsed().as_secs(), self.0.display());
         Ok(())
     }
 }
 
 /// The folder of a build in progress. A later build removes what an interrupted one has left.
-struct Scratch(PathBuf);
+struct BuildFolder(PathBuf);
 
-impl Scratch {
+impl BuildFolder {
     fn create(&self) -> Result<()> {
         self.remove()?;
         for name in ["apt/lists/partial", "apt/cache", "home", "result"] {
@@ -226,11 +226,11 @@ mod tests {
     fn programs_are_those_of_one_version_and_absent_until_the_folder_has_its_final_name() {
         let cache = tempfile::tempdir().unwrap();
         let programs = Programs::new(cache.path());
-        let scratch = Scratch(programs.0.with_added_extension("building"));
-        scratch.create().unwrap();
-        assert_eq!(scratch.0.file_name().unwrap(), "v1.20.2.building");
+        let folder = BuildFolder(programs.0.with_added_extension("building"));
+        folder.create().unwrap();
+        assert_eq!(folder.0.file_name().unwrap(), "v1.20.2.building");
         assert!(!programs.are_built());
-        std::fs::rename(scratch.result(), &programs.0).unwrap();
+        std::fs::rename(folder.result(), &programs.0).unwrap();
         assert!(programs.are_built());
         assert_eq!(programs.kubectl(), cache.path().join("v1.20.2/kubectl"));
     }
@@ -238,11 +238,11 @@ mod tests {
     #[test]
     fn what_an_interrupted_build_left_is_removed() {
         let cache = tempfile::tempdir().unwrap();
-        let scratch = Scratch(cache.path().join("building"));
-        scratch.create().unwrap();
-        std::fs::write(scratch.result().join("kubelet"), "half of it").unwrap();
-        scratch.create().unwrap();
-        assert!(!scratch.result().join("kubelet").exists() && scratch.result().is_dir());
+        let folder = BuildFolder(cache.path().join("building"));
+        folder.create().unwrap();
+        std::fs::write(folder.result().join("kubelet"), "half of it").unwrap();
+        folder.create().unwrap();
+        assert!(!folder.result().join("kubelet").exists() && folder.result().is_dir());
     }
 
     #[test]

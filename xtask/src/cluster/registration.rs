@@ -1,7 +1,7 @@
 //! Which state folder belongs to the cluster of this machine, and who is working on it.
 //!
-//! One file is both: its content is the path of the folder, and whoever starts or ends a cluster holds its lock. It is in
-//! `/run`, and thus gone after a boot, like the cluster.
+//! One file is both: its content is the path of the folder, and a process that starts or ends a cluster holds its lock. It
+//! is in `/run`, and thus gone after a boot, like the cluster.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
