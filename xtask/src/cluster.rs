@@ -33,8 +33,7 @@ use crate::cargo::{Result, root};
 use crate::packages;
 
 /// What a running cluster needs, and the packages that contain it.
-const FOR_RUNNING: [(&str, &str); 8] = [
-    ("docker", "docker.io"),
+const FOR_RUNNING: [(&str, &str); 7] = [
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
     ("ip", "iproute2"),
@@ -43,6 +42,9 @@ const FOR_RUNNING: [(&str, &str); 8] = [
     ("openssl", "openssl"),
     ("runc", "runc"),
 ];
+
+/// The state folder, in the target folder.
+const DEFAULT_FOLDER: &str = "cluster";
 
 #[derive(Subcommand)]
 pub(crate) enum ClusterCommand {
@@ -81,7 +83,7 @@ impl FolderOptions {
             (None, Some(registered)) => Ok(registered.clone()),
             (None, None) => {
                 let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-                ClusterFolder::new(&root().join(target).join("cluster"))
+                ClusterFolder::new(&root().join(target).join(DEFAULT_FOLDER))
             }
         }
     }
@@ -89,7 +91,7 @@ impl FolderOptions {
 
 pub(crate) fn run(command: &ClusterCommand) -> Result<()> {
     if !packages::is_root() {
-        return Err("a cluster needs root: its containers, its bridge and its mounts do".to_owned());
+        return Err("not root\n  help: run this as root, which containers, bridges and mounts require".to_owned());
     }
     match command {
         ClusterCommand::Up(options) => up(options),
@@ -104,9 +106,12 @@ fn up(options: &UpOptions) -> Result<()> {
     registration.require(&folder)?;
     let programs = Programs::new(&cache()?);
     if programs.are_built() && unusable(&folder, &programs).is_empty() {
-        ClusterDetails::read(&folder)?.print(options.json);
+        let details = ClusterDetails::read(&folder)?;
+        details.require(&options.ports)?;
+        details.print(options.json);
         return Ok(());
     }
+    cgroup::require_controllers()?;
     packages::require("a cluster needs", &FOR_RUNNING)?;
     programs.build()?;
     tear_down(&folder, &programs, &mut registration)?;
@@ -166,10 +171,7 @@ fn down(options: &FolderOptions) -> Result<()> {
 /// to do. The registration ends last, so that an interrupted `down` can be repeated without naming the folder.
 fn tear_down(folder: &ClusterFolder, programs: &Programs, registration: &mut Registration) -> Result<()> {
     cgroup::remove()?;
-    if registration.folder().is_some() {
-        // Otherwise, rules of Kubernetes are those of another cluster.
-        network::remove(programs)?;
-    }
+    network::remove(programs, registration.folder().is_some())?;
     folder.remove()?;
     registration.clear()
 }
@@ -189,8 +191,11 @@ fn status(options: &FolderOptions) -> Result<()> {
 
 /// Why the cluster can't be used; empty if it can.
 fn unusable(folder: &ClusterFolder, programs: &Programs) -> Vec<String> {
-    let stopped = ClusterDaemon::ALL.into_iter().filter(|daemon| !is_running(folder, *daemon));
-    let mut reasons: Vec<_> = stopped.map(|daemon| format!("{} doesn't run", daemon.name())).collect();
+    let stopped: Vec<_> = ClusterDaemon::ALL.into_iter().filter(|daemon| !is_running(folder, *daemon)).collect();
+    if stopped.len() == ClusterDaemon::ALL.len() {
+        return vec!["it doesn't run".to_owned()];
+    }
+    let mut reasons: Vec<_> = stopped.iter().map(|daemon| format!("{} doesn't run", daemon.name())).collect();
     if !folder.details().is_file() {
         reasons.push("`up` hasn't finished".to_owned());
     }
@@ -209,4 +214,49 @@ fn cache() -> Result<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
     Ok(cache.ok_or("neither XDG_CACHE_HOME nor HOME is set")?.join("stagewright-cluster"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    }
+
+    fn parse(line: &str) -> std::result::Result<ClusterCommand, clap::Error> {
+        CommandLine::try_parse_from(line.split(' ')).map(|line| line.command)
+    }
+
+    #[test]
+    fn ports_are_options_of_up_alone() {
+        let Ok(ClusterCommand::Up(options)) = parse("cluster up --folder state --registry-port 5000 --json") else {
+            panic!("the line is valid");
+        };
+        assert_eq!(options.folder.folder.as_deref(), Some(Path::new("state")));
+        assert!(options.json);
+        for invalid in ["up --api-port 65536", "down --api-port 6443", "status --json", "restart"] {
+            assert!(parse(&format!("cluster {invalid}")).is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn a_named_folder_precedes_that_of_the_running_cluster_which_precedes_the_default() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut registration = Registration::open(&parent.path().join("registration")).unwrap();
+        let chosen = |registration: &Registration, named: Option<&str>| {
+            let options = FolderOptions { folder: named.map(PathBuf::from) };
+            options.choose(registration).unwrap().path().to_owned()
+        };
+        assert!(chosen(&registration, None).ends_with(DEFAULT_FOLDER));
+        registration.register(&ClusterFolder::new(Path::new("/running")).unwrap()).unwrap();
+        assert_eq!(chosen(&registration, None), Path::new("/running"));
+        assert_eq!(chosen(&registration, Some("/named")), Path::new("/named"));
+    }
 }

@@ -42,6 +42,7 @@ fn a_cluster_updates_by_digest_without_failed_requests_and_leaves_nothing_after_
     let failed: Vec<_> = requests.iter().filter(|answer| answer.is_err()).collect();
     assert!(requests.len() > 50 && failed.is_empty(), "{} of {}: {failed:?}", failed.len(), requests.len());
     assert_eq!(request(address).as_deref(), Ok("two"));
+    assert!(succeed(&mut cluster.kubectl(&["logs", "--selector=app=server"])).contains("started two"));
     cluster.expect_narrow_permissions();
 
     cluster.kill("dockerd");

@@ -34,9 +34,13 @@ fn membership() -> PathBuf {
     Path::new(MOUNTS).join(HIERARCHY).join(NAME)
 }
 
-/// Creates the cgroup in each hierarchy.
+/// An error if this machine lacks cgroups that the kubelet needs.
+pub(super) fn require_controllers() -> Result<()> {
+    require_controllers_in(Path::new(MOUNTS))
+}
+
+/// Creates the cgroup in each hierarchy of version 1.
 pub(super) fn create() -> Result<()> {
-    require_controllers(Path::new(MOUNTS))?;
     let is_second_version = |path: &Path| path.join("cgroup.controllers").exists();
     for hierarchy in hierarchies()?.iter().filter(|hierarchy| !is_second_version(hierarchy)) {
         let own = hierarchy.join(NAME);
@@ -52,7 +56,7 @@ pub(super) fn create() -> Result<()> {
     Ok(())
 }
 
-fn require_controllers(mounts: &Path) -> Result<()> {
+fn require_controllers_in(mounts: &Path) -> Result<()> {
     let missing = REQUIRED.iter().filter(|name| !mounts.join(name).join("cgroup.procs").is_file()).copied();
     let missing = missing.collect::<Vec<_>>();
     if missing.is_empty() {
@@ -194,7 +198,7 @@ mod tests {
             std::fs::create_dir(mounts.path().join(name)).unwrap();
             std::fs::write(mounts.path().join(name).join("cgroup.procs"), "").unwrap();
         }
-        let error = require_controllers(mounts.path()).expect_err("one is missing");
+        let error = require_controllers_in(mounts.path()).expect_err("one is missing");
         assert!(error.starts_with("the cgroup controllers pids are not mounted"), "{error}");
     }
 }

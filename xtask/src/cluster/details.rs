@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::certificates::{ADMIN, DEPLOYER};
 use super::folder::ClusterFolder;
 use super::kubeconfig::NAMESPACE;
-use super::network::{ClusterPorts, POD_NETWORK, SERVICE_NETWORK};
+use super::network::{ClusterPorts, POD_NETWORK, PortOptions, SERVICE_NETWORK};
 use super::programs::{Programs, VERSION};
 use crate::cargo::Result;
 
@@ -55,6 +55,20 @@ impl ClusterDetails {
 
     fn text(&self, key: &str) -> &str {
         self.0[key].as_str().unwrap_or_default()
+    }
+
+    /// An error if the options name other ports than the cluster has.
+    pub(super) fn require(&self, options: &PortOptions) -> Result<()> {
+        for (key, port) in [("api", options.api_port), ("registry", options.registry_port)] {
+            if port.is_some_and(|port| !self.text(key).ends_with(&format!(":{port}"))) {
+                return Err(format!(
+                    "the cluster runs already, and its {key} is at {}\n  help: to choose another port, first run: \
+                     cargo xtask cluster down",
+                    self.text(key)
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Reads what [`write`](ClusterDetails::write) has written.
@@ -120,6 +134,18 @@ export CLUSTER_FOLDER='/it'\''s here'
         let script = format!("{text}printf %s \"$KUBECONFIG\"");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "/it's here/config/admin.kubeconfig");
+    }
+
+    #[test]
+    fn other_ports_than_those_of_the_running_cluster_are_refused() {
+        let details = details(Path::new("/here"));
+        let require = |api_port, registry_port| details.require(&PortOptions { api_port, registry_port });
+        for (api, registry) in [(None, None), (Some(6443), None), (Some(6443), Some(5000))] {
+            require(api, registry).expect("they are the same");
+        }
+        let error = require(Some(443), None).expect_err("a part of the number is another port");
+        assert!(error.contains("its api is at https://127.0.0.1:6443"), "{error}");
+        require(Some(6443), Some(5001)).expect_err("the registry's is another");
     }
 
     #[test]

@@ -59,13 +59,22 @@ pub(super) fn create() -> Result<()> {
     run(Command::new("iptables").args(["--wait", "--insert"]).args(FORWARD_RULE))
 }
 
-/// Removes the bridge, and the rules of [`create`] and of kube-proxy.
-pub(super) fn remove(programs: &Programs) -> Result<()> {
-    if Path::new("/sys/class/net").join(BRIDGE).exists() {
+/// Removes the bridge, its rule, and those of kube-proxy. Without a bridge, and unless a cluster `is_registered`, rules of
+/// Kubernetes are those of another one, and stay.
+pub(super) fn remove(programs: &Programs, is_registered: bool) -> Result<()> {
+    let has_bridge = Path::new("/sys/class/net").join(BRIDGE).exists();
+    if has_bridge {
         run(Command::new("ip").args(["link", "delete", "dev", BRIDGE]))?;
     }
     // Fails when there is no such rule left.
     while is_done(Command::new("iptables").args(["--wait", "--delete"]).args(FORWARD_RULE)) {}
+    if has_bridge || is_registered {
+        remove_service_rules(programs);
+    }
+    Ok(())
+}
+
+fn remove_service_rules(programs: &Programs) {
     if programs.are_built() {
         // Its exit code says nothing: it reports rules that never existed as errors.
         let _ = is_done(Command::new(programs.path("kube-proxy")).arg("--cleanup"));
@@ -76,7 +85,6 @@ pub(super) fn remove(programs: &Programs) -> Result<()> {
             let _ = is_done(Command::new("iptables").args(["--wait", "--table", table, action, chain]));
         }
     }
-    Ok(())
 }
 
 fn is_done(command: &mut Command) -> bool {
@@ -88,10 +96,10 @@ fn is_done(command: &mut Command) -> bool {
 pub(crate) struct PortOptions {
     /// The port of the Kubernetes API on 127.0.0.1; a free one by default
     #[arg(long, value_name = "PORT")]
-    api_port: Option<u16>,
+    pub(super) api_port: Option<u16>,
     /// The port of the image registry on 127.0.0.1; a free one by default
     #[arg(long, value_name = "PORT")]
-    registry_port: Option<u16>,
+    pub(super) registry_port: Option<u16>,
 }
 
 /// The ports of all daemons.

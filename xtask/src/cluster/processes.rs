@@ -84,7 +84,8 @@ impl ProcessStat {
     }
 }
 
-/// Starts a process in the cluster's cgroup, with its output in its log. `words` is its command line.
+/// Starts a process in the cluster's cgroup, with its output in its log. `words` is its command line. Of the environment it
+/// gets `PATH` only: a proxy, for example, must not be used for addresses of the cluster.
 pub(super) fn start(folder: &ClusterFolder, name: &str, words: &[String]) -> Result<()> {
     let log = folder.log(name);
     let failed = |error| format!("can't start {name}: {error}");
@@ -92,6 +93,7 @@ pub(super) fn start(folder: &ClusterFolder, name: &str, words: &[String]) -> Res
     let errors = output.try_clone().map_err(failed)?;
     let mut command = Command::new("sh");
     command.args(["-c", LAUNCH, "sh"]).arg(folder.pid_file(name)).arg(cgroup::members_file()).args(words);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", folder.path());
     command.current_dir(folder.path()).stdin(Stdio::null()).stdout(output).stderr(errors);
     command.spawn().map_err(failed)?;
     Ok(())

@@ -3,8 +3,9 @@
 //! One file is both: its content is the path of the folder, and a process that starts or ends a cluster holds its lock. It
 //! is in `/run`, and thus gone after a boot, like the cluster.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
@@ -22,9 +23,10 @@ pub(super) struct Registration {
 impl Registration {
     /// Locks the machine's registration. An error if another process is starting or ending a cluster.
     pub(super) fn lock() -> Result<Registration> {
-        let file = open(Path::new(PATH))?;
-        match file.try_lock() {
-            Ok(()) => Registration::new(file),
+        let registration = Registration::read()?;
+        match registration.file.try_lock() {
+            // It may have changed before it was locked.
+            Ok(()) => registration.read_again(),
             Err(TryLockError::WouldBlock) => Err("another process is starting or ending a cluster".to_owned()),
             Err(TryLockError::Error(error)) => Err(format!("can't lock {PATH}: {error}")),
         }
@@ -32,15 +34,23 @@ impl Registration {
 
     /// Reads the machine's registration without waiting for the process that has locked it.
     pub(super) fn read() -> Result<Registration> {
-        Registration::new(open(Path::new(PATH))?)
+        Registration::open(Path::new(PATH))
     }
 
-    fn new(mut file: File) -> Result<Registration> {
+    /// Writes go to the end of the file, also after it was truncated.
+    pub(super) fn open(path: &Path) -> Result<Registration> {
+        let opened = OpenOptions::new().read(true).append(true).create(true).open(path);
+        let file = opened.map_err(|error| format!("can't open {}: {error}", path.display()))?;
+        Registration { file, folder: None }.read_again()
+    }
+
+    fn read_again(mut self) -> Result<Registration> {
         let mut path = Vec::new();
-        file.read_to_end(&mut path).map_err(|error| format!("can't read {PATH}: {error}"))?;
-        let path = std::ffi::OsString::from_vec(path);
-        let folder = if path.is_empty() { None } else { Some(ClusterFolder::new(Path::new(&path))?) };
-        Ok(Registration { file, folder })
+        let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut path));
+        read.map_err(|error| format!("can't read the registration: {error}"))?;
+        let path = OsString::from_vec(path);
+        self.folder = if path.is_empty() { None } else { Some(ClusterFolder::new(Path::new(&path))?) };
+        Ok(self)
     }
 
     /// The folder of the cluster that was started and not ended, whether or not it still runs.
@@ -75,14 +85,8 @@ impl Registration {
 
     fn replace(&mut self, content: &[u8]) -> Result<()> {
         let replaced = self.file.set_len(0).and_then(|()| self.file.write_all(content));
-        replaced.map_err(|error| format!("can't write {PATH}: {error}"))
+        replaced.map_err(|error| format!("can't write the registration: {error}"))
     }
-}
-
-/// Opened for appending: a write goes to the end of the file, also after it was truncated.
-fn open(path: &Path) -> Result<File> {
-    let opened = OpenOptions::new().read(true).append(true).create(true).open(path);
-    opened.map_err(|error| format!("can't open {}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -93,7 +97,7 @@ mod tests {
     fn a_registration_is_kept_and_replaced_and_cleared() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("registration");
-        let reopened = || Registration::new(open(&path).unwrap()).unwrap();
+        let reopened = || Registration::open(&path).unwrap();
         let [long, short] = ["/a/long/path", "/b"].map(|path| ClusterFolder::new(Path::new(path)).unwrap());
         let mut registration = reopened();
         assert_eq!(registration.folder(), None);
@@ -108,7 +112,7 @@ mod tests {
     #[test]
     fn a_second_cluster_is_refused_until_the_first_one_is_cleared() {
         let parent = tempfile::tempdir().unwrap();
-        let mut registration = Registration::new(open(&parent.path().join("registration")).unwrap()).unwrap();
+        let mut registration = Registration::open(&parent.path().join("registration")).unwrap();
         let [first, second] = ["/first", "/second"].map(|path| ClusterFolder::new(Path::new(path)).unwrap());
         registration.require(&second).expect("none is registered");
         registration.register(&first).unwrap();
