@@ -136,12 +136,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (pid_file, members) = (folder.path().join("pid"), folder.path().join("cgroup.procs"));
         let mut command = Command::new("sh");
-        command.args(["-c", LAUNCH, "sh"]).arg(&pid_file).arg(&members).args(["sh", "-c", "echo ready; read -r line"]);
+        command.args(["-c", LAUNCH, "sh"]).arg(&pid_file).arg(&members).args(["sh", "-c", "echo $$; read -r line"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         let output = child.stdout.take().expect("a pipe");
         std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
         let identity = ProcessIdentity::read(&pid_file).expect("written before the program starts");
+        assert_eq!(identity.pid.to_string(), line.trim(), "the pid of the program");
         assert_eq!(identity.pid, child.id());
         assert_eq!(std::fs::read_to_string(&members).unwrap().trim(), child.id().to_string());
         assert!(identity.is_alive());
