@@ -35,13 +35,13 @@ fn a_cluster_updates_by_digest_without_failed_requests_and_leaves_nothing_after_
     let requests = std::thread::scope(|scope| {
         let requests = scope.spawn(|| request_until(&is_done, address));
         cluster.roll_out(&second);
+        await_version(address, "two");
         is_done.store(true, Ordering::Relaxed);
         requests.join().unwrap()
     });
     eprintln!("{} requests during the update", requests.len());
     let failed: Vec<_> = requests.iter().filter(|answer| answer.is_err()).collect();
     assert!(requests.len() > 50 && failed.is_empty(), "{} of {}: {failed:?}", failed.len(), requests.len());
-    assert_eq!(request(address).as_deref(), Ok("two"));
     assert!(succeed(&mut cluster.kubectl(&["logs", "--selector=app=server"])).contains("started two"));
     cluster.expect_narrow_permissions();
 
@@ -202,9 +202,20 @@ fn request(address: SocketAddr) -> Result<String, String> {
     body.map(|(_, body)| body.trim().to_owned()).ok_or(answer)
 }
 
+/// Waits until only pods of this version answer. The rules for services follow a rollout after a moment.
+fn await_version(address: SocketAddr, version: &str) {
+    let begun = Instant::now();
+    let mut in_succession = 0;
+    while in_succession < 20 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "other pods than those of {version} still answer");
+        in_succession = if request(address).as_deref() == Ok(version) { in_succession + 1 } else { 0 };
+    }
+}
+
+/// Sends requests until the update is done, or has failed: then nothing ever says that it is done.
 fn request_until(is_done: &AtomicBool, address: SocketAddr) -> Vec<Result<String, String>> {
-    let mut answers = Vec::new();
-    while !is_done.load(Ordering::Relaxed) {
+    let (begun, mut answers) = (Instant::now(), Vec::new());
+    while !is_done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(180) {
         answers.push(request(address));
     }
     answers
