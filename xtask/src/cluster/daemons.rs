@@ -94,8 +94,8 @@ impl DaemonSetup<'_> {
             ClusterDaemon::ApiServer => self.api_server(),
             ClusterDaemon::ControllerManager => self.controller_manager(),
             ClusterDaemon::Scheduler => self.scheduler(),
-            ClusterDaemon::Kubelet => self.kubelet()?,
-            ClusterDaemon::Proxy => self.proxy()?,
+            ClusterDaemon::Kubelet => self.kubelet(&self.enter_namespace()?),
+            ClusterDaemon::Proxy => self.proxy(&self.enter_namespace()?),
         };
         processes::start(self.folder, daemon.name(), &words(&lines))
     }
@@ -221,9 +221,10 @@ impl DaemonSetup<'_> {
         )
     }
 
-    /// The kubelet mounts volumes, which dockerd mounts into containers: both have to see the same mounts.
-    fn kubelet(&self) -> Result<String> {
-        Ok(format!(
+    /// The kubelet mounts volumes, which dockerd mounts into containers: both have to see the same mounts, which is what
+    /// `enter`, the start of a command line, is for.
+    fn kubelet(&self, enter: &str) -> String {
+        format!(
             "{enter}
             {program}
             --config={config}
@@ -235,19 +236,18 @@ impl DaemonSetup<'_> {
             --cert-dir={root}/pki
             --volume-plugin-dir={root}/volume-plugins
             --experimental-dockershim-root-directory={dockershim}",
-            enter = self.enter_namespace()?,
             program = self.program(ClusterDaemon::Kubelet),
             config = self.folder.config("kubelet.json").display(),
             kubeconfig = self.kubeconfig(ClusterDaemon::Kubelet),
             root = self.folder.path().join("kubelet").display(),
             dockershim = self.folder.path().join("dockershim").display(),
-        ))
+        )
     }
 
     /// With `--masquerade-all`, answers of pods return through the machine even if a bridge's traffic doesn't pass its packet
     /// filter. The limits of connection tracking are the machine's and stay unchanged.
-    fn proxy(&self) -> Result<String> {
-        Ok(format!(
+    fn proxy(&self, enter: &str) -> String {
+        format!(
             "{enter}
             {program}
             --kubeconfig={kubeconfig}
@@ -256,17 +256,17 @@ impl DaemonSetup<'_> {
             --bind-address={NODE_ADDRESS}
             --cluster-cidr={POD_NETWORK}
             --masquerade-all
+            --nodeport-addresses=127.0.0.0/8,{POD_NETWORK}
             --conntrack-max-per-core=0
             --conntrack-tcp-timeout-established=0
             --conntrack-tcp-timeout-close-wait=0
             --healthz-port=0
             --metrics-bind-address=127.0.0.1:{metrics}
             --oom-score-adj=0",
-            enter = self.enter_namespace()?,
             program = self.program(ClusterDaemon::Proxy),
             metrics = self.ports.proxy_metrics,
             kubeconfig = self.kubeconfig(ClusterDaemon::Proxy),
-        ))
+        )
     }
 
     /// The start of a command line that runs in dockerd's mount namespace.
@@ -336,6 +336,8 @@ impl DaemonSetup<'_> {
             // The node becomes ready with an update of its status, every 10 seconds by default.
             "nodeStatusUpdateFrequency": "1s",
             "nodeStatusReportFrequency": "1m",
+            // The default is to watch them, and often a pod's first mount waits until the watch is permitted.
+            "configMapAndSecretChangeDetectionStrategy": "Get",
             // A developer's disk may well be fuller than that of a node should be.
             "evictionHard": { "memory.available": "50Mi" },
             "imageGCHighThresholdPercent": 100,
@@ -391,6 +393,8 @@ mod tests {
             let listens = etcd.iter().filter(|word| word.starts_with("--listen-")).collect::<Vec<_>>();
             assert_eq!(listens, ["--listen-client-urls=https://127.0.0.1:3", "--listen-peer-urls=https://127.0.0.1:4"]);
             assert!(setup.registry_config().contains(r#""addr":"127.0.0.1:2""#), "{}", setup.registry_config());
+            let proxy = words(&setup.proxy("nsenter"));
+            assert!(proxy.contains(&"--nodeport-addresses=127.0.0.0/8,10.213.0.0/24".to_owned()), "{proxy:?}");
             for silent in [setup.controller_manager(), setup.scheduler()] {
                 let silent = words(&silent);
                 assert!(silent.iter().filter(|word| word.ends_with("port=0")).count() == 2, "{silent:?}");

@@ -81,10 +81,7 @@ impl Programs {
         folder.create()?;
         eprintln!("==> downloading the source of Kubernetes {VERSION}");
         folder.download()?;
-        eprintln!(
-            "==> building Kubernetes {VERSION}: takes 7 minutes on 2 processors, and 3 GB of {}",
-            folder.0.display()
-        );
+        eprintln!("==> building Kubernetes {VERSION}: takes 7 minutes or more, and 3 GB in {}", folder.0.display());
         folder.make()?;
         folder.collect()?;
         let result = folder.result();
