@@ -1,6 +1,7 @@
 //! The stage's `with` table.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rollout::{Image, Probe, ReleaseConfig, Strategy, Traffic};
 use serde::Deserialize;
@@ -51,6 +52,8 @@ pub struct Config {
     pub(crate) health: Option<Probe>,
     /// The second check: whether the release is ready for requests.
     pub(crate) readiness: Option<Probe>,
+    /// With `traffic`: how long a release keeps running when it gets no more requests, for those in flight. Default: 5 s.
+    pub(crate) drain: Option<DurationText>,
     /// How long a release may take to stop before it is killed. Default: 10 s.
     pub(crate) stop_grace: Option<DurationText>,
 }
@@ -105,6 +108,12 @@ impl Config {
     /// Whether the old release has to stop before the new one starts.
     pub(crate) fn stops_first(&self) -> bool {
         matches!(self.strategy(), Strategy::Recreate(_))
+    }
+
+    /// How long to wait before a release is stopped that has just lost its requests.
+    pub(crate) fn drain(&self) -> Duration {
+        let drain = self.drain.map_or(Duration::from_secs(5), |drain| drain.0);
+        if self.traffic.is_some() { drain } else { Duration::ZERO }
     }
 
     pub(crate) fn stop_grace_seconds(&self) -> u64 {

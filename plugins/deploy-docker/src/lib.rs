@@ -61,6 +61,7 @@ impl Stage for DeployDocker {
             .chain([remove])
             .chain(checks)
             .chain(config.traffic.iter().flat_map(rollout::Traffic::requirements))
+            .chain(config.strategy.iter().flat_map(rollout::Strategy::requirements))
             .collect()
     }
 

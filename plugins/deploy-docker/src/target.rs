@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rollout::{Described, Progress, ReleaseConfig as _, Serving, Share, Target};
 use serde_json::{Value as Json, json};
-use stagewright_sdk::{Error, ErrorCode, Result, context, environment, log};
+use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log};
 
 use crate::config::Config;
 use crate::engine_api::{ContainerState, Engine, Inspected, Listed};
@@ -153,7 +153,11 @@ impl Target for Containers {
         self.engine.rename(&container.id, &self.config.service)?;
         // Until now a crash had to be noticed. From now on the release is back after one, and after a reboot.
         self.engine.restart_always(&container.id)?;
-        for earlier in self.list()?.iter().filter(|listed| listed.id != container.id) {
+        let earlier: Vec<Listed> = self.list()?.into_iter().filter(|listed| listed.id != container.id).collect();
+        if !earlier.is_empty() {
+            self.drain()?;
+        }
+        for earlier in earlier {
             self.engine.stop(&earlier.id, self.config.stop_grace_seconds())?;
             self.engine.remove(&earlier.id)?;
         }
@@ -172,6 +176,7 @@ impl Target for Containers {
             self.engine.start(&serving.id)?;
             if let (Some(traffic), Some(address)) = (&self.config.traffic, self.serving_address()?) {
                 traffic.direct(&[Share::all(&address)])?;
+                self.drain()?;
             }
         }
         self.discard(&container.id)
@@ -216,6 +221,14 @@ impl Containers {
             self.discard(&leftover.id)?;
         }
         Ok(())
+    }
+
+    /// Lets a release that gets no more requests finish those in flight. A cancelled deploy doesn't wait.
+    fn drain(&self) -> Result<()> {
+        match clock::sleep(self.config.drain()) {
+            Err(error) if error.is_cancelled() => Ok(()),
+            result => result,
+        }
     }
 
     fn discard(&self, id: &str) -> Result<()> {

@@ -9,6 +9,7 @@
 //! token. A deploy that gives the version its requests step by step records each step with the host, and continues there when
 //! it is called again.
 
+mod analysis;
 mod image;
 mod probe;
 mod readiness;
@@ -21,6 +22,9 @@ mod traffic;
 
 use stagewright_sdk::{Error, Manifest, Observation, Outcome, Result, context, environment, log, outputs};
 
+pub use analysis::{
+    Analysis, CommandQuery, HttpQuery, LogQuery, Metric, MetricVerdict, Phase, Prometheus, Subject, Verdict,
+};
 pub use image::{Image, digest_of};
 pub use probe::{Probe, probes};
 pub use strategy::{BlueGreen, Canary, CanaryStep, Pause, Recreate, Strategy};

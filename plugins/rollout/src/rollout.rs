@@ -13,6 +13,7 @@ use stagewright_sdk::environment::{self, RolloutPhase};
 use stagewright_sdk::gate::{self, Resumption};
 use stagewright_sdk::{Error, Outcome, Result, Suspension, clock, context, log};
 
+use crate::analysis::{Analysis, Phase, Subject};
 use crate::digest_of;
 use crate::readiness;
 use crate::strategy::{Step, Strategy};
@@ -150,7 +151,7 @@ impl<'a, T: Target> Rollout<'a, T> {
             self.record(RolloutPhase::Progressing, "waiting until the version is ready")?;
             readiness::pass_all(self.target, self.config, &self.version)?;
         }
-        while let Some(&step) = self.steps.get(self.done) {
+        while let Some(step) = self.steps.get(self.done).cloned() {
             if context::cancelled() {
                 return Err(Error::cancelled("cancelled during the rollout"));
             }
@@ -163,6 +164,19 @@ impl<'a, T: Target> Rollout<'a, T> {
                         return Ok(Outcome::Suspended(wait));
                     }
                     self.check_alive()?;
+                }
+                Step::Analysis(_) if self.is_promoted => {}
+                // An analysis that was inconclusive isn't repeated: a person decides.
+                Step::Analysis(_) if self.pause.is_some() => {
+                    if let Some(wait) = self.wait(None)? {
+                        return Ok(Outcome::Suspended(wait));
+                    }
+                    self.check_alive()?;
+                }
+                Step::Analysis(analysis) => {
+                    if let Some(wait) = self.analyse(&analysis)? {
+                        return Ok(Outcome::Suspended(wait));
+                    }
                 }
                 Step::Finish => self.finish()?,
             }
@@ -190,6 +204,33 @@ impl<'a, T: Target> Rollout<'a, T> {
         let failed =
             |error: Error| error.context(format!("release {name} gets all requests, but can't be made current"));
         self.target.finish(&self.version).map_err(failed)
+    }
+
+    /// Carries out an analysis. If it is inconclusive, a person is to be waited for.
+    fn analyse(&mut self, analysis: &Analysis) -> Result<Option<Suspension>> {
+        let log = |lines: u32| self.target.log_tail(&self.version, lines);
+        let subject = Subject {
+            version: self.described.name.clone(),
+            serving: self.previous.map(|previous| previous.version.clone()).unwrap_or_default(),
+            address: self.described.address.clone().unwrap_or_default(),
+            log: Some(&log),
+        };
+        self.record(RolloutPhase::Progressing, "measuring the version")?;
+        let verdict = analysis.run(&subject)?;
+        match verdict.error() {
+            None => {
+                if verdict.is_dry_run && !verdict.reasons().is_empty() {
+                    log::warn(format!("the analysis is a dry run: {}", verdict.reasons().join("; ")));
+                }
+                self.check_alive().map(|()| None)
+            }
+            Some(_) if verdict.phase() == Phase::Inconclusive => {
+                let reasons = verdict.reasons().join("; ");
+                log::warn(format!("the analysis is inconclusive: {reasons}"));
+                self.wait(None)
+            }
+            Some(error) => Err(error),
+        }
     }
 
     /// A version that failed while it had few requests must not get more.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
+use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, schemars};
+
+use crate::analysis::Analysis;
 
 /// How the requests go from the earlier version to the new one.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// The earlier version is stopped before the new one starts. Between them the service doesn't answer.
@@ -23,24 +25,33 @@ pub enum Strategy {
 pub struct Recreate {}
 
 /// Switches all requests at once.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct BlueGreen {
     /// Whether the requests are switched as soon as the version is ready. Otherwise the rollout waits for `stagewright
     /// rollout promote`.
     pub auto_promotion_enabled: bool,
+    /// Decides whether the version gets requests. It is carried out before the switch, and before a person is waited for.
+    pub pre_promotion_analysis: Option<Analysis>,
+    /// Decides whether the version keeps the requests. It is carried out after the switch.
+    pub post_promotion_analysis: Option<Analysis>,
     /// How long the earlier version keeps running after the switch, so that the rollout can still be aborted.
     pub scale_down_delay: DurationText,
 }
 
 impl Default for BlueGreen {
     fn default() -> BlueGreen {
-        BlueGreen { auto_promotion_enabled: true, scale_down_delay: DurationText(Duration::from_secs(30)) }
+        BlueGreen {
+            auto_promotion_enabled: true,
+            pre_promotion_analysis: None,
+            post_promotion_analysis: None,
+            scale_down_delay: DurationText(Duration::from_secs(30)),
+        }
     }
 }
 
 /// Shifts the requests step by step.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(example = serde_json::json!({ "steps": [{ "set-weight": 10 }, { "pause": { "duration": "5m" } }] }))]
 pub struct Canary {
@@ -49,13 +60,16 @@ pub struct Canary {
 }
 
 /// A step of a canary.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CanaryStep {
     /// Gives the new version this percentage of the requests, 0 to 100.
     SetWeight(u32),
     /// Waits.
     Pause(Pause),
+    /// Measures the version. The rollout goes on if the verdict is good, waits for a person if it is inconclusive, and is
+    /// aborted otherwise.
+    Analysis(Analysis),
 }
 
 /// A pause of a rollout.
@@ -103,7 +117,17 @@ impl Strategy {
 
     /// Mistakes that parsing doesn't catch, in the strategy at this key of `with`.
     pub fn problems(&self, key: &str) -> Vec<Problem> {
-        let Strategy::Canary(Canary { steps }) = self else { return Vec::new() };
+        let steps = match self {
+            Strategy::Recreate(_) => return Vec::new(),
+            Strategy::BlueGreen(BlueGreen { pre_promotion_analysis: pre, post_promotion_analysis: post, .. }) => {
+                let named = [("pre-promotion-analysis", pre), ("post-promotion-analysis", post)];
+                let analyses = named.into_iter().filter_map(|(name, analysis)| Some((name, analysis.as_ref()?)));
+                return analyses
+                    .flat_map(|(name, analysis)| analysis.problems(&format!("{key}.blue-green.{name}"), true))
+                    .collect();
+            }
+            Strategy::Canary(Canary { steps }) => steps,
+        };
         let at = |index: usize| format!("{key}.canary.steps[{index}]");
         let mut found = Vec::new();
         if steps.is_empty() || steps.len() > MOST_STEPS {
@@ -127,10 +151,22 @@ impl Strategy {
                             .help("leave the duration out to wait for `stagewright rollout promote`"),
                     );
                 }
+                CanaryStep::Analysis(analysis) => {
+                    found.extend(analysis.problems(&format!("{}.analysis", at(index)), true));
+                }
                 CanaryStep::SetWeight(_) | CanaryStep::Pause(_) => {}
             }
         }
         found
+    }
+
+    /// The grants that its analyses take.
+    pub fn requirements(&self) -> Vec<Requirement> {
+        let requirements = |step: &Step| match step {
+            Step::Analysis(analysis) => analysis.requirements(),
+            _ => Vec::new(),
+        };
+        self.steps().iter().flat_map(requirements).collect()
     }
 
     /// Its steps, once the version is ready.
@@ -138,11 +174,18 @@ impl Strategy {
         let mut steps = Vec::new();
         match self {
             Strategy::Recreate(_) => steps.push(Step::SetWeight(100)),
-            Strategy::BlueGreen(BlueGreen { auto_promotion_enabled, scale_down_delay }) => {
+            Strategy::BlueGreen(BlueGreen {
+                auto_promotion_enabled,
+                pre_promotion_analysis,
+                post_promotion_analysis,
+                scale_down_delay,
+            }) => {
+                steps.extend(pre_promotion_analysis.clone().map(Step::Analysis));
                 if !auto_promotion_enabled {
                     steps.push(Step::Pause(None));
                 }
                 steps.push(Step::SetWeight(100));
+                steps.extend(post_promotion_analysis.clone().map(Step::Analysis));
                 if !scale_down_delay.0.is_zero() {
                     steps.push(Step::Pause(Some(scale_down_delay.0)));
                 }
@@ -151,6 +194,7 @@ impl Strategy {
                 steps.extend(own.iter().map(|step| match step {
                     CanaryStep::SetWeight(weight) => Step::SetWeight(*weight),
                     CanaryStep::Pause(Pause { duration }) => Step::Pause(duration.map(|duration| duration.0)),
+                    CanaryStep::Analysis(analysis) => Step::Analysis(analysis.clone()),
                 }));
                 steps.push(Step::SetWeight(100));
             }
@@ -165,12 +209,14 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What a rollout does in turn once its version is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// Gives the version this percentage of the requests.
     SetWeight(u32),
     /// Waits for this time; none to wait for a person.
     Pause(Option<Duration>),
+    /// Measures the version.
+    Analysis(Analysis),
     /// Makes the version the serving one.
     Finish,
 }
@@ -197,7 +243,8 @@ mod tests {
         let canary =
             json!({ "canary": { "steps": [{ "set-weight": 5 }, { "pause": {} }, { "pause": { "duration": "2m" } }] } });
         let pauses = [Step::Pause(None), Step::Pause(Some(Duration::from_secs(120)))];
-        assert_eq!(strategy(canary).steps(), [weight(5), pauses[0], pauses[1], weight(100), Step::Finish]);
+        let [person, time] = pauses;
+        assert_eq!(strategy(canary).steps(), [weight(5), person, time, weight(100), Step::Finish]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::{Rollout, RolloutPhase};
-use stagewright_sdk::fake::{FakeHost, Report};
+use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
 use stagewright_sdk::{Error, JsonSchema, Manifest, Observation, Outcome, Reconcile, Result, Stage, schemars};
 
 use crate::{Described, Probe, Progress, ReleaseConfig, Serving, Strategy, Target};
@@ -28,6 +28,8 @@ struct World {
     /// The calls that fail.
     broken: Vec<&'static str>,
     has_exited: bool,
+    /// Another run has deployed what serves.
+    is_foreign: bool,
 }
 
 fn change<T>(call: &str, change: impl FnOnce(&mut World) -> T) -> Result<T> {
@@ -76,12 +78,12 @@ impl Target for Memory {
     }
 
     fn serving(&self) -> Result<Option<Serving>> {
-        let serving = WORLD.with_borrow(|world| world.serving.clone());
+        let (serving, is_foreign) = WORLD.with_borrow(|world| (world.serving.clone(), world.is_foreign));
         Ok(serving.map(|artifact| Serving {
             version: "serving".to_owned(),
             address: None,
             fence: None,
-            run: (artifact == NEW).then(stagewright_sdk::context::run_id),
+            run: Some(if is_foreign { "other".to_owned() } else { stagewright_sdk::context::run_id() }),
             is_running: true,
             has_failed: false,
             artifact,
@@ -323,6 +325,9 @@ fn an_interrupted_rollout_counts_as_not_started_until_it_has_finished() {
     let observed = host(&canary()).rollout(last(&first)).observe::<Deploy>();
     assert!(matches!(observed.result, Ok(Observation::Applied(_))), "{:?}", observed.result);
     assert_eq!(summary(&observed), (RolloutPhase::Completed, 6, 100));
+    // The same image, deployed by another run.
+    WORLD.with_borrow_mut(|world| world.is_foreign = true);
+    assert_eq!(host(&canary()).observe::<Deploy>().result, Ok(Observation::NotStarted));
 }
 
 #[test]
@@ -334,4 +339,44 @@ fn a_rollback_takes_no_pauses() {
     assert_eq!(report.result, Ok(()));
     assert_eq!(calls(), ["apply", "shift 100", "finish"]);
     assert_eq!(report.recorded, Some((OLD.to_owned(), None)));
+}
+
+fn analysed(condition: &str, more: Json) -> Json {
+    let mut metric = json!({ "name": "queue", "http": { "url": "http://app/" }, "success-condition": condition });
+    if let (Json::Object(metric), Json::Object(more)) = (&mut metric, more) {
+        metric.extend(more);
+    }
+    json!({ "canary": { "steps": [{ "set-weight": 10 }, { "analysis": { "metrics": [metric] } }] } })
+}
+
+fn measuring(strategy: &Json) -> FakeHost {
+    host(strategy).http(HttpScript::get("http://app/").body("7"))
+}
+
+#[test]
+fn an_analysis_decides_whether_a_canary_gets_more() {
+    world(World::default());
+    let good = measuring(&analysed("result < 10", json!({}))).run::<Deploy>();
+    assert_eq!(good.result, Ok(Outcome::Succeeded));
+    assert_eq!(calls(), ["apply", "shift 10", "shift 100", "finish"]);
+
+    world(World::default());
+    let bad = measuring(&analysed("result < 5", json!({}))).run::<Deploy>();
+    let error = bad.result.as_ref().unwrap_err();
+    assert_eq!(error.causes, ["the analysis failed", "queue: 7 (failed)"]);
+    assert_eq!(summary(&bad), (RolloutPhase::Aborted, 1, 0));
+    assert_eq!(calls(), ["apply", "shift 10", "undo"]);
+}
+
+#[test]
+fn an_inconclusive_analysis_waits_for_a_person() {
+    world(World::default());
+    let strategy = analysed("result < 5", json!({ "failure-condition": "result > 10" }));
+    let first = measuring(&strategy).run::<Deploy>();
+    assert_eq!(summary(&first), (RolloutPhase::Paused, 1, 10));
+    assert!(first.logged("the analysis is inconclusive: queue: 7 (inconclusive, neither condition is met)"));
+    let (next, token) = after(&strategy, &first);
+    let promoted = next.signalled(&token, json!({ "rollout": "promote" })).run::<Deploy>();
+    assert_eq!(promoted.result, Ok(Outcome::Succeeded));
+    assert!(promoted.sent.is_empty(), "it isn't measured again");
 }

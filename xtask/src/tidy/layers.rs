@@ -75,7 +75,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("age", &["stagewright-secrets"]),
     ("aws-sigv4", &["stagewright-secrets"]),
     ("cap-std", &["stagewright-cache", "stagewright-oci", "stagewright-plugin-host"]),
-    ("cel", &["stagewright-model"]),
+    ("cel", &["rollout", "stagewright-model"]),
     ("clap", &["stagewright-cli", "xtask"]),
     ("git2", &["stagewright-session"]),
     ("globset", &["stagewright-cache", "stagewright-model"]),
