@@ -242,9 +242,11 @@ fn a_deploy_to_an_unknown_target_is_refused_before_anything_starts() {
     );
     for command in ["validate", "run"] {
         let ended = environment.run(&[command]).exits(3);
-        for part in
-            ["no plugin deploys to the target `nowhere`", "stagewright.toml:6:18", "are: `docker`, `process`; for another one"]
-        {
+        for part in [
+            "no plugin deploys to the target `nowhere`",
+            "stagewright.toml:6:18",
+            "are: `docker`, `process`; for another one",
+        ] {
             assert!(ended.stderr.contains(part), "{part:?} is missing in:\n{}", ended.stderr);
         }
     }

@@ -14,12 +14,12 @@ use crate::production::Production;
 use crate::release::sample;
 
 /// The distance between tested writes; 1 takes minutes. `STAGEWRIGHT_CRASH_STRIDE` overrides it.
-fn stride(usual: usize) -> usize {
+pub(crate) fn stride(usual: usize) -> usize {
     std::env::var("STAGEWRIGHT_CRASH_STRIDE").ok().and_then(|stride| stride.parse().ok()).unwrap_or(usual)
 }
 
 /// Runs the binary and kills it at a write to the journal. None when it ended before that write.
-fn killed(environment: &TestEnvironment, args: &[&str], write: usize) -> Option<()> {
+pub(crate) fn killed(environment: &TestEnvironment, args: &[&str], write: usize) -> Option<()> {
     let journal = environment.root().join(".stagewright/stagewright.db-wal").display().to_string();
     let inject = format!("inject=pwrite64:signal=SIGKILL:when={write}");
     let tracer = ["-qq", "-o", "/dev/null", "-P", &journal, "-e", "trace=pwrite64", "-e", &inject];

@@ -1,5 +1,6 @@
 //! Deploys to real targets, which each test starts in a network of its own.
 
+mod analysis;
 mod docker;
 mod load;
 mod machine;

@@ -1,6 +1,6 @@
-//! Programs that this repository needs, from Debian packages: for the tests a real registry, independent clients, a tracer
-//! that kills the engine at a system call, a fake clock, filters for git, and tools to set up networks; for plugins a
-//! compiler.
+//! Programs that this repository needs, from Debian packages: for the tests a real registry, an engine for containers,
+//! proxies and a monitoring server, independent clients, a tracer that kills the engine at a system call, a fake clock,
+//! filters for git, and tools to set up networks; for plugins a compiler.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,13 +10,18 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
 /// Programs that the tests run, and the packages that contain them.
-const FOR_TESTS: [(&str, &str); 7] = [
+const FOR_TESTS: [(&str, &str); 12] = [
+    ("caddy", "caddy"),
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
+    ("dockerd", "docker.io"),
     ("faketime", "faketime"),
     ("git-lfs", "git-lfs"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
+    ("prometheus", "prometheus"),
     ("skopeo", "skopeo"),
+    ("socat", "socat"),
     ("strace", "strace"),
 ];
 

@@ -19,6 +19,8 @@ def ask():
         body = response.read().decode()
         connection.close()
         return body if response.status == 200 else f"status {response.status}"
+    except ConnectionResetError:
+        return "reset"
     except Exception as error:
         return f"failed: {error!r}"
 def load():
@@ -52,7 +54,8 @@ impl Load {
         Load { client, answers }
     }
 
-    /// How many requests had which answer so far. One that failed has the reason as its answer.
+    /// How many requests had which answer so far. One that failed has the reason as its answer; `reset` is one whose
+    /// connection was closed by the proxy before there was an answer.
     pub(crate) fn answers(&mut self) -> BTreeMap<String, u64> {
         let input = self.client.stdin.as_mut().expect("a pipe");
         input.write_all(b"\n").expect("the client runs");
