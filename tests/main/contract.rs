@@ -11,7 +11,7 @@ use crate::production::Production;
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contract");
 
 /// The versions. Since 0.2 each package has its own; these are those of `stage`, which is raised with any of them.
-const VERSIONS: [&str; 4] = ["0.1", "0.2.0", "0.2.1", "0.2.2"];
+const VERSIONS: [&str; 5] = ["0.1", "0.2.0", "0.2.1", "0.2.2", "0.2.3"];
 
 const PIPELINE: &str = "schema = 1\npipeline.name = \"old\"\n[stages.old]\nuses = \"path:old.wasm\"\n";
 

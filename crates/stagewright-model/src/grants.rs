@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::limit::{Amount, Bounds, Limits};
 pub use self::missing::{MissingGrant, granting_lines};
-pub use self::name::{SecretName, ServiceName, VariableName};
+pub use self::name::{CredentialName, SecretName, ServiceName, VariableName};
 pub use self::net::{NamedBy, NetRule, NetTarget, PackageManager, PackageOrigin};
 pub use self::origin::{Origin, Scheme, is_localhost};
 pub use self::origin_rule::{HostPattern, OriginRule};
@@ -73,6 +73,9 @@ pub struct Permissions {
     /// Secrets whose plain text the stage may read; a subset of `secrets`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveal: Vec<SecretName>,
+    /// Credentials with which the host signs requests of the stage's plugin; each also grants requests to its origins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<CredentialName>,
     /// Image repositories, without tag, that may be pushed to and resolved: `local/app`, `ghcr.io/acme/*`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub registry: Vec<RepositoryRule>,

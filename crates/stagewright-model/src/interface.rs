@@ -83,7 +83,9 @@ impl Interface {
 
     /// The row of an interface.
     const fn facts(self) -> Facts {
-        use Permission::{Env, Exec, Net, Process, Read, Registry, Reveal, Secrets, Service, Socket, Write};
+        use Permission::{
+            Credentials, Env, Exec, Net, Process, Read, Registry, Reveal, Secrets, Service, Socket, Write,
+        };
         match self {
             Interface::Types => Facts { name: "types", ..ALWAYS_OPEN },
             Interface::Context => Facts { name: "context", ..ALWAYS_OPEN },
@@ -129,7 +131,12 @@ impl Interface {
                 ],
                 ..ALWAYS_OPEN
             },
-            Interface::Http => Facts { name: "http", permissions: &[Net], ways_out: &[WayOut::Request], ..ALWAYS_OPEN },
+            Interface::Http => Facts {
+                name: "http",
+                permissions: &[Net, Credentials],
+                ways_out: &[WayOut::Request, WayOut::Credential],
+                ..ALWAYS_OPEN
+            },
             // A handle by itself can't leave the stage. The ways out are those of the interfaces that accept handles.
             Interface::Secrets => Facts {
                 name: "secrets",

@@ -8,6 +8,7 @@
 //! doesn't know how a stage is run. Time zones come from the compiled-in database, never from the machine's.
 
 mod code;
+mod credential;
 mod diagnostic;
 mod entry;
 mod expression;
@@ -35,6 +36,7 @@ mod revision;
 mod secret;
 mod secret_value;
 mod shape;
+mod signing;
 mod span;
 mod terminal_text;
 mod triggers;
@@ -43,17 +45,20 @@ mod way_out;
 mod words;
 mod workspace_path;
 
+pub use credential::{
+    CredentialDeclaration, CredentialKind, CredentialOrigin, CredentialSetting, OriginTarget, REGISTRY_AUTH,
+};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, JsonTemplate, NeedsStatus, Scope, Template, fields_of};
 pub use format_error::FormatError;
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::complete as complete_permissions;
 pub use grants::{
-    Amount, Bounds, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule, NetTarget, Origin, OriginRule,
-    PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, PermissionSet, Permissions, ProcessRule,
-    RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRoute, SocketRule,
-    SocketUrl, UsedPermissionSet, VariableName, granting_lines, is_harmless_variable, is_localhost, remarks,
-    with_grants,
+    Amount, Bounds, CredentialName, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule, NetTarget, Origin,
+    OriginRule, PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, PermissionSet, Permissions,
+    ProcessRule, RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceName, SocketRoute,
+    SocketRule, SocketUrl, UsedPermissionSet, VariableName, granting_lines, is_harmless_variable, is_localhost,
+    remarks, with_grants,
 };
 pub use imports::{AnyImports, ImportedFunctions, Imports};
 pub use input::InputError;
@@ -76,6 +81,7 @@ pub use revision::FileChanges;
 pub use secret::{SecretDeclaration, SecretFrom, SecretHolder, SecretLocation, SecretReach, SecretScheme, SecretShape};
 pub use secret_value::SecretValue;
 pub use shape::{duration, file_reference, json_schema};
+pub use signing::{BodyDigest, RequestSigner, RequestToSign, SignedHeaders, SigningError, TlsSettings};
 pub use span::SourceSpan;
 pub use terminal_text::{
     ControlSequences, condensed, is_joiner, last_state, moves_cursor, terminal_text, visible_text,

@@ -10,8 +10,9 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::change::LockChange;
+use crate::credential::CredentialDeclaration;
 use crate::grants::{
-    Bounds, HostPattern, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox, SecretRule,
+    Bounds, CredentialName, HostPattern, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox,
 };
 use crate::plan::{Plan, Trust};
 use crate::secret::SecretFrom;
@@ -30,6 +31,8 @@ pub struct LockedPipeline {
     pub sandbox: Sandbox,
     /// The secrets that stages use, by name.
     pub secrets: BTreeMap<String, LockedSecret>,
+    /// The credentials that stages use, by name. Their origins are sorted.
+    pub credentials: BTreeMap<String, CredentialDeclaration>,
     /// The origins that files of the repository add to the package managers in the stages' `net`. A package manager
     /// without any has no entry.
     pub package_hosts: BTreeMap<PackageManager, BTreeSet<Origin>>,
@@ -98,17 +101,29 @@ impl LockedPipeline {
                 rehearse: stage.rehearsal_grants().map(Permissions::sorted).unwrap_or_default(),
                 bounds: stage.bounds(),
             });
-            let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.secrets);
-            for name in stage.permissions.secrets.iter().chain(rehearsed).map(SecretRule::name) {
-                let declared = plan.secrets.get(name);
-                locked.secrets.extend(declared.map(|secret| {
-                    let (from, hosts, programs) =
-                        (Some(secret.from.clone()), order(&secret.hosts), order(&secret.programs));
-                    (name.to_owned(), LockedSecret { from, hosts, programs })
-                }));
+            for granted in std::iter::once(&*stage.permissions).chain(stage.rehearsal_grants()) {
+                locked.add_used(plan, granted);
             }
         }
         locked
+    }
+
+    /// Adds the secrets and credentials that these permissions give access to.
+    fn add_used(&mut self, plan: &Plan, granted: &Permissions) {
+        for name in plan.secrets_of(granted) {
+            let declared = plan.secrets.get(&name);
+            self.secrets.extend(declared.map(|secret| {
+                let (from, hosts, programs) =
+                    (Some(secret.from.clone()), order(&secret.hosts), order(&secret.programs));
+                (name, LockedSecret { from, hosts, programs })
+            }));
+        }
+        for name in granted.credentials.iter().map(CredentialName::as_str) {
+            let declared = plan.credentials.get(name);
+            self.credentials.extend(declared.map(|declared| {
+                (name.to_owned(), CredentialDeclaration { origins: order(&declared.origins), ..declared.clone() })
+            }));
+        }
     }
 
     /// The changes from this pipeline to `now`. `defaults` are the runner's limits.

@@ -9,6 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::credential::CredentialDeclaration;
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox, UsedPermissionSet};
@@ -48,6 +49,8 @@ pub struct Plan {
     pub env: BTreeMap<String, Template>,
     /// `[secrets.*]`.
     pub secrets: BTreeMap<String, SecretDeclaration>,
+    /// `[credentials.*]`.
+    pub credentials: BTreeMap<String, CredentialDeclaration>,
     /// `[environments.*]`.
     pub environments: BTreeMap<String, Environment>,
     /// `[teams]`: the user names of each team's members. No team is empty.
@@ -81,6 +84,13 @@ impl Plan {
         self.stages.iter().flat_map(Stage::package_managers).collect()
     }
 
+    /// The names of the secrets that the host uses for a stage with these permissions, be it for its credentials.
+    pub fn secrets_of(&self, granted: &Permissions) -> BTreeSet<String> {
+        let own = granted.secrets.iter().map(|rule| rule.name().to_owned());
+        let credentials = granted.credentials.iter().filter_map(|name| self.credentials.get(name.as_str()));
+        own.chain(credentials.flat_map(CredentialDeclaration::secrets)).collect()
+    }
+
     /// Makes a plan without a file. The stages must be in topological order, with adjacent matrix cells and with
     /// finally stages last. This isn't checked.
     pub fn of_stages(name: &str, stages: Vec<Stage>) -> Plan {
@@ -103,6 +113,7 @@ impl Plan {
             inputs: BTreeMap::new(),
             env: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            credentials: BTreeMap::new(),
             environments: BTreeMap::new(),
             teams: BTreeMap::new(),
             concurrency: None,

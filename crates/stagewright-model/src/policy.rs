@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostics, Problem, Report};
-use crate::grants::{Bounds, Grant, NamedBy, NetRule, PackageOrigin, Permission, Permissions, Sandbox, SecretRule};
+use crate::grants::{Bounds, Grant, NamedBy, NetRule, Origin, PackageOrigin, Permission, Permissions, Sandbox};
 use crate::plan::{Plan, Stage, Trust};
 use crate::read::Places;
 use crate::span::SourceSpan;
@@ -87,11 +87,12 @@ impl OperatorPolicy {
             // All cells of a matrix have the same grants.
             if seen.insert(&stage.name) {
                 self.check_stage(stage, digest, &places, &mut report);
-                let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.secrets);
-                secrets.extend(stage.permissions.secrets.iter().chain(rehearsed).map(SecretRule::name));
+                self.check_credentials(plan, stage, digest, &places, &mut report);
+                let granted = std::iter::once(&*stage.permissions).chain(stage.rehearsal_grants());
+                secrets.extend(granted.flat_map(|granted| plan.secrets_of(granted)));
             }
         }
-        for (name, secret) in secrets.into_iter().filter_map(|name| Some((name, plan.secrets.get(name)?))) {
+        for (name, secret) in secrets.iter().filter_map(|name| Some((name, plan.secrets.get(name)?))) {
             let source = secret.from.source();
             if let Some(rule) =
                 self.secret_sources.as_ref().filter(|rule| !rule.entries.iter().any(|one| one == source))
@@ -225,6 +226,37 @@ impl OperatorPolicy {
             let line = self.lines.get(key).copied().unwrap_or_default();
             let help = format!("{}:{line} sets the maximum: lower the stage's limit, or remove it", self.file);
             report.error(|| beyond(place, message, help));
+        }
+    }
+
+    /// A credential grants requests to its origins, so that these must be within `net` of the policy as well.
+    fn check_credentials(&self, plan: &Plan, stage: &Stage, digest: &str, places: &Places<'_>, report: &mut Report) {
+        let Some(net) = self.bound(Permission::Net, stage, digest) else { return };
+        let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.credentials);
+        let granted = stage.permissions.credentials.iter().chain(rehearsed).collect::<BTreeSet<_>>();
+        for (name, declared) in granted.iter().filter_map(|name| Some((name, plan.credentials.get(name.as_str())?))) {
+            let own = places.grant(stage, "credentials", name.as_str());
+            let place = own.or_else(|| places.rehearsal_grant(stage, "credentials", name.as_str()));
+            let place = place.unwrap_or(stage.location);
+            let allows = |origin: &Origin| net.granted.net.iter().any(|rule| rule.grants(origin));
+            for origin in declared.hosts().chain(declared.authority()).filter(|origin| !allows(origin)) {
+                let message = format!(
+                    "by the credential `{name}`, `{}` may call {origin}, which the policy doesn't allow",
+                    stage.name
+                );
+                report.error(|| beyond(place, message, self.allows("net", net.line, &net.granted.net)));
+            }
+            if declared.has_unknown_origin() {
+                let message = format!(
+                    "by the credential `{name}`, `{}` may call a server that only its kubeconfig names, but the policy \
+                     limits `net`",
+                    stage.name
+                );
+                let help = format!(
+                    "add to [credentials.{name}] the server that the policy allows: `origins = [\"https://HOST:PORT\"]`"
+                );
+                report.error(|| beyond(place, message, help));
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod cache;
 mod compensate;
+mod credentials;
 mod fields;
 mod freeze;
 mod head;
@@ -31,7 +32,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use self::fields::Fields;
+use self::fields::{At, Fields};
 pub(crate) use self::locations::Places;
 use self::matrix::Matrix;
 use self::order::Order;
@@ -41,6 +42,7 @@ use self::references::KnownNames;
 use self::stage::{Draft, StageDefaults};
 use self::uses::Uses;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem, Report};
+use crate::nearest::nearest;
 use crate::plan::{Plan, Stage, StageIndex, StageKind};
 use crate::shape;
 use crate::span::SourceSpan;
@@ -275,6 +277,22 @@ fn multiply(stage: &Stage, matrix: Matrix) -> impl Iterator<Item = Stage> {
         matrix: Some(cell),
         ..stage.clone()
     })
+}
+
+/// The problem of a name that refers to nothing that `table` declares.
+fn undeclared<'a>(what: &str, table: &str, name: At<&str>, declared: impl Iterator<Item = &'a str>) -> Problem {
+    let help = match nearest(name.value, declared) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("declare it: `[{table}.{}]`", name.value),
+    };
+    let code = match what {
+        "secret" => "stagewright::unknown-secret",
+        "credential" => "stagewright::unknown-credential",
+        _ => "stagewright::unknown-environment",
+    };
+    Problem::new(code, name.span, format!("the {what} `{}` isn't declared", name.value))
+        .label(format!("unknown {what}"))
+        .help(help)
 }
 
 /// Lists names in backticks for messages, shortened if there are too many to read.

@@ -102,6 +102,7 @@ impl RehearsalTerms {
         let fidelity = |way: WayOut, entry: &str| match way {
             WayOut::NativeCode if self.is_configured => Fidelity::Real,
             WayOut::Request if is_real(Permission::Net, entry) => Fidelity::Real,
+            WayOut::Credential if is_real(Permission::Credentials, entry) => Fidelity::Real,
             WayOut::Request if is_packages(entry) && !self.offline => Fidelity::Real,
             // Most likely a service that the rehearsal started.
             WayOut::Request if is_loopback(entry) => Fidelity::StandIn,
@@ -125,7 +126,12 @@ impl RehearsalTerms {
 
 fn reaches_network(granted: &Permissions) -> bool {
     let reaches = |grant: Grant<'_>| match grant.permission() {
-        Permission::Net | Permission::Registry | Permission::Secrets | Permission::Socket | Permission::Env => true,
+        Permission::Net
+        | Permission::Credentials
+        | Permission::Registry
+        | Permission::Secrets
+        | Permission::Socket
+        | Permission::Env => true,
         Permission::Process
         | Permission::Read
         | Permission::Write

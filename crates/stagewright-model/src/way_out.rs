@@ -14,6 +14,8 @@ pub enum WayOut {
     Environment,
     /// An HTTP request by the plugin, with any method: even a GET can trigger a deploy or transmit a secret.
     Request,
+    /// A request by the plugin that the host signs with a credential.
+    Credential,
     /// A connection from a program to an origin in `net`.
     Connection,
     /// A connection from a program to a Unix socket.
@@ -57,9 +59,10 @@ pub enum InRehearsal {
 
 impl WayOut {
     /// All ways out.
-    pub const ALL: [WayOut; 15] = [
+    pub const ALL: [WayOut; 16] = [
         WayOut::Environment,
         WayOut::Request,
+        WayOut::Credential,
         WayOut::Connection,
         WayOut::Socket,
         WayOut::Secret,
@@ -80,6 +83,7 @@ impl WayOut {
         match self {
             WayOut::Environment => InRehearsal::StandIn("an environment of this rehearsal alone"),
             WayOut::Request
+            | WayOut::Credential
             | WayOut::Connection
             | WayOut::Socket
             | WayOut::Variable
@@ -100,6 +104,7 @@ impl WayOut {
         match self {
             // A credential file only matters together with a host, so granting the host opens it.
             WayOut::Request | WayOut::Connection | WayOut::CredentialFile => Some(Permission::Net),
+            WayOut::Credential => Some(Permission::Credentials),
             WayOut::Socket => Some(Permission::Socket),
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),

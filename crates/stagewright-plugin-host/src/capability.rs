@@ -4,6 +4,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod clock;
 pub(crate) mod context;
+pub(crate) mod credentials;
 pub(crate) mod effects;
 pub(crate) mod environment;
 pub(crate) mod findings;

@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use stagewright_model::{
-    MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern, Permission, Permissions, ProcessRule,
-    SecretRule, SecretUse, SocketRoute, SocketRule, SocketUrl, VariableName, WorkspacePath, granting_lines,
+    CredentialName, MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern, Permission, Permissions,
+    ProcessRule, SecretRule, SecretUse, SocketRoute, SocketRule, SocketUrl, VariableName, WorkspacePath,
+    granting_lines,
 };
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -386,6 +387,19 @@ impl Policy {
             return Ok(());
         }
         Err(self.deny(&format!("read the value of the secret `{name}`"), Permission::Reveal, name))
+    }
+
+    /// The credentials with which the host signs requests.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &CredentialName> {
+        self.permissions.credentials.iter()
+    }
+
+    /// Checks that the host may sign requests with the credential.
+    pub(crate) fn credential(&self, name: &str) -> Result<(), CapabilityError> {
+        if self.credentials().any(|granted| granted.as_str() == name) {
+            return Ok(());
+        }
+        Err(self.deny(&format!("use the credential `{name}`"), Permission::Credentials, name))
     }
 
     /// The variables of the engine's environment that programs inherit.

@@ -119,6 +119,11 @@ impl Rehearsal {
         self.0.as_ref().is_none_or(|inner| inner.terms.is_real_secret(name))
     }
 
+    /// Whether requests are signed with a credential, and not withheld.
+    pub(crate) fn is_real_credential(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|inner| inner.real.credential(name).is_ok())
+    }
+
     /// The policy for the use of real secrets in a rehearsal; none in a real run, where the stage's own policy decides.
     pub(crate) fn real(&self) -> Option<&Arc<Policy>> {
         self.0.as_ref().map(|inner| &inner.real)

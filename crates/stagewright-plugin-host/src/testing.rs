@@ -117,6 +117,7 @@ impl TestAttempt {
             package_hosts: Arc::default(),
             pulls: Default::default(),
             secrets: Arc::new(EmptySource),
+            credentials: Arc::new(()),
             changes: Arc::new(NoRepository),
             registry,
             services,

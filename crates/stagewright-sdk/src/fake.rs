@@ -259,6 +259,13 @@ impl FakeHost {
         self
     }
 
+    /// Grants a credential that signs requests to the origin of `endpoint`, which is the URL of its server.
+    #[must_use]
+    pub fn credential(mut self, name: &str, endpoint: &str) -> FakeHost {
+        self.state.credentials.insert(name.to_owned(), endpoint.trim_end_matches('/').to_owned());
+        self
+    }
+
     /// Adds a script for a program. Of the scripts that match, each is used once in the order of their addition, and the
     /// last one repeatedly. A program without a script can't be started.
     #[must_use]

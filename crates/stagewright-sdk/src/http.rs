@@ -1,4 +1,4 @@
-//! HTTP requests to the origins that `net` grants.
+//! HTTP requests to the origins that `net` grants, and to those of granted credentials.
 
 use std::time::Duration;
 
@@ -15,6 +15,27 @@ const CHUNK: u32 = 64 << 10;
 
 /// The limit in bytes for [`Response::text`] and [`Response::json`].
 const BODY_LIMIT: usize = 16 << 20;
+
+/// The URL of the server to which the host signs requests with a credential, without a slash at its end, as in
+/// `https://10.0.0.1:6443`. Requests to it need neither a grant in `net` nor a header of their own.
+///
+/// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+///
+/// ```
+/// use stagewright_sdk::fake::{FakeHost, HttpScript};
+/// use stagewright_sdk::http::{Request, endpoint};
+///
+/// let host = FakeHost::new().credential("cluster", "https://10.0.0.1:6443");
+/// let host = host.http(HttpScript::get("https://10.0.0.1:6443/version"));
+/// let (status, report) = host.with(|| Ok(Request::get(&format!("{}/version", endpoint("cluster")?)).send()?.status()));
+/// assert_eq!((status, report.sent[0].credential.as_deref()), (Ok(200), Some("cluster")));
+/// ```
+///
+/// # Errors
+/// When the credential isn't granted, or has several origins.
+pub fn endpoint(credential: &str) -> Result<String> {
+    Ok(host::endpoint(credential)?)
+}
 
 /// A request that hasn't been sent yet.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ pub enum Permission {
     Net,
     Secrets,
     Reveal,
+    Credentials,
     Registry,
     Service,
     Socket,
@@ -30,6 +31,7 @@ impl Permission {
             Permission::Net => "net",
             Permission::Secrets => "secrets",
             Permission::Reveal => "reveal",
+            Permission::Credentials => "credentials",
             Permission::Registry => "registry",
             Permission::Service => "service",
             Permission::Socket => "socket",
@@ -113,6 +115,11 @@ impl Requirement {
     /// The value of a secret, which also takes a grant of the secret itself.
     pub fn reveal(name: &str) -> [Requirement; 2] {
         [Requirement::new(Permission::Secrets, name), Requirement::new(Permission::Reveal, name)]
+    }
+
+    /// A credential with which the host signs requests; it includes those to its origins.
+    pub fn credential(name: &str) -> Requirement {
+        Requirement::new(Permission::Credentials, name)
     }
 
     /// An image repository, without a tag and a digest.

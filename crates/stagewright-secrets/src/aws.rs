@@ -7,8 +7,7 @@
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
+use aws_sigv4::http_request::SignableBody;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::{Method, Url};
@@ -18,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::SourceContext;
 use crate::error::Fault;
 use crate::http::{SecretRequest, SecretResponse, scalar};
+use crate::sigv4::SigningScope;
 use crate::text::into_text;
 
 const SERVICE: &str = "AWS Secrets Manager";
@@ -116,26 +116,11 @@ fn signed_headers(
     credentials: Credentials,
     now: SystemTime,
 ) -> Result<Vec<(&'static str, String)>, Fault> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Fault::new(format!("can't be fetched: the request could not be signed: {error}"))
-    };
-    let identity = credentials.into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name("secretsmanager")
-        .time(now)
-        .settings(SigningSettings::default())
-        .build()
-        .map_err(|error| failed(&error))?
-        .into();
+    let scope = SigningScope { credentials, region, service: "secretsmanager" };
     let mut headers = vec![("content-type", CONTENT_TYPE.to_owned()), ("x-amz-target", TARGET.to_owned())];
-    let unsigned = headers.iter().map(|(name, value)| (*name, value.as_str()));
-    let request = SignableRequest::new("POST", url.as_str(), unsigned, SignableBody::Bytes(body))
-        .map_err(|error| failed(&error))?;
-    let (instructions, _) = sign(request, &params).map_err(|error| failed(&error))?.into_parts();
-    let (added, _) = instructions.into_parts();
-    headers.extend(added.iter().map(|header| (header.name(), header.value().to_owned())));
+    let unsigned = headers.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>();
+    let signed = scope.sign("POST", url, &unsigned, SignableBody::Bytes(body), now);
+    headers.extend(signed.map_err(|error| Fault::new(format!("can't be fetched: {error}")))?);
     Ok(headers)
 }
 

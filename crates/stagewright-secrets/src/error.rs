@@ -1,4 +1,6 @@
-//! Errors of fetching a secret.
+//! Errors of fetching a secret, and of using a credential.
+
+use stagewright_model::SigningError;
 
 /// Why a secret could not be fetched. Names the secret, its source, and what is wrong there; never contains a value or
 /// a credential.
@@ -38,6 +40,16 @@ impl Fault {
             "build it with `cargo build --package stagewright-cli --features {feature}`; for `cargo xtask`, set \
                  STAGEWRIGHT_FEATURES={feature}"
         ))
+    }
+
+    /// Completes the error with the name of a credential, for which something had to be fetched.
+    pub(crate) fn for_credential(self, name: &str) -> SigningError {
+        let help = self.help.unwrap_or_else(|| format!("change [credentials.{name}], or the secrets that it names"));
+        SigningError {
+            // The same requests and files are used to fetch the values of secrets.
+            message: format!("the credential `{name}` {}", self.what.replacen("can't be fetched", "can't be used", 1)),
+            help: help.replace("[secrets.*]", &format!("the secrets of [credentials.{name}]")),
+        }
     }
 
     /// Completes the error with the name of the secret.

@@ -32,13 +32,15 @@ pub(crate) struct SecretRequest {
     pub(crate) authorities: Option<Vec<u8>>,
     /// The client certificates and their key, as PEM.
     pub(crate) identity: Option<Zeroizing<Vec<u8>>>,
+    /// Parts of the body that no message may contain.
+    pub(crate) confidential: Vec<Zeroizing<String>>,
 }
 
 /// The response of a service, with any status.
 pub(crate) struct SecretResponse {
     pub(crate) status: u16,
     pub(crate) body: Zeroizing<Vec<u8>>,
-    /// The words of the request's headers, which no message may contain: a service may repeat a token in its error.
+    /// The words of the request's headers and the confidential parts of its body, which no message may contain: a service may repeat a token in its error.
     confidential: Vec<Zeroizing<String>>,
 }
 
@@ -53,6 +55,7 @@ impl SecretRequest {
             body: Vec::new(),
             authorities: None,
             identity: None,
+            confidential: Vec::new(),
         }
     }
 
@@ -74,7 +77,7 @@ impl SecretRequest {
             ClientFault::Pem(what) => Fault::new(format!("can't be fetched: {what} isn't valid PEM")),
         })?;
         let mut request = client.request(self.method, self.url).body(self.body);
-        let mut confidential = Vec::new();
+        let mut confidential = self.confidential;
         for (name, value) in self.headers {
             let mut header = HeaderValue::from_str(&value).map_err(|_| {
                 Fault::new(format!(

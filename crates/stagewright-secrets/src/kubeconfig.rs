@@ -1,4 +1,5 @@
-//! Finds the API server of a cluster and the credentials for it, in kubeconfig files or in the files of a pod.
+//! Finds the API server of a cluster and the credentials for it: in kubeconfig files, in the text of one, or in the files
+//! of a pod.
 
 use std::path::{Path, PathBuf};
 
@@ -10,16 +11,50 @@ use zeroize::Zeroizing;
 use crate::SourceContext;
 use crate::error::Fault;
 
-/// A cluster and the credentials for it: a token, a client certificate, or both.
+/// A cluster and the credentials for it: a token or a password, a client certificate, or both.
+#[derive(Debug)]
 pub(crate) struct Cluster {
     /// The URL of the API server.
     pub(crate) server: String,
     /// The certificates, as PEM, that the server's is checked against; none for those that the machine trusts.
     pub(crate) authorities: Option<Vec<u8>>,
-    /// The bearer token.
-    pub(crate) token: Option<Zeroizing<String>>,
+    /// How the user logs in by a header; none for a client certificate alone.
+    pub(crate) login: Option<Login>,
     /// The client certificate and its key, as PEM.
     pub(crate) identity: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// The value of `Authorization`. `Debug` shows nothing of it.
+pub(crate) enum Login {
+    Bearer(Zeroizing<String>),
+    Basic { username: String, password: Zeroizing<String> },
+}
+
+impl Login {
+    /// The header's value.
+    pub(crate) fn authorization(&self) -> Zeroizing<String> {
+        Zeroizing::new(match self {
+            Login::Bearer(token) => format!("Bearer {}", token.as_str()),
+            Login::Basic { username, password } => {
+                let pair = Zeroizing::new(format!("{username}:{}", password.as_str()));
+                format!("Basic {}", STANDARD.encode(pair.as_bytes()))
+            }
+        })
+    }
+
+    /// The token or the password.
+    pub(crate) fn secret(&self) -> &str {
+        match self {
+            Login::Bearer(token) => token,
+            Login::Basic { password, .. } => password,
+        }
+    }
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Login(…)")
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,6 +80,8 @@ struct ClusterEntry {
     certificate_authority_data: Option<String>,
     #[serde(default)]
     insecure_skip_tls_verify: bool,
+    tls_server_name: Option<String>,
+    proxy_url: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,6 +114,10 @@ struct UserEntry {
     client_certificate_data: Option<String>,
     client_key: Option<PathBuf>,
     client_key_data: Option<Zeroizing<String>>,
+    username: Option<String>,
+    password: Option<Zeroizing<String>>,
+    #[serde(rename = "as")]
+    impersonates: Option<String>,
     exec: Option<serde_json::Value>,
     auth_provider: Option<serde_json::Value>,
 }
@@ -97,55 +138,95 @@ pub(crate) fn cluster(source: &SourceContext) -> Result<Cluster, Fault> {
     if files.is_empty() {
         return in_cluster(source);
     }
-    // Files are merged as kubectl does it: if several files define an entry of the same name, the first one counts, and
-    // so does the first current context. A relative path in an entry begins at the folder of the file that contains the
-    // entry, so every file keeps its folder.
-    let mut current = None;
     let mut configs = Vec::new();
     for file in files.iter().filter(|file| file.exists()) {
-        let config = read_config(file)?;
-        current = current.or_else(|| config.current_context.clone().filter(|name| !name.is_empty()));
-        configs.push((file.parent().unwrap_or(Path::new("/")).to_owned(), config));
+        configs.push((Some(file.parent().unwrap_or(Path::new("/"))), read_config(file)?));
     }
+    select(&configs, None)
+}
+
+/// The cluster of a context in the text of a kubeconfig, or else of its current one. The text can't refer to files, since
+/// it has no folder.
+pub(crate) fn in_text(text: &str, context: Option<&str>) -> Result<Cluster, Fault> {
+    select(&[(None, parse(text.as_bytes(), "its secret")?)], context)
+}
+
+/// Finds a context, or else the current one, with its cluster and its user.
+///
+/// Files are merged as kubectl does it: if several files define an entry of the same name, the first one counts, and so
+/// does the first current context. A relative path in an entry begins at the folder of the file that contains the entry,
+/// so every file comes with its folder.
+fn select(configs: &[(Option<&Path>, Config)], context: Option<&str>) -> Result<Cluster, Fault> {
     let missing = |what: String| {
         Fault::new(format!("can't be fetched: the kubeconfig {what}"))
             .help("check the output of `kubectl config view`, and select a context with `kubectl config use-context`")
     };
-    let current = current.ok_or_else(|| missing("has no current context".to_owned()))?;
+    let current =
+        configs.iter().find_map(|(_, config)| config.current_context.as_deref().filter(|name| !name.is_empty()));
+    let current = context.or(current).ok_or_else(|| missing("has no current context".to_owned()))?;
     let context = configs.iter().flat_map(|(_, config)| &config.contexts).find(|context| context.name == current);
     let context = &context.ok_or_else(|| missing(format!("has no context `{current}`")))?.context;
-    let clusters =
-        configs.iter().flat_map(|(folder, config)| config.clusters.iter().map(move |cluster| (folder, cluster)));
+    let mut clusters =
+        configs.iter().flat_map(|(folder, config)| config.clusters.iter().map(move |cluster| (*folder, cluster)));
     let (folder, cluster) = clusters
-        .clone()
         .find(|(_, cluster)| cluster.name == context.cluster)
         .ok_or_else(|| missing(format!("has no cluster `{}`", context.cluster)))?;
-    let users = configs.iter().flat_map(|(folder, config)| config.users.iter().map(move |user| (folder, user)));
-    let user = users.clone().find(|(_, user)| user.name == context.user);
-    connection(&cluster.cluster, folder, user.map(|(folder, user)| (folder.as_path(), &user.user)), &current)
+    let mut users = configs.iter().flat_map(|(folder, config)| config.users.iter().map(move |user| (*folder, user)));
+    let (users_folder, user) = users.find(|(_, user)| user.name == context.user).ok_or_else(|| {
+        Fault::new(format!("can't be fetched: the context `{current}` has no user that the kubeconfig defines"))
+    })?;
+    let authorities = authorities(&cluster.cluster, folder, current)?;
+    let server = cluster.cluster.server.clone();
+    let (login, identity) = credentials(&user.user, users_folder, current)?;
+    Ok(Cluster { server, authorities, login, identity })
 }
 
-/// Combines the entries of a cluster and a user. `folder`, and the folder of `user`, are those of the files that
-/// contain the entries.
-fn connection(
-    cluster: &ClusterEntry,
-    folder: &Path,
-    user: Option<(&Path, &UserEntry)>,
-    context: &str,
-) -> Result<Cluster, Fault> {
-    if cluster.insecure_skip_tls_verify {
-        return Err(Fault::new(format!(
-            "can't be fetched: the context `{context}` doesn't verify the server's certificate"
-        ))
-        .help("set `certificate-authority` in the kubeconfig instead of `insecure-skip-tls-verify`"));
-    }
-    let authorities =
-        data_or_file(cluster.certificate_authority_data.as_deref(), cluster.certificate_authority.as_deref(), folder)?;
-    let Some((folder, user)) = user else {
-        return Err(Fault::new(format!(
-            "can't be fetched: the context `{context}` has no user that the kubeconfig defines"
-        )));
+/// The certificates of a cluster's entry. What the entry says about connections and isn't supported is refused: without it,
+/// a request could reach another server, or trust the wrong one.
+fn authorities(cluster: &ClusterEntry, folder: Option<&Path>, context: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let refused = |what: &str, help: &str| {
+        Err(Fault::new(format!("can't be fetched: the context `{context}` {what}")).help(help))
     };
+    if cluster.insecure_skip_tls_verify {
+        return refused(
+            "doesn't verify the server's certificate",
+            "set `certificate-authority` in the kubeconfig instead of `insecure-skip-tls-verify`",
+        );
+    }
+    if cluster.tls_server_name.as_ref().is_some_and(|name| !name.is_empty()) {
+        return refused(
+            "sets `tls-server-name`, which isn't supported",
+            "use a server whose certificate is for its own name, and remove `tls-server-name`",
+        );
+    }
+    if cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
+        return refused(
+            "sets `proxy-url`, which isn't supported",
+            "set the variable HTTPS_PROXY of the engine instead, and remove `proxy-url`",
+        );
+    }
+    data_or_file(cluster.certificate_authority_data.as_deref(), cluster.certificate_authority.as_deref(), folder)
+}
+
+/// How the user of an entry logs in: the header, and the client certificate with its key.
+fn credentials(
+    user: &UserEntry,
+    folder: Option<&Path>,
+    context: &str,
+) -> Result<(Option<Login>, Option<Zeroizing<Vec<u8>>>), Fault> {
+    let refused = |how: &str| {
+        Err(Fault::new(format!("can't be fetched: the user of the context `{context}` {how}"))
+            .help("use a token or a client certificate, such as those of a service account"))
+    };
+    if user.exec.is_some() {
+        return refused("logs in through a program (`exec`)");
+    }
+    if user.auth_provider.is_some() {
+        return refused("logs in through an `auth-provider`");
+    }
+    if user.impersonates.is_some() {
+        return refused("acts as another user (`as`), which isn't supported");
+    }
     let certificate =
         data_or_file(user.client_certificate_data.as_deref(), user.client_certificate.as_deref(), folder)?;
     let key =
@@ -157,19 +238,21 @@ fn connection(
     });
     let token = match (&user.token, &user.token_file) {
         (Some(token), _) => Some(token.clone()),
-        (None, Some(file)) => Some(read_token(&folder.join(file))?),
+        (None, Some(file)) => Some(read_token(&in_folder(folder, file)?)?),
         (None, None) => None,
     };
-    if token.is_none() && identity.is_none() {
-        let how = match (&user.exec, &user.auth_provider) {
-            (Some(_), _) => "logs in through a program (`exec`)",
-            (_, Some(_)) => "logs in through an `auth-provider`",
-            _ => "has neither a token nor a certificate",
-        };
-        return Err(Fault::new(format!("can't be fetched: the user of the context `{context}` {how}"))
-            .help("use a token or a client certificate, or read the secret with `command:kubectl get secret …`"));
+    let login = match (token, &user.username, &user.password) {
+        (Some(_), _, Some(_)) => return refused("has both a token and a password"),
+        (Some(token), ..) => Some(Login::Bearer(token)),
+        (None, Some(username), Some(password)) => {
+            Some(Login::Basic { username: username.clone(), password: password.clone() })
+        }
+        (None, ..) => None,
+    };
+    if login.is_none() && identity.is_none() {
+        return refused("has neither a token, a password nor a certificate");
     }
-    Ok(Cluster { server: cluster.server.clone(), authorities, token, identity })
+    Ok((login, identity))
 }
 
 /// The cluster whose pod this process runs in, with the credentials of its service account. See "Accessing the
@@ -184,30 +267,42 @@ fn in_cluster(source: &SourceContext) -> Result<Cluster, Fault> {
     Ok(Cluster {
         server: format!("https://{host}:{port}"),
         authorities: Some(read_file(&source.service_account.join("ca.crt"))?),
-        token: Some(read_token(&source.service_account.join("token"))?),
+        login: Some(Login::Bearer(read_token(&source.service_account.join("token"))?)),
         identity: None,
     })
 }
 
 fn read_config(file: &Path) -> Result<Config, Fault> {
-    let text = Zeroizing::new(read_file(file)?);
+    parse(&Zeroizing::new(read_file(file)?), &file.display().to_string())
+}
+
+/// `place`: where the text is, for the error.
+fn parse(text: &[u8], place: &str) -> Result<Config, Fault> {
     // The parser's error is dropped: it quotes the invalid line, which can contain a token or a key.
-    serde_saphyr::from_slice(&text).map_err(|_| {
-        Fault::new(format!("can't be fetched: {} isn't a valid kubeconfig", file.display()))
+    serde_saphyr::from_slice(text).map_err(|_| {
+        Fault::new(format!("can't be fetched: {place} isn't a valid kubeconfig"))
             .help("check the output of `kubectl config view`")
     })
 }
 
 /// The decoded base64 of an entry's `…-data` key, or else the content of the file that the entry names.
-fn data_or_file(data: Option<&str>, file: Option<&Path>, folder: &Path) -> Result<Option<Vec<u8>>, Fault> {
+fn data_or_file(data: Option<&str>, file: Option<&Path>, folder: Option<&Path>) -> Result<Option<Vec<u8>>, Fault> {
     match (data.filter(|data| !data.is_empty()), file) {
         (Some(data), _) => STANDARD
             .decode(data.trim())
             .map(Some)
             .map_err(|_| Fault::new("can't be fetched: the kubeconfig contains invalid base64")),
-        (None, Some(file)) => read_file(&folder.join(file)).map(Some),
+        (None, Some(file)) => read_file(&in_folder(folder, file)?).map(Some),
         (None, None) => Ok(None),
     }
+}
+
+fn in_folder(folder: Option<&Path>, file: &Path) -> Result<PathBuf, Fault> {
+    let folder = folder.ok_or_else(|| {
+        Fault::new(format!("can't be fetched: its kubeconfig refers to the file `{}`", file.display()))
+            .help("store a kubeconfig that contains everything: `kubectl config view --flatten --minify --raw`")
+    })?;
+    Ok(folder.join(file))
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, Fault> {

@@ -30,8 +30,8 @@ pub(crate) fn fetch(
         }
         Err(()) => return Err(Fault::new("can't be fetched: the kubeconfig's server isn't the URL of a server")),
     }
-    let bearer = cluster.token.iter().map(|token| ("authorization", format!("Bearer {}", token.as_str())));
-    let headers = bearer.chain([("accept", "application/json".to_owned())]).collect();
+    let login = cluster.login.iter().map(|login| ("authorization", login.authorization().to_string()));
+    let headers = login.chain([("accept", "application/json".to_owned())]).collect();
     let request = SecretRequest {
         headers,
         authorities: cluster.authorities,
@@ -129,7 +129,7 @@ mod tests {
         let refusal =
             |user: &str| fetch_key("a", "b", &kubeconfig(folder.path(), "https://127.0.0.1:1", user)).unwrap_err();
         assert!(refusal("exec: {command: aws}").contains("logs in through a program"));
-        assert!(refusal("username: me").contains("neither a token nor a certificate"));
+        assert!(refusal("username: me").contains("neither a token, a password nor a certificate"));
         assert!(refusal("token: [hunter22").ends_with("config isn't a valid kubeconfig"));
         let mut context =
             kubeconfig(folder.path(), "https://127.0.0.1:1\n    insecure-skip-tls-verify: true", "token: a");

@@ -1,8 +1,11 @@
-//! Fetches the values of secrets from their sources.
+//! Fetches the values of secrets from their sources, and signs requests with credentials that consist of them.
 //!
 //! The input is the source of a secret ([`stagewright_model::SecretFrom`]) and the engine's variables and folders
 //! ([`SourceContext`]); the output is a [`stagewright_model::SecretValue`] or a [`SourceError`]. A value is fetched on
 //! its first use and at most once, and is wiped from memory when its last owner drops it.
+//!
+//! A credential ([`stagewright_model::CredentialDeclaration`]) and the values of its secrets become a signer ([`signer`]),
+//! which adds headers to requests of stages, and requests tokens where the credential is exchanged for one.
 //!
 //! All functions block, for up to 30 seconds per secret, so they must be called outside of async threads.
 //!
@@ -18,6 +21,7 @@ mod age_file;
 #[cfg(feature = "aws")]
 mod aws;
 mod command;
+mod credential;
 mod dotenv;
 mod error;
 mod http;
@@ -29,12 +33,15 @@ mod local;
 mod resolver;
 #[cfg(test)]
 mod server;
+#[cfg(feature = "aws")]
+mod sigv4;
 mod text;
 mod vault;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use credential::{SecretValues, signer};
 pub use error::SourceError;
 pub use resolver::Resolver;
 

@@ -14,8 +14,8 @@ use stagewright_model::{
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    Description, HostConfig, Learning, PackageHosts, PluginError, PluginHost, PluginManifest, Requirement,
-    SandboxConfig, SecretSource, require_native_support,
+    CredentialSource, Description, HostConfig, Learning, PackageHosts, PluginError, PluginHost, PluginManifest,
+    Requirement, SandboxConfig, SecretSource, require_native_support,
 };
 use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use crate::blocking::blocking;
 use crate::cache::{self, CacheSettings};
 use crate::changes::RepositoryChanges;
+use crate::credentials::DeclaredCredentials;
 use crate::error::SessionError;
 use crate::lock_file;
 use crate::mode::RunMode;
@@ -41,6 +42,7 @@ pub(crate) struct Host {
     plugins: PluginHost,
     services: Arc<ServiceManager>,
     secrets: Arc<DeclaredSecrets>,
+    credentials: Arc<DeclaredCredentials>,
     packages: Arc<PackageHosts>,
     /// Why programs can't be sandboxed; none if they can, or if the pipeline starts none.
     unsandboxed: Option<Missing>,
@@ -63,33 +65,32 @@ impl Host {
         let is_sandboxed = |granted: &Permissions| mode.is_rehearsal() || !granted.unsandboxed;
         let mut granted = plan.stages.iter().map(|stage| stage.permissions.as_ref());
         let starts_programs = granted.any(|granted| !granted.process.is_empty() && is_sandboxed(granted));
-        let secrets = DeclaredSecrets::of(plan, &session.repository);
-        Host::compose(session, secrets, &plan.name, attempts, mode, learning, starts_programs).await
+        Host::compose(session, Some(plan), attempts, mode, learning, starts_programs).await
     }
 
     /// Opens the host to describe plugins. Nothing runs, so whether programs can be sandboxed isn't checked.
     pub(crate) async fn for_inspection(session: &Session, plan: &Plan) -> Result<Host, SessionError> {
-        let secrets = DeclaredSecrets::of(plan, &session.repository);
-        Host::compose(session, secrets, &plan.name, 1, RunMode::Real, None, false).await
+        Host::compose(session, Some(plan), 1, RunMode::Real, None, false).await
     }
 
     /// Opens the host to describe plugins outside of any pipeline. Nothing is pulled.
     pub(crate) async fn for_catalog(session: &Session) -> Result<Host, SessionError> {
-        let secrets = DeclaredSecrets::none(&session.repository);
-        Host::compose(session, secrets, "", 1, RunMode::Rehearsal { offline: true }, None, false).await
+        Host::compose(session, None, 1, RunMode::Rehearsal { offline: true }, None, false).await
     }
 
     async fn compose(
         session: &Session,
-        secrets: DeclaredSecrets,
-        pipeline: &str,
+        plan: Option<&Plan>,
         attempts: usize,
         mode: RunMode,
         learning: Option<Arc<Learning>>,
         confined: bool,
     ) -> Result<Host, SessionError> {
-        let secrets = Arc::new(secrets);
-        let (session, pipeline) = (session.clone(), pipeline.to_owned());
+        let none = || DeclaredSecrets::none(&session.repository);
+        let secrets = Arc::new(plan.map_or_else(none, |plan| DeclaredSecrets::of(plan, &session.repository)));
+        let context = secrets.context().clone();
+        let credentials = Arc::new(DeclaredCredentials::of(plan, Arc::clone(&secrets), context));
+        let (session, pipeline) = (session.clone(), plan.map(|plan| plan.name.clone()).unwrap_or_default());
         blocking(move || {
             let (sandbox, unsandboxed) = if confined { sandbox(&session.repository) } else { (None, None) };
             let packages = Arc::new(package_hosts(&session.repository, &pipeline, mode));
@@ -100,12 +101,14 @@ impl Host {
                 learning,
                 packages: &packages,
                 secrets: &secrets,
+                credentials: &credentials,
                 registry,
                 services: &services,
             };
             let runtime = session.runtime.get(attempts, &session.repository, &session.notices)?;
             let plugins = PluginHost::new(&runtime, config(&session, parts, mode)?).map_err(host_error)?;
-            Ok(Host { plugins, services, secrets, packages, unsandboxed, mode, described: Mutex::default() })
+            let described = Mutex::default();
+            Ok(Host { plugins, services, secrets, credentials, packages, unsandboxed, mode, described })
         })
         .await
     }
@@ -129,6 +132,11 @@ impl Host {
     /// The values of the pipeline's secrets.
     pub(crate) fn secrets(&self) -> &Arc<DeclaredSecrets> {
         &self.secrets
+    }
+
+    /// The pipeline's credentials.
+    pub(crate) fn credentials(&self) -> &Arc<DeclaredCredentials> {
+        &self.credentials
     }
 
     /// The mode of the runs that it was created for.
@@ -336,6 +344,7 @@ struct HostOptions<'a> {
     learning: Option<Arc<Learning>>,
     packages: &'a Arc<PackageHosts>,
     secrets: &'a Arc<DeclaredSecrets>,
+    credentials: &'a Arc<DeclaredCredentials>,
     registry: Arc<Registry>,
     services: &'a Arc<ServiceManager>,
 }
@@ -351,6 +360,7 @@ fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<Ho
         package_hosts: Arc::clone(parts.packages),
         pulls: mode.pulls(),
         secrets: Arc::clone(parts.secrets) as Arc<dyn SecretSource>,
+        credentials: Arc::clone(parts.credentials) as Arc<dyn CredentialSource>,
         registry: parts.registry,
         services: Arc::clone(parts.services),
         sandbox: parts.sandbox,

@@ -31,6 +31,7 @@ mod changed_files;
 mod changes;
 mod clock;
 mod config;
+mod credentials;
 mod decide;
 mod drive;
 mod error;

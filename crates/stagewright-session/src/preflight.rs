@@ -175,13 +175,21 @@ pub(crate) async fn check(
         }
     }
     // A rehearsal fetches only the values that its rehearsal grants include.
-    let used = included().flat_map(|stage| match host.mode().terms(stage) {
-        None => secrets_of(&stage.permissions),
-        Some(terms) => secrets_of(&terms.real),
+    let granted = included().map(|stage| match host.mode().terms(stage) {
+        None => Permissions::clone(&stage.permissions),
+        Some(terms) => terms.real,
     });
-    let used = used.collect::<BTreeSet<String>>();
-    let secrets = Arc::clone(host.secrets());
-    let notices = blocking(move || secrets.check(&used)).await?;
+    let (mut used, mut signing) = (BTreeSet::new(), BTreeSet::new());
+    for granted in granted {
+        used.extend(plan.secrets_of(&granted));
+        signing.extend(granted.credentials.iter().map(ToString::to_string));
+    }
+    let (secrets, credentials) = (Arc::clone(host.secrets()), Arc::clone(host.credentials()));
+    let checked = blocking(move || {
+        let notices = secrets.check(&used)?;
+        credentials.check(&signing).map(|()| notices)
+    });
+    let notices = checked.await?;
     notices.iter().for_each(|notice| session.notices.notice(notice));
     Ok(())
 }
@@ -225,8 +233,4 @@ fn show_mistakes(session: &Session, file: &PipelineFile, plan: &Plan, mistakes: 
 pub(crate) fn invalid_configuration(mistakes: &[Mistake]) -> String {
     let stages = mistakes.iter().map(|mistake| mistake.stage).collect::<BTreeSet<_>>().len();
     format!("{} {} an invalid configuration", count(stages, "stage"), if stages == 1 { "has" } else { "have" })
-}
-
-fn secrets_of(granted: &Permissions) -> Vec<String> {
-    granted.secrets.iter().map(|rule| rule.name().to_owned()).collect()
 }

@@ -20,8 +20,7 @@ const READABLE_BY_OTHERS: u32 = 0o044;
 pub(crate) struct DeclaredSecrets {
     declared: BTreeMap<String, SecretDeclaration>,
     resolver: Resolver,
-    /// The root of the repository.
-    root: PathBuf,
+    context: SourceContext,
 }
 
 impl DeclaredSecrets {
@@ -37,7 +36,12 @@ impl DeclaredSecrets {
             home: repository.environment.get("HOME").map(PathBuf::from).unwrap_or_default(),
             service_account: PathBuf::from(SERVICE_ACCOUNT),
         };
-        DeclaredSecrets { declared: BTreeMap::new(), root: context.root.clone(), resolver: Resolver::new(context) }
+        DeclaredSecrets { declared: BTreeMap::new(), resolver: Resolver::new(context.clone()), context }
+    }
+
+    /// The engine's variables and folders, which sources refer to.
+    pub(crate) fn context(&self) -> &SourceContext {
+        &self.context
     }
 
     /// Fetches the values of `names`, and reports all missing ones in one error. Returns warnings: of secrets that
@@ -65,7 +69,7 @@ impl DeclaredSecrets {
     fn files_of<'a>(&self, names: impl Iterator<Item = &'a String>) -> BTreeSet<PathBuf> {
         let declared = names.filter_map(|name| self.declared.get(name));
         let files = declared.filter_map(|declared| match declared.from.location() {
-            SecretLocation::Dotenv { path, .. } => Some(self.root.join(path)),
+            SecretLocation::Dotenv { path, .. } => Some(self.context.root.join(path)),
             _ => None,
         });
         files.collect()
@@ -76,7 +80,7 @@ impl DeclaredSecrets {
         if files.is_empty() {
             return Ok(notices);
         }
-        let rules = IgnoreRules::open(&self.root)?;
+        let rules = IgnoreRules::open(&self.context.root)?;
         for file in files {
             let added = self.in_workspace(file).filter(|path| rules.adds(path.as_str()));
             notices.extend(added.map(|path| Notice::UnignoredSecret { file: path.shown().to_owned() }));
@@ -97,7 +101,7 @@ impl DeclaredSecrets {
     }
 
     fn in_workspace(&self, file: &Path) -> Option<WorkspacePath> {
-        WorkspacePath::default().leads_to(file.strip_prefix(&self.root).ok()?.to_str()?)
+        WorkspacePath::default().leads_to(file.strip_prefix(&self.context.root).ok()?.to_str()?)
     }
 }
 

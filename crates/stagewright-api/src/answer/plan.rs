@@ -166,6 +166,9 @@ pub struct PermissionsEntry {
     /// Secrets whose value it may read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveal: Vec<String>,
+    /// Credentials with which the host signs its requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
     /// Image repositories that it may push to or resolve.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub registry: Vec<String>,

@@ -236,6 +236,7 @@ fn permissions() -> PermissionsEntry {
         net: vec![s("cargo")],
         secrets: vec![s("token:header")],
         reveal: vec![s("token")],
+        credentials: vec![s("api")],
         registry: vec![s("ghcr.io/acme/*")],
         service: vec![s("database")],
         socket: vec![s("docker")],

@@ -67,6 +67,7 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
         package_hosts: Arc::default(),
         pulls: Pulls::Never,
         secrets: Arc::new(Nothing),
+        credentials: Arc::new(()),
         changes: Arc::new(Nothing),
         registry,
         services: Arc::new(services),

@@ -59,6 +59,7 @@ fn permissions() -> Permissions {
         net: all(&["cargo", "https://example.org:8443"]),
         secrets: all(&["token:header"]),
         reveal: all(&["token"]),
+        credentials: all(&["kube"]),
         registry: all(&["ghcr.io/acme/*"]),
         service: all(&["database"]),
         socket: all(&["docker"]),

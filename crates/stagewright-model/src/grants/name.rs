@@ -1,4 +1,4 @@
-//! Entries of `permissions.service`, `env` and `reveal`: plain names without wildcards.
+//! Entries of `permissions.service`, `env`, `reveal` and `credentials`: plain names without wildcards.
 
 use super::variable::is_harmless_variable;
 use crate::entry::entry;
@@ -16,6 +16,10 @@ pub struct VariableName(String);
 /// A key of `[secrets]`.
 #[derive(Clone, Debug)]
 pub struct SecretName(String);
+
+/// A key of `[credentials]`.
+#[derive(Clone, Debug)]
+pub struct CredentialName(String);
 
 impl ServiceName {
     /// Parses an entry.
@@ -69,6 +73,22 @@ impl SecretName {
     }
 }
 
+impl CredentialName {
+    /// Parses an entry.
+    pub fn parse(entry: &str) -> Result<CredentialName, FormatError> {
+        match entry {
+            "" => refuse("stagewright::bad-name", "doesn't name a credential", "write a key of `[credentials]`"),
+            _ => Ok(CredentialName(entry.to_owned())),
+        }
+    }
+
+    /// The entry as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 entry!(ServiceName, FormatError);
 entry!(VariableName, FormatError);
 entry!(SecretName, FormatError);
+entry!(CredentialName, FormatError);

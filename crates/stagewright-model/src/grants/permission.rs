@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::name::{SecretName, ServiceName, VariableName};
+use super::name::{CredentialName, SecretName, ServiceName, VariableName};
 use super::path::PathRule;
 use super::repository::RepositoryRule;
 use super::secret::{SecretRule, SecretUse};
@@ -28,6 +28,8 @@ pub enum Permission {
     Secrets,
     /// `reveal`
     Reveal,
+    /// `credentials`
+    Credentials,
     /// `registry`
     Registry,
     /// `service`
@@ -40,7 +42,7 @@ pub enum Permission {
 
 impl Permission {
     /// All permissions in display order.
-    pub const ALL: [Permission; 11] = [
+    pub const ALL: [Permission; 12] = [
         Permission::Process,
         Permission::Read,
         Permission::Write,
@@ -48,6 +50,7 @@ impl Permission {
         Permission::Net,
         Permission::Secrets,
         Permission::Reveal,
+        Permission::Credentials,
         Permission::Registry,
         Permission::Service,
         Permission::Socket,
@@ -64,6 +67,7 @@ impl Permission {
             Permission::Net => "net",
             Permission::Secrets => "secrets",
             Permission::Reveal => "reveal",
+            Permission::Credentials => "credentials",
             Permission::Registry => "registry",
             Permission::Service => "service",
             Permission::Socket => "socket",
@@ -83,6 +87,7 @@ pub enum Grant<'a> {
     Net(&'a NetRule),
     Secrets(&'a SecretRule),
     Reveal(&'a SecretName),
+    Credentials(&'a CredentialName),
     Registry(&'a RepositoryRule),
     Service(&'a ServiceName),
     Socket(&'a SocketRule),
@@ -106,6 +111,7 @@ impl<'a> Grant<'a> {
             Grant::Net(_) => Permission::Net,
             Grant::Secrets(_) => Permission::Secrets,
             Grant::Reveal(_) => Permission::Reveal,
+            Grant::Credentials(_) => Permission::Credentials,
             Grant::Registry(_) => Permission::Registry,
             Grant::Service(_) => Permission::Service,
             Grant::Socket(_) => Permission::Socket,
@@ -121,6 +127,7 @@ impl<'a> Grant<'a> {
             Grant::Net(rule) => rule.as_str(),
             Grant::Secrets(rule) => rule.as_str(),
             Grant::Reveal(name) => name.as_str(),
+            Grant::Credentials(name) => name.as_str(),
             Grant::Registry(rule) => rule.as_str(),
             Grant::Service(name) => name.as_str(),
             Grant::Socket(rule) => rule.as_str(),
@@ -153,6 +160,7 @@ impl<'a> Grant<'a> {
                 None => format!("use the secret `{entry}`"),
             },
             Grant::Reveal(_) => format!("read the value of the secret `{entry}`"),
+            Grant::Credentials(_) => format!("let the host sign requests with the credential `{entry}`"),
             Grant::Registry(_) => format!("push to the image repository `{entry}`"),
             Grant::Service(_) => format!("run the service `{entry}`"),
             Grant::Socket(_) => format!("connect to the socket `{entry}`"),
@@ -171,6 +179,7 @@ impl<'a> Grant<'a> {
             Grant::Net(rule) => granted.net.iter().any(|other| rule == other || other.covers(rule)),
             Grant::Secrets(rule) => granted.secrets.iter().any(|other| other.covers(rule)),
             Grant::Reveal(name) => granted.reveal.contains(name),
+            Grant::Credentials(name) => granted.credentials.contains(name),
             Grant::Registry(rule) => granted.registry.iter().any(|other| other.covers(rule)),
             Grant::Service(name) => granted.service.contains(name),
             Grant::Socket(rule) => granted.socket.contains(rule),
@@ -206,6 +215,7 @@ impl Permissions {
             Permission::Net => self.net.iter().map(Grant::Net).collect(),
             Permission::Secrets => self.secrets.iter().map(Grant::Secrets).collect(),
             Permission::Reveal => self.reveal.iter().map(Grant::Reveal).collect(),
+            Permission::Credentials => self.credentials.iter().map(Grant::Credentials).collect(),
             Permission::Registry => self.registry.iter().map(Grant::Registry).collect(),
             Permission::Service => self.service.iter().map(Grant::Service).collect(),
             Permission::Socket => self.socket.iter().map(Grant::Socket).collect(),
@@ -226,6 +236,7 @@ impl Permissions {
             Permission::Net => self.net.push(NetRule::parse(entry)?),
             Permission::Secrets => self.secrets.push(SecretRule::parse(entry)?),
             Permission::Reveal => self.reveal.push(SecretName::parse(entry)?),
+            Permission::Credentials => self.credentials.push(CredentialName::parse(entry)?),
             Permission::Registry => self.registry.push(RepositoryRule::parse(entry)?),
             Permission::Service => self.service.push(ServiceName::parse(entry)?),
             Permission::Socket => self.socket.push(SocketRule::parse(entry)?),
@@ -244,6 +255,7 @@ impl Permissions {
             Grant::Net(rule) => self.net.push(rule.clone()),
             Grant::Secrets(rule) => self.secrets.push(rule.clone()),
             Grant::Reveal(name) => self.reveal.push(name.clone()),
+            Grant::Credentials(name) => self.credentials.push(name.clone()),
             Grant::Registry(rule) => self.registry.push(rule.clone()),
             Grant::Service(name) => self.service.push(name.clone()),
             Grant::Socket(rule) => self.socket.push(rule.clone()),
@@ -261,6 +273,7 @@ impl Permissions {
             net,
             secrets,
             reveal,
+            credentials,
             registry,
             service,
             socket,
@@ -276,6 +289,7 @@ impl Permissions {
         add(&mut self.net, net);
         add(&mut self.secrets, secrets);
         add(&mut self.reveal, reveal);
+        add(&mut self.credentials, credentials);
         add(&mut self.registry, registry);
         add(&mut self.service, service);
         add(&mut self.socket, socket);
@@ -293,6 +307,7 @@ impl Permissions {
             net,
             secrets,
             reveal,
+            credentials,
             registry,
             service,
             socket,
@@ -307,6 +322,7 @@ impl Permissions {
         sort(net);
         sort(secrets);
         sort(reveal);
+        sort(credentials);
         sort(registry);
         sort(service);
         sort(socket);

@@ -101,6 +101,15 @@ impl SocketRoute {
         Ok(SocketRoute { methods, socket: socket.to_owned(), path: path.map(str::to_owned) })
     }
 
+    /// The path of the socket, if the entry isn't restricted to methods or paths.
+    pub(crate) fn parse_whole(entry: &str) -> Result<String, FormatError> {
+        let SocketRoute { methods, socket, path } = SocketRoute::parse(entry)?;
+        match methods.is_empty() && path.is_none() {
+            true => Ok(socket),
+            false => refuse(CODE, "is more than a socket", "write the socket alone, as in `unix:///run/docker.sock`"),
+        }
+    }
+
     /// Whether a request is granted.
     pub fn grants(&self, method: &str, url: &SocketUrl) -> bool {
         let is_method = self.methods.is_empty() || self.methods.iter().any(|granted| granted == method);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{LockedPipeline, LockedSecret, LockedStage, PluginPin};
+use crate::credential::CredentialDeclaration;
 use crate::grants::{Amount, Bounds, PackageManager};
 
 /// One difference between two locked pipelines.
@@ -59,6 +60,9 @@ pub(super) fn between(then: &LockedPipeline, now: &LockedPipeline, defaults: &Bo
         }
         between_secrets(name, before.unwrap_or(&LockedSecret::default()), secret, &mut changes);
     }
+    for (name, credential) in &now.credentials {
+        between_credentials(name, then.credentials.get(name), credential, &mut changes);
+    }
     between_package_hosts(then, now, &mut changes);
     for (name, stage) in &now.stages {
         // A new stage had no limits that could have become smaller; those above the defaults are worth a line.
@@ -111,6 +115,37 @@ fn between_secrets(name: &str, then: &LockedSecret, now: &LockedSecret, changes:
         for entry in then.iter().filter(|entry| !now.contains(entry)) {
             changes.narrower(format!("the secret `{name}` may no longer {phrase} `{entry}`"));
         }
+    }
+}
+
+fn between_credentials(
+    name: &str,
+    then: Option<&CredentialDeclaration>,
+    now: &CredentialDeclaration,
+    changes: &mut LockChanges,
+) {
+    if then.is_none_or(|then| then.type_name() != now.type_name()) {
+        changes.wider(format!("the credential `{name}` is now of type `{}`", now.type_name()));
+    }
+    let (before, settings) = (then.map(CredentialDeclaration::settings).unwrap_or_default(), now.settings());
+    for setting in settings.iter().filter(|setting| !before.contains(setting)) {
+        changes.wider(format!("the credential `{name}` now has {} = `{}`", setting.key, setting.value));
+    }
+    // What no longer applies may have been a restriction, as `ca` is.
+    for removed in before.iter().filter(|before| !settings.iter().any(|setting| setting.key == before.key)) {
+        changes.wider(format!("the credential `{name}` no longer has {} = `{}`", removed.key, removed.value));
+    }
+    let then = then.map(|then| then.origins.as_slice());
+    if now.origins.is_empty() && then.is_none_or(|then| !then.is_empty()) {
+        changes
+            .wider(format!("the credential `{name}` may now sign requests to whichever server its kubeconfig names"));
+    }
+    let then = then.unwrap_or_default();
+    for origin in now.origins.iter().filter(|origin| !then.iter().any(|then| then.is_same(origin))) {
+        changes.wider(format!("the credential `{name}` may now sign requests to {origin}"));
+    }
+    for origin in then.iter().filter(|origin| !now.origins.iter().any(|now| now.is_same(origin))) {
+        changes.narrower(format!("the credential `{name}` may no longer sign requests to {origin}"));
     }
 }
 

@@ -39,6 +39,14 @@ impl LockedPipeline {
             list(&mut text, "hosts", &secret.hosts);
             list(&mut text, "programs", &secret.programs);
         }
+        for (name, declared) in &self.credentials {
+            header(&mut text, &[&prefix, "credentials", &key(name)]);
+            line(&mut text, "type", &quoted(declared.type_name()));
+            list(&mut text, "origins", &declared.origins);
+            for setting in declared.settings() {
+                line(&mut text, setting.key, &quoted(&setting.value));
+            }
+        }
         if !self.package_hosts.is_empty() {
             header(&mut text, &[&prefix, "package-hosts"]);
         }

@@ -6,7 +6,8 @@ use petgraph::graph::DiGraph;
 
 use super::fields::{At, Fields, Value, json};
 use super::uses::{Uses, Visibility, env};
-use super::{freeze, lock, teams};
+use super::{credentials, freeze, lock, teams};
+use crate::credential::CredentialDeclaration;
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
 use crate::grants::{HostPattern, Sandbox};
@@ -24,10 +25,13 @@ pub(super) struct Head<'t> {
     pub(super) inputs: BTreeMap<String, InputDeclaration>,
     pub(super) env: BTreeMap<String, Template>,
     pub(super) secrets: BTreeMap<String, SecretDeclaration>,
+    pub(super) credentials: BTreeMap<String, CredentialDeclaration>,
     pub(super) environments: BTreeMap<String, Environment>,
     pub(super) teams: BTreeMap<String, Vec<String>>,
     pub(super) concurrency: Option<Concurrency>,
-    /// The declared secrets and environments: table, name and place.
+    /// The whole file.
+    pub(super) fields: Fields<'t>,
+    /// The declared secrets, credentials and environments: table, name and place.
     pub(super) declared: Vec<(&'static str, At<&'t str>)>,
 }
 
@@ -42,6 +46,7 @@ impl Head<'_> {
             inputs: self.inputs,
             env: self.env,
             secrets: self.secrets,
+            credentials: self.credentials,
             environments: self.environments,
             teams: self.teams,
             concurrency: self.concurrency,
@@ -63,10 +68,12 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
         inputs: file.table("inputs").entries().into_iter().map(|(name, value)| input(name, value, report)).collect(),
         env: env(file.table("env"), Visibility::Pipeline, uses, report),
         secrets: secrets(file.table("secrets")),
+        credentials: credentials::read(file, report),
         environments: named(file.table("environments"), |fields| environment(fields, report)),
         teams: teams::read(file, report),
         concurrency: concurrency(file, uses, report),
-        declared: declared("secrets").chain(declared("environments")).collect(),
+        fields: file,
+        declared: ["secrets", "credentials", "environments"].into_iter().flat_map(declared).collect(),
     }
 }
 

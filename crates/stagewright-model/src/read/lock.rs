@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::credentials::of_fields;
 use super::document;
 use super::fields::{At, Fields};
 use super::permissions::permissions;
 use super::stage::{bounds, is_unsandboxed};
+use crate::credential::CredentialDeclaration;
 use crate::diagnostic::{Diagnostics, Problem, Report};
 use crate::grants::{HostPattern, Origin, PackageManager, Permissions, Sandbox};
 use crate::lock::{Lock, LockedPipeline, LockedSecret, LockedStage, PluginPin};
@@ -65,6 +67,7 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
             hosts: secret.texts("hosts").iter().filter_map(|host| HostPattern::parse(host.value).ok()).collect(),
             programs: secret.strings("programs"),
         }),
+        credentials: credentials(fields.table("credentials")),
         package_hosts: package_hosts(fields.table("package-hosts")),
         plugins: named(fields.table("plugins"), |plugin| PluginPin {
             digest: plugin.string("digest").unwrap_or_default(),
@@ -91,6 +94,12 @@ fn pipeline<'t>(name: At<&'t str>, fields: Fields<'t>, report: &mut Report) -> L
         });
     }
     locked
+}
+
+/// Incomplete credentials are left out, and then the checksum is wrong.
+fn credentials(table: Fields<'_>) -> BTreeMap<String, CredentialDeclaration> {
+    let entries = table.entries().into_iter();
+    entries.filter_map(|(name, value)| Some((name.value.to_owned(), of_fields(Fields::of(value))?))).collect()
 }
 
 fn package_hosts(fields: Fields<'_>) -> BTreeMap<PackageManager, BTreeSet<Origin>> {

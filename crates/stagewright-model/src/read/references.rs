@@ -8,7 +8,7 @@ use super::order::{Names, Order, Referrers};
 use super::permissions::PermissionSets;
 use super::stage::Draft;
 use super::uses::{Use, Visibility};
-use super::{PluginNames, list, place};
+use super::{PluginNames, credentials, list, place, undeclared};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
 use crate::grants::{HostPattern, NetTarget, SecretName, SecretRule, SecretUse};
@@ -44,8 +44,10 @@ pub(super) fn check(
     let mut referrers = Referrers::new();
     let mut used_names = HashSet::new();
     let mut output_reads = Vec::new();
+    known.check_credentials(&mut used_names, report);
     for permissions in known.sets.declared().chain([known.defaults]) {
         known.check_secrets(permissions, &mut used_names, report);
+        known.check_credential_names(permissions, &mut used_names, report);
     }
     for (position, draft) in known.drafts.iter().enumerate() {
         known.check_plugin(draft, report);
@@ -68,6 +70,7 @@ pub(super) fn check(
     {
         let (what, help) = match *table {
             "secrets" => ("secret", "remove it, or name it in the `permissions.secrets` of a stage"),
+            "credentials" => ("credential", "remove it, or name it in the `permissions.credentials` of a stage"),
             _ => ("environment", "remove it, or name it in the `environment` of the stage that deploys to it"),
         };
         let message = format!("no stage uses the {what} `{}`", name.value);
@@ -114,12 +117,47 @@ impl<'t> KnownNames<'_, 't> {
         self.check_approved(draft, used_names, report);
         for permissions in draft.permissions() {
             self.check_secrets(permissions, used_names, report);
+            self.check_credential_names(permissions, used_names, report);
             self.check_downloads(draft, permissions, report);
         }
         if !draft.fields.has("permissions") {
             self.check_downloads(draft, self.defaults, report);
         }
+        self.check_credential_conflicts(draft, report);
         self.check_trust(draft, report);
+    }
+
+    /// The declared names of a table, including those whose declaration is invalid.
+    fn declared(&self, table: &'static str) -> Vec<At<&'t str>> {
+        self.head.declared.iter().filter(|(of, _)| *of == table).map(|(_, name)| *name).collect()
+    }
+
+    fn check_credentials(&self, used_names: &mut HashSet<(&'static str, &'t str)>, report: &mut Report) {
+        let Head { fields, credentials, secrets, .. } = self.head;
+        credentials::check_secrets(*fields, credentials, secrets, &self.declared("secrets"), used_names, report);
+    }
+
+    fn check_credential_names(
+        &self,
+        permissions: Fields<'t>,
+        used_names: &mut HashSet<(&'static str, &'t str)>,
+        report: &mut Report,
+    ) {
+        let declared = self.declared("credentials");
+        for name in permissions.texts("credentials").into_iter().filter(|name| !name.value.is_empty()) {
+            used_names.insert(("credentials", name.value));
+            if !declared.iter().any(|known| known.value == name.value) {
+                let known = declared.iter().map(|known| known.value);
+                report.error(|| undeclared("credential", "credentials", name, known));
+            }
+        }
+    }
+
+    fn check_credential_conflicts(&self, draft: &Draft<'t>, report: &mut Report) {
+        let own = if draft.fields.has("permissions") { draft.permissions()[0] } else { self.defaults };
+        let tables = self.sets.tables(own).into_iter().chain(self.sets.tables(draft.permissions()[1]));
+        let entries = tables.flat_map(|table| table.texts("credentials")).collect::<Vec<_>>();
+        credentials::check_conflicts(draft, &entries, &self.head.credentials, report);
     }
 
     /// Warns of secrets that the proxy would never send. The hosts of a package manager aren't known here.
@@ -174,10 +212,10 @@ impl<'t> KnownNames<'_, 't> {
             let name = &secret.value[..grant.name().len()];
             used_names.insert(("secrets", name));
             // Unlike `head.secrets`, `head.declared` includes secrets whose declaration is invalid.
-            let declared = self.head.declared.iter().filter(|(table, _)| *table == "secrets");
-            let declared = declared.map(|(_, name)| name.value);
-            if !declared.clone().any(|known| known == name) {
-                report.error(|| undeclared("secret", "secrets", At { value: name, ..*secret }, declared));
+            let declared = self.declared("secrets");
+            if !declared.iter().any(|known| known.value == name) {
+                let known = declared.iter().map(|known| known.value);
+                report.error(|| undeclared("secret", "secrets", At { value: name, ..*secret }, known));
             }
         }
         for reveal in permissions.texts("reveal") {
@@ -363,17 +401,6 @@ fn not_upstream(name: &str, target: &str, span: SourceSpan) -> Problem {
     Problem::new("stagewright::not-upstream", span, format!("`{name}` reads `{target}`, which isn't among its needs"))
         .label("may not have ended by then")
         .help(format!("add `{target}` to the `needs` of `{name}`"))
-}
-
-fn undeclared<'a>(what: &str, table: &str, name: At<&str>, declared: impl Iterator<Item = &'a str>) -> Problem {
-    let help = match nearest(name.value, declared) {
-        Some(known) => format!("did you mean `{known}`?"),
-        None => format!("declare it: `[{table}.{}]`", name.value),
-    };
-    let code = if what == "secret" { "stagewright::unknown-secret" } else { "stagewright::unknown-environment" };
-    Problem::new(code, name.span, format!("the {what} `{}` isn't declared", name.value))
-        .label(format!("unknown {what}"))
-        .help(help)
 }
 
 fn unknown_member<'a>(

@@ -1,6 +1,7 @@
 //! The description of the pipeline file.
 
 use super::{Format, Key, NameRule, OtherKeys, Shape, Table};
+use crate::credential::KIND_NAMES;
 use crate::plan::RetryCause;
 use crate::range::{self, Range};
 use crate::secret::{SecretScheme, SecretShape};
@@ -54,6 +55,7 @@ pub(crate) static FILE: Table = closed(&[
     key("defaults", Shape::Table(&DEFAULTS), "Values for stages that don't have these keys themselves."),
     key("permission-sets", Shape::Table(&PERMISSION_SETS), "Permissions that stages use by name."),
     key("secrets", Shape::Table(&SECRETS), "Secrets: where they come from and where they may be sent."),
+    key("credentials", Shape::Table(&CREDENTIALS), "Credentials with which the host signs requests of plugins."),
     key("environments", Shape::Table(&ENVIRONMENTS), "Environments that stages deploy to."),
     key("teams", Shape::Table(&TEAMS), "The members of the teams in `approvers`."),
     key("concurrency", Shape::Table(&CONCURRENCY), "Prevents runs from overlapping."),
@@ -145,6 +147,58 @@ static SECRET: Table = closed(&[
         "Format of the value, and of the stand-in that a rehearsal uses instead.",
     ),
 ]);
+
+static CREDENTIALS: Table =
+    open(&OtherKeys { what: "a credential", rule: NameRule::Name, shape: Shape::Table(&CREDENTIAL) });
+
+static CREDENTIAL: Table = closed(&CREDENTIAL_KEYS);
+
+/// The keys of all types; which of them a type has is checked where it is read.
+pub(super) const CREDENTIAL_KEYS: [Key; 21] = [
+    required("type", Shape::Text(Format::Choice(&KIND_NAMES)), "How requests are signed; see docs/credentials.md."),
+    key(
+        "origins",
+        texts(&Shape::Text(Format::CredentialOrigin)),
+        "Where requests are signed: `https://HOST:PORT`; for `docker-registry`, `unix:///SOCKET`. Required, except for \
+         `kubeconfig`, whose server must be one of them.",
+    ),
+    key(
+        "ca",
+        Shape::Text(Format::SecretName),
+        "Secret with the authorities, as PEM, that the server is checked against.",
+    ),
+    key("token", Shape::Text(Format::SecretName), "`bearer`: secret with the token."),
+    key("username", TEXT, "`basic`, `docker-registry`: the user's name."),
+    key("password", Shape::Text(Format::SecretName), "`basic`, `docker-registry`: secret with the password."),
+    key("certificate", Shape::Text(Format::SecretName), "`client-certificate`: secret with the certificate, as PEM."),
+    key(
+        "key",
+        Shape::Text(Format::SecretName),
+        "`client-certificate`: secret with the private key, as PEM; `google`: secret with the service account's key, as \
+         JSON.",
+    ),
+    key("access-key-id", Shape::Text(Format::SecretName), "`aws-sigv4`: secret with the ID of the access key."),
+    key("secret-access-key", Shape::Text(Format::SecretName), "`aws-sigv4`: secret with the access key."),
+    key(
+        "session-token",
+        Shape::Text(Format::SecretName),
+        "`aws-sigv4`: secret with the token of temporary credentials.",
+    ),
+    key("region", TEXT, "`aws-sigv4`: the region, as in `eu-central-1`."),
+    key("service", TEXT, "`aws-sigv4`: the service, as in `s3`."),
+    key("file", Shape::Text(Format::SecretName), "`kubeconfig`: secret with the text of the file."),
+    key("context", TEXT, "`kubeconfig`: the context; by default, the file's current one."),
+    key("registry", Shape::Text(Format::Registry), "`docker-registry`: the registry, as in `ghcr.io` or `docker.io`."),
+    key("scope", TEXT, "`google`, `azure`: the scope of the tokens; several are separated by spaces."),
+    key("tenant", Shape::Text(Format::Tenant), "`azure`: the tenant's ID or domain."),
+    key("client-id", TEXT, "`azure`: the application's ID."),
+    key("client-secret", Shape::Text(Format::SecretName), "`azure`: secret with the client secret."),
+    key(
+        "authority",
+        Shape::Text(Format::Authority),
+        "`google`, `azure`: the origin that issues tokens, if it isn't the usual one.",
+    ),
+];
 
 static DEFAULTS: Table = closed(&[
     key("permissions", Shape::Table(&STAGE_PERMISSIONS), "Permissions of stages without `permissions`."),
@@ -333,7 +387,7 @@ const USE: Key = key(
      `go`, `node`, `python` and `rust`.",
 );
 
-const PERMISSION_KEYS: [Key; 11] = [
+const PERMISSION_KEYS: [Key; 12] = [
     key(
         "process",
         texts(&Shape::Text(Format::Program)),
@@ -364,6 +418,11 @@ const PERMISSION_KEYS: [Key; 11] = [
         "reveal",
         texts(&Shape::Text(Format::SecretName)),
         "Secrets whose plain text may be read; `secrets` must include them too.",
+    ),
+    key(
+        "credentials",
+        texts(&Shape::Text(Format::CredentialName)),
+        "Credentials with which the host signs requests of the plugin; each also grants requests to its origins.",
     ),
     key(
         "registry",

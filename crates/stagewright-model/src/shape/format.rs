@@ -6,11 +6,13 @@ use serde_json::{Value as Json, json};
 
 use super::cron::check_cron;
 use super::name::{check_name, check_variable};
+use crate::credential::{CredentialOrigin, OriginTarget};
 use crate::expression::MARKER;
 use crate::format_error::{FormatError, refuse};
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
 use crate::grants::{
-    HostPattern, NetRule, PathRule, ProcessRule, RepositoryRule, SecretName, SecretRule, ServiceName, SocketRule,
+    CredentialName, HostPattern, NetRule, Origin, PathRule, ProcessRule, RepositoryRule, SecretName, SecretRule,
+    ServiceName, SocketRule,
 };
 use crate::pattern::bad_pattern;
 use crate::range::{Range, SizeRange};
@@ -54,6 +56,16 @@ pub(crate) enum Format {
     SecretGrant,
     /// `permissions.reveal`.
     SecretName,
+    /// `permissions.credentials`.
+    CredentialName,
+    /// `credentials.NAME.origins`.
+    CredentialOrigin,
+    /// `credentials.NAME.authority`: the same, but a host.
+    Authority,
+    /// `credentials.NAME.registry`: the host of a registry, as image names have it.
+    Registry,
+    /// `credentials.NAME.tenant`: a name of a URL's path.
+    Tenant,
     /// `permissions.service`.
     Service,
     /// `secrets.NAME.from`.
@@ -94,6 +106,11 @@ impl Format {
             Format::Repository => RepositoryRule::parse(text).map(drop),
             Format::SecretGrant => SecretRule::parse(text).map(drop),
             Format::SecretName => SecretName::parse(text).map(drop),
+            Format::CredentialName => CredentialName::parse(text).map(drop),
+            Format::CredentialOrigin => CredentialOrigin::parse(text).map(drop),
+            Format::Authority => check_authority(text),
+            Format::Registry => check_registry(text),
+            Format::Tenant => check_tenant(text),
             Format::Service => ServiceName::parse(text).map(drop),
             Format::SecretSource => SecretFrom::parse(text).map(drop),
             Format::Approver => check_user(text.strip_prefix("team:").unwrap_or(text)),
@@ -113,7 +130,11 @@ impl Format {
             | Format::Host
             | Format::Repository
             | Format::SecretName
+            | Format::CredentialName
             | Format::Service => json!({ "minLength": 1 }),
+            Format::CredentialOrigin | Format::Authority => {
+                json!({ "minLength": 1, "examples": ["https://api.example.org"] })
+            }
             Format::SecretGrant => json!({ "pattern": "^[^:]+(:(header|env|proxy))?$" }),
             Format::Socket => json!({ "pattern": "^(docker|/.+)$", "examples": ["/run/postgresql/.s.PGSQL.5432"] }),
             Format::Name => json!({ "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$" }),
@@ -128,6 +149,8 @@ impl Format {
             Format::SecretSource => {
                 json!({ "pattern": format!("^({}):.+$|^([^:]*/)?[.]env[^:/]*#.+$", SOURCES.join("|")) })
             }
+            Format::Registry => json!({ "minLength": 1, "examples": ["ghcr.io"] }),
+            Format::Tenant => json!({ "pattern": "^[A-Za-z0-9.-]+$" }),
             Format::Approver => json!({ "minLength": 1, "examples": ["ada", "team:release"] }),
             Format::Member => json!({ "minLength": 1, "not": { "pattern": "^team:" } }),
             Format::Weekly => json!({
@@ -253,6 +276,35 @@ fn check_plugin(text: &str) -> Result<(), FormatError> {
             let help = "write the name of a built-in plugin, `path:PATH` or `oci:REFERENCE@sha256:DIGEST`";
             refuse(CODE, format!("has the unknown scheme `{scheme}:`"), help)
         }
+    }
+}
+
+fn check_authority(text: &str) -> Result<(), FormatError> {
+    match CredentialOrigin::parse(text)?.target() {
+        OriginTarget::Host(_) => Ok(()),
+        OriginTarget::Socket(_) => {
+            refuse("stagewright::bad-origin", "isn't a host", "write `https://HOST`, where tokens are requested")
+        }
+    }
+}
+
+/// In image names, the first part is a registry if it has a dot or a port, or is `localhost`.
+fn check_registry(text: &str) -> Result<(), FormatError> {
+    let is_written_so =
+        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:[]".contains(&byte));
+    let names_host = text.contains(['.', ':']) || text == "localhost";
+    if is_written_so && names_host && Origin::parse(text).is_some() {
+        return Ok(());
+    }
+    refuse("stagewright::bad-registry", "doesn't name a registry", "write its host, as in `ghcr.io` or `docker.io`")
+}
+
+/// A tenant becomes a part of a URL's path.
+fn check_tenant(text: &str) -> Result<(), FormatError> {
+    let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
+    match is_name && text.bytes().any(|byte| byte != b'.') {
+        true => Ok(()),
+        false => refuse("stagewright::bad-tenant", "isn't a tenant", "write its ID, or a domain as in `example.org`"),
     }
 }
 

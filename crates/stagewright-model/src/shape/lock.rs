@@ -1,6 +1,6 @@
 //! The description of `stagewright.lock`.
 
-use super::file::{PERMISSIONS, TEXT, closed, key, open, required, texts};
+use super::file::{CREDENTIAL_KEYS, PERMISSIONS, TEXT, closed, key, open, required, texts};
 use super::policy::BOUNDS;
 use super::{Format, NameRule, OtherKeys, Shape, Table};
 
@@ -16,6 +16,7 @@ static PIPELINE: Table = closed(&[
     required("checksum", Shape::Text(Format::Digest), "Digest of the rest of the pipeline's section."),
     required("sandbox", Shape::Text(Format::Choice(&["required", "preferred"])), "The pipeline's `sandbox`."),
     key("secrets", Shape::Table(&SECRETS), "Where secrets come from and where they may be sent."),
+    key("credentials", Shape::Table(&CREDENTIALS), "How requests are signed, and to which origins."),
     key("package-hosts", Shape::Table(&PACKAGE_HOSTS), "Package hosts that are configured in files of the repository."),
     key("plugins", Shape::Table(&PLUGINS), "The plugins that stages use."),
     key("stages", Shape::Table(&STAGES), "What each stage may do."),
@@ -28,6 +29,11 @@ static SECRET: Table = closed(&[
     key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to."),
     key("programs", texts(&TEXT), "Programs that may get the secret in their environment."),
 ]);
+
+static CREDENTIALS: Table =
+    open(&OtherKeys { what: "a credential", rule: NameRule::Any, shape: Shape::Table(&CREDENTIAL) });
+
+static CREDENTIAL: Table = closed(&CREDENTIAL_KEYS);
 
 static PACKAGE_HOSTS: Table = closed(&[
     key("cargo", texts(&Shape::Text(Format::Origin)), "Origins in cargo's configuration."),

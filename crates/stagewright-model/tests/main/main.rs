@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests")]
 
 mod code;
+mod credentials;
 mod diagnostics;
 mod expressions;
 mod fuzz;

@@ -11,6 +11,7 @@ fn row(way: WayOut) -> &'static str {
             "a program that may reach further"
         }
         WayOut::Request => "an HTTP request of a plugin",
+        WayOut::Credential => "a request of a plugin that the host signs",
         WayOut::Secret | WayOut::SecretSource => "a secret",
         WayOut::Image => "a push to a registry",
         WayOut::Service => "a service of the `process` target",

@@ -15,6 +15,7 @@ use reqwest::{Method, Url};
 use stagewright_model::Origin;
 use tokio::sync::mpsc;
 
+use super::credentials::{ApplicableCredential, StageCredentials};
 use super::effects::Effects;
 use super::poll::Pollable;
 use super::workspace::{FillError, WorkspaceFiles};
@@ -32,6 +33,7 @@ mod incoming;
 mod pending;
 mod quota;
 mod request;
+mod signing;
 
 pub(crate) use quota::Quota;
 
@@ -43,6 +45,7 @@ use hop::{Destination, Hop, first_hop, parse_header, redirection, shown};
 use incoming::IncomingBody;
 use quota::Held;
 use request::Body;
+use signing::OutgoingBody;
 
 /// The most redirects, whatever the guest sets: two servers that redirect to each other would occupy a stage until its
 /// timeout.
@@ -160,6 +163,7 @@ pub(crate) struct Http {
     pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
     pub(crate) quota: Quota,
+    pub(crate) credentials: StageCredentials,
 }
 
 impl Http {
@@ -173,7 +177,13 @@ impl Http {
             rehearsal: attempt.rehearsal.clone(),
             effects: attempt.effects.clone(),
             quota: Quota::new(attempt.bounds.requests, attempt.bounds.memory, attempt.policy.clone()),
+            credentials: StageCredentials::for_attempt(attempt),
         }
+    }
+
+    /// The URL of the only server of a credential.
+    pub(crate) async fn endpoint(&self, credential: &str) -> Result<String, CapabilityError> {
+        self.credentials.endpoint(credential).await
     }
 
     /// A request builder whose size counts against the quota.
@@ -194,20 +204,21 @@ impl Http {
         let mut left = request.max_redirects.min(MOST_REDIRECTS);
         let place = self.quota.response()?;
         loop {
-            self.check(&hop).await?;
-            self.pass(&mut hop).await?;
+            let mut credentials = self.credentials_for(&hop).await?;
+            self.check(&hop, !credentials.is_empty()).await?;
+            self.pass(&mut hop, &mut credentials).await?;
             if !hop.method.is_safe() {
                 self.effects.announce(&format!("{} {}", hop.method, hop.to.shown())).await?;
             }
             let Destination::Host(_, origin) = &hop.to else {
-                let answer = self.exchange(&hop, request.timeout).await?;
+                let answer = self.exchange(&hop, &credentials, request.timeout).await?;
                 return Ok(self.response(answer, hop.to.shown(), place));
             };
             // A release of the attempt can end at any time, and another program can take its port. The check before the
             // request keeps its data, and secrets, from that program; the one after it keeps the guest from taking that
             // program's response for the release's, as in a health check.
             self.own.check(origin).await?;
-            let answer = self.exchange(&hop, request.timeout).await?;
+            let answer = self.exchange(&hop, &credentials, request.timeout).await?;
             self.own.check(origin).await?;
             let from = shown(answer.url());
             let Some(location) = redirection(&answer) else { return Ok(self.response(answer, from, place)) };
@@ -220,9 +231,10 @@ impl Http {
         }
     }
 
-    async fn check(&self, hop: &Hop) -> Result<(), CapabilityError> {
+    /// `is_signed`: a credential applies to the request, whose grant includes its origins. Sockets need a grant of their own.
+    async fn check(&self, hop: &Hop, is_signed: bool) -> Result<(), CapabilityError> {
         match &hop.to {
-            Destination::Host(url, origin) => self.check_host(url, origin).await,
+            Destination::Host(url, origin) => self.check_host(url, origin, is_signed).await,
             Destination::Socket(url) => {
                 self.policy.socket_request(hop.method.as_str(), url)?;
                 let Some(header) = hop.secrets.first() else { return Ok(()) };
@@ -233,8 +245,8 @@ impl Http {
         }
     }
 
-    async fn check_host(&self, url: &Url, origin: &Origin) -> Result<(), CapabilityError> {
-        if !self.own.contains(origin) {
+    async fn check_host(&self, url: &Url, origin: &Origin, is_signed: bool) -> Result<(), CapabilityError> {
+        if !is_signed && !self.own.contains(origin) {
             self.policy.origin(&self.rehearsal.granted_as(origin).await?)?;
         }
         if !url.username().is_empty() || url.password().is_some() {
@@ -245,9 +257,14 @@ impl Http {
         Ok(())
     }
 
-    async fn exchange(&self, hop: &Hop, timeout: Option<Duration>) -> Result<reqwest::Response, CapabilityError> {
+    async fn exchange(
+        &self,
+        hop: &Hop,
+        credentials: &[ApplicableCredential],
+        timeout: Option<Duration>,
+    ) -> Result<reqwest::Response, CapabilityError> {
         let mut headers = hop.headers.clone();
-        if !hop.secrets.is_empty() {
+        if !hop.secrets.is_empty() || !credentials.is_empty() {
             // A server may echo the secret, and a compressed response can't be masked.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
@@ -259,22 +276,19 @@ impl Http {
                 headers.insert(name, value);
             }
         }
+        let mut body = self.open_body(&hop.body).await?;
+        let sender = self.sign(hop, credentials, &mut headers, &mut body).await?;
         let failed = |error: &reqwest::Error| transport("call", &hop.to.shown(), error);
-        let mut request = match &hop.to {
-            Destination::Host(url, _) => {
-                self.client.get().map_err(|error| failed(&error))?.request(hop.method.clone(), url.clone())
-            }
-            Destination::Socket(url) => {
-                let client = self.client.over(&url.socket).map_err(|error| failed(&error))?;
-                client.request(hop.method.clone(), format!("http://localhost{}{}", url.path, url.query))
-            }
+        let client = match (&hop.to, sender) {
+            (Destination::Host(..), Some(sender)) => sender,
+            (Destination::Host(..), None) => self.client.get().map_err(|error| failed(&error))?.clone(),
+            (Destination::Socket(url), _) => self.client.over(&url.socket).map_err(|error| failed(&error))?,
         };
-        request = match &hop.body {
-            Body::None => request,
-            Body::Bytes(data) => request.body(data.clone()),
-            Body::File(path) => {
-                let path = path.clone();
-                let file = self.workspace.off_thread(move |files| files.open(&path)).await?.into_std();
+        let mut request = client.request(hop.method.clone(), hop.to.url()?);
+        request = match body {
+            OutgoingBody::None => request,
+            OutgoingBody::Bytes(data) => request.body(data),
+            OutgoingBody::File(file) => {
                 if let Ok(metadata) = file.metadata() {
                     headers.insert(CONTENT_LENGTH, HeaderValue::from(metadata.len()));
                 }
@@ -302,16 +316,21 @@ impl Http {
     }
 
     /// In a rehearsal, redirects the request to its stand-in, or ends the attempt if it must not be sent.
-    async fn pass(&self, hop: &mut Hop) -> Result<(), CapabilityError> {
+    async fn pass(&self, hop: &mut Hop, credentials: &mut Vec<ApplicableCredential>) -> Result<(), CapabilityError> {
         let is_fetch = matches!(hop.method, Method::GET | Method::HEAD) && hop.secrets.is_empty();
         let route = match &hop.to {
             Destination::Host(_, origin) if self.own.contains(origin) => RequestRoute::Real,
-            Destination::Host(_, origin) => self.rehearsal.request(origin, is_fetch).await?,
+            Destination::Host(_, origin) => match (self.rehearsal.request(origin, is_fetch).await?, &credentials[..]) {
+                (route @ RequestRoute::StandIn(_), _) | (route, []) => route,
+                (_, [credential, ..]) if credential.is_real => RequestRoute::Real,
+                _ => RequestRoute::Withheld,
+            },
             Destination::Socket(url) => self.rehearsal.socket_request(hop.method.as_str(), url),
         };
         match route {
             RequestRoute::Real => Ok(()),
             RequestRoute::StandIn(port) => {
+                credentials.clear();
                 if let Destination::Host(url, _) = &mut hop.to {
                     // This can't fail: a URL with a host accepts any port.
                     let _ = url.set_port(Some(port));
@@ -325,7 +344,10 @@ impl Http {
                 }
                 let secrets = hop.secrets.iter().map(|header| format!("`{}`", header.secret.name()));
                 let secrets = secrets.collect::<Vec<_>>().join(", ");
-                let with = if secrets.is_empty() { String::new() } else { format!(", with the secrets {secrets}") };
+                let mut with = if secrets.is_empty() { String::new() } else { format!(", with the secrets {secrets}") };
+                if let [credential, ..] = &credentials[..] {
+                    with.push_str(&format!(", signed with the credential `{}`", credential.name));
+                }
                 let size = self.size(hop).await?;
                 let what = format!("would send {} {} ({size} bytes){with}", hop.method, hop.to.shown());
                 self.rehearsal.withhold(what).await

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::capability::credentials::CredentialSource;
 use crate::capability::secrets::SecretSource;
 use crate::changes::ChangeSource;
 use crate::confine::SandboxConfig;
@@ -38,6 +39,8 @@ pub struct HostConfig {
     /// long as the process lives, and a run could learn a secret of another by writing guesses and looking at which of
     /// them were masked.
     pub secrets: Arc<dyn SecretSource>,
+    /// The signers of the credentials that this run's pipeline declares.
+    pub credentials: Arc<dyn CredentialSource>,
     /// The changes of the workspace's files since a commit.
     pub changes: Arc<dyn ChangeSource>,
     /// Access to image registries, with the credentials of this run's user.

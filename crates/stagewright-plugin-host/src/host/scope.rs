@@ -32,7 +32,7 @@ impl RunScope {
     /// A masker for one attempt. It starts with every secret that any stage of the run has requested so far: one stage can
     /// leave a secret in a file, an output or an artifact, where a later stage reads it without ever requesting it.
     pub(crate) fn masker(&self) -> Masker {
-        for value in self.config.secrets.known() {
+        for value in self.config.secrets.known().into_iter().chain(self.config.credentials.known()) {
             self.masker.add_foreign(value);
         }
         self.masker.fork()

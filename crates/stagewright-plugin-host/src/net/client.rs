@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{HOST, HeaderMap, HeaderValue};
-use reqwest::{Client, NoProxy, Proxy, redirect};
+use reqwest::{Certificate, Client, Identity, NoProxy, Proxy, redirect};
+use stagewright_model::TlsSettings;
 
 use crate::net::{AddressRefused, Guarded, Lookup, Upstream};
 
@@ -27,6 +28,15 @@ struct Lazy {
     over_sockets: Mutex<BTreeMap<String, Client>>,
 }
 
+/// Why TLS settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsFault {
+    #[error("there is no certificate in PEM")]
+    NoCertificate,
+    #[error("{0}")]
+    Invalid(#[from] reqwest::Error),
+}
+
 /// A client with the proxies of `upstream`; fails when one of them is invalid. Names resolve to addresses that the guard
 /// allows, except where a proxy resolves them.
 pub(crate) fn client(upstream: &Upstream, lookup: Arc<dyn Lookup>) -> reqwest::Result<SharedClient> {
@@ -46,6 +56,26 @@ impl SharedClient {
         }
         let made = self.0.builder().build()?;
         Ok(self.0.client.get_or_init(|| made))
+    }
+
+    /// A client with TLS settings of its own, which shares no connections with others; the shared one without any.
+    /// Fails when a certificate or a key is invalid.
+    pub(crate) fn with_tls(&self, settings: &TlsSettings) -> Result<Client, TlsFault> {
+        if *settings == TlsSettings::default() {
+            return Ok(self.get()?.clone());
+        }
+        let mut builder = self.0.builder();
+        if let Some(pem) = &settings.authorities {
+            let certificates = Certificate::from_pem_bundle(pem.expose().as_bytes())?;
+            if certificates.is_empty() {
+                return Err(TlsFault::NoCertificate);
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        if let Some(pem) = &settings.identity {
+            builder = builder.identity(Identity::from_pem(pem.expose().as_bytes())?);
+        }
+        Ok(builder.build()?)
     }
 
     /// The client whose connections all go to a Unix socket.

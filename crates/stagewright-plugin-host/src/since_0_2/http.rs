@@ -130,4 +130,9 @@ impl HostResponse for Attempt {
     }
 }
 
-impl Host for Attempt {}
+impl Host for Attempt {
+    async fn endpoint(&mut self, credential: String) -> Answer<String> {
+        let endpoint = self.http.endpoint(&credential).await;
+        self.answer(endpoint)
+    }
+}

@@ -130,6 +130,7 @@ pub(crate) fn run_host(runtime: &PluginRuntime, folder: &Path, secrets: Arc<dyn 
         package_hosts: Default::default(),
         pulls: Pulls::default(),
         secrets,
+        credentials: Arc::new(()),
         changes: Arc::new(NoRepository),
         registry,
         services: Arc::new(services),

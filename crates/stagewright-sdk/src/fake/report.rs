@@ -119,6 +119,8 @@ pub struct Sent {
     pub timeout: Option<Duration>,
     /// The limit of redirects; none if it wasn't set.
     pub max_redirects: Option<u32>,
+    /// The credential with which the host signs it.
+    pub credential: Option<String>,
 }
 
 impl Sent {

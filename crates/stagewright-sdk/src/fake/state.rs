@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) artifacts: BTreeMap<String, Published>,
     /// The value, and whether `reveal` is granted.
     pub(super) secrets: BTreeMap<String, (String, bool)>,
+    /// The URLs of their servers.
+    pub(super) credentials: BTreeMap<String, String>,
     pub(super) processes: Scripts<ProcessScript>,
     pub(super) requests: Scripts<HttpScript>,
     pub(super) services: Scripts<ServiceScript>,

@@ -57,6 +57,18 @@ pub(crate) enum Action {
         #[serde(default)]
         secret_headers: BTreeMap<String, String>,
     },
+    /// Call a path of a credential's server; returns what `call` returns.
+    CallEndpoint {
+        credential: String,
+        path: String,
+        #[serde(default = "get")]
+        method: String,
+        /// The body; with `@` before it, a file of the workspace.
+        #[serde(default)]
+        body: String,
+    },
+    /// Return the URL of a credential's server.
+    Endpoint { credential: String },
     /// Call a URL `times` times without reading the responses; returns how many requests were accepted.
     Hoard { url: String, times: u32 },
     /// Call a URL; returns the response or the error with blanks between all letters, which masking doesn't recognise.
@@ -227,6 +239,10 @@ impl Action {
             }
             Action::Race { path, but, times } => Ok(race(&path, &but, times)),
             Action::Call { url, method, headers, secret_headers } => call(&method, &url, &headers, &secret_headers),
+            Action::CallEndpoint { credential, path, method, body } => {
+                call_endpoint(&credential, &path, &method, &body)
+            }
+            Action::Endpoint { credential } => http::endpoint(&credential),
             Action::Hoard { url, times } => Ok(hoard(&url, times)),
             Action::Spell { url, secret_headers } => {
                 let came = call("GET", &url, &BTreeMap::new(), &secret_headers).unwrap_or_else(|error| error.message);
@@ -455,6 +471,20 @@ fn call(
     for (name, secret) in secret_headers {
         request.secret_header(name, "Bearer ", &secrets::get(secret)?);
     }
+    answer(request)
+}
+
+fn call_endpoint(credential: &str, path: &str, method: &str, body: &str) -> Result<String> {
+    let mut request = http::Request::new(method, &format!("{}{path}", http::endpoint(credential)?));
+    match body.strip_prefix('@') {
+        Some(file) => request.body_file(file),
+        None if body.is_empty() => &mut request,
+        None => request.body(body.as_bytes()),
+    };
+    answer(request)
+}
+
+fn answer(mut request: http::Request) -> Result<String> {
     let mut response = request.send()?;
     let echo = response.header("x-echo").unwrap_or_default();
     Ok(format!("{} {echo} {}", response.status(), response.text()?))

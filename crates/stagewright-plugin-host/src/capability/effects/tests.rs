@@ -7,6 +7,7 @@ use stagewright_model::{EffectClass, PackageManager, Permissions, Reaches};
 
 use super::*;
 use crate::attempt::AttemptContext;
+use crate::capability::credentials::StageCredentials;
 use crate::capability::http::{Http, Quota, RequestBuilder};
 use crate::capability::process::{CommandBuilder, Processes};
 use crate::capability::registry::Images;
@@ -100,7 +101,9 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
         let client = client(&Upstream::default(), Arc::new(SystemLookup)).unwrap();
         let (quota, log, own) = (Quota::new(1, 1000, policy.clone()), log.log.clone(), OwnOrigins::default());
         let (policy, workspace) = (policy.clone(), workspace.clone());
-        let http = Http { client, policy, workspace, log, own, rehearsal: Rehearsal::none(), effects, quota };
+        let credentials = StageCredentials::for_attempt(&attempt.context());
+        let rehearsal = Rehearsal::none();
+        let http = Http { client, policy, workspace, log, own, rehearsal, effects, quota, credentials };
         assert!(http.send(&RequestBuilder::new("POST".into(), url.into())).await.is_err());
         note("http", announcements);
     }

@@ -14,6 +14,8 @@ pub(super) struct Hop {
     pub(super) headers: HeaderMap,
     pub(super) secrets: Vec<SecretHeader>,
     pub(super) body: Body,
+    /// Whether credentials apply: not any more once a redirect led to another origin.
+    pub(super) may_be_signed: bool,
 }
 
 /// Where a request goes.
@@ -62,7 +64,8 @@ pub(super) fn first_hop(request: &RequestBuilder) -> Result<Hop, CapabilityError
         let (name, value) = parse_header(name, value)?;
         headers.append(name, value);
     }
-    Ok(Hop { method, to, headers, secrets: request.secret_headers.clone(), body: request.body.clone() })
+    let (secrets, body) = (request.secret_headers.clone(), request.body.clone());
+    Ok(Hop { method, to, headers, secrets, body, may_be_signed: true })
 }
 
 impl Hop {
@@ -89,6 +92,7 @@ impl Hop {
             // Otherwise a server that may receive a secret could pass it on to any other granted host by a redirect, and so
             // could an open redirect on it.
             self.secrets.clear();
+            self.may_be_signed = false;
             for name in [AUTHORIZATION, COOKIE] {
                 self.headers.remove(name);
             }

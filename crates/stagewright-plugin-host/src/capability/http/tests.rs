@@ -1,5 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "tests read what they made themselves")]
 
+use std::collections::BTreeMap;
 use std::sync::Mutex as StdMutex;
 
 use cap_std::ambient_authority;
@@ -15,6 +16,7 @@ use crate::net::{SystemLookup, Upstream};
 use crate::stop::{AttemptAborter, StopReason};
 use crate::testing::TestLog;
 
+mod credentials;
 mod hostile;
 mod sockets;
 
@@ -83,8 +85,16 @@ fn fixture(net: &[&str]) -> Fixture {
     let root = Arc::new(Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap());
     let workspace = WorkspaceFiles::new(root, policy.clone(), 1 << 20);
     let log = TestLog::new();
+    let client = client(&Upstream::default(), Arc::new(SystemLookup)).unwrap();
     let http = Http {
-        client: client(&Upstream::default(), Arc::new(SystemLookup)).unwrap(),
+        credentials: StageCredentials::new(
+            Arc::new(()),
+            policy.clone(),
+            Rehearsal::none(),
+            log.log.masker().clone(),
+            client.clone(),
+        ),
+        client,
         quota: Quota::new(2, 1 << 20, policy.clone()),
         policy,
         workspace,

@@ -20,6 +20,16 @@ type Answer<T> = std::result::Result<T, types::Error>;
 /// The most responses that are open at a time, unless the stage's `limits` set another number.
 const RESPONSES: usize = 256;
 
+pub(crate) fn endpoint(credential: &str) -> Answer<String> {
+    on(|host| {
+        let doing = format!("use the credential `{credential}`");
+        host.grant(Permission::Credentials, &[credential], &doing)?;
+        host.fault(Interface::Http, credential)?;
+        let endpoint = host.credentials.get(credential).cloned();
+        Ok(endpoint.ok_or_else(|| host.denial(Permission::Credentials, credential, &doing))?)
+    })
+}
+
 #[derive(Debug)]
 pub(crate) struct Request {
     sent: RefCell<Sent>,
@@ -91,6 +101,7 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
     }
     let shown = match &to {
         Destination::Host(url, origin) => {
+            sent.credential = credential_for(host, &sent, &url.shown(), origin)?;
             check_host(host, &sent, url, origin)?;
             url.shown()
         }
@@ -150,13 +161,36 @@ fn destination(url: &str) -> Result<Destination<'_>> {
 }
 
 fn check_host(host: &State, sent: &Sent, url: &Url<'_>, origin: &str) -> Result<()> {
-    host.grant_as(Permission::Net, &[&sent.url, origin], origin, &format!("call {origin}"))?;
+    if sent.credential.is_none() {
+        host.grant_as(Permission::Net, &[&sent.url, origin], origin, &format!("call {origin}"))?;
+    }
     host.fault(Interface::Http, &sent.url)?;
     if url.has_user() {
         let message = format!("the URL of {origin} contains a user or a password, which would end up in logs");
         return Err(Error::invalid(message).help("attach a secret to the request as the header `authorization`"));
     }
     Ok(())
+}
+
+/// The credential that signs requests to `origin`. The header that it sets can't be the plugin's.
+fn credential_for(host: &State, sent: &Sent, shown: &str, origin: &str) -> Result<Option<String>> {
+    let is_for_origin =
+        |endpoint: &str| Url::parse(endpoint).ok().and_then(|url| url.origin()).as_deref() == Some(origin);
+    let found = host.credentials.iter().find(|(_, endpoint)| is_for_origin(endpoint));
+    let is_denied = |name: &str| host.grant(Permission::Credentials, &[name], "").is_err();
+    let Some((name, _)) = found.filter(|(name, _)| !is_denied(name)) else { return Ok(None) };
+    let of_secrets = sent.secret_headers.iter().map(|(header, ..)| header);
+    let mut headers = sent.headers.iter().map(|(header, _)| header).chain(of_secrets);
+    match headers.find(|header| header.eq_ignore_ascii_case("authorization")) {
+        None => Ok(Some(name.clone())),
+        Some(header) => {
+            let header = header.to_ascii_lowercase();
+            let message = format!(
+                "the plugin sets the header `{header}` in a request to {shown}, which the credential `{name}` signs"
+            );
+            Err(Error::invalid(message).help("leave the header to the host, or remove the grant of the credential"))
+        }
+    }
 }
 
 fn attach_secrets(host: &State, sent: &Sent, url: &Url<'_>, origin: &str) -> Result<()> {

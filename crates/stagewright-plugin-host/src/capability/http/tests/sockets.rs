@@ -3,13 +3,13 @@
 use super::*;
 
 /// A server on a socket that responds to each request with its first line and what `answer` adds.
-struct SocketServer {
-    folder: tempfile::TempDir,
+pub(super) struct SocketServer {
+    pub(super) folder: tempfile::TempDir,
     seen: Arc<StdMutex<Vec<String>>>,
 }
 
 impl SocketServer {
-    fn start(status: &'static str, headers: &'static str) -> SocketServer {
+    pub(super) fn start(status: &'static str, headers: &'static str) -> SocketServer {
         let folder = tempfile::tempdir().unwrap();
         let listener = tokio::net::UnixListener::bind(folder.path().join("own.sock")).unwrap();
         let seen = Arc::new(StdMutex::new(Vec::new()));
@@ -25,11 +25,11 @@ impl SocketServer {
         SocketServer { folder, seen }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("unix://{}/own.sock:{path}", self.folder.path().display())
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub(super) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }

@@ -1,0 +1,240 @@
+//! Credentials: the host signs a guest's requests to their origins. The guest never has one, nor a handle of one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use reqwest::Client;
+use stagewright_model::{
+    CredentialDeclaration, CredentialName, Origin, OriginTarget, RequestSigner, RequestToSign, SecretValue,
+    SigningError,
+};
+use tokio::sync::Mutex;
+
+use crate::attempt::AttemptContext;
+use crate::blocking::blocking;
+use crate::error::{CapabilityError, ErrorCode, causes_of};
+use crate::mask::Masker;
+use crate::net::client::SharedClient;
+use crate::policy::Policy;
+use crate::rehearsal::Rehearsal;
+
+/// The interface through which a run gets the signers of its credentials.
+pub trait CredentialSource: Send + Sync {
+    /// What the pipeline declares as `[credentials.NAME]`; none if it doesn't.
+    fn declared(&self, name: &str) -> Option<&CredentialDeclaration>;
+
+    /// The signer of a declared credential, always the same one. Fetches its secrets, so it may block.
+    ///
+    /// # Errors
+    /// If a secret has no value, or the credential can't be used.
+    fn signer(&self, name: &str) -> Result<Arc<dyn RequestSigner>, SigningError>;
+
+    /// The confidential values of the signers that were used so far, by any stage of the run; see
+    /// [`SecretSource::known`](crate::SecretSource::known).
+    fn known(&self) -> Vec<SecretValue> {
+        Vec::new()
+    }
+}
+
+/// No credentials.
+impl CredentialSource for () {
+    fn declared(&self, _name: &str) -> Option<&CredentialDeclaration> {
+        None
+    }
+
+    fn signer(&self, name: &str) -> Result<Arc<dyn RequestSigner>, SigningError> {
+        let (message, help) = (format!("unknown credential `{name}`"), format!("add a table [credentials.{name}]"));
+        Err(SigningError { message, help })
+    }
+}
+
+/// The credentials of one attempt; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct StageCredentials {
+    source: Arc<dyn CredentialSource>,
+    /// The names that the stage is granted.
+    granted: Vec<String>,
+    policy: Arc<Policy>,
+    rehearsal: Rehearsal,
+    masker: Masker,
+    client: SharedClient,
+    prepared: Arc<Mutex<BTreeMap<String, Prepared>>>,
+}
+
+/// A credential that was used.
+#[derive(Clone)]
+struct Prepared {
+    signer: Arc<dyn RequestSigner>,
+    client: Client,
+}
+
+/// A credential of the stage that applies to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApplicableCredential {
+    /// Its key in `[credentials]`.
+    pub(crate) name: String,
+    /// Whether it is used, and not withheld by a rehearsal.
+    pub(crate) is_real: bool,
+    /// The headers that only the host may set.
+    headers: &'static [&'static str],
+}
+
+/// What a credential adds to a request, and which client sends it.
+pub(crate) struct Signature {
+    pub(crate) added: Vec<(&'static str, SecretValue)>,
+    pub(crate) client: Client,
+}
+
+impl StageCredentials {
+    pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageCredentials {
+        StageCredentials::new(
+            attempt.config().credentials.clone(),
+            attempt.policy.clone(),
+            attempt.rehearsal.clone(),
+            attempt.log.masker().clone(),
+            attempt.host.outbound.client.clone(),
+        )
+    }
+
+    pub(crate) fn new(
+        source: Arc<dyn CredentialSource>,
+        policy: Arc<Policy>,
+        rehearsal: Rehearsal,
+        masker: Masker,
+        client: SharedClient,
+    ) -> StageCredentials {
+        let granted = policy.credentials().map(CredentialName::to_string).collect();
+        StageCredentials { source, granted, policy, rehearsal, masker, client, prepared: Arc::default() }
+    }
+
+    /// The credential that signs requests to `origin`.
+    ///
+    /// # Errors
+    /// If there are several, which can only be known here where a kubeconfig names the server; or if the server can't be
+    /// determined.
+    pub(crate) async fn for_origin(&self, origin: &Origin) -> Result<Option<ApplicableCredential>, CapabilityError> {
+        let mut found = Vec::new();
+        for (name, declared) in self.granted() {
+            let is_real = self.rehearsal.is_real_credential(name);
+            let is_for_origin = match declared.has_unknown_origin() {
+                false => declared.hosts().any(|own| own == origin),
+                true if is_real => {
+                    self.prepare(name).await?.signer.origins().contains(&OriginTarget::Host(origin.clone()))
+                }
+                true => stand_in(name) == origin.to_string(),
+            };
+            if is_for_origin {
+                found.push(ApplicableCredential { name: name.clone(), is_real, headers: declared.headers() });
+            }
+        }
+        if let [one, other, ..] = &found[..] {
+            let message = format!("the credentials `{}` and `{}` both sign requests to {origin}", one.name, other.name);
+            return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
+                .with_help(format!("grant only one of them in [{}.permissions]", self.policy.table())));
+        }
+        Ok(found.pop())
+    }
+
+    /// The credentials for requests over a Unix socket, at most one of which adds something to a request. They are not
+    /// used in a rehearsal that doesn't grant them.
+    pub(crate) fn for_socket(&self, socket: &str) -> Vec<ApplicableCredential> {
+        let is_for_socket = |declared: &CredentialDeclaration| {
+            declared.origins.iter().any(|own| matches!(own.target(), OriginTarget::Socket(own) if own == socket))
+        };
+        let found = self
+            .granted()
+            .filter(|(name, declared)| is_for_socket(declared) && self.rehearsal.is_real_credential(name));
+        let applicable = |(name, declared): (&String, &CredentialDeclaration)| ApplicableCredential {
+            name: name.clone(),
+            is_real: true,
+            headers: declared.headers(),
+        };
+        found.map(applicable).collect()
+    }
+
+    /// Whether the signature of a request covers its headers and its body.
+    pub(crate) async fn covers_content(&self, name: &str) -> Result<bool, CapabilityError> {
+        Ok(self.prepare(name).await?.signer.covers_content())
+    }
+
+    /// Signs a request. What is derived from the credential for it is masked from now on.
+    pub(crate) async fn sign(&self, name: &str, request: RequestToSign) -> Result<Signature, CapabilityError> {
+        let Prepared { signer, client } = self.prepare(name).await?;
+        // Blocks, if a token has to be requested.
+        let added = blocking(move || signer.sign(&request)).await?.map_err(failed)?;
+        added.confidential.iter().for_each(|value| self.masker.add(value.clone(), false));
+        Ok(Signature { added: added.headers, client })
+    }
+
+    /// The URL of the only server of a credential.
+    pub(crate) async fn endpoint(&self, name: &str) -> Result<String, CapabilityError> {
+        self.policy.credential(name)?;
+        let declared = self.source.declared(name).ok_or_else(|| {
+            CapabilityError::new(ErrorCode::NotFound, format!("unknown credential `{name}`"))
+                .with_help(format!("add a table [credentials.{name}]"))
+        })?;
+        let is_real = self.rehearsal.is_real_credential(name);
+        let endpoint = match &declared.origins[..] {
+            [] if !is_real => Some(stand_in(name)),
+            [one] if !is_real => Some(one.target().to_string()),
+            [] | [_] => self.prepare(name).await?.signer.endpoint(),
+            _ => None,
+        };
+        endpoint.ok_or_else(|| {
+            let message = format!("the credential `{name}` has several origins");
+            CapabilityError::new(ErrorCode::FailedPrecondition, message)
+                .with_help(format!("write one credential for each origin, or use the origins of [credentials.{name}]"))
+        })
+    }
+
+    fn granted(&self) -> impl Iterator<Item = (&String, &CredentialDeclaration)> {
+        self.granted.iter().filter_map(|name| Some((name, self.source.declared(name)?)))
+    }
+
+    /// From now on, the values of the credential are masked in everything that the attempt reads and writes.
+    async fn prepare(&self, name: &str) -> Result<Prepared, CapabilityError> {
+        let mut prepared = self.prepared.lock().await;
+        if let Some(known) = prepared.get(name) {
+            return Ok(known.clone());
+        }
+        let (source, key) = (self.source.clone(), name.to_owned());
+        let signer = blocking(move || source.signer(&key)).await?.map_err(failed)?;
+        signer.confidential().into_iter().for_each(|value| self.masker.add(value, false));
+        let client = self.client.with_tls(signer.tls()).map_err(|error| {
+            // A certificate that can't be used: its text isn't shown.
+            let message =
+                format!("the credential `{name}` can't be used: its certificates or its key aren't valid PEM");
+            CapabilityError {
+                causes: causes_of(&error),
+                ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
+            }
+        })?;
+        let made = Prepared { signer, client };
+        prepared.insert(name.to_owned(), made.clone());
+        Ok(made)
+    }
+}
+
+impl ApplicableCredential {
+    /// Refuses a header of the guest that this credential sets.
+    pub(crate) fn refuse_header(&self, name: &str, shown: &str) -> Result<(), CapabilityError> {
+        if !self.headers.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Ok(());
+        }
+        let message = format!(
+            "the plugin sets the header `{name}` in a request to {shown}, which the credential `{}` signs",
+            self.name
+        );
+        Err(CapabilityError::new(ErrorCode::InvalidArgument, message)
+            .with_help("leave the header to the host, or remove the grant of the credential"))
+    }
+}
+
+/// The URL of a server that is only known from a secret, in a rehearsal that doesn't fetch it. RFC 2606 reserves `.invalid`.
+fn stand_in(name: &str) -> String {
+    format!("https://{}.invalid", name.to_lowercase().replace('_', "-"))
+}
+
+fn failed(SigningError { message, help }: SigningError) -> CapabilityError {
+    CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help(help)
+}
