@@ -12,6 +12,7 @@ use crate::environment::{TestEnvironment, text};
 
 mod archives;
 mod capabilities;
+mod credentials;
 mod expressions;
 mod floods;
 mod http;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stagewright_model::{
-    Grant, MissingGrant, Mistake, MistakePlace, NetRule, Permission, Permissions, Plan, ProcessRule, StageIndex,
-    granting_lines,
+    CredentialDeclaration, Grant, MissingGrant, Mistake, MistakePlace, NetRule, Permission, Permissions, Plan,
+    ProcessRule, StageIndex, granting_lines,
 };
 use stagewright_plugin_host::{PackageHosts, Requirement};
 
@@ -43,7 +43,7 @@ pub(crate) fn grants(plan: &Plan, packages: &PackageHosts, required: &[Arc<[Requ
             continue;
         }
         let table = format!("{}.permissions", stage.table());
-        let granted = with_package_hosts(&stage.permissions, packages);
+        let granted = with_included_origins(&stage.permissions, packages, plan);
         for lacked in required.iter().filter_map(|required| lacked(&table, &granted, required)) {
             let lacks = by_name.entry(&stage.name).or_insert(StageLacks { stage: index, grants: Vec::new() });
             if !lacks.grants.iter().any(|known| known.grant == lacked.grant) {
@@ -57,14 +57,14 @@ pub(crate) fn grants(plan: &Plan, packages: &PackageHosts, required: &[Arc<[Requ
     all
 }
 
-/// The grants, and the origins that the keywords of `net` among them stand for.
-fn with_package_hosts(granted: &Permissions, packages: &PackageHosts) -> Permissions {
+/// The grants, and the origins that they include: those that the keywords of `net` stand for, and those of credentials.
+fn with_included_origins(granted: &Permissions, packages: &PackageHosts, plan: &Plan) -> Permissions {
     let mut all = granted.clone();
-    for manager in granted.net.iter().filter_map(NetRule::packages) {
-        for origin in packages.origins(manager) {
-            // An origin is a valid entry.
-            let _ = all.insert(Permission::Net, &origin.to_string());
-        }
+    let of_packages = granted.net.iter().filter_map(NetRule::packages).flat_map(|manager| packages.origins(manager));
+    let credentials = granted.credentials.iter().filter_map(|name| plan.credentials.get(name.as_str()));
+    for origin in of_packages.chain(credentials.flat_map(CredentialDeclaration::hosts).cloned()) {
+        // An origin is a valid entry.
+        let _ = all.insert(Permission::Net, &origin.to_string());
     }
     all
 }
@@ -184,6 +184,16 @@ mod tests {
         let stage = "[stages.a]\nuses = 'p'\npermissions.net = ['cargo']\n";
         let required = [("net", "https://index.crates.io", false), ("net", "https://example.org", false)];
         assert_eq!(entries(&lacking(stage, &required)), [("net", "https://example.org")]);
+    }
+
+    #[test]
+    fn a_credential_includes_its_origins() {
+        let stage = "[secrets.t]\nfrom = 'env:T'\nhosts = ['a.test']\n\
+                     [credentials.api]\ntype = 'bearer'\ntoken = 't'\norigins = ['https://a.test']\n\
+                     [stages.a]\nuses = 'p'\npermissions.credentials = ['api']\n";
+        let required =
+            [("net", "https://a.test", false), ("net", "https://b.test", false), ("credentials", "x", false)];
+        assert_eq!(entries(&lacking(stage, &required)), [("net", "https://b.test"), ("credentials", "x")]);
     }
 
     #[test]

@@ -27,6 +27,9 @@ impl Server {
                     head.push(byte[0]);
                 }
                 let head = String::from_utf8_lossy(&head).into_owned();
+                // A connection that is closed with unread data is reset, and the response is lost.
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                let _ = std::io::copy(&mut (&mut stream).take(length.unwrap_or(0)), &mut std::io::sink());
                 let response = answer(&head);
                 remembered.lock().expect("a list").push(head);
                 // The client may have disconnected before reading everything.
