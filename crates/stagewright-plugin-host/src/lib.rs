@@ -82,7 +82,7 @@ mod testing;
 
 pub use builtin::{BuiltinPlugins, ComponentOrigin, EmbeddedPlugin};
 pub use capability::artifacts::{ArtifactFolder, NamedArtifact, RemovedArtifacts, SaveRequest, remove_runs};
-pub use capability::credentials::CredentialSource;
+pub use capability::credentials::SignerSource;
 pub use capability::secrets::{Secret, SecretError, SecretSource};
 pub use changes::{ChangeSource, ChangesUnknown};
 pub use confine::{RemovedKept, SandboxConfig, StageOwner, remove_kept};

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 use stagewright_sdk::fake::{FakeHost, HttpScript, Interface, ProcessScript, ServiceScript};
 use stagewright_sdk::gate::{Approval, FieldKind};
-use stagewright_sdk::http::Request;
+use stagewright_sdk::http::{Request, endpoint};
 use stagewright_sdk::process::Command;
 use stagewright_sdk::workspace::Node;
 use stagewright_sdk::{
@@ -142,6 +142,30 @@ fn a_denial_names_the_line_that_would_grant_the_call() {
     assert_eq!(refused(&folder, || workspace::read("private/a/b.txt")).1, "the stage may not read `private/a/b.txt`");
     let failing = host.fail(Interface::Secrets, "token", Error::internal("down"));
     assert_eq!(refused(&failing, || secrets::get("token")), (ErrorCode::Internal, "down".to_owned()));
+}
+
+#[test]
+fn a_credential_signs_requests_to_its_server_alone() {
+    let host = FakeHost::new()
+        .credential("cluster", "https://10.0.0.1:6443/base/")
+        .http(HttpScript::get("https://10.0.0.1:6443/base/version"))
+        .http(HttpScript::get("https://10.0.0.1/"))
+        .deny(Permission::Net, "https://10.0.0.1:6443");
+    let (signed, report) = host.clone().with(|| {
+        Request::get(&format!("{}/version", endpoint("cluster")?)).send()?;
+        Request::get("https://10.0.0.1/").send().map(drop)
+    });
+    assert_eq!(signed, Ok(()));
+    assert_eq!(report.sent.iter().map(|sent| sent.credential.as_deref()).collect::<Vec<_>>(), [Some("cluster"), None]);
+    assert_eq!(refused(&host, || endpoint("other")).1, "the stage may not use the credential `other`");
+    let own = || Request::get("https://10.0.0.1:6443/").header("Authorization", "Bearer x").send().map(drop);
+    let message = "the plugin sets the header `authorization` in a request to https://10.0.0.1:6443/, which the credential \
+                   `cluster` signs";
+    assert_eq!(refused(&host, own), invalid(message));
+    let denied = host.deny(Permission::Credentials, "cluster");
+    assert_eq!(refused(&denied, || endpoint("cluster")).0, ErrorCode::PermissionDenied);
+    let call = || Request::get("https://10.0.0.1:6443/base/version").send().map(drop);
+    assert_eq!(refused(&denied, call).1, "the stage may not call https://10.0.0.1:6443");
 }
 
 #[test]

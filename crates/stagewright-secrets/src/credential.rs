@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use stagewright_model::{
     CredentialDeclaration, CredentialKind, CredentialOrigin, OriginTarget, RequestSigner, RequestToSign, SecretValue,
     SignedHeaders, SigningError, TlsSettings,
@@ -12,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::SourceContext;
 use crate::error::Fault;
+use crate::login::Login;
 
 #[cfg(feature = "aws")]
 mod aws_sigv4;
@@ -47,13 +46,14 @@ pub fn signer(
     Ok(match &declared.kind {
         CredentialKind::Bearer { token } => {
             let token = secrets(token)?;
-            let value = Zeroizing::new(format!("Bearer {}", one_line(&token, "token").map_err(unusable)?));
-            HeaderSigner::shared(parts, Some(value), vec![token])
+            let login = Login::Bearer(owned(one_line(&token, "token").map_err(unusable)?));
+            HeaderSigner::shared(parts, Some(&login), vec![token])
         }
         CredentialKind::Basic { username, password } => {
             let password = secrets(password)?;
-            let value = basic(username, one_line(&password, "password").map_err(unusable)?);
-            HeaderSigner::shared(parts, Some(value), vec![password])
+            let secret = owned(one_line(&password, "password").map_err(unusable)?);
+            let login = Login::Basic { username: username.clone(), password: secret };
+            HeaderSigner::shared(parts, Some(&login), vec![password])
         }
         CredentialKind::ClientCertificate { certificate, key } => {
             let (certificate, key) = (secrets(certificate)?, secrets(key)?);
@@ -118,12 +118,8 @@ struct HeaderSigner {
 }
 
 impl HeaderSigner {
-    fn shared(
-        parts: SignerParts,
-        authorization: Option<Zeroizing<String>>,
-        confidential: Vec<SecretValue>,
-    ) -> Arc<dyn RequestSigner> {
-        let authorization = authorization.map(SecretValue::from);
+    fn shared(parts: SignerParts, login: Option<&Login>, confidential: Vec<SecretValue>) -> Arc<dyn RequestSigner> {
+        let authorization = login.map(|login| login.authorization().into());
         Arc::new(HeaderSigner { parts, endpoint: None, authorization, confidential })
     }
 }
@@ -158,10 +154,8 @@ impl RequestSigner for HeaderSigner {
     }
 }
 
-/// The value of `Authorization` (RFC 7617).
-fn basic(username: &str, password: &str) -> Zeroizing<String> {
-    let pair = Zeroizing::new(format!("{username}:{password}"));
-    Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+fn owned(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.to_owned())
 }
 
 /// A value that is a part of a header.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::SourceContext;
 use crate::error::Fault;
+use crate::login::Login;
 
 /// A cluster and the credentials for it: a token or a password, a client certificate, or both.
 #[derive(Debug)]
@@ -22,39 +23,6 @@ pub(crate) struct Cluster {
     pub(crate) login: Option<Login>,
     /// The client certificate and its key, as PEM.
     pub(crate) identity: Option<Zeroizing<Vec<u8>>>,
-}
-
-/// The value of `Authorization`. `Debug` shows nothing of it.
-pub(crate) enum Login {
-    Bearer(Zeroizing<String>),
-    Basic { username: String, password: Zeroizing<String> },
-}
-
-impl Login {
-    /// The header's value.
-    pub(crate) fn authorization(&self) -> Zeroizing<String> {
-        Zeroizing::new(match self {
-            Login::Bearer(token) => format!("Bearer {}", token.as_str()),
-            Login::Basic { username, password } => {
-                let pair = Zeroizing::new(format!("{username}:{}", password.as_str()));
-                format!("Basic {}", STANDARD.encode(pair.as_bytes()))
-            }
-        })
-    }
-
-    /// The token or the password.
-    pub(crate) fn secret(&self) -> &str {
-        match self {
-            Login::Bearer(token) => token,
-            Login::Basic { password, .. } => password,
-        }
-    }
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Login(…)")
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -177,7 +145,10 @@ fn select(configs: &[(Option<&Path>, Config)], context: Option<&str>) -> Result<
     })?;
     let authorities = authorities(&cluster.cluster, folder, current)?;
     let server = cluster.cluster.server.clone();
-    let (login, identity) = credentials(&user.user, users_folder, current)?;
+    let (login, identity) = (login(&user.user, users_folder, current)?, identity(&user.user, users_folder)?);
+    if login.is_none() && identity.is_none() {
+        return refused_user(current, "has neither a token, a password nor a certificate");
+    }
     Ok(Cluster { server, authorities, login, identity })
 }
 
@@ -208,51 +179,49 @@ fn authorities(cluster: &ClusterEntry, folder: Option<&Path>, context: &str) -> 
     data_or_file(cluster.certificate_authority_data.as_deref(), cluster.certificate_authority.as_deref(), folder)
 }
 
-/// How the user of an entry logs in: the header, and the client certificate with its key.
-fn credentials(
-    user: &UserEntry,
-    folder: Option<&Path>,
-    context: &str,
-) -> Result<(Option<Login>, Option<Zeroizing<Vec<u8>>>), Fault> {
-    let refused = |how: &str| {
-        Err(Fault::new(format!("can't be fetched: the user of the context `{context}` {how}"))
-            .help("use a token or a client certificate, such as those of a service account"))
-    };
+fn refused_user<T>(context: &str, how: &str) -> Result<T, Fault> {
+    Err(Fault::new(format!("can't be fetched: the user of the context `{context}` {how}"))
+        .help("use a token or a client certificate, such as those of a service account"))
+}
+
+/// The token or the password of a user's entry, if it has one. What it says beyond that and isn't supported is refused:
+/// without it, a request would have other rights than those of the entry.
+fn login(user: &UserEntry, folder: Option<&Path>, context: &str) -> Result<Option<Login>, Fault> {
     if user.exec.is_some() {
-        return refused("logs in through a program (`exec`)");
+        return refused_user(context, "logs in through a program (`exec`)");
     }
     if user.auth_provider.is_some() {
-        return refused("logs in through an `auth-provider`");
+        return refused_user(context, "logs in through an `auth-provider`");
     }
     if user.impersonates.is_some() {
-        return refused("acts as another user (`as`), which isn't supported");
+        return refused_user(context, "acts as another user (`as`), which isn't supported");
     }
-    let certificate =
-        data_or_file(user.client_certificate_data.as_deref(), user.client_certificate.as_deref(), folder)?;
-    let key =
-        data_or_file(user.client_key_data.as_ref().map(|data| data.as_str()), user.client_key.as_deref(), folder)?;
-    let identity = certificate.zip(key).map(|(mut certificate, key)| {
-        certificate.push(b'\n');
-        certificate.extend_from_slice(&Zeroizing::new(key));
-        Zeroizing::new(certificate)
-    });
     let token = match (&user.token, &user.token_file) {
         (Some(token), _) => Some(token.clone()),
         (None, Some(file)) => Some(read_token(&in_folder(folder, file)?)?),
         (None, None) => None,
     };
-    let login = match (token, &user.username, &user.password) {
-        (Some(_), _, Some(_)) => return refused("has both a token and a password"),
+    Ok(match (token, &user.username, &user.password) {
+        (Some(_), _, Some(_)) => return refused_user(context, "has both a token and a password"),
         (Some(token), ..) => Some(Login::Bearer(token)),
         (None, Some(username), Some(password)) => {
             Some(Login::Basic { username: username.clone(), password: password.clone() })
         }
         (None, ..) => None,
-    };
-    if login.is_none() && identity.is_none() {
-        return refused("has neither a token, a password nor a certificate");
-    }
-    Ok((login, identity))
+    })
+}
+
+/// The client certificate of a user's entry and its key, if it has them.
+fn identity(user: &UserEntry, folder: Option<&Path>) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+    let certificate =
+        data_or_file(user.client_certificate_data.as_deref(), user.client_certificate.as_deref(), folder)?;
+    let key =
+        data_or_file(user.client_key_data.as_ref().map(|data| data.as_str()), user.client_key.as_deref(), folder)?;
+    Ok(certificate.zip(key).map(|(mut certificate, key)| {
+        certificate.push(b'\n');
+        certificate.extend_from_slice(&Zeroizing::new(key));
+        Zeroizing::new(certificate)
+    }))
 }
 
 /// The cluster whose pod this process runs in, with the credentials of its service account. See "Accessing the

@@ -30,6 +30,7 @@ mod kubeconfig;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod local;
+mod login;
 mod resolver;
 #[cfg(test)]
 mod server;

@@ -13,7 +13,6 @@ pub(crate) struct StubRequest {
     pub(crate) path: String,
     /// By name in lower case.
     pub(crate) headers: BTreeMap<String, String>,
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the tests of AWS use it"))]
     pub(crate) body: Vec<u8>,
 }
 

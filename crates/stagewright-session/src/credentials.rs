@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_model::{
     CredentialDeclaration, CredentialSetting, OriginTarget, Plan, RequestSigner, SecretValue, SigningError,
 };
-use stagewright_plugin_host::{CredentialSource, Secret, SecretError, SecretSource as _};
+use stagewright_plugin_host::{Secret, SecretError, SecretSource as _, SignerSource};
 use stagewright_secrets::{SourceContext, signer};
 
 use crate::error::SessionError;
@@ -94,7 +94,7 @@ impl DeclaredCredentials {
     }
 }
 
-impl CredentialSource for DeclaredCredentials {
+impl SignerSource for DeclaredCredentials {
     fn declared(&self, name: &str) -> Option<&CredentialDeclaration> {
         self.declared.get(name)
     }

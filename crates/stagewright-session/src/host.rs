@@ -14,8 +14,8 @@ use stagewright_model::{
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    CredentialSource, Description, HostConfig, Learning, PackageHosts, PluginError, PluginHost, PluginManifest,
-    Requirement, SandboxConfig, SecretSource, require_native_support,
+    Description, HostConfig, Learning, PackageHosts, PluginError, PluginHost, PluginManifest, Requirement,
+    SandboxConfig, SecretSource, SignerSource, require_native_support,
 };
 use stagewright_process::sandbox::{Missing, ToolMount};
 use tokio::sync::Mutex;
@@ -360,7 +360,7 @@ fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<Ho
         package_hosts: Arc::clone(parts.packages),
         pulls: mode.pulls(),
         secrets: Arc::clone(parts.secrets) as Arc<dyn SecretSource>,
-        credentials: Arc::clone(parts.credentials) as Arc<dyn CredentialSource>,
+        credentials: Arc::clone(parts.credentials) as Arc<dyn SignerSource>,
         registry: parts.registry,
         services: Arc::clone(parts.services),
         sandbox: parts.sandbox,

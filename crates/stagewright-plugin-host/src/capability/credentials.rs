@@ -18,40 +18,14 @@ use crate::net::client::SharedClient;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
-/// The interface through which a run gets the signers of its credentials.
-pub trait CredentialSource: Send + Sync {
-    /// What the pipeline declares as `[credentials.NAME]`; none if it doesn't.
-    fn declared(&self, name: &str) -> Option<&CredentialDeclaration>;
+mod source;
 
-    /// The signer of a declared credential, always the same one. Fetches its secrets, so it may block.
-    ///
-    /// # Errors
-    /// If a secret has no value, or the credential can't be used.
-    fn signer(&self, name: &str) -> Result<Arc<dyn RequestSigner>, SigningError>;
-
-    /// The confidential values of the signers that were used so far, by any stage of the run; see
-    /// [`SecretSource::known`](crate::SecretSource::known).
-    fn known(&self) -> Vec<SecretValue> {
-        Vec::new()
-    }
-}
-
-/// No credentials.
-impl CredentialSource for () {
-    fn declared(&self, _name: &str) -> Option<&CredentialDeclaration> {
-        None
-    }
-
-    fn signer(&self, name: &str) -> Result<Arc<dyn RequestSigner>, SigningError> {
-        let (message, help) = (format!("unknown credential `{name}`"), format!("add a table [credentials.{name}]"));
-        Err(SigningError { message, help })
-    }
-}
+pub use source::SignerSource;
 
 /// The credentials of one attempt; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct StageCredentials {
-    source: Arc<dyn CredentialSource>,
+    source: Arc<dyn SignerSource>,
     /// The names that the stage is granted.
     granted: Vec<String>,
     policy: Arc<Policy>,
@@ -97,7 +71,7 @@ impl StageCredentials {
     }
 
     pub(crate) fn new(
-        source: Arc<dyn CredentialSource>,
+        source: Arc<dyn SignerSource>,
         policy: Arc<Policy>,
         rehearsal: Rehearsal,
         masker: Masker,

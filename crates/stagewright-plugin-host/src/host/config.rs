@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::capability::credentials::CredentialSource;
+use crate::capability::credentials::SignerSource;
 use crate::capability::secrets::SecretSource;
 use crate::changes::ChangeSource;
 use crate::confine::SandboxConfig;
@@ -40,7 +40,7 @@ pub struct HostConfig {
     /// them were masked.
     pub secrets: Arc<dyn SecretSource>,
     /// The signers of the credentials that this run's pipeline declares.
-    pub credentials: Arc<dyn CredentialSource>,
+    pub credentials: Arc<dyn SignerSource>,
     /// The changes of the workspace's files since a commit.
     pub changes: Arc<dyn ChangeSource>,
     /// Access to image registries, with the credentials of this run's user.

@@ -14,6 +14,7 @@ use stagewright_sdk::{
 };
 
 use crate::flood::Flood;
+use crate::request::{call, call_endpoint};
 use crate::spelling::Spelling;
 use crate::suspend::Suspend;
 
@@ -456,38 +457,6 @@ fn start(program: &str, args: Vec<String>, secret_env: &BTreeMap<String, String>
     }
     let output = command.output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-}
-
-fn call(
-    method: &str,
-    url: &str,
-    headers: &BTreeMap<String, String>,
-    secret_headers: &BTreeMap<String, String>,
-) -> Result<String> {
-    let mut request = http::Request::new(method, url);
-    for (name, value) in headers {
-        request.header(name, value);
-    }
-    for (name, secret) in secret_headers {
-        request.secret_header(name, "Bearer ", &secrets::get(secret)?);
-    }
-    answer(request)
-}
-
-fn call_endpoint(credential: &str, path: &str, method: &str, body: &str) -> Result<String> {
-    let mut request = http::Request::new(method, &format!("{}{path}", http::endpoint(credential)?));
-    match body.strip_prefix('@') {
-        Some(file) => request.body_file(file),
-        None if body.is_empty() => &mut request,
-        None => request.body(body.as_bytes()),
-    };
-    answer(request)
-}
-
-fn answer(mut request: http::Request) -> Result<String> {
-    let mut response = request.send()?;
-    let echo = response.header("x-echo").unwrap_or_default();
-    Ok(format!("{} {echo} {}", response.status(), response.text()?))
 }
 
 fn hoard(url: &str, times: u32) -> String {

@@ -5,6 +5,7 @@
 
 mod action;
 mod flood;
+mod request;
 mod spelling;
 mod suspend;
 

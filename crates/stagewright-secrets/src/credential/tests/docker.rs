@@ -1,5 +1,6 @@
 //! The login for a registry, in requests to Docker's API.
 
+use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
 use super::*;

@@ -1,5 +1,8 @@
 //! The forms of a kubeconfig.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 /// A kubeconfig with two contexts. `cluster` and `user` are the entries of the first one.

@@ -6,7 +6,7 @@ use stagewright_model::{
 };
 
 use super::*;
-use crate::capability::credentials::CredentialSource;
+use crate::capability::credentials::SignerSource;
 
 mod tls;
 
@@ -51,13 +51,13 @@ impl RequestSigner for TestSigner {
 
 /// The declared credentials with their signers, and the names of those that were asked for.
 #[derive(Default)]
-struct Source {
+struct TestSigners {
     all: BTreeMap<String, (CredentialDeclaration, Arc<TestSigner>)>,
     asked: StdMutex<Vec<String>>,
     signed: Arc<StdMutex<Vec<RequestToSign>>>,
 }
 
-impl CredentialSource for Source {
+impl SignerSource for TestSigners {
     fn declared(&self, name: &str) -> Option<&CredentialDeclaration> {
         Some(&self.all.get(name)?.0)
     }
@@ -68,9 +68,9 @@ impl CredentialSource for Source {
     }
 }
 
-impl Source {
+impl TestSigners {
     /// Adds a credential for `origins`.
-    fn with(self, name: &str, origins: &[&str]) -> Source {
+    fn with(self, name: &str, origins: &[&str]) -> TestSigners {
         let kind = CredentialKind::Bearer { token: "t".to_owned() };
         self.with_kind(name, kind, origins, origins, TlsSettings::default())
     }
@@ -83,7 +83,7 @@ impl Source {
         declared: &[&str],
         actual: &[&str],
         tls: TlsSettings,
-    ) -> Source {
+    ) -> TestSigners {
         let parsed = |origins: &[&str]| {
             origins.iter().map(|origin| origin.parse().unwrap()).collect::<Vec<stagewright_model::CredentialOrigin>>()
         };
@@ -104,7 +104,7 @@ impl Source {
     }
 
     /// A stage that is granted all of these credentials, and `net`.
-    fn stage(self, net: &[&str]) -> (Fixture, Arc<Source>) {
+    fn stage(self, net: &[&str]) -> (Fixture, Arc<TestSigners>) {
         let mut fixture = fixture(net);
         let granted = self.all.keys().map(|name| name.parse().unwrap()).collect();
         let permissions = Permissions {
@@ -129,7 +129,7 @@ impl Source {
 }
 
 /// A stage in a rehearsal that grants `real` credentials.
-fn rehearsed(source: Source, real: &[&str]) -> (Fixture, Arc<Source>, AttemptAborter) {
+fn rehearsed(source: TestSigners, real: &[&str]) -> (Fixture, Arc<TestSigners>, AttemptAborter) {
     let (mut fixture, source) = source.stage(&[]);
     let real =
         Permissions { credentials: real.iter().map(|name| name.parse().unwrap()).collect(), ..Permissions::default() };
@@ -154,7 +154,7 @@ fn kubeconfig() -> CredentialKind {
 #[tokio::test]
 async fn requests_to_the_origins_of_a_credential_are_granted_signed_and_masked() {
     let server = Server::start(|request| answer("200 OK", "x-echo: base-secret-1\r\n", request)).await;
-    let (fixture, _) = Source::default().with("api", &[&server.address]).stage(&[]);
+    let (fixture, _) = TestSigners::default().with("api", &[&server.address]).stage(&[]);
     let mut response = fixture.http.send(&get(&format!("{}/x?q=1", server.address))).await.unwrap();
     assert!(server.seen()[0].contains("authorization: Signed token-api\r\n"), "{:?}", server.seen());
     assert!(server.seen()[0].contains("accept-encoding: identity\r\n"), "a compressed echo could not be masked");
@@ -168,10 +168,10 @@ async fn requests_to_the_origins_of_a_credential_are_granted_signed_and_masked()
 #[tokio::test]
 async fn without_the_grant_of_its_credential_an_origin_is_neither_granted_nor_signed() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
-    let (mut fixture, _) = Source::default().with("api", &[&server.address]).stage(&[]);
+    let (mut fixture, _) = TestSigners::default().with("api", &[&server.address]).stage(&[]);
     let none = Permissions { net: vec![server.address.parse().unwrap()], ..Permissions::default() };
     let policy = Arc::new(Policy::new("stages.test", &none, &Default::default(), Arc::default()));
-    let source = Arc::new(Source::default().with("api", &[&server.address]));
+    let source = Arc::new(TestSigners::default().with("api", &[&server.address]));
     let (masker, client) = (fixture.log.log.masker().clone(), fixture.http.client.clone());
     fixture.http.credentials = StageCredentials::new(source.clone(), policy, Rehearsal::none(), masker, client);
     assert_eq!(fixture.http.send(&get(&server.address)).await.err().unwrap().code, ErrorCode::PermissionDenied);
@@ -183,7 +183,7 @@ async fn without_the_grant_of_its_credential_an_origin_is_neither_granted_nor_si
 
 #[tokio::test]
 async fn the_grant_of_a_credential_opens_nothing_for_programs() {
-    let (fixture, _) = Source::default().with("api", &["https://api.example.org"]).stage(&[]);
+    let (fixture, _) = TestSigners::default().with("api", &["https://api.example.org"]).stage(&[]);
     let origin = Origin::of_url("https://api.example.org/").unwrap();
     assert!(fixture.http.policy.origin(&origin).is_err() && fixture.http.policy.tunnel(&origin).is_err());
     assert!(!fixture.http.policy.has_network());
@@ -192,7 +192,7 @@ async fn the_grant_of_a_credential_opens_nothing_for_programs() {
 #[tokio::test]
 async fn a_guest_can_neither_set_nor_replace_a_signed_header() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
-    let (fixture, source) = Source::default().with("api", &[&server.address]).stage(&[]);
+    let (fixture, source) = TestSigners::default().with("api", &[&server.address]).stage(&[]);
     for name in ["Authorization", "authorization"] {
         let mut request = get(&server.address);
         request.headers.push((name.into(), "Bearer mine".into()));
@@ -225,7 +225,7 @@ async fn a_redirect_to_another_origin_is_never_signed_and_needs_a_grant_of_its_o
     .await;
     let away = get(&format!("{}/away", server.address));
     // The other origin is another credential's.
-    let both = || Source::default().with("api", &[&server.address]).with("other", &[&other.address]);
+    let both = || TestSigners::default().with("api", &[&server.address]).with("other", &[&other.address]);
     let (fixture, _) = both().stage(&[]);
     let denied = fixture.http.send(&away).await.err().unwrap();
     assert_eq!((denied.code, other.seen()), (ErrorCode::PermissionDenied, Vec::new()));
@@ -233,11 +233,12 @@ async fn a_redirect_to_another_origin_is_never_signed_and_needs_a_grant_of_its_o
     assert_eq!(body(&mut fixture.http.send(&away).await.unwrap()).await, "other");
     assert!(!other.seen()[0].contains("authorization"), "{:?}", other.seen());
     assert_eq!(source.asked.lock().unwrap()[..], ["api"]);
-    // Within the origin, each request is signed anew.
+    // Within the origin, each request is signed again.
     let (fixture, source) = both().stage(&[]);
     fixture.http.send(&get(&format!("{}/within", server.address))).await.unwrap();
-    let paths =
-        |source: &Source| source.signed.lock().unwrap().iter().map(|one| one.url.path().to_owned()).collect::<Vec<_>>();
+    let paths = |source: &TestSigners| {
+        source.signed.lock().unwrap().iter().map(|one| one.url.path().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(paths(&source), ["/within", "/end"]);
     assert!(server.seen().last().unwrap().contains("authorization: Signed token-api"));
 }
@@ -255,7 +256,7 @@ async fn a_redirect_that_comes_back_is_not_signed_again() {
     })
     .await;
     place.lock().unwrap().clone_from(&server.address);
-    let (fixture, _) = Source::default().with("api", &[&server.address]).stage(&[&other.address, &server.address]);
+    let (fixture, _) = TestSigners::default().with("api", &[&server.address]).stage(&[&other.address, &server.address]);
     fixture.http.send(&get(&format!("{}/away", server.address))).await.unwrap();
     assert!(!server.seen()[1].contains("authorization"), "{:?}", server.seen());
 }
@@ -263,7 +264,7 @@ async fn a_redirect_that_comes_back_is_not_signed_again() {
 #[tokio::test]
 async fn a_signature_covers_what_is_really_sent() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
-    let (fixture, source) = Source::default().with("api", &[&server.address]).stage(&[]);
+    let (fixture, source) = TestSigners::default().with("api", &[&server.address]).stage(&[]);
     std::fs::create_dir(fixture.folder.path().join("out")).unwrap();
     std::fs::write(fixture.folder.path().join("out/in.txt"), "1234").unwrap();
     for body in [Body::Bytes("1234".into()), Body::File("out/in.txt".into()), Body::None] {
@@ -295,7 +296,7 @@ async fn a_signature_covers_what_is_really_sent() {
 #[tokio::test]
 async fn a_request_that_cannot_be_signed_is_not_sent() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
-    let (fixture, _) = Source::default().with("api", &[&server.address]).stage(&[]);
+    let (fixture, _) = TestSigners::default().with("api", &[&server.address]).stage(&[]);
     let refused = fixture.http.send(&get(&format!("{}/refused", server.address))).await.err().unwrap();
     assert_eq!(
         (refused.code, refused.message.as_str()),
@@ -311,13 +312,14 @@ async fn a_request_that_cannot_be_signed_is_not_sent() {
 #[tokio::test]
 async fn the_server_of_a_kubeconfig_is_known_from_its_signer_and_belongs_to_one_credential() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
-    let cluster =
-        |source: Source, name| source.with_kind(name, kubeconfig(), &[], &[&server.address], TlsSettings::default());
-    let (fixture, _) = cluster(Source::default(), "one").stage(&[]);
+    let cluster = |source: TestSigners, name| {
+        source.with_kind(name, kubeconfig(), &[], &[&server.address], TlsSettings::default())
+    };
+    let (fixture, _) = cluster(TestSigners::default(), "one").stage(&[]);
     assert_eq!(fixture.http.endpoint("one").await.unwrap(), server.address);
     fixture.http.send(&get(&server.address)).await.unwrap();
     assert!(server.seen()[0].contains("authorization: Signed token-one"));
-    let (fixture, _) = cluster(cluster(Source::default(), "one"), "two").stage(&[]);
+    let (fixture, _) = cluster(cluster(TestSigners::default(), "one"), "two").stage(&[]);
     let refused = fixture.http.send(&get(&server.address)).await.err().unwrap();
     let expected = format!("the credentials `one` and `two` both sign requests to {}", server.address);
     assert_eq!((refused.message, server.seen().len()), (expected, 1));
@@ -325,8 +327,9 @@ async fn the_server_of_a_kubeconfig_is_known_from_its_signer_and_belongs_to_one_
 
 #[tokio::test]
 async fn a_guest_learns_the_endpoint_of_a_granted_credential_and_of_no_other() {
-    let source =
-        Source::default().with("api", &["https://api.example.org"]).with("two", &["https://a.test", "https://b.test"]);
+    let source = TestSigners::default()
+        .with("api", &["https://api.example.org"])
+        .with("two", &["https://a.test", "https://b.test"]);
     let (fixture, source) = source.stage(&[]);
     assert_eq!(fixture.http.endpoint("api").await.unwrap(), "https://api.example.org");
     let several = fixture.http.endpoint("two").await.unwrap_err();
@@ -345,15 +348,16 @@ async fn a_guest_learns_the_endpoint_of_a_granted_credential_and_of_no_other() {
 async fn a_rehearsal_neither_signs_nor_sends_nor_fetches_what_it_does_not_grant() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
     for method in ["GET", "POST"] {
-        let (fixture, source, aborter) = rehearsed(Source::default().with("api", &[&server.address]), &[]);
+        let (fixture, source, aborter) = rehearsed(TestSigners::default().with("api", &[&server.address]), &[]);
         let request = RequestBuilder { method: method.into(), ..get(&format!("{}/x?q=1", server.address)) };
         let would = format!("would send {method} {}/x (0 bytes), signed with the credential `api`", server.address);
         assert_eq!(withheld(&fixture, &aborter, &request).await, would);
         assert_eq!(source.asked.lock().unwrap()[..], [""; 0]);
     }
     // The server of a kubeconfig has a stand-in, since its secret isn't fetched.
-    let cluster =
-        || Source::default().with_kind("the_cluster", kubeconfig(), &[], &[&server.address], TlsSettings::default());
+    let cluster = || {
+        TestSigners::default().with_kind("the_cluster", kubeconfig(), &[], &[&server.address], TlsSettings::default())
+    };
     let (fixture, source, aborter) = rehearsed(cluster(), &[]);
     let endpoint = fixture.http.endpoint("the_cluster").await.unwrap();
     assert_eq!(endpoint, "https://the-cluster.invalid");
@@ -372,7 +376,7 @@ async fn a_rehearsal_neither_signs_nor_sends_nor_fetches_what_it_does_not_grant(
 #[tokio::test]
 async fn a_service_of_the_stage_itself_gets_no_credential() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
-    let (fixture, source) = Source::default().with("api", &[&server.address]).stage(&[]);
+    let (fixture, source) = TestSigners::default().with("api", &[&server.address]).stage(&[]);
     fixture.http.own.add(&server.address);
     fixture.http.send(&get(&server.address)).await.unwrap();
     assert!(!server.seen()[0].contains("authorization"), "{:?}", server.seen());
@@ -390,7 +394,7 @@ async fn over_a_socket_a_credential_adds_its_header_and_grants_nothing() {
     let socket = format!("unix://{}/own.sock", server.folder.path().display());
     let with = || {
         let origins = [socket.as_str()];
-        Source::default().with_kind("hub", registry("ghcr.io"), &origins, &origins, TlsSettings::default())
+        TestSigners::default().with_kind("hub", registry("ghcr.io"), &origins, &origins, TlsSettings::default())
     };
     let pull = RequestBuilder { method: "POST".into(), ..get(&server.url("/images/create?fromImage=ghcr.io/a")) };
     let (fixture, _) = with().stage(&[]);

@@ -86,7 +86,7 @@ async fn start(name: &str, server: &Authority, clients: &Authority) -> (u16, Arc
 async fn call(port: u16, tls: TlsSettings) -> Result<String, CapabilityError> {
     let origin = format!("https://127.0.0.1:{port}");
     let kind = CredentialKind::ClientCertificate { certificate: "c".to_owned(), key: "k".to_owned() };
-    let (fixture, _) = Source::default().with_kind("api", kind, &[&origin], &[&origin], tls).stage(&[]);
+    let (fixture, _) = TestSigners::default().with_kind("api", kind, &[&origin], &[&origin], tls).stage(&[]);
     Ok(body(&mut fixture.http.send(&get(&origin)).await?).await)
 }
 
