@@ -84,7 +84,7 @@ impl Plan {
         self.stages.iter().flat_map(Stage::package_managers).collect()
     }
 
-    /// The names of the secrets that the host uses for a stage with these permissions, be it for its credentials.
+    /// The names of the secrets that these permissions give access to, directly or through credentials.
     pub fn secrets_of(&self, granted: &Permissions) -> BTreeSet<String> {
         let own = granted.secrets.iter().map(|rule| rule.name().to_owned());
         let credentials = granted.credentials.iter().filter_map(|name| self.credentials.get(name.as_str()));
