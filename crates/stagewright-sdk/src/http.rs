@@ -27,8 +27,9 @@ const BODY_LIMIT: usize = 16 << 20;
 ///
 /// let host = FakeHost::new().credential("cluster", "https://10.0.0.1:6443");
 /// let host = host.http(HttpScript::get("https://10.0.0.1:6443/version"));
-/// let (status, report) = host.with(|| Ok(Request::get(&format!("{}/version", endpoint("cluster")?)).send()?.status()));
-/// assert_eq!((status, report.sent[0].credential.as_deref()), (Ok(200), Some("cluster")));
+/// let (response, report) = host.with(|| Request::get(&format!("{}/version", endpoint("cluster")?)).send());
+/// assert_eq!(response.map(|response| response.status()), Ok(200));
+/// assert_eq!(report.sent[0].credential.as_deref(), Some("cluster"));
 /// ```
 ///
 /// # Errors
