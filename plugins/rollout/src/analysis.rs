@@ -8,6 +8,7 @@
 //! ```
 
 mod condition;
+mod measurement;
 mod metric;
 mod provider;
 #[cfg(test)]
@@ -19,9 +20,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, clock, context, log, schemars};
 
+pub use measurement::Phase;
 pub use metric::Metric;
 pub use provider::{CommandQuery, HttpQuery, LogQuery, Prometheus};
-pub use verdict::{MetricVerdict, Phase, Verdict};
+pub use verdict::{MetricVerdict, Verdict};
 
 use crate::analysis::verdict::Tally;
 

@@ -227,7 +227,7 @@ const CANARY: &str = r#"
 strategy = { canary = { steps = [{ set-weight = 20 }, { pause = {} }, { set-weight = 60 }, { pause = { duration = "1s" } }] } }
 "#;
 
-/// Every request was answered by a release. Caddy 2.6 opens its ports anew whenever its configuration changes, and resets
+/// Every request was answered by a release. Caddy 2.6 reopens its ports whenever its configuration changes, and resets
 /// connections that it hasn't accepted yet: at most some of one for each change.
 fn check_answers(answers: &BTreeMap<String, u64>, changes: u64) {
     let is_answer = |answer: &str| answer.starts_with("version ") || answer == "reset";

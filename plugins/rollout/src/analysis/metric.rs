@@ -9,8 +9,8 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, schemars};
 
 use super::Subject;
 use super::condition::Condition;
+use super::measurement::{Measurement, Phase};
 use super::provider::{CommandQuery, HttpQuery, LogQuery, Prometheus, Reading};
-use super::verdict::{Measurement, Phase};
 
 /// A metric. It has exactly one of `prometheus`, `http`, `command` and `log`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
