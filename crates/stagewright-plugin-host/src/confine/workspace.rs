@@ -383,11 +383,24 @@ impl MountPlanner {
         for grant in files.granted(policy.starts(), PATHS)?.into_iter().filter(|grant| policy.may_read(&grant.path)) {
             granted.add(grant.path, GrantedMount::new(grant.kind, Access::Execute));
         }
-        for grant in files.granted(policy.writes(), PATHS)? {
+        // Another stage can create a path at any time. It is listed after the missing ones were created, so that it doesn't
+        // count as missing there and as existing here, or the other way round.
+        self.make_missing(files)?;
+        let writable = files.granted(policy.writes(), PATHS)?;
+        let is_listed = |pattern: &&PathPattern| writable.iter().any(|grant| grant.path == *pattern.base());
+        // Reserved paths that don't exist, which are covered like those that do.
+        let literal = policy.writes().iter().filter(|pattern| pattern.is_literal());
+        let unlisted: Vec<WorkspacePath> =
+            literal.filter(|pattern| !is_listed(pattern)).map(|pattern| pattern.base().clone()).collect();
+        for grant in writable {
             self.may_hold(&grant.path)?;
             granted.add(grant.path, GrantedMount::new(grant.kind, Access::Write));
         }
-        self.make_missing(files, &mut granted)?;
+        for path in unlisted {
+            self.may_hold(&path)?;
+            let kind = files.look(&path)?.unwrap_or(FileKind::Folder);
+            granted.add(path, GrantedMount::new(kind, Access::Write));
+        }
         for rule in policy.programs().iter().filter_map(ProcessRule::program) {
             let own = if Path::new(rule).is_absolute() { Path::new(rule).strip_prefix(&self.root).ok() } else { None };
             let own =
@@ -416,7 +429,7 @@ impl MountPlanner {
     }
 
     /// Creates writable paths that don't exist, because only an existing path can be mounted.
-    fn make_missing(&self, files: &WorkspaceFiles, granted: &mut GrantedMounts) -> Result<(), CapabilityError> {
+    fn make_missing(&self, files: &WorkspaceFiles) -> Result<(), CapabilityError> {
         for pattern in self.policy.writes().iter().filter(|pattern| pattern.is_literal()) {
             let path = pattern.base();
             if files.look(path)?.is_none() {
@@ -424,8 +437,6 @@ impl MountPlanner {
                 if !self.policy.is_reserved(path) {
                     files.make(pattern)?;
                 }
-                let kind = files.look(path)?.unwrap_or(FileKind::Folder);
-                granted.add(path.clone(), GrantedMount::new(kind, Access::Write));
             }
         }
         Ok(())
