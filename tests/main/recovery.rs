@@ -25,7 +25,10 @@ needs = ["publish"]
 fn killed(pipeline: &str) -> TestEnvironment {
     let environment = TestEnvironment::with_pipeline(pipeline);
     let mut child = environment.start(&["run"]);
-    eventually("the program has started", || environment.root().join("starts").exists().then_some(()));
+    // The shell creates the file before it writes to it.
+    let starts = environment.root().join("starts");
+    let has_started = || std::fs::read_to_string(&starts).is_ok_and(|text| text.ends_with('\n'));
+    eventually("the program has started", || has_started().then_some(()));
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     environment.write("go", "");

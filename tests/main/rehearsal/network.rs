@@ -92,7 +92,7 @@ pipeline.name = "fetching"
 uses = "notify"
 with = { url = "https://index.crates.io/config.json", method = "GET", message = "m" }
 permissions = { net = ["cargo"] }
-timeout = "5s"
+timeout = "10s"
 [stages.program]
 uses = "command"
 with = { run = "echo door=${HTTPS_PROXY:+open} > door" }

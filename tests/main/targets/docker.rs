@@ -345,6 +345,29 @@ fn a_canary_survives_a_kill_at_any_write_to_the_journal() {
     check_answers(&load.answers(), 5 * version as u64);
 }
 
+#[test]
+fn only_an_approver_promotes_and_a_freeze_prevents_no_abort() {
+    let docker = Docker::behind_caddy(CANARY);
+    let text = docker.repository.read("stagewright.toml");
+    let text = text.replace("target = \"docker\"", "target = \"docker\"\napprovers = [\"team:release\"]");
+    docker.repository.write("stagewright.toml", &format!("{text}\n[teams]\nrelease = [\"ada\"]\n"));
+    docker.deploy("1", &[], 5);
+    docker.repository.run(&["approve", "latest", "--by", "ada"]).exits(0);
+    docker.repository.run(&["resume", "latest"]).exits(5);
+    let refused = docker.repository.run(&["rollout", "promote", "production", "--by", "eve"]).exits(2);
+    assert!(refused.stderr.contains("eve may not promote to production"), "{}", refused.stderr);
+    assert_eq!(docker.rollout()["phase"], "paused");
+    docker.repository.run(&["rollout", "promote", "production", "--by", "Ada", "--full"]).exits(0);
+
+    docker.deploy("2", &[], 5);
+    docker.repository.run(&["approve", "latest", "--by", "ada"]).exits(0);
+    docker.repository.run(&["resume", "latest"]).exits(5);
+    docker.repository.run(&["env", "freeze", "production", "--reason", "stocktaking"]).exits(0);
+    docker.repository.run(&["rollout", "abort", "production", "--by", "eve"]).exits(1);
+    assert_eq!(docker.rollout()["phase"], "aborted");
+    assert_eq!((docker.containers(), docker.serves()), (vec!["versioned".to_owned()], "version 1".to_owned()));
+}
+
 /// A backend of HAProxy with two servers, of which the deploy sets the addresses.
 const HAPROXY: &str = r#"
 traffic = { haproxy = { socket = "HAPROXY", backend = "app", servers = ["blue", "green"] } }
