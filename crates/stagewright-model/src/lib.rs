@@ -7,6 +7,7 @@
 //! Architecture invariant: this crate does no I/O, reads neither a clock nor the environment, uses no randomness, and
 //! doesn't know how a stage is run. Time zones come from the compiled-in database, never from the machine's.
 
+mod approvers;
 mod code;
 mod credential;
 mod diagnostic;

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use stagewright_engine::{RunId, RunState, StageStatus};
-use stagewright_model::{Plan, list, same_person};
+use stagewright_model::{list, same_person};
 use stagewright_store::{RolloutRow, Store};
 
+use crate::clock::SystemClock;
 use crate::decide::person;
 use crate::drive::Run;
 use crate::error::SessionError;
@@ -63,7 +64,7 @@ impl Session {
         let row = self.unfinished_rollout(environment)?;
         let by = person(self, by)?;
         if matches!(decision, RolloutDecision::Promote | RolloutDecision::PromoteFull) {
-            self.refuse_stranger(&row.run, environment, &by)?;
+            self.require_approver(&row.run, environment, &by)?;
         }
         match (decision, self.activity(&row)?) {
             (RolloutDecision::Retry, RolloutActivity::Abandoned) => {
@@ -112,13 +113,14 @@ impl Session {
     }
 
     /// Refuses a person who isn't among the environment's approvers, if it has any.
-    fn refuse_stranger(&self, run: &RunId, environment: &str, by: &str) -> Result<(), SessionError> {
+    fn require_approver(&self, run: &RunId, environment: &str, by: &str) -> Result<(), SessionError> {
         let store = self.store()?;
         let record = store.lock().run(run)?;
         let Some(record) = record else { return Ok(()) };
         let plan = self.load(PipelineFile { name: record.file, text: record.pipeline_text })?.plan;
         let approvers = plan.environments.get(environment).map(|found| found.approvers.as_slice()).unwrap_or_default();
-        if approvers.is_empty() || is_among(&plan, approvers, by) {
+        let members = plan.members_of(approvers);
+        if approvers.is_empty() || members.iter().any(|member| same_person(member, by)) {
             return Ok(());
         }
         Err(SessionError::invalid_request(format!(
@@ -152,7 +154,8 @@ impl Session {
     /// Deploys the current release again, over what an abandoned rollout has left.
     async fn restore(&self, environment: &str, options: &RunOptions) -> Result<DecidedRollout, SessionError> {
         let store = self.store()?;
-        let current = store.lock().releases(environment, false, u32::MAX)?.into_iter().find(|row| !row.undone);
+        let environments = store.lock().environments(false, SystemClock::timestamp())?;
+        let current = environments.into_iter().find(|row| row.name == environment).and_then(|row| row.current);
         let current = current.ok_or_else(|| {
             SessionError::not_ready(format!("{environment} has no earlier release to go back to"))
                 .hint(format!("deploy a version that works, or continue: stagewright rollout retry {environment}"))
@@ -173,13 +176,6 @@ fn paused_at(state: &RunState, row: &RolloutRow) -> Option<String> {
 
 fn is_driven(store: &Store, run: &RunId) -> bool {
     store.lock_run(run).is_err()
-}
-
-fn is_among(plan: &Plan, approvers: &[String], by: &str) -> bool {
-    approvers.iter().any(|approver| match approver.strip_prefix("team:") {
-        Some(team) => plan.teams.get(team).is_some_and(|members| members.iter().any(|name| same_person(name, by))),
-        None => same_person(approver, by),
-    })
 }
 
 /// The decision in the payload of the signal, which the plugin reads.

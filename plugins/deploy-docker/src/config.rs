@@ -156,28 +156,28 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
         let problem = Problem::at("publish", "a published port needs the port of the container that it leads to");
         found.push(problem.help("add the port of the container: port = 8080"));
     }
+    if config.traffic.is_some() && config.port.is_none() {
+        let problem = Problem::at("traffic", "a proxy needs the port of the container to direct requests to");
+        found.push(problem.help("add the port of the container: port = 8080"));
+    }
     found.extend(config.traffic.iter().flat_map(|traffic| traffic.problems("traffic")));
     found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
     found.extend(unsupported(config));
     found
 }
 
-/// Why the strategy can't be carried out with the published port and the traffic switch.
+/// Why the strategy can't be carried out with the published port and what directs requests.
 fn unsupported(config: &Config) -> Option<Problem> {
-    let strategy = config.strategy.as_ref()?;
-    let is_recreate = matches!(strategy, Strategy::Recreate(_));
+    let strategy = config.strategy();
     let (message, help) = match (&config.traffic, config.publish) {
-        (_, Some(port)) if !is_recreate => (
+        (_, Some(port)) if !config.stops_first() => (
             format!("port {port} can't belong to two releases, which `{}` runs at the same time", strategy.name()),
-            "remove `publish`, and put a proxy in front of the releases with `traffic`, or use strategy = { recreate = {} }",
+            "remove `publish`, and put a proxy in front of the releases with `traffic`; or use \
+             strategy = { recreate = {} }",
         ),
         (None, None) if strategy.takes_time() => (
             format!("`{}` needs something that directs requests to one of two releases", strategy.name()),
             "add `traffic` with the proxy in front of the releases",
-        ),
-        (Some(_), _) if config.port.is_none() => (
-            "a proxy needs the port of the container to direct requests to".to_owned(),
-            "add the port of the container: port = 8080",
         ),
         _ => return None,
     };

@@ -59,17 +59,20 @@ impl Target for Containers {
     }
 
     fn unfinished(&self) -> Result<Option<Container>> {
-        let run = context::run_id();
+        let listed = self.list()?;
+        let (run, serving) = (context::run_id(), self.serving_container(&listed));
         let own = |listed: &&Listed| {
             let is_of_run = listed.labels.get(RUN) == Some(&run);
             let is_same = listed.labels.get(ARTIFACT).map(String::as_str) == Some(self.config.artifact());
-            is_of_run && is_same && listed.name() != self.config.service && !is_replaced(listed.name())
+            is_of_run && is_same && serving.as_ref().is_none_or(|serving| serving.id != listed.id)
         };
-        let listed = self.list()?;
         let Some(own) = listed.iter().find(own) else { return Ok(None) };
-        // It may have been created, and not started yet.
-        self.engine.start(&own.id)?;
-        self.container(&own.id, own.labels.get(RELEASE).map_or_else(|| own.name(), String::as_str)).map(Some)
+        // Only one that was never started. One that has ended must be found to have.
+        if own.state == "created" {
+            self.refuse_stale(&listed)?;
+            self.engine.start(&own.id)?;
+        }
+        self.container(&own.id, release_of(own)).map(Some)
     }
 
     fn apply(&self) -> Result<Container> {
@@ -78,17 +81,13 @@ impl Target for Containers {
         self.pull()?;
         let serving = self.serving_container(&listed);
         self.remove_leftovers(&listed, serving.as_ref())?;
-        if let Some(serving) = serving.filter(|_| self.config.stops_first()) {
-            log::info(format!("stopping {} before the new release starts", release_of(&serving)));
-            self.engine.stop(&serving.id, self.config.stop_grace_seconds())?;
-        }
+        // Created before the old one is stopped, so that a mistake in the configuration stops nothing.
         let release = self.new_release();
         let id = self
             .engine
             .create(&release, &self.specification(&release))
             .map_err(|error| error.context(format!("can't create a container of {}", self.config.artifact())))?;
-        let started = self.engine.start(&id).and_then(|()| self.container(&id, &release));
-        started.map_err(|error| {
+        self.start(&id, &release, serving.as_ref()).map_err(|error| {
             let error = error.context(format!("can't start {} as `{release}`", self.config.artifact()));
             match self.undo(&Container { id, release, address: None }) {
                 Ok(()) => error,
@@ -145,40 +144,36 @@ impl Target for Containers {
     fn finish(&self, container: &Container) -> Result<()> {
         let listed = self.list()?;
         self.refuse_stale(&listed)?;
-        let earlier = self.serving_container(&listed).filter(|earlier| earlier.id != container.id);
-        if let Some(earlier) = earlier.iter().find(|earlier| earlier.name() == self.config.service) {
-            // Until both are renamed, no container has the service's name. Then the replaced one still counts as serving.
-            self.engine.rename(&earlier.id, &replaced(&self.config.service, fence_of(earlier)))?;
-        }
-        self.engine.rename(&container.id, &self.config.service)?;
         // Until now a crash had to be noticed. From now on the release is back after one, and after a reboot.
         self.engine.restart_always(&container.id)?;
-        let earlier: Vec<Listed> = self.list()?.into_iter().filter(|listed| listed.id != container.id).collect();
-        if !earlier.is_empty() {
+        let service = &self.config.service;
+        let (own, others): (Vec<Listed>, Vec<Listed>) =
+            listed.into_iter().partition(|listed| listed.id == container.id);
+        if let Some(earlier) = others.iter().find(|listed| listed.name() == service) {
+            self.engine.rename(&earlier.id, &replaced(service, fence_of(earlier)))?;
+        }
+        if !own.iter().any(|own| own.name() == service) {
+            self.engine.rename(&container.id, service)?;
+        }
+        if !others.is_empty() {
             self.drain()?;
         }
-        for earlier in earlier {
-            self.engine.stop(&earlier.id, self.config.stop_grace_seconds())?;
-            self.engine.remove(&earlier.id)?;
-        }
-        Ok(())
+        // With the last of them the switch has ended. Before that, the replaced one counts as serving.
+        others.iter().try_for_each(|earlier| self.discard(&earlier.id))
     }
 
     fn undo(&self, container: &Container) -> Result<()> {
         let listed = self.list()?;
         self.refuse_stale(&listed)?;
         let serving = self.serving_container(&listed).filter(|serving| serving.id != container.id);
+        let Some(serving) = serving else { return self.discard(&container.id) };
         if self.config.stops_first() {
             // It has the port that the earlier release needs.
             self.discard(&container.id)?;
-        }
-        if let Some(serving) = &serving {
             self.engine.start(&serving.id)?;
-            if let (Some(traffic), Some(address)) = (&self.config.traffic, self.serving_address()?) {
-                traffic.direct(&[Share::all(&address)])?;
-                self.drain()?;
-            }
+            return self.direct_to(&serving);
         }
+        self.direct_to(&serving)?;
         self.discard(&container.id)
     }
 }
@@ -188,10 +183,28 @@ impl Containers {
         self.engine.containers(SERVICE, &self.config.service)
     }
 
-    /// The container with the service's name. Between the two renames of a switch, the one that is being replaced.
+    /// The container with the service's name. During a switch, until the earlier one is removed, that one.
     fn serving_container(&self, listed: &[Listed]) -> Option<Listed> {
-        let named = listed.iter().find(|listed| listed.name() == self.config.service);
-        named.or_else(|| listed.iter().find(|listed| is_replaced(listed.name()))).cloned()
+        let replaced = listed.iter().find(|listed| is_replaced(listed.name()));
+        replaced.or_else(|| listed.iter().find(|listed| listed.name() == self.config.service)).cloned()
+    }
+
+    /// Starts a created container, after the earlier one was stopped if two can't run.
+    fn start(&self, id: &str, release: &str, earlier: Option<&Listed>) -> Result<Container> {
+        if let Some(earlier) = earlier.filter(|_| self.config.stops_first()) {
+            log::info(format!("stopping {} before the new release starts", release_of(earlier)));
+            self.engine.stop(&earlier.id, self.config.stop_grace_seconds())?;
+        }
+        self.engine.start(id)?;
+        self.container(id, release)
+    }
+
+    /// Gives all requests to a container, and lets those in flight end. One that doesn't run has no address.
+    fn direct_to(&self, listed: &Listed) -> Result<()> {
+        let Some(traffic) = &self.config.traffic else { return Ok(()) };
+        let Some(address) = self.address(&self.engine.inspect(&listed.id)?) else { return Ok(()) };
+        traffic.direct(&[Share::all(&address)])?;
+        self.drain()
     }
 
     fn serving_address(&self) -> Result<Option<String>> {
@@ -213,14 +226,15 @@ impl Containers {
 
     /// Removes what interrupted deploys of earlier runs have left.
     fn remove_leftovers(&self, listed: &[Listed], serving: Option<&Listed>) -> Result<()> {
-        for leftover in listed.iter().filter(|listed| serving.is_none_or(|serving| serving.id != listed.id)) {
-            log::info(format!("removing {}, which an earlier deploy has left", leftover.name()));
-            if let (Some(traffic), Some(address)) = (&self.config.traffic, self.serving_address()?) {
-                traffic.direct(&[Share::all(&address)])?;
-            }
-            self.discard(&leftover.id)?;
+        let is_left = |listed: &&Listed| serving.is_none_or(|serving| serving.id != listed.id);
+        let left: Vec<&Listed> = listed.iter().filter(is_left).collect();
+        if let Some(serving) = serving.filter(|_| !left.is_empty()) {
+            self.direct_to(serving)?;
         }
-        Ok(())
+        left.into_iter().try_for_each(|leftover| {
+            log::info(format!("removing {}, which an earlier deploy has left", leftover.name()));
+            self.discard(&leftover.id)
+        })
     }
 
     /// Lets a release that gets no more requests finish those in flight. A cancelled deploy doesn't wait.
@@ -231,11 +245,10 @@ impl Containers {
         }
     }
 
+    /// Stops and removes a container.
     fn discard(&self, id: &str) -> Result<()> {
-        match self.engine.stop(id, self.config.stop_grace_seconds()) {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => self.engine.remove(id),
-        }
+        self.engine.stop(id, self.config.stop_grace_seconds())?;
+        self.engine.remove(id)
     }
 
     fn pull(&self) -> Result<()> {

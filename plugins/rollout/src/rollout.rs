@@ -16,7 +16,7 @@ use stagewright_sdk::{Error, Outcome, Result, Suspension, clock, context, log};
 use crate::analysis::{Analysis, Phase, Subject};
 use crate::digest_of;
 use crate::readiness;
-use crate::strategy::{Step, Strategy};
+use crate::strategy::{Step, Strategy, is_gradual};
 use crate::target::{Described, Progress, ReleaseConfig, Serving, Target};
 
 /// The shortest wait that the host takes.
@@ -41,18 +41,20 @@ pub(crate) struct Rollout<'a, T: Target> {
     weight: u32,
     /// The pause at which the last call stopped.
     pause: Option<PauseState>,
-    /// How the last pause ended, for the step at which the last call stopped.
-    resumption: Option<Resumption>,
-    /// Whether the rest goes without pauses and shares.
+    /// The payload of the signal that ended this pause.
+    signal: Option<Json>,
+    /// Whether the rest goes without pauses, shares and analyses.
     is_promoted: bool,
 }
 
 /// What the host keeps for the next call.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 struct PauseState {
     /// Milliseconds since the Unix epoch; none to wait for a person.
     until: Option<u64>,
+    /// What is waited for. A signal for an earlier pause must not end this one.
+    token: String,
 }
 
 /// What a person decided about a paused rollout.
@@ -84,10 +86,12 @@ impl<'a, T: Target> Rollout<'a, T> {
             rollout.weight = known.weight;
             rollout.is_ready = known.weight > 0 || known.step > 0 || known.phase == RolloutPhase::Paused;
             if known.phase == RolloutPhase::Paused {
-                rollout.pause = Some(serde_json::from_value(known.state).unwrap_or_default());
-                rollout.resumption = gate::resumption()?;
+                let pause: PauseState = serde_json::from_value(known.state).unwrap_or_default();
+                rollout.signal = signal_for(&pause.token)?;
+                rollout.pause = Some(pause);
             }
         }
+        rollout.is_promoted = was_released()?;
         Ok(rollout)
     }
 
@@ -133,7 +137,7 @@ impl<'a, T: Target> Rollout<'a, T> {
             is_ready: false,
             weight: 0,
             pause: None,
-            resumption: None,
+            signal: None,
             is_promoted: false,
         })
     }
@@ -206,7 +210,7 @@ impl<'a, T: Target> Rollout<'a, T> {
         self.target.finish(&self.version).map_err(failed)
     }
 
-    /// Carries out an analysis. If it is inconclusive, a person is to be waited for.
+    /// Carries out an analysis. If it is inconclusive, a person has to decide.
     fn analyse(&mut self, analysis: &Analysis) -> Result<Option<Suspension>> {
         let log = |lines: u32| self.target.log_tail(&self.version, lines);
         let subject = Subject {
@@ -244,21 +248,21 @@ impl<'a, T: Target> Rollout<'a, T> {
     fn wait(&mut self, duration: Option<Duration>) -> Result<Option<Suspension>> {
         let now = u64::try_from(clock::now().as_millis()).unwrap_or(u64::MAX);
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let begun = self.pause.take();
-        let until = match begun {
-            Some(PauseState { until }) => until,
+        let until = match self.pause.take() {
+            Some(PauseState { until, .. }) => until,
             None => duration.map(|duration| now.saturating_add(millis(duration))),
         };
-        match self.resumption.take() {
-            Some(Resumption::Signalled { payload, .. }) => return self.obey(payload).map(|()| None),
-            _ if until.is_some_and(|until| until <= now) => return Ok(None),
-            _ => {}
+        if let Some(payload) = self.signal.take() {
+            return self.obey(payload).map(|()| None);
+        }
+        if until.is_some_and(|until| until <= now) {
+            return Ok(None);
         }
         let (share, name) = (self.weight, &self.described.name);
-        let environment = context::environment().unwrap_or_default();
-        self.record_with(RolloutPhase::Paused, "", PauseState { until })?;
         // Each pause has a token of its own, so that a person who promotes twice doesn't skip the next one.
-        let token = format!("rollout:{environment}/{}", self.done);
+        let environment = context::environment().unwrap_or_default();
+        let token = format!("rollout:{environment}/{}.{}", context::attempt(), self.done);
+        self.record_with(RolloutPhase::Paused, "", PauseState { until, token: token.clone() })?;
         let reason = format!(
             "{} of {} is paused at step {} of {}: {name} gets {share}% of the requests",
             self.strategy,
@@ -292,7 +296,7 @@ impl<'a, T: Target> Rollout<'a, T> {
     fn abort(mut self, error: Error) -> Error {
         let serves = match self.previous {
             Some(Serving { version, artifact, .. }) => format!("release {version} ({artifact}) still serves"),
-            None => "no release serves, since there is no earlier one".to_owned(),
+            None => "no release serves, because none did before".to_owned(),
         };
         let outcome = if error.is_cancelled() || context::cancelled() { "was cancelled" } else { "failed" };
         let (service, name) = (self.config.service().to_owned(), self.described.name.clone());
@@ -341,9 +345,21 @@ impl<'a, T: Target> Rollout<'a, T> {
     }
 }
 
-/// Whether two versions share the requests for a time, or a person decides. Only then is there something to show and to keep.
-fn is_gradual(steps: &[Step]) -> bool {
-    steps.len() > 2
+/// The payload of the signal that ended the wait for this token. The host goes on to report a signal when the call after it
+/// was interrupted, and the rollout may have got further since.
+fn signal_for(own: &str) -> Result<Option<Json>> {
+    Ok(match gate::resumption()? {
+        Some(Resumption::Signalled { token, payload }) if token == own => Some(payload),
+        _ => None,
+    })
+}
+
+/// Whether the ledger has a release with the same configuration as current or known good. It has been rolled out before, and
+/// is restored now: by a rollback, or by an abort. That must not take as long again.
+fn was_released() -> Result<bool> {
+    let own: Json = context::config()?;
+    let known = [environment::current()?, environment::last_known_good()?];
+    Ok(known.into_iter().flatten().any(|release| release.config == own))
 }
 
 /// Records that a rollout has completed whose end was interrupted.

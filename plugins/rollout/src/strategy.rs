@@ -106,13 +106,7 @@ impl Strategy {
 
     /// Whether two versions run side by side for a time, so that something has to direct the requests to one of them.
     pub fn takes_time(&self) -> bool {
-        self.steps().len() > 2
-    }
-
-    /// Whether it gives the versions shares of the requests other than none and all.
-    pub fn needs_weights(&self) -> bool {
-        let is_share = |step: &CanaryStep| matches!(step, CanaryStep::SetWeight(weight) if !matches!(weight, 0 | 100));
-        matches!(self, Strategy::Canary(canary) if canary.steps.iter().any(is_share))
+        is_gradual(&self.steps())
     }
 
     /// Mistakes that parsing doesn't catch, in the strategy at this key of `with`.
@@ -204,6 +198,11 @@ impl Strategy {
     }
 }
 
+/// Whether two versions share the requests for a time, or a person decides. Only then is there something to show and to keep.
+pub(crate) fn is_gradual(steps: &[Step]) -> bool {
+    steps.len() > 2
+}
+
 /// The range of a durable wait.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -245,13 +244,6 @@ mod tests {
         let pauses = [Step::Pause(None), Step::Pause(Some(Duration::from_secs(120)))];
         let [person, time] = pauses;
         assert_eq!(strategy(canary).steps(), [weight(5), person, time, weight(100), Step::Finish]);
-    }
-
-    #[test]
-    fn weights_are_needed_for_shares_only() {
-        let with = |weight: u32| strategy(json!({ "canary": { "steps": [{ "set-weight": weight }] } })).needs_weights();
-        assert!(with(1) && with(99));
-        assert!(!with(0) && !with(100) && !Strategy::switch().needs_weights());
     }
 
     #[test]

@@ -234,6 +234,35 @@ fn pauses_have_tokens_of_their_own() {
 }
 
 #[test]
+fn a_signal_for_an_earlier_pause_does_not_end_the_next_one() {
+    world(World::default());
+    let first = host(&canary()).run::<Deploy>();
+    let (next, token) = after(&canary(), &first);
+    let second = next.signalled(&token, json!({ "rollout": "promote" })).run::<Deploy>();
+    // Killed before the host knew of the second pause, which it then reports as after the first one.
+    let (again, _) = after(&canary(), &second);
+    let again = again.signalled(&token, json!({ "rollout": "promote" })).run::<Deploy>();
+    assert_eq!(summary(&again), (RolloutPhase::Paused, 3, 50));
+}
+
+#[test]
+fn a_release_that_was_good_is_restored_at_once() {
+    let config = json!({ "image": NEW, "strategy": canary() });
+    let good = json!({ "artifact": NEW, "config": config, "fence": 3 });
+    for ledger in [(Some(good.clone()), None), (None, Some(good.clone()))] {
+        world(World::default());
+        let restored = host(&canary()).ledger(ledger.0, ledger.1).run::<Deploy>();
+        assert_eq!(restored.result, Ok(Outcome::Succeeded));
+        assert_eq!(calls(), ["apply", "shift 100", "finish"]);
+    }
+    let mut other = good;
+    other["config"]["strategy"] = json!({ "recreate": {} });
+    world(World::default());
+    let changed = host(&canary()).ledger(Some(other), None).run::<Deploy>();
+    assert!(matches!(changed.result, Ok(Outcome::Suspended(_))), "its configuration was never rolled out");
+}
+
+#[test]
 fn an_aborted_rollout_is_undone() {
     world(World::default());
     let first = host(&canary()).run::<Deploy>();

@@ -66,7 +66,7 @@ pub(super) fn remove(programs: &Programs, is_registered: bool) -> Result<()> {
     if has_bridge {
         run(Command::new("ip").args(["link", "delete", "dev", BRIDGE]))?;
     }
-    // Fails when there is no such rule left.
+    // Fails once the last of these rules is gone.
     while is_done(Command::new("iptables").args(["--wait", "--delete"]).args(FORWARD_RULE)) {}
     if has_bridge || is_registered {
         remove_service_rules(programs);

@@ -40,7 +40,7 @@ impl Scheduler {
             self.end_attempt(stage, attempt, Outcome::Errored, Some(failure), BTreeMap::new())?;
             return self.end_stage(stage, Outcome::Errored, self.conclusion_of(stage, Outcome::Errored), None);
         }
-        gate.members = self.members_of(&gate.approvers);
+        gate.members = self.plan.members_of(&gate.approvers);
         gate.kind = GateKind::Approval;
         self.open_gate(stage, attempt, gate)
     }
@@ -61,7 +61,7 @@ impl Scheduler {
             token: format!("{}-{opening}", self.plan.stage(stage).id),
             kind,
             message,
-            members: self.members_of(&approvers),
+            members: self.plan.members_of(&approvers),
             approvers,
             approvals: 1,
             environments: self.environment_of(stage).map(str::to_owned).into_iter().collect(),
@@ -178,7 +178,7 @@ impl Scheduler {
     /// opened for it. It must also be bound to what would run now, and to the files that the stage works on.
     pub(super) fn lacks_approval(&self, stage: StageIndex) -> bool {
         let Some(environment) = self.environment_of(stage) else { return false };
-        let members = self.members_of(&self.environment_approvers(stage));
+        let members = self.plan.members_of(&self.environment_approvers(stage));
         if members.is_empty() || self.only_asks(stage, environment) {
             return false;
         }
@@ -240,21 +240,6 @@ impl Scheduler {
 
     fn unknown_team<'a>(&self, approver: &'a str) -> Option<&'a str> {
         approver.strip_prefix("team:").filter(|team| !self.plan.teams.contains_key(*team))
-    }
-
-    fn members_of(&self, approvers: &[String]) -> Vec<String> {
-        let people = |approver: &String| match approver.strip_prefix("team:") {
-            Some(team) => self.plan.teams.get(team).cloned().unwrap_or_default(),
-            None => vec![approver.clone()],
-        };
-        let mut members: Vec<String> = Vec::new();
-        for name in approvers.iter().flat_map(people) {
-            if !members.iter().any(|member| same_person(member, &name)) {
-                members.push(name);
-            }
-        }
-        members.sort_unstable();
-        members
     }
 }
 

@@ -31,7 +31,7 @@ struct Lazy {
 /// Why TLS settings can't be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsFault {
-    #[error("there is no certificate in PEM")]
+    #[error("no certificate in PEM found")]
     NoCertificate,
     #[error("{0}")]
     Invalid(#[from] reqwest::Error),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::http::Request;
@@ -74,8 +75,11 @@ impl Prometheus {
 
     /// The values of a query's result.
     fn query(&self, query: &str, subject: &Subject<'_>) -> Result<Vec<f64>, String> {
-        let url =
-            format!("{}/api/v1/query?query={}", self.address.trim_end_matches('/'), encoded(&subject.fill(query)));
+        let url = format!(
+            "{}/api/v1/query?query={}",
+            self.address.trim_end_matches('/'),
+            utf8_percent_encode(&subject.fill(query), NON_ALPHANUMERIC)
+        );
         let (status, body) = get(&url)?;
         let answer: Json =
             serde_json::from_slice(&body).map_err(|_| format!("Prometheus returned {status}, and no JSON"))?;
@@ -187,21 +191,9 @@ fn thousand() -> u32 {
 
 impl LogQuery {
     pub(crate) fn read(&self, subject: &Subject<'_>) -> Result<Reading, String> {
-        let Some(log) = subject.log else { return Err("there is no log to read".to_owned()) };
+        let Some(log) = subject.log else { return Err("no log to read".to_owned()) };
         let text = log(self.lines).map_err(|error| error.to_string())?;
         let count = text.lines().filter(|line| line.contains(&self.contains)).count();
         Ok(Reading::Values(BTreeMap::from([("result", json!(count))])))
     }
-}
-
-/// Encodes a value for a query.
-pub(crate) fn encoded(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
 }

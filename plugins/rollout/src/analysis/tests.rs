@@ -102,8 +102,8 @@ fn a_canary_is_compared_with_what_serves() {
     });
     let compared = rate(json!({ "prometheus": prometheus, "success-condition": "result[0] <= baseline[0] * 1.2" }));
     let verdict = |new: &str| {
-        let encoded = |name: &str| format!("latency%7Bv%3D%22{name}%22%7D");
-        let host = FakeHost::new().http(answer(&encoded("app.2"), &[new])).http(answer(&encoded("app.1"), &["100"]));
+        let encoded = |name: &str| format!("latency%7Bv%3D%22app%2E{name}%22%7D");
+        let host = FakeHost::new().http(answer(&encoded("2"), &[new])).http(answer(&encoded("1"), &["100"]));
         let subject = Subject { version: "app.2".to_owned(), serving: "app.1".to_owned(), ..Subject::default() };
         host.with(|| compared.run(&subject)).0.expect("a verdict").phase()
     };
