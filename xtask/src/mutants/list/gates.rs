@@ -84,7 +84,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a gate has no list of members who may answer",
         file: "scheduler/gates.rs",
-        search: "gate.members = self.members_of(&gate.approvers);",
+        search: "gate.members = self.plan.members_of(&gate.approvers);",
         replace: "",
     },
     Mutant {
