@@ -69,6 +69,15 @@ pub fn last_known_good() -> Result<Option<Release>> {
     read(host::last_known_good())
 }
 
+/// The release that this run restores: that of `stagewright rollback`, or the one that serves again when an abandoned
+/// rollout is aborted. Its [`fence`](Release::fence) says which of several with the same configuration it is.
+///
+/// # Errors
+/// When the host's record can't be parsed.
+pub fn restored() -> Result<Option<Release>> {
+    read(host::restored())
+}
+
 /// How far this stage's rollout was when it was last recorded in this run.
 ///
 /// # Errors

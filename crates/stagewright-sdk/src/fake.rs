@@ -137,6 +137,13 @@ impl FakeHost {
         self
     }
 
+    /// Lets the run restore a release, given as [`crate::environment::Release`].
+    #[must_use]
+    pub fn restored(mut self, release: Json) -> FakeHost {
+        self.state.restored = Some(release);
+        self
+    }
+
     /// Sets how far the stage's rollout was when an earlier call recorded it.
     #[must_use]
     pub fn rollout(mut self, rollout: Rollout) -> FakeHost {

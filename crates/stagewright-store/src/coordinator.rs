@@ -81,6 +81,8 @@ impl RunCoordinator for Store {
                 fence,
                 current: releases.current.map(|row| row.release),
                 last_known_good: releases.last_known_good.map(|row| row.release),
+                restored: ledger::restored_by(transaction, &requester.run, &request.environment)?
+                    .map(|row| Box::new(row.release)),
             })
         })
     }

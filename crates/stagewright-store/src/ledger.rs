@@ -2,7 +2,7 @@
 //!
 //! A release is *in place* until it is undone. The newest release in place is the *current* one.
 
-use rusqlite::{Connection, Row, Transaction};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 use stagewright_engine::{Event, EventKind, Outcome, Release, ReleaseOrigin, RunId, StoreError, Timestamp};
 use stagewright_model::StageIndex;
 
@@ -97,6 +97,17 @@ pub(crate) fn environment_releases(
     let before = repeated.map_or(current.number, |row| row.number);
     let last_known_good = newest("confirmed", before, &|row| !row.deploys_the_same(&current))?;
     Ok(EnvironmentReleases { current: Some(current), last_known_good })
+}
+
+/// The release of an environment that a run restores; none if the run isn't a rollback.
+pub(crate) fn restored_by(
+    connection: &Connection,
+    run: &RunId,
+    environment: &str,
+) -> rusqlite::Result<Option<ReleaseRow>> {
+    let sql =
+        format!("{SELECT} AND number = (SELECT json_extract(source, '$.rollback.release') FROM runs WHERE id = ?3)");
+    connection.prepare_cached(&sql)?.query_row((environment, false, &run.0), release_row).optional()
 }
 
 /// Updates the ledger for an event that is being recorded.

@@ -88,10 +88,6 @@ impl ReleaseConfig for Config {
         &self.service
     }
 
-    fn artifact(&self) -> &str {
-        self.image.as_str()
-    }
-
     fn probes(&self) -> Vec<(&'static str, Probe)> {
         rollout::probes(self.health.as_ref(), self.readiness.as_ref())
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use rollout::{Described, Progress, ReleaseConfig as _, Serving, Share, Target};
 use serde_json::{Value as Json, json};
+use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log};
 
 use crate::config::Config;
@@ -39,8 +40,12 @@ impl Target for Containers {
     type Config = Config;
     type Version = Container;
 
-    fn open(config: &Config) -> Result<Containers> {
+    fn open(config: &Config, _restored: Option<&Release>) -> Result<Containers> {
         Ok(Containers { config: config.clone(), engine: Engine::at(&config.socket) })
+    }
+
+    fn artifact(&self) -> &str {
+        self.config.image.as_str()
     }
 
     fn serving(&self) -> Result<Option<Serving>> {
@@ -63,7 +68,7 @@ impl Target for Containers {
         let (run, serving) = (context::run_id(), self.serving_container(&listed));
         let own = |listed: &&Listed| {
             let is_of_run = listed.labels.get(RUN) == Some(&run);
-            let is_same = listed.labels.get(ARTIFACT).map(String::as_str) == Some(self.config.artifact());
+            let is_same = listed.labels.get(ARTIFACT).map(String::as_str) == Some(self.artifact());
             is_of_run && is_same && serving.as_ref().is_none_or(|serving| serving.id != listed.id)
         };
         let Some(own) = listed.iter().find(own) else { return Ok(None) };
@@ -86,9 +91,9 @@ impl Target for Containers {
         let id = self
             .engine
             .create(&release, &self.specification(&release))
-            .map_err(|error| error.context(format!("can't create a container of {}", self.config.artifact())))?;
+            .map_err(|error| error.context(format!("can't create a container of {}", self.artifact())))?;
         self.start(&id, &release, serving.as_ref()).map_err(|error| {
-            let error = error.context(format!("can't start {} as `{release}`", self.config.artifact()));
+            let error = error.context(format!("can't start {} as `{release}`", self.artifact()));
             match self.undo(&Container { id, release, address: None }) {
                 Ok(()) => error,
                 Err(failure) => error.cause(format!("removing the container failed: {failure}")),
@@ -252,7 +257,7 @@ impl Containers {
     }
 
     fn pull(&self) -> Result<()> {
-        let image = self.config.artifact();
+        let image = self.artifact();
         if self.engine.has_image(image)? {
             return Ok(());
         }

@@ -14,7 +14,6 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use rollout::ReleaseConfig as _;
 use stagewright_sdk::{Manifest, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage};
 
 use crate::config::Config;
@@ -41,7 +40,7 @@ impl Stage for DeployProcess {
         let secrets = config.secret_env.iter().map(|(variable, secret)| {
             Requirement::secret_env(secret).because(format!("the release gets it as {variable}"))
         });
-        let layout = Requirement::image(config.artifact());
+        let layout = Requirement::image(config.image.as_str());
         let layout = Some(layout).filter(|layout| layout.permission == Permission::Read);
         std::iter::once(service)
             .chain(layout.map(|layout| layout.because("contains the image")))

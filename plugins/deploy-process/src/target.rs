@@ -2,7 +2,7 @@
 
 use rollout::{Described, Progress, Serving, Target};
 use stagewright_sdk::service::{self, Instance, Release, State};
-use stagewright_sdk::{Result, secrets};
+use stagewright_sdk::{Result, environment, secrets};
 
 use crate::config::Config;
 
@@ -15,8 +15,12 @@ impl Target for Processes {
     type Config = Config;
     type Version = Instance;
 
-    fn open(config: &Config) -> Result<Processes> {
+    fn open(config: &Config, _restored: Option<&environment::Release>) -> Result<Processes> {
         Ok(Processes { config: config.clone() })
+    }
+
+    fn artifact(&self) -> &str {
+        self.config.image.as_str()
     }
 
     fn serving(&self) -> Result<Option<Serving>> {

@@ -48,14 +48,14 @@ pub fn with_outputs(manifest: Manifest) -> Manifest {
 /// # Errors
 /// If any of this fails, or the rollout is aborted; the new version is then undone.
 pub fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
-    let target = T::open(config)?;
+    let target = T::open(config, environment::restored()?.as_ref())?;
     let previous = target.serving()?;
     match Rollout::begin(&target, config, previous.as_ref())?.drive()? {
         Outcome::Suspended(wait) => Ok(Outcome::Suspended(wait)),
         outcome => {
             let serving = deployed(&target, config)?;
-            record(config, &serving)?;
-            publish(config, &serving, previous.as_ref())?;
+            record(&target, &serving)?;
+            publish(&target, config, &serving, previous.as_ref())?;
             Ok(outcome)
         }
     }
@@ -68,10 +68,11 @@ pub fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
 /// # Errors
 /// If the target can't be asked.
 pub fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
-    let Some(serving) = T::open(config)?.serving()? else {
+    let target = T::open(config, environment::restored()?.as_ref())?;
+    let Some(serving) = target.serving()? else {
         return Ok(Observation::NotStarted);
     };
-    let is_same = digest_of(&serving.artifact) == digest_of(config.artifact());
+    let is_same = digest_of(&serving.artifact) == digest_of(target.artifact());
     let is_applied = match (&serving.run, environment::fence(), serving.fence) {
         (Some(run), ..) => *run == context::run_id() && is_same,
         (None, Some(own), Some(serving)) => own == serving,
@@ -87,9 +88,9 @@ pub fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
         )));
     }
     let observation = format!("release {version} of {artifact} serves{}", at(&serving));
-    rollout::complete(config)?;
-    record(config, &serving)?;
-    publish(config, &serving, None)?;
+    rollout::complete(target.artifact())?;
+    record(&target, &serving)?;
+    publish(&target, config, &serving, None)?;
     Ok(Observation::Applied(observation))
 }
 
@@ -98,8 +99,8 @@ pub fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
 /// # Errors
 /// If there is none, if it was deployed by another plugin or is of another service, or if deploying it fails.
 pub fn undo<T: Target>(config: &T::Config) -> Result<()> {
-    let serving = T::open(config)?.serving()?;
     let Some(good) = environment::last_known_good()? else {
+        let serving = T::open(config, None)?.serving()?;
         let serves = serving
             .map_or_else(|| "no release serves".to_owned(), |serving| format!("release {} serves", serving.version));
         return Err(Error::failed(format!(
@@ -121,15 +122,16 @@ pub fn undo<T: Target>(config: &T::Config) -> Result<()> {
         ))
         .help("use a separate environment for each service"));
     }
-    if let Some(serving) = serving.as_ref().filter(|serving| is_rolled_back(serving, &good, earlier.artifact())) {
+    let target = T::open(&earlier, Some(&good))?;
+    let serving = target.serving()?;
+    if let Some(serving) = serving.as_ref().filter(|serving| is_rolled_back(serving, &good, target.artifact())) {
         log::info(format!("release {} already runs {}", serving.version, good.artifact));
-        return record(&earlier, serving);
+        return record(&target, serving);
     }
-    let target = T::open(&earlier)?;
     Rollout::back(&target, &earlier, serving.as_ref())?.drive()?;
     let restored = deployed(&target, &earlier)?;
-    record(&earlier, &restored)?;
-    log::info(format!("rolled back to {}: release {} serves{}", earlier.artifact(), restored.version, at(&restored)));
+    record(&target, &restored)?;
+    log::info(format!("rolled back to {}: release {} serves{}", target.artifact(), restored.version, at(&restored)));
     Ok(())
 }
 
@@ -157,27 +159,27 @@ fn deployed<T: Target>(target: &T, config: &T::Config) -> Result<Serving> {
 }
 
 /// Records the release in the environment's ledger, for a stage with an environment.
-fn record(config: &impl ReleaseConfig, serving: &Serving) -> Result<()> {
+fn record(target: &impl Target, serving: &Serving) -> Result<()> {
     match environment::fence() {
-        Some(_) => environment::released(config.artifact(), serving.address.as_deref()),
+        Some(_) => environment::released(target.artifact(), serving.address.as_deref()),
         None => Ok(()),
     }
 }
 
-fn publish(config: &impl ReleaseConfig, serving: &Serving, previous: Option<&Serving>) -> Result<()> {
+fn publish<T: Target>(target: &T, config: &T::Config, serving: &Serving, previous: Option<&Serving>) -> Result<()> {
     let replaced = previous.map(|previous| previous.artifact.as_str());
     if let Some(address) = &serving.address {
         outputs::set("url", address)?;
     }
     outputs::set("release", &serving.version)?;
-    outputs::set("image", config.artifact())?;
+    outputs::set("image", target.artifact())?;
     outputs::set("previous", &replaced)?;
     let place = serving.address.as_deref().map(|address| format!(" at <{address}>")).unwrap_or_default();
     let after = replaced.map(|image| format!(", after `{image}`")).unwrap_or_default();
     outputs::summary(format!(
         "**{}** runs `{}` as release {}{place}{after}.\n",
         config.service(),
-        config.artifact(),
+        target.artifact(),
         serving.version
     ));
     Ok(())

@@ -79,7 +79,7 @@ impl<'a, T: Target> Rollout<'a, T> {
     pub(crate) fn begin(target: &'a T, config: &'a T::Config, previous: Option<&'a Serving>) -> Result<Rollout<'a, T>> {
         let strategy = config.strategy();
         let known = environment::rollout()?
-            .filter(|known| !is_finished(known.phase) && digest_of(&known.artifact) == digest_of(config.artifact()));
+            .filter(|known| !is_finished(known.phase) && digest_of(&known.artifact) == digest_of(target.artifact()));
         let mut rollout = Rollout::of(target, config, previous, &strategy)?;
         if let (Some(known), false) = (known, rollout.is_new) {
             rollout.done = usize::try_from(known.step).unwrap_or(usize::MAX).min(rollout.steps.len() - 1);
@@ -333,7 +333,7 @@ impl<'a, T: Target> Rollout<'a, T> {
         environment::record_rollout(&environment::Rollout {
             service: self.config.service().to_owned(),
             version: self.described.name.clone(),
-            artifact: self.config.artifact().to_owned(),
+            artifact: self.target.artifact().to_owned(),
             strategy: self.strategy.to_owned(),
             phase,
             step: count(self.done),
@@ -363,9 +363,9 @@ fn was_released() -> Result<bool> {
 }
 
 /// Records that a rollout has completed whose end was interrupted.
-pub(crate) fn complete(config: &impl ReleaseConfig) -> Result<()> {
+pub(crate) fn complete(artifact: &str) -> Result<()> {
     let open = environment::rollout()?.filter(|known| !is_finished(known.phase));
-    let Some(known) = open.filter(|known| digest_of(&known.artifact) == digest_of(config.artifact())) else {
+    let Some(known) = open.filter(|known| digest_of(&known.artifact) == digest_of(artifact)) else {
         return Ok(());
     };
     let (step, weight, message) = (known.steps, 100, String::new());

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use stagewright_sdk::Result;
+use stagewright_sdk::environment::Release;
 
 use crate::probe::Probe;
 use crate::strategy::Strategy;
@@ -18,8 +19,12 @@ pub trait Target: Sized {
     /// A version that this run has applied.
     type Version;
 
-    /// Prepares to deploy the release of `config`, without changing anything.
-    fn open(config: &Self::Config) -> Result<Self>;
+    /// Prepares to deploy the release of `config`, without changing anything. If the ledger's release `restored` is to be
+    /// deployed again, the content is what it was then: a target that deploys files of the workspace must have kept them.
+    fn open(config: &Self::Config, restored: Option<&Release>) -> Result<Self>;
+
+    /// What identifies the content of the release, by digest.
+    fn artifact(&self) -> &str;
 
     /// The version that serves: it got all requests when the last deploy finished, and gets what an unfinished one leaves it.
     fn serving(&self) -> Result<Option<Serving>>;
@@ -54,9 +59,6 @@ pub trait Target: Sized {
 pub trait ReleaseConfig: DeserializeOwned {
     /// What is deployed. It is the same for all releases of an environment.
     fn service(&self) -> &str;
-
-    /// What identifies the content of the release, by digest.
-    fn artifact(&self) -> &str;
 
     /// The checks that a version has to pass in turn before it gets requests, each with its key in `with`.
     fn probes(&self) -> Vec<(&'static str, Probe)>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use stagewright_sdk::environment::{Rollout, RolloutPhase};
+use stagewright_sdk::environment::{Release, Rollout, RolloutPhase};
 use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
 use stagewright_sdk::{Error, JsonSchema, Manifest, Observation, Outcome, Reconcile, Result, Stage, schemars};
 
@@ -28,6 +28,8 @@ struct World {
     /// The calls that fail.
     broken: Vec<&'static str>,
     has_exited: bool,
+    /// The token of the release that the target was opened to restore.
+    restored: Option<u64>,
     /// Another run has deployed what serves.
     is_foreign: bool,
 }
@@ -54,10 +56,6 @@ impl ReleaseConfig for Config {
         "app"
     }
 
-    fn artifact(&self) -> &str {
-        &self.image
-    }
-
     fn probes(&self) -> Vec<(&'static str, Probe)> {
         vec![("health", Probe::default())]
     }
@@ -73,8 +71,13 @@ impl Target for Memory {
     type Config = Config;
     type Version = String;
 
-    fn open(config: &Config) -> Result<Memory> {
+    fn open(config: &Config, restored: Option<&Release>) -> Result<Memory> {
+        WORLD.with_borrow_mut(|world| world.restored = restored.map(|release| release.fence));
         Ok(Memory(config.clone()))
+    }
+
+    fn artifact(&self) -> &str {
+        &self.0.image
     }
 
     fn serving(&self) -> Result<Option<Serving>> {
@@ -368,6 +371,20 @@ fn a_rollback_takes_no_pauses() {
     assert_eq!(report.result, Ok(()));
     assert_eq!(calls(), ["apply", "shift 100", "finish"]);
     assert_eq!(report.recorded, Some((OLD.to_owned(), None)));
+}
+
+#[test]
+fn a_target_is_told_which_release_to_restore() {
+    let release =
+        |fence: u64| json!({ "artifact": OLD, "config": { "image": OLD, "strategy": canary() }, "fence": fence });
+    let opened_for = || WORLD.with_borrow(|world| world.restored);
+    world(World::default());
+    host(&canary()).run::<Deploy>();
+    assert_eq!(opened_for(), None);
+    host(&canary()).restored(release(3)).run::<Deploy>();
+    assert_eq!(opened_for(), Some(3), "in a run that rolls back");
+    host(&canary()).ledger(None, Some(release(2))).undo::<Deploy>();
+    assert_eq!(opened_for(), Some(2), "as a compensation");
 }
 
 fn analysed(condition: &str, more: Json) -> Json {

@@ -61,6 +61,8 @@ pub enum EnvironmentAnswer {
         current: Option<Release>,
         /// The last known-good release other than the current one.
         last_known_good: Option<Release>,
+        /// The release that the run restores; none if it isn't a rollback.
+        restored: Option<Box<Release>>,
     },
     /// Another run holds it, or keeps it with an unfinished rollout.
     Held {

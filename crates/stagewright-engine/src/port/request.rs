@@ -242,4 +242,7 @@ pub struct EnvironmentView {
     pub current: Option<Release>,
     /// The last known-good release other than the current one, which an undo restores.
     pub last_known_good: Option<Release>,
+    /// The release that the run restores; none if it isn't a rollback.
+    #[serde(default)]
+    pub restored: Option<Box<Release>>,
 }

@@ -177,10 +177,10 @@ impl Scheduler {
             return Ok(());
         }
         match answer {
-            EnvironmentAnswer::Granted { fence, current, last_known_good } => {
+            EnvironmentAnswer::Granted { fence, current, last_known_good, restored } => {
                 self.held_environments.insert(name.clone());
                 let settings = self.environment_view(&name);
-                let view = EnvironmentView { fence: Some(fence), current, last_known_good, ..settings };
+                let view = EnvironmentView { fence: Some(fence), current, last_known_good, restored, ..settings };
                 if self.undoing == Some(stage) { self.begin_undo(stage, view) } else { self.begin(stage, Some(view)) }
             }
             EnvironmentAnswer::Held { by } => {

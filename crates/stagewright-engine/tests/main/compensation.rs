@@ -143,7 +143,12 @@ fn undo_restores_the_last_known_good_release() {
         by: String::new(),
         origin: ReleaseOrigin::Deploy,
     };
-    let granted = |fence| EnvironmentAnswer::Granted { fence, current: None, last_known_good: Some(good.clone()) };
+    let granted = |fence| EnvironmentAnswer::Granted {
+        fence,
+        current: None,
+        last_known_good: Some(good.clone()),
+        restored: None,
+    };
     let mut acts = script(Act::Fail, Act::Succeed);
     acts.add("undo second", vec![Act::Deploy("app@1")]);
     let world = World::new(plan(stages()), acts);

@@ -211,6 +211,7 @@ fn request() -> AttemptRequest {
             fence: Some(5),
             current: Some(release()),
             last_known_good: Some(release()),
+            restored: Some(Box::new(release())),
         }),
         needs: vec![Need {
             stage: text("build"),

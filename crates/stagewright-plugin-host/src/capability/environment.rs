@@ -49,6 +49,12 @@ impl StageEnvironment {
         as_json(view.and_then(|view| view.last_known_good.as_ref()), "a release")
     }
 
+    /// The release that the run restores, as JSON.
+    pub(crate) fn restored(&self) -> Result<Option<String>, CapabilityError> {
+        let view = self.request.environment.as_ref();
+        as_json(view.and_then(|view| view.restored.as_ref()), "a release")
+    }
+
     pub(crate) fn record(&mut self, artifact: &str, url: Option<&str>, masker: &Masker) -> Result<(), CapabilityError> {
         if self.fence().is_none() {
             let message = "could not record a release: the stage doesn't act on an environment";

@@ -24,6 +24,10 @@ impl Host for Attempt {
         Ok(self.environment.last_known_good()?)
     }
 
+    async fn restored(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.environment.restored()?)
+    }
+
     async fn rollout(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(self.environment.rollout()?)
     }

@@ -59,6 +59,7 @@ pub(super) struct State {
     pub(super) fence: Option<u64>,
     /// The current release, and the last known-good one.
     pub(super) ledger: (Option<Json>, Option<Json>),
+    pub(super) restored: Option<Json>,
     pub(super) attempt: u32,
     pub(super) rehearsal: bool,
     pub(super) cancelled: bool,

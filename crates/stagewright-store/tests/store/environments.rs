@@ -44,7 +44,7 @@ fn claim(store: &mut Store, id: &str) -> EnvironmentAnswer {
 }
 
 fn granted(fence: u64) -> EnvironmentAnswer {
-    EnvironmentAnswer::Granted { fence, current: None, last_known_good: None }
+    EnvironmentAnswer::Granted { fence, current: None, last_known_good: None, restored: None }
 }
 
 fn held(by: &str) -> EnvironmentAnswer {

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use stagewright_engine::{
-    EnvironmentAnswer, EnvironmentRequest, Event, EventKind, Outcome, Release, ReleaseOrigin, RunCoordinator, RunId,
-    RunStore, Timestamp,
+    EnvironmentAnswer, EnvironmentRequest, Event, EventKind, Outcome, Release, ReleaseOrigin, RollbackSource,
+    RunCoordinator, RunId, RunStore, Timestamp,
 };
 use stagewright_model::StageIndex;
 use stagewright_store::{ReleaseRow, Store};
@@ -64,17 +64,20 @@ impl Deploys {
     }
 
     fn standing_for(&mut self, run: &RunId) -> (String, String) {
-        let claim = EnvironmentRequest {
-            run: run.clone(),
-            environment: "production".to_owned(),
-            override_freeze: false,
-            take_over: false,
-            at: Timestamp(1),
-        };
-        match RunCoordinator::acquire_environment(&mut self.store, &claim).unwrap() {
+        match RunCoordinator::acquire_environment(&mut self.store, &claim(run, "production")).unwrap() {
             EnvironmentAnswer::Granted { current, last_known_good, .. } => (name(current), name(last_known_good)),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+fn claim(run: &RunId, environment: &str) -> EnvironmentRequest {
+    EnvironmentRequest {
+        run: run.clone(),
+        environment: environment.to_owned(),
+        override_freeze: false,
+        take_over: false,
+        at: Timestamp(1),
     }
 }
 
@@ -227,4 +230,25 @@ fn environments_are_listed_with_their_current_release() {
     drop(lease);
     expected.3 = None;
     assert_eq!(show(&deploys.store), expected);
+}
+
+#[test]
+fn a_rollback_is_told_which_release_it_restores() {
+    let mut deploys = Deploys::new();
+    deploys.good("app@1/a");
+    deploys.good("app@2/a");
+    let number = deploys.store.releases("production", false, 9).unwrap().last().unwrap().number;
+    let restored = |deploys: &mut Deploys, release: Option<u64>, environment: &str| {
+        deploys.runs += 1;
+        let mut run = record(&format!("r{}", deploys.runs), 1);
+        run.source.rollback = release.map(|release| RollbackSource { run: RunId("r1".to_owned()), release });
+        deploys.store.create_run(&run).unwrap();
+        match RunCoordinator::acquire_environment(&mut deploys.store, &claim(&run.id, environment)).unwrap() {
+            EnvironmentAnswer::Granted { restored, .. } => name(restored.map(|release| *release)),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(restored(&mut deploys, Some(number), "production"), "app@1/a");
+    assert_eq!(restored(&mut deploys, None, "production"), "", "it isn't a rollback");
+    assert_eq!(restored(&mut deploys, Some(number), "staging"), "", "the release is of another environment");
 }

@@ -324,6 +324,10 @@ pub(crate) mod environment {
         on(|host| host.ledger.1.as_ref().map(ToString::to_string))
     }
 
+    pub(crate) fn restored() -> Option<String> {
+        on(|host| host.restored.as_ref().map(ToString::to_string))
+    }
+
     pub(crate) fn rollout() -> Option<String> {
         on(|host| {
             host.rollouts.last().or(host.rollout.as_ref()).and_then(|rollout| serde_json::to_string(rollout).ok())
