@@ -166,6 +166,10 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
 fn unsupported(config: &Config) -> Option<Problem> {
     let strategy = config.strategy();
     let (message, help) = match (&config.traffic, config.publish) {
+        _ if matches!(strategy, Strategy::Rolling(_)) => (
+            "`rolling` replaces replicas one by one, and this target runs a single one".to_owned(),
+            "use strategy = { blue-green = {} }, or { recreate = {} }",
+        ),
         (_, Some(port)) if !config.stops_first() => (
             format!("port {port} can't belong to two releases, which `{}` runs at the same time", strategy.name()),
             "remove `publish`, and put a proxy in front of the releases with `traffic`; or use \

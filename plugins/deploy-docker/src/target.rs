@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rollout::{Described, Progress, ReleaseConfig as _, Serving, Share, Target};
+use rollout::{Described, Progress, Serving, Share, Target};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log};

@@ -27,7 +27,7 @@ pub use analysis::{
 };
 pub use image::{Image, digest_of};
 pub use probe::{Probe, probes};
-pub use strategy::{BlueGreen, Canary, CanaryStep, Pause, Recreate, Strategy};
+pub use strategy::{Amount, BlueGreen, Canary, CanaryStep, Pause, Recreate, Rolling, Strategy};
 pub use target::{Described, Progress, ReleaseConfig, Serving, Target};
 pub use traffic::{Caddy, Haproxy, Share, Traffic};
 

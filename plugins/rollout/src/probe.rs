@@ -34,6 +34,11 @@ impl Default for Probe {
 }
 
 impl Probe {
+    /// A check that the target makes by itself, without a request.
+    pub fn by_target(interval: Duration, deadline: Duration) -> Probe {
+        Probe { interval: DurationText(interval), deadline: DurationText(deadline), ..Probe::default() }
+    }
+
     /// Mistakes that parsing doesn't catch, in the probe at this key of `with`.
     pub fn problems(&self, key: &str) -> Vec<Problem> {
         let mut found = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, schemars};
 
 use crate::analysis::Analysis;
@@ -13,6 +13,8 @@ use crate::analysis::Analysis;
 pub enum Strategy {
     /// The earlier version is stopped before the new one starts. Between them the service doesn't answer.
     Recreate(Recreate),
+    /// The orchestrator replaces the earlier version's replicas by new ones, a few at a time.
+    Rolling(Rolling),
     /// The new version starts beside the earlier one, and gets all requests at once when it is ready.
     BlueGreen(BlueGreen),
     /// The new version gets a growing share of the requests.
@@ -23,6 +25,69 @@ pub enum Strategy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Recreate {}
+
+/// Replaces replicas a few at a time. The names and their meaning are those of a Deployment of Kubernetes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(example = serde_json::json!({ "max-surge": 1, "max-unavailable": 0 }))]
+pub struct Rolling {
+    /// How many replicas may run beyond the wanted number, as a number or in percent of it. Default: what the target has.
+    pub max_surge: Option<Amount>,
+    /// How many replicas may be missing from the wanted number, as a number or in percent of it. Default: what the target has.
+    pub max_unavailable: Option<Amount>,
+    /// How many seconds a new replica has to be ready until it counts as available. Default: what the target has.
+    pub min_ready_seconds: Option<u32>,
+    /// After how many seconds without progress the release has failed. Default: what the target has.
+    pub progress_deadline_seconds: Option<u32>,
+}
+
+/// A number of replicas, as in `1`, or a percentage of them, as in `"25%"`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Amount {
+    /// So many.
+    Count(u32),
+    /// So many percent.
+    Percent(String),
+}
+
+impl Amount {
+    fn is_valid(&self) -> bool {
+        match self {
+            Amount::Count(_) => true,
+            Amount::Percent(text) => {
+                let digits = text.strip_suffix('%').unwrap_or_default();
+                digits.parse::<u32>().is_ok() && digits.bytes().all(|byte| byte.is_ascii_digit())
+            }
+        }
+    }
+
+    fn is_zero(&self) -> bool {
+        matches!(self, Amount::Count(0)) || matches!(self, Amount::Percent(text) if text.trim_start_matches('0') == "%")
+    }
+}
+
+impl Rolling {
+    fn problems(&self, key: &str) -> Vec<Problem> {
+        let amounts = [("max-surge", &self.max_surge), ("max-unavailable", &self.max_unavailable)];
+        let invalid =
+            amounts.into_iter().filter(|(_, amount)| amount.as_ref().is_some_and(|amount| !amount.is_valid()));
+        let mut found: Vec<Problem> = invalid
+            .map(|(name, _)| Problem::at(format!("{key}.{name}"), "must be a number, or a percentage as in \"25%\""))
+            .collect();
+        if amounts.iter().all(|(_, amount)| amount.as_ref().is_some_and(Amount::is_zero)) {
+            let message = "one of `max-surge` and `max-unavailable` must be above 0, or no replica can be replaced";
+            found.push(Problem::at(format!("{key}.max-surge"), message));
+        }
+        if let (Some(ready), Some(deadline)) = (self.min_ready_seconds, self.progress_deadline_seconds)
+            && deadline <= ready
+        {
+            let message = format!("must be above `min-ready-seconds`, which is {ready}");
+            found.push(Problem::at(format!("{key}.progress-deadline-seconds"), message));
+        }
+        found
+    }
+}
 
 /// Switches all requests at once.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -89,6 +154,7 @@ impl Strategy {
     pub fn name(&self) -> &'static str {
         match self {
             Strategy::Recreate(_) => "recreate",
+            Strategy::Rolling(_) => "rolling",
             Strategy::BlueGreen(_) => "blue-green",
             Strategy::Canary(_) => "canary",
         }
@@ -113,6 +179,7 @@ impl Strategy {
     pub fn problems(&self, key: &str) -> Vec<Problem> {
         let steps = match self {
             Strategy::Recreate(_) => return Vec::new(),
+            Strategy::Rolling(rolling) => return rolling.problems(&format!("{key}.rolling")),
             Strategy::BlueGreen(BlueGreen { pre_promotion_analysis: pre, post_promotion_analysis: post, .. }) => {
                 let named = [("pre-promotion-analysis", pre), ("post-promotion-analysis", post)];
                 let analyses = named.into_iter().filter_map(|(name, analysis)| Some((name, analysis.as_ref()?)));
@@ -167,7 +234,7 @@ impl Strategy {
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         match self {
-            Strategy::Recreate(_) => steps.push(Step::SetWeight(100)),
+            Strategy::Recreate(_) | Strategy::Rolling(_) => steps.push(Step::SetWeight(100)),
             Strategy::BlueGreen(BlueGreen {
                 auto_promotion_enabled,
                 pre_promotion_analysis,
@@ -261,5 +328,22 @@ mod tests {
             ["strategy.canary.steps[0].pause.duration", "strategy.canary.steps[2].pause.duration"]
         );
         assert!(keys(json!([{ "set-weight": 0 }, { "pause": {} }])).is_empty());
+    }
+
+    #[test]
+    fn a_rolling_update_that_cannot_progress_is_refused() {
+        let keys = |table: serde_json::Value| -> Vec<String> {
+            let found = strategy(json!({ "rolling": table })).problems("strategy");
+            found.into_iter().map(|problem| problem.key.unwrap_or_default()).collect()
+        };
+        assert_eq!(keys(json!({})), Vec::<String>::new());
+        assert_eq!(keys(json!({ "max-surge": 0, "max-unavailable": "25%" })), Vec::<String>::new());
+        assert_eq!(keys(json!({ "max-surge": 0, "max-unavailable": "0%" })), ["strategy.rolling.max-surge"]);
+        assert_eq!(
+            keys(json!({ "max-surge": "a%", "max-unavailable": "+1%" })),
+            ["strategy.rolling.max-surge", "strategy.rolling.max-unavailable"]
+        );
+        let late = json!({ "min-ready-seconds": 60, "progress-deadline-seconds": 60 });
+        assert_eq!(keys(late), ["strategy.rolling.progress-deadline-seconds"]);
     }
 }

@@ -1,0 +1,123 @@
+//! Configuration as a part of the release: ConfigMaps get a digest of their content in their name.
+//!
+//! Pods read their configuration when they start. With another name for other content, a change restarts what reads it,
+//! and what still runs the earlier release keeps the configuration that it was tested with.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use crate::digest::sha256;
+use crate::object::{Object, pod_pointer};
+
+/// How many digits of the digest a name has.
+const DIGITS: usize = 10;
+
+/// Renames the ConfigMaps that pods of the same release read, and the references to them. Those that nothing here reads keep
+/// their names, since something else knows them by these.
+pub(crate) fn name_by_content(objects: &mut [Object]) {
+    let namespace = |object: &Object| object.json["metadata"]["namespace"].as_str().map(ToOwned::to_owned);
+    let mut names: BTreeMap<(Option<String>, String), String> = BTreeMap::new();
+    for object in objects.iter().filter(|object| object.kind() == "ConfigMap") {
+        let content = [&object.json["data"], &object.json["binaryData"]].map(Json::to_string).concat();
+        let name = format!("{}-{}", object.name(), &sha256(content.as_bytes())[..DIGITS]);
+        names.insert((namespace(object), object.name().to_owned()), name);
+    }
+    let mut read = Vec::new();
+    for object in objects.iter_mut() {
+        let of = namespace(object);
+        let Some(pod) = pod_pointer(object.kind()).and_then(|pod| object.json.pointer_mut(pod)) else { continue };
+        for reference in references(pod) {
+            let key = (of.clone(), reference.as_str().unwrap_or_default().to_owned());
+            if let Some(name) = names.get(&key) {
+                *reference = name.as_str().into();
+                read.push(key);
+            }
+        }
+    }
+    for object in objects.iter_mut().filter(|object| object.kind() == "ConfigMap") {
+        let key = (namespace(object), object.name().to_owned());
+        if let (true, Some(name)) = (read.contains(&key), names.get(&key)) {
+            object.json["metadata"]["name"] = name.as_str().into();
+        }
+    }
+}
+
+/// The names of the ConfigMaps that a pod reads.
+fn references(pod: &mut Json) -> Vec<&mut Json> {
+    let Some(pod) = pod.as_object_mut() else { return Vec::new() };
+    let mut found = Vec::new();
+    for (key, value) in pod {
+        let items = value.as_array_mut().into_iter().flatten();
+        match key.as_str() {
+            "volumes" => items.for_each(|volume| found.extend(of_volume(volume))),
+            "containers" | "initContainers" => items.for_each(|container| found.extend(of_container(container))),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn of_volume(volume: &mut Json) -> Vec<&mut Json> {
+    if volume.get("configMap").is_some() {
+        return volume.pointer_mut("/configMap/name").into_iter().collect();
+    }
+    let sources = volume.pointer_mut("/projected/sources").and_then(Json::as_array_mut);
+    sources.into_iter().flatten().filter_map(|source| source.pointer_mut("/configMap/name")).collect()
+}
+
+fn of_container(container: &mut Json) -> Vec<&mut Json> {
+    let Some(container) = container.as_object_mut() else { return Vec::new() };
+    let mut found = Vec::new();
+    for (key, value) in container {
+        let pointer = match key.as_str() {
+            "env" => "/valueFrom/configMapKeyRef/name",
+            "envFrom" => "/configMapRef/name",
+            _ => continue,
+        };
+        found.extend(value.as_array_mut().into_iter().flatten().filter_map(|item| item.pointer_mut(pointer)));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::object::Origin;
+
+    fn objects(value: &str) -> Vec<Object> {
+        let pod = json!({
+            "volumes": [{ "configMap": { "name": "files" } }, { "projected": { "sources": [{ "configMap": { "name": "files" } }] } }],
+            "initContainers": [{ "env": [{ "valueFrom": { "configMapKeyRef": { "name": "variables", "key": "A" } } }] }],
+            "containers": [{ "envFrom": [{ "configMapRef": { "name": "variables" } }, { "configMapRef": { "name": "foreign" } }] }],
+        });
+        let map = |name: &str, value: &str| json!({ "kind": "ConfigMap", "metadata": { "name": name }, "data": { "A": value } });
+        let workload =
+            json!({ "kind": "Deployment", "metadata": { "name": "web" }, "spec": { "template": { "spec": pod } } });
+        let all = [map("files", value), map("variables", "1"), map("unread", "1"), workload];
+        let mut objects = all.map(|json| Object { json, origin: Origin::default() }).to_vec();
+        name_by_content(&mut objects);
+        objects
+    }
+
+    #[test]
+    fn configuration_is_named_by_its_content_where_it_is_read() {
+        let names = |value: &str| objects(value).iter().map(|object| object.name().to_owned()).collect::<Vec<_>>();
+        let (one, two) = (names("1"), names("2"));
+        assert!(one[0].starts_with("files-") && one[0].len() == "files-".len() + DIGITS, "{one:?}");
+        assert_ne!(one[0], two[0]);
+        assert_eq!((&one[1], one[2].as_str()), (&two[1], "unread"));
+        let pod = objects("1")[3].json["spec"]["template"]["spec"].clone();
+        for pointer in ["/volumes/0/configMap/name", "/volumes/1/projected/sources/0/configMap/name"] {
+            assert_eq!(pod.pointer(pointer), Some(&json!(one[0])));
+        }
+        for pointer in
+            ["/initContainers/0/env/0/valueFrom/configMapKeyRef/name", "/containers/0/envFrom/0/configMapRef/name"]
+        {
+            assert_eq!(pod.pointer(pointer), Some(&json!(one[1])));
+        }
+        assert_eq!(pod.pointer("/containers/0/envFrom/1/configMapRef/name"), Some(&json!("foreign")));
+    }
+}

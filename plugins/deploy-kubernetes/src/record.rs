@@ -1,0 +1,266 @@
+//! What the cluster keeps about the releases of a service, as ConfigMaps.
+//!
+//! `stagewright-SERVICE` is the record: the newest fencing token that has acted, the release that serves, and those that were
+//! begun since. Each of its changes is conditional on the version that was read, so that of two deploys at the same time
+//! one is refused. `stagewright-RELEASE` has the objects of a release, from which it is restored.
+
+use std::io::{Read as _, Write as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use stagewright_sdk::{Error, ErrorCode, Result, context, environment};
+
+use crate::cluster::Cluster;
+use crate::object::Identity;
+
+/// The label of everything that belongs to a service.
+pub(crate) const SERVICE: &str = "stagewright/service";
+/// The label of a release's ConfigMap.
+const RELEASE: &str = "stagewright/release";
+/// How often a conditional change is tried.
+const ATTEMPTS: usize = 10;
+/// The most bytes of a release's objects. A ConfigMap has at most 1 MiB, and these are compressed.
+const OBJECTS: u64 = 64 << 20;
+
+/// The releases of a service in the cluster.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) namespace: &'a str,
+    pub(crate) service: &'a str,
+}
+
+/// The record of a service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Record {
+    /// The newest token that has acted.
+    pub(crate) fence: Option<u64>,
+    /// The name of the release that serves.
+    pub(crate) serving: Option<String>,
+    /// The names of the releases that were begun since and aren't finished, oldest first.
+    pub(crate) unfinished: Vec<String>,
+}
+
+/// A release as the cluster keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Release {
+    /// As in `shop-7`.
+    pub(crate) name: String,
+    pub(crate) artifact: String,
+    pub(crate) fence: Option<u64>,
+    pub(crate) run: String,
+    /// What it consists of, without the marks of this release.
+    #[serde(skip)]
+    pub(crate) objects: Vec<Json>,
+    /// Those that didn't exist before a release created them, and that may be deleted again.
+    pub(crate) created: Vec<Identity>,
+    /// What the objects were that existed before the service's first release, as far as it is restored.
+    #[serde(default)]
+    pub(crate) before: Vec<Json>,
+}
+
+impl Records<'_> {
+    /// The record; the default if nothing was ever deployed.
+    pub(crate) fn read(&self) -> Result<Record> {
+        self.versioned().map(|(record, _)| record)
+    }
+
+    /// Changes the record, if no deploy with a newer token has acted. The change is made again if another deploy's comes in
+    /// between.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Superseded`] if one has.
+    pub(crate) fn change(&self, change: impl Fn(&mut Record)) -> Result<Record> {
+        for _ in 0..ATTEMPTS {
+            let (mut record, version) = self.versioned()?;
+            self.refuse_stale(&record)?;
+            record.fence = record.fence.max(environment::fence());
+            change(&mut record);
+            match self.write(&record, version.as_deref()) {
+                Err(error) if error.code == ErrorCode::Aborted => {}
+                Err(error) => return Err(error.context("the service's record can't be changed")),
+                Ok(()) => return Ok(record),
+            }
+        }
+        Err(Error::new(ErrorCode::Aborted, "the service's record was changed by others all the time").retryable())
+    }
+
+    /// Refuses to act when a deploy with a newer token has.
+    pub(crate) fn refuse_stale(&self, record: &Record) -> Result<()> {
+        match (record.fence, environment::fence()) {
+            (Some(newer), Some(own)) if newer > own => {
+                let service = self.service;
+                let message =
+                    format!("a deploy of `{service}` with the token {newer}, which is newer than {own}, has acted");
+                Err(Error::new(ErrorCode::Superseded, message).help("start a new run"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn versioned(&self) -> Result<(Record, Option<String>)> {
+        let Some(map) = self.cluster.get(&self.identity(self.service))? else { return Ok((Record::default(), None)) };
+        let record = serde_json::from_str(map["data"]["record"].as_str().unwrap_or_default()).map_err(|error| {
+            Error::failed(format!("the record of `{}` can't be read", self.service))
+                .cause(error.to_string())
+                .help(format!("restore the ConfigMap {} of the namespace {}", map_name(self.service), self.namespace))
+        })?;
+        Ok((record, map["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned)))
+    }
+
+    fn write(&self, record: &Record, version: Option<&str>) -> Result<()> {
+        let identity = self.identity(self.service);
+        let mut map = self.map(&identity, &[]);
+        map["data"] = json!({ "record": serde_json::to_string(record)? });
+        match version {
+            None => self.cluster.create(&identity, &map),
+            Some(version) => {
+                map["metadata"]["resourceVersion"] = version.into();
+                self.cluster.replace(&identity, &map)
+            }
+        }
+    }
+
+    /// A release by its name.
+    ///
+    /// # Errors
+    /// If the cluster doesn't have it.
+    pub(crate) fn release(&self, name: &str) -> Result<Release> {
+        let map = self.cluster.get(&self.identity(name))?;
+        let map = map.ok_or_else(|| Error::failed(format!("the cluster doesn't have the release {name} any more")))?;
+        released(&map).map_err(|error| error.context(format!("the release {name} can't be read")))
+    }
+
+    /// The release that was deployed under a token.
+    pub(crate) fn release_of(&self, fence: u64) -> Result<Option<Release>> {
+        self.release_maps()?
+            .iter()
+            .map(released)
+            .find(|release| release.as_ref().is_ok_and(|release| release.fence == Some(fence)))
+            .transpose()
+    }
+
+    /// Keeps a release. One that is kept already stays as it is.
+    pub(crate) fn keep(&self, release: &Release) -> Result<()> {
+        let identity = self.identity(&release.name);
+        let mut map = self.map(&identity, &[(RELEASE, &release.name)]);
+        map["data"] = json!({ "release": serde_json::to_string(release)? });
+        map["binaryData"] = json!({ "objects": STANDARD.encode(compressed(&release.objects)?) });
+        match self.cluster.create(&identity, &map) {
+            Err(error) if error.code == ErrorCode::Aborted => Ok(()),
+            result => result.map_err(|error| error.context(format!("the release {} can't be kept", release.name))),
+        }
+    }
+
+    /// Removes a release that isn't needed any more.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        let identity = self.identity(name);
+        let Some(map) = self.cluster.get(&identity)? else { return Ok(()) };
+        self.cluster.delete(&identity, map["metadata"]["uid"].as_str().unwrap_or_default())
+    }
+
+    /// Forgets all but the newest releases, and never one of `kept`.
+    pub(crate) fn forget(&self, newest: usize, kept: &[&str]) -> Result<()> {
+        let mut maps = self.release_maps()?;
+        let fence = |map: &Json| released(map).ok().and_then(|release| release.fence);
+        maps.sort_by_key(|map| std::cmp::Reverse(fence(map)));
+        let old = maps.iter().skip(newest).filter(|map| !kept.contains(&release_name(map)));
+        old.into_iter().try_for_each(|map| {
+            let uid = map["metadata"]["uid"].as_str().unwrap_or_default();
+            self.cluster.delete(&self.identity(release_name(map)), uid)
+        })
+    }
+
+    fn release_maps(&self) -> Result<Vec<Json>> {
+        let labels = format!("{SERVICE}={},{RELEASE}", self.service);
+        self.cluster.list("v1", "configmaps", self.namespace, &labels)
+    }
+
+    fn identity(&self, name: &str) -> Identity {
+        Identity {
+            api_version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            namespace: Some(self.namespace.to_owned()),
+            name: map_name(name),
+        }
+    }
+
+    fn map(&self, identity: &Identity, labels: &[(&str, &str)]) -> Json {
+        let mut map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": identity.name, "namespace": self.namespace, "labels": { SERVICE: self.service } },
+        });
+        for (label, value) in labels {
+            map["metadata"]["labels"][*label] = (*value).into();
+        }
+        map
+    }
+}
+
+/// The name of the ConfigMap of a service or a release.
+fn map_name(name: &str) -> String {
+    format!("stagewright-{name}")
+}
+
+fn release_name(map: &Json) -> &str {
+    map["metadata"]["labels"][RELEASE].as_str().unwrap_or_default()
+}
+
+fn released(map: &Json) -> Result<Release> {
+    let release: Release = serde_json::from_str(map["data"]["release"].as_str().unwrap_or_default())?;
+    let packed = STANDARD
+        .decode(map["binaryData"]["objects"].as_str().unwrap_or_default())
+        .map_err(|error| Error::failed(error.to_string()))?;
+    let mut objects = Vec::new();
+    GzDecoder::new(packed.as_slice())
+        .take(OBJECTS)
+        .read_to_end(&mut objects)
+        .map_err(|error| Error::failed(error.to_string()))?;
+    Ok(Release { objects: serde_json::from_slice(&objects)?, ..release })
+}
+
+fn compressed(objects: &[Json]) -> Result<Vec<u8>> {
+    let failed = |error: std::io::Error| Error::internal(error.to_string());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&serde_json::to_vec(objects)?).map_err(failed)?;
+    encoder.finish().map_err(failed)
+}
+
+/// The name of the release that this attempt deploys. Tokens are unique, and so are runs.
+pub(crate) fn own_name(service: &str) -> String {
+    let mark = environment::fence().map_or_else(|| context::run_id().to_ascii_lowercase(), |fence| fence.to_string());
+    format!("{service}-{mark}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_survives_its_config_map() {
+        let objects = vec![json!({ "kind": "Service", "metadata": { "name": "a" } })];
+        let release = Release {
+            name: "shop-7".to_owned(),
+            artifact: "app@sha256:1".to_owned(),
+            fence: Some(7),
+            run: "r".to_owned(),
+            objects,
+            created: Vec::new(),
+            before: vec![json!({ "kind": "Deployment" })],
+        };
+        let map = json!({
+            "data": { "release": serde_json::to_string(&release).unwrap() },
+            "binaryData": { "objects": STANDARD.encode(compressed(&release.objects).unwrap()) },
+        });
+        assert_eq!(released(&map), Ok(release));
+        assert!(released(&json!({})).is_err());
+    }
+}

@@ -1,0 +1,354 @@
+//! An application in a namespace of a cluster as a target.
+//!
+//! A release is applied object by object, and the cluster itself replaces the pods. Until it is finished, the earlier one can
+//! be restored from what the cluster keeps about it.
+
+use rollout::{Described, Progress, Serving, Target};
+use serde_json::Value as Json;
+use stagewright_sdk::environment::Release as LedgerRelease;
+use stagewright_sdk::{Error, Result, clock, context, log};
+
+use crate::apply::{Applier, identity, service_of};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::desired;
+use crate::digest::sha256;
+use crate::object::{Identity, Object, Origin};
+use crate::pods;
+use crate::record::{Record, Records, Release, own_name};
+use crate::workload::{State, state};
+
+/// The owner of the fields that a release sets.
+const MANAGER: &str = "stagewright";
+/// The owner of the images of a workload that isn't a release's own.
+const IMAGES_MANAGER: &str = "stagewright-images";
+/// Kinds that are never deleted, since data or objects of others go with them.
+const NEVER_DELETED: [&str; 4] = ["Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"];
+/// Time between two looks at a release that is restored.
+const INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// An application in a cluster.
+pub(crate) struct Application {
+    config: Config,
+    cluster: Cluster,
+    objects: Vec<Object>,
+    artifact: String,
+}
+
+impl Target for Application {
+    type Config = Config;
+    type Version = Release;
+
+    fn open(config: &Config, restored: Option<&LedgerRelease>) -> Result<Application> {
+        let cluster = Cluster::of(&config.credential)?;
+        let (objects, artifact) = match restored {
+            Some(restored) => stored(config, &cluster, restored)?,
+            None => {
+                let objects = desired::objects(config, &cluster)?;
+                let artifact = artifact(config, &objects);
+                (objects, artifact)
+            }
+        };
+        Ok(Application { config: config.clone(), cluster, objects, artifact })
+    }
+
+    fn artifact(&self) -> &str {
+        &self.artifact
+    }
+
+    fn serving(&self) -> Result<Option<Serving>> {
+        let Some(name) = self.records().read()?.serving else { return Ok(None) };
+        let release = self.records().release(&name)?;
+        let progress = self.progress(&release)?;
+        Ok(Some(Serving {
+            version: release.name,
+            artifact: release.artifact,
+            address: None,
+            fence: release.fence,
+            run: Some(release.run),
+            is_running: progress == Progress::Running,
+            has_failed: matches!(progress, Progress::Failed(_)),
+        }))
+    }
+
+    fn unfinished(&self) -> Result<Option<Release>> {
+        let record = self.records().read()?;
+        for name in record.unfinished.iter().rev() {
+            let release = self.records().release(name)?;
+            if release.run == context::run_id() && release.artifact == self.artifact {
+                // It may have been interrupted between two objects.
+                self.records().change(|_| {})?;
+                self.apply_all(&release)?;
+                return Ok(Some(release));
+            }
+        }
+        Ok(None)
+    }
+
+    fn apply(&self) -> Result<Release> {
+        let records = self.records();
+        let record = records.read()?;
+        records.refuse_stale(&record)?;
+        let release = self.prepare(&record)?;
+        records.keep(&release)?;
+        records.change(|record| {
+            record.unfinished.retain(|name| *name != release.name);
+            record.unfinished.push(release.name.clone());
+        })?;
+        self.apply_all(&release).map_err(|error| match self.undo(&release) {
+            Ok(()) => error.context(format!("the release {} was removed again", release.name)),
+            Err(failure) => error.cause(format!("restoring the earlier release failed: {failure}")),
+        })?;
+        Ok(release)
+    }
+
+    fn describe(&self, release: &Release) -> Described {
+        let advice = "its pods have to start and to pass their probes".to_owned();
+        Described { name: release.name.clone(), address: None, advice }
+    }
+
+    fn observe(&self, release: &Release) -> Result<Progress> {
+        self.progress(release)
+    }
+
+    fn log_tail(&self, release: &Release, lines: u32) -> Result<String> {
+        let mut account = Vec::new();
+        for workload in self.workloads(release)? {
+            for pod in pods::unready(&self.cluster, &workload)? {
+                account.push(pods::account(&self.cluster, &pod, lines)?);
+            }
+        }
+        Ok(account.join("\n"))
+    }
+
+    /// The cluster itself shifts the requests, as pods become ready.
+    fn shift(&self, _release: &Release, _weight: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&self, release: &Release) -> Result<()> {
+        let records = self.records();
+        let record = records.read()?;
+        records.refuse_stale(&record)?;
+        let earlier = record.serving.iter().chain(&record.unfinished).filter(|name| **name != release.name);
+        for name in earlier {
+            self.delete_unless_in(&records.release(name)?, Some(release))?;
+        }
+        records.change(|record| {
+            record.serving = Some(release.name.clone());
+            record.unfinished.clear();
+        })?;
+        let history = usize::try_from(self.config.history).unwrap_or(usize::MAX);
+        records.forget(history.saturating_add(1), &[&release.name])
+    }
+
+    fn undo(&self, release: &Release) -> Result<()> {
+        let records = self.records();
+        let record = records.read()?;
+        records.refuse_stale(&record)?;
+        let earlier = record.serving.iter().find(|name| **name != release.name);
+        let earlier = earlier.map(|name| records.release(name)).transpose()?;
+        match &earlier {
+            Some(earlier) => self.restore(earlier)?,
+            None => self.apply_forced(&release.before, &release.name)?,
+        }
+        self.delete_unless_in(release, earlier.as_ref())?;
+        records.change(|record| record.unfinished.retain(|name| *name != release.name))?;
+        records.remove(&release.name)
+    }
+}
+
+impl Application {
+    fn records(&self) -> Records<'_> {
+        Records { cluster: &self.cluster, namespace: &self.config.namespace, service: &self.config.service }
+    }
+
+    fn applier(&self, force: bool) -> Applier<'_> {
+        let changes_images_alone = self.config.workload.is_some();
+        Applier {
+            cluster: &self.cluster,
+            service: &self.config.service,
+            manager: if changes_images_alone { IMAGES_MANAGER } else { MANAGER },
+            // The fields are the images, and to change these is what was asked for.
+            force: force || changes_images_alone,
+        }
+    }
+
+    /// The release of this attempt, after the server has accepted all of its objects.
+    fn prepare(&self, record: &Record) -> Result<Release> {
+        let name = own_name(&self.config.service);
+        let earlier = record.serving.as_ref().map(|name| self.records().release(name)).transpose()?;
+        let mut release = Release {
+            fence: stagewright_sdk::environment::fence(),
+            run: context::run_id(),
+            artifact: self.artifact.clone(),
+            objects: self.objects.iter().map(|object| object.json.clone()).collect(),
+            created: Vec::new(),
+            before: Vec::new(),
+            name,
+        };
+        let namespaces: Vec<&str> =
+            self.objects.iter().filter(|object| object.kind() == "Namespace").map(Object::name).collect();
+        let mut problems = Vec::new();
+        for object in &self.objects {
+            let identity = identity(&object.json, &self.config.service, &release.name);
+            let live = self.cluster.get(&identity)?;
+            let was_created = earlier.iter().flat_map(|earlier| &earlier.created).any(|created| created.is(&identity));
+            match &live {
+                None if self.config.workload.is_some() => return Err(self.no_workload(&identity)),
+                None => release.created.push(identity.clone()),
+                Some(_) if was_created => release.created.push(identity.clone()),
+                Some(live) if earlier.is_none() => release.before.extend(self.images_before(live)),
+                Some(_) => {}
+            }
+            // Its namespace doesn't exist before the release is applied.
+            if namespaces.iter().any(|namespace| identity.namespace.as_deref() == Some(namespace)) && live.is_none() {
+                continue;
+            }
+            problems.extend(self.applier(self.config.force_conflicts).check(object, &release.name).err());
+        }
+        if self.config.workload.is_some() {
+            // What an earlier release created otherwise stays its own.
+            release.created = earlier.map(|earlier| earlier.created).unwrap_or_default();
+        }
+        crate::checks::none_of(problems).map(|()| release)
+    }
+
+    /// The images that the containers had before the first release.
+    fn images_before(&self, live: &Json) -> Option<Json> {
+        self.config.workload.as_ref()?;
+        let mut before = self.objects.first()?.json.clone();
+        let live = crate::object::containers(live);
+        for container in before.pointer_mut("/spec/template/spec/containers")?.as_array_mut()? {
+            let (_, same) = live.iter().find(|(_, live)| live["name"] == container["name"])?;
+            container["image"] = same["image"].clone();
+        }
+        Some(before)
+    }
+
+    fn no_workload(&self, identity: &Identity) -> Error {
+        Error::failed(format!("there is no {identity} in the namespace {}", self.config.namespace))
+            .help("correct `workload`, or deploy it with `manifests` first")
+    }
+
+    fn apply_all(&self, release: &Release) -> Result<()> {
+        let applier = self.applier(self.config.force_conflicts);
+        release.objects.iter().try_for_each(|object| applier.apply(object, &release.name))
+    }
+
+    fn apply_forced(&self, objects: &[Json], release: &str) -> Result<()> {
+        objects.iter().try_for_each(|object| self.applier(true).apply(object, release))
+    }
+
+    /// Applies an earlier release again, and waits until it is ready. Its jobs have run.
+    fn restore(&self, earlier: &Release) -> Result<()> {
+        self.apply_forced(&without_jobs(earlier.objects.clone()), &earlier.name)?;
+        let start = clock::monotonic();
+        loop {
+            match self.progress(earlier)? {
+                Progress::Running => return Ok(()),
+                Progress::Failed(reason) => {
+                    return Err(Error::failed(format!("the release {} {reason}", earlier.name)));
+                }
+                Progress::Starting(reason) if clock::monotonic().saturating_sub(start) > self.config.deadline() => {
+                    return Err(Error::failed(format!("the release {} isn't ready: {reason}", earlier.name)));
+                }
+                Progress::Starting(_) => {}
+            }
+            match clock::sleep(INTERVAL) {
+                // A deploy that was cancelled doesn't wait for it.
+                Err(error) if error.is_cancelled() => return Ok(()),
+                result => result?,
+            }
+        }
+    }
+
+    /// How far the workloads of a release are. The first that isn't ready decides.
+    fn progress(&self, release: &Release) -> Result<Progress> {
+        for object in &release.objects {
+            let identity = identity(object, &self.config.service, &release.name);
+            if crate::object::pod_pointer(&identity.kind).is_none() || identity.kind == "CronJob" {
+                continue;
+            }
+            let Some(live) = self.cluster.get(&identity)? else {
+                // The cluster removes jobs that have ended, if they say so.
+                if identity.kind == "Job" {
+                    continue;
+                }
+                return Ok(Progress::Failed(format!("has lost its {identity}, which was deleted")));
+            };
+            match state(&live) {
+                State::Ready => {}
+                State::Failed(reason) => return Ok(Progress::Failed(format!("can't start: {identity} {reason}"))),
+                State::Waiting(reason) => {
+                    let pods = pods::unready(&self.cluster, &live)?;
+                    let trouble = pods.iter().find_map(pods::trouble).map(|trouble| format!("; {trouble}"));
+                    return Ok(Progress::Starting(format!("{identity}: {reason}{}", trouble.unwrap_or_default())));
+                }
+            }
+        }
+        Ok(Progress::Running)
+    }
+
+    /// The workloads of a release that aren't ready, as they are in the cluster.
+    fn workloads(&self, release: &Release) -> Result<Vec<Json>> {
+        let mut found = Vec::new();
+        for object in &release.objects {
+            let identity = identity(object, &self.config.service, &release.name);
+            if crate::object::pod_pointer(&identity.kind).is_some() {
+                found.extend(self.cluster.get(&identity)?.filter(|live| state(live) != State::Ready));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes what a release has created and another one doesn't have. Only objects of this service are, and never those with
+    /// data.
+    fn delete_unless_in(&self, release: &Release, other: Option<&Release>) -> Result<()> {
+        let kept: Vec<Identity> = other
+            .iter()
+            .flat_map(|other| other.objects.iter().map(|object| identity(object, &self.config.service, &other.name)))
+            .collect();
+        let deletable = |created: &&Identity| {
+            !NEVER_DELETED.contains(&created.kind.as_str()) && !kept.iter().any(|kept| kept.is(created))
+        };
+        // The last applied first, so that nothing runs without what it needs.
+        for created in release.created.iter().rev().filter(deletable) {
+            let live = self.cluster.get(created)?;
+            let Some(live) = live.filter(|live| service_of(live) == Some(&self.config.service)) else { continue };
+            log::info(format!("deleting {created}, which the release doesn't have any more"));
+            let uid = live["metadata"]["uid"].as_str().unwrap_or_default();
+            self.cluster.delete(created, uid).map_err(|error| error.context(format!("{created} can't be deleted")))?;
+        }
+        Ok(())
+    }
+}
+
+/// The objects and the artifact of a release of the ledger, as the cluster has kept them.
+fn stored(config: &Config, cluster: &Cluster, restored: &LedgerRelease) -> Result<(Vec<Object>, String)> {
+    let records = Records { cluster, namespace: &config.namespace, service: &config.service };
+    let release = records.release_of(restored.fence)?.ok_or_else(|| {
+        Error::failed(format!("the cluster doesn't have the objects of {} any more", restored.artifact))
+            .help("deploy its commit in a new run, and raise `history` to keep more releases")
+    })?;
+    let objects = without_jobs(release.objects).into_iter().map(|json| Object { json, origin: Origin::default() });
+    Ok((objects.collect(), release.artifact))
+}
+
+/// A release that is restored doesn't run its jobs again: they have done their work, such as migrating a database.
+fn without_jobs(objects: Vec<Json>) -> Vec<Json> {
+    objects.into_iter().filter(|object| object["kind"] != "Job").collect()
+}
+
+/// What identifies the content of a release: its image, if it has a single one, and otherwise all of its objects.
+fn artifact(config: &Config, objects: &[Object]) -> String {
+    let mut images = config.images.values();
+    match (images.next(), images.next()) {
+        (Some(image), None) => image.as_str().to_owned(),
+        _ => {
+            let all: Vec<&Json> = objects.iter().map(|object| &object.json).collect();
+            let text = serde_json::to_string(&all).unwrap_or_default();
+            format!("{}@sha256:{}", config.service, sha256(text.as_bytes()))
+        }
+    }
+}
