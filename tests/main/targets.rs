@@ -2,5 +2,6 @@
 
 mod analysis;
 mod docker;
+mod kubernetes;
 mod load;
 mod machine;

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use stagewright_sdk::{Error, ErrorCode, Result, context, environment};
 
 use crate::cluster::{Apply, Cluster};
-use crate::object::{Identity, Object};
+use crate::object::{Identity, MARK, Object};
 use crate::record::SERVICE;
 
 /// Annotations of each object: the release that it belongs to, and the token and run that applied it.
@@ -60,7 +60,7 @@ impl Applier<'_> {
         let marked = marked(&object.json, self.service, release);
         self.cluster.apply(&identity_of(&marked), &marked, self.how(true)).map(drop).map_err(|refused| {
             let is_immutable = refused.message.contains("immutable") || refused.message.contains("are forbidden");
-            let error = object.error("", &refused.message).causes(refused.causes);
+            let error = object.error(&pointer_in(&refused.message), &refused.message).causes(refused.causes);
             let error = Error { code: refused.code, ..error };
             match (refused.help, is_immutable) {
                 (Some(help), _) => error.help(help),
@@ -114,7 +114,15 @@ impl Applier<'_> {
     }
 }
 
-/// An object as a deploy applies it. A Job gets a name of its own for each release, since it can't be changed.
+/// The JSON pointer of the field that a refusal names, as in ``the cluster refuses `spec.containers[0].image` ``.
+fn pointer_in(message: &str) -> String {
+    let path = message.split('`').nth(1).unwrap_or_default();
+    let segments = path.split(['.', '[']).map(|segment| segment.trim_end_matches(']'));
+    segments.filter(|segment| !segment.is_empty()).map(|segment| format!("/{segment}")).collect()
+}
+
+/// An object as a deploy applies it: with the release's name where [`MARK`] stands for it, and annotated with where it comes
+/// from.
 pub(crate) fn marked(object: &Json, service: &str, release: &str) -> Json {
     let mut marked = object.clone();
     if let Some(status) = marked.as_object_mut() {
@@ -128,10 +136,22 @@ pub(crate) fn marked(object: &Json, service: &str, release: &str) -> Json {
     if let Some(fence) = environment::fence() {
         annotations[FENCE] = fence.to_string().into();
     }
-    if marked["kind"] == "Job" {
-        let mark = release.strip_prefix(service).unwrap_or(release);
-        let name = marked["metadata"]["name"].as_str().unwrap_or_default();
-        marked["metadata"]["name"] = format!("{name}{mark}").into();
+    let label = |labels: &str| format!("{labels}/stagewright~1release");
+    // A name only needs what distinguishes the release from others of its service.
+    let short = release.strip_prefix(service).map_or(release, |mark| mark.trim_start_matches('-'));
+    let spots = [
+        ("/metadata/name".to_owned(), short),
+        ("/spec/scaleTargetRef/name".to_owned(), short),
+        (label("/spec/selector"), release),
+        (label("/spec/selector/matchLabels"), release),
+        (label("/spec/template/metadata/labels"), release),
+    ];
+    for (pointer, name) in spots {
+        if let Some(Json::String(text)) = marked.pointer_mut(&pointer)
+            && let Some(before) = text.strip_suffix(MARK)
+        {
+            *text = format!("{before}{name}");
+        }
     }
     marked
 }
@@ -166,13 +186,21 @@ mod tests {
 
     #[test]
     fn an_object_is_marked_with_its_release() {
-        let object = json!({ "kind": "Job", "metadata": { "name": "migrate", "labels": { "a": "b" } }, "status": {} });
+        let object = json!({ "kind": "Job", "metadata": { "name": "migrate-{release}", "labels": { "a": "b" } }, "status": {},
+            "spec": { "selector": { "stagewright/release": MARK, "a": MARK } } });
         let (marked, _) = FakeHost::new().environment("production").fence(7).with(|| marked(&object, "shop", "shop-7"));
         assert_eq!(marked["metadata"]["name"], "migrate-7");
         assert_eq!(marked["metadata"]["labels"], json!({ "a": "b", SERVICE: "shop" }));
         assert_eq!(marked["metadata"]["annotations"][FENCE], "7");
         assert_eq!(marked["metadata"]["annotations"][RELEASE], "shop-7");
         assert!(marked.get("status").is_none());
+        assert_eq!(marked["spec"]["selector"], json!({ "stagewright/release": "shop-7", "a": MARK }));
+    }
+
+    #[test]
+    fn a_refusal_names_a_place() {
+        assert_eq!(pointer_in("the cluster refuses `spec.containers[0].image`: no"), "/spec/containers/0/image");
+        assert_eq!(pointer_in("the cluster refuses everything"), "");
     }
 
     #[test]

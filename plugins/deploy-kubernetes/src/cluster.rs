@@ -253,6 +253,13 @@ fn refused(method: &str, path: &str, status: u16, body: &[u8]) -> Error {
             "let the owner give them up, remove them from the files, or add to the stage: with.force-conflicts = true",
         );
     }
+    if status == 422
+        && let Some(first) = details.causes.first()
+    {
+        let also: Vec<String> =
+            details.causes[1..].iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        return Error::invalid(format!("the cluster refuses `{}`: {}", first.field, first.message)).causes(also);
+    }
     let code = match status {
         400 | 422 => ErrorCode::InvalidArgument,
         401 => ErrorCode::Unauthenticated,
@@ -298,6 +305,11 @@ mod tests {
 
     #[test]
     fn refusals_have_the_reason() {
+        let causes = json!([{ "field": "spec.selector", "message": "field is immutable" }, { "field": "spec.a", "message": "no" }]);
+        let body = json!({ "reason": "Invalid", "message": "long", "details": { "causes": causes } });
+        let error = refused("PATCH", "/x", 422, body.to_string().as_bytes());
+        assert_eq!(error.message, "the cluster refuses `spec.selector`: field is immutable");
+        assert_eq!(error.causes, ["spec.a: no"]);
         let body = json!({ "reason": "Forbidden", "message": "user \"x\" cannot list pods" });
         let error = refused("GET", "/api/v1/pods", 403, body.to_string().as_bytes());
         assert_eq!(

@@ -174,19 +174,7 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
         found.push(Problem::at("history", "must be at least 1, since a failed deploy restores the earlier release"));
     }
     found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
-    found.extend(config.strategy.iter().filter_map(unsupported));
     found
-}
-
-/// Why a strategy can't be carried out by a cluster alone.
-fn unsupported(strategy: &Strategy) -> Option<Problem> {
-    let message = match strategy {
-        Strategy::Recreate(_) | Strategy::Rolling(_) => return None,
-        Strategy::BlueGreen(_) | Strategy::Canary(_) => {
-            format!("`{}` isn't supported by this target yet", strategy.name())
-        }
-    };
-    Some(Problem::at("strategy", message).help("use strategy = { rolling = {} }"))
 }
 
 /// Whether it is a label of a domain name, as Kubernetes requires.

@@ -6,8 +6,8 @@ use stagewright_sdk::{Error, Result};
 
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::object::{Object, containers, rank};
-use crate::{checks, configuration, images, render};
+use crate::object::{MARK, Object, containers, rank};
+use crate::{beside, checks, configuration, images, render};
 
 /// Reads, completes and checks the objects of a release. Nothing of the cluster decides about them but its kinds.
 pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>> {
@@ -20,7 +20,14 @@ pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>>
         problems.extend(objects.iter_mut().filter_map(|object| follow(object, strategy)));
     }
     problems.extend(objects.iter().filter_map(|object| outlasts(object, config)));
+    if let Some(strategy) = &config.strategy {
+        problems.extend(beside::set_apart(&mut objects, strategy));
+    }
     checks::none_of(problems)?;
+    // A Job can't be changed, so that each release has one of its own.
+    for job in objects.iter_mut().filter(|object| object.kind() == "Job") {
+        job.json["metadata"]["name"] = format!("{}-{MARK}", job.name()).into();
+    }
     objects.iter_mut().for_each(|object| name_protocols(&mut object.json));
     configuration::name_by_content(&mut objects);
     objects.sort_by_key(|object| rank(object.kind()));

@@ -12,6 +12,7 @@
 //! It creates no namespace of its own accord, and never deletes one, a claim of a volume, or a definition of a kind.
 
 mod apply;
+mod beside;
 mod checks;
 mod cluster;
 mod config;

@@ -8,6 +8,9 @@ use stagewright_sdk::{Error, Position, Result};
 
 use crate::yaml::{Document, Lines};
 
+/// Stands for the name of the release in names and labels, until an object is applied.
+pub(crate) const MARK: &str = "{release}";
+
 /// An object as the release's files have it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Object {
@@ -116,7 +119,10 @@ impl Object {
     pub(crate) fn error(&self, pointer: &str, message: &str) -> Error {
         let object = match self.name() {
             "" => String::new(),
-            name => format!("{}/{name}: ", self.kind().to_ascii_lowercase()),
+            name => {
+                let name = name.strip_suffix(MARK).map_or(name, |name| name.trim_end_matches('-'));
+                format!("{}/{name}: ", self.kind().to_ascii_lowercase())
+            }
         };
         let error = Error::invalid(format!("{object}{message}"));
         if self.origin.file.is_empty() {

@@ -5,18 +5,18 @@ use stagewright_sdk::Result;
 
 use crate::cluster::Cluster;
 
-/// The most pods whose troubles are shown.
-const PODS: usize = 3;
+/// The most pods of a workload that are looked at.
+const PODS: usize = 20;
 /// The most events that are shown of a pod.
 const EVENTS: usize = 5;
 
-/// The pods of a workload that aren't ready, as it is in the cluster. Pods of an earlier release of it are left out.
-pub(crate) fn unready(cluster: &Cluster, workload: &Json) -> Result<Vec<Json>> {
+/// The pods of a workload as it is in the cluster, without those of an earlier release of it.
+pub(crate) fn of(cluster: &Cluster, workload: &Json) -> Result<Vec<Json>> {
     let Some(labels) = selector(workload) else { return Ok(Vec::new()) };
     let namespace = workload["metadata"]["namespace"].as_str().unwrap_or_default();
     let own = images(&workload["spec"]["template"]["spec"]);
     let pods = cluster.list("v1", "pods", namespace, &labels)?;
-    Ok(pods.into_iter().filter(|pod| images(&pod["spec"]) == own && !is_ready(pod)).take(PODS).collect())
+    Ok(pods.into_iter().filter(|pod| images(&pod["spec"]) == own).take(PODS).collect())
 }
 
 /// What keeps a pod from being ready, as in `pod web-1: container web: CrashLoopBackOff: back-off 10s restarting`.
@@ -50,9 +50,10 @@ pub(crate) fn account(cluster: &Cluster, pod: &Json, lines: u32) -> Result<Strin
     let text = |pointer: &str| pod.pointer(pointer).and_then(Json::as_str).unwrap_or_default();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
     let mut account = Vec::new();
-    for status in statuses(pod).filter(|status| status["ready"] != true) {
+    let is_ready = is_ready(pod);
+    for status in statuses(pod).filter(|status| is_ready || status["ready"] != true) {
         let container = status["name"].as_str().unwrap_or_default();
-        let was_restarted = status["restartCount"].as_i64().unwrap_or_default() > 0;
+        let was_restarted = !is_ready && status["restartCount"].as_i64().unwrap_or_default() > 0;
         // A container that never started has no log, which isn't an error worth reporting here.
         let log = cluster.log_tail((namespace, name, container), lines, was_restarted).unwrap_or_default();
         account.extend(log.lines().map(|line| format!("{name}/{container}: {line}")));
@@ -84,7 +85,7 @@ fn images(pod: &Json) -> Vec<&str> {
     images
 }
 
-fn is_ready(pod: &Json) -> bool {
+pub(crate) fn is_ready(pod: &Json) -> bool {
     crate::workload::condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 

@@ -3,12 +3,13 @@
 //! A release is applied object by object, and the cluster itself replaces the pods. Until it is finished, the earlier one can
 //! be restored from what the cluster keeps about it.
 
-use rollout::{Described, Progress, Serving, Target};
+use rollout::{Described, Progress, Serving, Strategy, Target};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release as LedgerRelease;
 use stagewright_sdk::{Error, Result, clock, context, log};
 
 use crate::apply::{Applier, identity, service_of};
+use crate::beside::{is_late, is_own_deployment, replicas};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::desired;
@@ -78,7 +79,7 @@ impl Target for Application {
             if release.run == context::run_id() && release.artifact == self.artifact {
                 // It may have been interrupted between two objects.
                 self.records().change(|_| {})?;
-                self.apply_all(&release)?;
+                self.begin(&release)?;
                 return Ok(Some(release));
             }
         }
@@ -95,7 +96,7 @@ impl Target for Application {
             record.unfinished.retain(|name| *name != release.name);
             record.unfinished.push(release.name.clone());
         })?;
-        self.apply_all(&release).map_err(|error| match self.undo(&release) {
+        self.begin(&release).map_err(|error| match self.undo(&release) {
             Ok(()) => error.context(format!("the release {} was removed again", release.name)),
             Err(failure) => error.cause(format!("restoring the earlier release failed: {failure}")),
         })?;
@@ -112,18 +113,29 @@ impl Target for Application {
     }
 
     fn log_tail(&self, release: &Release, lines: u32) -> Result<String> {
-        let mut account = Vec::new();
+        let mut pods = Vec::new();
         for workload in self.workloads(release)? {
-            for pod in pods::unready(&self.cluster, &workload)? {
-                account.push(pods::account(&self.cluster, &pod, lines)?);
-            }
+            pods.extend(pods::of(&self.cluster, &workload)?);
         }
+        // Those that aren't ready have the reason. If all are, all of them have served.
+        let is_any_unready = pods.iter().any(|pod| !pods::is_ready(pod));
+        let shown = pods.iter().filter(|pod| !is_any_unready || !pods::is_ready(pod));
+        let account = shown.map(|pod| pods::account(&self.cluster, pod, lines)).collect::<Result<Vec<_>>>()?;
         Ok(account.join("\n"))
     }
 
-    /// The cluster itself shifts the requests, as pods become ready.
-    fn shift(&self, _release: &Release, _weight: u32) -> Result<()> {
-        Ok(())
+    fn shift(&self, release: &Release, weight: u32) -> Result<()> {
+        if !runs_beside(release) {
+            // The cluster itself shifts the requests, as pods become ready.
+            return Ok(());
+        }
+        if matches!(self.config.strategy, Some(Strategy::Canary(_))) {
+            self.share(release, weight)?;
+        }
+        match weight {
+            100 => self.apply_each(release, is_late),
+            _ => Ok(()),
+        }
     }
 
     fn finish(&self, release: &Release) -> Result<()> {
@@ -231,9 +243,63 @@ impl Application {
             .help("correct `workload`, or deploy it with `manifests` first")
     }
 
-    fn apply_all(&self, release: &Release) -> Result<()> {
+    /// Applies what a release consists of before it gets requests of its own accord.
+    fn begin(&self, release: &Release) -> Result<()> {
+        if !runs_beside(release) {
+            return self.apply_each(release, |_| true);
+        }
+        let is_canary = matches!(self.config.strategy, Some(Strategy::Canary(_)));
+        self.apply_each(release, |object| !(is_late(object) || is_canary && is_own_deployment(object)))?;
+        if !is_canary {
+            return Ok(());
+        }
+        // Its pods get requests as soon as they are ready. After an interruption, it keeps those that it has.
+        let of_canary = release.objects.iter().filter(|object| is_own_deployment(object));
+        of_canary.into_iter().try_for_each(|object| {
+            let live = self.cluster.get(&identity(object, &self.config.service, &release.name))?;
+            self.scale(release, object, live.and_then(|live| live["spec"]["replicas"].as_u64()).unwrap_or(0))
+        })
+    }
+
+    /// Divides the replicas between a canary and the release that serves, and waits until those of the canary are ready.
+    fn share(&self, release: &Release, weight: u32) -> Result<()> {
+        let record = self.records().read()?;
+        self.records().refuse_stale(&record)?;
+        let earlier = record.serving.iter().find(|name| **name != release.name);
+        let earlier = earlier.map(|name| self.records().release(name)).transpose()?;
+        let wanted = |object: &Json| object["spec"]["replicas"].as_u64().unwrap_or(1);
+        for object in release.objects.iter().filter(|object| is_own_deployment(object)) {
+            let (new, rest) = match (weight, &earlier) {
+                (100, _) | (_, None) => (wanted(object), 0),
+                _ => replicas(wanted(object), weight),
+            };
+            self.scale(release, object, new)?;
+            let share = 100 * new / (new + rest).max(1);
+            let shown = format!("{new} of {} replicas are of the release {}: {share}%", new + rest, release.name);
+            if share > u64::from(weight) {
+                log::warn(format!("{shown}, which is more than {weight}%, since no less than one can run"));
+            } else {
+                log::info(shown);
+            }
+        }
+        self.wait_until_ready(release)?;
+        let Some(earlier) = earlier else { return Ok(()) };
+        earlier.objects.iter().filter(|object| object["kind"] == "Deployment").try_for_each(|object| {
+            let rest = if weight == 100 { 0 } else { replicas(wanted(object), weight).1 };
+            self.scale(&earlier, object, rest)
+        })
+    }
+
+    fn scale(&self, release: &Release, deployment: &Json, replicas: u64) -> Result<()> {
+        let mut scaled = deployment.clone();
+        scaled["spec"]["replicas"] = replicas.into();
+        self.applier(true).apply(&scaled, &release.name)
+    }
+
+    fn apply_each(&self, release: &Release, is_meant: impl Fn(&Json) -> bool) -> Result<()> {
         let applier = self.applier(self.config.force_conflicts);
-        release.objects.iter().try_for_each(|object| applier.apply(object, &release.name))
+        let meant = release.objects.iter().filter(|object| is_meant(object));
+        meant.into_iter().try_for_each(|object| applier.apply(object, &release.name))
     }
 
     fn apply_forced(&self, objects: &[Json], release: &str) -> Result<()> {
@@ -243,28 +309,32 @@ impl Application {
     /// Applies an earlier release again, and waits until it is ready. Its jobs have run.
     fn restore(&self, earlier: &Release) -> Result<()> {
         self.apply_forced(&without_jobs(earlier.objects.clone()), &earlier.name)?;
+        match self.wait_until_ready(earlier) {
+            // A deploy that was cancelled doesn't wait for it.
+            Err(error) if error.is_cancelled() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn wait_until_ready(&self, release: &Release) -> Result<()> {
         let start = clock::monotonic();
         loop {
-            match self.progress(earlier)? {
+            match self.progress(release)? {
                 Progress::Running => return Ok(()),
                 Progress::Failed(reason) => {
-                    return Err(Error::failed(format!("the release {} {reason}", earlier.name)));
+                    return Err(Error::failed(format!("the release {} {reason}", release.name)));
                 }
                 Progress::Starting(reason) if clock::monotonic().saturating_sub(start) > self.config.deadline() => {
-                    return Err(Error::failed(format!("the release {} isn't ready: {reason}", earlier.name)));
+                    return Err(Error::failed(format!("the release {} isn't ready: {reason}", release.name)));
                 }
-                Progress::Starting(_) => {}
-            }
-            match clock::sleep(INTERVAL) {
-                // A deploy that was cancelled doesn't wait for it.
-                Err(error) if error.is_cancelled() => return Ok(()),
-                result => result?,
+                Progress::Starting(_) => clock::sleep(INTERVAL)?,
             }
         }
     }
 
-    /// How far the workloads of a release are. The first that isn't ready decides.
+    /// How far the workloads of a release are. One that has failed decides, and otherwise the first that isn't ready.
     fn progress(&self, release: &Release) -> Result<Progress> {
+        let mut starting = None;
         for object in &release.objects {
             let identity = identity(object, &self.config.service, &release.name);
             if crate::object::pod_pointer(&identity.kind).is_none() || identity.kind == "CronJob" {
@@ -280,23 +350,25 @@ impl Application {
             match state(&live) {
                 State::Ready => {}
                 State::Failed(reason) => return Ok(Progress::Failed(format!("can't start: {identity} {reason}"))),
-                State::Waiting(reason) => {
-                    let pods = pods::unready(&self.cluster, &live)?;
-                    let trouble = pods.iter().find_map(pods::trouble).map(|trouble| format!("; {trouble}"));
-                    return Ok(Progress::Starting(format!("{identity}: {reason}{}", trouble.unwrap_or_default())));
+                State::Waiting(reason) if starting.is_none() => {
+                    let pods = pods::of(&self.cluster, &live)?;
+                    let unready = pods.iter().filter(|pod| !pods::is_ready(pod));
+                    let trouble = unready.filter_map(pods::trouble).next().map(|trouble| format!("; {trouble}"));
+                    starting = Some(format!("{identity}: {reason}{}", trouble.unwrap_or_default()));
                 }
+                State::Waiting(_) => {}
             }
         }
-        Ok(Progress::Running)
+        Ok(starting.map_or(Progress::Running, Progress::Starting))
     }
 
-    /// The workloads of a release that aren't ready, as they are in the cluster.
+    /// The workloads of a release, as they are in the cluster.
     fn workloads(&self, release: &Release) -> Result<Vec<Json>> {
         let mut found = Vec::new();
         for object in &release.objects {
             let identity = identity(object, &self.config.service, &release.name);
             if crate::object::pod_pointer(&identity.kind).is_some() {
-                found.extend(self.cluster.get(&identity)?.filter(|live| state(live) != State::Ready));
+                found.extend(self.cluster.get(&identity)?);
             }
         }
         Ok(found)
@@ -322,6 +394,11 @@ impl Application {
         }
         Ok(())
     }
+}
+
+/// Whether a release has Deployments of its own, beside those of the earlier one.
+fn runs_beside(release: &Release) -> bool {
+    release.objects.iter().any(is_own_deployment)
 }
 
 /// The objects and the artifact of a release of the ledger, as the cluster has kept them.

@@ -169,7 +169,7 @@ fn answers(machine: &Machine, socket: &str) -> bool {
 }
 
 /// Compiles the service for an image that contains nothing else.
-fn compile_service(repository: &TestEnvironment) {
+pub(super) fn compile_service(repository: &TestEnvironment) {
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/versioned.rs");
     let compiled = Command::new("rustc")
         .args(["--edition", "2024", "-C", "target-feature=+crt-static", "-o"])

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::machine::Machine;
 
@@ -43,8 +43,16 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn on(machine: &Machine, port: u16, path: &str) -> Load {
-        let mut command = machine.command("python3");
-        command.args(["-c", CLIENT, "127.0.0.1", &port.to_string(), path]);
+        Load::by(machine.command("python3"), "127.0.0.1", port, path)
+    }
+
+    /// On an address that this machine reaches.
+    pub(crate) fn on_host(host: &str, port: u16, path: &str) -> Load {
+        Load::by(Command::new("python3"), host, port, path)
+    }
+
+    fn by(mut command: Command, host: &str, port: u16, path: &str) -> Load {
+        command.args(["-c", CLIENT, host, &port.to_string(), path]);
         let mut client =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("these tests need python3");
         let mut answers: Box<dyn BufRead> = Box::new(BufReader::new(client.stdout.take().expect("a pipe")));

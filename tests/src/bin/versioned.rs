@@ -1,5 +1,5 @@
 //! A service for deploys: it responds to `/health`, and returns its `VERSION` at `/`. With `BROKEN` it is healthy but
-//! responds with errors at `/`. With `WAIT_FOR` it doesn't respond before that file exists. With `CALL` and `CALL_SOCKET` it
+//! responds with errors at `/`, and logs them. With `WAIT_FOR` it doesn't respond before that file exists. With `CALL` and `CALL_SOCKET` it
 //! first connects to a port of this machine and to a Unix socket. With `EXIT` it ends at once, with that code.
 
 #![expect(
@@ -45,7 +45,10 @@ fn answer(stream: TcpStream) -> Result<()> {
     let (status, body) = match request.split(' ').nth(1) {
         Some("/health") => ("200 OK", "up".to_owned()),
         Some("/") if !broken => ("200 OK", format!("version {}", std::env::var("VERSION").unwrap_or_default())),
-        _ => ("500 Internal Server Error", "broken".to_owned()),
+        _ => {
+            eprintln!("no stock");
+            ("500 Internal Server Error", "broken".to_owned())
+        }
     };
     let mut stream = stream;
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
