@@ -138,13 +138,11 @@ impl Records<'_> {
         released(&map).map_err(|error| error.context(format!("the release {name} can't be read")))
     }
 
-    /// The release that was deployed under a token.
-    pub(crate) fn release_of(&self, fence: u64) -> Result<Option<Release>> {
-        self.release_maps()?
-            .iter()
-            .map(released)
-            .find(|release| release.as_ref().is_ok_and(|release| release.fence == Some(fence)))
-            .transpose()
+    /// The release of an artifact that the ledger has under a token. That is the one that its deploy held when it finished; the
+    /// release has the one that it began with, and no other deploy acted in between.
+    pub(crate) fn release_of(&self, artifact: &str, fence: u64) -> Result<Option<Release>> {
+        let releases = self.release_maps()?.iter().map(released).collect::<Result<Vec<_>>>()?;
+        Ok(begun_before(releases, artifact, fence))
     }
 
     /// Keeps a release. One that is kept already stays as it is.
@@ -210,6 +208,13 @@ fn map_name(name: &str) -> String {
     format!("stagewright-{name}")
 }
 
+/// The last release of an artifact that was begun under this token or an earlier one.
+fn begun_before(releases: Vec<Release>, artifact: &str, fence: u64) -> Option<Release> {
+    let is_candidate =
+        |release: &Release| release.artifact == artifact && release.fence.is_some_and(|own| own <= fence);
+    releases.into_iter().filter(is_candidate).max_by_key(|release| release.fence)
+}
+
 fn release_name(map: &Json) -> &str {
     map["metadata"]["labels"][RELEASE].as_str().unwrap_or_default()
 }
@@ -244,18 +249,29 @@ pub(crate) fn own_name(service: &str) -> String {
 mod tests {
     use super::*;
 
+    fn release(fence: u64, artifact: &str) -> Release {
+        Release {
+            name: format!("shop-{fence}"),
+            artifact: artifact.to_owned(),
+            fence: Some(fence),
+            run: "r".to_owned(),
+            objects: Vec::new(),
+            created: Vec::new(),
+            before: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_release_is_found_under_the_token_that_its_deploy_ended_with() {
+        let releases = vec![release(1, "a"), release(4, "b"), release(6, "a"), release(9, "a")];
+        let found = |fence| begun_before(releases.clone(), "a", fence).and_then(|release| release.fence);
+        assert_eq!([found(0), found(1), found(3), found(8), found(9)], [None, Some(1), Some(1), Some(6), Some(9)]);
+    }
+
     #[test]
     fn a_release_survives_its_config_map() {
         let objects = vec![json!({ "kind": "Service", "metadata": { "name": "a" } })];
-        let release = Release {
-            name: "shop-7".to_owned(),
-            artifact: "app@sha256:1".to_owned(),
-            fence: Some(7),
-            run: "r".to_owned(),
-            objects,
-            created: Vec::new(),
-            before: vec![json!({ "kind": "Deployment" })],
-        };
+        let release = Release { objects, before: vec![json!({ "kind": "Deployment" })], ..release(7, "app@sha256:1") };
         let map = json!({
             "data": { "release": serde_json::to_string(&release).unwrap() },
             "binaryData": { "objects": STANDARD.encode(compressed(&release.objects).unwrap()) },

@@ -404,7 +404,7 @@ fn runs_beside(release: &Release) -> bool {
 /// The objects and the artifact of a release of the ledger, as the cluster has kept them.
 fn stored(config: &Config, cluster: &Cluster, restored: &LedgerRelease) -> Result<(Vec<Object>, String)> {
     let records = Records { cluster, namespace: &config.namespace, service: &config.service };
-    let release = records.release_of(restored.fence)?.ok_or_else(|| {
+    let release = records.release_of(&restored.artifact, restored.fence)?.ok_or_else(|| {
         Error::failed(format!("the cluster doesn't have the objects of {} any more", restored.artifact))
             .help("deploy its commit in a new run, and raise `history` to keep more releases")
     })?;

@@ -501,7 +501,9 @@ fn blue_green_waits_for_a_person_with_a_preview_and_can_be_aborted_after_the_swi
     let switch = || shop.repository.start(&["rollout", "promote", "production"]);
     let is_switched = || {
         let status = rollout(&["status", "--json"]).exits(0);
-        status.stdout.contains("\"weight\": 100").then_some(())
+        let status: Json = serde_json::from_str(&status.stdout).expect("JSON");
+        let rollout = &status[0]["rollout"];
+        (rollout["weight"] == 100 && rollout["phase"] == "paused").then_some(())
     };
     let deploy = |version: &str| {
         shop.deploy(version, &[], 5);
@@ -572,7 +574,7 @@ fn a_canary_gets_no_more_than_its_share_and_is_removed_when_its_analysis_fails()
     shop.repository.run(&["rollout", "promote", "production"]).exits(0);
     assert_eq!(
         (shop.serves(), shop.objects("deployment")),
-        ("version 2".to_owned(), vec!["deployment.apps/shop-2".to_owned()])
+        ("version 2".to_owned(), vec!["deployment.apps/shop-3".to_owned()])
     );
     shop.deploy("3", &["broken=yes"], 5);
     let failed = shop.repository.run(&["rollout", "promote", "production"]).exits(1);
