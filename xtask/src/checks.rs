@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use crate::cargo::{Result, capture, cargo, describe, root, run as run_command};
+use crate::cluster::TestCluster;
 use crate::{packages, pipeline, schema, tidy};
 
 /// Where the tests are run.
@@ -39,7 +40,28 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     step(&mut documentation())?;
     without_features()?;
     sample()?;
+    on_a_cluster()?;
     step(&mut tests(profile)?)
+}
+
+/// The tests that need a Kubernetes, if this machine has one or can start it at once. Otherwise they are reported as not run.
+fn on_a_cluster() -> Result<()> {
+    let cluster = match TestCluster::find() {
+        Ok(Some(cluster)) if has_nextest() => cluster,
+        Ok(_) => {
+            announce("not run: the tests on Kubernetes, which need cargo-nextest and `cargo xtask cluster up`");
+            return Ok(());
+        }
+        Err(reason) => {
+            announce(&format!("not run: the tests on Kubernetes, which can't be started: {reason}"));
+            return Ok(());
+        }
+    };
+    let mut command = cargo();
+    command.args(["nextest", "run", "--package", "stagewright-tests", "--all-features", "--run-ignored", "only"]);
+    command.args(["--filterset", "test(kubernetes::)"]).envs(cluster.variables());
+    let tested = step(&mut command);
+    tested.and(cluster.end())
 }
 
 /// Builds the documentation, which finds broken links in comments. Links to private items are permitted: they are for

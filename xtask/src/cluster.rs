@@ -58,7 +58,7 @@ pub(crate) enum ClusterCommand {
     Status(FolderOptions),
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct UpOptions {
     #[command(flatten)]
     folder: FolderOptions,
@@ -69,7 +69,7 @@ pub(crate) struct UpOptions {
     json: bool,
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct FolderOptions {
     /// The state folder; by default that of the running cluster, or else `cluster` in the target folder
     #[arg(long, value_name = "DIR")]
@@ -100,7 +100,43 @@ pub(crate) fn run(command: &ClusterCommand) -> Result<()> {
     }
 }
 
+/// A cluster for the tests of this repository.
+pub(crate) struct TestCluster {
+    details: ClusterDetails,
+    /// Whether it was started for them, and ends with them.
+    is_own: bool,
+}
+
+impl TestCluster {
+    /// The cluster of this machine, which is started if that takes no more than seconds. None if Kubernetes hasn't been built,
+    /// or this isn't root.
+    pub(crate) fn find() -> Result<Option<TestCluster>> {
+        if !packages::is_root() || !Programs::new(&cache()?).are_built() {
+            return Ok(None);
+        }
+        let (details, is_own) = ensure(&UpOptions::default())?;
+        Ok(Some(TestCluster { details, is_own }))
+    }
+
+    /// The variables that tell tests where it is.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, &str)> {
+        self.details.variables()
+    }
+
+    /// Ends it, if it was started for the tests.
+    pub(crate) fn end(self) -> Result<()> {
+        if self.is_own { down(&FolderOptions::default()) } else { Ok(()) }
+    }
+}
+
 fn up(options: &UpOptions) -> Result<()> {
+    let (details, _) = ensure(options)?;
+    details.print(options.json);
+    Ok(())
+}
+
+/// The running cluster, and whether it had to be started.
+fn ensure(options: &UpOptions) -> Result<(ClusterDetails, bool)> {
     let mut registration = Registration::lock()?;
     let folder = options.folder.choose(&registration)?;
     registration.require(&folder)?;
@@ -108,8 +144,7 @@ fn up(options: &UpOptions) -> Result<()> {
     if programs.are_built() && unusable(&folder, &programs).is_empty() {
         let details = ClusterDetails::read(&folder)?;
         details.require(&options.ports)?;
-        details.print(options.json);
-        return Ok(());
+        return Ok((details, false));
     }
     cgroup::require_controllers()?;
     packages::require("a cluster needs", &FOR_RUNNING)?;
@@ -128,8 +163,7 @@ fn up(options: &UpOptions) -> Result<()> {
     })?;
     eprintln!("==> ready after {:.1} s", begun.elapsed().as_secs_f64());
     details.write(&folder)?;
-    details.print(options.json);
-    Ok(())
+    Ok((details, true))
 }
 
 fn start(folder: &ClusterFolder, programs: &Programs, ports: &ClusterPorts) -> Result<ClusterDetails> {

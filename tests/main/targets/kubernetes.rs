@@ -584,3 +584,58 @@ fn a_canary_gets_no_more_than_its_share_and_is_removed_when_its_analysis_fails()
     assert!(answers.keys().all(|answer| answer.starts_with("version ") || answer == "status 500"), "{answers:?}");
     assert!(answers["status 500"] < answers.values().sum::<u64>() / 5, "{answers:?}");
 }
+
+#[test]
+#[ignore = "needs a cluster"]
+fn kustomizations_are_rendered_by_kubectl() {
+    let mut shop = Namespace::with("kustomize = \"k8s/production\"");
+    shop.repository.write("k8s/base/shop.yaml", &[CONFIGURATION, DEPLOYMENT, SERVICE].join("---"));
+    shop.repository.write("k8s/base/kustomization.yaml", "resources: [shop.yaml]\n");
+    let overlay = "bases: [../base]\npatchesStrategicMerge: [replicas.yaml]\n";
+    let replicas = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: shop }\nspec: { replicas: 1 }\n";
+    shop.repository.write("k8s/production/replicas.yaml", replicas);
+    shop.repository.write("k8s/production/kustomization.yaml", overlay);
+    let folder = std::path::PathBuf::from(variable("KUBECTL")).parent().expect("a folder").display().to_string();
+    shop.repository.set("PATH", &format!("{folder}:{}", std::env::var("PATH").expect("PATH")));
+    let denied = shop.deploy("1", &[], 1).stdout;
+    assert!(denied.contains("k8s/base"), "the base isn't granted: {denied}");
+    let text = shop.repository.read("stagewright.toml");
+    shop.repository.write("stagewright.toml", &text.replace("k8s/production/**", "k8s/**"));
+    shop.deploy("1", &[], 0);
+    assert_eq!(
+        (shop.serves(), shop.field("deployment/shop", ".spec.replicas")),
+        ("version 1".to_owned(), "1".to_owned())
+    );
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn charts_are_rendered_by_helm() {
+    let helm = "helm = { chart = \"chart\", values = [\"production.yaml\"], set = { \"colour\" = \"red\" } }";
+    let shop = Namespace::with(helm);
+    shop.repository.write("chart/Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.0.0\n");
+    shop.repository.write("chart/values.yaml", "replicas: 2\ncolour: green\n");
+    let template = |text: &str| {
+        text.replace("replicas: 2", "replicas: {{ .Values.replicas }}").replace("green", "{{ .Values.colour }}")
+    };
+    shop.repository.write("chart/templates/shop.yaml", &template(&[CONFIGURATION, DEPLOYMENT, SERVICE].join("---")));
+    shop.repository.write("production.yaml", "replicas: 1\n");
+    shop.deploy("1", &[], 0);
+    assert_eq!(
+        (shop.serves(), shop.field("deployment/shop", ".spec.replicas")),
+        ("version 1".to_owned(), "1".to_owned())
+    );
+    let map = shop.field("deployment/shop", ".spec.template.spec.containers[0].envFrom[0].configMapRef.name");
+    assert_eq!(shop.field(&format!("configmap/{map}"), ".data.COLOUR"), "red");
+
+    let hook = "apiVersion: v1\nkind: Pod\nmetadata: { name: check, annotations: { \"helm.sh/hook\": test } }\n\
+                spec: { containers: [{ name: web, image: web }] }\n";
+    shop.repository.write("chart/templates/tests/check.yaml", hook);
+    let refused = shop.deploy("2", &[], 1).stdout;
+    assert!(refused.contains("pod/check: it is a hook, which only an installation by Helm runs"), "{refused}");
+    let lookup = "{{- $map := lookup \"v1\" \"ConfigMap\" \"default\" \"x\" }}\n";
+    shop.repository.write("chart/templates/tests/check.yaml", lookup);
+    let refused = shop.deploy("2", &[], 1).stdout;
+    assert!(refused.contains("the chart reads the cluster with `lookup`"), "{refused}");
+    assert!(refused.contains("at chart/templates/tests/check.yaml:1"), "{refused}");
+}

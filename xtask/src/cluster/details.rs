@@ -92,10 +92,14 @@ impl ClusterDetails {
         format!("{:#}\n", self.0)
     }
 
+    pub(super) fn variables(&self) -> Vec<(&'static str, &str)> {
+        VARIABLES.into_iter().map(|(variable, key)| (variable, self.text(key))).collect()
+    }
+
     fn as_variables(&self) -> String {
         let mut text = String::new();
-        for (variable, key) in VARIABLES {
-            let _ = writeln!(text, "export {variable}={}", quoted(self.text(key)));
+        for (variable, value) in self.variables() {
+            let _ = writeln!(text, "export {variable}={}", quoted(value));
         }
         text + COMMENT
     }

@@ -92,7 +92,7 @@ fn is_done(command: &mut Command) -> bool {
 }
 
 /// Ports that a test may have to know in advance.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct PortOptions {
     /// The port of the Kubernetes API on 127.0.0.1; a free one by default
     #[arg(long, value_name = "PORT")]
