@@ -85,6 +85,52 @@ impl Request {
         Ok(self.header("content-type", "application/json").body(&body))
     }
 
+    /// Sets the body to JSON in which the host writes the values of secrets, and the `content-type`. A value contains
+    /// [`Secret::placeholder`] where a secret belongs.
+    ///
+    /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use stagewright_sdk::fake::{FakeHost, HttpScript};
+    /// use stagewright_sdk::{http::Request, secrets};
+    ///
+    /// let host = FakeHost::new().secret("token", "hunter22").http(HttpScript::post("https://a/"));
+    /// let (_, report) = host.with(|| {
+    ///     let token = secrets::get("token")?;
+    ///     let body = json!({ "env": [format!("TOKEN={}", token.placeholder())] });
+    ///     Request::post("https://a/").json_with_secrets(&body, &[token])?.send()
+    /// });
+    /// assert_eq!(report.sent[0].body, br#"{"env":["TOKEN={secret token}"]}"#);
+    /// ```
+    ///
+    /// # Errors
+    /// When the value can't be serialized.
+    pub fn json_with_secrets<T: Serialize + ?Sized>(&mut self, value: &T, secrets: &[Secret]) -> Result<&mut Request> {
+        self.header("content-type", "application/json");
+        self.append_with_secrets(&serde_json::to_string(value)?, secrets);
+        Ok(self)
+    }
+
+    /// Appends JSON to the body in which the host writes the values of secrets, as in [`Request::json_with_secrets`].
+    pub fn append_with_secrets(&mut self, json: &str, secrets: &[Secret]) -> &mut Request {
+        let mut rest = json;
+        let next = |rest: &str| {
+            let found = secrets.iter().filter_map(|secret| {
+                let placeholder = secret.placeholder();
+                rest.find(&placeholder).map(|at| (at, placeholder.len(), secret))
+            });
+            found.min_by_key(|(at, ..)| *at)
+        };
+        while let Some((at, length, secret)) = next(rest) {
+            self.0.append(&rest.as_bytes()[..at]);
+            self.0.append_secret(&secret.0, "json");
+            rest = &rest[at + length..];
+        }
+        self.0.append(rest.as_bytes());
+        self
+    }
+
     /// Sets the body to a file of the workspace.
     pub fn body_file(&mut self, path: &str) -> &mut Request {
         self.0.body_file(path);

@@ -14,6 +14,12 @@ impl Secret {
         self.0.name()
     }
 
+    /// Stands for the value in JSON that is sent with [`crate::http::Request::json_with_secrets`]. It begins and ends with a
+    /// character that Unicode gives no meaning.
+    pub fn placeholder(&self) -> String {
+        placeholder(&self.name())
+    }
+
     /// The value, copied into the guest's memory. A plugin that doesn't call this doesn't import the interface `reveal`,
     /// which shows that it can't see any value.
     ///
@@ -22,6 +28,16 @@ impl Secret {
     pub fn reveal(&self) -> Result<String> {
         Ok(reveal::reveal(&self.0)?)
     }
+}
+
+/// Stands for the value of the secret of that name, as [`Secret::placeholder`].
+pub fn placeholder(name: &str) -> String {
+    format!("\u{f8ff}secret {name}\u{f8ff}")
+}
+
+/// The name of the secret that a text stands for; none if it isn't a [`placeholder`].
+pub fn named_by(placeholder: &str) -> Option<&str> {
+    placeholder.strip_prefix("\u{f8ff}secret ")?.strip_suffix('\u{f8ff}')
 }
 
 /// The secret of that name.

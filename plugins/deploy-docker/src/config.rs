@@ -30,6 +30,10 @@ pub struct Config {
     /// Environment variables of the program.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
+    /// Environment variables from secrets, by variable. The host writes the values into the request that creates the
+    /// container: each secret needs `unix:///run/docker.sock`, or the socket in use, in its `hosts`.
+    #[serde(default)]
+    pub(crate) secret_env: BTreeMap<String, String>,
     /// The port of the container that answers HTTP requests. Without it, the release is ready when it runs, and when its
     /// image's HEALTHCHECK passes, if it has one.
     pub(crate) port: Option<u16>,
@@ -130,6 +134,10 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     }
     if !config.socket.starts_with('/') {
         found.push(Problem::at("socket", format!("`{}` isn't an absolute path", config.socket)));
+    }
+    for variable in config.secret_env.keys().filter(|variable| config.env.contains_key(*variable)) {
+        let message = format!("`{variable}` is in `env`, too");
+        found.push(Problem::at(format!("secret-env.{variable}"), message).help("remove one of them"));
     }
     for (volume, folder) in &config.volumes {
         let key = format!("volumes.{volume}");

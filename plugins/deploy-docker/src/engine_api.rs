@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::http::{Request, Response};
+use stagewright_sdk::secrets::Secret;
 use stagewright_sdk::{Error, ErrorCode, Result};
 
 /// The most bytes of an answer of the engine.
@@ -159,9 +160,10 @@ impl Engine {
         }
     }
 
-    /// Creates a container, and returns its id.
-    pub(crate) fn create(&self, name: &str, config: &Json) -> Result<String> {
-        let mut response = self.send("POST", &format!("/containers/create?name={}", encoded(name)), Some(config))?;
+    /// Creates a container, and returns its id. The host writes the secrets into its configuration.
+    pub(crate) fn create(&self, name: &str, config: &Json, secrets: &[Secret]) -> Result<String> {
+        let path = format!("/containers/create?name={}", encoded(name));
+        let mut response = self.send_with("POST", &path, Some(config), secrets)?;
         response.json().map(|created: Created| created.id)
     }
 
@@ -198,9 +200,13 @@ impl Engine {
     }
 
     fn send(&self, method: &str, path: &str, body: Option<&Json>) -> Result<Response> {
+        self.send_with(method, path, body, &[])
+    }
+
+    fn send_with(&self, method: &str, path: &str, body: Option<&Json>, secrets: &[Secret]) -> Result<Response> {
         let mut request = Request::new(method, &format!("unix://{}:{path}", self.socket));
         if let Some(body) = body {
-            request.json(body)?;
+            request.json_with_secrets(body, secrets)?;
         }
         let mut response = request.send()?;
         // 304 is the answer to a start of what runs, and to a stop of what has ended.

@@ -55,10 +55,14 @@ impl Stage for DeployDocker {
         let remove = request("DELETE", "/containers/*").because("removes the old release");
         // The engine publishes a free port, and the checks go there.
         let checks = config.port.map(|_| Requirement::net("http://127.0.0.1:*").because("checks the release"));
+        let secrets = config.secret_env.iter().map(|(variable, secret)| {
+            Requirement::secret_header(secret).because(format!("the release gets it as {variable}"))
+        });
         REQUESTS
             .iter()
             .map(|(method, path, reason)| request(method, path).because(*reason))
             .chain([remove])
+            .chain(secrets)
             .chain(checks)
             .chain(config.traffic.iter().flat_map(rollout::Traffic::requirements))
             .chain(config.strategy.iter().flat_map(rollout::Strategy::requirements))

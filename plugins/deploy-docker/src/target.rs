@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use rollout::{Described, Progress, Serving, Share, Target};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log};
+use stagewright_sdk::secrets::Secret;
+use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log, secrets};
 
 use crate::config::Config;
 use crate::engine_api::{ContainerState, Engine, Inspected, Listed};
@@ -90,7 +91,7 @@ impl Target for Containers {
         let release = self.new_release();
         let id = self
             .engine
-            .create(&release, &self.specification(&release))
+            .create(&release, &self.specification(&release), &self.secrets()?)
             .map_err(|error| error.context(format!("can't create a container of {}", self.artifact())))?;
         self.start(&id, &release, serving.as_ref()).map_err(|error| {
             let error = error.context(format!("can't start {} as `{release}`", self.artifact()));
@@ -285,9 +286,14 @@ impl Containers {
         Error::failed(format!("port {port} of {release} isn't published, so that no requests can be directed to it"))
     }
 
+    /// The secrets that its environment gets.
+    fn secrets(&self) -> Result<Vec<Secret>> {
+        self.config.secret_env.values().map(|name| secrets::get(name)).collect()
+    }
+
     /// The body of the request that creates a container.
     fn specification(&self, release: &str) -> Json {
-        let Config { image, args, env, port, publish, network, volumes, memory, .. } = &self.config;
+        let Config { image, args, env, secret_env, port, publish, network, volumes, memory, .. } = &self.config;
         let ports = port.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect::<BTreeMap<_, _>>();
         let (host, host_port) = match publish {
             Some(publish) => ("", publish.to_string()),
@@ -298,6 +304,8 @@ impl Containers {
         let mounts = volumes.iter().map(|(volume, folder)| {
             json!({ "Type": "volume", "Source": volume, "Target": folder, "VolumeOptions": { "Labels": { SERVICE: self.config.service } } })
         });
+        let secret = secret_env.iter().map(|(name, secret)| format!("{name}={}", secrets::placeholder(secret)));
+        let variables = env.iter().map(|(name, value)| format!("{name}={value}")).chain(secret);
         let labels = [
             (SERVICE, Some(self.config.service.clone())),
             (RELEASE, Some(release.to_owned())),
@@ -310,7 +318,7 @@ impl Containers {
         json!({
             "Image": image.as_str(),
             "Cmd": if args.is_empty() { Json::Null } else { json!(args) },
-            "Env": env.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+            "Env": variables.collect::<Vec<_>>(),
             "Labels": labels,
             "ExposedPorts": ports,
             "HostConfig": {

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 use stagewright_sdk::{Error, ErrorCode, Result, context, environment};
 
 use crate::cluster::{Apply, Cluster};
+use crate::configuration;
 use crate::object::{Identity, MARK, Object};
 use crate::record::SERVICE;
 
@@ -147,13 +148,19 @@ pub(crate) fn marked(object: &Json, service: &str, release: &str) -> Json {
         (label("/spec/template/metadata/labels"), release),
     ];
     for (pointer, name) in spots {
-        if let Some(Json::String(text)) = marked.pointer_mut(&pointer)
-            && let Some(before) = text.strip_suffix(MARK)
-        {
-            *text = format!("{before}{name}");
+        if let Some(named) = marked.pointer_mut(&pointer) {
+            complete(named, name);
         }
     }
+    configuration::secret_references(&mut marked).into_iter().for_each(|named| complete(named, short));
     marked
+}
+
+/// Puts a release's name where [`MARK`] stands for it.
+fn complete(text: &mut Json, name: &str) {
+    if let Some(before) = text.as_str().and_then(|text| text.strip_suffix(MARK)) {
+        *text = format!("{before}{name}").into();
+    }
 }
 
 /// What identifies an object as a release applies it.

@@ -7,7 +7,7 @@ use rollout::Strategy;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::Error;
 
-use crate::object::{MARK, Object};
+use crate::object::{MARK, Object, mark_name};
 
 /// The label of pods with the name of their release.
 pub(crate) const RELEASE: &str = "stagewright/release";
@@ -82,10 +82,6 @@ pub(crate) fn set_apart(objects: &mut Vec<Object>, strategy: &Strategy) -> Vec<E
     }
     objects.extend(previews);
     problems
-}
-
-fn mark_name(name: &mut Json) {
-    *name = format!("{}-{MARK}", name.as_str().unwrap_or_default()).into();
 }
 
 /// A Service that leads to the pods of the release at once. It gets no port of the nodes and no load balancer.

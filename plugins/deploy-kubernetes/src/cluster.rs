@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::http::{Request, Response, endpoint};
-use stagewright_sdk::{Error, ErrorCode, Result};
+use stagewright_sdk::{Error, ErrorCode, Result, secrets};
 
 use crate::object::Identity;
 
@@ -99,8 +99,11 @@ impl Cluster {
         let Apply { manager, force, dry_run } = how;
         let dry_run = if dry_run { "&dryRun=All" } else { "" };
         let path = format!("{}?fieldManager={manager}&force={force}{dry_run}", self.path(identity)?);
-        let body = serde_json::to_vec(object)?;
-        self.send("PATCH", &path, Some(("application/apply-patch+yaml", &body)))?.json()
+        let secrets = secrets_in(object).map(secrets::get).collect::<Result<Vec<_>>>()?;
+        let mut request = self.request("PATCH", &path);
+        request.header("content-type", "application/apply-patch+yaml");
+        request.append_with_secrets(&serde_json::to_string(object)?, &secrets);
+        answered("PATCH", &path, request.send()?)?.json()
     }
 
     /// Creates an object.
@@ -222,20 +225,35 @@ impl Cluster {
     }
 
     fn send(&self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> Result<Response> {
-        let mut request = Request::new(method, &format!("{}{path}", self.server));
-        request.header("accept", "application/json");
+        let mut request = self.request(method, path);
         if let Some((kind, data)) = body {
             request.header("content-type", kind).body(data);
         }
-        let mut response = request.send()?;
-        if response.is_success() {
-            return Ok(response);
-        }
-        let code = response.status();
-        let text = response.bytes(ANSWER)?;
-        let path = path.split_once('?').map_or(path, |(path, _)| path);
-        Err(refused(method, path, code, &text))
+        answered(method, path, request.send()?)
     }
+
+    fn request(&self, method: &str, path: &str) -> Request {
+        let mut request = Request::new(method, &format!("{}{path}", self.server));
+        request.header("accept", "application/json");
+        request
+    }
+}
+
+/// The response, if it isn't a refusal.
+fn answered(method: &str, path: &str, mut response: Response) -> Result<Response> {
+    if response.is_success() {
+        return Ok(response);
+    }
+    let code = response.status();
+    let text = response.bytes(ANSWER)?;
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    Err(refused(method, path, code, &text))
+}
+
+/// The names of the secrets of the pipeline that belong into an object.
+fn secrets_in(object: &Json) -> impl Iterator<Item = &str> {
+    let values = object["stringData"].as_object().into_iter().flat_map(|data| data.values());
+    values.filter_map(|value| secrets::named_by(value.as_str()?))
 }
 
 /// The error for a refusal of the server.

@@ -44,6 +44,10 @@ pub struct Config {
     /// The images of containers by the container's name, each by digest.
     #[serde(default)]
     pub(crate) images: BTreeMap<String, Image>,
+    /// Secrets of the cluster that belong to the release: by the Secret's name and key, the name of a secret in `[secrets]`.
+    /// The host writes the values into the requests. Each secret needs the cluster's host in its `hosts`.
+    #[serde(default)]
+    pub(crate) secrets: BTreeMap<String, BTreeMap<String, String>>,
     /// How the release replaces the earlier one. Default: as each workload says.
     pub(crate) strategy: Option<Strategy>,
     /// How long to wait until the release is ready.
@@ -169,6 +173,12 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
         if config.strategy.is_some() {
             found.push(Problem::at("strategy", "a workload of which only images change keeps its own strategy"));
         }
+    }
+    if config.workload.is_some() && !config.secrets.is_empty() {
+        found.push(Problem::at("secrets", "a workload of which only images change keeps its own secrets"));
+    }
+    for name in config.secrets.keys().filter(|name| !is_name(name)) {
+        found.push(Problem::at(format!("secrets.{name}"), "use lowercase letters, digits and `-`"));
     }
     if config.history == 0 {
         found.push(Problem::at("history", "must be at least 1, since a failed deploy restores the earlier release"));

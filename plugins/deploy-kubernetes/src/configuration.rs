@@ -1,4 +1,4 @@
-//! Configuration as a part of the release: ConfigMaps get a digest of their content in their name.
+//! Configuration as a part of the release: ConfigMaps get a digest of their content in their name, and Secrets the release.
 //!
 //! Pods read their configuration when they start. With another name for other content, a change restarts what reads it,
 //! and what still runs the earlier release keeps the configuration that it was tested with.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::digest::sha256;
-use crate::object::{Object, pod_pointer};
+use crate::object::{Object, mark_name, pod_pointer};
 
 /// How many digits of the digest a name has.
 const DIGITS: usize = 10;
@@ -27,7 +27,7 @@ pub(crate) fn name_by_content(objects: &mut [Object]) {
     for object in objects.iter_mut() {
         let of = namespace(object);
         let Some(pod) = pod_pointer(object.kind()).and_then(|pod| object.json.pointer_mut(pod)) else { continue };
-        for reference in references(pod) {
+        for reference in references(pod, &CONFIG_MAP) {
             let key = (of.clone(), reference.as_str().unwrap_or_default().to_owned());
             if let Some(name) = names.get(&key) {
                 *reference = name.as_str().into();
@@ -43,36 +43,78 @@ pub(crate) fn name_by_content(objects: &mut [Object]) {
     }
 }
 
-/// The names of the ConfigMaps that a pod reads.
-fn references(pod: &mut Json) -> Vec<&mut Json> {
+/// Gives the Secrets with these names one for each release, since nothing here knows whether their values have changed.
+pub(crate) fn name_secrets<'a>(objects: &mut [Object], names: impl Iterator<Item = &'a String>) {
+    let names: Vec<&String> = names.collect();
+    let is_own = |name: &Json| names.iter().any(|own| *name == own.as_str());
+    for object in objects {
+        if object.kind() == "Secret" && is_own(&object.json["metadata"]["name"]) {
+            mark_name(&mut object.json["metadata"]["name"]);
+        }
+        secret_references(&mut object.json).into_iter().filter(|name| is_own(name)).for_each(mark_name);
+    }
+}
+
+/// The names of the Secrets that an object's pods read.
+pub(crate) fn secret_references(object: &mut Json) -> Vec<&mut Json> {
+    let pod = pod_pointer(object["kind"].as_str().unwrap_or_default());
+    pod.and_then(|pod| object.pointer_mut(pod)).map(|pod| references(pod, &SECRET)).unwrap_or_default()
+}
+
+/// Where pods name what they read.
+struct Pointers {
+    volume: &'static str,
+    projected: &'static str,
+    variable: &'static str,
+    variables: &'static str,
+}
+
+const CONFIG_MAP: Pointers = Pointers {
+    volume: "/configMap/name",
+    projected: "/configMap/name",
+    variable: "/valueFrom/configMapKeyRef/name",
+    variables: "/configMapRef/name",
+};
+
+const SECRET: Pointers = Pointers {
+    volume: "/secret/secretName",
+    projected: "/secret/name",
+    variable: "/valueFrom/secretKeyRef/name",
+    variables: "/secretRef/name",
+};
+
+/// The names of what a pod reads.
+fn references<'a>(pod: &'a mut Json, pointers: &Pointers) -> Vec<&'a mut Json> {
     let Some(pod) = pod.as_object_mut() else { return Vec::new() };
     let mut found = Vec::new();
     for (key, value) in pod {
         let items = value.as_array_mut().into_iter().flatten();
         match key.as_str() {
-            "volumes" => items.for_each(|volume| found.extend(of_volume(volume))),
-            "containers" | "initContainers" => items.for_each(|container| found.extend(of_container(container))),
+            "volumes" => items.for_each(|volume| found.extend(of_volume(volume, pointers))),
+            "containers" | "initContainers" => {
+                items.for_each(|container| found.extend(of_container(container, pointers)));
+            }
             _ => {}
         }
     }
     found
 }
 
-fn of_volume(volume: &mut Json) -> Vec<&mut Json> {
-    if volume.get("configMap").is_some() {
-        return volume.pointer_mut("/configMap/name").into_iter().collect();
+fn of_volume<'a>(volume: &'a mut Json, pointers: &Pointers) -> Vec<&'a mut Json> {
+    if volume.pointer(pointers.volume).is_some() {
+        return volume.pointer_mut(pointers.volume).into_iter().collect();
     }
     let sources = volume.pointer_mut("/projected/sources").and_then(Json::as_array_mut);
-    sources.into_iter().flatten().filter_map(|source| source.pointer_mut("/configMap/name")).collect()
+    sources.into_iter().flatten().filter_map(|source| source.pointer_mut(pointers.projected)).collect()
 }
 
-fn of_container(container: &mut Json) -> Vec<&mut Json> {
+fn of_container<'a>(container: &'a mut Json, pointers: &Pointers) -> Vec<&'a mut Json> {
     let Some(container) = container.as_object_mut() else { return Vec::new() };
     let mut found = Vec::new();
     for (key, value) in container {
         let pointer = match key.as_str() {
-            "env" => "/valueFrom/configMapKeyRef/name",
-            "envFrom" => "/configMapRef/name",
+            "env" => pointers.variable,
+            "envFrom" => pointers.variables,
             _ => continue,
         };
         found.extend(value.as_array_mut().into_iter().flatten().filter_map(|item| item.pointer_mut(pointer)));
@@ -119,5 +161,22 @@ mod tests {
             assert_eq!(pod.pointer(pointer), Some(&json!(one[1])));
         }
         assert_eq!(pod.pointer("/containers/0/envFrom/1/configMapRef/name"), Some(&json!("foreign")));
+    }
+
+    #[test]
+    fn secrets_of_the_release_are_named_after_it() {
+        let pod = json!({
+            "volumes": [{ "secret": { "secretName": "own" } }, { "projected": { "sources": [{ "secret": { "name": "own" } }] } }],
+            "containers": [{ "env": [{ "valueFrom": { "secretKeyRef": { "name": "own", "key": "A" } } }],
+                "envFrom": [{ "secretRef": { "name": "foreign" } }, { "configMapRef": { "name": "own" } }] }],
+        });
+        let secret = json!({ "kind": "Secret", "metadata": { "name": "own" } });
+        let workload =
+            json!({ "kind": "Deployment", "metadata": { "name": "own" }, "spec": { "template": { "spec": pod } } });
+        let mut objects = [secret, workload].map(|json| Object { json, origin: Origin::default() });
+        name_secrets(&mut objects, ["own".to_owned()].iter());
+        assert_eq!(objects[0].name(), "own-{release}");
+        let text = objects[1].json.to_string();
+        assert_eq!((text.matches("own-{release}").count(), text.matches("\"own\"").count()), (3, 2), "{text}");
     }
 }

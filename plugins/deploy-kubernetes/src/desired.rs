@@ -1,19 +1,23 @@
 //! The objects that a release consists of, ready to be applied, and without what marks them as those of one deploy.
 
+use std::collections::BTreeMap;
+
 use rollout::{Rolling, Strategy};
 use serde_json::{Value as Json, json};
-use stagewright_sdk::{Error, Result};
+use stagewright_sdk::{Error, Result, secrets};
 
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::object::{MARK, Object, containers, rank};
+use crate::object::{Object, Origin, containers, mark_name, rank};
 use crate::{beside, checks, configuration, images, render};
 
 /// Reads, completes and checks the objects of a release. Nothing of the cluster decides about them but its kinds.
 pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>> {
     let mut objects = render::objects(config)?;
+    let secrets: Vec<Object> = config.secrets.iter().map(|(name, keys)| secret(name, keys)).collect();
     let mut problems = images::pin(&mut objects, &config.images);
     problems.extend(objects.iter().flat_map(|object| checks::problems(object, &config.allow)));
+    objects.extend(secrets);
     problems.extend(place(&mut objects, config, cluster)?);
     problems.extend(duplicates(&objects));
     if let Some(strategy) = &config.strategy {
@@ -26,12 +30,21 @@ pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>>
     checks::none_of(problems)?;
     // A Job can't be changed, so that each release has one of its own.
     for job in objects.iter_mut().filter(|object| object.kind() == "Job") {
-        job.json["metadata"]["name"] = format!("{}-{MARK}", job.name()).into();
+        mark_name(&mut job.json["metadata"]["name"]);
     }
     objects.iter_mut().for_each(|object| name_protocols(&mut object.json));
     configuration::name_by_content(&mut objects);
+    configuration::name_secrets(&mut objects, config.secrets.keys());
     objects.sort_by_key(|object| rank(object.kind()));
     Ok(objects)
+}
+
+/// A Secret whose values the host writes when it is applied.
+fn secret(name: &str, keys: &BTreeMap<String, String>) -> Object {
+    let values: BTreeMap<&String, String> =
+        keys.iter().map(|(key, secret)| (key, secrets::placeholder(secret))).collect();
+    let json = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": values });
+    Object { json, origin: Origin::default() }
 }
 
 /// Gives each object that has to be in a namespace one. Returns those whose kind the cluster doesn't have.

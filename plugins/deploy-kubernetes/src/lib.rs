@@ -52,6 +52,11 @@ impl Stage for DeployKubernetes {
         let credential = Requirement::credential(&config.credential).because("applies the release to the cluster");
         let mut found = vec![credential];
         let read = |path: &str, reason: &str| Requirement::read(path).because(reason);
+        let secrets =
+            config.secrets.iter().flat_map(|(name, keys)| keys.iter().map(move |(key, secret)| (name, key, secret)));
+        found.extend(secrets.map(|(name, key, secret)| {
+            Requirement::secret_header(secret).because(format!("the release gets it as {key} of secret/{name}"))
+        }));
         found.extend(config.manifests.iter().map(|pattern| read(pattern, "reads the release's objects")));
         if let Some(folder) = &config.kustomize {
             found.push(Requirement::process("kubectl").because("renders the kustomization"));

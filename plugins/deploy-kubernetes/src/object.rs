@@ -132,6 +132,11 @@ impl Object {
     }
 }
 
+/// Lets a name end with that of the release.
+pub(crate) fn mark_name(name: &mut Json) {
+    *name = format!("{}-{MARK}", name.as_str().unwrap_or_default()).into();
+}
+
 /// Where a kind has the specification of its pods.
 pub(crate) fn pod_pointer(kind: &str) -> Option<&'static str> {
     Some(match kind {

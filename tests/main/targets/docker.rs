@@ -181,6 +181,28 @@ pub(super) fn compile_service(repository: &TestEnvironment) {
 }
 
 #[test]
+fn a_container_gets_secrets_from_the_host() {
+    let mut docker = Docker::with("");
+    let text = docker.repository.read("stagewright.toml");
+    let text = text.replace("stop-grace", "secret-env = { TOKEN = \"token\" }\nstop-grace");
+    let declared =
+        |hosts: &str| format!("[secrets.token]\nfrom = \"env:APP_TOKEN\"\nhosts = [{hosts}]\n[stages.image]");
+    docker.repository.set("APP_TOKEN", "correct \"horse\" battery");
+    docker.repository.write("stagewright.toml", &text.replace("[stages.image]", &declared("")));
+    docker.repository.run(&["grant", "--yes"]).exits(0);
+    let refused = docker.deploy("1", &[], 1).stdout;
+    assert!(refused.contains("the secret `token` may not be sent to the socket"), "{refused}");
+    assert!(refused.contains("change in [secrets.token]: hosts = "), "{refused}");
+    let text = docker.repository.read("stagewright.toml");
+    let hosts = format!("hosts = [\"unix://{}\"]\n[stages.image]", docker.socket);
+    docker.repository.write("stagewright.toml", &text.replace("hosts = []\n[stages.image]", &hosts));
+    let ended = docker.deploy("1", &[], 0);
+    assert!(!ended.stdout.contains("battery"), "{}", ended.stdout);
+    let environment = docker.docker(&["inspect", "--format", "{{json .Config.Env}}", "versioned"]);
+    assert!(environment.contains(r#""TOKEN=correct \"horse\" battery""#), "{environment}");
+}
+
+#[test]
 fn a_release_replaces_the_one_before_it_only_when_it_works() {
     let docker = Docker::with("");
     docker.deploy("1", &[], 0);

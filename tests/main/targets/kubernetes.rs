@@ -4,6 +4,8 @@
 //! They run by name, since building a cluster takes minutes:
 //! `eval "$(cargo xtask cluster up)" && cargo nextest run -p stagewright-tests --run-ignored only -E 'test(kubernetes::)'`
 
+#![expect(clippy::print_stderr, reason = "they show what they have measured")]
+
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -447,7 +449,7 @@ fn rolling_updates_and_rollbacks_fail_no_request() {
     shop.kubectl(&["rollout", "status", "deployment/shop", "--timeout=120s"]);
     let by_kubectl = begun.elapsed();
     let peer: u64 = load.answers().values().sum::<u64>() - answers.values().sum::<u64>();
-    println!(
+    eprintln!(
         "{} requests in three deploys of Stagewright, none failed; one took {deployed:.1?} with building the image and \
          looking at what is there; kubectl took {by_kubectl:.1?}, with {peer} requests: {:?}",
         answers.values().sum::<u64>(),
@@ -569,7 +571,7 @@ fn a_canary_gets_no_more_than_its_share_and_is_removed_when_its_analysis_fails()
     // 20% and what chance adds to it in 999 of 1,000 cases.
     let most = 0.2 * all + 3.1 * (0.2 * 0.8 * all).sqrt();
     assert!(new > 0.0 && new <= most, "{shared:?}: at most {most}");
-    println!("a canary with 25% got {new} of {all} requests");
+    eprintln!("a canary with 25% got {new} of {all} requests");
 
     shop.repository.run(&["rollout", "promote", "production"]).exits(0);
     assert_eq!(
@@ -583,6 +585,35 @@ fn a_canary_gets_no_more_than_its_share_and_is_removed_when_its_analysis_fails()
     let answers = load.answers();
     assert!(answers.keys().all(|answer| answer.starts_with("version ") || answer == "status 500"), "{answers:?}");
     assert!(answers["status 500"] < answers.values().sum::<u64>() / 5, "{answers:?}");
+}
+
+/// The value is in the cluster, and neither in the repository nor in anything that is shown.
+#[test]
+#[ignore = "needs a cluster"]
+fn secrets_belong_to_the_release_and_are_written_by_the_host() {
+    let mut shop = Namespace::with_shop("");
+    let server = variable("KUBE_API").replace("https://", "");
+    let text = shop.repository.read("stagewright.toml");
+    let secret = format!("[secrets.token]\nfrom = \"env:SHOP_TOKEN\"\nhosts = [\"{server}\"]\n[credentials.cluster]");
+    let with_secret = format!("{MANIFESTS}\nsecrets = {{ shop = {{ TOKEN = \"token\" }} }}");
+    let text = text.replace("[credentials.cluster]", &secret).replace(MANIFESTS, &with_secret);
+    shop.repository.write("stagewright.toml", &text);
+    let reading = DEPLOYMENT.replace("envFrom: [", "envFrom: [{ secretRef: { name: shop } }, ");
+    shop.manifests(&[CONFIGURATION, &reading, SERVICE]);
+    shop.repository.run(&["grant", "--yes"]).exits(0);
+    shop.repository.set("SHOP_TOKEN", "correct \"horse\" battery");
+    let ended = shop.deploy("1", &[], 0);
+    assert!(!ended.stdout.contains("battery"), "{}", ended.stdout);
+    let name = shop.field("deployment/shop", ".spec.template.spec.containers[0].envFrom[0].secretRef.name");
+    assert_eq!(name, "shop-1");
+    // "correct \"horse\" battery"
+    assert_eq!(shop.field("secret/shop-1", ".data.TOKEN"), "Y29ycmVjdCAiaG9yc2UiIGJhdHRlcnk=");
+    assert!(!shop.kubectl(&["get", "configmap", "--output", "json"]).contains("battery"));
+
+    shop.repository.set("SHOP_TOKEN", "another battery");
+    shop.deploy("2", &[], 0);
+    assert_eq!(shop.field("secret/shop-2", ".data.TOKEN"), "YW5vdGhlciBiYXR0ZXJ5");
+    assert!(!shop.objects("secret").contains(&"secret/shop-1".to_owned()), "{:?}", shop.objects("secret"));
 }
 
 #[test]

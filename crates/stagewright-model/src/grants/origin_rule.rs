@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::host::{HostRule, address, port_covers, port_number, split_port};
 use super::origin::{Origin, Scheme, is_localhost};
+use super::socket::check_socket_path;
 use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 
@@ -140,13 +141,21 @@ impl From<Origin> for OriginRule {
     }
 }
 
-/// An entry of a secret's `hosts`: `HOST`, `HOST:PORT`, `HOST:*` or `*.DOMAIN`. Without a port, it matches every port.
+/// An entry of a secret's `hosts`: `HOST`, `HOST:PORT`, `HOST:*` or `*.DOMAIN`. Without a port, it matches every port. Or
+/// `unix:///PATH`, a socket of this machine.
 #[derive(Clone, Debug)]
 pub struct HostPattern {
     text: String,
-    host: HostRule,
-    /// None for any.
-    port: Option<u16>,
+    place: Place,
+}
+
+/// What an entry of `hosts` matches.
+#[derive(Clone, Debug)]
+enum Place {
+    /// A host, and a port; none for any.
+    Host(HostRule, Option<u16>),
+    /// The absolute path of a Unix socket.
+    Socket(String),
 }
 
 entry!(HostPattern, FormatError);
@@ -155,7 +164,12 @@ impl HostPattern {
     /// Parses an entry.
     pub fn parse(entry: &str) -> Result<HostPattern, FormatError> {
         const CODE: &str = "stagewright::bad-host";
-        const HELP: &str = "write the host alone, as in `ghcr.io` or `localhost:5000`";
+        const HELP: &str =
+            "write the host alone, as in `ghcr.io` or `localhost:5000`, or a socket as in `unix:///run/docker.sock`";
+        if let Some(path) = entry.strip_prefix("unix://") {
+            check_socket_path(path)?;
+            return Ok(HostPattern { text: entry.to_owned(), place: Place::Socket(path.to_owned()) });
+        }
         if entry.contains(['/', '\\', '?', '#', '@']) {
             return refuse(CODE, "is more than a host", HELP);
         }
@@ -168,7 +182,7 @@ impl HostPattern {
             },
         };
         let host = HostRule::parse(host, CODE, HELP)?;
-        Ok(HostPattern { text: entry.to_owned(), host, port })
+        Ok(HostPattern { text: entry.to_owned(), place: Place::Host(host, port) })
     }
 
     /// The entry as written.
@@ -178,20 +192,26 @@ impl HostPattern {
 
     /// Whether the pattern matches a host (in lower case, an IPv6 address in brackets) and port.
     pub fn admits(&self, host: &str, port: u16) -> bool {
-        self.host.has(host) && self.port.is_none_or(|own| own == port)
+        matches!(&self.place, Place::Host(own, of) if own.has(host) && of.is_none_or(|of| of == port))
+    }
+
+    /// Whether the pattern is the Unix socket at a path.
+    pub fn admits_socket(&self, path: &str) -> bool {
+        matches!(&self.place, Place::Socket(own) if own == path)
     }
 
     /// Whether a secret for this pattern can be sent with a request that `rule` grants: both match some host and port,
     /// and the request is encrypted or stays on this machine.
     pub fn can_be_sent(&self, rule: &OriginRule) -> bool {
         let is_private = rule.scheme == Scheme::Https || (rule.scheme == Scheme::Http && rule.is_loopback());
-        let shares_host = self.host.covers(&rule.host) || rule.host.covers(&self.host);
-        is_private && shares_host && (port_covers(self.port, rule.port) || rule.port.is_none())
+        let Place::Host(host, port) = &self.place else { return false };
+        let shares_host = host.covers(&rule.host) || rule.host.covers(host);
+        is_private && shares_host && (port_covers(*port, rule.port) || rule.port.is_none())
     }
 
     /// Whether the pattern matches every host and port that a rule grants.
     pub fn covers(&self, rule: &OriginRule) -> bool {
-        self.host.covers(&rule.host) && port_covers(self.port, rule.port)
+        matches!(&self.place, Place::Host(host, port) if host.covers(&rule.host) && port_covers(*port, rule.port))
     }
 }
 
@@ -205,6 +225,17 @@ mod tests {
 
     fn granted(text: &str, url: &str) -> bool {
         rule(text).grants(&Origin::of_url(url).unwrap())
+    }
+
+    #[test]
+    fn a_host_pattern_can_be_a_socket() {
+        let socket = HostPattern::parse("unix:///run/docker.sock").unwrap();
+        assert!(socket.admits_socket("/run/docker.sock") && !socket.admits_socket("/run/other.sock"));
+        assert!(!socket.admits("run", 80) && !socket.covers(&rule("https://run")));
+        assert!(!HostPattern::parse("docker.sock").unwrap().admits_socket("docker.sock"));
+        for invalid in ["unix://run/docker.sock", "unix://", "unix:///run/../docker.sock"] {
+            assert!(HostPattern::parse(invalid).is_err(), "{invalid}");
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) use request::SecretHeader;
 use hop::{Destination, Hop, first_hop, parse_header, redirection, shown};
 use incoming::IncomingBody;
 use quota::Held;
-use request::Body;
+use request::{Body, Piece};
 use signing::OutgoingBody;
 
 /// The most redirects, whatever the guest sets: two servers that redirect to each other would occupy a stage until its
@@ -237,10 +237,7 @@ impl Http {
             Destination::Host(url, origin) => self.check_host(url, origin, is_signed).await,
             Destination::Socket(url) => {
                 self.policy.socket_request(hop.method.as_str(), url)?;
-                let Some(header) = hop.secrets.first() else { return Ok(()) };
-                let (name, to) = (header.secret.name(), hop.to.shown());
-                let message = format!("the secret `{name}` can't be sent to {to}: secrets are sent to hosts only");
-                Err(CapabilityError::new(ErrorCode::InvalidArgument, message))
+                hop.all_secrets().try_for_each(|secret| secret.for_socket(&url.socket).map(drop))
             }
         }
     }
@@ -264,19 +261,17 @@ impl Http {
         timeout: Option<Duration>,
     ) -> Result<reqwest::Response, CapabilityError> {
         let mut headers = hop.headers.clone();
-        if !hop.secrets.is_empty() || !credentials.is_empty() {
+        if hop.all_secrets().next().is_some() || !credentials.is_empty() {
             // A server may echo the secret, and a compressed response can't be masked.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        if let Destination::Host(_, origin) = &hop.to {
-            for header in &hop.secrets {
-                let value = format!("{}{}", header.prefix, header.secret.for_origin(origin)?);
-                let (name, mut value) = parse_header(&header.name, &value)?;
-                value.set_sensitive(true);
-                headers.insert(name, value);
-            }
+        for header in &hop.secrets {
+            let value = format!("{}{}", header.prefix, hop.to.value_of(&header.secret)?);
+            let (name, mut value) = parse_header(&header.name, &value)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
-        let mut body = self.open_body(&hop.body).await?;
+        let mut body = self.open_body(hop).await?;
         let sender = self.sign(hop, credentials, &mut headers, &mut body).await?;
         let failed = |error: &reqwest::Error| transport("call", &hop.to.shown(), error);
         let client = match (&hop.to, sender) {
@@ -317,7 +312,7 @@ impl Http {
 
     /// In a rehearsal, redirects the request to its stand-in, or ends the attempt if it must not be sent.
     async fn pass(&self, hop: &mut Hop, credentials: &mut Vec<ApplicableCredential>) -> Result<(), CapabilityError> {
-        let is_fetch = matches!(hop.method, Method::GET | Method::HEAD) && hop.secrets.is_empty();
+        let is_fetch = matches!(hop.method, Method::GET | Method::HEAD) && hop.all_secrets().next().is_none();
         let route = match &hop.to {
             Destination::Host(_, origin) if self.own.contains(origin) => RequestRoute::Real,
             Destination::Host(_, origin) => match (self.rehearsal.request(origin, is_fetch).await?, &credentials[..]) {
@@ -339,10 +334,8 @@ impl Http {
             }
             RequestRoute::Withheld => {
                 // A rehearsal must fail where a real run would be denied the secret.
-                if let Destination::Host(_, origin) = &hop.to {
-                    hop.secrets.iter().try_for_each(|header| header.secret.for_origin(origin).map(drop))?;
-                }
-                let secrets = hop.secrets.iter().map(|header| format!("`{}`", header.secret.name()));
+                hop.all_secrets().try_for_each(|secret| hop.to.value_of(secret).map(drop))?;
+                let secrets = hop.all_secrets().map(|secret| format!("`{}`", secret.name()));
                 let secrets = secrets.collect::<Vec<_>>().join(", ");
                 let mut with = if secrets.is_empty() { String::new() } else { format!(", with the secrets {secrets}") };
                 if let [credential, ..] = &credentials[..] {
@@ -360,6 +353,11 @@ impl Http {
         Ok(match &hop.body {
             Body::None => 0,
             Body::Bytes(data) => data.len() as u64,
+            // Without the secrets, whose length is nobody's business.
+            Body::Pieces(pieces) => {
+                let sizes = pieces.iter().map(|piece| if let Piece::Bytes(data) = piece { data.len() } else { 0 });
+                sizes.sum::<usize>() as u64
+            }
             Body::File(path) => {
                 let path = path.clone();
                 let file = self.workspace.off_thread(move |files| files.open(&path)).await?;

@@ -49,6 +49,21 @@ impl SecretHandle {
         Ok(self.secret.value.expose())
     }
 
+    /// The value, if it may be sent over the Unix socket at this path.
+    pub(crate) fn for_socket(&self, path: &str) -> Result<&str, CapabilityError> {
+        let name = &self.name;
+        self.policy.secret_use(name, SecretUse::Header)?;
+        let hosts = &self.secret.hosts;
+        if !hosts.iter().any(|pattern| pattern.admits_socket(path)) {
+            let mut hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            hosts.push(format!("unix://{path}"));
+            let message = format!("the secret `{name}` may not be sent to the socket {path}");
+            return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
+                .with_help(format!("change in [secrets.{name}]: hosts = {hosts:?}")));
+        }
+        Ok(self.secret.value.expose())
+    }
+
     /// The value, if it may be in the environment of `program`.
     pub(crate) fn for_program(&self, program: &str) -> Result<&str, CapabilityError> {
         self.policy.secret_use(&self.name, SecretUse::Env)?;

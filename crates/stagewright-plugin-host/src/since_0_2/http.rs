@@ -39,6 +39,22 @@ impl HostRequest for Attempt {
         Ok(())
     }
 
+    async fn append(&mut self, request: Resource<RequestBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
+        self.handles.get_mut(&request)?.append(&self.http.quota, data);
+        Ok(())
+    }
+
+    async fn append_secret(
+        &mut self,
+        request: Resource<RequestBuilder>,
+        value: Resource<SecretHandle>,
+        encoding: String,
+    ) -> wasmtime::Result<()> {
+        let secret = self.handles.get(&value)?.clone();
+        self.handles.get_mut(&request)?.append_secret(secret, &encoding);
+        Ok(())
+    }
+
     async fn body_file(&mut self, request: Resource<RequestBuilder>, path: String) -> wasmtime::Result<()> {
         self.handles.get_mut(&request)?.file(&self.http.quota, path);
         Ok(())

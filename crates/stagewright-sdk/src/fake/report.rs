@@ -113,8 +113,10 @@ pub struct Sent {
     pub headers: Vec<(String, String)>,
     /// Headers with a secret: the header, the prefix and the secret's name.
     pub secret_headers: Vec<(String, String, String)>,
-    /// The body; for a body from a file, the file's content.
+    /// The body; for a body from a file, the file's content. Where the host writes a secret, it has `{secret NAME}`.
     pub body: Vec<u8>,
+    /// The names of the secrets in the body.
+    pub body_secrets: Vec<String>,
     /// Its timeout.
     pub timeout: Option<Duration>,
     /// The limit of redirects; none if it wasn't set.

@@ -4,6 +4,7 @@ use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue,
 use reqwest::{Method, StatusCode, Url};
 use stagewright_model::{Origin, SocketUrl};
 
+use super::super::secrets::SecretHandle;
 use super::request::{Body, RequestBuilder, SecretHeader};
 use crate::error::{CapabilityError, ErrorCode};
 
@@ -45,6 +46,14 @@ impl Destination {
         Ok(Destination::Host(url, origin))
     }
 
+    /// A secret's value, if it may be sent there.
+    pub(super) fn value_of<'a>(&self, secret: &'a SecretHandle) -> Result<&'a str, CapabilityError> {
+        match self {
+            Destination::Host(_, origin) => secret.for_origin(origin),
+            Destination::Socket(url) => secret.for_socket(&url.socket),
+        }
+    }
+
     /// For people, without what may contain secrets.
     pub(super) fn shown(&self) -> String {
         match self {
@@ -69,6 +78,11 @@ pub(super) fn first_hop(request: &RequestBuilder) -> Result<Hop, CapabilityError
 }
 
 impl Hop {
+    /// The secrets that it carries, in headers and in its body.
+    pub(super) fn all_secrets(&self) -> impl Iterator<Item = &SecretHandle> {
+        self.secrets.iter().map(|header| &header.secret).chain(self.body.secrets())
+    }
+
     /// Turns the request into the one that a redirect demands. By RFC 9110, section 15.4, 303 requires a GET, and 307 and
     /// 308 the same method again; after 301 and 302, clients turn a POST into a GET. Secrets and the headers that authorise
     /// a request are dropped when the origin changes.
@@ -89,6 +103,14 @@ impl Hop {
         }
         let next = Destination::at(next)?;
         if !matches!(&next, Destination::Host(_, next) if next == origin) {
+            if let Some(secret) = self.body.secrets().next() {
+                let message = format!(
+                    "{} redirects to another origin, to which the secret `{}` of the body isn't sent",
+                    shown(url),
+                    secret.name()
+                );
+                return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message));
+            }
             // Otherwise a server that may receive a secret could pass it on to any other granted host by a redirect, and so
             // could an open redirect on it.
             self.secrets.clear();

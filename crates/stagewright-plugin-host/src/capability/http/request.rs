@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::body::Bytes;
 
 use super::super::secrets::SecretHandle;
 use super::quota::{Held, Quota};
-use crate::error::CapabilityError;
+use crate::error::{CapabilityError, ErrorCode};
 
 /// The most redirects that are followed, unless the guest sets another number.
 const REDIRECTS: u32 = 10;
@@ -41,8 +43,61 @@ pub(crate) struct SecretHeader {
 pub(crate) enum Body {
     None,
     Bytes(Bytes),
+    /// Pieces, of which some are secrets.
+    Pieces(Vec<Piece>),
     /// A file of the workspace.
     File(String),
+}
+
+/// A piece of a body.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    Bytes(Bytes),
+    Secret(SecretHandle, Encoding),
+}
+
+/// How a secret's value is written into a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// As it is.
+    Plain,
+    /// As a JSON string has it between its quotes.
+    Json,
+    /// In base64.
+    Base64,
+}
+
+impl Encoding {
+    fn parse(name: &str) -> Result<Encoding, CapabilityError> {
+        match name {
+            "plain" => Ok(Encoding::Plain),
+            "json" => Ok(Encoding::Json),
+            "base64" => Ok(Encoding::Base64),
+            _ => Err(CapabilityError::new(
+                ErrorCode::InvalidArgument,
+                format!("`{name}` isn't an encoding of a secret; there are `plain`, `json` and `base64`"),
+            )),
+        }
+    }
+
+    pub(crate) fn encode(self, value: &str) -> String {
+        match self {
+            Encoding::Plain => value.to_owned(),
+            Encoding::Json => {
+                let quoted = serde_json::Value::from(value).to_string();
+                quoted[1..quoted.len() - 1].to_owned()
+            }
+            Encoding::Base64 => STANDARD.encode(value),
+        }
+    }
+}
+
+impl Body {
+    /// The secrets in it.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretHandle> {
+        let pieces = if let Body::Pieces(pieces) = self { pieces.as_slice() } else { &[] };
+        pieces.iter().filter_map(|piece| if let Piece::Secret(secret, _) = piece { Some(secret) } else { None })
+    }
 }
 
 impl RequestBuilder {
@@ -88,6 +143,29 @@ impl RequestBuilder {
             Ok(held) => (self.body, self.held_body) = (Body::Bytes(data.into()), Some(Arc::new(held))),
             Err(fault) => self.fault = Some(fault),
         }
+    }
+
+    pub(crate) fn append(&mut self, quota: &Quota, data: Vec<u8>) {
+        if self.hold(quota, data.len()) {
+            self.append_piece(Piece::Bytes(data.into()));
+        }
+    }
+
+    pub(crate) fn append_secret(&mut self, secret: SecretHandle, encoding: &str) {
+        match Encoding::parse(encoding) {
+            Ok(encoding) => self.append_piece(Piece::Secret(secret, encoding)),
+            Err(fault) => self.fault = Some(fault),
+        }
+    }
+
+    fn append_piece(&mut self, piece: Piece) {
+        let mut pieces = match std::mem::replace(&mut self.body, Body::None) {
+            Body::Pieces(pieces) => pieces,
+            Body::Bytes(data) => vec![Piece::Bytes(data)],
+            Body::None | Body::File(_) => Vec::new(),
+        };
+        pieces.push(piece);
+        self.body = Body::Pieces(pieces);
     }
 
     pub(crate) fn file(&mut self, quota: &Quota, path: String) {

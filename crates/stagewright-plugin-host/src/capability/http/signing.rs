@@ -12,7 +12,7 @@ use stagewright_model::{BodyDigest, RequestToSign};
 
 use super::Http;
 use super::hop::{Destination, Hop};
-use super::request::Body;
+use super::request::{Body, Piece};
 use crate::blocking::blocking;
 use crate::capability::credentials::ApplicableCredential;
 use crate::error::{CapabilityError, ErrorCode};
@@ -48,10 +48,22 @@ impl Http {
         Ok(found)
     }
 
-    pub(super) async fn open_body(&self, body: &Body) -> Result<OutgoingBody, CapabilityError> {
-        Ok(match body {
+    pub(super) async fn open_body(&self, hop: &Hop) -> Result<OutgoingBody, CapabilityError> {
+        Ok(match &hop.body {
             Body::None => OutgoingBody::None,
             Body::Bytes(data) => OutgoingBody::Bytes(data.clone()),
+            Body::Pieces(pieces) => {
+                let mut data = Vec::new();
+                for piece in pieces {
+                    match piece {
+                        Piece::Bytes(bytes) => data.extend_from_slice(bytes),
+                        Piece::Secret(secret, encoding) => {
+                            data.extend_from_slice(encoding.encode(hop.to.value_of(secret)?).as_bytes());
+                        }
+                    }
+                }
+                OutgoingBody::Bytes(data.into())
+            }
             Body::File(path) => {
                 let path = path.clone();
                 OutgoingBody::File(self.workspace.off_thread(move |files| files.open(&path)).await?.into_std())

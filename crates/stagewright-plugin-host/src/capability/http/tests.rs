@@ -128,7 +128,7 @@ impl SecretSource for Token {
     fn secret(&self, _name: &str) -> Result<Option<Secret>, SecretError> {
         Ok(Some(Secret {
             value: "hunter2hunter2".into(),
-            hosts: vec!["127.0.0.1".parse().unwrap()],
+            hosts: vec!["127.0.0.1".parse().unwrap(), "unix:///known.sock".parse().unwrap()],
             programs: vec![],
             scheme: Default::default(),
         }))
@@ -250,6 +250,56 @@ async fn a_secret_is_sent_to_its_origin_only_and_hidden_from_the_guest() {
     assert!(!other.seen()[0].contains("authorization"), "{:?}", other.seen());
 }
 
+/// `{"value":"SECRET"}`
+async fn with_secret_body(fixture: &Fixture, url: &str, encoding: &str) -> RequestBuilder {
+    let mut request = RequestBuilder { method: "POST".into(), ..get(url) };
+    request.append(&fixture.http.quota, br#"{"value":""#.to_vec());
+    request.append_secret(token(fixture).await.secret, encoding);
+    request.append(&fixture.http.quota, br#""}"#.to_vec());
+    request
+}
+
+#[tokio::test]
+async fn a_secret_in_a_body_goes_where_one_in_a_header_may_go() {
+    let other = Server::start(|_| answer("200 OK", "", "other")).await;
+    let target = other.address.clone();
+    let server = Server::start(move |request| match request.split(' ').nth(1).unwrap() {
+        "/away" => answer("307 Temporary Redirect", &format!("location: {target}/\r\n"), ""),
+        _ => answer("200 OK", "", request.rsplit("\r\n").next().unwrap()),
+    })
+    .await;
+    let port = server.address.rsplit(':').next().unwrap().to_owned();
+    let fixture = fixture(&[&server.address, &other.address, &format!("http://localhost:{port}")]);
+    let echo = with_secret_body(&fixture, &format!("{}/echo", server.address), "json").await;
+    let echoed = body(&mut fixture.http.send(&echo).await.unwrap()).await;
+    assert!(server.seen()[0].ends_with(r#"{"value":"hunter2hunter2"}"#), "{:?}", server.seen());
+    assert_eq!(echoed, r#"{"value":"***"}"#);
+
+    let away = with_secret_body(&fixture, &format!("{}/away", server.address), "plain").await;
+    let refused = fixture.http.send(&away).await.err().unwrap();
+    assert!(refused.message.contains("to which the secret `token` of the body isn't sent"), "{refused:?}");
+    assert_eq!(other.seen(), [""; 0]);
+
+    let elsewhere = with_secret_body(&fixture, &format!("http://localhost:{port}/"), "json").await;
+    let refused = fixture.http.send(&elsewhere).await.err().unwrap();
+    assert_eq!(
+        refused.help.as_deref(),
+        Some(r#"change in [secrets.token]: hosts = ["127.0.0.1", "unix:///known.sock", "localhost"]"#)
+    );
+    let unknown = with_secret_body(&fixture, &server.address, "hex").await;
+    assert_eq!(fixture.http.send(&unknown).await.err().unwrap().code, ErrorCode::InvalidArgument);
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[test]
+fn a_secret_in_a_body_is_encoded_for_its_surroundings() {
+    use super::request::Encoding;
+    let value = "a\"b\nß";
+    assert_eq!(Encoding::Plain.encode(value), value);
+    assert_eq!(Encoding::Json.encode(value), r#"a\"b\nß"#);
+    assert_eq!(Encoding::Base64.encode(value), "YSJiCsOf");
+}
+
 #[tokio::test]
 async fn a_secret_for_another_host_is_refused_before_anything_is_sent() {
     let server = Server::start(|_| answer("200 OK", "", "")).await;
@@ -258,7 +308,10 @@ async fn a_secret_for_another_host_is_refused_before_anything_is_sent() {
     let mut request = get(&format!("http://localhost:{port}/"));
     request.secret_headers.push(token(&fixture).await);
     let error = fixture.http.send(&request).await.err().unwrap();
-    assert_eq!(error.help.as_deref(), Some(r#"change in [secrets.token]: hosts = ["127.0.0.1", "localhost"]"#));
+    assert_eq!(
+        error.help.as_deref(),
+        Some(r#"change in [secrets.token]: hosts = ["127.0.0.1", "unix:///known.sock", "localhost"]"#)
+    );
     assert_eq!(server.seen(), [""; 0]);
 }
 
@@ -329,6 +382,10 @@ async fn a_rehearsal_withholds_requests_with_any_method_and_describes_them() {
     let mut request = get("https://api.example.org/deploy");
     request.secret_headers.push(SecretHeader { name: "x-token".into(), ..token(&fixture).await });
     let would = "would send GET https://api.example.org/deploy (0 bytes), with the secrets `token`";
+    assert_eq!(withheld(&fixture, &aborter, &request).await, would);
+    let (fixture, aborter) = rehearsed(&["https://api.example.org"], &[]);
+    let request = with_secret_body(&fixture, "https://api.example.org/deploy", "json").await;
+    let would = "would send POST https://api.example.org/deploy (12 bytes), with the secrets `token`";
     assert_eq!(withheld(&fixture, &aborter, &request).await, would);
     let refused = fixture.http.send(&get("https://other.example.org/")).await.err().unwrap();
     assert_eq!(refused.code, ErrorCode::PermissionDenied, "denied as in a real run");

@@ -56,6 +56,16 @@ impl Request {
         self.sent.borrow_mut().body = data.to_vec();
     }
 
+    pub(crate) fn append(&self, data: &[u8]) {
+        self.sent.borrow_mut().body.extend_from_slice(data);
+    }
+
+    pub(crate) fn append_secret(&self, value: &Secret, _encoding: &str) {
+        let mut sent = self.sent.borrow_mut();
+        sent.body.extend_from_slice(format!("{{secret {}}}", value.name).as_bytes());
+        sent.body_secrets.push(value.name.clone());
+    }
+
     pub(crate) fn body_file(&self, path: &str) {
         *self.body_file.borrow_mut() = Some(path.to_owned());
     }
@@ -194,11 +204,12 @@ fn credential_for(host: &State, sent: &Sent, shown: &str, origin: &str) -> Resul
 }
 
 fn attach_secrets(host: &State, sent: &Sent, url: &Url<'_>, origin: &str) -> Result<()> {
+    let mut all = sent.secret_headers.iter().map(|(_, _, secret)| secret).chain(&sent.body_secrets);
+    if let Some(secret) = all.next().filter(|_| !url.is_private()) {
+        let message = format!("the secret `{secret}` may not be sent to {origin} in plain text");
+        return Err(Error::new(ErrorCode::PermissionDenied, message).help("use https"));
+    }
     for (name, prefix, secret) in &sent.secret_headers {
-        if !url.is_private() {
-            let message = format!("the secret `{secret}` may not be sent to {origin} in plain text");
-            return Err(Error::new(ErrorCode::PermissionDenied, message).help("use https"));
-        }
         let value = host.secrets.get(secret).map(|(value, _)| value.as_str()).unwrap_or_default();
         rules::header(name, &format!("{prefix}{value}"))?;
     }
@@ -209,12 +220,7 @@ fn check_socket(host: &State, sent: &Sent, shown: &str) -> Result<()> {
     let request = format!("{} {shown}", sent.method);
     host.grant_as(Permission::Net, &[&sent.url, &request], &request, &format!("send {request}"))?;
     host.fault(Interface::Http, &sent.url)?;
-    match sent.secret_headers.first() {
-        None => Ok(()),
-        Some((_, _, secret)) => Err(Error::invalid(format!(
-            "the secret `{secret}` can't be sent to {shown}: secrets are sent to hosts only"
-        ))),
-    }
+    Ok(())
 }
 
 pub(crate) struct PendingResponse {

@@ -63,7 +63,7 @@ async fn requests_over_a_socket_are_granted_by_method_and_path() {
 }
 
 #[tokio::test]
-async fn a_redirect_from_a_socket_is_not_followed_and_no_secret_is_sent_to_one() {
+async fn a_redirect_from_a_socket_is_not_followed_and_a_secret_is_only_sent_to_its_own() {
     let server = SocketServer::start("302 Found", "location: /elsewhere\r\n");
     let fixture = fixture(&[&server.url("")[..server.url("").len() - 1]]);
     let response = fixture.http.send(&get(&server.url("/"))).await.unwrap();
@@ -71,8 +71,10 @@ async fn a_redirect_from_a_socket_is_not_followed_and_no_secret_is_sent_to_one()
     let mut request = get(&server.url("/"));
     request.secret_headers.push(token(&fixture).await);
     let refused = fixture.http.send(&request).await.err().unwrap();
-    assert!(refused.message.contains("`token` can't be sent to unix://"), "{refused:?}");
+    assert!(refused.message.contains("`token` may not be sent to the socket /"), "{refused:?}");
+    assert!(refused.help.as_deref().is_some_and(|help| help.contains("own.sock\"]")), "{refused:?}");
     assert_eq!(server.seen().len(), 1);
+    assert!(token(&fixture).await.secret.for_socket("/known.sock").is_ok());
 }
 
 #[tokio::test]
