@@ -11,11 +11,11 @@
 //! It doesn't mount folders of the machine, and starts no privileged containers.
 
 mod config;
-mod engine_api;
 mod target;
 #[cfg(test)]
 mod tests;
 
+use docker_engine::Engine;
 use stagewright_sdk::{Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage};
 
 use crate::config::Config;
@@ -51,8 +51,8 @@ impl Stage for DeployDocker {
     }
 
     fn requirements(config: &Config) -> Vec<Requirement> {
-        let request = |method: &str, path: &str| Requirement::net(format!("{method} unix://{}:{path}", config.socket));
-        let remove = request("DELETE", "/containers/*").because("removes the old release");
+        let engine = Engine::at(&config.socket);
+        let remove = engine.requirement("DELETE", "/containers/*").because("removes the old release");
         // The engine publishes a free port, and the checks go there.
         let checks = config.port.map(|_| Requirement::net("http://127.0.0.1:*").because("checks the release"));
         let secrets = config.secret_env.iter().map(|(variable, secret)| {
@@ -60,7 +60,7 @@ impl Stage for DeployDocker {
         });
         REQUESTS
             .iter()
-            .map(|(method, path, reason)| request(method, path).because(*reason))
+            .map(|(method, path, reason)| engine.requirement(method, path).because(*reason))
             .chain([remove])
             .chain(secrets)
             .chain(checks)

@@ -6,20 +6,16 @@
 
 use std::collections::BTreeMap;
 
+use docker_engine::{ARTIFACT, ContainerState, Engine, FENCE, Inspected, Listed, Provenance, RELEASE, RUN};
 use rollout::{Described, Progress, Serving, Share, Target};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::Release;
 use stagewright_sdk::secrets::Secret;
-use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log, secrets};
+use stagewright_sdk::{Error, Result, clock, context, log, secrets};
 
 use crate::config::Config;
-use crate::engine_api::{ContainerState, Engine, Inspected, Listed};
 
 const SERVICE: &str = "stagewright.service";
-const RELEASE: &str = "stagewright.release";
-const ARTIFACT: &str = "stagewright.artifact";
-const FENCE: &str = "stagewright.fence";
-const RUN: &str = "stagewright.run";
 
 /// The containers of one service.
 pub(crate) struct Containers {
@@ -84,14 +80,15 @@ impl Target for Containers {
     fn apply(&self) -> Result<Container> {
         let listed = self.list()?;
         self.refuse_stale(&listed)?;
-        self.pull()?;
+        self.engine.ensure_image(self.artifact())?;
         let serving = self.serving_container(&listed);
         self.remove_leftovers(&listed, serving.as_ref())?;
         // Created before the old one is stopped, so that a mistake in the configuration stops nothing.
-        let release = self.new_release();
+        let provenance = Provenance::of_this_attempt(&self.config.service, self.artifact());
+        let release = provenance.release.clone();
         let id = self
             .engine
-            .create(&release, &self.specification(&release), &self.secrets()?)
+            .create(&release, &self.specification(&provenance), &self.secrets()?)
             .map_err(|error| error.context(format!("can't create a container of {}", self.artifact())))?;
         self.start(&id, &release, serving.as_ref()).map_err(|error| {
             let error = error.context(format!("can't start {} as `{release}`", self.artifact()));
@@ -220,14 +217,10 @@ impl Containers {
 
     /// Refuses to act when a container of the service was started under a newer token.
     fn refuse_stale(&self, listed: &[Listed]) -> Result<()> {
-        let Some(own) = environment::fence() else { return Ok(()) };
-        let Some(newer) = listed.iter().find(|listed| fence_of(listed).is_some_and(|fence| fence > own)) else {
-            return Ok(());
-        };
-        let (service, release) = (&self.config.service, release_of(newer));
-        let fence = fence_of(newer).unwrap_or_default();
-        let message = format!("release {release} of `{service}` has the token {fence}, which is newer than {own}");
-        Err(Error::new(ErrorCode::Superseded, message).help("start a new run"))
+        listed.iter().try_for_each(|listed| {
+            let (release, artifact) = (release_of(listed).to_owned(), String::new());
+            Provenance { release, artifact, fence: fence_of(listed), run: None }.refuse_newer(&self.config.service)
+        })
     }
 
     /// Removes what interrupted deploys of earlier runs have left.
@@ -257,21 +250,6 @@ impl Containers {
         self.engine.remove(id)
     }
 
-    fn pull(&self) -> Result<()> {
-        let image = self.artifact();
-        if self.engine.has_image(image)? {
-            return Ok(());
-        }
-        log::info(format!("pulling {image}"));
-        self.engine.pull(image).map_err(|error| error.context(format!("the Docker engine can't pull {image}")))
-    }
-
-    /// The name of a release that this attempt starts.
-    fn new_release(&self) -> String {
-        let mark = environment::fence().map_or_else(context::run_id, |fence| fence.to_string());
-        format!("{}.{mark}", self.config.service)
-    }
-
     fn container(&self, id: &str, release: &str) -> Result<Container> {
         let address = self.address(&self.engine.inspect(id)?);
         Ok(Container { id: id.to_owned(), release: release.to_owned(), address })
@@ -292,7 +270,7 @@ impl Containers {
     }
 
     /// The body of the request that creates a container.
-    fn specification(&self, release: &str) -> Json {
+    fn specification(&self, provenance: &Provenance) -> Json {
         let Config { image, args, env, secret_env, port, publish, network, volumes, memory, .. } = &self.config;
         let ports = port.iter().map(|port| (format!("{port}/tcp"), json!({}))).collect::<BTreeMap<_, _>>();
         let (host, host_port) = match publish {
@@ -306,15 +284,8 @@ impl Containers {
         });
         let secret = secret_env.iter().map(|(name, secret)| format!("{name}={}", secrets::placeholder(secret)));
         let variables = env.iter().map(|(name, value)| format!("{name}={value}")).chain(secret);
-        let labels = [
-            (SERVICE, Some(self.config.service.clone())),
-            (RELEASE, Some(release.to_owned())),
-            (ARTIFACT, Some(image.as_str().to_owned())),
-            (FENCE, environment::fence().map(|fence| fence.to_string())),
-            (RUN, Some(context::run_id())),
-        ];
-        let labels: BTreeMap<&str, String> =
-            labels.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let mut labels = provenance.labels();
+        labels.insert(SERVICE.to_owned(), self.config.service.clone());
         json!({
             "Image": image.as_str(),
             "Cmd": if args.is_empty() { Json::Null } else { json!(args) },

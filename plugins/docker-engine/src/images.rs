@@ -1,0 +1,48 @@
+//! Images.
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use stagewright_sdk::{Error, Result, log};
+
+use crate::{ANSWER, Engine, encoded};
+
+/// A line of the answer to a pull.
+#[derive(Deserialize)]
+struct PullLine {
+    #[serde(default)]
+    error: Option<String>,
+}
+
+impl Engine {
+    /// Pulls an image by digest, unless the engine has it.
+    ///
+    /// # Errors
+    /// If it can't be pulled.
+    pub fn ensure_image(&self, image: &str) -> Result<()> {
+        if self.has_image(image)? {
+            return Ok(());
+        }
+        log::info(format!("pulling {image}"));
+        self.pull(image).map_err(|error| error.context(format!("the Docker engine can't pull {image}")))
+    }
+
+    /// Whether the engine has an image by digest.
+    fn has_image(&self, image: &str) -> Result<bool> {
+        let filters = json!({ "reference": [image] });
+        let found: Vec<Json> = self.get(&format!("/images/json?filters={}", encoded(&filters.to_string())))?;
+        Ok(!found.is_empty())
+    }
+
+    fn pull(&self, image: &str) -> Result<()> {
+        let (repository, digest) = image.split_once('@').unwrap_or((image, ""));
+        let path = format!("/images/create?fromImage={}&tag={}", encoded(repository), encoded(digest));
+        let mut response = self.send("POST", &path, None)?;
+        // The status is sent before the pull begins, so that what fails later is in the body.
+        let body = response.bytes(ANSWER)?;
+        let lines = body.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice::<PullLine>(line).ok());
+        match lines.filter_map(|line| line.error).next_back() {
+            Some(error) => Err(Error::failed(error)),
+            None => Ok(()),
+        }
+    }
+}
