@@ -2,6 +2,8 @@
 
 mod analysis;
 mod docker;
+mod engine;
 mod kubernetes;
 mod load;
 mod machine;
+mod swarm;

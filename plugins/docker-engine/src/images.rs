@@ -26,6 +26,21 @@ impl Engine {
         self.pull(image).map_err(|error| error.context(format!("the Docker engine can't pull {image}")))
     }
 
+    /// Checks that an image by digest can be had, without pulling it: the engine has it, or the registry does.
+    ///
+    /// # Errors
+    /// If neither has it.
+    pub fn check_image(&self, image: &str) -> Result<()> {
+        if self.has_image(image)? {
+            return Ok(());
+        }
+        let known: Result<Json> = self.get(&format!("/distribution/{image}/json"));
+        known.map(drop).map_err(|error| {
+            let help = "check that the registry is up, that it has the image, and that the engine may pull it";
+            error.context(format!("neither the Docker engine nor its registry has {image}")).help(help)
+        })
+    }
+
     /// Whether the engine has an image by digest.
     fn has_image(&self, image: &str) -> Result<bool> {
         let filters = json!({ "reference": [image] });

@@ -1,13 +1,12 @@
 //! The target `docker`, on an engine of the test's own.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::engine::{DockerEngine, REGISTRY, compile_service, latest_run, releases, to_the_end};
 use super::load::Load;
-use super::machine::Machine;
 use crate::crash::{killed, stride};
 use crate::environment::{Ended, TestEnvironment, eventually};
 
@@ -73,51 +72,35 @@ drain = "500ms"
 
 /// An engine, a registry, and a repository that deploys to the engine.
 struct Docker {
-    machine: Machine,
+    engine: DockerEngine,
     repository: TestEnvironment,
-    socket: String,
 }
 
 impl Docker {
     fn with(deploy: &str) -> Docker {
-        let mut machine = Machine::start();
-        let socket = machine.path("docker.sock").display().to_string();
-        let (data, exec) = (machine.path("data").display().to_string(), machine.path("exec").display().to_string());
-        let (pid, host) = (machine.path("pid").display().to_string(), format!("unix://{socket}"));
-        let args = ["--data-root", &data, "--exec-root", &exec, "--pidfile", &pid, "--host", &host];
-        machine.serve("dockerd", &args, |machine| answers(machine, &socket));
-        let config = machine.write(
-            "registry.yml",
-            &format!(
-                "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \"127.0.0.1:5000\" }}\n",
-                machine.path("registry").display()
-            ),
-        );
-        let config = config.display().to_string();
-        machine.serve("docker-registry", &["serve", &config], |machine| {
-            machine.get("http://127.0.0.1:5000/v2/").is_some()
-        });
+        let engine = DockerEngine::start();
+        let (machine, socket) = (&engine.machine, &engine.socket);
         let deploy = deploy.replace("CADDY", &machine.path("caddy.sock").display().to_string());
         let deploy = deploy.replace("HAPROXY", &machine.path("haproxy.sock").display().to_string());
-        let text = PIPELINE.replace("SOCKET", &socket).replace("REGISTRY", "127.0.0.1:5000").replace("DEPLOY", &deploy);
+        let text = PIPELINE.replace("SOCKET", socket).replace("REGISTRY", REGISTRY).replace("DEPLOY", &deploy);
         let repository = machine.repository(&text);
         compile_service(&repository);
         repository.run(&["grant", "--yes"]).exits(0);
-        Docker { machine, repository, socket }
+        Docker { engine, repository }
     }
 
     /// With Caddy in front, which serves on port 8000.
     fn behind_caddy(deploy: &str) -> Docker {
         let mut docker = Docker::with(&format!("{CADDY}{deploy}"));
-        let socket = docker.machine.path("caddy.sock").display().to_string();
+        let socket = docker.engine.machine.path("caddy.sock").display().to_string();
         let proxy = r#"{ "@id": "app", "handler": "reverse_proxy", "upstreams": [{ "dial": "127.0.0.1:1" }] }"#;
         let config = format!(
             r#"{{ "admin": {{ "listen": "unix/{socket}" }}, "apps": {{ "http": {{ "servers": {{ "front": {{
                 "listen": ["127.0.0.1:8000"], "automatic_https": {{ "disable": true }},
                 "routes": [{{ "handle": [{proxy}] }}] }} }} }} }} }}"#
         );
-        let config = docker.machine.write("caddy.json", &config).display().to_string();
-        docker.machine.serve("caddy", &["run", "--config", &config], |_| std::path::Path::new(&socket).exists());
+        let config = docker.engine.machine.write("caddy.json", &config).display().to_string();
+        docker.engine.machine.serve("caddy", &["run", "--config", &config], |_| std::path::Path::new(&socket).exists());
         docker
     }
 
@@ -132,8 +115,7 @@ impl Docker {
     }
 
     fn docker(&self, args: &[&str]) -> String {
-        let host = format!("unix://{}", self.socket);
-        self.machine.run("docker", &[["--host", &host].as_slice(), args].concat())
+        self.engine.docker(args)
     }
 
     /// The names of all containers, sorted.
@@ -147,13 +129,7 @@ impl Docker {
     /// What the container that serves answers.
     fn serves(&self) -> String {
         let port = self.docker(&["port", "versioned", "8080/tcp"]);
-        self.machine.get(&format!("http://{}/", port.lines().next().expect("a port").trim())).expect("an answer")
-    }
-
-    fn latest_run(&self) -> Json {
-        let runs = self.repository.run(&["runs", "--json"]).exits(0);
-        let runs: Json = serde_json::from_str(&runs.stdout).expect("JSON");
-        runs[0]["run"].clone()
+        self.engine.machine.get(&format!("http://{}/", port.lines().next().expect("a port").trim())).expect("an answer")
     }
 
     fn rollout(&self) -> Json {
@@ -161,23 +137,6 @@ impl Docker {
         let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
         found[0]["rollout"].clone()
     }
-}
-
-fn answers(machine: &Machine, socket: &str) -> bool {
-    let status = machine.command("curl").args(["-sf", "--unix-socket", socket, "http://docker/_ping"]).output();
-    status.is_ok_and(|output| output.status.success())
-}
-
-/// Compiles the service for an image that contains nothing else.
-pub(super) fn compile_service(repository: &TestEnvironment) {
-    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/versioned.rs");
-    let compiled = Command::new("rustc")
-        .args(["--edition", "2024", "-C", "target-feature=+crt-static", "-o"])
-        .arg(repository.root().join("versioned"))
-        .arg(source)
-        .status()
-        .expect("rustc starts");
-    assert!(compiled.success());
 }
 
 #[test]
@@ -245,9 +204,9 @@ fn a_fixed_port_has_one_release_at_a_time() {
     let docker = Docker::with("publish = 8080");
     docker.deploy("1", &[], 0);
     docker.deploy("2", &[], 0);
-    assert_eq!(docker.machine.get("http://127.0.0.1:8080/").as_deref(), Some("version 2"));
+    assert_eq!(docker.engine.machine.get("http://127.0.0.1:8080/").as_deref(), Some("version 2"));
     docker.deploy("3", &["exit=1"], 1);
-    assert_eq!(docker.machine.get("http://127.0.0.1:8080/").as_deref(), Some("version 2"));
+    assert_eq!(docker.engine.machine.get("http://127.0.0.1:8080/").as_deref(), Some("version 2"));
     assert_eq!(docker.containers(), ["versioned"]);
 }
 
@@ -275,9 +234,9 @@ fn a_canary_gets_its_share_of_the_requests_and_all_of_them_are_answered() {
     let docker = Docker::behind_caddy(CANARY);
     docker.deploy("1", &[], 5);
     docker.repository.run(&["rollout", "promote", "production", "--full"]).exits(0);
-    assert_eq!(docker.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 1"));
+    assert_eq!(docker.engine.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 1"));
 
-    let mut load = Load::on(&docker.machine, 8000, "/");
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
     docker.deploy("2", &[], 5);
     let rollout = docker.rollout();
     assert_eq!((rollout["phase"].as_str(), rollout["weight"].as_u64()), (Some("paused"), Some(20)));
@@ -291,7 +250,7 @@ fn a_canary_gets_its_share_of_the_requests_and_all_of_them_are_answered() {
     // Another deploy waits until this one is decided about.
     let waiting = docker.repository.start(&["run", "--input", "version=3"]);
     eventually("the other deploy waits", || {
-        let shown = docker.repository.run(&["show", docker.latest_run().as_str()?]);
+        let shown = docker.repository.run(&["show", latest_run(&docker.repository).as_str()?]);
         shown.stdout.contains("which holds production").then_some(())
     });
     drop(Killed(waiting));
@@ -306,11 +265,11 @@ fn a_canary_gets_its_share_of_the_requests_and_all_of_them_are_answered() {
     docker.repository.run(&["rollout", "promote", "production"]).exits(0);
     std::thread::sleep(Duration::from_millis(300));
     let after = load.answers();
-    assert_eq!(docker.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 4"));
+    assert_eq!(docker.engine.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 4"));
     assert_eq!(after.get("version 2"), before.get("version 2"), "nothing went to the aborted version");
     // What was good before is restored without pauses.
     docker.repository.run(&["rollback", "production"]).exits(0);
-    assert_eq!(docker.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 1"));
+    assert_eq!(docker.engine.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 1"));
     check_answers(&load.answers(), 16);
 }
 
@@ -324,7 +283,7 @@ strategy = { canary = { steps = [{ set-weight = 10 }, { pause = { duration = "2s
 fn a_bad_release_is_caught_by_its_analysis_and_never_gets_more_than_its_share() {
     let docker = Docker::behind_caddy(MEASURED);
     docker.deploy("1", &[], 0);
-    let mut load = Load::on(&docker.machine, 8000, "/");
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
     let bad = docker.deploy("2", &["broken=yes"], 1);
     assert!(bad.stdout.contains("the analysis could not be carried out"), "{}", bad.stdout);
     let rollout = docker.rollout();
@@ -345,24 +304,17 @@ strategy = { canary = { steps = [{ set-weight = 30 }, { pause = { duration = "1s
 fn a_canary_survives_a_kill_at_any_write_to_the_journal() {
     let docker = Docker::behind_caddy(SHORT);
     docker.deploy("0", &[], 0);
-    let mut load = Load::on(&docker.machine, 8000, "/");
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
     let mut version = 0;
     for write in (1..).step_by(stride(13)) {
         version += 1;
         let input = format!("version={version}");
         let deploy = ["run", "--input", &input];
-        let earlier = docker.latest_run();
+        let earlier = latest_run(&docker.repository);
         if killed(&docker.repository, &deploy, write).is_none() {
             break;
         }
-        // Killed before the run was recorded, it is started again. Killed after its end, there is nothing left to do.
-        let resumed = docker.repository.run(&["resume", "latest"]);
-        let has_ended = docker.latest_run() != earlier && resumed.stderr.contains("has succeeded");
-        match resumed.code {
-            4 if has_ended => {}
-            4 => drop(docker.repository.run(&deploy).exits(0)),
-            _ => drop(resumed.exits(0)),
-        }
+        to_the_end(&docker.repository, &deploy, &earlier);
         let expected = format!("version {version}");
         assert_eq!(
             (docker.containers(), docker.serves()),
@@ -371,9 +323,8 @@ fn a_canary_survives_a_kill_at_any_write_to_the_journal() {
         );
         let rollout = docker.rollout();
         assert_eq!((rollout["phase"].as_str(), rollout["weight"].as_u64()), (Some("completed"), Some(100)), "{write}");
-        let history = docker.repository.run(&["env", "history", "production", "--json"]).exits(0);
-        let history: Vec<Json> = serde_json::from_str(&history.stdout).expect("JSON");
-        assert_eq!(history.len(), version + 1, "killed at write {write}: deployed more than once, or not at all");
+        let deployed = releases(&docker.repository);
+        assert_eq!(deployed, version + 1, "killed at write {write}: deployed more than once, or not at all");
     }
     assert!(version > 3, "the engine was killed {version} times: is the journal still a write-ahead log?");
     check_answers(&load.answers(), 5 * version as u64);
@@ -412,18 +363,18 @@ strategy = { blue-green = { auto-promotion-enabled = false, scale-down-delay = "
 #[test]
 fn blue_green_behind_haproxy_fails_no_request() {
     let mut docker = Docker::with(HAPROXY);
-    let socket = docker.machine.path("haproxy.sock").display().to_string();
+    let socket = docker.engine.machine.path("haproxy.sock").display().to_string();
     let config = format!(
         "global\n  stats socket {socket} mode 600 level admin\n\
          defaults\n  mode http\n  timeout connect 1s\n  timeout client 10s\n  timeout server 10s\n\
          frontend front\n  bind 127.0.0.1:8000\n  default_backend app\n\
          backend app\n  balance roundrobin\n  server blue 127.0.0.1:1 disabled\n  server green 127.0.0.1:1 disabled\n"
     );
-    let config = docker.machine.write("haproxy.cfg", &config).display().to_string();
-    docker.machine.serve("haproxy", &["-f", &config], |_| std::path::Path::new(&socket).exists());
+    let config = docker.engine.machine.write("haproxy.cfg", &config).display().to_string();
+    docker.engine.machine.serve("haproxy", &["-f", &config], |_| std::path::Path::new(&socket).exists());
     docker.deploy("1", &[], 5);
     docker.repository.run(&["rollout", "promote", "production"]).exits(0);
-    let mut load = Load::on(&docker.machine, 8000, "/");
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
     docker.deploy("2", &[], 5);
     let preview = load.answers();
     assert_eq!(
@@ -432,7 +383,7 @@ fn blue_green_behind_haproxy_fails_no_request() {
         "the new version gets no requests before it is promoted"
     );
     docker.repository.run(&["rollout", "promote", "production"]).exits(0);
-    assert_eq!(docker.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 2"));
+    assert_eq!(docker.engine.machine.get("http://127.0.0.1:8000/").as_deref(), Some("version 2"));
     let answers = load.answers();
     assert_eq!(answers.keys().collect::<Vec<_>>(), ["version 1", "version 2"], "{answers:?}");
     assert_eq!(docker.containers(), ["versioned"]);

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use serde_json::Value as Json;
 
-use super::docker::compile_service;
+use super::engine::compile_service;
 use super::load::Load;
 use crate::crash::{killed, stride};
 use crate::environment::{Ended, TestEnvironment, eventually};

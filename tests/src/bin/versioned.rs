@@ -1,6 +1,7 @@
 //! A service for deploys: it responds to `/health`, and returns its `VERSION` at `/`. With `BROKEN` it is healthy but
-//! responds with errors at `/`, and logs them. With `WAIT_FOR` it doesn't respond before that file exists. With `CALL` and `CALL_SOCKET` it
-//! first connects to a port of this machine and to a Unix socket. With `EXIT` it ends at once, with that code.
+//! responds with errors at `/`, and logs them. With `WAIT_FOR` it doesn't respond before that file exists. With `CALL` and
+//! `CALL_SOCKET` it first connects to a port of this machine and to a Unix socket. With `EXIT` it ends at once, with that code.
+//! With the argument `check` it asks the one that runs for its health, and fails unless that responds.
 
 #![expect(
     clippy::disallowed_methods,
@@ -8,12 +9,16 @@
     reason = "a separate program, configured by its environment like a service"
 )]
 
-use std::io::{BufRead, BufReader, Result, Write};
+use std::io::{BufRead, BufReader, Error, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 fn main() -> Result<()> {
+    let port = std::env::var("PORT").ok().and_then(|port| port.parse::<u16>().ok()).unwrap_or(0);
+    if std::env::args().nth(1).is_some_and(|argument| argument == "check") {
+        return check(port);
+    }
     if let Some(code) = std::env::var("EXIT").ok().and_then(|code| code.parse().ok()) {
         eprintln!("no database");
         std::process::exit(code);
@@ -25,13 +30,20 @@ fn main() -> Result<()> {
     if let Ok(path) = std::env::var("CALL_SOCKET") {
         let _ = UnixStream::connect(path);
     }
-    let port = std::env::var("PORT").ok().and_then(|port| port.parse::<u16>().ok()).unwrap_or(0);
     let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
     for stream in TcpListener::bind((host, port))?.incoming() {
         // A client that disconnects must not affect other clients.
         let _ = stream.and_then(answer);
     }
     Ok(())
+}
+
+fn check(port: u16) -> Result<()> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"GET /health HTTP/1.1\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(Error::other("not healthy")) }
 }
 
 fn answer(stream: TcpStream) -> Result<()> {

@@ -1,0 +1,91 @@
+//! What a stack keeps of its releases: a config of the swarm for each, with the release as its content. Its labels say which
+//! deploy it comes from, and whether it serves.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use compose_file::Release;
+use docker_engine::{Engine, Provenance, SwarmObject};
+use serde_json::{Value as Json, json};
+use stagewright_sdk::{Error, Result};
+
+use crate::spec::NAMESPACE;
+
+/// The stack whose release it is.
+const STACK: &str = "stagewright.stack";
+/// `applying` or `serving`.
+const STATE: &str = "stagewright.state";
+const APPLYING: &str = "applying";
+const SERVING: &str = "serving";
+
+/// A release that a stack has.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    object: SwarmObject,
+    pub(crate) provenance: Provenance,
+}
+
+impl Record {
+    /// All releases of a stack, from the oldest token to the newest.
+    pub(crate) fn all(engine: &Engine, stack: &str) -> Result<Vec<Record>> {
+        let known = engine.configs(STACK, stack)?.into_iter();
+        let mut records: Vec<Record> = known
+            .filter_map(|object| Some(Record { provenance: Provenance::of(&object.spec.labels)?, object }))
+            .collect();
+        records.sort_by_key(|record| record.provenance.fence);
+        Ok(records)
+    }
+
+    /// Keeps a release that is about to be applied.
+    pub(crate) fn create(engine: &Engine, stack: &str, provenance: &Provenance, release: &Release) -> Result<()> {
+        let run = provenance.run.as_deref().unwrap_or_default();
+        let content = STANDARD.encode(release.to_json().to_string());
+        engine
+            .create_config(&json!({
+                "Name": format!("{}.{run}", provenance.release),
+                "Labels": labels(stack, provenance, APPLYING),
+                "Data": content,
+            }))
+            .map(drop)
+            .map_err(|error| error.context(format!("the swarm can't keep the release {}", provenance.release)))
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.object.spec.labels.get(STATE).is_some_and(|state| state == SERVING)
+    }
+
+    /// What was deployed.
+    pub(crate) fn release(&self) -> Result<Release> {
+        let bytes = STANDARD.decode(&self.object.spec.data).unwrap_or_default();
+        let content: Json = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::failed(format!("the swarm has no readable content of release {}", self.provenance.release))
+                .cause(error.to_string())
+        })?;
+        Ok(Release::from(content))
+    }
+
+    /// Marks the release as the one that serves, or as one that is applied under a newer token.
+    pub(crate) fn mark(&self, engine: &Engine, stack: &str, provenance: &Provenance, serves: bool) -> Result<()> {
+        let labels = labels(stack, provenance, if serves { SERVING } else { APPLYING });
+        match engine.label_config(&self.object, &labels)? {
+            true => Ok(()),
+            false => {
+                let message = format!("release {} was changed at the same moment", self.provenance.release);
+                Err(Error::failed(message).help("check who else deploys to the stack, then deploy again"))
+            }
+        }
+    }
+
+    pub(crate) fn remove(&self, engine: &Engine) -> Result<()> {
+        engine.remove_config(&self.object.id)
+    }
+}
+
+fn labels(stack: &str, provenance: &Provenance, state: &str) -> BTreeMap<String, String> {
+    let mut labels = provenance.labels();
+    labels.extend(
+        [(STACK, stack), (STATE, state), (NAMESPACE, stack)].map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    labels
+}

@@ -1,0 +1,165 @@
+//! A Docker engine of the test's own, with a registry.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value as Json;
+
+use super::machine::Machine;
+use crate::environment::{Ended, TestEnvironment};
+
+/// Where the registry answers.
+pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
+
+/// Deploys a Compose file. TARGET, SOCKET, REGISTRY and DEPLOY are replaced.
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "compose"
+
+[inputs.version]
+[inputs.exit]
+default = ""
+[inputs.wait-for]
+default = ""
+
+[environments.production]
+TARGET
+
+[stages.image]
+uses = "build-image"
+with = { files = [{ from = "versioned", to = "/versioned" }], entrypoint = ["/versioned"], layout = "image", labels = { version = "${{ inputs.version }}" }, tags = ["x"] }
+permissions = { read = ["versioned"], write = ["image"] }
+
+[stages.push]
+uses = "push-image"
+needs = ["image"]
+with = { layout = "image", image = "REGISTRY/versioned", tags = ["${{ inputs.version }}"] }
+permissions = { read = ["image"], registry = ["REGISTRY/versioned"] }
+
+[stages.release]
+uses = "compose-release"
+needs = ["push"]
+permissions = { read = ["compose.yaml", "web.env", "app.txt"] }
+[stages.release.with]
+TARGET
+[stages.release.with.images]
+web = "${{ stages.push.outputs.reference }}"
+db = "${{ stages.push.outputs.reference }}"
+extra = "${{ stages.push.outputs.reference }}"
+[stages.release.with.variables]
+VERSION = "${{ inputs.version }}"
+EXIT = "${{ inputs.exit }}"
+WAIT_FOR = "${{ inputs.wait-for }}"
+
+[stages.deploy]
+uses = "deploy"
+needs = ["release"]
+environment = "production"
+[stages.deploy.with]
+release = "${{ stages.release.outputs.release }}"
+socket = "SOCKET"
+DEPLOY
+"#;
+
+/// An engine and a registry on a machine of the test's own.
+pub(crate) struct DockerEngine {
+    pub(crate) machine: Machine,
+    pub(crate) socket: String,
+}
+
+impl DockerEngine {
+    pub(crate) fn start() -> DockerEngine {
+        let mut machine = Machine::start();
+        let socket = machine.path("docker.sock").display().to_string();
+        let (data, exec) = (machine.path("data").display().to_string(), machine.path("exec").display().to_string());
+        let (pid, host) = (machine.path("pid").display().to_string(), format!("unix://{socket}"));
+        let args = ["--data-root", &data, "--exec-root", &exec, "--pidfile", &pid, "--host", &host];
+        machine.serve("dockerd", &args, |machine| answers(machine, &socket));
+        let config = machine.write(
+            "registry.yml",
+            &format!(
+                "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \"{REGISTRY}\" }}\n",
+                machine.path("registry").display()
+            ),
+        );
+        let config = config.display().to_string();
+        machine.serve("docker-registry", &["serve", &config], |machine| {
+            machine.get(&format!("http://{REGISTRY}/v2/")).is_some()
+        });
+        DockerEngine { machine, socket }
+    }
+
+    /// A repository that deploys a Compose file to a target, given as a line of TOML. `with` are more keys of the deploy.
+    pub(crate) fn repository(&self, target: &str, compose: &str, with: &str) -> TestEnvironment {
+        let text = PIPELINE.replace("TARGET", target).replace("SOCKET", &self.socket).replace("REGISTRY", REGISTRY);
+        let repository = self.machine.repository(&text.replace("DEPLOY", with));
+        compile_service(&repository);
+        repository.write("compose.yaml", compose);
+        repository.write("web.env", "VERSION=$VERSION\n");
+        repository.write("app.txt", "costs $5\n");
+        repository
+    }
+
+    #[track_caller]
+    pub(crate) fn docker(&self, args: &[&str]) -> String {
+        let host = format!("unix://{}", self.socket);
+        self.machine.run("docker", &[["--host", &host].as_slice(), args].concat())
+    }
+}
+
+/// The command line that deploys a version, with more inputs.
+pub(crate) fn deploy_args(version: &str, more: &[&str]) -> Vec<String> {
+    let version = format!("version={version}");
+    let inputs = std::iter::once(version.as_str()).chain(more.iter().copied());
+    std::iter::once("run").chain(inputs.flat_map(|input| ["--input", input])).map(str::to_owned).collect()
+}
+
+pub(crate) fn deploy(repository: &TestEnvironment, version: &str, more: &[&str]) -> Ended {
+    let args = deploy_args(version, more);
+    repository.run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The id of the last run; null for none.
+pub(crate) fn latest_run(repository: &TestEnvironment) -> Json {
+    let runs = repository.run(&["runs", "--json"]).exits(0);
+    let runs: Json = serde_json::from_str(&runs.stdout).expect("JSON");
+    runs[0]["run"].clone()
+}
+
+/// How many releases the ledger has.
+pub(crate) fn releases(repository: &TestEnvironment) -> usize {
+    let history = repository.run(&["env", "history", "production", "--json"]).exits(0);
+    let history: Vec<Json> = serde_json::from_str(&history.stdout).expect("JSON");
+    history.len()
+}
+
+/// Completes a deploy that was killed. Killed before the run was recorded, it is started again. Killed after its end, there
+/// is nothing left to do.
+#[track_caller]
+pub(crate) fn to_the_end(repository: &TestEnvironment, deploy: &[&str], earlier: &Json) {
+    let resumed = repository.run(&["resume", "latest"]);
+    let has_ended = latest_run(repository) != *earlier && resumed.stderr.contains("has succeeded");
+    match resumed.code {
+        4 if has_ended => {}
+        4 => drop(repository.run(deploy).exits(0)),
+        _ => drop(resumed.exits(0)),
+    }
+}
+
+fn answers(machine: &Machine, socket: &str) -> bool {
+    let status = machine.command("curl").args(["-sf", "--unix-socket", socket, "http://docker/_ping"]).output();
+    status.is_ok_and(|output| output.status.success())
+}
+
+/// Compiles the service for an image that contains nothing else.
+pub(crate) fn compile_service(repository: &TestEnvironment) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/versioned.rs");
+    let compiled = Command::new("rustc")
+        .args(["--edition", "2024", "-C", "target-feature=+crt-static", "-o"])
+        .arg(repository.root().join("versioned"))
+        .arg(source)
+        .status()
+        .expect("rustc starts");
+    assert!(compiled.success());
+}
