@@ -12,6 +12,9 @@ use crate::service::service;
 /// `name` and `version` mean nothing here: the deploy names the project.
 const SECTIONS: [&str; 7] = ["name", "version", "services", "networks", "volumes", "configs", "secrets"];
 
+/// Turns what a section declares into that of the release.
+type Convert = fn(&mut Checker<'_>, &Entry) -> Json;
+
 /// Turns a file into the document of its release: a Compose file again, in which each thing has one form.
 pub(crate) fn document(checker: &mut Checker<'_>, root: &Node) -> Json {
     checker.known(root, "", &SECTIONS);
@@ -32,7 +35,7 @@ pub(crate) fn document(checker: &mut Checker<'_>, root: &Node) -> Json {
         .filter_map(|entry| Some((entry.key.clone(), service(checker, entry, &declared)?)))
         .collect();
     document.insert("services".to_owned(), services.into());
-    let sections: [(&str, fn(&mut Checker<'_>, &Entry) -> Json); 4] =
+    let sections: [(&str, Convert); 4] =
         [("networks", network), ("volumes", volume), ("configs", config), ("secrets", secret)];
     for (section, convert) in sections {
         let entries = root.get(section).map_or(&[][..], Node::entries);

@@ -46,8 +46,13 @@ impl Record {
         let mut labels: BTreeMap<String, String> = provenance.labels();
         let own = [(PROJECT, project), (STATE, state), (CONTENT, &release.to_json().to_string())];
         labels.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        let run = provenance.run.as_deref().unwrap_or_default();
-        engine.create_volume(&format!("{}.{run}.{state}", provenance.release), &labels).map(drop)
+        let volume = engine.create_volume(&format!("{}.{state}", provenance.object_name()), &labels)?;
+        if volume.labels() == labels {
+            return Ok(());
+        }
+        // The engine returns the one that it has, with the labels that it had.
+        Err(Error::failed(format!("the engine already has a volume `{}` of another deploy", volume.name))
+            .help("remove the volume, then deploy again"))
     }
 
     pub(crate) fn is_serving(&self) -> bool {

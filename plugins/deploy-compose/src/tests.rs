@@ -1,5 +1,6 @@
 //! Tests on the fake host. Those with a real engine are in `tests/main/targets`.
 
+use compose_file::Release;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::{FakeHost, HttpScript, ProcessScript, Report};
 use stagewright_sdk::{ErrorCode, Outcome, Permission};
@@ -32,6 +33,15 @@ fn record(fence: u64, state: &str) -> Json {
     } })
 }
 
+/// What this run keeps of its release.
+fn own_record(state: &str) -> Json {
+    let mut own = record(7, state);
+    let artifact = serde_json::from_value::<Release>(release()).expect("a release").artifact().to_owned();
+    own["Labels"]["stagewright.artifact"] = artifact.into();
+    own["Labels"]["stagewright.run"] = "run-1".into();
+    own
+}
+
 fn container(id: &str) -> Json {
     json!({ "Id": id, "Names": ["/shop-web-1"], "State": "running", "Labels": {
         "com.docker.compose.project": "shop", "com.docker.compose.service": "web", "com.docker.compose.oneoff": "False",
@@ -39,7 +49,7 @@ fn container(id: &str) -> Json {
 }
 
 /// An engine with these releases and with a container in this state.
-fn engine(host: FakeHost, records: &[Json], state: Json) -> FakeHost {
+fn engine(host: FakeHost, records: &[Json], state: &Json) -> FakeHost {
     let labelled = |kind: &str, label: &str| {
         let label = label.replace('.', "%2E");
         let all = if kind == "containers/json" { "all=true&" } else { "" };
@@ -57,7 +67,8 @@ fn engine(host: FakeHost, records: &[Json], state: Json) -> FakeHost {
             .body(json!({ "State": state, "NetworkSettings": {} }).to_string()),
         HttpScript::get(&format!("{SOCKET}/containers/web/logs?stdout=true&stderr=true&tail=20")).body("no database\n"),
         HttpScript::get(&images).body("[{}]"),
-        HttpScript::post(&format!("{SOCKET}/volumes/create")).body(record(7, "applying").to_string()),
+        HttpScript::post(&format!("{SOCKET}/volumes/create")).body(own_record("applying").to_string()),
+        HttpScript::post(&format!("{SOCKET}/volumes/create")).body(own_record("serving").to_string()),
         HttpScript::new("DELETE", &format!("{SOCKET}/volumes/shop.3.other.serving")).status(204),
     ];
     scripts.into_iter().fold(host, FakeHost::http)
@@ -80,7 +91,7 @@ fn changes<T>(report: &Report<T>) -> Vec<String> {
 #[test]
 fn compose_gets_the_release_and_the_host_adds_the_secrets() {
     let report =
-        engine(host(json!({})), &[record(3, "serving")], running()).process(command(&["up"])).run::<DeployCompose>();
+        engine(host(json!({})), &[record(3, "serving")], &running()).process(command(&["up"])).run::<DeployCompose>();
     assert_eq!(report.result, Ok(Outcome::Succeeded));
     let spawned = &report.spawned[0];
     let applied: Json = serde_json::from_slice(&spawned.stdin).unwrap();
@@ -99,7 +110,7 @@ fn compose_gets_the_release_and_the_host_adds_the_secrets() {
 fn what_fails_is_undone_with_the_release_that_served() {
     let failed = command(&["up"]).stderr("container shop-web-1 exited (7)\n").exit(1);
     let exited = json!({ "Status": "exited", "ExitCode": 7 });
-    let report = engine(host(json!({})), &[record(3, "serving")], exited)
+    let report = engine(host(json!({})), &[record(3, "serving")], &exited)
         .process(failed)
         .process(command(&["up"]))
         .run::<DeployCompose>();
@@ -111,7 +122,7 @@ fn what_fails_is_undone_with_the_release_that_served() {
     );
     assert_eq!(report.spawned.len(), 2);
 
-    let first = engine(host(json!({})), &[], json!({ "Status": "exited", "ExitCode": 7 }));
+    let first = engine(host(json!({})), &[], &json!({ "Status": "exited", "ExitCode": 7 }));
     let failed = command(&["up"]).exit(1);
     let report = first.process(failed).process(command(&["down"])).run::<DeployCompose>();
     assert_eq!(report.spawned[1].args[7..], ["down"]);
@@ -119,9 +130,20 @@ fn what_fails_is_undone_with_the_release_that_served() {
 
 #[test]
 fn a_stale_deploy_changes_nothing() {
-    let report = engine(host(json!({})), &[record(8, "serving")], running()).run::<DeployCompose>();
+    let report = engine(host(json!({})), &[record(8, "serving")], &running()).run::<DeployCompose>();
     assert_eq!(report.result.as_ref().unwrap_err().code, ErrorCode::Superseded);
     assert!(report.spawned.is_empty() && changes(&report).is_empty());
+}
+
+#[test]
+fn a_record_of_another_deploy_is_not_taken_for_its_own() {
+    // The engine returns the volume that it has.
+    let volume = HttpScript::post(&format!("{SOCKET}/volumes/create")).body(record(7, "applying").to_string());
+    let report = engine(host(json!({})).http(volume), &[record(3, "serving")], &running())
+        .process(command(&["up"]))
+        .run::<DeployCompose>();
+    let error = report.result.as_ref().unwrap_err();
+    assert!(error.causes[0].contains("already has a volume `shop.7.other.applying`"), "{error:?}");
 }
 
 #[test]

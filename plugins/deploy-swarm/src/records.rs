@@ -39,11 +39,10 @@ impl Record {
 
     /// Keeps a release that is about to be applied.
     pub(crate) fn create(engine: &Engine, stack: &str, provenance: &Provenance, release: &Release) -> Result<()> {
-        let run = provenance.run.as_deref().unwrap_or_default();
         let content = STANDARD.encode(release.to_json().to_string());
         engine
             .create_config(&json!({
-                "Name": format!("{}.{run}", provenance.release),
+                "Name": provenance.object_name(),
                 "Labels": labels(stack, provenance, APPLYING),
                 "Data": content,
             }))

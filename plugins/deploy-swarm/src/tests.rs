@@ -20,12 +20,12 @@ use crate::spec::{Desired, Ids, SPEC};
 const SOCKET: &str = "unix:///run/docker.sock:";
 const IMAGE: &str = "local/app@sha256:1111111111111111111111111111111111111111111111111111111111111111";
 
-fn release(compose: Json) -> Json {
+fn release(compose: &Json) -> Json {
     json!({ "file": "compose.yaml", "target": "swarm", "secrets": [], "compose": compose })
 }
 
 fn of_one_service() -> Json {
-    release(json!({ "services": { "web": { "image": IMAGE } } }))
+    release(&json!({ "services": { "web": { "image": IMAGE } } }))
 }
 
 fn host(more: Json) -> FakeHost {
@@ -40,9 +40,9 @@ fn get(path: &str, body: &Json) -> HttpScript {
     HttpScript::get(&format!("{SOCKET}{path}")).body(body.to_string())
 }
 
-fn listed(kind: &str, label: &str, objects: Json) -> HttpScript {
+fn listed(kind: &str, label: &str, objects: &Json) -> HttpScript {
     let filter = format!("%7B%22label%22%3A%5B%22{}%3Dshop%22%5D%7D", label.replace('.', "%2E"));
-    get(&format!("/{kind}?filters={filter}"), &objects)
+    get(&format!("/{kind}?filters={filter}"), objects)
 }
 
 fn service(fence: u64, version: u64) -> Json {
@@ -64,8 +64,8 @@ fn swarm(host: FakeHost, states: &[Json]) -> FakeHost {
     let images =
         format!("/images/json?filters=%7B%22reference%22%3A%5B%22local%2Fapp%40sha256%3A{}%22%5D%7D", "1".repeat(64));
     let scripts = [
-        listed("configs", "stagewright.stack", json!([record(3, "serving")])),
-        listed("services", "com.docker.stack.namespace", json!([states[0]])),
+        listed("configs", "stagewright.stack", &json!([record(3, "serving")])),
+        listed("services", "com.docker.stack.namespace", &json!([states[0]])),
         get(&images, &json!([{}])),
         get(
             "/networks?filters=%7B%22name%22%3A%5B%22shop%5Fdefault%22%5D%7D",
@@ -144,7 +144,7 @@ fn a_service_is_what_its_file_says() {
         "configs": { "app": { "content": "price = \"$$5\"" } },
         "secrets": { "key": { "external": true } },
     });
-    let release: Release = serde_json::from_value(release(compose)).unwrap();
+    let release: Release = serde_json::from_value(release(&compose)).unwrap();
     let update = Update { parallelism: Some(2), ..Update::default() };
     let desired = Desired::new("shop", update, &release);
     let config = desired.config_name("app");

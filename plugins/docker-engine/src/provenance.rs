@@ -35,6 +35,16 @@ impl Provenance {
         Provenance { release, artifact: artifact.to_owned(), fence, run }
     }
 
+    /// A name for what keeps this release: another release of the same run and token has another one.
+    pub fn object_name(&self) -> String {
+        let run = self.run.as_deref().unwrap_or_default();
+        let digest = self.artifact.rsplit_once(':').map_or("", |(_, digest)| digest);
+        // Some letters of each are enough beside the token, and the names of a swarm's objects have at most 64.
+        let run: String = run.rsplit('-').next().unwrap_or_default().chars().take(8).collect();
+        let digest: String = digest.chars().take(8).collect();
+        format!("{}.{run}.{digest}", self.release)
+    }
+
     /// What labels say; none for an object that no deploy has created.
     pub fn of(labels: &BTreeMap<String, String>) -> Option<Provenance> {
         let label = |name: &str| labels.get(name).cloned();
@@ -90,6 +100,17 @@ mod tests {
         assert_eq!((own.release.as_str(), own.fence), ("shop.7", Some(7)));
         assert_eq!(Provenance::of(&own.labels()), Some(own));
         assert_eq!(Provenance::of(&BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn each_release_of_a_run_has_a_name_of_its_own() {
+        let name = |run: &str, artifact: &str| {
+            let (run, artifact) = (Some(run.to_owned()), artifact.to_owned());
+            Provenance { release: "shop.7".into(), artifact, fence: Some(7), run }.object_name()
+        };
+        assert_eq!(name("20261130-091457-tgpq", "a@sha256:0123456789"), "shop.7.tgpq.01234567");
+        assert_ne!(name("x-1", "a@sha256:0"), name("x-1", "a@sha256:1"));
+        assert_ne!(name("x-1", "a@sha256:0"), name("x-2", "a@sha256:0"));
     }
 
     #[test]

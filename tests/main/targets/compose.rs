@@ -138,6 +138,11 @@ fn a_project_is_replaced_only_by_one_that_works() {
     assert!(unhealthy.stdout.contains("its health check ended with code 1: Error"), "{}", unhealthy.stdout);
     assert_eq!((shop.serves().as_deref(), shop.releases().len()), (Some("version 2"), 1));
 
+    // Deployed, but found to be wrong: the deploy is compensated.
+    let broken = shop.deploy("5", &["broken=yes"], 1);
+    assert!(broken.stdout.contains("rolled back to compose.yaml@sha256:"), "{}", broken.stdout);
+    assert_eq!((shop.serves().as_deref(), shop.releases().len()), (Some("version 2"), 1));
+
     shop.repository.run(&["rollback", "production"]).exits(0);
     assert_eq!(shop.serves().as_deref(), Some("version 1"));
     assert_eq!(shop.names(), ["shop-db-1", "shop-extra-1", "shop-web-1"], "the release has its services again");
@@ -211,7 +216,7 @@ fn a_project_is_deployed_once_whatever_kills_the_engine() {
     shop.deploy("0", &[], 0);
     let mut load = Load::on(&shop.engine.machine, 8080, "/");
     let mut version = 0;
-    for write in (1..).step_by(stride(29)) {
+    for write in (1..).step_by(stride(43)) {
         version += 1;
         let args = deploy_args(&version.to_string(), &[]);
         let args: Vec<&str> = args.iter().map(String::as_str).collect();

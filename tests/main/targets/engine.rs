@@ -22,6 +22,8 @@ name = "compose"
 default = ""
 [inputs.wait-for]
 default = ""
+[inputs.broken]
+default = ""
 
 [environments.production]
 TARGET
@@ -51,6 +53,7 @@ extra = "${{ stages.push.outputs.reference }}"
 VERSION = "${{ inputs.version }}"
 EXIT = "${{ inputs.exit }}"
 WAIT_FOR = "${{ inputs.wait-for }}"
+BROKEN = "${{ inputs.broken }}"
 
 [stages.deploy]
 uses = "deploy"
@@ -60,6 +63,15 @@ environment = "production"
 release = "${{ stages.release.outputs.release }}"
 socket = "SOCKET"
 DEPLOY
+
+[stages.verify]
+uses = "command"
+needs = ["deploy"]
+environment = "production"
+compensate = ["deploy"]
+env = { BROKEN = "${{ inputs.broken }}" }
+with = { run = 'test -z "$BROKEN"' }
+permissions = { process = ["sh"] }
 "#;
 
 /// An engine and a registry on a machine of the test's own.
