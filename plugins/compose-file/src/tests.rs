@@ -135,6 +135,11 @@ fn a_release_says_all_that_is_deployed() {
     let read: Release = serde_json::from_value(release.to_json()).unwrap();
     assert_eq!((read.artifact(), read.problem("release", Runtime::Compose)), (release.artifact(), None));
     assert!(read.problem("release", Runtime::Swarm).is_some());
+    let mut reordered = release.to_json();
+    let sections = reordered["compose"].as_object().expect("a table").clone().into_iter().rev();
+    reordered["compose"] = serde_json::Value::from_iter(sections);
+    let reordered = Release::from(reordered);
+    assert_eq!(reordered.artifact(), release.artifact());
     let changed = resolved(&text.replace("5s", "6s"), &inputs).unwrap();
     assert_ne!(changed.artifact(), release.artifact());
     let unpinned: Release = serde_json::from_value(json!("${{ stages.release.outputs.release }}")).unwrap();
@@ -169,6 +174,8 @@ fn what_goes_beyond_a_container_has_to_be_allowed() {
     ];
     inputs.allow = powers.into();
     assert!(resolved(&text, &inputs).is_ok());
+    // What isn't a part of the release can't be allowed.
+    assert_eq!(mistakes(&text.replace("/var/run/docker.sock", "./run"), &inputs), ["6 services.web.volumes[0]"]);
     for power in powers {
         inputs.allow = powers.into_iter().filter(|other| *other != power).collect();
         assert!(!mistakes(&text, &inputs).is_empty(), "{power} isn't needed");
