@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use crate::interpolation::{Fault, Variable, escaped, has_secret, interpolate};
 use crate::node::{Node, Place, Value};
 use crate::power::is_plain_secret;
-use crate::{Inputs, Mistake, Power, Runtime, parse_duration};
+use crate::{Inputs, Mistake, Power, Runtime, parse_bytes, parse_duration};
 
 /// The state of one [`resolve`](crate::resolve).
 pub(crate) struct Checker<'a> {
@@ -234,12 +234,13 @@ impl<'a> Checker<'a> {
         self.refuse(pair.place, &child(key, name), format!("`{name}` has a password as plain text"), help);
     }
 
-    /// Refuses what isn't a duration in these keys of a map.
-    pub(crate) fn check_durations(&mut self, node: &Node, key: &str, keys: &[&str]) {
+    /// Refuses values of these keys of a map that don't have this form.
+    pub(crate) fn check_values(&mut self, node: &Node, key: &str, keys: &[&str], form: Form) {
         for entry in node.entries().iter().filter(|entry| keys.contains(&entry.key.as_str())) {
             let key = child(key, &entry.key);
-            if self.text(&entry.value, &key).is_some_and(|text| parse_duration(&text).is_none()) {
-                self.refuse(entry.value.place, &key, "invalid duration", "write it as in `1m30s` and `500ms`");
+            if self.text(&entry.value, &key).is_some_and(|text| !form.has(&text)) {
+                let (what, help) = form.description();
+                self.refuse(entry.value.place, &key, format!("invalid {what}"), help);
             }
         }
     }
@@ -258,6 +259,35 @@ impl<'a> Checker<'a> {
                 }
             }
             None => self.json(node, key),
+        }
+    }
+}
+
+/// The form of a value. A variable could fill in anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Duration,
+    Count,
+    Bytes,
+    Fraction,
+}
+
+impl Form {
+    fn has(self, text: &str) -> bool {
+        match self {
+            Form::Duration => parse_duration(text).is_some(),
+            Form::Count => text.parse::<u32>().is_ok(),
+            Form::Bytes => parse_bytes(text).is_some(),
+            Form::Fraction => text.parse::<f64>().is_ok_and(|number| number >= 0.0),
+        }
+    }
+
+    fn description(self) -> (&'static str, &'static str) {
+        match self {
+            Form::Duration => ("duration", "write it as in `1m30s` and `500ms`"),
+            Form::Count => ("number", "write a whole number"),
+            Form::Bytes => ("size", "write it as in `512M` and `2G`"),
+            Form::Fraction => ("number", "write it as in `0.5`"),
         }
     }
 }

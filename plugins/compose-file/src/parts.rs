@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::checker::{Checker, Pair, child};
+use crate::checker::{Checker, Form, Pair, child};
 use crate::node::{Node, Value};
 
 pub(crate) use ports::ports;
@@ -104,7 +104,8 @@ pub(crate) fn memberships(checker: &mut Checker<'_>, node: &Node, key: &str, net
 pub(crate) fn healthcheck(checker: &mut Checker<'_>, node: &Node, key: &str) -> Json {
     let durations = ["interval", "start_interval", "start_period", "timeout"];
     checker.known(node, key, &[durations.as_slice(), &["disable", "retries", "test"]].concat());
-    checker.check_durations(node, key, &durations);
+    checker.check_values(node, key, &durations, Form::Duration);
+    checker.check_values(node, key, &["retries"], Form::Count);
     let mut check = checker.json(node, key);
     if let Some(test) = check["test"].as_str() {
         check["test"] = json!(["CMD-SHELL", test]);
@@ -128,11 +129,16 @@ pub(crate) fn deploy(checker: &mut Checker<'_>, node: &Node, key: &str) -> Json 
         let Some(table) = node.get(name) else { continue };
         let key = child(key, name);
         checker.known(table, &key, keys);
-        checker.check_durations(table, &key, &["delay", "monitor", "window"]);
-        for entry in table.entries().iter().filter(|_| *name == "resources") {
-            let known: &[&str] =
-                if checker.is_swarm() { &["cpus", "memory", "pids"] } else { &["cpus", "devices", "memory", "pids"] };
-            checker.known(&entry.value, &child(&key, &entry.key), known);
+        checker.check_values(table, &key, &["delay", "monitor", "window"], Form::Duration);
+        checker.check_values(table, &key, &["max_attempts", "max_replicas_per_node", "parallelism"], Form::Count);
+        checker.check_values(table, &key, &["max_failure_ratio"], Form::Fraction);
+    }
+    resources(checker, node.get("resources"), &child(key, "resources"));
+    checker.check_values(node, key, &["replicas"], Form::Count);
+    if let Some(mode) = node.get("mode") {
+        let key = child(key, "mode");
+        if checker.text(mode, &key).is_some_and(|mode| !matches!(mode.as_str(), "replicated" | "global")) {
+            checker.refuse(mode.place, &key, "unsupported mode", "use `replicated` or `global`");
         }
     }
     let mut deploy = checker.json(node, key);
@@ -140,4 +146,16 @@ pub(crate) fn deploy(checker: &mut Checker<'_>, node: &Node, key: &str) -> Json 
         deploy["labels"] = labels(checker, own, &child(key, "labels"));
     }
     deploy
+}
+
+fn resources(checker: &mut Checker<'_>, node: Option<&Node>, key: &str) {
+    let known: &[&str] =
+        if checker.is_swarm() { &["cpus", "memory", "pids"] } else { &["cpus", "devices", "memory", "pids"] };
+    for entry in node.map_or(&[][..], Node::entries) {
+        let key = child(key, &entry.key);
+        checker.known(&entry.value, &key, known);
+        checker.check_values(&entry.value, &key, &["cpus"], Form::Fraction);
+        checker.check_values(&entry.value, &key, &["memory"], Form::Bytes);
+        checker.check_values(&entry.value, &key, &["pids"], Form::Count);
+    }
 }

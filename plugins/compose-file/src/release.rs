@@ -42,9 +42,10 @@ impl Release {
     }
 
     fn of(parts: Option<Parts>) -> Release {
+        // On its way the order of keys can change, and with it all that is made of them.
+        let parts = parts.map(|parts| Parts { compose: sorted(&parts.compose), ..parts });
         let artifact = parts.as_ref().map_or_else(String::new, |parts| {
-            // On its way the order of keys can change.
-            let text = sorted(&json!(parts)).to_string();
+            let text = json!(parts).to_string();
             let digest = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             format!("{}@sha256:{digest}", parts.file)
         });

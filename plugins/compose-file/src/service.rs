@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::checker::{Checker, Declared, child, is_extension};
+use crate::checker::{Checker, Declared, Form, child, is_extension};
 use crate::node::{Entry, Node};
 use crate::{Power, parts};
 
@@ -95,6 +95,7 @@ pub(crate) fn service(checker: &mut Checker<'_>, entry: &Entry, declared: &Decla
     if !environment.is_empty() {
         service.insert("environment".to_owned(), environment.into());
     }
+    checker.check_values(node, &key, &["stop_grace_period"], Form::Duration);
     for part in node.entries().iter().filter(|part| !is_extension(&part.key)) {
         if let Some(value) = convert(checker, part, &child(&key, &part.key), declared) {
             service.insert(part.key.clone(), value);
@@ -149,13 +150,6 @@ fn convert(checker: &mut Checker<'_>, part: &Entry, key: &str, declared: &Declar
         "networks" => parts::memberships(checker, node, key, &declared.networks),
         "ports" => parts::ports(checker, node, key),
         "volumes" => parts::mounts(checker, node, key, &declared.volumes),
-        "stop_grace_period" => {
-            let duration = checker.text(node, key)?;
-            if crate::parse_duration(&duration).is_none() {
-                checker.refuse(node.place, key, "invalid duration", "write it as in `1m30s` and `500ms`");
-            }
-            duration.into()
-        }
         name if KEYS.contains(&name) || PLAIN_KEYS.contains(&name) => checker.json(node, key),
         name if COMPOSE_KEYS.contains(&name) && !checker.is_swarm() => checker.json(node, key),
         name => {
@@ -175,7 +169,7 @@ fn refuse_key(checker: &mut Checker<'_>, part: &Entry, key: &str, name: &str) {
             "write deploy: { restart_policy: { condition: any } }, which is the default".to_owned(),
         ),
         name if COMPOSE_KEYS.contains(&name) => {
-            (format!("Swarm has no `{name}`"), "remove it, or deploy the file with Compose".to_owned())
+            (format!("`{name}` isn't supported on a swarm"), "remove it, or deploy the file with Compose".to_owned())
         }
         name => (
             format!("`{name}` isn't a key of a service, or isn't supported"),

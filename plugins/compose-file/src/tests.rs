@@ -186,13 +186,39 @@ fn what_goes_beyond_a_container_has_to_be_allowed() {
 fn what_swarm_ignores_is_refused() {
     let text = format!(
         "services:\n  web:\n    image: web@{DIGEST}\n    restart: always\n    container_name: web\n    networks: [front]\n\
-         \x20   secrets: [key]\nnetworks: {{ front: {{ driver: overlay }} }}\nsecrets: {{ key: {{ external: true }} }}\n"
+         \x20   secrets: [key]\n    ports: ['127.0.0.1:80:80']\nnetworks: {{ front: {{ driver: overlay }} }}\nsecrets: {{ key: {{ external: true }} }}\n"
     );
     assert_eq!(
         mistakes(&text, &Inputs { runtime: Runtime::Swarm, ..Inputs::default() }),
-        ["4 services.web.restart", "5 services.web.container_name"]
+        ["4 services.web.restart", "5 services.web.container_name", "8 services.web.ports[0]"]
     );
-    assert_eq!(mistakes(&text, &Inputs::default()), ["9 secrets.key"]);
+    assert_eq!(mistakes(&text, &Inputs::default()), ["10 secrets.key"]);
+}
+
+#[test]
+fn values_that_would_be_read_as_something_else_are_refused() {
+    let text = format!(
+        "services:\n  web:\n    image: web@{DIGEST}\n    deploy:\n      mode: replicated-job\n      replicas: many\n      \
+         update_config: {{ parallelism: -1, delay: 10, max_failure_ratio: half }}\n      \
+         resources: {{ limits: {{ memory: lots, cpus: 1x, pids: a }} }}\n    healthcheck: {{ interval: 5, retries: x }}\n    \
+         ports: [{{ target: 80, published: 80-90 }}]\n"
+    );
+    assert_eq!(
+        mistakes(&text, &Inputs { runtime: Runtime::Swarm, ..Inputs::default() }),
+        [
+            "5 services.web.deploy.mode",
+            "6 services.web.deploy.replicas",
+            "7 services.web.deploy.update_config.parallelism",
+            "7 services.web.deploy.update_config.delay",
+            "7 services.web.deploy.update_config.max_failure_ratio",
+            "8 services.web.deploy.resources.limits.memory",
+            "8 services.web.deploy.resources.limits.cpus",
+            "8 services.web.deploy.resources.limits.pids",
+            "9 services.web.healthcheck.interval",
+            "9 services.web.healthcheck.retries",
+            "10 services.web.ports[0]",
+        ]
+    );
 }
 
 #[test]

@@ -36,8 +36,9 @@ fn record(fence: u64, state: &str) -> Json {
 /// What this run keeps of its release.
 fn own_record(state: &str) -> Json {
     let mut own = record(7, state);
-    let artifact = serde_json::from_value::<Release>(release()).expect("a release").artifact().to_owned();
-    own["Labels"]["stagewright.artifact"] = artifact.into();
+    let release = Release::from(release());
+    own["Labels"]["stagewright.artifact"] = release.artifact().into();
+    own["Labels"]["stagewright.content"] = release.to_json().to_string().into();
     own["Labels"]["stagewright.run"] = "run-1".into();
     own
 }

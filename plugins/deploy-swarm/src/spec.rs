@@ -185,7 +185,11 @@ impl<'a> Desired<'a> {
             "Internal": network["internal"],
             "EnableIPv6": network["enable_ipv6"],
             "Options": network["driver_opts"],
-            "IPAM": { "Config": subnets.collect::<Vec<_>>() },
+            "IPAM": {
+                "Driver": network["ipam"]["driver"],
+                "Options": network["ipam"]["options"],
+                "Config": subnets.collect::<Vec<_>>(),
+            },
             "Labels": labels,
         }))
     }

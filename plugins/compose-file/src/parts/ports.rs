@@ -10,20 +10,37 @@ pub(crate) fn ports(checker: &mut Checker<'_>, node: &Node, key: &str) -> Json {
     let mut ports = Vec::new();
     for (index, item) in node.items().iter().enumerate() {
         let key = format!("{key}[{index}]");
-        if let Value::Map(_) = item.value {
-            checker.known(item, &key, &["app_protocol", "host_ip", "mode", "name", "protocol", "published", "target"]);
-            ports.push(checker.json(item, &key));
-        } else if let Some(text) = checker.text(item, &key) {
-            match parse(&text) {
-                Some(port) => ports.push(port),
-                None => {
-                    let message = format!("`{text}` isn't a port, as in `127.0.0.1:8080:80/tcp`");
-                    checker.refuse(item.place, &key, message, "write one entry for each port; ranges aren't supported");
-                }
+        let port = match item.value {
+            Value::Map(_) => {
+                let known = ["app_protocol", "host_ip", "mode", "name", "protocol", "published", "target"];
+                checker.known(item, &key, &known);
+                Some(checker.json(item, &key)).filter(is_port)
             }
+            _ => match checker.text(item, &key) {
+                Some(text) => parse(&text),
+                None => continue,
+            },
+        };
+        let Some(port) = port else {
+            let help = "write it as in `127.0.0.1:8080:80/tcp`, one entry for each port; ranges aren't supported";
+            checker.refuse(item.place, &key, "invalid port", help);
+            continue;
+        };
+        if checker.is_swarm() && !port["host_ip"].is_null() {
+            checker.refuse(item.place, &key, "a swarm publishes ports on all addresses", "remove the address");
         }
+        ports.push(port);
     }
     ports.into()
+}
+
+/// Whether the numbers of a port are numbers of ports. Published, it may be text.
+fn is_port(port: &Json) -> bool {
+    let number = |value: &Json| match value {
+        Json::String(text) => text.parse::<u16>().is_ok(),
+        value => value.as_u64().is_some_and(|number| u16::try_from(number).is_ok()),
+    };
+    number(&port["target"]) && (port["published"].is_null() || number(&port["published"]))
 }
 
 /// `[[ADDRESS:]PORT:]PORT[/PROTOCOL]`.
@@ -44,6 +61,13 @@ fn parse(text: &str) -> Option<Json> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_forms_have_numbers() {
+        let is_port = |port: Json| is_port(&port);
+        assert!(is_port(json!({ "target": 80 })) && is_port(json!({ "target": "80", "published": "8080" })));
+        assert!(!is_port(json!({ "published": 80 })) && !is_port(json!({ "target": 80, "published": "80-90" })));
+    }
 
     #[test]
     fn short_forms_are_read_from_their_end() {

@@ -69,6 +69,7 @@ fn healthcheck(check: &Json) -> Json {
         "Interval": nanos(&check["interval"]),
         "Timeout": nanos(&check["timeout"]),
         "StartPeriod": nanos(&check["start_period"]),
+        "StartInterval": nanos(&check["start_interval"]),
         "Retries": number(&check["retries"]),
     })
 }
