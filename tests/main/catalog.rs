@@ -5,18 +5,13 @@ use serde_json::Value as Json;
 use crate::environment::TestEnvironment;
 
 /// The built-in plugins, as the documentation lists them.
-const BUILTIN: [&str; 15] = [
-    "analysis",
+const BUILTIN: [&str; 10] = [
     "approve",
     "audit",
     "build-image",
     "cargo-test",
     "command",
-    "compose-release",
-    "deploy-compose",
-    "deploy-docker",
     "deploy-process",
-    "deploy-swarm",
     "noop",
     "notify",
     "push-image",

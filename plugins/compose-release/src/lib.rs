@@ -127,7 +127,8 @@ fn refusal(file: &str, mistakes: &[Mistake]) -> Error {
         causes.push(format!("{file}:{line}: {place}{message}; {help}"));
     }
     let total = count(mistakes.len() as u64, "mistake");
-    Error::invalid(format!("`{file}` can't be deployed: {total}"))
+    Error::failed(format!("`{file}` can't be deployed: {total}"))
+        .never_retry()
         .causes(causes)
         .help(format!("correct `{file}`, or the `with` table of this stage"))
 }

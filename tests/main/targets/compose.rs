@@ -97,7 +97,8 @@ impl Composed {
 #[test]
 fn a_project_is_replaced_only_by_one_that_works() {
     let shop = Composed::start();
-    let rehearsed = shop.repository.run(&["rehearse", "--input", "version=0"]);
+    let rehearsed = shop.repository.run(&["run", "--rehearse", "--input", "version=0"]).exits(0);
+    assert!(rehearsed.stdout.contains("◌ deploy  rehearsed"), "{}", rehearsed.stdout);
     assert!(shop.names().is_empty() && shop.releases().is_empty(), "{}", rehearsed.stdout);
 
     // A first release that fails leaves nothing.

@@ -259,7 +259,8 @@ fn a_stack_is_deployed_once_whatever_kills_the_engine() {
 #[test]
 fn a_release_has_its_files_and_needs_what_it_names() {
     let swarm = Swarm::start();
-    let rehearsed = swarm.repository.run(&["rehearse", "--input", "version=0"]);
+    let rehearsed = swarm.repository.run(&["run", "--rehearse", "--input", "version=0"]).exits(0);
+    assert!(rehearsed.stdout.contains("◌ deploy  rehearsed"), "{}", rehearsed.stdout);
     assert_eq!(swarm.services(), names(&[]), "{}", rehearsed.stdout);
     swarm.deploy("1", &[], 0);
 
