@@ -41,7 +41,7 @@ pub(crate) fn progress(engine: &Engine, project: &str, release: &Release) -> Res
 }
 
 /// What says why a release isn't ready: the last check of a container's health, and the last lines of its log.
-pub(crate) fn telling(engine: &Engine, project: &str, release: &Release, lines: u32) -> Result<String> {
+pub(crate) fn diagnosis(engine: &Engine, project: &str, release: &Release, lines: u32) -> Result<String> {
     for container in list(engine, project)? {
         let service = service_of(&container).unwrap_or_default();
         let inspected = engine.inspect(&container.id)?;

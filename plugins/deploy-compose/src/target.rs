@@ -98,7 +98,7 @@ impl Target for Project {
     }
 
     fn log_tail(&self, _version: &ProjectRelease, lines: u32) -> Result<String> {
-        containers::telling(&self.engine, &self.config.project, &self.config.release, lines)
+        containers::diagnosis(&self.engine, &self.config.project, &self.config.release, lines)
     }
 
     /// The containers have the project's ports from their start.

@@ -24,16 +24,16 @@ pub(crate) fn progress(desired: &DesiredService, service: Option<&Service>, task
     let current = own.iter().filter(|task| task.desired_state == "running");
     let running = current.clone().filter(|task| task.status.state == "running").count() as u64;
     // A service without a number of replicas has a task on each node that its constraints allow.
-    let wanted = desired.replicas.unwrap_or_else(|| (current.count() as u64).max(1));
+    let expected = desired.replicas.unwrap_or_else(|| (current.count() as u64).max(1));
     let is_updating = update.is_some_and(|(state, _)| state == "updating");
-    match running >= wanted && !is_updating {
+    match running >= expected && !is_updating {
         true => Progress::Running,
-        false => Progress::Starting(format!("{running} of {wanted} tasks of `{name}` run{reason}")),
+        false => Progress::Starting(format!("{running} of {expected} tasks of `{name}` run{reason}")),
     }
 }
 
 /// The task whose log says why a service isn't ready: the last one that failed, or else the last one.
-pub(crate) fn telling<'a>(desired: &DesiredService, tasks: &'a [Task]) -> Option<&'a Task> {
+pub(crate) fn failing_task<'a>(desired: &DesiredService, tasks: &'a [Task]) -> Option<&'a Task> {
     let own = tasks.iter().filter(|task| is_own(desired, task));
     own.max_by_key(|task| (has_failed(task), &task.created_at))
 }

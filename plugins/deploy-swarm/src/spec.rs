@@ -160,11 +160,11 @@ impl<'a> Desired<'a> {
         let empty = json!({});
         let default = joins_default.then_some(("default", declared.get("default").copied().unwrap_or(&empty)));
         let named = declared.iter().map(|(name, network)| (*name, *network)).filter(|(name, _)| *name != "default");
-        let wanted = named.chain(default).map(|(name, network)| {
+        let needed = named.chain(default).map(|(name, network)| {
             let body = (network["external"] != true).then(|| self.network(&self.network_name(name), &literal(network)));
             (self.network_name(name), body)
         });
-        wanted.collect()
+        needed.collect()
     }
 
     fn network_name(&self, name: &str) -> String {

@@ -8,7 +8,7 @@ use rollout::{Described, Progress, Serving, Target};
 use stagewright_sdk::{Error, ErrorCode, Result, environment, log};
 
 use crate::config::Config;
-use crate::progress::{progress, telling};
+use crate::progress::{failing_task, progress};
 use crate::records::Record;
 use crate::spec::{Desired, DesiredService, Ids, NAMESPACE};
 
@@ -103,7 +103,7 @@ impl Target for Stack {
             if progress(&desired, Some(&service), &tasks) == Progress::Running {
                 continue;
             }
-            if let Some(task) = telling(&desired, &tasks) {
+            if let Some(task) = failing_task(&desired, &tasks) {
                 let log = self.engine.task_log_tail(&task.id, lines)?;
                 return Ok(if log.trim().is_empty() { log } else { format!("{}:\n{log}", desired.name) });
             }

@@ -175,8 +175,7 @@ impl Engine {
         unless_missing(self.send("DELETE", &format!("/services/{id}"), None))
     }
 
-    /// The tasks of the services with a label that has this value, those that have ended included, as far as the swarm keeps
-    /// them.
+    /// The tasks of a service, by its id. Those that have ended are included, as far as the swarm keeps them.
     ///
     /// # Errors
     /// As for [`Engine::services`].
