@@ -153,7 +153,7 @@ fn a_container_gets_secrets_from_the_host() {
     assert!(refused.contains("the secret `token` may not be sent to the socket"), "{refused}");
     assert!(refused.contains("change in [secrets.token]: hosts = "), "{refused}");
     let text = docker.repository.read("stagewright.toml");
-    let hosts = format!("hosts = [\"unix://{}\"]\n[stages.image]", docker.socket);
+    let hosts = format!("hosts = [\"unix://{}\"]\n[stages.image]", docker.engine.socket);
     docker.repository.write("stagewright.toml", &text.replace("hosts = []\n[stages.image]", &hosts));
     let ended = docker.deploy("1", &[], 0);
     assert!(!ended.stdout.contains("battery"), "{}", ended.stdout);
