@@ -14,6 +14,8 @@ mod rerun;
 mod shell;
 mod source_files;
 
+use std::collections::BTreeMap;
+
 use problem_matchers::SourcePlace;
 use stagewright_sdk::process::{ExitStatus, Source};
 use stagewright_sdk::test_reports::{self, TestCase, TestOutcome};
@@ -44,6 +46,10 @@ impl Stage for Command {
             .output::<i32>("exit-code", "The program's exit code")
             .output::<usize>("passed", "Number of tests that passed, according to the `junit` reports")
             .output::<usize>("failed", "Number of tests that failed, according to the `junit` reports")
+            .output::<BTreeMap<String, String>>(
+                "artifacts",
+                "The published artifacts by name, each by digest, as in `site@sha256:…`",
+            )
             .open_outputs()
     }
 

@@ -1,9 +1,10 @@
 //! Publishes what the program made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use stagewright_sdk::{JsonSchema, Problem, Requirement, Result, WorkspacePath, artifacts, log, schemars};
+use stagewright_sdk::artifacts::{self, Artifact};
+use stagewright_sdk::{JsonSchema, Problem, Requirement, Result, WorkspacePath, log, outputs, schemars};
 
 /// An entry of `artifacts`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -95,12 +96,20 @@ pub(crate) fn problems(publications: &[Publication]) -> Vec<Problem> {
     publications.iter().enumerate().filter_map(problem).collect()
 }
 
-/// Publishes after a success.
+/// Publishes after a success. The output `artifacts` has a reference by digest to each.
 pub(crate) fn after_success(publications: &[Publication]) -> Result<()> {
-    for publication in publications.iter().filter(|publication| publication.when() != PublishedWhen::Failure) {
-        publish(publication)?;
+    let published: BTreeMap<String, String> = publications
+        .iter()
+        .filter(|publication| publication.when() != PublishedWhen::Failure)
+        .map(|publication| {
+            let Artifact { name, digest, .. } = publish(publication)?;
+            Ok((name.clone(), format!("{name}@{digest}")))
+        })
+        .collect::<Result<_>>()?;
+    match published.is_empty() {
+        true => Ok(()),
+        false => outputs::set("artifacts", &published),
     }
-    Ok(())
 }
 
 /// Publishes after a failure what is there. What can't be published is logged, so that it doesn't hide the failure.
@@ -112,6 +121,6 @@ pub(crate) fn after_failure(publications: &[Publication]) {
     }
 }
 
-fn publish(publication: &Publication) -> Result<()> {
-    artifacts::publish(publication.name(), publication.path(), publication.media_type()).map(drop)
+fn publish(publication: &Publication) -> Result<Artifact> {
+    artifacts::publish(publication.name(), publication.path(), publication.media_type())
 }

@@ -281,6 +281,9 @@ fn artifacts_are_published_after_the_end_that_they_are_for() {
         (report, names)
     };
     let (report, names) = run(0);
+    let references = &report.outputs["artifacts"];
+    assert!(references["app"].as_str().unwrap().starts_with("app@sha256:"), "{references}");
+    assert_eq!(references.as_object().unwrap().len(), 2);
     assert_eq!((report.result, names), (Ok(Outcome::Succeeded), vec!["app".to_owned(), "report.html".to_owned()]));
     let (report, names) = run(1);
     assert_eq!(names, ["report.html", "crash"]);
