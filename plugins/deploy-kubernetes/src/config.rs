@@ -12,8 +12,6 @@ use crate::checks::Allowance;
 /// How long Kubernetes waits for progress, if nothing says otherwise, and how much longer the stage waits.
 const PROGRESS_DEADLINE: u32 = 600;
 const LONGER: u32 = 30;
-/// Time between two looks at the cluster.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The release to apply to a cluster.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -101,7 +99,7 @@ impl ReleaseConfig for Config {
     }
 
     fn probes(&self) -> Vec<(&'static str, Probe)> {
-        vec![("readiness", Probe::by_target(INTERVAL, self.deadline()))]
+        vec![("readiness", Probe::of_target(self.deadline()))]
     }
 
     fn strategy(&self) -> Strategy {

@@ -25,14 +25,18 @@ impl Image {
         let Some((repository, digest)) = text.split_once('@') else {
             return Some(Problem::at(key, format!("`{text}` has no digest, and {help}")));
         };
-        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-        let is_digest = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let message = format!("`{text}` isn't of the form REPOSITORY@sha256: and 64 hexadecimal digits; {help}");
-        (repository.is_empty() || !is_digest).then(|| Problem::at(key, message))
+        (repository.is_empty() || !is_digest(digest)).then(|| Problem::at(key, message))
     }
 }
 
 /// The digest of an image reference; empty if it has none.
 pub fn digest_of(reference: &str) -> &str {
     reference.rsplit_once('@').map_or("", |(_, digest)| digest)
+}
+
+/// Whether a text is `sha256:` and 64 hexadecimal digits in lower case.
+pub(crate) fn is_digest(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -10,6 +10,7 @@
 //! it is called again.
 
 mod analysis;
+mod deliverable;
 mod image;
 mod probe;
 mod readiness;
@@ -25,6 +26,7 @@ use stagewright_sdk::{Error, Manifest, Observation, Outcome, Result, context, en
 pub use analysis::{
     Analysis, CommandQuery, HttpQuery, LogQuery, Metric, MetricVerdict, Phase, Prometheus, Subject, Verdict,
 };
+pub use deliverable::Deliverable;
 pub use image::{Image, digest_of};
 pub use probe::{Probe, probes};
 pub use strategy::{Amount, BlueGreen, Canary, CanaryStep, Pause, Recreate, Rolling, Strategy};

@@ -34,9 +34,15 @@ impl Default for Probe {
 }
 
 impl Probe {
-    /// A check that the target makes by itself, without a request.
-    pub fn by_target(interval: Duration, deadline: Duration) -> Probe {
-        Probe { interval: DurationText(interval), deadline: DurationText(deadline), ..Probe::default() }
+    /// A check by the target itself, for versions that answer no HTTP requests: it is asked once a second until this time has
+    /// passed.
+    pub fn of_target(deadline: Duration) -> Probe {
+        Probe { interval: DurationText(Duration::from_secs(1)), deadline: DurationText(deadline), ..Probe::default() }
+    }
+
+    /// The default check, of another path.
+    pub fn of_path(path: &str) -> Probe {
+        Probe { path: path.to_owned(), ..Probe::default() }
     }
 
     /// Mistakes that parsing doesn't catch, in the probe at this key of `with`.

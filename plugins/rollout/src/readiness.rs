@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stagewright_sdk::{Error, Result, clock, context, http, log};
+use stagewright_sdk::{Error, ErrorCode, Result, clock, context, http, log};
 
 use crate::probe::Probe;
 use crate::target::{Described, Progress, ReleaseConfig as _, Target};
@@ -89,6 +89,8 @@ fn with_log<T: Target>(error: Error, target: &T, version: &T::Version) -> Error 
     match target.log_tail(version, LOG_LINES) {
         Ok(tail) if !tail.trim().is_empty() => error.cause(format!("the last lines of its log:\n{}", tail.trim_end())),
         Ok(_) => error.cause("it wrote nothing to its log"),
+        // The target keeps no logs.
+        Err(failure) if failure.code == ErrorCode::Unimplemented => error,
         Err(failure) => error.cause(format!("its log can't be read: {failure}")),
     }
 }

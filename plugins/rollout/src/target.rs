@@ -42,7 +42,7 @@ pub trait Target: Sized {
     /// Whether the target has the version running.
     fn observe(&self, version: &Self::Version) -> Result<Progress>;
 
-    /// The last lines that the version logged.
+    /// The last lines that the version logged. [`stagewright_sdk::ErrorCode::Unimplemented`] if the target keeps no logs.
     fn log_tail(&self, version: &Self::Version, lines: u32) -> Result<String>;
 
     /// Gives the version this percentage of the requests, 0 to 100, and the serving one the rest.
