@@ -126,6 +126,10 @@ const KINDS: [KindKeys; 9] = [
     },
 ];
 
+/// Services of AWS that receive every operation as POST to `/`, and find it in `X-Amz-Target`, as in
+/// `AmazonEC2ContainerServiceV20141113.DescribeServices`.
+const JSON_SERVICES: [&str; 6] = ["dynamodb", "ecr", "ecs", "logs", "secretsmanager", "ssm"];
+
 /// The values of `type`, in display order.
 pub(crate) const KIND_NAMES: [&str; KINDS.len()] = {
     let mut names = [""; KINDS.len()];
@@ -312,6 +316,13 @@ impl CredentialDeclaration {
             | CredentialKind::Google { .. }
             | CredentialKind::Azure { .. } => &["authorization"],
         }
+    }
+
+    /// The header that names the operation of a POST, by which reads are told from changes. AWS's services with a JSON
+    /// protocol receive all operations as POST. Others ignore the header, so that it would say nothing there.
+    pub fn operation_header(&self) -> Option<&'static str> {
+        let CredentialKind::AwsSigV4 { service, .. } = &self.kind else { return None };
+        JSON_SERVICES.contains(&service.as_str()).then_some("x-amz-target")
     }
 
     /// Every origin that gets its secrets, or what is derived from them, as far as the pipeline says: those of `origins`,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reqwest::Client;
+use reqwest::header::HeaderMap;
 use stagewright_model::{
     CredentialDeclaration, CredentialName, Origin, OriginTarget, RequestSigner, RequestToSign, SecretValue,
     SigningError,
@@ -51,6 +52,8 @@ pub(crate) struct ApplicableCredential {
     pub(crate) is_real: bool,
     /// The headers that only the host may set.
     headers: &'static [&'static str],
+    /// The header that names the operation of a request, if the service has one.
+    operation_header: Option<&'static str>,
 }
 
 /// What a credential adds to a request, and which client sends it.
@@ -98,7 +101,7 @@ impl StageCredentials {
                 true => stand_in(name) == origin.to_string(),
             };
             if is_for_origin {
-                found.push(ApplicableCredential { name: name.clone(), is_real, headers: declared.headers() });
+                found.push(ApplicableCredential::new(name, declared, is_real));
             }
         }
         if let [one, other, ..] = &found[..] {
@@ -118,12 +121,7 @@ impl StageCredentials {
         let found = self
             .granted()
             .filter(|(name, declared)| is_for_socket(declared) && self.rehearsal.is_real_credential(name));
-        let applicable = |(name, declared): (&String, &CredentialDeclaration)| ApplicableCredential {
-            name: name.clone(),
-            is_real: true,
-            headers: declared.headers(),
-        };
-        found.map(applicable).collect()
+        found.map(|(name, declared)| ApplicableCredential::new(name, declared, true)).collect()
     }
 
     /// Whether the signature of a request covers its headers and its body.
@@ -189,7 +187,26 @@ impl StageCredentials {
     }
 }
 
+/// How the names of operations begin that only read, in AWS's APIs.
+const READS: [&str; 4] = ["BatchGet", "Describe", "Get", "List"];
+
 impl ApplicableCredential {
+    fn new(name: &str, declared: &CredentialDeclaration, is_real: bool) -> ApplicableCredential {
+        let (headers, operation_header) = (declared.headers(), declared.operation_header());
+        ApplicableCredential { name: name.to_owned(), is_real, headers, operation_header }
+    }
+
+    /// Whether the headers of a POST name an operation that only reads.
+    pub(crate) fn is_read(&self, headers: &HeaderMap) -> bool {
+        let target = self.operation_header.and_then(|name| headers.get(name)?.to_str().ok());
+        let operation = target.and_then(|target| Some(target.rsplit_once('.')?.1)).unwrap_or_default();
+        READS.iter().any(|verb| {
+            operation
+                .strip_prefix(verb)
+                .is_some_and(|noun| noun.starts_with(|letter: char| letter.is_ascii_uppercase()))
+        })
+    }
+
     /// Refuses a header of the guest that this credential sets.
     pub(crate) fn refuse_header(&self, name: &str, shown: &str) -> Result<(), CapabilityError> {
         if !self.headers.iter().any(|own| own.eq_ignore_ascii_case(name)) {

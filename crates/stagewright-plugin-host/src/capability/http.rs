@@ -207,7 +207,8 @@ impl Http {
             let mut credentials = self.credentials_for(&hop).await?;
             self.check(&hop, !credentials.is_empty()).await?;
             self.pass(&mut hop, &mut credentials).await?;
-            if !hop.method.is_safe() {
+            let is_read = hop.method == Method::POST && credentials.iter().any(|own| own.is_read(&hop.headers));
+            if !hop.method.is_safe() && !is_read {
                 self.effects.announce(&format!("{} {}", hop.method, hop.to.shown())).await?;
             }
             let Destination::Host(_, origin) = &hop.to else {

@@ -411,3 +411,31 @@ async fn over_a_socket_a_credential_adds_its_header_and_grants_nothing() {
     own.headers.push(("X-Registry-Auth".into(), "mine".into()));
     assert_eq!(fixture.http.send(&own).await.err().unwrap().code, ErrorCode::InvalidArgument);
 }
+
+#[tokio::test]
+async fn a_read_of_a_json_protocol_is_no_effect() {
+    let server = Server::start(|_| answer("200 OK", "", "{}")).await;
+    let origin = server.address.as_str();
+    let aws = |service: &str| CredentialKind::AwsSigV4 {
+        access_key_id: "id".to_owned(),
+        secret_access_key: "key".to_owned(),
+        session_token: None,
+        region: "us-east-1".to_owned(),
+        service: service.to_owned(),
+    };
+    let targets =
+        ["V1.ListTasks", "V1.DescribeServices", "V1.UpdateService", "V1.Listen", "ListTasks", "ListTasks.Delete"];
+    for (service, reads) in [("ecs", 2), ("s3", 0)] {
+        let signers = TestSigners::default();
+        let (mut fixture, _) =
+            signers.with_kind("aws", aws(service), &[origin], &[origin], TlsSettings::default()).stage(&[]);
+        fixture.http.effects = fixture.log.effects_with_verdict(stagewright_engine::Call::Observe, Ok(())).0;
+        let mut sent = 0;
+        for (method, target) in targets.iter().map(|target| ("POST", *target)).chain([("DELETE", targets[0])]) {
+            let mut request = RequestBuilder { method: method.into(), ..get(origin) };
+            request.headers.push(("x-amz-target".to_owned(), target.to_owned()));
+            sent += usize::from(fixture.http.send(&request).await.is_ok());
+        }
+        assert_eq!(sent, reads, "{service}");
+    }
+}
