@@ -10,9 +10,6 @@ use stagewright_sdk::{JsonSchema, Problem, Requirement, schemars};
 /// How long a stack may take to run, without `health`.
 const DEADLINE: Duration = Duration::from_secs(5 * 60);
 
-/// How often the tasks are looked at, without `health`.
-const INTERVAL: Duration = Duration::from_millis(500);
-
 /// The most letters of a stack's name, which begins the names of all that belongs to it.
 const LONGEST_NAME: usize = 30;
 
@@ -53,7 +50,7 @@ impl ReleaseConfig for Config {
     }
 
     fn probes(&self) -> Vec<(&'static str, Probe)> {
-        let health = self.health.clone().unwrap_or_else(|| Probe::by_target(INTERVAL, DEADLINE));
+        let health = self.health.clone().unwrap_or_else(|| Probe::of_target(DEADLINE));
         rollout::probes(Some(&health), self.readiness.as_ref())
     }
 

@@ -4,7 +4,8 @@ use super::TidyFinding;
 use super::graph::{DependencyGraph, Package};
 
 /// The crates of the workspace that each crate may depend on.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
+    ("aws", &["stagewright-sdk"]),
     ("compose-file", &["rollout", "stagewright-sdk"]),
     ("docker-engine", &["stagewright-sdk"]),
     ("problem-matchers", &[]),
@@ -69,7 +70,7 @@ const ARROWS: [(&str, &[&str]); 24] = [
 ];
 
 /// The crates of the workspace that a plugin may depend on, including plugins that only tests use.
-const PLUGIN_ARROWS: &[&str] = &["compose-file", "docker-engine", "problem-matchers", "rollout", "stagewright-sdk"];
+const PLUGIN_ARROWS: &[&str] = &["aws", "compose-file", "docker-engine", "problem-matchers", "rollout", "stagewright-sdk"];
 
 /// Heavy libraries, and those that give access to a resource. Only the crates named here may depend on a library; all
 /// other crates may depend on it only through one of these.

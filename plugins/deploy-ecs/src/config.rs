@@ -1,0 +1,85 @@
+//! The stage's `with` table.
+
+use std::time::Duration;
+
+use rollout::{Image, Probe, ReleaseConfig, Strategy};
+use serde::Deserialize;
+use stagewright_sdk::{DurationText, JsonSchema, Problem, WorkspacePath, schemars};
+
+/// The image to update a service to.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({
+    "service": "api",
+    "cluster": "main",
+    "credential": "ecs",
+    "image": "${{ stages.push.outputs.reference }}",
+}))]
+pub struct Config {
+    /// The service's name.
+    pub(crate) service: String,
+    /// The cluster's name.
+    #[serde(default = "default_cluster")]
+    pub(crate) cluster: String,
+    /// The name of the credential that signs requests to ECS. Its only origin is where they go.
+    pub(crate) credential: String,
+    /// The image by digest: `REPOSITORY@sha256:…`.
+    pub(crate) image: Image,
+    /// The container that gets the image. Default: the only one.
+    pub(crate) container: Option<String>,
+    /// A file with the task definition, as the input of `RegisterTaskDefinition` in JSON; its image is replaced. Default: the
+    /// task definition that the service has.
+    pub(crate) task_definition: Option<WorkspacePath>,
+    /// How long ECS may take to replace the tasks.
+    #[serde(default)]
+    pub(crate) readiness: Readiness,
+}
+
+fn default_cluster() -> String {
+    "default".to_owned()
+}
+
+/// The wait for the new tasks.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Readiness {
+    /// How long ECS may take until all tasks are replaced, those that it drains included.
+    pub(crate) deadline: DurationText,
+}
+
+impl Default for Readiness {
+    fn default() -> Readiness {
+        Readiness { deadline: DurationText(Duration::from_secs(15 * 60)) }
+    }
+}
+
+impl ReleaseConfig for Config {
+    fn service(&self) -> &str {
+        &self.service
+    }
+
+    fn artifact(&self) -> &str {
+        self.image.as_str()
+    }
+
+    fn probes(&self) -> Vec<(&'static str, Probe)> {
+        vec![("readiness", Probe::of_target(self.readiness.deadline.0))]
+    }
+
+    fn strategy(&self) -> Strategy {
+        Strategy::switch()
+    }
+}
+
+/// Mistakes that parsing doesn't catch.
+pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+    let mut found: Vec<Problem> = config.image.problem("image").into_iter().collect();
+    for (key, name) in [("service", &config.service), ("cluster", &config.cluster)] {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || !name.chars().all(fits) {
+            let message = format!("invalid name `{name}`; use letters, digits, `-` and `_`, and no ARN");
+            found.push(Problem::at(key, message));
+        }
+    }
+    found
+}
