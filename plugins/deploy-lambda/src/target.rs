@@ -55,7 +55,7 @@ impl Target for Versions {
         Ok(Some(Serving {
             version: self.name(&version.version),
             artifact: digest
-                .map_or_else(|| self.name(&version.version), |digest| format!("{}@{digest}", self.config.function)),
+                .map_or_else(|| self.name(&version.version), |digest| format!("{}@{digest}", self.artifact_name())),
             address: None,
             fence: deployed.as_ref().and_then(|mark| mark.fence),
             run: deployed.map(|mark| mark.run),
@@ -169,6 +169,11 @@ impl Target for Versions {
 impl Versions {
     fn digest(&self) -> &str {
         digest_of(self.config.artifact())
+    }
+
+    /// What is before the digest in the code's reference.
+    fn artifact_name(&self) -> &str {
+        self.config.artifact().split('@').next().unwrap_or_default()
     }
 
     fn name(&self, version: &str) -> String {

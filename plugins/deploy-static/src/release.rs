@@ -121,7 +121,7 @@ impl FileList {
             }
         }
         let (sent, kept) = (count(uploads.len() as u64, "file"), count(copies.len() as u64, "file"));
-        log::info(format!("sending {sent} of release {release}; {kept} are in the bucket"));
+        log::info(format!("sending {sent} of release {release}, and copying {kept} from the one before"));
         bucket.upload(&uploads)?;
         bucket.copy(&copies)?;
         self.is_complete = true;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::fake::report::Sent;
 use crate::url::Url;
 use crate::workspace_path::path_problem;
 use crate::{Error, ErrorCode};
@@ -122,6 +123,19 @@ const OF_THE_CONNECTION: [&str; 11] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Whether a request only reads: by its method, or by the operation of a JSON protocol of AWS that it names.
+pub(super) fn is_read(sent: &Sent) -> bool {
+    let operation =
+        || sent.header("x-amz-target").and_then(|target| Some(target.rsplit_once('.')?.1)).unwrap_or_default();
+    match sent.method.as_str() {
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" => true,
+        "POST" if sent.credential.is_some() => ["BatchGet", "Describe", "Get", "List"].iter().any(|verb| {
+            operation().strip_prefix(verb).is_some_and(|noun| noun.starts_with(|c: char| c.is_ascii_uppercase()))
+        }),
+        _ => false,
+    }
+}
 
 /// A header of a request.
 pub(super) fn header(name: &str, value: &str) -> Result<(), Error> {

@@ -120,7 +120,7 @@ fn start(host: &mut State, mut sent: Sent, body_file: Option<&str>) -> Result<St
             shown.clone()
         }
     };
-    if !matches!(sent.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE") {
+    if !rules::is_read(&sent) {
         host.announce(&format!("{} {shown}", sent.method))?;
     }
     if let Destination::Host(url, origin) = &to {

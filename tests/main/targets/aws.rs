@@ -1,0 +1,162 @@
+//! Services of AWS for tests: `ministack` keeps objects, functions and services of ECS, runs functions as processes and tasks
+//! as containers, and checks access keys. It doesn't check signatures, nor share calls of an alias by its weights.
+
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use super::machine::Machine;
+use crate::environment::{Ended, TestEnvironment};
+
+const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
+const KEY: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY";
+
+/// Where the services answer; the same port of `localhost` is another origin, for another credential.
+const ENDPOINT: &str = "http://127.0.0.1:4566";
+
+/// The services, and the machine in which they run.
+pub(super) struct Aws {
+    pub(super) machine: Machine,
+}
+
+/// An answer of a service.
+pub(super) struct Answer {
+    pub(super) status: String,
+    /// In lower case, a line each.
+    pub(super) headers: String,
+    pub(super) body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(super) fn json(&self) -> Json {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
+    }
+
+    #[track_caller]
+    pub(super) fn ok(self) -> Answer {
+        assert!(self.status.starts_with('2'), "{} {}", self.status, self.body);
+        self
+    }
+}
+
+/// A credential in a pipeline file, for `service`.
+pub(super) fn credential(name: &str, service: &str, origin: &str) -> String {
+    format!(
+        "[credentials.{name}]\ntype = \"aws-sigv4\"\naccess-key-id = \"key-id\"\nsecret-access-key = \"key\"\n\
+         region = \"us-east-1\"\nservice = \"{service}\"\norigins = [\"http://{origin}:4566\"]\n"
+    )
+}
+
+/// The secrets of the credentials.
+const SECRETS: &str = "[secrets.key-id]\nfrom = \"env:KEY_ID\"\nhosts = [\"127.0.0.1\", \"localhost\"]\n\
+                       [secrets.key]\nfrom = \"env:KEY\"\nhosts = [\"127.0.0.1\", \"localhost\"]\n";
+
+/// A program of the Python packages that `cargo xtask test` installs.
+fn program(name: &str) -> String {
+    let this = std::env::current_exe().expect("a test binary");
+    let target = this.ancestors().nth(3).expect("…/debug/deps/main");
+    let program = target.join("stagewright/python/bin").join(name);
+    assert!(program.is_file(), "{} isn't installed: run `cargo xtask test`", program.display());
+    program.display().to_string()
+}
+
+impl Aws {
+    pub(super) fn start() -> Aws {
+        Aws::on(Machine::start(), "/nonexistent.sock")
+    }
+
+    /// `socket`: the engine that runs tasks.
+    pub(super) fn on(mut machine: Machine, socket: &str) -> Aws {
+        let ministack = program("ministack");
+        let (temporary, id, key) = (
+            machine.path("").display().to_string(),
+            format!("AWS_ACCESS_KEY_ID={KEY_ID}"),
+            format!("AWS_SECRET_ACCESS_KEY={KEY}"),
+        );
+        let (docker, temporary) = (format!("DOCKER_HOST=unix://{socket}"), format!("TMPDIR={temporary}"));
+        let args = ["AUTH=true", "BIND_HOST=127.0.0.1", &docker, &id, &key, &temporary, &ministack];
+        machine.serve("env", &args, |machine| machine.get(&format!("{ENDPOINT}/_ministack/health")).is_some());
+        Aws { machine }
+    }
+
+    /// A repository with the secrets of the credentials, whose stages are granted what they use.
+    pub(super) fn repository(&self, pipeline: &str, files: &[(&str, &str)]) -> TestEnvironment {
+        let mut repository = self.machine.repository(&format!("{pipeline}\n{SECRETS}"));
+        repository.set("KEY_ID", KEY_ID);
+        repository.set("KEY", KEY);
+        for (path, text) in files {
+            repository.write(path, text);
+        }
+        repository.run(&["grant", "--yes"]).exits(0);
+        repository
+    }
+
+    /// Sends a request as the owner of the account.
+    pub(super) fn send(&self, service: &str, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+        let digest = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (scope, user) = (format!("aws:amz:us-east-1:{service}"), format!("{KEY_ID}:{KEY}"));
+        let (digest, url) = (format!("x-amz-content-sha256: {digest}"), format!("{ENDPOINT}{path}"));
+        let mut args =
+            vec!["-si", "--max-time", "20", "--aws-sigv4", &scope, "--user", &user, "-X", method, "-H", &digest];
+        args.extend(headers.iter().flat_map(|header| ["-H", *header]));
+        if !body.is_empty() {
+            args.extend(["--data-binary", body]);
+        }
+        args.push(&url);
+        let answer = self.machine.run("curl", &args);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).unwrap_or_default().trim().to_owned();
+        Answer { status, headers: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+}
+
+/// Runs the pipeline with inputs.
+#[track_caller]
+pub(super) fn deploy(repository: &TestEnvironment, inputs: &[&str], code: i32) -> Ended {
+    let mut args = vec!["run"];
+    for input in inputs {
+        args.extend(["--input", input]);
+    }
+    repository.run(&args).exits(code)
+}
+
+/// The newest run.
+pub(super) fn latest_run(repository: &TestEnvironment) -> Json {
+    let runs = repository.run(&["runs", "--json"]).exits(0);
+    let runs: Json = serde_json::from_str(&runs.stdout).expect("JSON");
+    runs[0]["run"].clone()
+}
+
+/// How many releases the environment has had.
+pub(super) fn releases(repository: &TestEnvironment) -> usize {
+    let history = repository.run(&["env", "history", "production", "--json"]).exits(0);
+    let history: Vec<Json> = serde_json::from_str(&history.stdout).expect("JSON");
+    history.len()
+}
+
+/// Deploys again and again, and kills the engine at a later write to its journal each time. `check` is called with the number
+/// of each version that was deployed after the kill.
+pub(super) fn kill_at_every_write(repository: &TestEnvironment, stride: usize, check: impl Fn(usize)) {
+    let before = releases(repository);
+    let mut version = 0;
+    for write in (1..).step_by(crate::crash::stride(stride)) {
+        version += 1;
+        let input = format!("version={version}");
+        let deploy = ["run", "--input", &input];
+        let earlier = latest_run(repository);
+        if crate::crash::killed(repository, &deploy, write).is_none() {
+            break;
+        }
+        // Killed before the run was recorded, it is started again. Killed after its end, there is nothing left to do.
+        let resumed = repository.run(&["resume", "latest"]);
+        let has_ended = latest_run(repository) != earlier && resumed.stderr.contains("has succeeded");
+        match resumed.code {
+            4 if has_ended => {}
+            4 => drop(repository.run(&deploy).exits(0)),
+            _ => drop(resumed.exits(0)),
+        }
+        check(version);
+        assert_eq!(releases(repository), before + version, "killed at {write}: deployed more than once, or not at all");
+    }
+    assert!(version > 3, "the engine was killed {version} times: is the journal still a write-ahead log?");
+}

@@ -1,0 +1,193 @@
+//! The target `ecs`, with tasks as containers of an engine of the test's own.
+
+use serde_json::{Value as Json, json};
+
+use super::aws::{Aws, credential, deploy, kill_at_every_write};
+use super::engine::{DockerEngine, compile_service};
+use crate::environment::{TestEnvironment, eventually};
+
+/// DEPLOY is replaced.
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "service"
+[inputs.version]
+[inputs.exit]
+default = ""
+
+[environments.production]
+target = "ecs"
+
+[stages.image]
+uses = "build-image"
+permissions = { read = ["versioned"], write = ["image"] }
+[stages.image.with]
+files = [{ from = "versioned", to = "/versioned" }]
+entrypoint = ["/versioned"]
+env = { HOST = "0.0.0.0", PORT = "8080", VERSION = "${{ inputs.version }}", EXIT = "${{ inputs.exit }}" }
+layout = "image"
+tags = ["x"]
+
+[stages.push]
+uses = "push-image"
+needs = ["image"]
+with = { layout = "image", image = "127.0.0.1:5000/versioned", tags = ["v${{ inputs.version }}"] }
+permissions = { read = ["image"], registry = ["127.0.0.1:5000/versioned"] }
+
+[stages.deploy]
+uses = "deploy"
+needs = ["push"]
+environment = "production"
+[stages.deploy.with]
+cluster = "main"
+service = "api"
+credential = "ecs"
+image = "${{ stages.push.outputs.reference }}"
+DEPLOY
+"#;
+
+struct Cluster {
+    aws: Aws,
+    repository: TestEnvironment,
+    socket: String,
+}
+
+impl Cluster {
+    /// A service without tasks, which has never been deployed.
+    fn with(more: &str) -> Cluster {
+        let DockerEngine { machine, socket } = DockerEngine::start();
+        let aws = Aws::on(machine, &socket);
+        let pipeline = format!("{}\n{}", PIPELINE.replace("DEPLOY", more), credential("ecs", "ecs", "127.0.0.1"));
+        let repository = aws.repository(&pipeline, &[]);
+        compile_service(&repository);
+        let cluster = Cluster { aws, repository, socket };
+        cluster.call("CreateCluster", &json!({ "clusterName": "main" }));
+        let image = format!("127.0.0.1:5000/none@sha256:{}", "0".repeat(64));
+        cluster.call(
+            "RegisterTaskDefinition",
+            &json!({
+                "family": "api",
+                "containerDefinitions": [{ "name": "app", "image": image, "memory": 64 }],
+                "tags": [{ "key": "team", "value": "shop" }],
+            }),
+        );
+        let breaker = json!({ "deploymentCircuitBreaker": { "enable": true, "rollback": true } });
+        let service = json!({ "cluster": "main", "serviceName": "api", "taskDefinition": "api", "desiredCount": 0, "deploymentConfiguration": breaker });
+        cluster.call("CreateService", &service);
+        cluster
+    }
+
+    fn call(&self, operation: &str, input: &Json) -> Json {
+        let target = format!("x-amz-target: AmazonEC2ContainerServiceV20141113.{operation}");
+        let headers = ["content-type: application/x-amz-json-1.1", &target];
+        self.aws.send("ecs", "POST", "/", &headers, &input.to_string()).ok().json()
+    }
+
+    fn service(&self) -> Json {
+        let described = self.call("DescribeServices", &json!({ "cluster": "main", "services": ["api"] }));
+        described["services"][0].clone()
+    }
+
+    /// The name of the task definition that the service has, and its deployments' states.
+    fn state(&self) -> (String, Vec<String>) {
+        let service = self.service();
+        let arn = service["taskDefinition"].as_str().expect("an ARN");
+        let states = service["deployments"].as_array().expect("a list").iter();
+        let states = states.map(|deployment| deployment["rolloutState"].as_str().unwrap_or_default().to_owned());
+        (arn.rsplit('/').next().unwrap_or_default().to_owned(), states.collect())
+    }
+
+    /// Sets how many tasks the service has, and waits for them.
+    fn scale(&self, count: u32) {
+        self.call("UpdateService", &json!({ "cluster": "main", "service": "api", "desiredCount": count }));
+        eventually("the tasks run", || (self.service()["runningCount"] == count).then_some(()));
+    }
+
+    /// The digests of the images whose tasks run.
+    fn runs(&self) -> Vec<String> {
+        let host = format!("unix://{}", self.socket);
+        let ids = self.aws.machine.run("docker", &["--host", &host, "ps", "--quiet"]);
+        let image = |id: &str| {
+            let format = ["--host", &host, "inspect", "--format", "{{index .Config.Env}}", id];
+            let env = self.aws.machine.run("docker", &format);
+            env.split("VERSION=").nth(1).and_then(|rest| rest.split([' ', ']']).next()).unwrap_or_default().to_owned()
+        };
+        let mut found: Vec<String> = ids.lines().map(image).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+#[test]
+fn tasks_are_replaced_and_a_release_that_exits_is_rolled_back_by_the_circuit_breaker() {
+    let cluster = Cluster::with("");
+    deploy(&cluster.repository, &["version=1"], 0);
+    cluster.scale(2);
+    deploy(&cluster.repository, &["version=2"], 0);
+    assert_eq!(cluster.state(), ("api:3".to_owned(), vec!["COMPLETED".to_owned()]));
+    eventually("the tasks of version 1 have stopped", || (cluster.runs() == ["2"]).then_some(()));
+    let tags = cluster.call("DescribeTaskDefinition", &json!({ "taskDefinition": "api:3", "include": ["TAGS"] }));
+    let tags = tags["tags"].to_string();
+    assert!(tags.contains("shop") && tags.contains("stagewright.fence"), "{tags}");
+
+    let exits = deploy(&cluster.repository, &["version=3", "exit=7"], 1);
+    assert!(
+        exits.stdout.contains("circuit breaker") && exits.stdout.contains("app exited with code 7"),
+        "{}",
+        exits.stdout
+    );
+    assert!(exits.stdout.contains("release api:4 was removed, and release api:3"), "{}", exits.stdout);
+    assert_eq!((cluster.state().0, cluster.runs()), ("api:3".to_owned(), vec!["2".to_owned()]));
+
+    let rolled_back = cluster.repository.run(&["rollback", "production"]).exits(0);
+    assert!(rolled_back.stdout.contains("release api:2 started"), "as it was, and not another: {}", rolled_back.stdout);
+    eventually("the tasks of version 2 have stopped", || (cluster.runs() == ["1"]).then_some(()));
+
+    // A deploy under a newer token, for example from another machine.
+    let arn = cluster.service()["taskDefinition"].clone();
+    cluster
+        .call("TagResource", &json!({ "resourceArn": arn, "tags": [{ "key": "stagewright.fence", "value": "1000" }] }));
+    let stale = deploy(&cluster.repository, &["version=4"], 1);
+    assert!(
+        stale.stdout.contains("api:2 of the service `api` has the token 1000, which is newer than"),
+        "{}",
+        stale.stdout
+    );
+    assert_eq!(cluster.runs(), ["1"]);
+}
+
+#[test]
+fn a_release_that_does_not_start_in_time_is_replaced_by_the_one_before_it() {
+    let cluster = Cluster::with("task-definition = \"task.json\"\nreadiness = { deadline = \"6s\" }");
+    let template = |command: &str| {
+        json!({ "family": "api", "containerDefinitions": [
+            { "name": "app", "image": "replaced", "memory": 64, "entryPoint": [command] },
+        ] })
+    };
+    cluster.repository.write("task.json", &template("/versioned").to_string());
+    deploy(&cluster.repository, &["version=1"], 0);
+    // Without the circuit breaker, ECS would try for hours.
+    let without = json!({ "cluster": "main", "service": "api", "deploymentConfiguration": { "deploymentCircuitBreaker": { "enable": false, "rollback": false } } });
+    cluster.call("UpdateService", &without);
+    cluster.scale(1);
+    cluster.repository.write("task.json", &template("/missing").to_string());
+    let late = deploy(&cluster.repository, &["version=2"], 1);
+    assert!(late.stdout.contains("the readiness check didn't pass within 6 s"), "{}", late.stdout);
+    assert!(late.stdout.contains("0 of 1 tasks run"), "{}", late.stdout);
+    assert_eq!((cluster.state().0, cluster.runs()), ("api:2".to_owned(), vec!["1".to_owned()]));
+}
+
+#[test]
+fn a_deploy_survives_a_kill_at_any_write_to_the_journal() {
+    let cluster = Cluster::with("");
+    deploy(&cluster.repository, &["version=0"], 0);
+    cluster.scale(1);
+    kill_at_every_write(&cluster.repository, 25, |version| {
+        assert_eq!(cluster.state().1[0], "COMPLETED", "{version}");
+        let expected = version.to_string();
+        eventually("the tasks of the version before have stopped", || {
+            (cluster.runs() == [expected.clone()]).then_some(())
+        });
+    });
+}

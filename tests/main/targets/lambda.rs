@@ -1,0 +1,189 @@
+//! The target `lambda`, on functions that run as processes.
+
+use serde_json::{Value as Json, json};
+
+use super::aws::{Aws, credential, deploy, kill_at_every_write};
+use crate::environment::TestEnvironment;
+
+/// DEPLOY is replaced.
+const PIPELINE: &str = r#"
+schema = 1
+[pipeline]
+name = "function"
+[inputs.version]
+[inputs.broken]
+default = ""
+
+[environments.production]
+target = "lambda"
+
+[stages.package]
+uses = "command"
+with = { argv = ["python3", "package.py"], artifacts = [{ path = "function.zip", name = "function" }] }
+env = { VERSION = "${{ inputs.version }}", BROKEN = "${{ inputs.broken }}" }
+permissions = { process = ["python3"], read = ["package.py", "function.zip"], write = ["function.zip"] }
+
+[stages.deploy]
+uses = "deploy"
+needs = ["package"]
+environment = "production"
+[stages.deploy.with]
+function = "orders"
+credential = "lambda"
+zip = "${{ stages.package.outputs.artifacts.function }}"
+readiness = { payload = { check = true }, expect = { status = "ok" } }
+DEPLOY
+"#;
+
+const CREATE: &str =
+    r#"create = { role = "arn:aws:iam::000000000000:role/orders", runtime = "python3.12", handler = "app.handler" }"#;
+
+/// Writes the archive of a function, which is the same whenever its version is.
+const PACKAGE: &str = r#"
+import os, zipfile
+version, broken = os.environ["VERSION"], os.environ["BROKEN"]
+status = "no database" if broken else "ok"
+code = f"def handler(event, context):\n    print('called')\n    return {{'status': {status!r}, 'version': {version!r}}}\n"
+with zipfile.ZipFile("function.zip", "w") as archive:
+    archive.writestr(zipfile.ZipInfo("app.py"), code)
+"#;
+
+const FUNCTION: &str = "/2015-03-31/functions/orders";
+
+struct Functions {
+    aws: Aws,
+    repository: TestEnvironment,
+}
+
+impl Functions {
+    fn with(more: &str) -> Functions {
+        let aws = Aws::start();
+        let trust = "%7B%22Version%22%3A%222012-10-17%22%2C%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Principal%22%3A\
+                     %7B%22Service%22%3A%22lambda.amazonaws.com%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D";
+        let role = format!("Action=CreateRole&Version=2010-05-08&RoleName=orders&AssumeRolePolicyDocument={trust}");
+        aws.send("iam", "POST", "/", &["content-type: application/x-www-form-urlencoded"], &role).ok();
+        let pipeline = format!("{}\n{}", PIPELINE.replace("DEPLOY", more), credential("lambda", "lambda", "127.0.0.1"));
+        let repository = aws.repository(&pipeline, &[("package.py", PACKAGE)]);
+        Functions { aws, repository }
+    }
+
+    fn get(&self, path: &str) -> Json {
+        self.aws.send("lambda", "GET", &format!("{FUNCTION}{path}"), &[], "").json()
+    }
+
+    fn alias(&self) -> Json {
+        self.get("/aliases/live")
+    }
+
+    /// The numbers of the published versions.
+    fn versions(&self) -> Vec<String> {
+        let listed = self.get("/versions");
+        let numbers =
+            listed["Versions"].as_array().expect("a list").iter().filter_map(|version| version["Version"].as_str());
+        numbers.filter(|number| *number != "$LATEST").map(str::to_owned).collect()
+    }
+
+    /// What the version that serves answers.
+    fn serves(&self) -> String {
+        let path = format!("{FUNCTION}/invocations?Qualifier=live");
+        let answer = self.aws.send("lambda", "POST", &path, &[], "{}").json();
+        answer["version"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[test]
+fn a_version_serves_once_it_answers_and_a_rollback_moves_the_alias_back() {
+    let functions = Functions::with("");
+    let missing = deploy(&functions.repository, &["version=1"], 1);
+    assert!(missing.stdout.contains("the function `orders` doesn't exist"), "{}", missing.stdout);
+    let text = functions
+        .repository
+        .read("stagewright.toml")
+        .replace("function = \"orders\"", &format!("function = \"orders\"\n{CREATE}"));
+    functions.repository.write("stagewright.toml", &text);
+
+    deploy(&functions.repository, &["version=1"], 0);
+    assert_eq!((functions.serves(), functions.versions()), ("1".to_owned(), vec!["1".to_owned()]));
+    deploy(&functions.repository, &["version=2"], 0);
+    assert_eq!((functions.serves(), functions.versions().len()), ("2".to_owned(), 2));
+
+    let broken = deploy(&functions.repository, &["version=3", "broken=yes"], 1);
+    assert!(
+        broken.stdout.contains(r#"the release answered {"status": "no database", "version": "3"}"#),
+        "{}",
+        broken.stdout
+    );
+    assert!(broken.stdout.contains("called"), "the log of the call is shown: {}", broken.stdout);
+    assert_eq!((functions.serves(), functions.versions().len()), ("2".to_owned(), 2));
+
+    let rolled_back = functions.repository.run(&["rollback", "production"]).exits(0);
+    assert!(!rolled_back.stdout.contains("sending"), "{}", rolled_back.stdout);
+    assert_eq!((functions.serves(), functions.alias()["FunctionVersion"].as_str()), ("1".to_owned(), Some("1")));
+    assert_eq!(functions.versions().len(), 2);
+}
+
+const CANARY: &str = r#"strategy = { canary = { steps = [{ set-weight = 20 }, { pause = {} }] } }"#;
+
+#[test]
+fn a_canary_has_a_weight_beside_the_version_that_serves() {
+    let functions = Functions::with(&format!("{CREATE}\n{CANARY}"));
+    deploy(&functions.repository, &["version=1"], 5);
+    functions.repository.run(&["rollout", "promote", "production"]).exits(0);
+    deploy(&functions.repository, &["version=2"], 5);
+    let alias = functions.alias();
+    assert_eq!(alias["FunctionVersion"], "1");
+    assert_eq!(alias["RoutingConfig"], json!({ "AdditionalVersionWeights": { "2": 0.2 } }));
+    functions.repository.run(&["rollout", "abort", "production"]).exits(1);
+    let alias = functions.alias();
+    assert_eq!((alias["FunctionVersion"].as_str(), &alias["RoutingConfig"]), (Some("1"), &Json::Null));
+    assert_eq!(functions.versions(), ["1"]);
+
+    deploy(&functions.repository, &["version=3"], 5);
+    // Something else moves the alias: the weights are gone.
+    let moved = json!({ "FunctionVersion": "1", "RoutingConfig": { "AdditionalVersionWeights": {} } });
+    functions.aws.send("lambda", "PUT", &format!("{FUNCTION}/aliases/live"), &[], &moved.to_string()).ok();
+    functions.repository.run(&["rollout", "promote", "production"]).exits(0);
+    let alias = functions.alias();
+    assert_eq!((functions.serves(), &alias["RoutingConfig"]), ("3".to_owned(), &Json::Null));
+}
+
+#[test]
+fn a_deploy_that_was_overtaken_is_refused_by_the_alias() {
+    let functions = Functions::with(CREATE);
+    deploy(&functions.repository, &["version=1"], 0);
+    let newer = json!({ "Description": "stagewright fence=1000 run=other digest=sha256:00 version=1 phase=finished" });
+    functions.aws.send("lambda", "PUT", &format!("{FUNCTION}/aliases/live"), &[], &newer.to_string()).ok();
+    let stale = deploy(&functions.repository, &["version=2"], 1);
+    assert!(
+        stale.stdout.contains("the alias `live` of `orders` has the token 1000, which is newer than 2"),
+        "{}",
+        stale.stdout
+    );
+    assert_eq!((functions.serves(), functions.versions()), ("1".to_owned(), vec!["1".to_owned()]));
+}
+
+#[test]
+fn a_wrong_key_is_named() {
+    let mut functions = Functions::with(CREATE);
+    functions.repository.set("KEY_ID", "AKIAOTHER");
+    let refused = deploy(&functions.repository, &["version=1"], 1);
+    assert!(refused.stdout.contains("was refused with 403: UnrecognizedClientException"), "{}", refused.stdout);
+    assert!(
+        refused.stdout.contains("check the secrets `access-key-id` and `session-token` of [credentials.lambda]"),
+        "{}",
+        refused.stdout
+    );
+}
+
+const SHORT: &str = r#"strategy = { canary = { steps = [{ set-weight = 30 }, { pause = { duration = "1s" } }] } }"#;
+
+#[test]
+fn a_canary_survives_a_kill_at_any_write_to_the_journal() {
+    let functions = Functions::with(&format!("{CREATE}\n{SHORT}"));
+    deploy(&functions.repository, &["version=0"], 0);
+    kill_at_every_write(&functions.repository, 13, |version| {
+        let alias = functions.alias();
+        assert_eq!((functions.serves(), &alias["RoutingConfig"]), (version.to_string(), &Json::Null));
+        assert_eq!(functions.versions().len(), version + 1, "a version was published twice");
+    });
+}
