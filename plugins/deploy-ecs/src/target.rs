@@ -6,7 +6,7 @@
 use aws::Service;
 use rollout::{Described as Presented, Progress, ReleaseConfig as _, Serving, Target};
 use serde_json::{Map, Value as Json};
-use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log, workspace};
+use stagewright_sdk::{Error, ErrorCode, Result, clock, environment, log, workspace};
 
 use crate::config::Config;
 use crate::definition::{self, Definition};
@@ -190,15 +190,14 @@ impl Services {
         Error::new(ErrorCode::Superseded, message).help("start a new run")
     }
 
-    /// The task definition of the last known-good release, if that is what is deployed: a rollback needs it as it was, whatever
-    /// has become of the template.
+    /// The task definition of the last known-good release, if that is what is deployed after another one: a rollback needs it as
+    /// it was, whatever has become of the template.
     fn known_good(&self) -> Result<Option<Definition>> {
-        let own: Json = context::config()?;
-        let Some(good) = environment::last_known_good()?
-            .filter(|good| good.config == own || good.artifact == self.config.artifact())
-        else {
+        let is_own = |release: &environment::Release| release.artifact == self.config.artifact();
+        let Some(good) = environment::last_known_good()?.filter(is_own) else { return Ok(None) };
+        if environment::current()?.is_some_and(|current| is_own(&current)) {
             return Ok(None);
-        };
+        }
         let current = self.ecs.definition(&self.ecs.describe()?.task_definition)?;
         let mut with_image = Vec::new();
         for arn in self.ecs.family(current.family())? {

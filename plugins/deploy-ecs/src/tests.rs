@@ -113,6 +113,24 @@ fn a_stale_deploy_changes_nothing() {
 }
 
 #[test]
+fn a_newer_deploy_in_between_is_put_back() {
+    let (old, new) = (containers("app@sha256:old"), containers(IMAGE));
+    let before = || service(&[deployment("PRIMARY", 1, "COMPLETED")]);
+    let earlier = || definition(1, 3, "earlier", &old);
+    let own = || definition(2, 7, &run_id(), &new);
+    let overtaken = service(&[deployment("PRIMARY", 2, "IN_PROGRESS"), deployment("ACTIVE", 5, "IN_PROGRESS")]);
+    let scripts = [before(), earlier(), before(), before(), earlier(), earlier(), own(), answer(&json!({}))]
+        .into_iter()
+        .chain([overtaken, own(), definition(5, 8, "later", &old), answer(&json!({}))]);
+    let report = scripts.fold(host(json!({})), FakeHost::http).run::<DeployEcs>();
+    let error = report.result.as_ref().unwrap_err();
+    assert_eq!(error.code, ErrorCode::Superseded, "{error}");
+    assert_eq!(operations(&report), ["RegisterTaskDefinition", "UpdateService", "UpdateService"]);
+    let last: Json = serde_json::from_slice(&report.sent.last().unwrap().body).unwrap();
+    assert_eq!(last["taskDefinition"], format!("{ARN}/api:5"));
+}
+
+#[test]
 fn until_ecs_has_replaced_all_tasks_the_version_before_serves() {
     let observe = |deployments: &[Json], revision: u32, run: &str| {
         let host = host(json!({})).http(service(deployments));

@@ -106,9 +106,45 @@ fn new_code_is_sent_as_base64_for_the_revision_that_was_seen() {
 }
 
 #[test]
+fn a_version_whose_answer_is_not_the_expected_one_is_deleted() {
+    let own = version("2", &mark(7, &run_id(), ""), CODE);
+    let more = json!({ "readiness": { "payload": { "check": true }, "expect": { "status": "ok", "of": { "a": 1 } } } });
+    let deploy = |answer: &Json| {
+        let call = send("POST", "/invocations?Qualifier=2", answer).header("x-amz-log-result", "bm8gZGF0YWJhc2U=");
+        let scripts = [
+            send("POST", "/versions", &own),
+            get("/configuration?Qualifier=2", &own),
+            call,
+            send("PUT", "/aliases/live", &json!({})),
+            send("DELETE", "?Qualifier=2", &Json::Null),
+        ];
+        scripts.into_iter().fold(function(host(more.clone()), "", CODE), FakeHost::http).run::<DeployLambda>()
+    };
+    assert!(deploy(&json!({ "status": "ok", "of": { "a": 1, "b": 2 }, "more": [] })).result.is_ok());
+    let report = deploy(&json!({ "status": "ok", "of": { "a": 2 } }));
+    let error = report.result.as_ref().unwrap_err();
+    assert!(error.causes[0].contains(r#"answered {"status":"ok","of":{"a":2}} to the call"#), "{error:?}");
+    assert!(error.causes.iter().any(|cause| cause.contains("no database")), "{error:?}");
+    let expected = [
+        "POST /versions",
+        "PUT /aliases/live",
+        "POST /invocations?Qualifier=2",
+        "PUT /aliases/live",
+        "DELETE ?Qualifier=2",
+    ];
+    assert_eq!(changes(&report), expected);
+}
+
+#[test]
 fn a_stale_deploy_changes_nothing() {
-    for (alias_mark, what) in [(mark(8, "later", " version=1 phase=finished"), "the alias `live`")] {
-        let report = function(host(json!({})), &alias_mark, CODE).run::<DeployLambda>();
+    let published = mark(8, "later", "");
+    let alias_mark = mark(8, "later", " version=1 phase=finished");
+    for (alias_mark, description, what) in
+        [(alias_mark.as_str(), "", "the alias `live`"), ("", &published, "version 9")]
+    {
+        let newest = version("9", description, "other");
+        let host = host(json!({})).http(get("/versions?MaxItems=50", &json!({ "Versions": [newest] })));
+        let report = function(host, alias_mark, CODE).run::<DeployLambda>();
         let error = report.result.as_ref().unwrap_err();
         assert!(
             error.message.contains(&format!("{what} of `orders` has the token 8, which is newer than 7")),

@@ -88,13 +88,14 @@ impl Cluster {
         described["services"][0].clone()
     }
 
-    /// The name of the task definition that the service has, and its deployments' states.
-    fn state(&self) -> (String, Vec<String>) {
+    /// The name of the task definition that the service has, and how far its deployment is.
+    fn state(&self) -> (String, String) {
         let service = self.service();
-        let arn = service["taskDefinition"].as_str().expect("an ARN");
-        let states = service["deployments"].as_array().expect("a list").iter();
-        let states = states.map(|deployment| deployment["rolloutState"].as_str().unwrap_or_default().to_owned());
-        (arn.rsplit('/').next().unwrap_or_default().to_owned(), states.collect())
+        let deployments = service["deployments"].as_array().expect("a list");
+        let primary = deployments.iter().find(|deployment| deployment["status"] == "PRIMARY").expect("a deployment");
+        let arn = primary["taskDefinition"].as_str().expect("an ARN");
+        let name = arn.rsplit('/').next().unwrap_or_default();
+        (name.to_owned(), primary["rolloutState"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Sets how many tasks the service has, and waits for them.
@@ -103,16 +104,18 @@ impl Cluster {
         eventually("the tasks run", || (self.service()["runningCount"] == count).then_some(()));
     }
 
-    /// The digests of the images whose tasks run.
+    /// The versions whose tasks run.
     fn runs(&self) -> Vec<String> {
         let host = format!("unix://{}", self.socket);
         let ids = self.aws.machine.run("docker", &["--host", &host, "ps", "--quiet"]);
-        let image = |id: &str| {
-            let format = ["--host", &host, "inspect", "--format", "{{index .Config.Env}}", id];
-            let env = self.aws.machine.run("docker", &format);
-            env.split("VERSION=").nth(1).and_then(|rest| rest.split([' ', ']']).next()).unwrap_or_default().to_owned()
+        // A container may be removed in between.
+        let version = |id: &str| {
+            let format = ["--host", &host, "inspect", "--format", "{{.Config.Env}}", id];
+            let output = self.aws.machine.command("docker").args(format).output().expect("docker starts");
+            let env = String::from_utf8(output.stdout).expect("UTF-8");
+            Some(env.split("VERSION=").nth(1)?.split([' ', ']']).next()?.to_owned())
         };
-        let mut found: Vec<String> = ids.lines().map(image).collect();
+        let mut found: Vec<String> = ids.lines().filter_map(version).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -125,7 +128,7 @@ fn tasks_are_replaced_and_a_release_that_exits_is_rolled_back_by_the_circuit_bre
     deploy(&cluster.repository, &["version=1"], 0);
     cluster.scale(2);
     deploy(&cluster.repository, &["version=2"], 0);
-    assert_eq!(cluster.state(), ("api:3".to_owned(), vec!["COMPLETED".to_owned()]));
+    assert_eq!(cluster.state(), ("api:3".to_owned(), "COMPLETED".to_owned()));
     eventually("the tasks of version 1 have stopped", || (cluster.runs() == ["2"]).then_some(()));
     let tags = cluster.call("DescribeTaskDefinition", &json!({ "taskDefinition": "api:3", "include": ["TAGS"] }));
     let tags = tags["tags"].to_string();
@@ -160,21 +163,20 @@ fn tasks_are_replaced_and_a_release_that_exits_is_rolled_back_by_the_circuit_bre
 #[test]
 fn a_release_that_does_not_start_in_time_is_replaced_by_the_one_before_it() {
     let cluster = Cluster::with("task-definition = \"task.json\"\nreadiness = { deadline = \"6s\" }");
-    let template = |command: &str| {
-        json!({ "family": "api", "containerDefinitions": [
-            { "name": "app", "image": "replaced", "memory": 64, "entryPoint": [command] },
-        ] })
-    };
-    cluster.repository.write("task.json", &template("/versioned").to_string());
+    let template = json!({ "family": "api", "containerDefinitions": [
+        { "name": "app", "image": "replaced", "memory": 64, "environment": [{ "name": "LEVEL", "value": "info" }] },
+    ] });
+    cluster.repository.write("task.json", &template.to_string());
     deploy(&cluster.repository, &["version=1"], 0);
+    let registered = cluster.call("DescribeTaskDefinition", &json!({ "taskDefinition": "api:2" })).to_string();
+    assert!(registered.contains("LEVEL") && registered.contains("127.0.0.1:5000/versioned@sha256:"), "{registered}");
     // Without the circuit breaker, ECS would try for hours.
-    let without = json!({ "cluster": "main", "service": "api", "deploymentConfiguration": { "deploymentCircuitBreaker": { "enable": false, "rollback": false } } });
-    cluster.call("UpdateService", &without);
+    let breaker = json!({ "deploymentCircuitBreaker": { "enable": false, "rollback": false } });
+    cluster.call("UpdateService", &json!({ "cluster": "main", "service": "api", "deploymentConfiguration": breaker }));
     cluster.scale(1);
-    cluster.repository.write("task.json", &template("/missing").to_string());
-    let late = deploy(&cluster.repository, &["version=2"], 1);
+    let late = deploy(&cluster.repository, &["version=2", "exit=7"], 1);
     assert!(late.stdout.contains("the readiness check didn't pass within 6 s"), "{}", late.stdout);
-    assert!(late.stdout.contains("0 of 1 tasks run"), "{}", late.stdout);
+    assert!(late.stdout.contains("app exited with code 7"), "{}", late.stdout);
     assert_eq!((cluster.state().0, cluster.runs()), ("api:2".to_owned(), vec!["1".to_owned()]));
 }
 
@@ -184,7 +186,7 @@ fn a_deploy_survives_a_kill_at_any_write_to_the_journal() {
     deploy(&cluster.repository, &["version=0"], 0);
     cluster.scale(1);
     kill_at_every_write(&cluster.repository, 25, |version| {
-        assert_eq!(cluster.state().1[0], "COMPLETED", "{version}");
+        assert_eq!(cluster.state().1, "COMPLETED", "{version}");
         let expected = version.to_string();
         eventually("the tasks of the version before have stopped", || {
             (cluster.runs() == [expected.clone()]).then_some(())

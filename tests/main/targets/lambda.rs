@@ -42,8 +42,8 @@ const CREATE: &str =
 const PACKAGE: &str = r#"
 import os, zipfile
 version, broken = os.environ["VERSION"], os.environ["BROKEN"]
-status = "no database" if broken else "ok"
-code = f"def handler(event, context):\n    print('called')\n    return {{'status': {status!r}, 'version': {version!r}}}\n"
+line = "raise ValueError('no database')" if broken else f"return {{'status': 'ok', 'version': {version!r}}}"
+code = f"def handler(event, context):\n    {line}\n"
 with zipfile.ZipFile("function.zip", "w") as archive:
     archive.writestr(zipfile.ZipInfo("app.py"), code)
 "#;
@@ -108,12 +108,8 @@ fn a_version_serves_once_it_answers_and_a_rollback_moves_the_alias_back() {
     assert_eq!((functions.serves(), functions.versions().len()), ("2".to_owned(), 2));
 
     let broken = deploy(&functions.repository, &["version=3", "broken=yes"], 1);
-    assert!(
-        broken.stdout.contains(r#"the release answered {"status": "no database", "version": "3"}"#),
-        "{}",
-        broken.stdout
-    );
-    assert!(broken.stdout.contains("called"), "the log of the call is shown: {}", broken.stdout);
+    assert!(broken.stdout.contains(r#"the release answered {"errorMessage": "no database""#), "{}", broken.stdout);
+    assert!(broken.stdout.contains("ValueError: no database"), "the log of the call is shown: {}", broken.stdout);
     assert_eq!((functions.serves(), functions.versions().len()), ("2".to_owned(), 2));
 
     let rolled_back = functions.repository.run(&["rollback", "production"]).exits(0);
