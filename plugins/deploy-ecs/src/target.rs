@@ -93,7 +93,8 @@ impl Target for Services {
             }
             Some(RolloutState::Completed) => Progress::Running,
             Some(RolloutState::InProgress) | None => {
-                let reasons = if *failed_tasks > 0 { self.reasons(version)? } else { String::new() };
+                let is_lacking = running_count < desired_count;
+                let reasons = if is_lacking { self.reasons(version)? } else { String::new() };
                 let counts = format!("{running_count} of {desired_count} tasks run, {failed_tasks} failed");
                 Progress::Starting(format!("{counts}{reasons}"))
             }

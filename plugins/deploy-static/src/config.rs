@@ -50,7 +50,7 @@ pub struct Config {
     pub(crate) health: Option<Probe>,
     /// A distribution of CloudFront in front of the bucket, whose copies are invalidated.
     pub(crate) cloudfront: Option<Cloudfront>,
-    /// How many releases to keep for a rollback, beside the one that serves. Default: 5.
+    /// How many releases to keep for a rollback, beside the one that serves.
     #[serde(default = "default_keep")]
     pub(crate) keep: u32,
     /// `blue-green` waits before the switch, or keeps the way back open after it. Default: the switch at once.
@@ -87,10 +87,10 @@ pub(crate) struct Cloudfront {
     pub(crate) distribution: String,
     /// The name of the credential that signs requests to CloudFront. Its only origin is where they go.
     pub(crate) credential: String,
-    /// The paths to invalidate. Default: all.
+    /// The paths to invalidate.
     #[serde(default = "default_paths")]
     pub(crate) paths: Vec<String>,
-    /// How long an invalidation may take. Default: 15 min.
+    /// How long an invalidation may take.
     #[serde(default = "default_deadline")]
     pub(crate) deadline: DurationText,
 }

@@ -177,7 +177,7 @@ const SHORT: &str = r#"strategy = { canary = { steps = [{ set-weight = 30 }, { p
 fn a_canary_survives_a_kill_at_any_write_to_the_journal() {
     let functions = Functions::with(&format!("{CREATE}\n{SHORT}"));
     deploy(&functions.repository, &["version=0"], 0);
-    kill_at_every_write(&functions.repository, 13, |version| {
+    kill_at_every_write(&functions.repository, 17, |version| {
         let alias = functions.alias();
         assert_eq!((functions.serves(), &alias["RoutingConfig"]), (version.to_string(), &Json::Null));
         assert_eq!(functions.versions().len(), version + 1, "a version was published twice");

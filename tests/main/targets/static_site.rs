@@ -181,7 +181,7 @@ fn a_release_can_be_looked_at_before_the_switch() {
 fn a_deploy_survives_a_kill_at_any_write_to_the_journal() {
     let website = Website::with("");
     deploy(&website.repository, &["version=0"], 0);
-    kill_at_every_write(&website.repository, 9, |version| {
+    kill_at_every_write(&website.repository, 11, |version| {
         assert_eq!(website.page(), format!("version {version}"));
         let pointer = website.pointer();
         assert_eq!((&pointer["release"], &pointer["candidate"]), (&pointer["serving"]["release"], &Json::Null));
