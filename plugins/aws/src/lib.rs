@@ -73,7 +73,11 @@ impl Service {
     pub fn accept(&self, action: &str, mut response: Response) -> Answered<Response> {
         match response.is_success() || response.status() == 304 {
             true => Ok(response),
-            false => Err(Failure::Refused(Refusal::read(action, &self.credential, &mut response))),
+            false => {
+                let (status, code) = (response.status(), response.header("x-amzn-errortype"));
+                let body = response.bytes(ANSWER).unwrap_or_default();
+                Err(Failure::Refused(Refusal::read(action, &self.credential, status, code, &body)))
+            }
         }
     }
 

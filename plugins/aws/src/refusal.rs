@@ -3,10 +3,9 @@
 use std::fmt;
 
 use serde_json::Value as Json;
-use stagewright_sdk::http::Response;
 use stagewright_sdk::{Error, ErrorCode};
 
-use crate::{ANSWER, texts};
+use crate::xml::texts;
 
 /// Why a request has no usable answer.
 #[derive(Debug)]
@@ -57,13 +56,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Reads the answer: JSON, XML, or none in answers to HEAD.
-    pub(crate) fn read(action: &str, credential: &str, response: &mut Response) -> Refusal {
-        let status = response.status();
-        let body = response.bytes(ANSWER).unwrap_or_default();
-        let (code, message) = of_json(&body).or_else(|| of_xml(&body)).unwrap_or_default();
-        // The header has the code alone; in bodies it may follow a namespace.
-        let code = response.header("x-amzn-errortype").unwrap_or(code);
+    /// Reads the answer: JSON, XML, or none in answers to HEAD. `code`: that of the header `X-Amzn-ErrorType`, if there is one.
+    pub(crate) fn read(action: &str, credential: &str, status: u16, code: Option<String>, body: &[u8]) -> Refusal {
+        let (of_body, message) = of_json(body).or_else(|| of_xml(body)).unwrap_or_default();
+        // A namespace may be before the code, and a URL after it.
+        let code = code.unwrap_or(of_body);
         let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default().to_owned();
         Refusal { action: action.to_owned(), credential: credential.to_owned(), status, code, message }
     }

@@ -39,11 +39,11 @@ impl Answer {
     }
 }
 
-/// A credential in a pipeline file, for `service`.
+/// A credential in a pipeline file, for `service` at a host and port.
 pub(super) fn credential(name: &str, service: &str, origin: &str) -> String {
     format!(
         "[credentials.{name}]\ntype = \"aws-sigv4\"\naccess-key-id = \"key-id\"\nsecret-access-key = \"key\"\n\
-         region = \"us-east-1\"\nservice = \"{service}\"\norigins = [\"http://{origin}:4566\"]\n"
+         region = \"us-east-1\"\nservice = \"{service}\"\norigins = [\"http://{origin}\"]\n"
     )
 }
 
@@ -79,16 +79,8 @@ impl Aws {
         Aws { machine }
     }
 
-    /// A repository with the secrets of the credentials, whose stages are granted what they use.
     pub(super) fn repository(&self, pipeline: &str, files: &[(&str, &str)]) -> TestEnvironment {
-        let mut repository = self.machine.repository(&format!("{pipeline}\n{SECRETS}"));
-        repository.set("KEY_ID", KEY_ID);
-        repository.set("KEY", KEY);
-        for (path, text) in files {
-            repository.write(path, text);
-        }
-        repository.run(&["grant", "--yes"]).exits(0);
-        repository
+        repository(&self.machine, pipeline, files)
     }
 
     /// Sends a request as the owner of the account.
@@ -108,6 +100,45 @@ impl Aws {
         let status = head.split(' ').nth(1).unwrap_or_default().trim().to_owned();
         Answer { status, headers: head.to_ascii_lowercase(), body: body.to_owned() }
     }
+}
+
+/// A repository with the secrets of the credentials, whose stages are granted what they use.
+pub(super) fn repository(machine: &Machine, pipeline: &str, files: &[(&str, &str)]) -> TestEnvironment {
+    let mut repository = machine.repository(&format!("{pipeline}\n{SECRETS}"));
+    repository.set("KEY_ID", KEY_ID);
+    repository.set("KEY", KEY);
+    for (path, text) in files {
+        repository.write(path, text);
+    }
+    repository.run(&["grant", "--yes"]).exits(0);
+    repository
+}
+
+/// SeaweedFS, an S3 server on port 8333 that checks signatures. Requests without one may do everything, so that a test can
+/// look at the bucket.
+pub(super) fn start_seaweed(machine: &mut Machine) {
+    let keys = format!(r#"[{{ "accessKey": "{KEY_ID}", "secretKey": "{KEY}" }}]"#);
+    let rights = r#""actions": ["Admin", "Read", "Write", "List"]"#;
+    let identities = format!(
+        r#"{{ "identities": [{{ "name": "deploy", "credentials": {keys}, {rights} }}, {{ "name": "anonymous", {rights} }}] }}"#
+    );
+    // It has sockets with fixed names in /tmp, which has to be one of its own.
+    let temporary = machine.path("tmp");
+    std::fs::create_dir_all(temporary.join("data")).expect("a folder");
+    machine.write("tmp/s3.json", &identities);
+    let weed = format!(
+        "mount --bind {} /tmp && exec {} server -dir=/tmp/data -ip=127.0.0.1 -ip.bind=127.0.0.1 -volume.max=100 \
+         -volume.preStopSeconds=0 -master.volumeSizeLimitMB=64 -s3 -s3.port=8333 -s3.config=/tmp/s3.json",
+        temporary.display(),
+        program("weed")
+    );
+    machine.serve("unshare", &["--mount", "sh", "-c", &weed], |machine| {
+        let bucket = ["-sf", "--max-time", "5", "-X", "PUT", "http://127.0.0.1:8333/www", "-o", "/dev/null"];
+        let object = ["-sf", "--max-time", "5", "-X", "PUT", "http://127.0.0.1:8333/www/ready", "--data", "yes"];
+        [&bucket[..], &object]
+            .iter()
+            .all(|args| machine.command("curl").args(*args).status().is_ok_and(|status| status.success()))
+    });
 }
 
 /// Runs the pipeline with inputs.

@@ -57,7 +57,7 @@ impl Cluster {
     fn with(more: &str) -> Cluster {
         let DockerEngine { machine, socket } = DockerEngine::start();
         let aws = Aws::on(machine, &socket);
-        let pipeline = format!("{}\n{}", PIPELINE.replace("DEPLOY", more), credential("ecs", "ecs", "127.0.0.1"));
+        let pipeline = format!("{}\n{}", PIPELINE.replace("DEPLOY", more), credential("ecs", "ecs", "127.0.0.1:4566"));
         let repository = aws.repository(&pipeline, &[]);
         compile_service(&repository);
         let cluster = Cluster { aws, repository, socket };

@@ -62,7 +62,8 @@ impl Functions {
                      %7B%22Service%22%3A%22lambda.amazonaws.com%22%7D%2C%22Action%22%3A%22sts%3AAssumeRole%22%7D%5D%7D";
         let role = format!("Action=CreateRole&Version=2010-05-08&RoleName=orders&AssumeRolePolicyDocument={trust}");
         aws.send("iam", "POST", "/", &["content-type: application/x-www-form-urlencoded"], &role).ok();
-        let pipeline = format!("{}\n{}", PIPELINE.replace("DEPLOY", more), credential("lambda", "lambda", "127.0.0.1"));
+        let pipeline =
+            format!("{}\n{}", PIPELINE.replace("DEPLOY", more), credential("lambda", "lambda", "127.0.0.1:4566"));
         let repository = aws.repository(&pipeline, &[("package.py", PACKAGE)]);
         Functions { aws, repository }
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::aws::{Answer, Aws, credential, deploy, kill_at_every_write};
+use super::aws::{Answer, Aws, credential, deploy, kill_at_every_write, repository, start_seaweed};
+use super::machine::Machine;
 use crate::environment::{TestEnvironment, outcomes};
 
 /// CREDENTIALS and DEPLOY are replaced.
@@ -57,7 +58,7 @@ impl Website {
         let aws = Aws::start();
         aws.send("s3", "PUT", "/www", &[], "").ok();
         let deploy = PIPELINE.replace("DEPLOY", more);
-        let credentials = [credential("s3", "s3", "127.0.0.1"), credential("cdn", "cloudfront", "localhost")];
+        let credentials = [credential("s3", "s3", "127.0.0.1:4566"), credential("cdn", "cloudfront", "localhost:4566")];
         let used = if more.contains("cloudfront") { &credentials[..] } else { &credentials[..1] };
         let repository = aws.repository(&format!("{deploy}\n{}", used.concat()), &[("build.py", BUILD)]);
         Website { aws, repository }
@@ -231,4 +232,29 @@ fn a_rehearsal_sends_nothing_and_a_wrong_key_is_named() {
     let refused = deploy(&website.repository, &["version=1"], 1);
     assert!(refused.stdout.contains("GetObject was refused with 403: InvalidAccessKeyId"), "{}", refused.stdout);
     assert!(refused.stdout.contains("check the secrets `access-key-id`"), "{}", refused.stdout);
+}
+
+#[test]
+fn a_server_of_another_maker_checks_signatures_and_conditions() {
+    let mut machine = Machine::start();
+    start_seaweed(&mut machine);
+    let pipeline = PIPELINE.replace("DEPLOY", "").replace(":4566", ":8333");
+    let pipeline = format!("{pipeline}\n{}", credential("s3", "s3", "127.0.0.1:8333"));
+    let mut repository = repository(&machine, &pipeline, &[("build.py", BUILD)]);
+    let page = || machine.get("http://127.0.0.1:8333/www/index.html");
+    deploy(&repository, &["version=1"], 0);
+    deploy(&repository, &["version=2"], 0);
+    assert_eq!(page().as_deref(), Some("version 2"));
+    repository.run(&["rollback", "production"]).exits(0);
+    assert_eq!(page().as_deref(), Some("version 1"));
+    repository.set("KEY", "another-key");
+    let refused = deploy(&repository, &["version=3"], 1);
+    assert!(refused.stdout.contains("GetObject was refused with 403: SignatureDoesNotMatch"), "{}", refused.stdout);
+    assert!(refused.stdout.contains("check the secret `secret-access-key` of [credentials.s3]"), "{}", refused.stdout);
+
+    let put = |condition: &str| {
+        let status = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "--data", "{}", "-H", condition];
+        machine.run("curl", &[&status[..], &["http://127.0.0.1:8333/www/releases/current.json"]].concat())
+    };
+    assert_eq!([put("if-none-match: *"), put("if-match: \"0\"")], ["412", "412"]);
 }
