@@ -53,13 +53,16 @@ impl Default for Readiness {
     }
 }
 
+impl Config {
+    /// What identifies the content of the release, by digest.
+    pub(crate) fn artifact(&self) -> &str {
+        self.image.as_str()
+    }
+}
+
 impl ReleaseConfig for Config {
     fn service(&self) -> &str {
         &self.service
-    }
-
-    fn artifact(&self) -> &str {
-        self.image.as_str()
     }
 
     fn probes(&self) -> Vec<(&'static str, Probe)> {

@@ -4,8 +4,9 @@
 //! deploy does; it is ready once ECS has replaced the last task. Until then the version before it counts as the serving one.
 
 use aws::Service;
-use rollout::{Described as Presented, Progress, ReleaseConfig as _, Serving, Target};
+use rollout::{Described as Presented, Progress, Serving, Target};
 use serde_json::{Map, Value as Json};
+use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, ErrorCode, Result, clock, environment, log, workspace};
 
 use crate::config::Config;
@@ -25,9 +26,13 @@ impl Target for Services {
     type Config = Config;
     type Version = Definition;
 
-    fn open(config: &Config) -> Result<Services> {
+    fn open(config: &Config, _restored: Option<&Release>) -> Result<Services> {
         let ecs = Ecs::new(Service::of_credential(&config.credential)?, &config.cluster, &config.service);
         Ok(Services { config: config.clone(), ecs })
+    }
+
+    fn artifact(&self) -> &str {
+        self.config.artifact()
     }
 
     fn serving(&self) -> Result<Option<Serving>> {

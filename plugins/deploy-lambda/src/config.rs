@@ -90,14 +90,17 @@ impl Default for Readiness {
     }
 }
 
+impl Config {
+    /// What identifies the content of the release, by digest.
+    pub(crate) fn artifact(&self) -> &str {
+        let zip = self.zip.as_ref().map(Deliverable::as_str);
+        zip.or(self.image.as_ref().map(Image::as_str)).unwrap_or_default()
+    }
+}
+
 impl ReleaseConfig for Config {
     fn service(&self) -> &str {
         &self.function
-    }
-
-    fn artifact(&self) -> &str {
-        let zip = self.zip.as_ref().map(Deliverable::as_str);
-        zip.or(self.image.as_ref().map(Image::as_str)).unwrap_or_default()
     }
 
     fn probes(&self) -> Vec<(&'static str, Probe)> {

@@ -5,7 +5,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rollout::ReleaseConfig as _;
 use serde_json::{Map, Value as Json, json};
 use stagewright_sdk::{Result, workspace};
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use aws::Service;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rollout::{Described, Progress, ReleaseConfig as _, Serving, Target, digest_of};
+use rollout::{Described, Progress, Serving, Target, digest_of};
 use serde_json::Value as Json;
+use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log};
 
 use crate::config::{Config, Readiness};
@@ -35,9 +36,13 @@ impl Target for Versions {
     /// Its number.
     type Version = String;
 
-    fn open(config: &Config) -> Result<Versions> {
+    fn open(config: &Config, _restored: Option<&Release>) -> Result<Versions> {
         let function = Function::new(Service::of_credential(&config.credential)?, &config.function);
         Ok(Versions { config: config.clone(), function, log: RefCell::default() })
+    }
+
+    fn artifact(&self) -> &str {
+        self.config.artifact()
     }
 
     fn serving(&self) -> Result<Option<Serving>> {

@@ -108,10 +108,6 @@ impl ReleaseConfig for Config {
         &self.bucket
     }
 
-    fn artifact(&self) -> &str {
-        self.site.as_str()
-    }
-
     fn probes(&self) -> Vec<(&'static str, Probe)> {
         // Without a preview, only the bucket is asked.
         let health = self.health.clone().unwrap_or_else(|| Probe::of_path("/index.html"));
@@ -124,6 +120,11 @@ impl ReleaseConfig for Config {
 }
 
 impl Config {
+    /// What identifies the content of the release, by digest.
+    pub(crate) fn artifact(&self) -> &str {
+        self.site.as_str()
+    }
+
     /// The name of the release: of the files and of the headers that they are served with, so that it is the same whenever
     /// these are.
     pub(crate) fn release(&self) -> String {

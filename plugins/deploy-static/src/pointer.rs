@@ -1,6 +1,5 @@
 //! The object that says which release serves, and which one is being rolled out.
 
-use rollout::ReleaseConfig as _;
 use serde::{Deserialize, Serialize};
 use stagewright_sdk::{Error, ErrorCode, Result, context, environment};
 

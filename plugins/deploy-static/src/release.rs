@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rollout::ReleaseConfig as _;
 use serde::{Deserialize, Serialize};
 use stagewright_sdk::text::count;
 use stagewright_sdk::{Error, Result, context, log, workspace};

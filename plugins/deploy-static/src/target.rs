@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use aws::Service;
-use rollout::{Described, Progress, ReleaseConfig as _, Serving, Target, digest_of};
+use rollout::{Described, Progress, Serving, Target, digest_of};
+use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, ErrorCode, Result, context, log};
 
 use crate::bucket::Bucket;
@@ -27,9 +28,13 @@ impl Target for Site {
     /// Its name.
     type Version = String;
 
-    fn open(config: &Config) -> Result<Site> {
+    fn open(config: &Config, _restored: Option<&Release>) -> Result<Site> {
         let bucket = Bucket::new(Service::of_credential(&config.credential)?, &config.bucket);
         Ok(Site { config: config.clone(), bucket })
+    }
+
+    fn artifact(&self) -> &str {
+        self.config.artifact()
     }
 
     fn serving(&self) -> Result<Option<Serving>> {

@@ -52,7 +52,7 @@ const SECRETS: &str = "[secrets.key-id]\nfrom = \"env:KEY_ID\"\nhosts = [\"127.0
                        [secrets.key]\nfrom = \"env:KEY\"\nhosts = [\"127.0.0.1\", \"localhost\"]\n";
 
 /// A program of the Python packages that `cargo xtask test` installs.
-fn program(name: &str) -> String {
+pub(super) fn program(name: &str) -> String {
     let this = std::env::current_exe().expect("a test binary");
     let target = this.ancestors().nth(3).expect("…/debug/deps/main");
     let program = target.join("stagewright/python/bin").join(name);

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use serde_json::Value as Json;
 
+use super::aws::program;
 use super::engine::compile_service;
 use super::load::Load;
 use crate::crash::{killed, stride};
@@ -643,7 +644,9 @@ fn kustomizations_are_rendered_by_kubectl() {
 #[ignore = "needs a cluster"]
 fn charts_are_rendered_by_helm() {
     let helm = "helm = { chart = \"chart\", values = [\"production.yaml\"], set = { \"colour\" = \"red\" } }";
-    let shop = Namespace::with(helm);
+    let mut shop = Namespace::with(helm);
+    let programs = std::path::PathBuf::from(program("helm")).parent().expect("a folder").display().to_string();
+    shop.repository.set("PATH", &format!("{programs}:{}", std::env::var("PATH").expect("PATH")));
     shop.repository.write("chart/Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.0.0\n");
     shop.repository.write("chart/values.yaml", "replicas: 2\ncolour: green\n");
     let template = |text: &str| {

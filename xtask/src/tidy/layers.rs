@@ -70,7 +70,8 @@ const ARROWS: [(&str, &[&str]); 25] = [
 ];
 
 /// The crates of the workspace that a plugin may depend on, including plugins that only tests use.
-const PLUGIN_ARROWS: &[&str] = &["aws", "compose-file", "docker-engine", "problem-matchers", "rollout", "stagewright-sdk"];
+const PLUGIN_ARROWS: &[&str] =
+    &["aws", "compose-file", "docker-engine", "problem-matchers", "rollout", "stagewright-sdk"];
 
 /// Heavy libraries, and those that give access to a resource. Only the crates named here may depend on a library; all
 /// other crates may depend on it only through one of these.
