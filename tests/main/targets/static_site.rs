@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::aws::{Answer, Aws, credential, deploy, kill_at_every_write, repository, start_seaweed};
 use super::machine::Machine;
-use crate::environment::{TestEnvironment, outcomes};
+use crate::environment::{TestEnvironment, eventually, outcomes};
 
 /// CREDENTIALS and DEPLOY are replaced.
 const PIPELINE: &str = r#"
@@ -176,6 +176,36 @@ fn a_release_can_be_looked_at_before_the_switch() {
     assert_eq!(promoted.code, 5, "it is applied again, and waits again: {}", promoted.stdout);
     website.repository.run(&["rollout", "promote", "production"]).exits(0);
     assert_eq!(website.page(), "version 3");
+}
+
+const DELAYED: &str = r#"strategy = { blue-green = { scale-down-delay = "10m" } }"#;
+
+#[test]
+fn a_deploy_that_is_aborted_after_the_switch_restores_the_files_at_the_root() {
+    let website = Website::with(DELAYED);
+    let deploy_until_switched = |version: &str| {
+        let input = format!("version={version}");
+        let run = website.repository.start(&["run", "--input", &input]);
+        eventually("the site is switched", || (website.page() == format!("version {version}")).then_some(()));
+        eventually("the rollout is paused", || {
+            let status = website.repository.run(&["rollout", "status", "--json"]).exits(0);
+            let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
+            (found[0]["rollout"]["phase"] == "paused").then_some(())
+        });
+        run
+    };
+    // Each command ends with the run's own code, or with 4 if the run has ended before it could follow it.
+    let mut first = deploy_until_switched("1");
+    website.repository.run(&["rollout", "promote", "production"]);
+    assert!(first.wait().expect("an end").success());
+    let mut second = deploy_until_switched("2");
+    website.repository.run(&["rollout", "abort", "production"]);
+    assert_eq!(second.wait().expect("an end").code(), Some(1));
+    assert_eq!(website.page(), "version 1");
+    let has = |path: &str| website.get(path).status == "200";
+    assert_eq!(["only-1.html", "only-2.html", "assets/app.2.js"].map(has), [true, false, false]);
+    let pointer = website.pointer();
+    assert_eq!((&pointer["release"], &pointer["candidate"]), (&pointer["serving"]["release"], &Json::Null));
 }
 
 #[test]
