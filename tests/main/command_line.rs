@@ -245,7 +245,7 @@ fn a_deploy_to_an_unknown_target_is_refused_before_anything_starts() {
         for part in [
             "no plugin deploys to the target `nowhere`",
             "stagewright.toml:6:18",
-            "the targets of this version are: `docker`, `ecs`, `lambda`, `process`,",
+            "the targets of this version are: `compose`, `docker`, `ecs`,",
         ] {
             assert!(ended.stderr.contains(part), "{part:?} is missing in:\n{}", ended.stderr);
         }
