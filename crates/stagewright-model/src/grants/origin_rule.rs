@@ -146,12 +146,12 @@ impl From<Origin> for OriginRule {
 #[derive(Clone, Debug)]
 pub struct HostPattern {
     text: String,
-    place: Place,
+    place: HostOrSocket,
 }
 
 /// What an entry of `hosts` matches.
 #[derive(Clone, Debug)]
-enum Place {
+enum HostOrSocket {
     /// A host, and a port; none for any.
     Host(HostRule, Option<u16>),
     /// The absolute path of a Unix socket.
@@ -168,7 +168,7 @@ impl HostPattern {
             "write the host alone, as in `ghcr.io` or `localhost:5000`, or a socket as in `unix:///run/docker.sock`";
         if let Some(path) = entry.strip_prefix("unix://") {
             check_socket_path(path)?;
-            return Ok(HostPattern { text: entry.to_owned(), place: Place::Socket(path.to_owned()) });
+            return Ok(HostPattern { text: entry.to_owned(), place: HostOrSocket::Socket(path.to_owned()) });
         }
         if entry.contains(['/', '\\', '?', '#', '@']) {
             return refuse(CODE, "is more than a host", HELP);
@@ -182,7 +182,7 @@ impl HostPattern {
             },
         };
         let host = HostRule::parse(host, CODE, HELP)?;
-        Ok(HostPattern { text: entry.to_owned(), place: Place::Host(host, port) })
+        Ok(HostPattern { text: entry.to_owned(), place: HostOrSocket::Host(host, port) })
     }
 
     /// The entry as written.
@@ -192,26 +192,26 @@ impl HostPattern {
 
     /// Whether the pattern matches a host (in lower case, an IPv6 address in brackets) and port.
     pub fn admits(&self, host: &str, port: u16) -> bool {
-        matches!(&self.place, Place::Host(own, of) if own.has(host) && of.is_none_or(|of| of == port))
+        matches!(&self.place, HostOrSocket::Host(own, of) if own.has(host) && of.is_none_or(|of| of == port))
     }
 
     /// Whether the pattern is the Unix socket at a path.
     pub fn admits_socket(&self, path: &str) -> bool {
-        matches!(&self.place, Place::Socket(own) if own == path)
+        matches!(&self.place, HostOrSocket::Socket(own) if own == path)
     }
 
     /// Whether a secret for this pattern can be sent with a request that `rule` grants: both match some host and port,
     /// and the request is encrypted or stays on this machine.
     pub fn can_be_sent(&self, rule: &OriginRule) -> bool {
         let is_private = rule.scheme == Scheme::Https || (rule.scheme == Scheme::Http && rule.is_loopback());
-        let Place::Host(host, port) = &self.place else { return false };
+        let HostOrSocket::Host(host, port) = &self.place else { return false };
         let shares_host = host.covers(&rule.host) || rule.host.covers(host);
         is_private && shares_host && (port_covers(*port, rule.port) || rule.port.is_none())
     }
 
     /// Whether the pattern matches every host and port that a rule grants.
     pub fn covers(&self, rule: &OriginRule) -> bool {
-        matches!(&self.place, Place::Host(host, port) if host.covers(&rule.host) && port_covers(*port, rule.port))
+        matches!(&self.place, HostOrSocket::Host(host, port) if host.covers(&rule.host) && port_covers(*port, rule.port))
     }
 }
 

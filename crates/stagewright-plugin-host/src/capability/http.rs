@@ -354,7 +354,7 @@ impl Http {
         Ok(match &hop.body {
             Body::None => 0,
             Body::Bytes(data) => data.len() as u64,
-            // Without the secrets, whose length is nobody's business.
+            // Without the secrets, since a length says something about a value.
             Body::Pieces(pieces) => {
                 let sizes = pieces.iter().map(|piece| if let Piece::Bytes(data) = piece { data.len() } else { 0 });
                 sizes.sum::<usize>() as u64
