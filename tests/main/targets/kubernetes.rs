@@ -189,8 +189,13 @@ impl Namespace {
         self.field("service/shop", ".spec.clusterIP")
     }
 
-    /// What the service answers, once it does.
+    /// What the service answers, once the pods that are being stopped have ended: they answer for some time.
     fn serves(&self) -> String {
+        eventually("no pod is being stopped", || {
+            let stopping =
+                self.kubectl(&["get", "pods", "--output", "jsonpath={.items[*].metadata.deletionTimestamp}"]);
+            stopping.is_empty().then_some(())
+        });
         let url = format!("http://{}/", self.address());
         eventually("the service answers", || {
             let output = Command::new("curl").args(["-s", "--max-time", "2", &url]).output().expect("curl starts");
