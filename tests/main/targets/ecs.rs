@@ -162,7 +162,7 @@ fn tasks_are_replaced_and_a_release_that_exits_is_rolled_back_by_the_circuit_bre
 
 #[test]
 fn a_release_that_does_not_start_in_time_is_replaced_by_the_one_before_it() {
-    let cluster = Cluster::with("task-definition = \"task.json\"\nreadiness = { deadline = \"6s\" }");
+    let cluster = Cluster::with("task-definition = \"task.json\"\nreadiness = { deadline = \"20s\" }");
     let template = json!({ "family": "api", "containerDefinitions": [
         { "name": "app", "image": "replaced", "memory": 64, "environment": [{ "name": "LEVEL", "value": "info" }] },
     ] });
@@ -175,7 +175,7 @@ fn a_release_that_does_not_start_in_time_is_replaced_by_the_one_before_it() {
     cluster.call("UpdateService", &json!({ "cluster": "main", "service": "api", "deploymentConfiguration": breaker }));
     cluster.scale(1);
     let late = deploy(&cluster.repository, &["version=2", "exit=7"], 1);
-    assert!(late.stdout.contains("the readiness check didn't pass within 6 s"), "{}", late.stdout);
+    assert!(late.stdout.contains("the readiness check didn't pass within 20 s"), "{}", late.stdout);
     assert!(late.stdout.contains("app exited with code 7"), "{}", late.stdout);
     assert_eq!((cluster.state().0, cluster.runs()), ("api:2".to_owned(), vec!["1".to_owned()]));
 }
