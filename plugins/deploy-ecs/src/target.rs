@@ -98,10 +98,9 @@ impl Target for Services {
             }
             Some(RolloutState::Completed) => Progress::Running,
             Some(RolloutState::InProgress) | None => {
-                let is_lacking = running_count < desired_count;
-                let reasons = if is_lacking { self.reasons(version)? } else { String::new() };
                 let counts = format!("{running_count} of {desired_count} tasks run, {failed_tasks} failed");
-                Progress::Starting(format!("{counts}{reasons}"))
+                // Also while all run: ECS starts those that have stopped again and again.
+                Progress::Starting(format!("{counts}{}", self.reasons(version)?))
             }
         })
     }
