@@ -197,9 +197,18 @@ impl Namespace {
             stopping.is_empty().then_some(())
         });
         let url = format!("http://{}/", self.address());
-        eventually("the service answers", || {
+        let ask = || {
             let output = Command::new("curl").args(["-s", "--max-time", "2", &url]).output().expect("curl starts");
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        // The node directs requests by the change some moments later.
+        eventually("the service answers the same for a second", || {
+            let answers = [(); 3].map(|()| {
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                ask()
+            });
+            answers.windows(2).all(|pair| pair[0] == pair[1]).then_some(())?;
+            answers[0].clone()
         })
     }
 

@@ -6,7 +6,7 @@ use crate::targets::aws::program;
 #[test]
 #[ignore = "needs a cluster"]
 fn images_of_a_workload_change_that_others_have_created() {
-    let shop = Namespace::with("workload = \"deployment/shop\"\nreadiness = { deadline = \"15s\" }");
+    let shop = Namespace::with("workload = \"deployment/shop\"\nreadiness = { deadline = \"40s\" }");
     let missing = shop.deploy("1", &[], 1).stdout;
     assert!(missing.contains("there is no deployment/shop in the namespace"), "{missing}");
     shop.manifests(&[CONFIGURATION, &DEPLOYMENT.replace("image: web", "image: missing"), SERVICE]);
