@@ -44,8 +44,13 @@ pub(crate) fn run(profile: Profile) -> Result<()> {
     step(&mut tests(profile)?)
 }
 
-/// The tests that need a Kubernetes, if this machine has one or can start it at once. Otherwise they are reported as not run.
+/// The tests that need a Kubernetes, if they are asked for, and this machine has one or can start it at once. Otherwise they
+/// are reported as not run.
 fn on_a_cluster() -> Result<()> {
+    if std::env::var_os("STAGEWRIGHT_TEST_CLUSTER").is_none() {
+        announce("not run: the tests on Kubernetes, which STAGEWRIGHT_TEST_CLUSTER=1 includes");
+        return Ok(());
+    }
     let cluster = match TestCluster::find() {
         Ok(Some(cluster)) if has_nextest() => cluster,
         Ok(_) => {
