@@ -131,7 +131,11 @@ static SECRET: Table = closed(&[
         "`env:NAME`, `file:PATH`, `.env#KEY` or `dotenv:PATH#KEY`, `command:PROGRAM ARGUMENTS`, `age:PATH#KEY`, \
          `vault:MOUNT/PATH#FIELD`, `aws-sm:NAME#KEY` or `kubernetes:NAMESPACE/NAME#KEY`.",
     ),
-    key("hosts", texts(&Shape::Text(Format::Host)), "Hosts that it may be sent to: `HOST`, `HOST:PORT`, `*.DOMAIN`."),
+    key(
+        "hosts",
+        texts(&Shape::Text(Format::Host)),
+        "Where it may be sent: `HOST`, `HOST:PORT`, `*.DOMAIN`, or the socket `unix:///PATH`.",
+    ),
     key("programs", texts(&TEXT), "Programs that may get the secret in their environment."),
     with_default(
         "scheme",

@@ -198,8 +198,11 @@ impl ApplicableCredential {
 
     /// Whether the headers of a POST name an operation that only reads.
     pub(crate) fn is_read(&self, headers: &HeaderMap) -> bool {
-        let target = self.operation_header.and_then(|name| headers.get(name)?.to_str().ok());
-        let operation = target.and_then(|target| Some(target.rsplit_once('.')?.1)).unwrap_or_default();
+        let Some(name) = self.operation_header else { return false };
+        let mut targets = headers.get_all(name).iter();
+        // Of several, the server may carry out any.
+        let (Some(target), None) = (targets.next(), targets.next()) else { return false };
+        let operation = target.to_str().ok().and_then(|target| Some(target.rsplit_once('.')?.1)).unwrap_or_default();
         READS.iter().any(|verb| {
             operation
                 .strip_prefix(verb)

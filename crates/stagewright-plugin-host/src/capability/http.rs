@@ -207,8 +207,7 @@ impl Http {
             let mut credentials = self.credentials_for(&hop).await?;
             self.check(&hop, !credentials.is_empty()).await?;
             self.pass(&mut hop, &mut credentials).await?;
-            let is_read = hop.method == Method::POST && credentials.iter().any(|own| own.is_read(&hop.headers));
-            if !hop.method.is_safe() && !is_read {
+            if !hop.method.is_safe() && !is_read(&hop, &credentials) {
                 self.effects.announce(&format!("{} {}", hop.method, hop.to.shown())).await?;
             }
             let Destination::Host(_, origin) = &hop.to else {
@@ -366,6 +365,11 @@ impl Http {
             }
         })
     }
+}
+
+/// Whether a POST names an operation that only reads. One with a secret doesn't count: its header could name another one.
+fn is_read(hop: &Hop, credentials: &[ApplicableCredential]) -> bool {
+    hop.method == Method::POST && hop.secrets.is_empty() && credentials.iter().any(|own| own.is_read(&hop.headers))
 }
 
 fn transport(doing: &str, url: &str, error: &reqwest::Error) -> CapabilityError {

@@ -51,7 +51,7 @@ impl HostRequest for Attempt {
         encoding: String,
     ) -> wasmtime::Result<()> {
         let secret = self.handles.get(&value)?.clone();
-        self.handles.get_mut(&request)?.append_secret(secret, &encoding);
+        self.handles.get_mut(&request)?.append_secret(&self.http.quota, secret, &encoding);
         Ok(())
     }
 

@@ -126,12 +126,16 @@ const OF_THE_CONNECTION: [&str; 11] = [
 
 /// Whether a request only reads: by its method, or by the operation of a JSON protocol of AWS that it names.
 pub(super) fn is_read(sent: &Sent) -> bool {
-    let operation =
-        || sent.header("x-amz-target").and_then(|target| Some(target.rsplit_once('.')?.1)).unwrap_or_default();
+    let mut targets = sent.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-target"));
+    let target = match (targets.next(), targets.next()) {
+        (Some((_, target)), None) if sent.secret_headers.is_empty() => target.as_str(),
+        _ => "",
+    };
+    let operation = target.rsplit_once('.').map(|(_, operation)| operation).unwrap_or_default();
     match sent.method.as_str() {
         "GET" | "HEAD" | "OPTIONS" | "TRACE" => true,
         "POST" if sent.credential.is_some() => ["BatchGet", "Describe", "Get", "List"].iter().any(|verb| {
-            operation().strip_prefix(verb).is_some_and(|noun| noun.starts_with(|c: char| c.is_ascii_uppercase()))
+            operation.strip_prefix(verb).is_some_and(|noun| noun.starts_with(|c: char| c.is_ascii_uppercase()))
         }),
         _ => false,
     }

@@ -14,6 +14,9 @@ use crate::error::{CapabilityError, ErrorCode};
 /// The most redirects that are followed, unless the guest sets another number.
 const REDIRECTS: u32 = 10;
 
+/// What a secret in a body counts for, in bytes.
+const LONGEST_SECRET: usize = 64 * 1024;
+
 /// A request that a guest is building.
 #[derive(Clone, Debug)]
 pub struct RequestBuilder {
@@ -146,14 +149,16 @@ impl RequestBuilder {
     }
 
     pub(crate) fn append(&mut self, quota: &Quota, data: Vec<u8>) {
-        if self.hold(quota, data.len()) {
+        if self.hold(quota, size_of::<Piece>() + data.len()) {
             self.append_piece(Piece::Bytes(data.into()));
         }
     }
 
-    pub(crate) fn append_secret(&mut self, secret: SecretHandle, encoding: &str) {
+    /// Each secret counts as one of the longest, so that the quota says nothing about its length.
+    pub(crate) fn append_secret(&mut self, quota: &Quota, secret: SecretHandle, encoding: &str) {
         match Encoding::parse(encoding) {
-            Ok(encoding) => self.append_piece(Piece::Secret(secret, encoding)),
+            Ok(encoding) if self.hold(quota, LONGEST_SECRET) => self.append_piece(Piece::Secret(secret, encoding)),
+            Ok(_) => {}
             Err(fault) => self.fault = Some(fault),
         }
     }

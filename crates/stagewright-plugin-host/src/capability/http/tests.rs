@@ -254,7 +254,7 @@ async fn a_secret_is_sent_to_its_origin_only_and_hidden_from_the_guest() {
 async fn with_secret_body(fixture: &Fixture, url: &str, encoding: &str) -> RequestBuilder {
     let mut request = RequestBuilder { method: "POST".into(), ..get(url) };
     request.append(&fixture.http.quota, br#"{"value":""#.to_vec());
-    request.append_secret(token(fixture).await.secret, encoding);
+    request.append_secret(&fixture.http.quota, token(fixture).await.secret, encoding);
     request.append(&fixture.http.quota, br#""}"#.to_vec());
     request
 }

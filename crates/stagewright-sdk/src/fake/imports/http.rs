@@ -53,20 +53,24 @@ impl Request {
 
     pub(crate) fn body(&self, data: &[u8]) {
         *self.body_file.borrow_mut() = None;
-        self.sent.borrow_mut().body = data.to_vec();
+        let mut sent = self.sent.borrow_mut();
+        sent.body = data.to_vec();
+        sent.body_secrets.clear();
     }
 
     pub(crate) fn append(&self, data: &[u8]) {
+        *self.body_file.borrow_mut() = None;
         self.sent.borrow_mut().body.extend_from_slice(data);
     }
 
     pub(crate) fn append_secret(&self, value: &Secret, _encoding: &str) {
+        self.append(format!("{{secret {}}}", value.name).as_bytes());
         let mut sent = self.sent.borrow_mut();
-        sent.body.extend_from_slice(format!("{{secret {}}}", value.name).as_bytes());
         sent.body_secrets.push(value.name.clone());
     }
 
     pub(crate) fn body_file(&self, path: &str) {
+        self.body(&[]);
         *self.body_file.borrow_mut() = Some(path.to_owned());
     }
 

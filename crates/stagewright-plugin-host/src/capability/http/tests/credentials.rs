@@ -437,5 +437,13 @@ async fn a_read_of_a_json_protocol_is_no_effect() {
             sent += usize::from(fixture.http.send(&request).await.is_ok());
         }
         assert_eq!(sent, reads, "{service}");
+        // What could name a change besides the read.
+        let mut twice = RequestBuilder { method: "POST".into(), ..get(origin) };
+        twice.headers.extend(["V1.ListTasks", "V1.UpdateService"].map(|target| ("x-amz-target".into(), target.into())));
+        assert!(fixture.http.send(&twice).await.is_err(), "{service}");
+        let mut hidden = RequestBuilder { method: "POST".into(), ..get(origin) };
+        hidden.headers.push(("x-amz-target".into(), "V1.ListTasks".into()));
+        hidden.secret_headers.push(SecretHeader { name: "x-amz-target".into(), ..token(&fixture).await });
+        assert!(fixture.http.send(&hidden).await.is_err(), "{service}");
     }
 }

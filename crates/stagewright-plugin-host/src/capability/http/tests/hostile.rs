@@ -115,6 +115,17 @@ async fn the_data_of_requests_is_limited_by_the_stages_memory() {
     assert_eq!(refused(&fixture.http, &headers).await.code, ErrorCode::ResourceExhausted);
     assert!(headers.headers.len() < 11);
     drop(headers);
+    // A guest that repeats a secret must not fill the host's memory with it.
+    let mut secrets = fixture.http.request("PUT".into(), server.address.clone());
+    let secret = token(&fixture).await.secret;
+    (0..1000).for_each(|_| secrets.append_secret(quota, secret.clone(), "json"));
+    assert_eq!(refused(&fixture.http, &secrets).await.code, ErrorCode::ResourceExhausted);
+    assert!(secrets.body.secrets().count() <= 16);
+    drop(secrets);
+    let mut pieces = fixture.http.request("PUT".into(), server.address.clone());
+    (0..100_000).for_each(|_| pieces.append(quota, Vec::new()));
+    assert_eq!(refused(&fixture.http, &pieces).await.code, ErrorCode::ResourceExhausted);
+    drop(pieces);
     assert!(fixture.http.send(&put(1000 << 10)).await.is_ok());
 }
 
