@@ -10,7 +10,6 @@ mod checker;
 mod inputs;
 mod interpolation;
 mod mistake;
-mod node;
 mod parts;
 mod power;
 mod release;
@@ -19,6 +18,8 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 mod top_level;
+
+use located_yaml::{Booleans, Node, Place, Value, documents};
 
 pub use inputs::{Inputs, Runtime};
 pub use mistake::Mistake;
@@ -37,9 +38,28 @@ pub fn resolve(
     inputs: &Inputs,
     read: &dyn Fn(&str) -> Result<String, String>,
 ) -> Result<Release, Vec<Mistake>> {
-    let root = node::parse(text).map_err(|mistake| vec![mistake])?;
+    let root = parse(text).map_err(|mistake| vec![mistake])?;
     let mut checker = checker::Checker::new(inputs, read);
     let document = top_level::document(&mut checker, &root);
     let secrets = checker.finish()?;
     Ok(Release::new(path, inputs.runtime, secrets, document))
+}
+
+/// The only document of a file.
+fn parse(text: &str) -> Result<Node, Mistake> {
+    let mistake = |place: Place, message: String| Mistake {
+        line: place.line,
+        column: place.column,
+        key: String::new(),
+        message,
+        help: "correct the syntax; `docker compose config` shows how Compose reads the file".to_owned(),
+    };
+    let documents = documents(text, Booleans::TrueFalse)
+        .map_err(|error| mistake(error.place, format!("invalid YAML: {}", error.message)))?;
+    let mut documents = documents.into_iter();
+    let empty = Node { place: Place { line: 1, column: 1 }, value: Value::Null };
+    match (documents.next(), documents.next()) {
+        (first, None) => Ok(first.unwrap_or(empty)),
+        (_, Some(second)) => Err(mistake(second.place, "a Compose file is one document".to_owned())),
+    }
 }

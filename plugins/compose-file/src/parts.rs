@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json, json};
 
 use crate::checker::{Checker, Form, Pair, child};
-use crate::node::{Node, Value};
+use located_yaml::{Node, Value};
 
 pub(crate) use ports::ports;
 pub(crate) use volumes::mounts;

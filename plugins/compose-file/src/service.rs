@@ -3,8 +3,8 @@
 use serde_json::{Map, Value as Json};
 
 use crate::checker::{Checker, Declared, Form, child, is_extension};
-use crate::node::{Entry, Node};
 use crate::{Power, parts};
+use located_yaml::{Entry, Node};
 
 /// The keys that both targets support.
 const KEYS: [&str; 27] = [

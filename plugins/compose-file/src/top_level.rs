@@ -6,8 +6,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::Power;
 use crate::checker::{Checker, Declared, child, content};
-use crate::node::{Entry, Node, Value};
 use crate::service::service;
+use located_yaml::{Entry, Node, Value};
 
 /// `name` and `version` mean nothing here: the deploy names the project.
 const SECTIONS: [&str; 7] = ["name", "version", "services", "networks", "volumes", "configs", "secrets"];

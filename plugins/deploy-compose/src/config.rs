@@ -15,7 +15,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, schemars};
     "release": "${{ stages.release.outputs.release }}",
     "secrets": { "OPENAI_API_KEY": "openai-key" },
 }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The project's name, with which the names of its containers begin.
     pub(crate) project: String,
     /// The output `release` of a stage `compose-release`.
@@ -42,6 +42,10 @@ fn default_socket() -> String {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.project
     }
@@ -57,7 +61,7 @@ impl ReleaseConfig for Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found: Vec<Problem> = config.release.problem("release", Runtime::Compose).into_iter().collect();
     let project = &config.project;
     // Compose changes other names instead of refusing them.

@@ -2,12 +2,24 @@
 
 use docker_engine::{Engine, Provenance};
 use rollout::{Described, Progress, Serving, Target};
-use stagewright_sdk::{Error, Result, environment, log};
+use stagewright_sdk::{Error, Manifest, Requirement, Result, environment, log};
 
 use crate::compose::Compose;
 use crate::config::Config;
 use crate::containers;
 use crate::records::Record;
+
+/// The requests to the engine that a deploy takes.
+const REQUESTS: [(&str, &str, &str); 8] = [
+    ("GET", "/containers/json", "finds the project's containers"),
+    ("GET", "/containers/*/json", "observes the containers"),
+    ("GET", "/containers/*/logs", "shows why a release failed"),
+    ("GET", "/images/json", "looks whether the engine has the images"),
+    ("POST", "/images/create", "pulls the images"),
+    ("GET", "/volumes", "finds the releases"),
+    ("POST", "/volumes/create", "keeps the release"),
+    ("DELETE", "/volumes/*", "removes what earlier releases kept"),
+];
 
 /// A project of Docker Compose.
 pub(crate) struct Project {
@@ -27,6 +39,20 @@ pub(crate) struct ProjectRelease {
 impl Target for Project {
     type Config = Config;
     type Version = ProjectRelease;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let engine = Engine::at(&config.socket);
+        let requests = REQUESTS.iter().map(|(method, path, reason)| engine.requirement(method, path).because(*reason));
+        let checks = config.url.as_deref().and_then(Requirement::url).map(|net| net.because("checks the release"));
+        let secrets = config.secrets.iter();
+        let secrets =
+            secrets.map(|(name, secret)| Requirement::secret_env(secret).because(format!("is the variable {name}")));
+        Compose::of(config).requirements().into_iter().chain(requests).chain(checks).chain(secrets).collect()
+    }
 
     /// The configuration has the whole release, so that one to restore needs nothing else.
     fn open(config: &Config, _restored: Option<&environment::Release>) -> Result<Project> {

@@ -16,7 +16,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
     "port": 8080,
     "publish": 80,
 }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The service's name, which is also that of the container that serves.
     pub(crate) service: String,
     /// The image by digest: `REPOSITORY@sha256:…`.
@@ -88,6 +88,10 @@ impl TryFrom<String> for Bytes {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.service
     }
@@ -122,7 +126,7 @@ impl Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found: Vec<Problem> = config.image.problem("image").into_iter().collect();
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -11,9 +11,23 @@ use rollout::{Described, Progress, Serving, Share, Target};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::Release;
 use stagewright_sdk::secrets::Secret;
-use stagewright_sdk::{Error, Result, clock, context, log, secrets};
+use stagewright_sdk::{Error, Manifest, Requirement, Result, clock, context, log, secrets};
 
 use crate::config::Config;
+
+/// The requests to the engine that a deploy takes.
+const REQUESTS: [(&str, &str, &str); 10] = [
+    ("GET", "/containers/json", "finds the releases"),
+    ("GET", "/containers/*/json", "observes the release"),
+    ("GET", "/containers/*/logs", "shows why a release failed"),
+    ("GET", "/images/json", "looks whether the engine has the image"),
+    ("POST", "/images/create", "pulls the image"),
+    ("POST", "/containers/create", "creates the release"),
+    ("POST", "/containers/*/start", "starts the release"),
+    ("POST", "/containers/*/stop", "stops the old release"),
+    ("POST", "/containers/*/rename", "makes the release the one that serves"),
+    ("POST", "/containers/*/update", "restarts the release after a crash"),
+];
 
 const SERVICE: &str = "stagewright.service";
 
@@ -36,6 +50,29 @@ pub(crate) struct Container {
 impl Target for Containers {
     type Config = Config;
     type Version = Container;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let engine = Engine::at(&config.socket);
+        let remove = engine.requirement("DELETE", "/containers/*").because("removes the old release");
+        // The engine publishes a free port, and the checks go there.
+        let checks = config.port.map(|_| Requirement::net("http://127.0.0.1:*").because("checks the release"));
+        let secrets = config.secret_env.iter().map(|(variable, secret)| {
+            Requirement::secret_header(secret).because(format!("the release gets it as {variable}"))
+        });
+        REQUESTS
+            .iter()
+            .map(|(method, path, reason)| engine.requirement(method, path).because(*reason))
+            .chain([remove])
+            .chain(secrets)
+            .chain(checks)
+            .chain(config.traffic.iter().flat_map(rollout::Traffic::requirements))
+            .chain(config.strategy.iter().flat_map(rollout::Strategy::requirements))
+            .collect()
+    }
 
     fn open(config: &Config, _restored: Option<&Release>) -> Result<Containers> {
         Ok(Containers { config: config.clone(), engine: Engine::at(&config.socket) })

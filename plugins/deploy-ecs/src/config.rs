@@ -15,7 +15,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, WorkspacePath, schemars
     "credential": "ecs",
     "image": "${{ stages.push.outputs.reference }}",
 }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The service's name.
     pub(crate) service: String,
     /// The cluster's name.
@@ -61,6 +61,10 @@ impl Config {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.service
     }
@@ -75,7 +79,7 @@ impl ReleaseConfig for Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found: Vec<Problem> = config.image.problem("image").into_iter().collect();
     for (key, name) in [("service", &config.service), ("cluster", &config.cluster)] {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

@@ -17,48 +17,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use stagewright_sdk::{Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage};
-
-use crate::config::Config;
 use crate::target::Services;
 
 /// The plugin.
-#[derive(Debug)]
-pub struct DeployEcs;
-
-impl Stage for DeployEcs {
-    type Config = Config;
-
-    fn manifest() -> Manifest {
-        rollout::with_outputs(stagewright_sdk::manifest!())
-    }
-
-    fn validate(config: &Config) -> Vec<Problem> {
-        config::problems(config)
-    }
-
-    fn requirements(config: &Config) -> Vec<Requirement> {
-        let signs = Requirement::credential(&config.credential).because("signs the requests to ECS");
-        let template = config
-            .task_definition
-            .iter()
-            .map(|path| Requirement::read(path.as_str()).because("is the template of the task definition"));
-        std::iter::once(signs).chain(template).collect()
-    }
-
-    fn run(config: Config) -> Result<Outcome> {
-        rollout::run::<Services>(&config)
-    }
-}
-
-impl Reconcile for DeployEcs {
-    fn observe(config: Config) -> Result<Observation> {
-        rollout::observe::<Services>(&config)
-    }
-
-    fn undo(config: Config) -> Result<()> {
-        rollout::undo::<Services>(&config)
-    }
-}
+pub(crate) type DeployEcs = rollout::Deploy<Services>;
 
 stagewright_sdk::export_effectful_stage!(DeployEcs);

@@ -7,7 +7,7 @@ use aws::Service;
 use rollout::{Described as Presented, Progress, Serving, Target};
 use serde_json::{Map, Value as Json};
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{Error, ErrorCode, Result, clock, environment, log, workspace};
+use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, clock, environment, log, workspace};
 
 use crate::config::Config;
 use crate::definition::{self, Definition};
@@ -25,6 +25,19 @@ pub(crate) struct Services {
 impl Target for Services {
     type Config = Config;
     type Version = Definition;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let signs = Requirement::credential(&config.credential).because("signs the requests to ECS");
+        let template = config
+            .task_definition
+            .iter()
+            .map(|path| Requirement::read(path.as_str()).because("is the template of the task definition"));
+        std::iter::once(signs).chain(template).collect()
+    }
 
     fn open(config: &Config, _restored: Option<&Release>) -> Result<Services> {
         let ecs = Ecs::new(Service::of_credential(&config.credential)?, &config.cluster, &config.service);

@@ -22,7 +22,7 @@ const LONGER: u32 = 30;
     "manifests": ["k8s/*.yaml"],
     "images": { "web": "${{ stages.push.outputs.reference }}" },
 }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The name of what is deployed. It is the same for all releases of an environment, and unique in its namespace.
     pub(crate) service: String,
     /// The credential that reaches the cluster: a table of `[credentials]`.
@@ -94,6 +94,10 @@ fn default_history() -> u32 {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.service
     }
@@ -128,7 +132,7 @@ impl Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     for (key, name, longest) in [("service", &config.service, 40), ("namespace", &config.namespace, 63)] {
         if !is_name(name) || name.len() > longest {

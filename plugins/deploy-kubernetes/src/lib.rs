@@ -28,61 +28,9 @@ mod target;
 mod workload;
 mod yaml;
 
-use stagewright_sdk::{Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage};
-
-use crate::config::Config;
 use crate::target::Application;
 
 /// The plugin.
-#[derive(Debug)]
-pub struct DeployKubernetes;
-
-impl Stage for DeployKubernetes {
-    type Config = Config;
-
-    fn manifest() -> Manifest {
-        rollout::with_outputs(stagewright_sdk::manifest!())
-    }
-
-    fn validate(config: &Config) -> Vec<Problem> {
-        config::problems(config)
-    }
-
-    fn requirements(config: &Config) -> Vec<Requirement> {
-        let credential = Requirement::credential(&config.credential).because("applies the release to the cluster");
-        let mut found = vec![credential];
-        let read = |path: &str, reason: &str| Requirement::read(path).because(reason);
-        let secrets =
-            config.secrets.iter().flat_map(|(name, keys)| keys.iter().map(move |(key, secret)| (name, key, secret)));
-        found.extend(secrets.map(|(name, key, secret)| {
-            Requirement::secret_header(secret).because(format!("the release gets it as {key} of secret/{name}"))
-        }));
-        found.extend(config.manifests.iter().map(|pattern| read(pattern, "reads the release's objects")));
-        if let Some(folder) = &config.kustomize {
-            found.push(Requirement::process("kubectl").because("renders the kustomization"));
-            found.push(read(&format!("{folder}/**"), "contains the kustomization"));
-        }
-        if let Some(helm) = &config.helm {
-            found.push(Requirement::process("helm").because("renders the chart"));
-            found.push(read(&format!("{}/**", helm.chart), "contains the chart"));
-            found.extend(helm.values.iter().map(|file| read(file, "contains values of the chart")));
-        }
-        found
-    }
-
-    fn run(config: Config) -> Result<Outcome> {
-        rollout::run::<Application>(&config)
-    }
-}
-
-impl Reconcile for DeployKubernetes {
-    fn observe(config: Config) -> Result<Observation> {
-        rollout::observe::<Application>(&config)
-    }
-
-    fn undo(config: Config) -> Result<()> {
-        rollout::undo::<Application>(&config)
-    }
-}
+pub(crate) type DeployKubernetes = rollout::Deploy<Application>;
 
 stagewright_sdk::export_effectful_stage!(DeployKubernetes);

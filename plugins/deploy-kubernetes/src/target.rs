@@ -6,7 +6,7 @@
 use rollout::{Described, Progress, Serving, Strategy, Target};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release as LedgerRelease;
-use stagewright_sdk::{Error, Result, clock, context, log};
+use stagewright_sdk::{Error, Manifest, Requirement, Result, clock, context, log};
 
 use crate::apply::{Applier, identity, service_of};
 use crate::beside::{is_late, is_own_deployment, replicas};
@@ -39,6 +39,32 @@ pub(crate) struct Application {
 impl Target for Application {
     type Config = Config;
     type Version = Release;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let credential = Requirement::credential(&config.credential).because("applies the release to the cluster");
+        let mut found = vec![credential];
+        let read = |path: &str, reason: &str| Requirement::read(path).because(reason);
+        let secrets =
+            config.secrets.iter().flat_map(|(name, keys)| keys.iter().map(move |(key, secret)| (name, key, secret)));
+        found.extend(secrets.map(|(name, key, secret)| {
+            Requirement::secret_header(secret).because(format!("the release gets it as {key} of secret/{name}"))
+        }));
+        found.extend(config.manifests.iter().map(|pattern| read(pattern, "reads the release's objects")));
+        if let Some(folder) = &config.kustomize {
+            found.push(Requirement::process("kubectl").because("renders the kustomization"));
+            found.push(read(&format!("{folder}/**"), "contains the kustomization"));
+        }
+        if let Some(helm) = &config.helm {
+            found.push(Requirement::process("helm").because("renders the chart"));
+            found.push(read(&format!("{}/**", helm.chart), "contains the chart"));
+            found.extend(helm.values.iter().map(|file| read(file, "contains values of the chart")));
+        }
+        found
+    }
 
     fn open(config: &Config, restored: Option<&LedgerRelease>) -> Result<Application> {
         let cluster = Cluster::of(&config.credential)?;
@@ -189,7 +215,11 @@ impl Application {
     /// The release of this attempt, after the server has accepted all of its objects.
     fn prepare(&self, record: &Record) -> Result<Release> {
         let name = own_name(&self.config.service);
-        let earlier = record.serving.as_ref().map(|name| self.records().release(name)).transpose()?;
+        let (records, is_first) = (self.records(), record.serving.is_none());
+        // Also what interrupted deploys have created, and what the serving release doesn't know of.
+        let known = record.serving.iter().chain(&record.unfinished).map(|name| records.release(name));
+        let created: Vec<Identity> =
+            known.collect::<Result<Vec<_>>>()?.into_iter().flat_map(|earlier| earlier.created).collect();
         let mut release = Release {
             fence: stagewright_sdk::environment::fence(),
             run: context::run_id(),
@@ -205,12 +235,12 @@ impl Application {
         for object in &self.objects {
             let identity = identity(&object.json, &self.config.service, &release.name);
             let live = self.cluster.get(&identity)?;
-            let was_created = earlier.iter().flat_map(|earlier| &earlier.created).any(|created| created.is(&identity));
+            let was_created = created.iter().any(|created| created.is(&identity));
             match &live {
                 None if self.config.workload.is_some() => return Err(self.no_workload(&identity)),
                 None => release.created.push(identity.clone()),
                 Some(_) if was_created => release.created.push(identity.clone()),
-                Some(live) if earlier.is_none() => release.before.extend(self.images_before(live)),
+                Some(live) if is_first => release.before.extend(self.images_before(live)),
                 Some(_) => {}
             }
             // Its namespace doesn't exist before the release is applied.
@@ -221,7 +251,7 @@ impl Application {
         }
         if self.config.workload.is_some() {
             // What an earlier release created otherwise stays its own.
-            release.created = earlier.map(|earlier| earlier.created).unwrap_or_default();
+            release.created = created;
         }
         crate::checks::none_of(problems).map(|()| release)
     }
@@ -377,6 +407,10 @@ impl Application {
     /// Deletes what a release has created and another one doesn't have. Only objects of this service are, and never those with
     /// data.
     fn delete_unless_in(&self, release: &Release, other: Option<&Release>) -> Result<()> {
+        if self.config.workload.is_some() {
+            // Such a release has no objects of its own.
+            return Ok(());
+        }
         let kept: Vec<Identity> = other
             .iter()
             .flat_map(|other| other.objects.iter().map(|object| identity(object, &self.config.service, &other.name)))

@@ -18,7 +18,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
     "readiness": { "payload": { "check": true }, "expect": { "statusCode": 200 } },
     "strategy": { "canary": { "steps": [{ "set-weight": 10 }, { "pause": { "duration": "5m" } }] } },
 }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The function's name.
     pub(crate) function: String,
     /// The alias that callers use. A deploy moves it, and creates it if it doesn't exist.
@@ -99,6 +99,10 @@ impl Config {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.function
     }
@@ -113,7 +117,7 @@ impl ReleaseConfig for Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     for (key, name) in [("function", &config.function), ("alias", &config.alias)] {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

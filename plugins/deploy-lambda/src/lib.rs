@@ -18,47 +18,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use stagewright_sdk::{Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage};
-
-use crate::config::Config;
 use crate::target::Versions;
 
 /// The plugin.
-#[derive(Debug)]
-pub struct DeployLambda;
-
-impl Stage for DeployLambda {
-    type Config = Config;
-
-    fn manifest() -> Manifest {
-        rollout::with_outputs(stagewright_sdk::manifest!())
-    }
-
-    fn validate(config: &Config) -> Vec<Problem> {
-        config::problems(config)
-    }
-
-    fn requirements(config: &Config) -> Vec<Requirement> {
-        let signs = Requirement::credential(&config.credential).because("signs the requests to Lambda");
-        let scratch =
-            config.zip.iter().map(|_| Requirement::write(&config.scratch).because("has the archive while it is sent"));
-        let analyses = config.strategy.iter().flat_map(rollout::Strategy::requirements);
-        std::iter::once(signs).chain(scratch).chain(analyses).collect()
-    }
-
-    fn run(config: Config) -> Result<Outcome> {
-        rollout::run::<Versions>(&config)
-    }
-}
-
-impl Reconcile for DeployLambda {
-    fn observe(config: Config) -> Result<Observation> {
-        rollout::observe::<Versions>(&config)
-    }
-
-    fn undo(config: Config) -> Result<()> {
-        rollout::undo::<Versions>(&config)
-    }
-}
+pub(crate) type DeployLambda = rollout::Deploy<Versions>;
 
 stagewright_sdk::export_effectful_stage!(DeployLambda);

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use rollout::{Described, Progress, Serving, Target, digest_of};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{Error, ErrorCode, Result, clock, context, environment, log};
+use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, clock, context, environment, log};
 
 use crate::config::{Config, Readiness};
 use crate::create;
@@ -35,6 +35,18 @@ impl Target for Versions {
     type Config = Config;
     /// Its number.
     type Version = String;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let signs = Requirement::credential(&config.credential).because("signs the requests to Lambda");
+        let scratch =
+            config.zip.iter().map(|_| Requirement::write(&config.scratch).because("has the archive while it is sent"));
+        let analyses = config.strategy.iter().flat_map(rollout::Strategy::requirements);
+        std::iter::once(signs).chain(scratch).chain(analyses).collect()
+    }
 
     fn open(config: &Config, _restored: Option<&Release>) -> Result<Versions> {
         let function = Function::new(Service::of_credential(&config.credential)?, &config.function);

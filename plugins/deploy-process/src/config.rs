@@ -10,7 +10,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[schemars(example = serde_json::json!({ "service": "app", "image": "${{ stages.push.outputs.reference }}" }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The service's name.
     pub(crate) service: String,
     /// The image by digest: `REPOSITORY@sha256:…`.
@@ -37,6 +37,10 @@ pub struct Config {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.service
     }
@@ -51,7 +55,7 @@ impl ReleaseConfig for Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found: Vec<Problem> = config.image.problem("image").into_iter().collect();
     let name_fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if config.service.is_empty() || !config.service.chars().all(name_fits) {

@@ -14,53 +14,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use stagewright_sdk::{Manifest, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage};
-
-use crate::config::Config;
 use crate::target::Processes;
 
 /// The plugin.
-#[derive(Debug)]
-pub struct DeployProcess;
-
-impl Stage for DeployProcess {
-    type Config = Config;
-
-    fn manifest() -> Manifest {
-        rollout::with_outputs(stagewright_sdk::manifest!())
-    }
-
-    fn validate(config: &Config) -> Vec<Problem> {
-        config::problems(config)
-    }
-
-    fn requirements(config: &Config) -> Vec<Requirement> {
-        // The grant of the service includes pulling its image from a registry.
-        let service = Requirement::service(&config.service).because("runs the image");
-        let secrets = config.secret_env.iter().map(|(variable, secret)| {
-            Requirement::secret_env(secret).because(format!("the release gets it as {variable}"))
-        });
-        let layout = Requirement::image(config.image.as_str());
-        let layout = Some(layout).filter(|layout| layout.permission == Permission::Read);
-        std::iter::once(service)
-            .chain(layout.map(|layout| layout.because("contains the image")))
-            .chain(secrets)
-            .collect()
-    }
-
-    fn run(config: Config) -> Result<Outcome> {
-        rollout::run::<Processes>(&config)
-    }
-}
-
-impl Reconcile for DeployProcess {
-    fn observe(config: Config) -> Result<Observation> {
-        rollout::observe::<Processes>(&config)
-    }
-
-    fn undo(config: Config) -> Result<()> {
-        rollout::undo::<Processes>(&config)
-    }
-}
+pub(crate) type DeployProcess = rollout::Deploy<Processes>;
 
 stagewright_sdk::export_effectful_stage!(DeployProcess);

@@ -2,7 +2,7 @@
 
 use rollout::{Described, Progress, Serving, Target};
 use stagewright_sdk::service::{self, Instance, Release, State};
-use stagewright_sdk::{Result, environment, secrets};
+use stagewright_sdk::{Manifest, Permission, Requirement, Result, environment, secrets};
 
 use crate::config::Config;
 
@@ -14,6 +14,24 @@ pub(crate) struct Processes {
 impl Target for Processes {
     type Config = Config;
     type Version = Instance;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        // The grant of the service includes pulling its image from a registry.
+        let service = Requirement::service(&config.service).because("runs the image");
+        let secrets = config.secret_env.iter().map(|(variable, secret)| {
+            Requirement::secret_env(secret).because(format!("the release gets it as {variable}"))
+        });
+        let layout = Requirement::image(config.image.as_str());
+        let layout = Some(layout).filter(|layout| layout.permission == Permission::Read);
+        std::iter::once(service)
+            .chain(layout.map(|layout| layout.because("contains the image")))
+            .chain(secrets)
+            .collect()
+    }
 
     fn open(config: &Config, _restored: Option<&environment::Release>) -> Result<Processes> {
         Ok(Processes { config: config.clone() })

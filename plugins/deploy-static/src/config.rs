@@ -18,7 +18,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
     "url": "https://www.example.org",
     "cache": [{ "files": "assets/**", "control": "public, max-age=31536000, immutable" }],
 }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The bucket's name.
     pub(crate) bucket: String,
     /// A folder in the bucket for the site, as in `docs/`. Default: the bucket as a whole.
@@ -104,6 +104,10 @@ fn default_deadline() -> DurationText {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.bucket
     }
@@ -146,7 +150,7 @@ impl Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found: Vec<Problem> = config.site.problem("site").into_iter().collect();
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     if config.bucket.len() < 3 || config.bucket.len() > 63 || !config.bucket.chars().all(fits) {

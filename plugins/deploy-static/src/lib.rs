@@ -21,51 +21,9 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use stagewright_sdk::{Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage};
-
-use crate::config::Config;
 use crate::target::Site;
 
 /// The plugin.
-#[derive(Debug)]
-pub struct DeployStatic;
-
-impl Stage for DeployStatic {
-    type Config = Config;
-
-    fn manifest() -> Manifest {
-        rollout::with_outputs(stagewright_sdk::manifest!())
-    }
-
-    fn validate(config: &Config) -> Vec<Problem> {
-        config::problems(config)
-    }
-
-    fn requirements(config: &Config) -> Vec<Requirement> {
-        let signs = Requirement::credential(&config.credential).because("signs the requests to the bucket");
-        let scratch = Requirement::write(&config.scratch).because("has the files while they are sent");
-        let invalidates = config.cloudfront.iter().map(|cloudfront| {
-            Requirement::credential(&cloudfront.credential).because("signs the invalidation of the distribution")
-        });
-        let checks = config.preview.iter().filter_map(|url| Requirement::url(url));
-        let checks = checks.map(|checks| checks.because("checks the release"));
-        let analyses = config.strategy.iter().flat_map(rollout::Strategy::requirements);
-        [signs, scratch].into_iter().chain(invalidates).chain(checks).chain(analyses).collect()
-    }
-
-    fn run(config: Config) -> Result<Outcome> {
-        rollout::run::<Site>(&config)
-    }
-}
-
-impl Reconcile for DeployStatic {
-    fn observe(config: Config) -> Result<Observation> {
-        rollout::observe::<Site>(&config)
-    }
-
-    fn undo(config: Config) -> Result<()> {
-        rollout::undo::<Site>(&config)
-    }
-}
+pub(crate) type DeployStatic = rollout::Deploy<Site>;
 
 stagewright_sdk::export_effectful_stage!(DeployStatic);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use aws::Service;
 use rollout::{Described, Progress, Serving, Target, digest_of};
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{Error, ErrorCode, Result, context, log};
+use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, context, log};
 
 use crate::bucket::Bucket;
 use crate::cleanup;
@@ -27,6 +27,22 @@ impl Target for Site {
     type Config = Config;
     /// Its name.
     type Version = String;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let signs = Requirement::credential(&config.credential).because("signs the requests to the bucket");
+        let scratch = Requirement::write(&config.scratch).because("has the files while they are sent");
+        let invalidates = config.cloudfront.iter().map(|cloudfront| {
+            Requirement::credential(&cloudfront.credential).because("signs the invalidation of the distribution")
+        });
+        let checks = config.preview.iter().filter_map(|url| Requirement::url(url));
+        let checks = checks.map(|checks| checks.because("checks the release"));
+        let analyses = config.strategy.iter().flat_map(rollout::Strategy::requirements);
+        [signs, scratch].into_iter().chain(invalidates).chain(checks).chain(analyses).collect()
+    }
 
     fn open(config: &Config, _restored: Option<&Release>) -> Result<Site> {
         let bucket = Bucket::new(Service::of_credential(&config.credential)?, &config.bucket);

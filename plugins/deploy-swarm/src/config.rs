@@ -20,7 +20,7 @@ const LONGEST_NAME: usize = 30;
     "stack": "shop",
     "release": "${{ stages.release.outputs.release }}",
 }))]
-pub struct Config {
+pub(crate) struct Config {
     /// The stack's name, with which the names of its services begin.
     pub(crate) stack: String,
     /// The output `release` of a stage `compose-release` with target = "swarm".
@@ -45,6 +45,10 @@ fn default_socket() -> String {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        problems(self)
+    }
+
     fn service(&self) -> &str {
         &self.stack
     }
@@ -88,7 +92,7 @@ impl Config {
 }
 
 /// Mistakes that parsing doesn't catch.
-pub(crate) fn problems(config: &Config) -> Vec<Problem> {
+fn problems(config: &Config) -> Vec<Problem> {
     let mut found: Vec<Problem> = config.release.problem("release", Runtime::Swarm).into_iter().collect();
     let stack = &config.stack;
     let is_name = stack.len() <= LONGEST_NAME

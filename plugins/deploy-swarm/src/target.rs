@@ -5,12 +5,33 @@ use std::collections::BTreeSet;
 use compose_file::Release;
 use docker_engine::{Engine, Provenance, Service};
 use rollout::{Described, Progress, Serving, Target};
-use stagewright_sdk::{Error, ErrorCode, Result, environment, log};
+use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, environment, log};
 
 use crate::config::Config;
 use crate::progress::{failing_task, progress};
 use crate::records::Record;
 use crate::spec::{Desired, DesiredService, Ids, NAMESPACE};
+
+/// The requests to the engine that a deploy takes.
+const REQUESTS: [(&str, &str, &str); 17] = [
+    ("GET", "/services", "finds the stack's services"),
+    ("GET", "/services/*", "observes the services"),
+    ("POST", "/services/create", "creates the services"),
+    ("POST", "/services/*/update", "updates the services"),
+    ("DELETE", "/services/*", "removes services that the release doesn't have"),
+    ("GET", "/tasks", "observes the services"),
+    ("GET", "/tasks/*/logs", "shows why a release failed"),
+    ("GET", "/configs", "finds the releases"),
+    ("GET", "/configs/*", "finds the release's configs"),
+    ("POST", "/configs/create", "keeps the release and its configs"),
+    ("POST", "/configs/*/update", "marks the release that serves"),
+    ("DELETE", "/configs/*", "removes what earlier releases kept"),
+    ("GET", "/secrets/*", "finds the release's secrets, without their values"),
+    ("GET", "/networks", "finds the stack's networks"),
+    ("POST", "/networks/create", "creates the stack's networks"),
+    ("GET", "/images/json", "looks whether the manager has the images"),
+    ("GET", "/distribution/**", "looks whether the registry has the images"),
+];
 
 /// How often a service is read again when it has changed between a check and a change.
 const TRIES: usize = 5;
@@ -30,6 +51,20 @@ pub(crate) struct StackRelease {
 impl Target for Stack {
     type Config = Config;
     type Version = StackRelease;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        let engine = Engine::at(&config.socket);
+        let checks = config.url.as_deref().and_then(Requirement::url).map(|net| net.because("checks the release"));
+        REQUESTS
+            .iter()
+            .map(|(method, path, reason)| engine.requirement(method, path).because(*reason))
+            .chain(checks)
+            .collect()
+    }
 
     /// The configuration has the whole release, so that one to restore needs nothing else.
     fn open(config: &Config, _restored: Option<&environment::Release>) -> Result<Stack> {

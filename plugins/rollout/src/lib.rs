@@ -1,8 +1,8 @@
 //! What all plugins that deploy share: bringing a version of a service into being, waiting until it is ready, giving it the
 //! requests, and going back.
 //!
-//! A plugin implements [`Target`] for its kind of target, and calls [`run`], [`observe`] and [`undo`] from its stage. These
-//! decide what happens when; the target only knows how. In between is the [`Strategy`], which knows neither.
+//! A plugin implements [`Target`] for its kind of target, and exports the stage [`Deploy`] for it. That decides what happens
+//! when; the target only knows how. In between is the [`Strategy`], which knows neither.
 //!
 //! A version that can't be made the serving one is undone, so that after a failed deploy the earlier one serves. Whether an
 //! interrupted deploy was applied is decided by what the target keeps with the version that serves: the run, or the fencing
@@ -11,6 +11,7 @@
 
 mod analysis;
 mod deliverable;
+mod deploy;
 mod image;
 mod probe;
 mod readiness;
@@ -21,12 +22,13 @@ mod target;
 mod tests;
 mod traffic;
 
-use stagewright_sdk::{Error, Manifest, Observation, Outcome, Result, context, environment, log, outputs};
+use stagewright_sdk::{Error, Observation, Outcome, Result, context, environment, log, outputs};
 
 pub use analysis::{
     Analysis, CommandQuery, HttpQuery, LogQuery, Metric, MetricVerdict, Phase, Prometheus, Subject, Verdict,
 };
 pub use deliverable::Deliverable;
+pub use deploy::Deploy;
 pub use image::{Image, digest_of};
 pub use probe::{Probe, probes};
 pub use strategy::{Amount, BlueGreen, Canary, CanaryStep, Pause, Recreate, Rolling, Strategy};
@@ -35,21 +37,12 @@ pub use traffic::{Caddy, Haproxy, Share, Traffic};
 
 use crate::rollout::Rollout;
 
-/// Adds the outputs that every deploy has to the description of its plugin.
-pub fn with_outputs(manifest: Manifest) -> Manifest {
-    manifest
-        .output::<String>("url", "The release's address")
-        .output::<String>("release", "The release's name")
-        .output::<String>("image", "The deployed image, by digest")
-        .output::<Option<String>>("previous", "The image that was replaced, by digest; null for a first deploy")
-}
-
 /// Deploys the release of `config`: it is applied, checked, and given the requests as its strategy says. Sets the outputs
 /// `url`, `release`, `image` and `previous` when it has succeeded. It is to be called again after a wait.
 ///
 /// # Errors
 /// If any of this fails, or the rollout is aborted; the new version is then undone.
-pub fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
+pub(crate) fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
     let target = T::open(config, environment::restored()?.as_ref())?;
     let previous = target.serving()?;
     match Rollout::begin(&target, config, previous.as_ref())?.drive()? {
@@ -69,7 +62,7 @@ pub fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
 ///
 /// # Errors
 /// If the target can't be asked.
-pub fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
+pub(crate) fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
     let target = T::open(config, environment::restored()?.as_ref())?;
     let Some(serving) = target.serving()? else {
         return Ok(Observation::NotStarted);
@@ -100,7 +93,7 @@ pub fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
 ///
 /// # Errors
 /// If there is none, if it was deployed by another plugin or is of another service, or if deploying it fails.
-pub fn undo<T: Target>(config: &T::Config) -> Result<()> {
+pub(crate) fn undo<T: Target>(config: &T::Config) -> Result<()> {
     let Some(good) = environment::last_known_good()? else {
         let serving = T::open(config, None)?.serving()?;
         let serves = serving

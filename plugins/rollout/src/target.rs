@@ -1,23 +1,29 @@
 //! What a kind of target implements.
 
 use serde::de::DeserializeOwned;
-use stagewright_sdk::Result;
 use stagewright_sdk::environment::Release;
+use stagewright_sdk::{JsonSchema, Manifest, Problem, Requirement, Result};
 
 use crate::probe::Probe;
 use crate::strategy::Strategy;
 
 /// A place where versions of a service run: processes of this machine, an engine for containers, an orchestrator, a cloud.
 ///
-/// [`apply`](Target::apply) brings a version into being that gets no requests. It is observed until it is ready, gets its
-/// share of the requests with [`shift`](Target::shift), and becomes the serving one with [`finish`](Target::finish). Until
-/// then [`undo`](Target::undo) can remove it. Each call may be the second one after an interruption, and then completes what
-/// the first one began.
+/// [`apply`](Target::apply) brings a version into being that gets no requests, unless the target itself gives it some as it
+/// replaces replicas. It is observed until it is ready, gets its share of the requests with [`shift`](Target::shift), and
+/// becomes the serving one with [`finish`](Target::finish). Until then [`undo`](Target::undo) can remove it. Each call may be
+/// the second one after an interruption, and then completes what the first one began.
 pub trait Target: Sized {
     /// The stage's `with` table.
     type Config: ReleaseConfig;
     /// A version that this run has applied.
     type Version;
+
+    /// The description of the plugin: `stagewright_sdk::manifest!()`. The outputs of a deploy are added to it.
+    fn manifest() -> Manifest;
+
+    /// The grants that a deploy uses.
+    fn requirements(config: &Self::Config) -> Vec<Requirement>;
 
     /// Prepares to deploy the release of `config`, without changing anything. If the ledger's release `restored` is to be
     /// deployed again, the content is what it was then: a target that deploys files of the workspace must have kept them.
@@ -56,7 +62,10 @@ pub trait Target: Sized {
 }
 
 /// What the configurations of all targets have.
-pub trait ReleaseConfig: DeserializeOwned {
+pub trait ReleaseConfig: DeserializeOwned + JsonSchema {
+    /// Mistakes that parsing doesn't catch.
+    fn problems(&self) -> Vec<Problem>;
+
     /// What is deployed. It is the same for all releases of an environment.
     fn service(&self) -> &str;
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::{Release, Rollout, RolloutPhase};
 use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
-use stagewright_sdk::{Error, JsonSchema, Manifest, Observation, Outcome, Reconcile, Result, Stage, schemars};
+use stagewright_sdk::{Error, JsonSchema, Manifest, Observation, Outcome, Problem, Requirement, Result, schemars};
 
 use crate::{Described, Probe, Progress, ReleaseConfig, Serving, Strategy, Target};
 
@@ -52,6 +52,10 @@ struct Config {
 }
 
 impl ReleaseConfig for Config {
+    fn problems(&self) -> Vec<Problem> {
+        self.strategy.problems("strategy")
+    }
+
     fn service(&self) -> &'static str {
         "app"
     }
@@ -70,6 +74,14 @@ struct Memory(Config);
 impl Target for Memory {
     type Config = Config;
     type Version = String;
+
+    fn manifest() -> Manifest {
+        stagewright_sdk::manifest!()
+    }
+
+    fn requirements(config: &Config) -> Vec<Requirement> {
+        config.strategy.requirements()
+    }
 
     fn open(config: &Config, restored: Option<&Release>) -> Result<Memory> {
         WORLD.with_borrow_mut(|world| world.restored = restored.map(|release| release.fence));
@@ -129,29 +141,7 @@ impl Target for Memory {
     }
 }
 
-struct Deploy;
-
-impl Stage for Deploy {
-    type Config = Config;
-
-    fn manifest() -> Manifest {
-        crate::with_outputs(stagewright_sdk::manifest!())
-    }
-
-    fn run(config: Config) -> Result<Outcome> {
-        crate::run::<Memory>(&config)
-    }
-}
-
-impl Reconcile for Deploy {
-    fn observe(config: Config) -> Result<Observation> {
-        crate::observe::<Memory>(&config)
-    }
-
-    fn undo(config: Config) -> Result<()> {
-        crate::undo::<Memory>(&config)
-    }
-}
+type Deploy = crate::Deploy<Memory>;
 
 /// Sets what is on the target.
 fn world(world: World) {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::engine::{DockerEngine, REGISTRY, compile_service, latest_run, releases, to_the_end};
+use super::engine::{DockerEngine, REGISTRY, compile_service, image_stages, latest_run, releases, to_the_end};
 use super::load::Load;
 use crate::crash::{killed, stride};
 use crate::environment::{Ended, TestEnvironment, eventually};
 
-/// SOCKET, REGISTRY, DEPLOY and PERMISSIONS are replaced.
+/// SOCKET, IMAGE_STAGES and DEPLOY are replaced.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -27,16 +27,7 @@ default = "version"
 [environments.production]
 target = "docker"
 
-[stages.image]
-uses = "build-image"
-with = { files = [{ from = "versioned", to = "/versioned" }], entrypoint = ["/versioned"], layout = "image", labels = { version = "${{ inputs.version }}" }, tags = ["x"] }
-permissions = { read = ["versioned"], write = ["image"] }
-
-[stages.push]
-uses = "push-image"
-needs = ["image"]
-with = { layout = "image", image = "REGISTRY/versioned", tags = ["${{ inputs.version }}"] }
-permissions = { read = ["image"], registry = ["REGISTRY/versioned"] }
+IMAGE_STAGES
 
 [stages.deploy]
 uses = "deploy"
@@ -82,7 +73,10 @@ impl Docker {
         let (machine, socket) = (&engine.machine, &engine.socket);
         let deploy = deploy.replace("CADDY", &machine.path("caddy.sock").display().to_string());
         let deploy = deploy.replace("HAPROXY", &machine.path("haproxy.sock").display().to_string());
-        let text = PIPELINE.replace("SOCKET", socket).replace("REGISTRY", REGISTRY).replace("DEPLOY", &deploy);
+        let text = PIPELINE
+            .replace("SOCKET", socket)
+            .replace("IMAGE_STAGES", &image_stages(REGISTRY, ""))
+            .replace("DEPLOY", &deploy);
         let repository = machine.repository(&text);
         compile_service(&repository);
         repository.run(&["grant", "--yes"]).exits(0);

@@ -3,10 +3,10 @@
 use serde_json::{Value as Json, json};
 
 use super::aws::{Aws, credential, deploy, kill_at_every_write};
-use super::engine::{DockerEngine, compile_service};
+use super::engine::{DockerEngine, REGISTRY, compile_service, image_stages};
 use crate::environment::{TestEnvironment, eventually};
 
-/// DEPLOY is replaced.
+/// IMAGE_STAGES and DEPLOY are replaced.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -18,21 +18,7 @@ default = ""
 [environments.production]
 target = "ecs"
 
-[stages.image]
-uses = "build-image"
-permissions = { read = ["versioned"], write = ["image"] }
-[stages.image.with]
-files = [{ from = "versioned", to = "/versioned" }]
-entrypoint = ["/versioned"]
-env = { HOST = "0.0.0.0", PORT = "8080", VERSION = "${{ inputs.version }}", EXIT = "${{ inputs.exit }}" }
-layout = "image"
-tags = ["x"]
-
-[stages.push]
-uses = "push-image"
-needs = ["image"]
-with = { layout = "image", image = "127.0.0.1:5000/versioned", tags = ["v${{ inputs.version }}"] }
-permissions = { read = ["image"], registry = ["127.0.0.1:5000/versioned"] }
+IMAGE_STAGES
 
 [stages.deploy]
 uses = "deploy"
@@ -46,6 +32,9 @@ image = "${{ stages.push.outputs.reference }}"
 DEPLOY
 "#;
 
+/// The variables of the service that runs in the tasks.
+const VARIABLES: &str = r#", HOST = "0.0.0.0", PORT = "8080", EXIT = "${{ inputs.exit }}""#;
+
 struct Cluster {
     aws: Aws,
     repository: TestEnvironment,
@@ -57,7 +46,11 @@ impl Cluster {
     fn with(more: &str) -> Cluster {
         let DockerEngine { machine, socket } = DockerEngine::start();
         let aws = Aws::on(machine, &socket);
-        let pipeline = format!("{}\n{}", PIPELINE.replace("DEPLOY", more), credential("ecs", "ecs", "127.0.0.1:4566"));
+        let pipeline = format!(
+            "{}\n{}",
+            PIPELINE.replace("IMAGE_STAGES", &image_stages(REGISTRY, VARIABLES)).replace("DEPLOY", more),
+            credential("ecs", "ecs", "127.0.0.1:4566")
+        );
         let repository = aws.repository(&pipeline, &[]);
         compile_service(&repository);
         let cluster = Cluster { aws, repository, socket };

@@ -11,7 +11,30 @@ use crate::environment::{Ended, TestEnvironment};
 /// Where the registry answers.
 pub(crate) const REGISTRY: &str = "127.0.0.1:5000";
 
-/// Deploys a Compose file. TARGET, SOCKET, REGISTRY and DEPLOY are replaced.
+/// Stages that build an image of the service `versioned`, and push it. `env` are the image's variables, as entries of a table.
+pub(crate) fn image_stages(registry: &str, env: &str) -> String {
+    format!(
+        r#"
+[stages.image]
+uses = "build-image"
+permissions = {{ read = ["versioned"], write = ["image"] }}
+[stages.image.with]
+files = [{{ from = "versioned", to = "/versioned" }}]
+entrypoint = ["/versioned"]
+env = {{ VERSION = "${{{{ inputs.version }}}}"{env} }}
+layout = "image"
+tags = ["x"]
+
+[stages.push]
+uses = "push-image"
+needs = ["image"]
+with = {{ layout = "image", image = "{registry}/versioned", tags = ["v${{{{ inputs.version }}}}"] }}
+permissions = {{ read = ["image"], registry = ["{registry}/versioned"] }}
+"#
+    )
+}
+
+/// Deploys a Compose file. TARGET, SOCKET, IMAGE_STAGES and DEPLOY are replaced.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -28,16 +51,7 @@ default = ""
 [environments.production]
 TARGET
 
-[stages.image]
-uses = "build-image"
-with = { files = [{ from = "versioned", to = "/versioned" }], entrypoint = ["/versioned"], layout = "image", labels = { version = "${{ inputs.version }}" }, tags = ["x"] }
-permissions = { read = ["versioned"], write = ["image"] }
-
-[stages.push]
-uses = "push-image"
-needs = ["image"]
-with = { layout = "image", image = "REGISTRY/versioned", tags = ["${{ inputs.version }}"] }
-permissions = { read = ["image"], registry = ["REGISTRY/versioned"] }
+IMAGE_STAGES
 
 [stages.release]
 uses = "compose-release"
@@ -104,7 +118,10 @@ impl DockerEngine {
 
     /// A repository that deploys a Compose file to a target, given as a line of TOML. `with` are more keys of the deploy.
     pub(crate) fn repository(&self, target: &str, compose: &str, with: &str) -> TestEnvironment {
-        let text = PIPELINE.replace("TARGET", target).replace("SOCKET", &self.socket).replace("REGISTRY", REGISTRY);
+        let text = PIPELINE
+            .replace("TARGET", target)
+            .replace("SOCKET", &self.socket)
+            .replace("IMAGE_STAGES", &image_stages(REGISTRY, ""));
         let repository = self.machine.repository(&text.replace("DEPLOY", with));
         compile_service(&repository);
         repository.write("compose.yaml", compose);

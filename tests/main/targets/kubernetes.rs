@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value as Json;
 
-use super::engine::compile_service;
+use super::engine::{compile_service, image_stages};
 use super::load::Load;
 use crate::environment::{Ended, TestEnvironment, eventually};
 
 mod sources;
 mod strategies;
 
-/// KUBECONFIG, SERVER, REGISTRY, DEPLOY and NAMESPACE are replaced.
+/// KUBECONFIG, SERVER, IMAGE_STAGES, DEPLOY and NAMESPACE are replaced.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -38,23 +38,7 @@ hosts = ["SERVER"]
 type = "kubeconfig"
 file = "kubeconfig"
 
-[stages.image]
-uses = "build-image"
-[stages.image.with]
-files = [{ from = "versioned", to = "/versioned" }]
-entrypoint = ["/versioned"]
-env = { HOST = "0.0.0.0", PORT = "8080", VERSION = "${{ inputs.version }}", BROKEN = "${{ inputs.broken }}", EXIT = "${{ inputs.exit }}" }
-layout = "image"
-tags = ["x"]
-[stages.image.permissions]
-read = ["versioned"]
-write = ["image"]
-
-[stages.push]
-uses = "push-image"
-needs = ["image"]
-with = { layout = "image", image = "REGISTRY/versioned", tags = ["${{ inputs.version }}"] }
-permissions = { read = ["image"], registry = ["REGISTRY/versioned"] }
+IMAGE_STAGES
 
 [stages.deploy]
 uses = "deploy"
@@ -67,6 +51,10 @@ namespace = "NAMESPACE"
 images = { web = "${{ stages.push.outputs.reference }}" }
 DEPLOY
 "#;
+
+/// The variables of the service that runs in the pods.
+const VARIABLES: &str =
+    r#", HOST = "0.0.0.0", PORT = "8080", BROKEN = "${{ inputs.broken }}", EXIT = "${{ inputs.exit }}""#;
 
 const MANIFESTS: &str = r#"manifests = ["k8s/*.yaml"]"#;
 
@@ -124,7 +112,7 @@ impl Namespace {
         let text = PIPELINE
             .replace("KUBECONFIG", &variable("DEPLOYER_KUBECONFIG"))
             .replace("SERVER", &server)
-            .replace("REGISTRY", &variable("REGISTRY"))
+            .replace("IMAGE_STAGES", &image_stages(&variable("REGISTRY"), VARIABLES))
             .replace("NAMESPACE", &name)
             .replace("DEPLOY", deploy);
         let repository = TestEnvironment::with_pipeline(&text);

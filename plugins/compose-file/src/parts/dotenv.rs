@@ -1,7 +1,7 @@
 //! Files with variables of services.
 
 use crate::checker::{Checker, Pair, child};
-use crate::node::{Node, Value};
+use located_yaml::{Node, Value};
 
 /// The variables of the files of `env_file`, of which later ones precede.
 pub(super) fn read(checker: &mut Checker<'_>, files: &Node, key: &str) -> Vec<Pair> {

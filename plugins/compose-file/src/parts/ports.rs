@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::checker::Checker;
-use crate::node::{Node, Value};
+use located_yaml::{Node, Value};
 
 /// The published ports of a service, each as a map.
 pub(crate) fn ports(checker: &mut Checker<'_>, node: &Node, key: &str) -> Json {

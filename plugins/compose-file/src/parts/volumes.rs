@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::Power;
 use crate::checker::Checker;
-use crate::node::{Node, Value};
+use located_yaml::{Node, Value};
 
 /// The mounts of a service, each as a map.
 pub(crate) fn mounts(checker: &mut Checker<'_>, node: &Node, key: &str, volumes: &BTreeSet<String>) -> Json {

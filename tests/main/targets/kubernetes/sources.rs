@@ -25,6 +25,19 @@ fn images_of_a_workload_change_that_others_have_created() {
     assert_eq!(shop.serves(), "version 2");
 }
 
+/// A release that only changes images deletes nothing that an earlier one has created.
+#[test]
+#[ignore = "needs a cluster"]
+fn a_change_of_images_leaves_the_objects_of_an_earlier_release() {
+    let shop = Namespace::with_shop("");
+    shop.deploy("1", &[], 0);
+    let text = shop.repository.read("stagewright.toml");
+    shop.repository.write("stagewright.toml", &text.replace(MANIFESTS, "workload = \"deployment/shop\""));
+    shop.deploy("2", &[], 0);
+    assert_eq!(shop.serves(), "version 2");
+    assert_eq!(shop.objects("service"), ["service/shop"]);
+}
+
 /// The value is in the cluster, and neither in the repository nor in anything that is shown.
 #[test]
 #[ignore = "needs a cluster"]

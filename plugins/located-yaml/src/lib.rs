@@ -1,4 +1,4 @@
-//! YAML as a tree that knows its places.
+//! YAML as a tree whose values know their places, so that an error about one can name its line.
 
 use std::fmt;
 
@@ -7,43 +7,55 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Number;
 use serde_saphyr::Spanned;
 
-use crate::Mistake;
-
-/// A place in the file.
+/// A place in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) line: u32,
-    pub(crate) column: u32,
+pub struct Place {
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
 }
 
 /// A value with its place.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) place: Place,
-    pub(crate) value: Value,
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub value: Value,
 }
 
+/// What a value is.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub enum Value {
+    /// `null`, `~` or nothing.
     Null,
+    /// A boolean.
     Bool(bool),
+    /// A number that JSON has.
     Number(Number),
+    /// A text.
     Text(String),
+    /// A list.
     List(Vec<Node>),
+    /// A map, in the order of the text.
     Map(Vec<Entry>),
 }
 
 /// An entry of a map.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) place: Place,
-    pub(crate) key: String,
-    pub(crate) value: Node,
+pub struct Entry {
+    /// Where the key begins.
+    pub place: Place,
+    /// The key as text, also where a value would be a number or a boolean, as in `on`.
+    pub key: String,
+    /// Its value.
+    pub value: Node,
 }
 
 impl Node {
     /// The entries of a map; none of anything else.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
@@ -51,27 +63,30 @@ impl Node {
     }
 
     /// The items of a list; none of anything else.
-    pub(crate) fn items(&self) -> &[Node] {
+    pub fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
         }
     }
 
-    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+    /// The entry of a map with this key.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+    /// The value of a map's entry with this key.
+    pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    pub(crate) fn is_null(&self) -> bool {
+    /// Whether it is null.
+    pub fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
 
     /// A scalar as text, as it is before variables are filled in.
-    pub(crate) fn scalar(&self) -> Option<String> {
+    pub fn scalar(&self) -> Option<String> {
         match &self.value {
             Value::Bool(value) => Some(value.to_string()),
             Value::Number(number) => Some(number.to_string()),
@@ -81,22 +96,39 @@ impl Node {
     }
 }
 
-/// Parses one document. Aliases and merge keys are resolved.
-pub(crate) fn parse(text: &str) -> Result<Node, Mistake> {
-    let options = serde_saphyr::options! { legacy_octal_numbers: true, strict_booleans: true };
-    let parsed: Result<Spanned<Value>, _> = serde_saphyr::from_str_with_options(text, options);
-    parsed.map(node).map_err(|error| {
+/// Which words are booleans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Booleans {
+    /// `true` and `false`, as in YAML 1.2.
+    TrueFalse,
+    /// Also `yes`, `no`, `on` and `off`, as in YAML 1.1.
+    YesNo,
+}
+
+/// Why a text isn't YAML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where.
+    pub place: Place,
+    /// In a few words.
+    pub message: String,
+}
+
+/// The documents of a text. Aliases and merge keys are resolved, `0644` is octal, and empty documents are left out.
+///
+/// # Errors
+/// If it isn't YAML, or has a key twice.
+pub fn documents(text: &str, booleans: Booleans) -> Result<Vec<Node>, SyntaxError> {
+    let strict_booleans = booleans == Booleans::TrueFalse;
+    let options = serde_saphyr::options! { legacy_octal_numbers: true, strict_booleans: strict_booleans };
+    let parsed: Result<Vec<Spanned<Value>>, _> = serde_saphyr::from_multiple_with_options(text, options);
+    let nodes = parsed.map_err(|error| {
         let place = error.location().map_or(Place { line: 1, column: 1 }, place);
         // The message begins with the place, and is followed by an excerpt.
         let message = error.without_snippet().to_string();
-        Mistake {
-            line: place.line,
-            column: place.column,
-            key: String::new(),
-            message: format!("invalid YAML: {}", message.lines().next().unwrap_or_default()),
-            help: "correct the syntax; `docker compose config` shows how Compose reads the file".to_owned(),
-        }
-    })
+        SyntaxError { place, message: message.lines().next().unwrap_or_default().to_owned() }
+    })?;
+    Ok(nodes.into_iter().map(node).filter(|node| !node.is_null()).collect())
 }
 
 fn node(spanned: Spanned<Value>) -> Node {
@@ -173,9 +205,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
 mod tests {
     use super::*;
 
+    fn one(text: &str) -> Node {
+        documents(text, Booleans::TrueFalse).unwrap().remove(0)
+    }
+
     #[test]
     fn values_know_their_places() {
-        let root = parse("a:\n  - x: 1\n    b: yes\n  - null\nc: !!str 7\n").unwrap();
+        let root = one("a:\n  - x: 1\n    b: yes\n  - null\nc: !!str 7\n");
         let first = &root.get("a").unwrap().items()[0];
         let entry = first.entry("b").unwrap();
         assert_eq!((entry.place, entry.value.scalar().as_deref()), (Place { line: 3, column: 5 }, Some("yes")));
@@ -184,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn merged_maps_and_modes_are_read_as_compose_does() {
-        let root = parse("x-base: &base { a: 1, b: 2 }\nc:\n  <<: *base\n  b: 3\nmode: 0440\n").unwrap();
+    fn merge_keys_and_octal_numbers_are_resolved() {
+        let root = one("x-base: &base { a: 1, b: 2 }\nc:\n  <<: *base\n  b: 3\nmode: 0440\n");
         let merged = root.get("c").unwrap();
         assert_eq!(merged.get("a").and_then(Node::scalar).as_deref(), Some("1"));
         assert_eq!(merged.get("b").and_then(Node::scalar).as_deref(), Some("3"));
@@ -195,8 +231,17 @@ mod tests {
     #[test]
     fn invalid_yaml_has_its_line() {
         for text in ["a: 1\nb: [\n", "a: 1\na: 2\n", "a: 1\nb: *missing\n"] {
-            let mistake = parse(text).unwrap_err();
-            assert!(mistake.line >= 2 && mistake.message.starts_with("invalid YAML: "), "{mistake:?}");
+            let error = documents(text, Booleans::TrueFalse).unwrap_err();
+            assert!(error.place.line >= 2 && !error.message.is_empty(), "{error:?}");
         }
+    }
+
+    #[test]
+    fn documents_are_told_apart_and_booleans_are_as_chosen() {
+        let text = "---\n# nothing\n---\na: yes\n---\non: 'yes'\n";
+        let read = documents(text, Booleans::YesNo).unwrap();
+        assert!(matches!(read[0].get("a").unwrap().value, Value::Bool(true)));
+        assert!(matches!(&read[1].get("on").unwrap().value, Value::Text(text) if text == "yes"));
+        assert_eq!(read.len(), 2);
     }
 }
