@@ -24,7 +24,7 @@ pub use measure::{FailedTest, Metric, TestCase, TestOutcome};
 pub use outcome::{Failure, FailureKind, FilePlace, Level, Outcome, Problem, TextRange};
 pub use release::{Release, ReleaseOrigin};
 pub use rollout::{Rollout, RolloutError, RolloutPhase};
-pub use source::{Change, GitState, RollbackSource, RunSource, Trigger};
+pub use source::{Change, GitState, ReleaseSource, RunSource, Trigger};
 pub(crate) use wait::KEPT_SIGNALS;
 pub use wait::{Signal, SignalError, TokenError, Wait, WaitError};
 

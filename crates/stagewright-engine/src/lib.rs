@@ -25,7 +25,7 @@ pub use drive::{DriveError, Ports, RunCommand, drive};
 pub use event::{
     Artifact, Capture, Change, Decision, Event, EventKind, FailedTest, Failure, FailureKind, Field, FieldKind,
     FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem, Release,
-    ReleaseOrigin, RollbackSource, Rollout, RolloutError, RolloutPhase, RunId, RunSource, RunSummary, Signal,
+    ReleaseOrigin, ReleaseSource, Rollout, RolloutError, RolloutPhase, RunId, RunSource, RunSummary, Signal,
     SignalError, StageSummary, Stream, TestCase, TestOutcome, TextRange, Timestamp, TokenError, Trigger, Wait,
     WaitError,
 };
@@ -33,7 +33,7 @@ pub use gate::{DecisionError, check_decision, still_missing};
 pub use lines::{Lines, LogChunk};
 pub use port::{
     ApprovedCapture, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest,
-    Basis, CacheRequest, Call, CaptureRequest, Clock, Delivery, EarlierResult, EarlierStage, EffectRefused,
+    Basis, CacheRequest, Call, CaptureRequest, Clock, Delivery, Drift, EarlierResult, EarlierStage, EffectRefused,
     EffectReply, EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest, HEARTBEAT, LEASE,
     LogSink, Need, Observation, Observer, OutputListener, ReleaseNote, RunCoordinator, RunStore, SourceView,
     StageRunner, StoreError, StoreErrorKind,

@@ -17,7 +17,7 @@ pub use self::coordinator::{
 pub use self::output::{
     AttemptMessage, AttemptMessageKind, AttemptOutput, Delivery, EffectRefused, EffectReply, OutputListener,
 };
-pub use self::report::{AttemptEnd, AttemptReport, Observation, ReleaseNote};
+pub use self::report::{AttemptEnd, AttemptReport, Drift, Observation, ReleaseNote};
 pub use self::request::{
     ApprovedCapture, AttemptRequest, Basis, CacheRequest, Call, CaptureRequest, EarlierResult, EarlierStage,
     EnvironmentView, Need, SourceView,

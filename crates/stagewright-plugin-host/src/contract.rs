@@ -65,7 +65,7 @@ impl<'a> InterfaceName<'a> {
     fn generation(self) -> Option<Generation> {
         let generation = Generation::of(self.version)?;
         let package = match (generation, self.interface) {
-            (_, "plugin" | "reconcile") | (Generation::Since02, "requirements") => STAGE,
+            (_, "plugin" | "reconcile") | (Generation::Since02, "requirements" | "drift") => STAGE,
             (Generation::Since01, name) => Interface::named(name).map(|_| STAGE)?,
             (Generation::Since02, name) => package_of(Interface::named(name)?),
         };
@@ -179,6 +179,11 @@ impl ContractUse {
     /// Whether it exports `reconcile`.
     pub(crate) fn reconciles(&self) -> bool {
         self.exports.contains("reconcile")
+    }
+
+    /// Whether it exports `drift`.
+    pub(crate) fn compares(&self) -> bool {
+        self.exports.contains("drift")
     }
 
     /// Whether it exports `requirements`.

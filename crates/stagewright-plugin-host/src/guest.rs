@@ -1,10 +1,10 @@
 //! What a plugin's functions return, whichever version of the contract it was built for.
 
-use stagewright_engine::{Gate, Observation, Wait};
+use stagewright_engine::{Drift, Gate, Observation, Wait};
 
 use crate::error::CapabilityError;
 
-/// What one of the functions `run`, `observe` and `undo` returned.
+/// What one of the functions `run`, `observe`, `undo` and `compare` returned.
 #[derive(Debug)]
 #[expect(unreachable_pub, reason = "generated bindings re-export it")]
 pub enum GuestReturn {
@@ -16,6 +16,8 @@ pub enum GuestReturn {
     Suspended(Suspension),
     /// `observe` determined this.
     Observed(Observation),
+    /// `compare` found these.
+    Compared(Vec<Drift>),
 }
 
 /// The result of such a function. The outer error is a trap.

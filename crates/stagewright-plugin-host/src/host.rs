@@ -158,8 +158,8 @@ fn plugin_changed(request: &AttemptRequest, found: &str) -> Option<PluginError> 
     Some(PluginError::new(message).with_help(help))
 }
 
-/// The end of an attempt that calls `reconcile`, for a plugin that doesn't export it; none for `run`.
-fn end_without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
+/// The end of an attempt that calls a function which the plugin doesn't export; none for `run`, which every plugin exports.
+fn end_without_export(request: &AttemptRequest) -> Option<AttemptEnd> {
     let uses = &request.uses;
     match request.call {
         Call::Run => None,
@@ -168,14 +168,16 @@ fn end_without_reconcile(request: &AttemptRequest) -> Option<AttemptEnd> {
             Some(AttemptEnd::Observed(Observation::Unknown(why)))
         }
         Call::Undo => {
-            let failure = Failure::new(
-                FailureKind::Reported,
-                format!("the plugin `{uses}` can't undo its effects: it doesn't export `reconcile`"),
-                false,
-            );
-            Some(AttemptEnd::Unsuccessful(Outcome::Errored, failure))
+            Some(incapable(format!("the plugin `{uses}` can't undo its effects: it doesn't export `reconcile`")))
         }
+        Call::Compare => Some(incapable(format!(
+            "the plugin `{uses}` can't compare its releases with what is in place: it doesn't export `drift`"
+        ))),
     }
+}
+
+fn incapable(message: String) -> AttemptEnd {
+    AttemptEnd::Unsuccessful(Outcome::Errored, Failure::new(FailureKind::Reported, message, false))
 }
 
 /// The report of an attempt that ended before its plugin could produce anything.

@@ -36,6 +36,7 @@ pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> Attem
         Ok(Ok(Ok(GuestReturn::Done))) => AttemptEnd::Succeeded,
         Ok(Ok(Ok(GuestReturn::Skipped(reason)))) => AttemptEnd::Skipped(reason),
         Ok(Ok(Ok(GuestReturn::Observed(observation)))) => AttemptEnd::Observed(observation),
+        Ok(Ok(Ok(GuestReturn::Compared(differences)))) => AttemptEnd::Compared(differences),
         Ok(Ok(Ok(GuestReturn::Suspended(Suspension::Gate(gate))))) => AttemptEnd::Suspended(*gate),
         Ok(Ok(Ok(GuestReturn::Suspended(Suspension::Wait(wait))))) => outcome_from_wait(wait, &masker),
     }

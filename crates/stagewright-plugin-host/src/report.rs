@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use stagewright_engine::{
-    AttemptEnd, AttemptReport, Failure, Field, FilePlace, Finding, Gate, Observation, Problem, ReleaseNote, Wait,
+    AttemptEnd, AttemptReport, Drift, Failure, Field, FilePlace, Finding, Gate, Observation, Problem, ReleaseNote, Wait,
 };
 use stagewright_model::{MissingGrant, moves_cursor, terminal_text};
 
@@ -93,6 +93,15 @@ fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
             Observation::InProgress => Observation::InProgress,
             Observation::Unknown(why) => Observation::Unknown(masked_words(&why, masker)),
         }),
+        AttemptEnd::Compared(differences) => {
+            let text = |text: String| masked_words(&text, masker);
+            let masked = |Drift { what, expected, found }| Drift {
+                what: text(what),
+                expected: expected.map(text),
+                found: found.map(text),
+            };
+            AttemptEnd::Compared(differences.into_iter().map(masked).collect())
+        }
         AttemptEnd::Unsuccessful(outcome, failure) => {
             AttemptEnd::Unsuccessful(outcome, masked_failure(failure, masker))
         }
@@ -229,6 +238,12 @@ mod tests {
             AttemptEnd::Observed(Observation::Unknown(SECRET.into())),
             AttemptEnd::Observed(Observation::Found(Finding::Applied(SECRET.into()))),
             AttemptEnd::Observed(Observation::Found(Finding::Failed(SECRET.into()))),
+            AttemptEnd::Compared(vec![Drift { what: SECRET.into(), expected: None, found: None }]),
+            AttemptEnd::Compared(vec![Drift {
+                what: String::new(),
+                expected: Some(SECRET.into()),
+                found: Some(SECRET.into()),
+            }]),
         ] {
             assert!(is_hidden(end.clone()), "{end:?}");
         }

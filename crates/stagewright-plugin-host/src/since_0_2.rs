@@ -101,6 +101,19 @@ mod optional {
         });
     }
 
+    pub(super) mod comparing {
+        wasmtime::component::bindgen!({
+            inline: "
+                package stagewright:comparing;
+                world comparing { export stagewright:stage/drift@0.2.3; }
+            ",
+            path: "../../plugins/wit/0.2",
+            world: "stagewright:comparing/comparing",
+            exports: { default: async },
+            with: { "stagewright:types/types@0.2.0": crate::since_0_2::stagewright::types::types },
+        });
+    }
+
     pub(super) mod requiring {
         wasmtime::component::bindgen!({
             inline: "

@@ -65,7 +65,7 @@ enum InspectedGuest {
 }
 
 impl Plugin {
-    /// Instantiates the component and calls the requested function. All but [`Call::Run`] require `reconcile`.
+    /// Instantiates the component and calls the requested function, which it must export.
     pub(crate) async fn call(&self, call: Call, store: &mut Store<Attempt>) -> GuestResult {
         match &self.guest {
             ReadyGuest::Since01(guest) => guest.call(call, store).await,
@@ -182,7 +182,7 @@ impl Wasm {
             .map_err(|error| missing_functions(name, &component, &self.linker).unwrap_or_else(|| bad(&error)))?;
         let guest = match contract.generation {
             Generation::Since01 => since_0_1::GuestSince01::new(ready, contract.reconciles()).map(ReadyGuest::Since01),
-            Generation::Since02 => since_0_2::GuestSince02::new(ready, contract.reconciles()).map(ReadyGuest::Since02),
+            Generation::Since02 => since_0_2::GuestSince02::new(ready, &contract).map(ReadyGuest::Since02),
         };
         let guest = guest.map_err(|error| bad(&error))?;
         Ok(Arc::new(Plugin { component, guest, digest, contract }))

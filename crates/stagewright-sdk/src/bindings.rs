@@ -36,6 +36,21 @@ pub mod reconcile {
     });
 }
 
+/// The `drift` export, which an effectful stage has as well.
+pub mod drift {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package stagewright:comparing;
+            world comparing { export stagewright:stage/drift@0.2.3; }
+        ",
+        world: "stagewright:comparing/comparing",
+        with: { "stagewright:types/types@0.2.0": crate::bindings::imports::types },
+        pub_export_macro: true,
+        default_bindings_module: "stagewright_sdk::bindings::drift",
+    });
+}
+
 /// The imported interfaces, which have a package each.
 pub mod imports {
     use super::stage::stagewright as packages;

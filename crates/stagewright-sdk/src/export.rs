@@ -1,6 +1,9 @@
 //! What a component exports, for a typed stage: parses its configuration, and converts its results to the types of the WIT.
 
-use crate::{Error, Observation, Outcome, Problem, Reconcile, Requirement, Result, Severity, Stage, config, context};
+use crate::{
+    Error, LiveDifference, Observation, Outcome, Problem, Reconcile, Requirement, Result, Severity, Stage, config,
+    context,
+};
 
 #[cfg(target_arch = "wasm32")]
 pub use adapter::Adapter;
@@ -29,6 +32,10 @@ pub(crate) fn observe<S: Reconcile>() -> Result<Observation> {
     S::observe(valid_config::<S>()?)
 }
 
+pub(crate) fn compare<S: Reconcile>() -> Result<Vec<LiveDifference>> {
+    S::compare(valid_config::<S>()?)
+}
+
 pub(crate) fn undo<S: Reconcile>() -> Result<()> {
     S::undo(valid_config::<S>()?)
 }
@@ -46,6 +53,7 @@ fn valid_config<S: Stage>() -> Result<S::Config> {
 mod adapter {
     use std::marker::PhantomData;
 
+    use crate::bindings::drift::exports::stagewright::stage::drift;
     use crate::bindings::imports::types;
     use crate::bindings::reconcile::exports::stagewright::stage::reconcile;
     use crate::bindings::stage::exports::stagewright::stage::{plugin, requirements};
@@ -86,6 +94,13 @@ mod adapter {
             log_panics();
             super::undo::<S>()?;
             Ok(Outcome::Succeeded.into())
+        }
+    }
+
+    impl<S: Reconcile> drift::Guest for Adapter<S> {
+        fn compare() -> Result<String, types::Error> {
+            log_panics();
+            Ok(serde_json::to_string(&super::compare::<S>()?).map_err(crate::Error::from)?)
         }
     }
 

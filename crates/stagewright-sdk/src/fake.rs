@@ -34,7 +34,9 @@ use crate::need::{Need, NeedOutcome};
 use crate::rollout::Rollout;
 use crate::test_case::FailedTest;
 use crate::workspace::Node;
-use crate::{Error, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, export};
+use crate::{
+    Error, LiveDifference, Observation, Outcome, Permission, Problem, Reconcile, Requirement, Result, Stage, export,
+};
 use state::{Call, State};
 
 /// Sets up a fake host. It grants everything that it has a script for, except what [`FakeHost::deny`] denies. Calls that
@@ -362,6 +364,11 @@ impl FakeHost {
     /// Calls [`Reconcile::undo`].
     pub fn undo<S: Reconcile>(self) -> Report<Result<()>> {
         self.report(Call::Run, export::undo::<S>)
+    }
+
+    /// Calls [`Reconcile::compare`].
+    pub fn compare<S: Reconcile>(self) -> Report<Result<Vec<LiveDifference>>> {
+        self.report(Call::Observe, export::compare::<S>)
     }
 
     /// Parses the `with` table and calls [`Stage::validate`].

@@ -104,7 +104,7 @@ pub use problem::Problem;
 pub use requirement::{Permission, Requirement};
 /// To derive for [`Stage::Config`]. Editors and the engine check `with` tables against this schema.
 pub use schemars::JsonSchema;
-pub use stage::{Observation, Outcome, Reconcile, Stage, Suspension};
+pub use stage::{LiveDifference, Observation, Outcome, Reconcile, Stage, Suspension};
 pub use statuses::Statuses;
 pub use workspace_path::WorkspacePath;
 
@@ -157,6 +157,7 @@ macro_rules! export_effectful_stage {
         const _: () = {
             type Exported = $crate::Adapter<$stage>;
     $crate::bindings::reconcile::export!(Exported with_types_in $crate::bindings::reconcile);
+    $crate::bindings::drift::export!(Exported with_types_in $crate::bindings::drift);
         };
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::duration::millis;
 use crate::host::types as host;
-use crate::{Manifest, Problem, Requirement, Result};
+use crate::{Error, ErrorCode, Manifest, Problem, Requirement, Result};
 
 /// A stage of a pipeline.
 pub trait Stage {
@@ -54,6 +55,29 @@ pub trait Reconcile: Stage {
     /// # Errors
     /// When the attempt can't be compensated.
     fn undo(config: Self::Config) -> Result<()>;
+
+    /// How what is in place differs from the environment's current release, whose configuration this is and which
+    /// [`crate::environment::restored`] has. As [`observe`](Reconcile::observe), it must not change anything.
+    ///
+    /// # Errors
+    /// When the target can't be reached. By default always: not every stage can tell.
+    fn compare(config: Self::Config) -> Result<Vec<LiveDifference>> {
+        let _ = config;
+        Err(Error::new(ErrorCode::Unimplemented, "this plugin can't compare its releases with what is in place"))
+    }
+}
+
+/// A difference between a release and what is in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveDifference {
+    /// A part of the release, as in `deployment/web: spec.replicas`.
+    pub what: String,
+    /// What the release has there, for people; none for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What is in place, for people; none for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
 }
 
 /// The outcome of a stage that didn't fail.

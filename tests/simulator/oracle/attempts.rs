@@ -23,7 +23,7 @@ fn end_of(attempt: u32, report: &AttemptReport) -> Option<EndedAttempt> {
         AttemptEnd::Succeeded => (Outcome::Succeeded, None),
         AttemptEnd::Skipped(_) => (Outcome::Skipped, Some(FailureKind::Reported)),
         AttemptEnd::Unsuccessful(outcome, Failure { kind, .. }) => (*outcome, Some(*kind)),
-        AttemptEnd::Observed(_) => (Outcome::Errored, Some(FailureKind::Internal)),
+        AttemptEnd::Observed(_) | AttemptEnd::Compared(_) => (Outcome::Errored, Some(FailureKind::Internal)),
         AttemptEnd::Waiting(wait) if !is_valid(wait) => (Outcome::Inconclusive, Some(FailureKind::BadPlugin)),
         AttemptEnd::Rehearsed(_) | AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) => return None,
     };
@@ -252,7 +252,7 @@ impl Truth {
         match answer {
             Some(AttemptEnd::Observed(Observation::Unknown(_)) | AttemptEnd::Unsuccessful(..)) => true,
             Some(AttemptEnd::Succeeded | AttemptEnd::Skipped(_)) => true,
-            Some(AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_)) => true,
+            Some(AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) | AttemptEnd::Compared(_)) => true,
             Some(AttemptEnd::Observed(_) | AttemptEnd::Rehearsed(_)) | None => false,
         }
     }

@@ -87,6 +87,7 @@ impl Inner {
                 Call::Run => one.truth.stage(call.stage).phase == Phase::Running(call.attempt),
                 Call::Observe => one.truth.stage(call.stage).phase == Phase::Observing(call.attempt),
                 Call::Undo => how == Interrupt::Kill && one.truth.stage(call.stage).undo == UndoState::Started,
+                Call::Compare => false,
             };
             if had_begun {
                 one.facts.stop_since.entry(call.stage).or_insert(now);
@@ -108,7 +109,7 @@ impl Inner {
             let had_begun = match call.call {
                 Call::Run => one.truth.stage(call.stage).phase == Phase::Running(call.attempt),
                 Call::Observe => one.truth.stage(call.stage).phase == Phase::Observing(call.attempt),
-                Call::Undo => false,
+                Call::Undo | Call::Compare => false,
             };
             if had_begun {
                 one.facts.stop_since.entry(call.stage).or_insert_with(Instant::now);

@@ -36,7 +36,10 @@ pub struct RunSource {
     pub package_hosts: BTreeMap<String, Vec<String>>,
     /// The release that the run restores; none for a run that isn't a rollback.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rollback: Option<RollbackSource>,
+    pub rollback: Option<ReleaseSource>,
+    /// The release that the run deploys to another environment; none for a run that isn't a promotion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<ReleaseSource>,
 }
 
 /// The state of a git repository.
@@ -73,10 +76,10 @@ pub struct Trigger {
     pub actor: String,
 }
 
-/// The release that a rollback restores.
+/// A release of the ledger that a run deploys again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct RollbackSource {
+pub struct ReleaseSource {
     /// The run that deployed the release.
     pub run: RunId,
     /// The release's number in the history of its environment.

@@ -52,8 +52,24 @@ pub enum AttemptEnd {
     Waiting(Wait),
     /// The answer to [`Call::Observe`](super::Call::Observe).
     Observed(Observation),
+    /// The answer to [`Call::Compare`](super::Call::Compare).
+    Compared(Vec<Drift>),
     /// It did not succeed. The outcome is one of failed, errored, timed-out, cancelled, lost or inconclusive.
     Unsuccessful(Outcome, Failure),
+}
+
+/// A difference between a release and what is in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Drift {
+    /// A part of the release, as in `deployment/web: spec.replicas`.
+    pub what: String,
+    /// What the release has there; none for nothing.
+    #[serde(default)]
+    pub expected: Option<String>,
+    /// What is in place; none for nothing.
+    #[serde(default)]
+    pub found: Option<String>,
 }
 
 /// What a plugin determines about an interrupted attempt.

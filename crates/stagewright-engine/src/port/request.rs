@@ -218,6 +218,9 @@ pub enum Call {
     Observe,
     /// `undo`: reverts the effect of the attempt. It is called again when it was interrupted.
     Undo,
+    /// `compare`: how what is in place differs from the release [`EnvironmentView::restored`]. It must not change anything,
+    /// and ends with [`AttemptEnd::Compared`](super::AttemptEnd::Compared) or unsuccessfully.
+    Compare,
 }
 
 /// The environment as an attempt sees it.
@@ -242,7 +245,7 @@ pub struct EnvironmentView {
     pub current: Option<Release>,
     /// The last known-good release other than the current one, which an undo restores.
     pub last_known_good: Option<Release>,
-    /// The release that the run restores; none if it isn't a rollback.
+    /// The release that the run restores, or that [`Call::Compare`] is about; none for other runs than rollbacks.
     #[serde(default)]
     pub restored: Option<Box<Release>>,
 }

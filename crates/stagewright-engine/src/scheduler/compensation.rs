@@ -73,7 +73,7 @@ impl Scheduler {
             AttemptEnd::Skipped(reason) => (Outcome::Skipped, Some(failure(FailureKind::Reported, reason))),
             AttemptEnd::Rehearsed(what) => (Outcome::Rehearsed, Some(failure(FailureKind::Rehearsed, what))),
             AttemptEnd::Unsuccessful(outcome, failure) => (outcome, Some(failure)),
-            AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) | AttemptEnd::Observed(_) => (
+            AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) | AttemptEnd::Observed(_) | AttemptEnd::Compared(_) => (
                 Outcome::Errored,
                 Some(failure(FailureKind::BadPlugin, "its `undo` returned a gate, a wait or an observation")),
             ),

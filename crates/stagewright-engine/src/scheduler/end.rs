@@ -44,8 +44,8 @@ impl Scheduler {
                 // It hasn't done its work, and what it has begun goes on without it.
                 Err(error) => (Outcome::Inconclusive, Some(failure(FailureKind::BadPlugin, error.to_string()))),
             },
-            AttemptEnd::Observed(_) => {
-                let failure = failure(FailureKind::Internal, "`run` returned an observation");
+            AttemptEnd::Observed(_) | AttemptEnd::Compared(_) => {
+                let failure = failure(FailureKind::Internal, "`run` returned the answer to another call");
                 (Outcome::Errored, Some(failure))
             }
         };

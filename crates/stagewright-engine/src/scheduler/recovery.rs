@@ -65,9 +65,11 @@ impl Scheduler {
             AttemptEnd::Rehearsed(_) => {
                 return self.apply_finding(stage, attempt, Finding::NotStarted, None, report.outputs);
             }
-            AttemptEnd::Succeeded | AttemptEnd::Skipped(_) | AttemptEnd::Suspended(_) | AttemptEnd::Waiting(_) => {
-                "its plugin's `observe` returned no observation".to_owned()
-            }
+            AttemptEnd::Succeeded
+            | AttemptEnd::Skipped(_)
+            | AttemptEnd::Suspended(_)
+            | AttemptEnd::Waiting(_)
+            | AttemptEnd::Compared(_) => "its plugin's `observe` returned no observation".to_owned(),
         };
         let id = &self.plan.stage(stage).id;
         let message = format!("attempt {attempt} of `{id}` was interrupted, and its outcome is unknown: {unknown}");

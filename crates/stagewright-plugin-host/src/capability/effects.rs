@@ -27,9 +27,9 @@ impl Effects {
         Effects { output, masker, call, lost: Arc::default() }
     }
 
-    /// Whether the attempt determines what an earlier one did, and may not have effects.
+    /// Whether the attempt looks at what an earlier one did, and may not have effects.
     pub(crate) fn is_observing(&self) -> bool {
-        self.call == Call::Observe
+        matches!(self.call, Call::Observe | Call::Compare)
     }
 
     /// Announces an effect such as `push local/app:1`. The caller may have the effect only if this succeeds.
@@ -38,7 +38,8 @@ impl Effects {
     /// recovery therefore knows that it may have happened, and asks the plugin's `observe` before it runs the stage again.
     pub(crate) async fn announce(&self, what: &str) -> Result<(), CapabilityError> {
         if self.is_observing() {
-            let message = format!("`observe` may not have effects: {what}");
+            let name = if self.call == Call::Compare { "compare" } else { "observe" };
+            let message = format!("`{name}` may not have effects: {what}");
             return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message));
         }
         let mut what = self.masker.text(what);

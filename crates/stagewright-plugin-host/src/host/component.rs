@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Call};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{PluginHost, end_without_reconcile, plugin_changed, without_outputs};
+use super::{PluginHost, end_without_export, plugin_changed, without_outputs};
 use crate::attempt::{Attempt, AttemptContext, AttemptHost};
 use crate::log::AttemptLog;
 use crate::outcome::{outcome_from_bad_plugin, outcome_from_error, outcome_from_guest, outcome_from_stop};
@@ -54,7 +54,9 @@ impl PluginHost {
         if let Some(error) = plugin_changed(request, &plugin.digest) {
             return Err(outcome_from_bad_plugin(error));
         }
-        match end_without_reconcile(request).filter(|_| !plugin.contract.reconciles()) {
+        let contract = &plugin.contract;
+        let is_exported = if request.call == Call::Compare { contract.compares() } else { contract.reconciles() };
+        match end_without_export(request).filter(|_| !is_exported) {
             Some(end) => Err(end),
             None => Ok(ReadyPlugin { plugin, wasm, _room: room }),
         }

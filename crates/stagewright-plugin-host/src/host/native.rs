@@ -2,7 +2,7 @@
 
 use stagewright_engine::{AttemptEnd, AttemptReport, AttemptRequest, Call, Finding, Observation, Outcome};
 
-use super::{PluginHost, end_without_reconcile, plugin_changed, without_outputs};
+use super::{PluginHost, end_without_export, plugin_changed, without_outputs};
 use crate::capability::effects::Effects;
 use crate::log::AttemptLog;
 use crate::outcome::{outcome_from_bad_plugin, outcome_from_error};
@@ -22,7 +22,7 @@ impl PluginHost {
         if let Some(error) = plugin_changed(&request, digest) {
             return without_outputs(outcome_from_bad_plugin(error));
         }
-        if let Some(end) = end_without_reconcile(&request) {
+        if let Some(end) = end_without_export(&request) {
             return without_outputs(end);
         }
         let library = match self.runtime.library(&request.uses, self.scope.config.plugin_source()) {
@@ -49,6 +49,7 @@ fn rehearsed(request: &AttemptRequest) -> Option<AttemptEnd> {
             request.uses
         )),
         Call::Observe => AttemptEnd::Observed(Observation::Found(Finding::NotStarted)),
+        Call::Compare => AttemptEnd::Compared(Vec::new()),
     })
 }
 

@@ -43,7 +43,8 @@ impl GuestSince01 {
         let reconcile = plugin.stagewright_stage_reconcile();
         let returned = match call {
             Call::Observe => reconcile.call_observe(store).await?.map(|seen| GuestReturn::Observed(observation(seen))),
-            Call::Run | Call::Undo => reconcile.call_undo(store).await?.map(|()| GuestReturn::Done),
+            Call::Undo => reconcile.call_undo(store).await?.map(|()| GuestReturn::Done),
+            Call::Run | Call::Compare => wasmtime::bail!("`reconcile` has no such function"),
         };
         Ok(returned.map_err(CapabilityError::from))
     }

@@ -4,10 +4,12 @@ use stagewright_engine::{Call, Problem};
 use wasmtime::Store;
 use wasmtime::component::{InstancePre, Resource};
 
+use super::optional::comparing::ComparingPre;
 use super::optional::reconciling::ReconcilingPre;
 use super::optional::requiring::Requiring;
 use super::{Stage, StagePre};
 use crate::attempt::Attempt;
+use crate::contract::ContractUse;
 use crate::error::CapabilityError;
 use crate::guest::{GuestResult, GuestReturn};
 use crate::inspection::Inspection;
@@ -17,42 +19,68 @@ use crate::plugin::Requirement;
 pub(crate) struct GuestSince02 {
     stage: StagePre<Attempt>,
     reconcile: Option<ReconcilingPre<Attempt>>,
+    drift: Option<ComparingPre<Attempt>>,
 }
 
 impl GuestSince02 {
-    /// `reconciles`: whether it exports `reconcile`.
-    pub(crate) fn new(ready: InstancePre<Attempt>, reconciles: bool) -> wasmtime::Result<GuestSince02> {
-        let reconcile = reconciles.then(|| ReconcilingPre::new(ready.clone())).transpose()?;
-        Ok(GuestSince02 { stage: StagePre::new(ready)?, reconcile })
+    /// Prepares it for the functions that it exports.
+    pub(crate) fn new(ready: InstancePre<Attempt>, contract: &ContractUse) -> wasmtime::Result<GuestSince02> {
+        let reconcile = contract.reconciles().then(|| ReconcilingPre::new(ready.clone())).transpose()?;
+        let drift = contract.compares().then(|| ComparingPre::new(ready.clone())).transpose()?;
+        Ok(GuestSince02 { stage: StagePre::new(ready)?, reconcile, drift })
     }
 
-    /// Instantiates it and calls a function. All but [`Call::Run`] require `reconcile`.
+    /// Instantiates it and calls a function, which it must export.
     pub(crate) async fn call(&self, call: Call, store: &mut Store<Attempt>) -> GuestResult {
-        if call == Call::Run {
-            let stage = self.stage.instantiate_async(&mut *store).await?;
-            let returned = stage.stagewright_stage_plugin().call_run(&mut *store).await?;
-            return Ok(match returned {
-                Ok(outcome) => Ok(store.data_mut().handles.delete(outcome)?),
-                Err(error) => Err(taken(error, store)?),
-            });
+        match call {
+            Call::Run => self.run(store).await,
+            Call::Observe => self.observe(store).await,
+            Call::Undo => self.undo(store).await,
+            Call::Compare => self.compare(store).await,
         }
-        let Some(reconcile) = &self.reconcile else { wasmtime::bail!("the plugin doesn't export `reconcile`") };
-        let plugin = reconcile.instantiate_async(&mut *store).await?;
-        let reconcile = plugin.stagewright_stage_reconcile();
-        Ok(match call {
-            Call::Observe => match reconcile.call_observe(&mut *store).await? {
-                Ok(observation) => Ok(GuestReturn::Observed(store.data_mut().handles.delete(observation)?)),
-                Err(error) => Err(taken(error, store)?),
-            },
-            Call::Run | Call::Undo => match reconcile.call_undo(&mut *store).await? {
-                Ok(outcome) => match store.data_mut().handles.delete(outcome)? {
-                    GuestReturn::Suspended(_) => wasmtime::bail!("`undo` returned `suspended`, but can't wait"),
-                    outcome => Ok(outcome),
-                },
-                Err(error) => Err(taken(error, store)?),
-            },
+    }
+
+    async fn run(&self, store: &mut Store<Attempt>) -> GuestResult {
+        let stage = self.stage.instantiate_async(&mut *store).await?;
+        Ok(match stage.stagewright_stage_plugin().call_run(&mut *store).await? {
+            Ok(outcome) => Ok(store.data_mut().handles.delete(outcome)?),
+            Err(error) => Err(taken(error, store)?),
         })
     }
+
+    async fn observe(&self, store: &mut Store<Attempt>) -> GuestResult {
+        let plugin = exported(self.reconcile.as_ref(), "reconcile")?.instantiate_async(&mut *store).await?;
+        Ok(match plugin.stagewright_stage_reconcile().call_observe(&mut *store).await? {
+            Ok(observation) => Ok(GuestReturn::Observed(store.data_mut().handles.delete(observation)?)),
+            Err(error) => Err(taken(error, store)?),
+        })
+    }
+
+    async fn undo(&self, store: &mut Store<Attempt>) -> GuestResult {
+        let plugin = exported(self.reconcile.as_ref(), "reconcile")?.instantiate_async(&mut *store).await?;
+        Ok(match plugin.stagewright_stage_reconcile().call_undo(&mut *store).await? {
+            Ok(outcome) => match store.data_mut().handles.delete(outcome)? {
+                GuestReturn::Suspended(_) => wasmtime::bail!("`undo` returned `suspended`, but can't wait"),
+                outcome => Ok(outcome),
+            },
+            Err(error) => Err(taken(error, store)?),
+        })
+    }
+
+    async fn compare(&self, store: &mut Store<Attempt>) -> GuestResult {
+        let plugin = exported(self.drift.as_ref(), "drift")?.instantiate_async(&mut *store).await?;
+        Ok(match plugin.stagewright_stage_drift().call_compare(&mut *store).await? {
+            Ok(differences) => match serde_json::from_str(&differences) {
+                Ok(differences) => Ok(GuestReturn::Compared(differences)),
+                Err(error) => wasmtime::bail!("`compare` returned no list of differences: {error}"),
+            },
+            Err(error) => Err(taken(error, store)?),
+        })
+    }
+}
+
+fn exported<'a, T>(export: Option<&'a T>, name: &str) -> wasmtime::Result<&'a T> {
+    export.ok_or_else(|| wasmtime::format_err!("the plugin doesn't export `{name}`"))
 }
 
 fn taken(error: Resource<CapabilityError>, store: &mut Store<Attempt>) -> wasmtime::Result<CapabilityError> {
