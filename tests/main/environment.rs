@@ -210,6 +210,13 @@ pub(crate) fn text(value: &Json) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// The first characters after `before`.
+#[track_caller]
+pub(crate) fn after(text: &str, before: &str, length: usize) -> String {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no `{before}` in {text}"));
+    rest.chars().take(length).collect()
+}
+
 /// Polls for up to a minute.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

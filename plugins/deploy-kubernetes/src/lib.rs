@@ -19,6 +19,7 @@ mod config;
 mod configuration;
 mod desired;
 mod digest;
+mod drift;
 mod images;
 mod object;
 mod pods;

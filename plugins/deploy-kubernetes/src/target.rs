@@ -6,14 +6,15 @@
 use rollout::{Described, Progress, Serving, Strategy, Target};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release as LedgerRelease;
-use stagewright_sdk::{Error, Manifest, Requirement, Result, clock, context, log};
+use stagewright_sdk::{Error, LiveDifference, Manifest, Requirement, Result, clock, context, log};
 
-use crate::apply::{Applier, identity, service_of};
+use crate::apply::{Applier, identity, marked, service_of};
 use crate::beside::{is_late, is_own_deployment, replicas};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::desired;
 use crate::digest::sha256;
+use crate::drift;
 use crate::object::{Identity, Object, Origin};
 use crate::pods;
 use crate::record::{Record, Records, Release, own_name};
@@ -178,6 +179,26 @@ impl Target for Application {
         })?;
         let history = usize::try_from(self.config.history).unwrap_or(usize::MAX);
         records.forget(history.saturating_add(1), &[&release.name])
+    }
+
+    fn drift(&self, serving: &Serving) -> Result<Vec<LiveDifference>> {
+        let release = self.records().release(&serving.version)?;
+        let mut found = Vec::new();
+        for object in &release.objects {
+            let applied = marked(object, &self.config.service, &release.name);
+            let identity = identity(object, &self.config.service, &release.name);
+            match self.cluster.get(&identity)? {
+                // The cluster removes jobs that have ended, if they say so.
+                None if identity.kind == "Job" => {}
+                None => found.push(LiveDifference { what: identity.to_string(), expected: None, found: None }),
+                // The values of secrets are the host's.
+                Some(_) if identity.kind == "Secret" => {}
+                Some(live) => {
+                    found.extend(drift::differences(&identity, &applied, &live, self.applier(false).manager));
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn undo(&self, release: &Release) -> Result<()> {

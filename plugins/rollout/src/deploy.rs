@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use stagewright_sdk::{Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage};
+use stagewright_sdk::{LiveDifference, Manifest, Observation, Outcome, Problem, Reconcile, Requirement, Result, Stage};
 
 use crate::target::{ReleaseConfig as _, Target};
 
@@ -41,5 +41,9 @@ impl<T: Target> Reconcile for Deploy<T> {
 
     fn undo(config: T::Config) -> Result<()> {
         crate::undo::<T>(&config)
+    }
+
+    fn compare(config: T::Config) -> Result<Vec<LiveDifference>> {
+        crate::drift::compare::<T>(&config)
     }
 }

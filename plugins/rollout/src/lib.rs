@@ -12,6 +12,7 @@
 mod analysis;
 mod deliverable;
 mod deploy;
+mod drift;
 mod image;
 mod probe;
 mod readiness;
@@ -43,7 +44,15 @@ use crate::rollout::Rollout;
 /// # Errors
 /// If any of this fails, or the rollout is aborted; the new version is then undone.
 pub(crate) fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
-    let target = T::open(config, environment::restored()?.as_ref())?;
+    let restored = environment::restored()?;
+    let target = T::open(config, restored.as_ref())?;
+    // Neither a rollback nor a deploy that has begun waits for anyone.
+    if restored.is_none()
+        && target.unfinished()?.is_none()
+        && let Some(request) = drift::request_approval::<T>(config)?
+    {
+        return Ok(Outcome::Suspended(request));
+    }
     let previous = target.serving()?;
     match Rollout::begin(&target, config, previous.as_ref())?.drive()? {
         Outcome::Suspended(wait) => Ok(Outcome::Suspended(wait)),

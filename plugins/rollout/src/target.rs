@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{JsonSchema, Manifest, Problem, Requirement, Result};
+use stagewright_sdk::{JsonSchema, LiveDifference, Manifest, Problem, Requirement, Result};
 
 use crate::probe::Probe;
 use crate::strategy::Strategy;
@@ -56,6 +56,13 @@ pub trait Target: Sized {
 
     /// Makes the version, which gets all requests, the serving one, and stops the earlier one.
     fn finish(&self, version: &Self::Version) -> Result<()>;
+
+    /// How what is in place differs from this release, which serves: in the parts that the release sets, other than its content. Must
+    /// not change anything. Nothing by default, for a target whose releases can't be changed but only replaced.
+    fn drift(&self, serving: &Serving) -> Result<Vec<LiveDifference>> {
+        let _ = serving;
+        Ok(Vec::new())
+    }
 
     /// Gives all requests to the serving version, which was stopped if two can't run at a time, and removes this one.
     fn undo(&self, version: &Self::Version) -> Result<()>;

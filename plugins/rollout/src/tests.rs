@@ -1,5 +1,7 @@
 //! Rollouts on a target that exists in memory.
 
+mod drift;
+
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -7,7 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::{Release, Rollout, RolloutPhase};
 use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
-use stagewright_sdk::{Error, JsonSchema, Manifest, Observation, Outcome, Problem, Requirement, Result, schemars};
+use stagewright_sdk::{
+    Error, JsonSchema, LiveDifference, Manifest, Observation, Outcome, Problem, Requirement, Result, schemars,
+};
 
 use crate::{Described, Probe, Progress, ReleaseConfig, Serving, Strategy, Target};
 
@@ -32,6 +36,9 @@ struct World {
     restored: Option<u64>,
     /// Another run has deployed what serves.
     is_foreign: bool,
+    /// The token of what serves.
+    fence: Option<u64>,
+    drift: Vec<LiveDifference>,
 }
 
 fn change<T>(call: &str, change: impl FnOnce(&mut World) -> T) -> Result<T> {
@@ -93,11 +100,11 @@ impl Target for Memory {
     }
 
     fn serving(&self) -> Result<Option<Serving>> {
-        let (serving, is_foreign) = WORLD.with_borrow(|world| (world.serving.clone(), world.is_foreign));
+        let World { serving, is_foreign, fence, .. } = WORLD.with_borrow(World::clone);
         Ok(serving.map(|artifact| Serving {
             version: "serving".to_owned(),
             address: None,
-            fence: None,
+            fence,
             run: Some(if is_foreign { "other".to_owned() } else { stagewright_sdk::context::run_id() }),
             is_running: true,
             has_failed: false,
@@ -134,6 +141,10 @@ impl Target for Memory {
 
     fn finish(&self, _version: &String) -> Result<()> {
         change("finish", |world| world.serving = world.unfinished.take())
+    }
+
+    fn drift(&self, _serving: &Serving) -> Result<Vec<LiveDifference>> {
+        Ok(WORLD.with_borrow(|world| world.drift.clone()))
     }
 
     fn undo(&self, _version: &String) -> Result<()> {

@@ -13,6 +13,7 @@ use super::engine::{compile_service, image_stages};
 use super::load::Load;
 use crate::environment::{Ended, TestEnvironment, eventually};
 
+mod drift;
 mod sources;
 mod strategies;
 

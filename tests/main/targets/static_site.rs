@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::aws::{Answer, Aws, credential, deploy, kill_at_every_write, repository, start_seaweed};
 use super::machine::Machine;
-use crate::environment::{TestEnvironment, eventually, outcomes};
+use crate::environment::{TestEnvironment, after, eventually, outcomes};
 
 /// CREDENTIALS and DEPLOY are replaced.
 const PIPELINE: &str = r#"
@@ -147,6 +147,33 @@ fn a_deploy_that_was_overtaken_is_refused_by_the_bucket() {
     let stale = deploy(&website.repository, &["version=2"], 1);
     assert!(stale.stdout.contains("a deploy to `www` has the token 1000, which is newer than 2"), "{}", stale.stdout);
     assert_eq!((website.keys(), website.page()), (before, "version 1".to_owned()));
+}
+
+#[test]
+fn what_was_changed_by_hand_is_overwritten_only_after_an_approval() {
+    let website = Website::with("");
+    deploy(&website.repository, &["version=1"], 0);
+    let first = website.pointer();
+    deploy(&website.repository, &["version=2"], 0);
+    website.repository.run(&["env", "status", "production", "--live"]).exits(0);
+    let mut pointer = website.pointer();
+    pointer["serving"] = first["serving"].clone();
+    website.write_pointer(&pointer);
+    let live = website.repository.run(&["env", "status", "production", "--live"]).exits(8).stdout;
+    assert!(live.contains("in place     release: site@sha256:") || live.contains("was deployed as "), "{live}");
+
+    let asked = deploy(&website.repository, &["version=3"], 5).stdout;
+    assert!(asked.contains("production has 1 change that no deploy has made"), "{asked}");
+    assert!(asked.contains("changed by someone else: release: "), "{asked}");
+    assert_eq!(website.pointer(), pointer);
+    let approve = |mark: &str, code: i32| {
+        let field = format!("overwrite={mark}");
+        website.repository.run(&["approve", "latest", "deploy", "--field", &field]).exits(code);
+    };
+    approve("00000000", 4);
+    approve(&after(&asked, "--field overwrite=", 8), 0);
+    website.repository.run(&["resume", "latest"]).exits(0);
+    assert_eq!(website.page(), "version 3");
 }
 
 const GATED: &str = r#"
