@@ -35,6 +35,7 @@ mod policy;
 mod printed;
 mod private_hosts;
 mod production;
+mod promotion;
 mod recovery;
 mod refusals;
 mod rehearsal;

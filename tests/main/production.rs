@@ -72,6 +72,33 @@ needs = ["push"]
 with = { message = "Go?" }
 "#;
 
+const STAGING: &str = r#"
+[inputs.staging-check]
+default = ""
+
+[environments.staging]
+target = "process"
+
+[stages.deploy-staging]
+uses = "deploy"
+needs = ["push"]
+environment = "staging"
+[stages.deploy-staging.with]
+service = "versioned"
+image = "${{ stages.push.outputs.reference }}"
+env = { VERSION = "${{ inputs.version }}" }
+[stages.deploy-staging.permissions]
+registry = ["local/versioned"]
+service = ["versioned"]
+
+[stages.smoke-staging]
+uses = "smoke-test"
+needs = ["deploy-staging"]
+environment = "staging"
+with = { url = "${{ stages.deploy-staging.outputs.url }}", checks = [{ path = "/", contains = "${{ inputs['staging-check'] }}" }], deadline = "1s" }
+permissions = { net = ["http://127.0.0.1:*"] }
+"#;
+
 /// A repository with a production environment. Its services are stopped when it is dropped.
 pub(crate) struct Production(pub(crate) TestEnvironment);
 
@@ -83,6 +110,11 @@ impl Production {
     /// With a gate before the deploy.
     pub(crate) fn with_gate() -> Production {
         Production::of("", APPROVE, "\"push\", \"approve\"")
+    }
+
+    /// With another environment, `staging`.
+    pub(crate) fn with_staging() -> Production {
+        Production::of("", STAGING, "\"push\"")
     }
 
     /// Deployed by another plugin than the built-in one.
@@ -131,7 +163,9 @@ impl Production {
 
 impl Drop for Production {
     fn drop(&mut self) {
-        self.0.run(&["service", "stop", "production", "versioned"]);
+        for environment in ["production", "staging"] {
+            self.0.run(&["service", "stop", environment, "versioned"]);
+        }
     }
 }
 
@@ -159,7 +193,7 @@ fn the_ledger_records_releases_and_rollback_restores_them() {
     let ways = production.history().iter().map(|row| text(&row["release"]["way"])).collect::<Vec<_>>();
     assert_eq!(ways, ["rollback", "deploy", "deploy"]);
     let listed = production.0.run(&["env", "list"]).exits(0);
-    assert!(listed.stdout.starts_with("production"), "{}", listed.stdout);
+    assert!(listed.stdout.contains("\nproduction   3        local/versioned@sha256:"), "{}", listed.stdout);
 }
 
 #[test]

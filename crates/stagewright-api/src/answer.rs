@@ -16,13 +16,14 @@ mod why;
 pub use artifact::RunArtifactEntry;
 pub use cache::{Difference, DifferencePart, ExplainEntry, ExplainReason};
 pub use diagnostic::{DiagnosticEntry, Severity};
-pub use environment::{EnvironmentEntry, FreezeEntry, ReleaseEntry, RolloutStatusEntry};
+pub use environment::{DriftEntry, EnvironmentEntry, FreezeEntry, ReleaseEntry, RolloutStatusEntry};
 pub use gc::GcAnswer;
 pub use grant::GrantAnswer;
 pub use init::{ProposedPipelineAnswer, ProposedStageEntry};
 pub use plan::{
-    CacheUseName, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry,
-    PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, SandboxName, ToolMountEntry,
+    CacheUseName, ConfigChangeEntry, DeployChangesEntry, LackedGrantEntry, LockChangeEntry, LockComparison,
+    MountModeName, PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, SandboxName,
+    ToolMountEntry,
 };
 pub use plugin::{PluginAnswer, PluginEntry, PluginOriginName};
 pub use run::{RunEntry, RunStatus};

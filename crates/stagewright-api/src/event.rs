@@ -22,7 +22,7 @@ pub use outcome::{
     TextRangeEntry,
 };
 pub use release::{ArtifactEntry, DeployedReleaseEntry, ReleaseOriginName, RolloutEntry, RolloutPhaseName};
-pub use source::{GitStateEntry, RollbackSourceEntry, RunSourceEntry, SourceChangeEntry, TriggerEntry};
+pub use source::{GitStateEntry, ReleaseSourceEntry, RunSourceEntry, SourceChangeEntry, TriggerEntry};
 pub use stage::{EffectClassName, FidelityName, StageKindName, StageSummaryEntry};
 
 /// A line of `--format json`.
@@ -69,7 +69,7 @@ pub enum EventEntry {
         /// Values of the pipeline's inputs by name, defaults included.
         inputs: BTreeMap<String, Json>,
         /// What the run is of, and what started it.
-        source: RunSourceEntry,
+        source: Box<RunSourceEntry>,
         /// Every stage of the plan, in its order.
         stages: Vec<StageSummaryEntry>,
     },

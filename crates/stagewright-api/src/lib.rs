@@ -21,18 +21,18 @@ mod answer;
 mod event;
 
 pub use answer::{
-    CacheUseName, DiagnosticEntry, Difference, DifferencePart, EnvironmentEntry, ExplainEntry, ExplainReason,
-    FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName,
-    PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, PluginAnswer, PluginEntry,
-    PluginOriginName, ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RolloutStatusEntry, RunArtifactEntry,
-    RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease, Severity,
-    ToolMountEntry, WhyEntry,
+    CacheUseName, ConfigChangeEntry, DeployChangesEntry, DiagnosticEntry, Difference, DifferencePart, DriftEntry,
+    EnvironmentEntry, ExplainEntry, ExplainReason, FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry,
+    LockChangeEntry, LockComparison, MountModeName, PackageOriginEntry, PackageOriginSource, PermissionsEntry,
+    PlanAnswer, PlanStage, PluginAnswer, PluginEntry, PluginOriginName, ProposedPipelineAnswer, ProposedStageEntry,
+    ReleaseEntry, RolloutStatusEntry, RunArtifactEntry, RunEntry, RunStatus, SandboxName, SecretDestination,
+    ServiceEntry, ServicePhase, ServiceRelease, Severity, ToolMountEntry, WhyEntry,
 };
 pub use event::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
     FailedTestEntry, FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry,
     FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry,
-    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RolloutEntry,
+    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, ReleaseSourceEntry, RolloutEntry,
     RolloutPhaseName, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName,
     TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry,
 };

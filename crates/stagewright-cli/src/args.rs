@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes: 0 success, 1 the run failed, 2 wrong command line, 3 mistakes in the pipeline file, 4 not ready (a plugin, \
 input, secret or permission is missing), 5 the run is suspended at a gate, 6 rejected, 7 an internal error or a fault \
-of the machine, 130 cancelled.
+of the machine, 8 an environment differs from its release, 130 cancelled.
 
 First steps, in a repository:
   stagewright init   writes a pipeline with the checks that the repository uses
@@ -51,6 +51,11 @@ pub(crate) enum CliCommand {
     Rerun(RerunArgs),
     /// Roll an environment back to its last known-good release
     Rollback(RollbackArgs),
+    /// Deploy what is known good in one environment to another, by digest
+    ///
+    /// A new run has the pipeline, the inputs and the outputs of the run that deployed the release. Of its stages, those run
+    /// that act on the other environment, with its approvers, freezes and locks.
+    Promote(PromoteArgs),
     /// Show, promote and abort rollouts: deploys that give a new version its requests step by step
     #[command(subcommand)]
     Rollout(RolloutCommand),
@@ -199,6 +204,25 @@ pub(crate) struct RollbackArgs {
     /// Roll back to this release instead of the last known-good one: its number in `env history`
     #[arg(long, value_name = "NUMBER")]
     pub(crate) to: Option<u64>,
+    /// Show what would be done without doing it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) drive: DriveArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// The release: its number in `env history`, or an environment for the release that it runs
+    pub(crate) release: String,
+    /// The environment to deploy to, a key of `[environments]`
+    pub(crate) environment: String,
+    /// How long the release must have been in its environment, as in `90m` or `3d`
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) soak: Option<String>,
+    /// Deploy even if plugins, the commit or the working tree have changed since the release was deployed
+    #[arg(long)]
+    pub(crate) accept_changes: bool,
     /// Show what would be done without doing it
     #[arg(long)]
     pub(crate) dry_run: bool,

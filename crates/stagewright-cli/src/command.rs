@@ -14,6 +14,7 @@ pub(crate) mod learn;
 pub(crate) mod lock;
 pub(crate) mod logs;
 pub(crate) mod plan;
+pub(crate) mod promote;
 pub(crate) mod resume;
 pub(crate) mod rollback;
 pub(crate) mod rollout;

@@ -60,6 +60,11 @@ pub(crate) enum OutputFormat {
 }
 
 impl DriveArgs {
+    /// Whether only events may be printed, for a program to read.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == OutputFormat::Json
+    }
+
     /// The options that the session needs.
     pub(crate) fn options(&self) -> RunOptions {
         let cache =

@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     Rejected = 6,
     /// An internal error or a fault of the machine, such as a full disk or an unreadable state folder.
     Internal = 7,
+    /// What is in place differs from the release of the ledger.
+    Drifted = 8,
     /// The run was cancelled (128 + SIGINT).
     Cancelled = 130,
 }

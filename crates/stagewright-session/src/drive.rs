@@ -116,7 +116,7 @@ impl Run {
         observers.push(Box::new(gates));
         let ports = Ports {
             runner: match parts.copy {
-                Some(_) => parts.host.learning(),
+                Some(_) => parts.host.uncached(),
                 None => Arc::new(parts.runner.clone()),
             },
             store: Box::new(parts.store.clone()),

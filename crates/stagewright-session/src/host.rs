@@ -149,8 +149,8 @@ impl Host {
         cache::caching(repository, file, &self.plugins, self.unsandboxed.is_none(), used)
     }
 
-    /// The runner of a learning run: its stages get neither results of the cache nor captured files.
-    pub(crate) fn learning(&self) -> Arc<dyn StageRunner> {
+    /// The runner for stages that get neither results of the cache nor captured files.
+    pub(crate) fn uncached(&self) -> Arc<dyn StageRunner> {
         Arc::new(self.plugins.clone())
     }
 

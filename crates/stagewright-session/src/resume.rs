@@ -75,7 +75,7 @@ impl Session {
         let revised_text = revised.as_ref().map(|revised| revised.file.text.clone());
         pipeline = revised.unwrap_or(pipeline);
         let Pipeline { file, mut plan } = pipeline;
-        if is_rollback {
+        if is_rollback || record.source.promotion.is_some() {
             plan = without_conditions(plan);
         }
         let options = &request.options;
@@ -97,7 +97,7 @@ impl Session {
         changed.extend(packages::changes(past, &record.source, &plan, host.packages()));
         changed.extend(text_change);
         if !request.accept_changes {
-            run_fingerprint::refuse(&id.0, "resume", &changed)?;
+            run_fingerprint::refuse(&id.0, &format!("resume {id}"), &changed)?;
         }
         notice_changed_pipeline(self, &file);
         let caching = host.runner(&self.repository, &file.name, cache);

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use stagewright_cache::kept_from_caching;
 use stagewright_engine::EffectClass;
-use stagewright_model::{CacheUse, Diagnostic, Plan, Stage};
+use stagewright_model::{CacheUse, Diagnostic, Plan, Stage, StageIndex};
 use stagewright_plugin_host::{DEFAULT_BOUNDS, Description, PackageHosts};
 use stagewright_process::sandbox::{Missing, ToolMount};
 
+use crate::deploy_changes::{self, DeployChanges};
 use crate::error::SessionError;
 use crate::hard_links;
 use crate::host::Host;
@@ -39,6 +40,7 @@ pub struct Review {
     pub compared: Compared,
     /// What the policy forbids.
     pub beyond: Vec<Diagnostic>,
+    deploys: BTreeMap<StageIndex, DeployChanges>,
     lacking: Vec<StageLacks>,
     policy: Option<String>,
     hard_links: hard_links::Remarks,
@@ -70,7 +72,21 @@ impl Session {
         let pipelines = pipelines.iter().filter_map(|path| path.strip_prefix(&self.repository.root).ok());
         let pipelines = pipelines.map(|path| path.display().to_string()).collect();
         let policy = policy.map(|policy| policy.file);
-        Ok(Review { file, plan, inputs, pipelines, described, compared, beyond, lacking, policy, hard_links, host })
+        let deploys = deploy_changes::of(self, &plan)?;
+        Ok(Review {
+            file,
+            plan,
+            inputs,
+            pipelines,
+            described,
+            compared,
+            beyond,
+            deploys,
+            lacking,
+            policy,
+            hard_links,
+            host,
+        })
     }
 }
 
@@ -96,6 +112,11 @@ impl Review {
         notes.extend(self.host.secrets().hidden_from(stage));
         notes.extend(self.hard_links.of(&stage.permissions.write).map(str::to_owned));
         notes
+    }
+
+    /// What a stage would change of the current release of its environment, if it has deployed that.
+    pub fn deploy_changes(&self, stage: &Stage) -> Option<&DeployChanges> {
+        self.deploys.iter().find(|(index, _)| self.plan.stage(**index).id == stage.id).map(|(_, changes)| changes)
     }
 
     /// The grants that a stage lacks, for all cells of a matrix together.

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{GitState, ReleaseOrigin, RollbackSource};
+use stagewright_engine::{GitState, ReleaseOrigin, ReleaseSource};
 use stagewright_model::Plan;
-use stagewright_store::{ReleaseRow, Store};
+use stagewright_store::{ReleaseRow, RunRecord, Store};
 
 use crate::clock::SystemClock;
 use crate::drive::Run;
@@ -86,16 +86,23 @@ fn same(one: &ReleaseRow, other: &ReleaseRow) -> bool {
     one.release.artifact == other.release.artifact && one.release.config == other.release.config
 }
 
-async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, SessionError> {
-    let id = &target.run;
+/// The run that deployed a release, and its pipeline.
+pub(crate) fn pipeline_of(session: &Session, release: &ReleaseRow) -> Result<(RunRecord, Pipeline), SessionError> {
+    let id = &release.run;
     let gone = || {
         SessionError::not_ready(format!("run {id}, which deployed that release, has been removed"))
             .hint("choose another release with --to, or deploy its commit in a new run")
     };
     let store = session.store()?;
     let record = store.lock().run(id)?.ok_or_else(gone)?;
-    let file = PipelineFile { name: record.file, text: record.pipeline_text };
-    let Pipeline { file, plan } = session.load(file)?;
+    let file = PipelineFile { name: record.file.clone(), text: record.pipeline_text.clone() };
+    Ok((record, session.load(file)?))
+}
+
+async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, SessionError> {
+    let id = &target.run;
+    let (record, Pipeline { file, plan }) = pipeline_of(session, target)?;
+    let store = session.store()?;
     let state = state_of(&store.lock(), id)?;
     let mut left_out = BTreeMap::new();
     let mut inherited = BTreeMap::new();
@@ -106,7 +113,7 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
     // Only one stage runs.
     let host = Host::open(session, &plan, 1, RunMode::Real, None).await?;
     let mut source = record.source;
-    source.rollback = Some(RollbackSource { run: id.clone(), release: target.number });
+    source.rollback = Some(ReleaseSource { run: id.clone(), release: target.number });
     source.trigger.actor = session.user_name();
     Ok(NewRun {
         id: new_id(),
@@ -125,8 +132,9 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
     })
 }
 
-/// Removes the conditions of a rollback's stages, also when it is resumed. They were true when the release was first
-/// deployed, and can't be evaluated now, because the stages that they refer to are left out.
+/// Removes the conditions of the stages of a rollback or a promotion, also when it is resumed. They were true when the
+/// release was first deployed, or a person has decided, and they can't be evaluated now, because the stages that they refer
+/// to are left out.
 pub(crate) fn without_conditions(mut plan: Plan) -> Plan {
     plan.stages.iter_mut().for_each(|stage| stage.condition = None);
     plan

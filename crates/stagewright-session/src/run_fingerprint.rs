@@ -100,7 +100,7 @@ pub(crate) fn text_change(used: &PipelineFile, revised: &PipelineFile) -> Change
     Change { what: format!("pipeline file {}", used.name), then, now }
 }
 
-/// Refuses changes that were not accepted.
+/// Refuses changes that were not accepted. `command`: what accepts them with an option, as in `resume RUN`.
 pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(), SessionError> {
     if changes.is_empty() {
         return Ok(());
@@ -111,7 +111,7 @@ pub(crate) fn refuse(run: &str, command: &str, changes: &[Change]) -> Result<(),
         error = error
             .hint(format!("to restore its commit: git checkout {}", commit.then.get(..12).unwrap_or(&commit.then)));
     }
-    Err(error.hint(format!("to continue with the current state: stagewright {command} {run} --accept-changes")))
+    Err(error.hint(format!("to continue with the current state: stagewright {command} --accept-changes")))
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ impl Session {
         changes.extend(packages::changes(&past, &record.source, &plan, host.packages()));
         if !request.accept_changes {
             let command = if request.failed_tests { "rerun --failed-tests" } else { "rerun" };
-            run_fingerprint::refuse(&id.0, command, &changes)?;
+            run_fingerprint::refuse(&id.0, &format!("{command} {id}"), &changes)?;
         }
         let mut left_out = left_out_before(&past);
         let mut selection = failed_tests::Selection::new();

@@ -25,6 +25,21 @@ pub struct EnvironmentEntry {
     pub fence: u64,
     /// The freeze that is in force.
     pub freeze: Option<FreezeEntry>,
+    /// How what is in place differs from the current release. Only with `--live`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Vec<DriftEntry>>,
+}
+
+/// A difference between a release and what is in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DriftEntry {
+    /// A part of the release, as in `deployment/web: spec.replicas`.
+    pub what: String,
+    /// What the release has there, for people; none for nothing.
+    pub expected: Option<String>,
+    /// What is in place, for people; none if it is missing.
+    pub found: Option<String>,
 }
 
 /// The last rollout of an environment.

@@ -111,6 +111,9 @@ pub struct PlanStage {
     pub condition: Option<String>,
     /// Name of the environment that it acts on.
     pub environment: Option<String>,
+    /// What it would change of the release that its environment runs. Left out if it hasn't deployed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<DeployChangesEntry>,
     /// Names of the environments that its gate approves.
     pub approves: Vec<String>,
     /// Unique names of the stages that are undone when it fails.
@@ -139,6 +142,28 @@ pub struct PlanStage {
     pub toolchain: Vec<ToolMountEntry>,
     /// What a reviewer could overlook, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// What a stage would change of the release that its environment runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeployChangesEntry {
+    /// The release's number.
+    pub release: u64,
+    /// The values of its `with` table that differ.
+    pub changes: Vec<ConfigChangeEntry>,
+}
+
+/// A value of a `with` table that differs from that of a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfigChangeEntry {
+    /// Where it is, as in `env.VERSION`.
+    pub key: String,
+    /// The value in the release; null if it hasn't the key.
+    pub before: Option<Json>,
+    /// The value in the pipeline file, with its expressions; null if it hasn't the key.
+    pub after: Option<Json>,
 }
 
 /// Grants by kind, as they are written in the pipeline file. Kinds without grants are left out.

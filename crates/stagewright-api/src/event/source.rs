@@ -32,7 +32,10 @@ pub struct RunSourceEntry {
     pub package_hosts: BTreeMap<String, Vec<String>>,
     /// The release that the run rolls back to. Left out for a run that isn't a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rollback: Option<RollbackSourceEntry>,
+    pub rollback: Option<ReleaseSourceEntry>,
+    /// The release that the run deploys to another environment. Left out for a run that isn't a promotion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<ReleaseSourceEntry>,
 }
 
 /// The state of a git repository.
@@ -68,10 +71,10 @@ pub struct TriggerEntry {
     pub actor: String,
 }
 
-/// The release that a rollback restores.
+/// A release that a run deploys again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct RollbackSourceEntry {
+pub struct ReleaseSourceEntry {
     /// Id of the run that made it.
     pub run: String,
     /// Its number, as in [`ReleaseEntry::number`](crate::ReleaseEntry::number).

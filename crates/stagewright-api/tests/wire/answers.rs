@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use stagewright_api::{
-    CacheUseName, DiagnosticEntry, Difference, DifferencePart, EffectClassName, EnvironmentEntry, ExplainEntry,
-    ExplainReason, FidelityName, FreezeEntry, GcAnswer, GrantAnswer, LackedGrantEntry, LockChangeEntry, LockComparison,
-    MountModeName, OutcomeName, PackageOriginEntry, PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage,
-    ProposedPipelineAnswer, ProposedStageEntry, ReleaseEntry, RunEntry, RunStatus, SandboxName, SecretDestination,
-    ServiceEntry, ServicePhase, ServiceRelease, Severity, StageKindName, ToolMountEntry, WhyEntry,
+    CacheUseName, ConfigChangeEntry, DeployChangesEntry, DiagnosticEntry, Difference, DifferencePart, DriftEntry,
+    EffectClassName, EnvironmentEntry, ExplainEntry, ExplainReason, FidelityName, FreezeEntry, GcAnswer, GrantAnswer,
+    LackedGrantEntry, LockChangeEntry, LockComparison, MountModeName, OutcomeName, PackageOriginEntry,
+    PackageOriginSource, PermissionsEntry, PlanAnswer, PlanStage, ProposedPipelineAnswer, ProposedStageEntry,
+    ReleaseEntry, RunEntry, RunStatus, SandboxName, SecretDestination, ServiceEntry, ServicePhase, ServiceRelease,
+    Severity, StageKindName, ToolMountEntry, WhyEntry,
 };
 
 use crate::events::{capture, failure, problem, release, s, short_source, source};
@@ -124,6 +125,7 @@ fn environments() {
         holder: Some(s("run-2")),
         fence: 8,
         freeze: Some(FreezeEntry { until: Some(1_700_000_090_000), reason: s("holidays"), by: s("grace") }),
+        differences: Some(vec![DriftEntry { what: s("replicas"), expected: Some(s("2")), found: None }]),
     };
     let short = EnvironmentEntry {
         current: None,
@@ -131,6 +133,7 @@ fn environments() {
         rollout: None,
         holder: None,
         freeze: Some(FreezeEntry { until: None, reason: s("holidays"), by: s("grace") }),
+        differences: None,
         ..whole.clone()
     };
     let unfrozen = EnvironmentEntry { freeze: None, ..short.clone() };
@@ -258,6 +261,10 @@ fn stage() -> PlanStage {
         needs: vec![s("build")],
         condition: Some(s("success()")),
         environment: Some(s("production")),
+        changes: Some(DeployChangesEntry {
+            release: 7,
+            changes: vec![ConfigChangeEntry { key: s("env.VERSION"), before: Some(json!("1")), after: None }],
+        }),
         approves: vec![s("production")],
         compensate: vec![s("migrate")],
         permissions: permissions(),
@@ -293,6 +300,7 @@ fn plan() {
         rehearsal: None,
         condition: None,
         environment: None,
+        changes: None,
         permissions: PermissionsEntry::default(),
         permission_sets: Vec::new(),
         ..stage()

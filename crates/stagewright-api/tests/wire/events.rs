@@ -7,7 +7,7 @@ use stagewright_api::{
     ArtifactEntry, CaptureEntry, DecisionEntry, DeployedReleaseEntry, EffectClassName, EventEntry, EventLine,
     FailedTestEntry, FailureEntry, FailureKindName, FidelityName, FieldEntry, FieldKindName, FilePlaceEntry,
     FindingEntry, GateEntry, GateKindName, GitStateEntry, InterruptName, LevelName, MadeEntry, MetricEntry,
-    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, RollbackSourceEntry, RolloutEntry,
+    MissingGrantEntry, OutcomeName, ProblemEntry, ReleaseOriginName, ReleaseSourceEntry, RolloutEntry,
     RolloutPhaseName, RunSourceEntry, SignalEntry, SourceChangeEntry, StageKindName, StageSummaryEntry, StreamName,
     TestCaseEntry, TestOutcomeName, TextRangeEntry, TriggerEntry, VERSION,
 };
@@ -43,7 +43,8 @@ pub(crate) fn source() -> RunSourceEntry {
         learning: true,
         unsandboxed: Some(s("no Landlock")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
-        rollback: Some(RollbackSourceEntry { run: s("run-0"), release: 3 }),
+        rollback: Some(ReleaseSourceEntry { run: s("run-0"), release: 3 }),
+        promotion: Some(ReleaseSourceEntry { run: s("run-1"), release: 2 }),
     }
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn source() -> RunSourceEntry {
 pub(crate) fn short_source() -> RunSourceEntry {
     let git = GitStateEntry { branch: None, tag: None, dirty: false, ..source().git };
     let trigger = source().trigger;
-    let (base, unsandboxed, rollback) = (None, None, None);
+    let (base, unsandboxed) = (None, None);
     RunSourceEntry {
         git,
         trigger,
@@ -60,7 +61,8 @@ pub(crate) fn short_source() -> RunSourceEntry {
         learning: false,
         unsandboxed,
         package_hosts: BTreeMap::new(),
-        rollback,
+        rollback: None,
+        promotion: None,
     }
 }
 
@@ -279,8 +281,8 @@ fn events() -> Vec<EventEntry> {
         EventEntry::AttemptEnded { stage, attempt, outcome, failure, outputs: outputs(), made }
     };
     vec![
-        started(source()),
-        started(short_source()),
+        started(Box::new(source())),
+        started(Box::new(short_source())),
         resumed(vec![SourceChangeEntry { what: s("plugin deploy"), then: s("sha256:1"), now: s("sha256:2") }]),
         resumed(Vec::new()),
         EventEntry::OutputsInherited { stage, from: s("run-0"), outputs: outputs() },

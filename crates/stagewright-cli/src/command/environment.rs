@@ -1,10 +1,10 @@
 //! `env`: shows the releases of environments, and freezes and unfreezes them.
 
 use stagewright_api as api;
-use stagewright_engine::Timestamp;
+use stagewright_engine::{Drift, Timestamp};
 use stagewright_model::{duration, list as listed, range};
 use stagewright_report::wire::ToWire as _;
-use stagewright_report::{Printer, text};
+use stagewright_report::{Printer, duration as shown_duration, text};
 use stagewright_session::{Session, SystemClock};
 use stagewright_store::{EnvironmentFreeze, EnvironmentRow, ReleaseRow, Store};
 
@@ -14,13 +14,27 @@ use crate::exit::Exit;
 use crate::time::readable;
 
 /// `env`.
-pub(crate) fn environment(session: &Session, command: &EnvCommand, out: &mut Printer) -> Result<Exit, CommandError> {
+pub(crate) async fn environment(
+    session: &Session,
+    command: &EnvCommand,
+    out: &mut Printer,
+) -> Result<Exit, CommandError> {
     let read = || session.read_only_store();
     match command {
         EnvCommand::List { rehearsal, json } => list(&read()?, *rehearsal, *json, out)?,
-        EnvCommand::Status { environment, rehearsal, json } => {
+        EnvCommand::Status { environment, rehearsal, live, json } => {
             let row = find(&read()?, environment, *rehearsal)?;
-            if *json { out.json(&answer(&row))? } else { write_status(out, &row)? }
+            let differences = if *live { Some(session.compare_live(environment).await?) } else { None };
+            if *json {
+                let differences = differences.as_ref().map(|found| found.iter().map(drift_entry).collect());
+                out.json(&api::EnvironmentEntry { differences, ..answer(&row) })?;
+            } else {
+                write_status(out, &row)?;
+                differences.iter().try_for_each(|found| write_differences(out, found))?;
+            }
+            if differences.is_some_and(|found| !found.is_empty()) {
+                return Ok(Exit::Drifted);
+            }
         }
         EnvCommand::History { environment, rehearsal, limit, json } => {
             let rows = read()?.releases(environment, *rehearsal, *limit)?;
@@ -60,16 +74,46 @@ fn list(store: &Store, rehearsal: bool, json: bool, out: &mut Printer) -> Result
     if rows.is_empty() {
         out.line(text!("No environment has a release yet."))?;
     }
-    for row in &rows {
-        let release = match &row.current {
-            Some(current) => format!("{}  since {}", current.release.artifact, readable(current.at)),
-            None => "no release".to_owned(),
-        };
-        let frozen = if row.freeze.is_some() { "  (frozen)" } else { "" };
-        let holder = row.holder.as_ref().map(|run| format!("  (run {run} is deploying)")).unwrap_or_default();
-        out.line(text!("{:<16} {release}{frozen}{holder}", row.name))?;
+    let (mut lines, now) = (vec![HEADING.map(ToOwned::to_owned)], SystemClock::timestamp());
+    lines.extend(rows.iter().map(|row| table_line(row, now)));
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..HEADING.len()).map(width).collect();
+    for line in &lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        out.line(text!("{}", cells.join("  ").trim_end()))?;
     }
     Ok(())
+}
+
+/// The columns of `env list`.
+const HEADING: [&str; 6] = ["ENVIRONMENT", "RELEASE", "ARTIFACT", "COMMIT", "SINCE", "STATE"];
+
+fn table_line(row: &EnvironmentRow, now: Timestamp) -> [String; HEADING.len()] {
+    let none = || "-".to_owned();
+    let mut states = Vec::new();
+    let [release, artifact, commit, since] = match &row.current {
+        None => [none(), none(), none(), none()],
+        Some(current) => {
+            states.push(verdict(current).to_owned());
+            [
+                current.number.to_string(),
+                short_digest(&current.release.artifact),
+                current.release.commit.get(..12).map_or_else(none, ToOwned::to_owned),
+                format!("{} ago", shown_duration(now.0.saturating_sub(current.at.0))),
+            ]
+        }
+    };
+    states.extend(row.holder.as_ref().map(|run| format!("run {run} is deploying")));
+    states.extend(row.freeze.as_ref().map(|_| "frozen".to_owned()));
+    [row.name.clone(), release, artifact, commit, since, states.join(", ")]
+}
+
+/// An artifact with as much of its digest as tells releases apart.
+pub(crate) fn short_digest(artifact: &str) -> String {
+    match artifact.split_once("sha256:") {
+        Some((name, digest)) => format!("{name}sha256:{}", digest.get(..12).unwrap_or(digest)),
+        None => artifact.to_owned(),
+    }
 }
 
 fn find(store: &Store, name: &str, rehearsal: bool) -> Result<EnvironmentRow, CommandError> {
@@ -101,6 +145,19 @@ fn write_status(out: &mut Printer, row: &EnvironmentRow) -> std::io::Result<()> 
         out.line(text!("  frozen       until {until}, by {}: {}", freeze.by, freeze.reason))?;
     }
     out.line(text!("  last token   {}", row.fence))
+}
+
+fn write_differences(out: &mut Printer, differences: &[Drift]) -> std::io::Result<()> {
+    if differences.is_empty() {
+        return out.line(text!("  in place     as it was deployed"));
+    }
+    for (index, Drift { what, expected, found }) in differences.iter().enumerate() {
+        let label = if index == 0 { "in place" } else { "" };
+        let found = found.as_deref().unwrap_or("missing");
+        let was = expected.as_ref().map(|expected| format!(", was deployed as {expected}")).unwrap_or_default();
+        out.line(text!("  {label:<12} {what}: {found}{was}"))?;
+    }
+    Ok(())
 }
 
 fn write_release(out: &mut Printer, label: &str, row: &ReleaseRow) -> std::io::Result<()> {
@@ -161,7 +218,13 @@ fn answer(row: &EnvironmentRow) -> api::EnvironmentEntry {
         holder: holder.to_wire(),
         fence: *fence,
         freeze: freeze.as_ref().map(freeze_entry),
+        differences: None,
     }
+}
+
+fn drift_entry(difference: &Drift) -> api::DriftEntry {
+    let Drift { what, expected, found } = difference.clone();
+    api::DriftEntry { what, expected, found }
 }
 
 fn freeze_entry(freeze: &EnvironmentFreeze) -> api::FreezeEntry {

@@ -7,7 +7,6 @@ use super::{grant, run};
 use crate::answers;
 use crate::console;
 use crate::drive::drive;
-use crate::drive_args::OutputFormat;
 use crate::error::CommandError;
 use crate::exit::Exit;
 use crate::global::Global;
@@ -52,7 +51,7 @@ pub(crate) async fn learn(
     }
     let wanted = GrantRequest { run: Some(id), ..GrantRequest::default() };
     let proposal = session.propose_grants(session.load(file)?, &wanted).await?;
-    if args.drive.format == OutputFormat::Json {
+    if args.drive.is_json() {
         let written = args.learning.yes && !proposal.grants.is_empty();
         if written {
             proposal.write()?;

@@ -13,11 +13,12 @@ use stagewright_model::{
 use stagewright_plugin_host::{Description, PackageHosts};
 use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::{Printer, text};
-use stagewright_session::{Compared, LOCK_FILE, LackedGrant, Review, RunMode, Session};
+use stagewright_session::{Compared, ConfigChange, DeployChanges, LOCK_FILE, LackedGrant, Review, RunMode, Session};
 
 pub(crate) use answer::{lacked_grant, permissions};
 
 use crate::args::{self, PlanArgs};
+use crate::command::environment::short_digest;
 use crate::error::CommandError;
 use crate::exit::Exit;
 
@@ -114,6 +115,7 @@ impl PlanView<'_> {
         line("needs", list(stage.needs.iter().map(|&need| &plan.stage(need).id)))?;
         line("if", stage.condition.as_ref().map(|condition| condition.source().to_owned()).unwrap_or_default())?;
         line("environment", environment(plan, stage))?;
+        self.deploy_changes(stage).into_iter().try_for_each(|change| line("changes", change))?;
         line("approves", list(stage.approves()))?;
         line("compensates", list(stage.compensate.iter().map(|&target| &plan.stage(target).id)))?;
         line("sets", list(stage.permission_sets.iter().map(|set| &set.name)))?;
@@ -138,6 +140,23 @@ impl PlanView<'_> {
         line("toolchain", self.toolchain(stage))?;
         line("unsandboxed", self.unsandboxed_parts(stage))?;
         self.notes(stage, description).into_iter().try_for_each(|note| line("note", note))
+    }
+
+    /// What it would change of the release that its environment runs, a line each.
+    fn deploy_changes(&self, stage: &Stage) -> Vec<String> {
+        let Some(DeployChanges { release, changes }) = self.review.deploy_changes(stage) else { return Vec::new() };
+        if changes.is_empty() {
+            return vec![format!("nothing of release {release}")];
+        }
+        let text = |value: &Option<Json>| match value {
+            None => "nothing".to_owned(),
+            Some(Json::String(text)) => short_digest(text),
+            Some(value) => value.to_string(),
+        };
+        let line = |ConfigChange { key, before, after }: &ConfigChange| {
+            format!("{key} of release {release}: {} -> {}", text(before), text(after))
+        };
+        changes.iter().map(line).collect()
     }
 
     fn is_cached(&self, stage: &Stage, description: &Description) -> bool {

@@ -29,9 +29,11 @@ pub(crate) async fn rollback(
             return Ok(Exit::Success);
         }
     };
-    let from = current.map_or_else(|| "no release".to_owned(), |current| describe(&current));
-    out.line(text!("Rolling back {name} from {from}"))?;
-    out.line(text!("  to {}", describe(&target)))?;
+    if !args.drive.is_json() || args.dry_run {
+        let from = current.map_or_else(|| "no release".to_owned(), |current| describe(&current));
+        out.line(text!("Rolling back {name} from {from}"))?;
+        out.line(text!("  to {}", describe(&target)))?;
+    }
     if args.dry_run {
         out.line(text!("Nothing was done (--dry-run)."))?;
         return Ok(Exit::Success);

@@ -18,7 +18,7 @@ impl ToWire for EventKind {
                 file: file.clone(),
                 rehearsal: *rehearsal,
                 inputs: inputs.clone(),
-                source: source.to_wire(),
+                source: Box::new(source.to_wire()),
                 stages: stages.to_wire(),
             },
             EventKind::RunResumed { reason, again, changed, pipeline: _ } => {

@@ -1,7 +1,7 @@
 //! The source of a run: commit, trigger and circumstances.
 
 use stagewright_api as api;
-use stagewright_engine::{Change, GitState, RollbackSource, RunSource, Trigger};
+use stagewright_engine::{Change, GitState, ReleaseSource, RunSource, Trigger};
 
 use super::ToWire;
 
@@ -9,7 +9,7 @@ impl ToWire for RunSource {
     type Wire = api::RunSourceEntry;
 
     fn to_wire(&self) -> api::RunSourceEntry {
-        let RunSource { git, trigger, base, offline, learning, unsandboxed, package_hosts, rollback } = self;
+        let RunSource { git, trigger, base, offline, learning, unsandboxed, package_hosts, rollback, promotion } = self;
         api::RunSourceEntry {
             git: git.to_wire(),
             trigger: trigger.to_wire(),
@@ -19,6 +19,7 @@ impl ToWire for RunSource {
             unsandboxed: unsandboxed.clone(),
             package_hosts: package_hosts.clone(),
             rollback: rollback.to_wire(),
+            promotion: promotion.to_wire(),
         }
     }
 }
@@ -53,12 +54,12 @@ impl ToWire for Trigger {
     }
 }
 
-impl ToWire for RollbackSource {
-    type Wire = api::RollbackSourceEntry;
+impl ToWire for ReleaseSource {
+    type Wire = api::ReleaseSourceEntry;
 
-    fn to_wire(&self) -> api::RollbackSourceEntry {
-        let RollbackSource { run, release } = self;
-        api::RollbackSourceEntry { run: run.to_wire(), release: *release }
+    fn to_wire(&self) -> api::ReleaseSourceEntry {
+        let ReleaseSource { run, release } = self;
+        api::ReleaseSourceEntry { run: run.to_wire(), release: *release }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{
     Artifact, Capture, Change, Decision, EffectClass, Event, EventKind, FailedTest, Failure, FailureKind, Fidelity,
     Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Interrupt, Level, Made, Metric, Outcome, Problem,
-    Release, ReleaseOrigin, RollbackSource, Rollout, RolloutPhase, RunId, RunSource, Signal, StageSummary, Stream,
+    Release, ReleaseOrigin, ReleaseSource, Rollout, RolloutPhase, RunId, RunSource, Signal, StageSummary, Stream,
     TestCase, TestOutcome, TextRange, Timestamp, Trigger,
 };
 use stagewright_model::{MissingGrant, Permission, StageIndex, StageKind};
@@ -49,7 +49,8 @@ fn source() -> Box<RunSource> {
         learning: true,
         unsandboxed: Some(s("unsandboxed")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
-        rollback: Some(RollbackSource { run: run("rollback-run"), release: 3 }),
+        rollback: Some(ReleaseSource { run: run("rollback-run"), release: 3 }),
+        promotion: Some(ReleaseSource { run: run("promotion-run"), release: 2 }),
     })
 }
 

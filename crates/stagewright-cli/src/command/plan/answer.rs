@@ -8,7 +8,7 @@ use stagewright_model::{CacheUse, NamedBy, PackageOrigin, Permissions, Sandbox, 
 use stagewright_plugin_host::Description;
 use stagewright_process::sandbox::{MountMode, ToolMount};
 use stagewright_report::wire::ToWire as _;
-use stagewright_session::{Compared, LackedGrant};
+use stagewright_session::{Compared, ConfigChange, DeployChanges, LackedGrant};
 
 use super::{PlanView, texts};
 use crate::diagnostics;
@@ -49,6 +49,7 @@ impl PlanView<'_> {
             needs: ids(&stage.needs),
             condition: stage.condition.as_ref().map(|condition| condition.source().to_owned()),
             environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+            changes: self.review.deploy_changes(stage).map(deploy_changes),
             approves: stage.approves().map(str::to_owned).collect(),
             compensate: ids(&stage.compensate),
             permissions: permissions(&stage.permissions),
@@ -80,6 +81,15 @@ impl PlanView<'_> {
         let named = self.review.packages().open().iter().filter(|named| used.contains(&named.manager));
         named.map(package_origin).collect()
     }
+}
+
+fn deploy_changes(deploy: &DeployChanges) -> api::DeployChangesEntry {
+    let entry = |ConfigChange { key, before, after }: &ConfigChange| api::ConfigChangeEntry {
+        key: key.clone(),
+        before: before.clone(),
+        after: after.clone(),
+    };
+    api::DeployChangesEntry { release: deploy.release, changes: deploy.changes.iter().map(entry).collect() }
 }
 
 fn comparison(compared: &Compared) -> api::LockComparison {
