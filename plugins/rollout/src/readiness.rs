@@ -12,14 +12,28 @@ const LOG_LINES: u32 = 20;
 /// The timeout of one request, so that one that hangs doesn't use up the whole deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Waits for each of the checks in turn.
-pub(crate) fn pass_all<T: Target>(target: &T, config: &T::Config, version: &T::Version) -> Result<()> {
-    config.probes().iter().try_for_each(|(name, probe)| pass(target, version, name, probe))
+/// Waits until each replica of the version has passed each of the checks in turn. A target that adds replicas to a version
+/// calls it before they get requests.
+///
+/// # Errors
+/// If a deadline passes, the version fails, or the stage is cancelled.
+pub fn wait_until_ready<T: Target>(target: &T, config: &T::Config, version: &T::Version) -> Result<()> {
+    let addresses = target.addresses(version);
+    config.probes().iter().try_for_each(|(name, probe)| match addresses.is_empty() {
+        true => pass(target, version, name, probe, None),
+        false => addresses.iter().try_for_each(|address| pass(target, version, name, probe, Some(address))),
+    })
 }
 
 /// Repeats the check until it passes. Fails when the deadline passes, the version fails, or the stage is cancelled.
-fn pass<T: Target>(target: &T, version: &T::Version, name: &str, probe: &Probe) -> Result<()> {
-    let Described { address, advice, .. } = target.describe(version);
+fn pass<T: Target>(
+    target: &T,
+    version: &T::Version,
+    name: &str,
+    probe: &Probe,
+    address: Option<&String>,
+) -> Result<()> {
+    let Described { advice, .. } = target.describe(version);
     let url = address.map(|address| format!("{}{}", address.trim_end_matches('/'), probe.path));
     let start = clock::monotonic();
     let mut in_a_row = 0;

@@ -153,7 +153,7 @@ impl<'a, T: Target> Rollout<'a, T> {
     fn advance(&mut self) -> Result<Outcome> {
         if !self.is_ready {
             self.record(RolloutPhase::Progressing, "waiting until the version is ready")?;
-            readiness::pass_all(self.target, self.config, &self.version)?;
+            readiness::wait_until_ready(self.target, self.config, &self.version)?;
         }
         while let Some(step) = self.steps.get(self.done).cloned() {
             if context::cancelled() {

@@ -62,6 +62,19 @@ impl Amount {
         }
     }
 
+    /// How many of `total` replicas it is. A part of a replica counts as one if `rounds_up`, and as none otherwise.
+    pub fn of(&self, total: u32, rounds_up: bool) -> u32 {
+        match self {
+            Amount::Count(count) => *count,
+            Amount::Percent(text) => {
+                let percent: u64 = text.trim_end_matches('%').parse().unwrap_or(0);
+                let hundredths = percent * u64::from(total);
+                let count = if rounds_up { hundredths.div_ceil(100) } else { hundredths / 100 };
+                u32::try_from(count).unwrap_or(u32::MAX)
+            }
+        }
+    }
+
     fn is_zero(&self) -> bool {
         matches!(self, Amount::Count(0)) || matches!(self, Amount::Percent(text) if text.trim_start_matches('0') == "%")
     }
@@ -328,6 +341,13 @@ mod tests {
             ["strategy.canary.steps[0].pause.duration", "strategy.canary.steps[2].pause.duration"]
         );
         assert!(keys(json!([{ "set-weight": 0 }, { "pause": {} }])).is_empty());
+    }
+
+    #[test]
+    fn amounts_are_rounded_to_whole_replicas() {
+        let quarter = Amount::Percent("25%".to_owned());
+        assert_eq!((quarter.of(4, true), quarter.of(5, true), quarter.of(5, false)), (1, 2, 1));
+        assert_eq!(Amount::Count(3).of(5, false), 3);
     }
 
     #[test]

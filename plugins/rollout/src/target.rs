@@ -45,6 +45,12 @@ pub trait Target: Sized {
     /// How the version is presented to people.
     fn describe(&self, version: &Self::Version) -> Described;
 
+    /// Where the replicas of the version answer HTTP requests: each of them has to pass the checks. Empty if it can't be
+    /// reached from here.
+    fn addresses(&self, version: &Self::Version) -> Vec<String> {
+        self.describe(version).address.into_iter().collect()
+    }
+
     /// Whether the target has the version running.
     fn observe(&self, version: &Self::Version) -> Result<Progress>;
 
