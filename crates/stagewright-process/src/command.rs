@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -49,12 +50,19 @@ impl Command {
     /// loaded, about a millisecond.
     pub fn spawn(mut self) -> Result<Child, SpawnError> {
         let input = self.stdin.take();
+        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+        self.spawn_with(stdin, input)
+    }
+
+    /// The same for a program that accepts the connections of a listening socket, which is its standard input.
+    pub(crate) fn spawn_listening(self, listener: &OwnedFd) -> Result<Child, SpawnError> {
+        let listener = listener.try_clone().map_err(|error| self.explain(error))?;
+        self.spawn_with(Stdio::from(listener), None)
+    }
+
+    fn spawn_with(self, stdin: Stdio, input: Option<Vec<u8>>) -> Result<Child, SpawnError> {
         let mut native = self.native()?;
-        native
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        native.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         guard::prepare().map_err(|error| self.explain(error))?;
         let process = native.spawn().map_err(|error| self.explain(error))?;
         Child::adopt(process, input, SignalScope::Group).map_err(|error| self.explain(error))
@@ -180,7 +188,7 @@ impl SpawnError {
 
 /// Process lists show of a program the name of the file that it was started by, which is `exe` for one that was started
 /// as the running program again.
-pub(crate) fn name_this_process() {
+pub fn name_this_process() {
     if rustix::thread::name().is_ok_and(|name| name.as_c_str() == c"exe") {
         // An error is ignored: the name is only displayed.
         let _ = rustix::thread::set_name(c"stagewright");

@@ -32,6 +32,6 @@ pub mod supervisor;
 
 pub use blocking::{Output, RunError, run_in_sandbox, run_inherited, run_to_end};
 pub use child::{Child, Group, Source};
-pub use command::{Command, SpawnError, path_outside, which, which_outside};
+pub use command::{Command, SpawnError, name_this_process, path_outside, which, which_outside};
 pub use exit_status::ExitStatus;
 pub use shield::protect;

@@ -27,6 +27,7 @@ mod state;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -70,6 +71,11 @@ pub struct ServiceSpec {
     /// is reached at a free one of this machine's loopback, [`Status::port`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_network: Option<u16>,
+    /// Where the supervisor listens for a program that accepts the connections: it gets the listening socket as its
+    /// standard input. While the program is started again, connections wait in the socket's backlog. With port 0, a free
+    /// one: [`Status::port`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// Why a supervisor could not be started, queried or stopped.

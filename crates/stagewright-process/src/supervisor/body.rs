@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use super::network;
 use super::state::{self, Phase, ProcessId, Status};
 use super::{ServiceSpec, SupervisorError, read_spec};
 use crate::child::Child;
-use crate::command::Command;
+use crate::command::{Command, SpawnError};
 use crate::exit_status::ExitStatus;
 use crate::shield;
 
@@ -35,6 +37,7 @@ pub fn supervise(dir: &Path) -> i32 {
         // Before this process is hidden: of one that is, the files below `/proc` that set the users of a namespace are
         // root's.
         let forwarded = spec.own_network.map(network::enter).transpose().map_err(|error| error.to_string())?;
+        let listener = spec.listen.map(listen).transpose()?;
         // What comes next may be secret.
         shield::hide().map_err(|error| format!("this process can't be kept from being dumped: {error}"))?;
         let mut text = Vec::new();
@@ -43,10 +46,12 @@ pub fn supervise(dir: &Path) -> i32 {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
         runtime.block_on(async {
-            let port = forwarded.as_ref().map(network::ForwardedPort::port);
+            let forwarded_port = forwarded.as_ref().map(network::ForwardedPort::port);
+            let port = forwarded_port.or(listener.as_ref().map(|(_, port)| *port));
             let _serving =
                 forwarded.map(network::ForwardedPort::serve).transpose().map_err(|error| error.to_string())?;
-            Supervisor::new(dir, spec, env, port).map_err(|error| error.to_string())?.run().await
+            let listener = listener.map(|(listener, _)| listener);
+            Supervisor::new(dir, spec, env, listener, port).map_err(|error| error.to_string())?.run().await
         })
     };
     match run() {
@@ -61,10 +66,27 @@ pub fn supervise(dir: &Path) -> i32 {
     }
 }
 
+/// How many connections may wait for a program that accepts them: as many as the kernel allows by default.
+const BACKLOG: i32 = 4096;
+
+/// Listens at an address, and returns the port.
+fn listen(address: SocketAddr) -> Result<(OwnedFd, u16), String> {
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        // A second call changes the backlog, for which the standard library has a lower number.
+        rustix::net::listen(&listener, BACKLOG)?;
+        let port = listener.local_addr()?.port();
+        Ok((OwnedFd::from(listener), port))
+    };
+    bind().map_err(|error: io::Error| format!("can't listen on {address}: {error}"))
+}
+
 struct Supervisor<'a> {
     dir: &'a Path,
     spec: ServiceSpec,
     env: Vec<(String, String)>,
+    /// The standard input of the program, if it accepts connections.
+    listener: Option<OwnedFd>,
     status: Status,
     log: Log,
     term: Signal,
@@ -82,6 +104,7 @@ impl<'a> Supervisor<'a> {
         dir: &'a Path,
         spec: ServiceSpec,
         env: Vec<(String, String)>,
+        listener: Option<OwnedFd>,
         port: Option<u16>,
     ) -> Result<Supervisor<'a>, SupervisorError> {
         let file = SupervisorError::file;
@@ -101,14 +124,14 @@ impl<'a> Supervisor<'a> {
             failure: None,
             port,
         };
-        Ok(Supervisor { dir, spec, env, status, log, term, interrupt })
+        Ok(Supervisor { dir, spec, env, listener, status, log, term, interrupt })
     }
 
     async fn run(mut self) -> Result<(), String> {
         let mut pace = Pace::default();
         loop {
             self.report(Phase::Starting, None)?;
-            let mut child = match self.command().spawn() {
+            let mut child = match self.spawn() {
                 Ok(child) => child,
                 // Starting it again would fail too, because the release's files don't change.
                 Err(error) => return self.give_up(format!("{error}; {}", error.help())),
@@ -132,13 +155,17 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn command(&self) -> Command {
-        Command {
+    fn spawn(&self) -> Result<Child, SpawnError> {
+        let command = Command {
             program: self.spec.program.clone(),
             args: self.spec.args.clone(),
             env: self.env.clone(),
             current_dir: self.spec.current_dir.clone(),
             stdin: None,
+        };
+        match &self.listener {
+            Some(listener) => command.spawn_listening(listener),
+            None => command.spawn(),
         }
     }
 

@@ -42,7 +42,8 @@ pub struct Status {
     pub last_exit: Option<ExitStatus>,
     /// Why the service is not running although it wasn't stopped.
     pub failure: Option<String>,
-    /// Where a service with a network of its own is reached, on this machine's loopback.
+    /// Where a service with a network of its own is reached, on this machine's loopback; or where the supervisor listens
+    /// for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
 }

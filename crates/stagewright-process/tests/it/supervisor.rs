@@ -1,7 +1,8 @@
 //! Supervised services. The supervisor is this test binary again: `__supervise DIR` makes the test harness run the one
 //! test whose name holds the subcommand.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +33,17 @@ fn __listen() {
     }
 }
 
+/// Accepts connections on its standard input, and answers each with a line.
+#[test]
+fn __accept() {
+    if std::env::var_os("ACCEPT").is_some() {
+        let listener = TcpListener::from(rustix::stdio::stdin().try_clone_to_owned().unwrap());
+        for connection in listener.incoming() {
+            connection.unwrap().write_all(b"accepted\n").unwrap();
+        }
+    }
+}
+
 /// A script that listens on an address, in a process below the service's own.
 fn listen_on(address: &str) -> String {
     let binary = std::env::current_exe().unwrap();
@@ -57,6 +69,32 @@ fn the_program_that_listens_at_a_port_is_the_service_or_it_is_not() {
 }
 
 #[test]
+fn a_port_stays_open_while_the_program_that_accepts_connections_is_started_again() {
+    let service = Service(tempfile::tempdir().unwrap());
+    let binary = std::env::current_exe().unwrap();
+    let script = format!("ACCEPT=1 exec {} --exact supervisor::__accept", binary.display());
+    let listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let status = service.start_with(&script, PATIENCE, listen).unwrap();
+    let port = status.port.unwrap();
+    let answer = || {
+        let mut answer = String::new();
+        TcpStream::connect(("127.0.0.1", port)).unwrap().read_to_string(&mut answer).map(|_| answer)
+    };
+    assert_eq!(answer().unwrap(), "accepted\n");
+    let killed = crate::sh(&format!("kill -9 {}", status.child.unwrap().pid));
+    assert!(stagewright_process::run_to_end(killed, PATIENCE).unwrap().status.success());
+    until("the program is gone", || !status.child.unwrap().is_alive());
+    assert_eq!(answer().unwrap(), "accepted\n");
+    assert_eq!(service.status().port, Some(port));
+
+    let other = Service(tempfile::tempdir().unwrap());
+    let taken = other.start_with(&script, PATIENCE, Some(SocketAddr::from(([127, 0, 0, 1], port)))).unwrap_err();
+    assert!(taken.to_string().contains(&format!("can't listen on 127.0.0.1:{port}")), "{taken}");
+    stop(service.dir()).unwrap();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
 fn a_service_that_listens_on_ipv6_alone_is_not_at_its_address() {
     let Ok(probe) = TcpListener::bind("[::1]:0") else { return };
     let port = probe.local_addr().unwrap().port();
@@ -77,11 +115,16 @@ impl Service {
     }
 
     fn start_again(&self, script: &str, grace: Duration) -> Result<Status, SupervisorError> {
+        self.start_with(script, grace, None)
+    }
+
+    fn start_with(&self, script: &str, grace: Duration, listen: Option<SocketAddr>) -> Result<Status, SupervisorError> {
         let spec = ServiceSpec {
             program: PathBuf::from("/bin/sh"),
             args: vec!["-c".to_owned(), script.to_owned()],
             current_dir: self.dir().to_owned(),
             own_network: None,
+            listen,
             grace_ms: grace.as_millis().try_into().unwrap(),
         };
         let env = [("PATH", "/usr/bin:/bin"), ("TOKEN", "hunter2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -193,6 +236,7 @@ fn a_missing_program_is_reported_at_once() {
         args: Vec::new(),
         current_dir: dir.path().to_owned(),
         own_network: None,
+        listen: None,
         grace_ms: 0,
     };
     let status = start(&std::env::current_exe().unwrap(), dir.path(), &spec, &[]).unwrap();
@@ -252,6 +296,7 @@ fn a_supervisor_that_cannot_begin_says_why() {
         args: Vec::new(),
         current_dir: dir.path().to_owned(),
         own_network: None,
+        listen: None,
         grace_ms: 0,
     };
     let error = start(Path::new("/bin/false"), dir.path(), &spec, &[]).unwrap_err();
