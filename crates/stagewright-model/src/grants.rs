@@ -18,6 +18,7 @@ mod process;
 mod remark;
 mod repository;
 mod secret;
+mod service;
 mod set;
 mod socket;
 mod socket_route;
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::limit::{Amount, Bounds, Limits};
 pub use self::missing::{MissingGrant, granting_lines};
-pub use self::name::{CredentialName, SecretName, ServiceName, VariableName};
+pub use self::name::{CredentialName, SecretName, VariableName};
 pub use self::net::{NamedBy, NetRule, NetTarget, PackageManager, PackageOrigin};
 pub use self::origin::{Origin, Scheme, is_localhost};
 pub use self::origin_rule::{HostPattern, OriginRule};
@@ -39,6 +40,7 @@ pub use self::process::ProcessRule;
 pub use self::remark::remarks;
 pub use self::repository::RepositoryRule;
 pub use self::secret::{SecretRule, SecretUse};
+pub use self::service::ServiceRule;
 pub use self::set::{PermissionSet, UsedPermissionSet};
 pub use self::socket::SocketRule;
 pub use self::socket_route::{SocketRoute, SocketUrl};
@@ -81,7 +83,7 @@ pub struct Permissions {
     pub registry: Vec<RepositoryRule>,
     /// Local services that the stage may start and stop.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub service: Vec<ServiceName>,
+    pub service: Vec<ServiceRule>,
     /// Unix sockets of this machine that programs may connect to: absolute paths, or `docker`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub socket: Vec<SocketRule>,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::grants::{
-    CredentialName, NetRule, Permissions, RepositoryRule, SecretRule, SecretUse, ServiceName, SocketRule, VariableName,
+    CredentialName, NetRule, Permissions, RepositoryRule, SecretRule, SecretUse, ServiceRule, SocketRule, VariableName,
 };
 use crate::imports::Imports;
 use crate::interface::Interface;
@@ -179,7 +179,7 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
             Box::new(grants.credential_files.iter().map(String::as_str))
         }
         WayOut::Image => Box::new(grants.registry.iter().map(RepositoryRule::as_str)),
-        WayOut::Service => Box::new(grants.service.iter().map(ServiceName::as_str)),
+        WayOut::Service => Box::new(grants.service.iter().map(ServiceRule::as_str)),
         // A credential for package hosts can't be used without a package host. Interfaces don't open the others.
         WayOut::Environment
         | WayOut::CredentialFile

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
-use crate::grants::{HostPattern, NetRule, Permissions, SecretUse, ServiceName};
+use crate::grants::{HostPattern, NetRule, Permissions, SecretUse, ServiceRule};
 use crate::secret_value::SecretValue;
 use crate::shape::check_variable;
 
@@ -313,7 +313,7 @@ impl Permissions {
                 programs.is_empty() || program.is_none_or(|program| programs.iter().any(|allowed| allowed == program))
             };
             let mut rules = self.process.iter();
-            let mut services = self.service.iter().map(ServiceName::as_str);
+            let mut services = self.service.iter().map(ServiceRule::name);
             let started = rules.any(|rule| may_have(rule.program())) || services.any(|service| may_have(Some(service)));
             if handed && started && !of_programs.is_empty() {
                 found.push(SecretReach { secret: name, holder: SecretHolder::Process, origins: of_programs });

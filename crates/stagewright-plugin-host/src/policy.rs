@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use stagewright_model::{
     CredentialName, MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern, Permission, Permissions,
-    ProcessRule, SecretRule, SecretUse, SocketRoute, SocketRule, SocketUrl, VariableName, WorkspacePath,
+    ProcessRule, SecretRule, SecretUse, ServiceRule, SocketRoute, SocketRule, SocketUrl, VariableName, WorkspacePath,
     granting_lines,
 };
 
@@ -341,10 +341,20 @@ impl Policy {
     }
 
     pub(crate) fn service(&self, name: &str) -> Result<(), CapabilityError> {
-        if self.permissions.service.iter().any(|granted| granted.as_str() == name) {
+        if self.permissions.service.iter().any(|granted| granted.name() == name) {
             return Ok(());
         }
         Err(self.deny(&format!("run the service `{name}`"), Permission::Service, name))
+    }
+
+    /// Checks that the proxy of a service may accept requests at an address.
+    pub(crate) fn service_address(&self, name: &str, address: SocketAddr) -> Result<(), CapabilityError> {
+        let mut granted = self.permissions.service.iter();
+        if granted.any(|granted| granted.name() == name && granted.address() == Some(address)) {
+            return Ok(());
+        }
+        let doing = format!("accept requests for the service `{name}` at {address}");
+        Err(self.deny(&doing, Permission::Service, &ServiceRule::entry(name, address)))
     }
 
     /// Checks that the guest may have a handle of the secret, for any use.

@@ -44,7 +44,7 @@ pub(crate) const VERSION: &str = "0.2.0";
 
 /// The packages that have got something since [`VERSION`], with their own versions.
 const RAISED: &[(&str, &str)] =
-    &[("environment", "0.2.1"), ("http", "0.2.2"), ("stage", "0.2.3"), ("test-reports", "0.2.1")];
+    &[("environment", "0.2.1"), ("http", "0.2.2"), ("service", "0.2.1"), ("stage", "0.2.3"), ("test-reports", "0.2.1")];
 
 /// The version of a package that this engine provides.
 pub(crate) fn version_of(package: &str) -> &'static str {

@@ -1,5 +1,7 @@
 //! The grants that a stage will use.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use crate::url::Url;
 
 /// A key of the stage's `permissions` table.
@@ -139,6 +141,14 @@ impl Requirement {
     /// A service.
     pub fn service(name: impl Into<String>) -> Requirement {
         Requirement::new(Permission::Service, name)
+    }
+
+    /// A service, and that its proxy accepts requests at an address.
+    pub fn service_at(name: &str, address: SocketAddr) -> Requirement {
+        Requirement::service(match address.ip() {
+            ip if ip == Ipv4Addr::LOCALHOST => format!("{name}:{}", address.port()),
+            _ => format!("{name}:{address}"),
+        })
     }
 
     /// A socket of this machine: an absolute path, or `docker`.

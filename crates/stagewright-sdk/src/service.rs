@@ -59,6 +59,34 @@ impl Release {
         self
     }
 
+    /// Puts the service's proxy in front of the release. The proxy accepts requests at this address, as in
+    /// `127.0.0.1:8080`; it is started if it isn't running, and outlives releases. The release then has free ports, gets
+    /// requests only after [`Instance::route`], and outlives the attempt: [`unfinished`] finds it again.
+    ///
+    /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+    pub fn proxy(&mut self, address: &str) -> &mut Release {
+        self.0.proxy(address);
+        self
+    }
+
+    /// With a proxy: sets how long requests in flight may take when a release gets no more of them. Default: 5 s.
+    pub fn drain(&mut self, drain: Duration) -> &mut Release {
+        self.0.drain_ms(millis(drain));
+        self
+    }
+
+    /// With a proxy: sets how many replicas are started, each with a port of its own. Default: 1.
+    pub fn replicas(&mut self, replicas: u32) -> &mut Release {
+        self.0.replicas(replicas);
+        self
+    }
+
+    /// With a proxy: stops the current release before this one starts. Requests are refused until [`Instance::route`].
+    pub fn stop_first(&mut self) -> &mut Release {
+        self.0.stop_first();
+        self
+    }
+
     /// Starts it beside the current release.
     ///
     /// # Errors
@@ -83,6 +111,30 @@ impl Instance {
         self.0.address()
     }
 
+    /// The address of each of its replicas, which the stage may call like [`Instance::address`].
+    pub fn addresses(&self) -> Vec<String> {
+        self.0.addresses()
+    }
+
+    /// With a proxy: gives it this percentage of the requests, and the current release the rest. It gets all of them if no
+    /// other release runs.
+    ///
+    /// # Errors
+    /// When the release has no proxy, or a deploy with a newer token has come first.
+    pub fn route(&self, weight: u32) -> Result<()> {
+        Ok(self.0.route(weight)?)
+    }
+
+    /// With a proxy: starts replicas of it until there are so many, and first stops replicas of the current release until
+    /// there are only `current`, but at least one. New replicas get requests with the next [`Instance::route`].
+    /// [`Instance::discard`] starts those of the current release again.
+    ///
+    /// # Errors
+    /// When the release has no proxy, a replica can't be started, or a deploy with a newer token has come first.
+    pub fn scale(&self, replicas: u32, current: u32) -> Result<()> {
+        Ok(self.0.scale(replicas, current)?)
+    }
+
     /// Its state now.
     ///
     /// # Errors
@@ -99,7 +151,8 @@ impl Instance {
         Ok(self.0.log_tail(lines)?)
     }
 
-    /// Makes it the current release, then stops the one before it.
+    /// Makes it the current release, then stops the one before it. With a proxy, it gets all requests before that, and those
+    /// in flight end where they began.
     ///
     /// # Errors
     /// When it has exited.
@@ -149,4 +202,13 @@ pub fn current(service: &str) -> Result<Option<Current>> {
     serde_json::from_str(&json)
         .map(Some)
         .map_err(|error| Error::from(error).context(format!("can't use the record of service `{service}`")))
+}
+
+/// The release with a proxy that an earlier attempt of this run has started from this image, and that was neither promoted
+/// nor discarded.
+///
+/// # Errors
+/// When the service isn't granted, or another deploy of it is in progress.
+pub fn unfinished(service: &str, image: &str) -> Result<Option<Instance>> {
+    Ok(host::unfinished(service, image)?.map(Instance))
 }

@@ -345,6 +345,35 @@ fn waiting_ends_with_the_stage_and_needs_something_to_wait_for() {
 }
 
 #[test]
+fn a_proxy_needs_a_grant_of_its_address_and_a_release_that_fits() {
+    let host = FakeHost::new().environment("staging").service(ServiceScript::new("app"));
+    let image = format!("local/app@sha256:{}", "0".repeat(64));
+    let start = |build: fn(&mut service::Release) -> &mut service::Release| {
+        let mut release = service::Release::new("app", &image);
+        build(&mut release);
+        release.start()
+    };
+    let builders: [fn(&mut service::Release) -> &mut service::Release; 4] = [
+        |release| release.proxy("8080"),
+        |release| release.replicas(2),
+        |release| release.proxy("127.0.0.1:8080").port(8081),
+        |release| release.proxy("127.0.0.1:8080").replicas(65),
+    ];
+    for build in builders {
+        assert_eq!(refused(&host, || start(build)).0, ErrorCode::InvalidArgument);
+    }
+    let direct = "release release-1 was started without a proxy";
+    assert_eq!(refused(&host, || start(|release| release)?.route(20)), invalid(direct));
+    assert_eq!(refused(&host, || start(|release| release)?.scale(2, 1)), invalid(direct));
+    let over = invalid("a weight is 0 to 100 percent, not 101");
+    assert_eq!(refused(&host, || start(|release| release.proxy("127.0.0.1:8080"))?.route(101)), over);
+    let host = host.deny(Permission::Service, "app:8080");
+    let denied = refused(&host, || start(|release| release.proxy("127.0.0.1:8080")));
+    let message = "the stage may not accept requests for the service `app` at 127.0.0.1:8080";
+    assert_eq!(denied, (ErrorCode::PermissionDenied, message.to_owned()));
+}
+
+#[test]
 fn releases_need_an_environment_a_digest_and_an_artifact() {
     let host = FakeHost::new().service(ServiceScript::new("app"));
     let image = format!("local/app@sha256:{}", "0".repeat(64));

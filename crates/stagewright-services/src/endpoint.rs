@@ -1,6 +1,6 @@
 //! Finds out whether a release or another program accepts connections at a port of this machine.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,8 +16,10 @@ pub(crate) const HOST: &str = "127.0.0.1";
 /// How long a port may stay in use after the release that used it was stopped, because its last processes are still
 /// ending.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The interval between two attempts to bind a port.
-const POLL: Duration = Duration::from_millis(20);
+/// How long a release that is started again may take to listen.
+pub(crate) const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The interval between two looks at a port.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// Where a release has to be listening.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether the release itself accepts connections at the port.
+    pub(crate) fn is_listening(&self) -> Result<bool, ServiceError> {
+        let listening = supervisor::listening(&self.dir, self.port).map_err(ServiceError::supervisor)?;
+        Ok(listening == Listening::Service)
+    }
+
     async fn listening(&self) -> Result<Listening, ServiceError> {
         let Endpoint { dir, port, .. } = self.clone();
         blocking(move || supervisor::listening(&dir, port).map_err(ServiceError::supervisor)).await?
@@ -64,7 +72,7 @@ impl Endpoint {
     fn port_taken(&self, holder: Option<&Holder>) -> ServiceError {
         let message = format!(
             "{}, which isn't part of release {}",
-            in_use(self.port, holder.map(ToString::to_string).as_deref()),
+            in_use(local(self.port), holder.map(ToString::to_string).as_deref()),
             self.release
         );
         ServiceError::new(ServiceErrorKind::PortTaken, message).with_help("stop that program, or change `port`")
@@ -85,26 +93,33 @@ impl Endpoint {
     }
 }
 
-/// Checks that no program uses the port yet, and waits up to [`RELEASE_TIMEOUT`] for it to become free.
-pub(crate) fn require_free(port: u16) -> Result<(), ServiceError> {
+/// Checks that no program uses the address yet, and waits up to [`RELEASE_TIMEOUT`] for it to become free.
+pub(crate) fn require_free(address: SocketAddr) -> Result<(), ServiceError> {
+    let port = address.port();
     let deadline = Instant::now() + RELEASE_TIMEOUT;
     loop {
         // Only `AddrInUse` is an error here. If the engine isn't allowed to bind the port, for example one below 1024,
         // the program of the release may still have a capability that allows it. If it doesn't, its own error is in its
         // log.
-        match TcpListener::bind((HOST, port)) {
+        match TcpListener::bind(address) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
             _ => return Ok(()),
         }
         if Instant::now() >= deadline {
             let holder = supervisor::port_holder(port).map(|holder| holder.to_string());
-            return Err(ServiceError::new(ServiceErrorKind::PortTaken, in_use(port, holder.as_deref()))
+            return Err(ServiceError::new(ServiceErrorKind::PortTaken, in_use(address, holder.as_deref()))
                 .with_help("stop that program, or change `port`; without `port`, a free one is used"));
         }
         thread::sleep(POLL);
     }
 }
 
-fn in_use(port: u16, holder: Option<&str>) -> String {
-    format!("port {port} of {HOST} is in use by {}", holder.unwrap_or("a program of another user"))
+fn in_use(address: SocketAddr, holder: Option<&str>) -> String {
+    let holder = holder.unwrap_or("a program of another user");
+    format!("port {} of {} is in use by {holder}", address.port(), address.ip())
+}
+
+/// A port of this machine's loopback.
+pub(crate) fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

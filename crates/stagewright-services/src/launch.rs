@@ -1,18 +1,21 @@
 //! Unpacks and starts one release.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use stagewright_oci::Layout;
-use stagewright_process::supervisor::{self, ServiceSpec};
+use stagewright_process::supervisor::{Phase, ServiceSpec};
 
 use crate::endpoint::{self, HOST};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::image::RunConfig;
-use crate::instance::{Displaced, Instance};
-use crate::release::{ReleaseSpec, stop};
-use crate::store::{Current, DeployLock, ServiceFolder};
+use crate::instance::{Behind, Displaced, Instance, Started};
+use crate::proxy::Table;
+use crate::release::{ProxySpec, ReleaseSpec, phase, stop};
+use crate::replica::{self, Replica, Template};
+use crate::store::{Current, DeployLock, ServiceFolder, Unfinished};
 
 /// Unpacks the image in `layout` to `root`, and reads its configuration.
 pub(crate) fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, ServiceError> {
@@ -30,104 +33,171 @@ pub(crate) fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConf
     Ok(config)
 }
 
-/// Starts the release that is unpacked in `dir`. If the deploy uses a fixed port, the current release is stopped first,
-/// since it may use the same one; it is started again if the new release can't be started.
-pub(crate) fn launch(
-    release: ReleaseSpec,
-    name: String,
-    dir: &Path,
-    config: &RunConfig,
-    folder: ServiceFolder,
-    exe: PathBuf,
-    lock: DeployLock,
-) -> Result<Instance, ServiceError> {
+/// A release that is unpacked, and not started yet.
+pub(crate) struct Unpacked<'a> {
+    pub(crate) release: ReleaseSpec,
+    pub(crate) name: String,
+    pub(crate) dir: &'a Path,
+    pub(crate) config: RunConfig,
+    pub(crate) folder: ServiceFolder,
+    pub(crate) exe: PathBuf,
+}
+
+/// Starts a release. Other deploys of the service are prevented by `lock`, which the instance keeps.
+pub(crate) fn launch(unpacked: Unpacked<'_>, lock: DeployLock) -> Result<Instance, ServiceError> {
+    let Unpacked { release, dir, config, folder, .. } = &unpacked;
     let invocation = config.invocation(&dir.join("rootfs"), &release.args)?;
-    stop_leftovers(&folder)?;
-    let is_stand_in = release.rehearsal.is_some();
-    let displaced = match (release.port, folder.current()?) {
-        // A stand-in has its port in its own network, where it can't collide with another release.
-        _ if is_stand_in => None,
-        (0, _) | (_, None) => None,
-        (_, Some(current)) => displace(&folder.release(&current.release))?,
-    };
-    let port = match release.port {
-        0 => free_port()?,
-        port => port,
-    };
-    if !is_stand_in && let Err(error) = endpoint::require_free(port) {
-        if let Some(displaced) = &displaced {
-            displaced.start_again(&exe)?;
-        }
-        return Err(error);
-    }
     let mut env = vec![("HOST".to_owned(), HOST.to_owned())];
     env.extend(config.env());
-    env.extend(release.env);
-    env.push(("PORT".to_owned(), port.to_string()));
+    env.extend(release.env.iter().cloned());
     let spec = ServiceSpec {
         program: invocation.program,
         args: invocation.args,
         current_dir: invocation.current_dir,
         grace_ms: u64::try_from(release.stop_grace.as_millis()).unwrap_or(u64::MAX),
-        own_network: is_stand_in.then_some(port),
+        // Each replica gets its port.
+        own_network: release.rehearsal.is_some().then_some(0),
+        listen: None,
     };
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut instance = Instance {
-        record: Current {
-            release: name,
-            image: release.image,
-            address: format!("http://{HOST}:{port}"),
-            port,
-            declared: (is_stand_in && release.port != 0).then_some(release.port),
-            fence: release.fence,
-            since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-        },
-        folder,
-        own_port: port,
-        keep: release.keep,
-        displaced,
-        exe,
-        _lock: lock,
+    let template = Template::new(spec, env);
+    stop_leftovers(folder, release)?;
+    match release.proxy.clone() {
+        None => alone(unpacked, &template, lock),
+        Some(proxy) => behind_proxy(unpacked, template, proxy, lock),
+    }
+}
+
+/// Starts a release that gets its requests directly. If the deploy uses a fixed port, the current release is stopped first,
+/// since it may use the same one; it is started again if the new release can't be started.
+fn alone(unpacked: Unpacked<'_>, template: &Template, lock: DeployLock) -> Result<Instance, ServiceError> {
+    let Unpacked { release, dir, folder, exe, .. } = &unpacked;
+    let is_stand_in = release.rehearsal.is_some();
+    let displaced = match (release.port, folder.current()?) {
+        // A stand-in has its port in its own network, where it can't collide with another release.
+        _ if is_stand_in => Vec::new(),
+        (0, _) | (_, None) => Vec::new(),
+        (_, Some(current)) => displace(&folder.release(&current.release))?,
     };
-    match supervisor::start(&instance.exe, dir, &spec, &env) {
-        Ok(status) => {
-            if let Some(port) = status.port {
-                (instance.record.port, instance.record.address) = (port, format!("http://{HOST}:{port}"));
-            }
-            Ok(instance)
+    let start = || {
+        let port = (release.port != 0).then_some(release.port);
+        if let Some(port) = port.filter(|_| !is_stand_in) {
+            endpoint::require_free(endpoint::local(port))?;
         }
+        template.start(exe, dir, 0, port)
+    };
+    let replica = start().inspect_err(|_| start_again(&displaced, exe))?;
+    let declared = (is_stand_in && release.port != 0).then_some(release.port);
+    let record = record(&unpacked, SocketAddr::from((Ipv4Addr::LOCALHOST, replica.port)), declared);
+    let Unpacked { release, folder, exe, .. } = unpacked;
+    let replicas = Mutex::new(vec![replica]);
+    let keep = release.keep;
+    Ok(Instance::new(Started { folder, record, replicas, keep, displaced, exe, behind: None, _lock: lock }))
+}
+
+/// Starts a release that gets its requests from the proxy, which is started if it isn't running.
+fn behind_proxy(
+    unpacked: Unpacked<'_>,
+    template: Template,
+    spec: ProxySpec,
+    lock: DeployLock,
+) -> Result<Instance, ServiceError> {
+    let Unpacked { release, folder, exe, .. } = &unpacked;
+    let is_stand_in = release.rehearsal.is_some();
+    let listen = if is_stand_in { endpoint::local(0) } else { spec.listen };
+    let behind = Behind { proxy: folder.proxy(), listen, drain: spec.drain, run: spec.run, template: Some(template) };
+    let table = Table::all_to(release.fence, folder.serving()?);
+    let address = behind.ensure_proxy(folder, exe, &table)?;
+    let displaced = match folder.current()?.filter(|_| spec.stops_first) {
+        Some(current) => {
+            behind.proxy.direct(&Table::all_to(release.fence, None))?;
+            behind.proxy.drain(behind.drain);
+            displace(&folder.release(&current.release))?
+        }
+        None => Vec::new(),
+    };
+    let declared = is_stand_in.then_some(spec.listen.port());
+    let record = record(&unpacked, address, declared);
+    let Unpacked { release, folder, exe, .. } = unpacked;
+    let (keep, behind) = (release.keep, Some(behind));
+    let started = Started { folder, record, replicas: Mutex::default(), keep, displaced, exe, behind, _lock: lock };
+    match started.grow(spec.replicas.max(1)) {
+        Ok(()) => Ok(Instance::new(started)),
         Err(error) => {
-            if let Some(displaced) = &instance.displaced {
-                let _ = displaced.start_again(&instance.exe);
-            }
-            Err(ServiceError::supervisor(error))
+            // The error of the start is the one to report.
+            let _ = started.discard();
+            Err(error)
         }
     }
 }
 
-/// Stops all releases except the current one. They are left over if an engine was killed during a deploy, would
-/// otherwise run forever, and may use the port. The deploy lock is held, so none of them belongs to a running deploy.
-fn stop_leftovers(folder: &ServiceFolder) -> Result<(), ServiceError> {
-    let current = folder.current()?.map(|current| folder.release(&current.release));
-    folder.releases()?.iter().filter(|&dir| Some(dir) != current.as_ref()).try_for_each(|dir| stop(dir))
+/// Continues a release that an earlier attempt has started.
+pub(crate) fn attach(
+    found: Unfinished,
+    fence: Option<u64>,
+    folder: ServiceFolder,
+    exe: PathBuf,
+    lock: DeployLock,
+) -> Result<Instance, ServiceError> {
+    let Unfinished { run, record, listen, keep, drain_ms } = found;
+    let replicas = Replica::started(&folder.release(&record.release), &record.ports)?;
+    let drain = Duration::from_millis(drain_ms);
+    let behind = Some(Behind { proxy: folder.proxy(), listen, drain, run, template: None });
+    let record = Current { fence, ..record };
+    let (replicas, displaced) = (Mutex::new(replicas), Vec::new());
+    Ok(Instance::new(Started { folder, record, replicas, keep, displaced, exe, behind, _lock: lock }))
 }
 
-/// Stops a release. Returns what is needed to start it again; none if it wasn't running.
-fn displace(dir: &Path) -> Result<Option<Displaced>, ServiceError> {
-    // The environment is only in the memory of the running program, because it may contain secrets and is never written
-    // to disk. It must be read before the program is stopped.
-    let Some(env) = supervisor::running_environment(dir).map_err(ServiceError::supervisor)? else {
-        return Ok(None);
+/// What a promotion of the release writes.
+fn record(unpacked: &Unpacked<'_>, address: SocketAddr, declared: Option<u16>) -> Current {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let reachable = match address.ip() {
+        ip if ip.is_unspecified() => endpoint::local(address.port()),
+        _ => address,
     };
-    let spec = supervisor::read_spec(dir).map_err(ServiceError::supervisor)?;
-    stop(dir)?;
-    Ok(Some(Displaced { dir: dir.to_owned(), spec, env }))
+    Current {
+        release: unpacked.name.clone(),
+        image: unpacked.release.image.clone(),
+        address: format!("http://{reachable}"),
+        port: address.port(),
+        ports: Vec::new(),
+        declared,
+        fence: unpacked.release.fence,
+        since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
-/// A port that is free at the moment. The listener that reserved it is closed here, so another program can take the
-/// port before the release does; [`Endpoint::check`](crate::endpoint::Endpoint::check) detects that.
-fn free_port() -> Result<u16, ServiceError> {
-    let port = TcpListener::bind((HOST, 0)).and_then(|listener| listener.local_addr());
-    port.map(|address| address.port())
-        .map_err(|error| ServiceError::new(ServiceErrorKind::NoFreePort, "127.0.0.1 has no free port").caused_by(error))
+/// Stops all releases except the current one. They are left over if an engine was killed during a deploy, or if a rollout
+/// was given up. They would otherwise run forever, and may use the port. The deploy lock is held, so none of them belongs
+/// to a running deploy.
+fn stop_leftovers(folder: &ServiceFolder, release: &ReleaseSpec) -> Result<(), ServiceError> {
+    let current = folder.current()?.map(|current| folder.release(&current.release));
+    let mut leftovers = folder.releases()?;
+    leftovers.retain(|dir| Some(dir) != current.as_ref() && !phase(dir).is_ok_and(|phase| phase == Phase::Exited));
+    let proxy = folder.proxy();
+    if !leftovers.is_empty() && proxy.address()?.is_some() {
+        proxy.direct(&Table::all_to(release.fence, folder.serving()?))?;
+        proxy.drain(release.proxy.as_ref().map_or(Duration::ZERO, |proxy| proxy.drain));
+    }
+    for dir in leftovers {
+        stop(&dir)?;
+        ServiceFolder::set_finished(&dir)?;
+    }
+    Ok(())
+}
+
+/// Stops a release. Returns what is needed to start it again; empty if it wasn't running.
+fn displace(dir: &Path) -> Result<Vec<Displaced>, ServiceError> {
+    let mut displaced = Vec::new();
+    for folder in replica::folders(dir) {
+        displaced.extend(Template::of_running(&folder)?.map(|template| Displaced { folder, template }));
+    }
+    stop(dir)?;
+    Ok(displaced)
+}
+
+fn start_again(displaced: &[Displaced], exe: &Path) {
+    for displaced in displaced {
+        // The error because of which it is started again is the one to report.
+        let _ = displaced.start_again(exe);
+    }
 }

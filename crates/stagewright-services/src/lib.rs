@@ -9,7 +9,13 @@
 //!                          fence            the largest fencing token of a deploy so far
 //!                          current.json     which release is current
 //!                          releases/DIGEST-N/rootfs, service.json, state.json, service.log
+//!                                            replica-2/service.json, …
+//!                                            unfinished.json   until it is promoted or discarded
+//!                          proxy/table.json  which releases get the requests, if there is a proxy
 //! ```
+//!
+//! With a [`proxy`], requests are distributed among releases by weight, and a release can have several replicas. Such a
+//! release outlives the process that started it, which [`ServiceManager::unfinished`] continues.
 //!
 //! The program runs from the unpacked image with the user's own rights: there is no container, and the root folder is
 //! the machine's. An image whose program uses absolute paths needs another target.
@@ -25,12 +31,14 @@ mod image;
 mod instance;
 mod launch;
 mod manager;
+pub mod proxy;
 mod release;
+mod replica;
 mod store;
 
 pub use endpoint::Endpoint;
 pub use error::{ServiceError, ServiceErrorKind};
 pub use instance::Instance;
 pub use manager::{MovedPort, ServiceConfig, ServiceManager, ServiceStatus};
-pub use release::ReleaseSpec;
+pub use release::{ProxySpec, ReleaseSpec, UnfinishedSpec};
 pub use store::Current;

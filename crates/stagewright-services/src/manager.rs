@@ -10,8 +10,8 @@ use stagewright_process::supervisor::{self, Phase};
 use crate::blocking::blocking;
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::instance::Instance;
-use crate::launch::{launch, unpack};
-use crate::release::{ReleaseSpec, log_tail, phase, stop};
+use crate::launch::{Unpacked, attach, launch, unpack};
+use crate::release::{ReleaseSpec, UnfinishedSpec, log_tail, phase, stop};
 use crate::store::{Current, ServiceFolder};
 
 /// The folders and programs that a [`ServiceManager`] uses.
@@ -114,9 +114,40 @@ impl ServiceManager {
         blocking(move || {
             let config = unpack(&layout, &digest, &dir.join("rootfs"))?;
             remove_tree(&layout).map_err(|error| ServiceError::file(&layout, error))?;
-            let instance = launch(release, name, &dir, &config, folder, exe, lock)?;
+            let instance = launch(Unpacked { release, name, dir: &dir, config, folder, exe }, lock)?;
             unstarted.has_started();
             Ok(instance)
+        })
+        .await?
+    }
+
+    /// The release behind a proxy that an earlier attempt of a run has started, and that was neither promoted nor
+    /// discarded. With `fence`, the token of the present attempt, it can then be promoted or discarded.
+    ///
+    /// # Errors
+    /// When a name is invalid, another deploy is in progress, the fence is stale, or a record can't be read.
+    pub async fn unfinished(&self, of: UnfinishedSpec) -> Result<Option<Instance>, ServiceError> {
+        let folder = ServiceFolder::new(&self.root(of.rehearsal.as_deref()), &of.environment, &of.service)?;
+        let exe = self.config.exe.clone();
+        blocking(move || {
+            if !folder.exists() {
+                return Ok(None);
+            }
+            let lock = folder.lock()?;
+            let current = folder.current()?.map(|current| current.release);
+            for dir in folder.releases()?.into_iter().rev() {
+                let found = ServiceFolder::unfinished(&dir)?.filter(|found| found.run == of.run);
+                let Some(found) = found.filter(|found| found.record.image == of.image) else { continue };
+                // A promotion that was interrupted at its very end.
+                if Some(&found.record.release) == current.as_ref() {
+                    continue;
+                }
+                if let Some(fence) = of.fence {
+                    folder.raise_fence(fence)?;
+                }
+                return attach(found, of.fence, folder, exe, lock).map(Some);
+            }
+            Ok(None)
         })
         .await?
     }
@@ -296,6 +327,9 @@ fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, ServiceError> {
         Some(current) => supervisor::status(&folder.release(&current.release)).map_err(ServiceError::supervisor)?,
         None => None,
     };
+    let has_proxy = current.as_ref().is_some_and(|current| !current.ports.is_empty());
+    let without_proxy = has_proxy && folder.proxy().address()?.is_none();
+    let unreachable = || without_proxy.then(|| "its proxy isn't running".to_owned());
     Ok(ServiceStatus {
         environment: folder.environment.clone(),
         service: folder.service.clone(),
@@ -303,7 +337,7 @@ fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, ServiceError> {
         phase: status.as_ref().map_or(Phase::Exited, |status| status.phase),
         rehearsal: None,
         restarts: status.as_ref().map_or(0, |status| status.restarts),
-        failure: status.and_then(|status| status.failure),
+        failure: status.and_then(|status| status.failure).or_else(unreachable),
     })
 }
 
@@ -313,5 +347,6 @@ fn stop_below(root: &Path) -> Result<(), ServiceError> {
 }
 
 fn stop_releases(folder: &ServiceFolder) -> Result<(), ServiceError> {
+    folder.proxy().stop()?;
     folder.releases()?.iter().try_for_each(|dir| stop(dir))
 }

@@ -2,13 +2,17 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use stagewright_files::remove_tree;
 use stagewright_files::replace_durably;
 
 use crate::error::{ServiceError, ServiceErrorKind};
+use crate::proxy::{Backend, Proxy};
+use crate::replica::Replica;
 
 /// The record of a release, which `current.json` contains for the current one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +24,11 @@ pub struct Current {
     pub image: String,
     /// The URL of the service, as in `http://127.0.0.1:41873`.
     pub address: String,
-    /// The port in the address.
+    /// The port in the address: that of the proxy, if there is one.
     pub port: u16,
+    /// The ports of its replicas behind the proxy; empty without a proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
     /// In a rehearsal, the port in the deploy, which the real service may use; none if the deploy sets none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declared: Option<u16>,
@@ -30,6 +37,30 @@ pub struct Current {
     /// The environment's fencing token that it was deployed under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<u64>,
+}
+
+impl Current {
+    /// The ports of its replicas. A release without a proxy has its own port as its address.
+    pub(crate) fn replica_ports(&self) -> Vec<u16> {
+        if self.ports.is_empty() { vec![self.port] } else { self.ports.clone() }
+    }
+}
+
+/// What the folder of a release behind a proxy has until it is promoted or discarded, so that it can be continued by another
+/// attempt of the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Unfinished {
+    /// The run that started it.
+    pub(crate) run: String,
+    /// What a promotion writes.
+    pub(crate) record: Current,
+    /// Where its proxy accepts requests, as the deploy says.
+    pub(crate) listen: SocketAddr,
+    /// How many earlier releases a promotion keeps.
+    pub(crate) keep: usize,
+    /// How long requests in flight may take, in milliseconds.
+    pub(crate) drain_ms: u64,
 }
 
 /// The lock that a deploy holds on its service; released when dropped, or when the process ends.
@@ -169,21 +200,65 @@ impl ServiceFolder {
 
     /// The current release; none if no release was promoted yet.
     pub(crate) fn current(&self) -> Result<Option<Current>, ServiceError> {
-        let path = self.path.join("current.json");
-        let text = match stagewright_files::read(&path, stagewright_files::RECORD) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(ServiceError::file(&path, error)),
-        };
-        let parsed = serde_json::from_slice(&text);
-        parsed.map(Some).map_err(|error| ServiceError::file(&path, error.into()))
+        read_json(&self.path.join("current.json"))
     }
 
     /// Makes a release the current one. The record is on disk when this returns.
     pub(crate) fn set_current(&self, current: &Current) -> Result<(), ServiceError> {
-        let path = self.path.join("current.json");
-        let written = serde_json::to_vec_pretty(current).map_err(io::Error::from);
-        written.and_then(|text| replace_durably(&path, &text)).map_err(|error| ServiceError::file(&path, error))
+        write_json(&self.path.join("current.json"), current)
+    }
+
+    /// What a release in the folder `dir` needs to be continued; none if it was promoted or discarded.
+    pub(crate) fn unfinished(dir: &Path) -> Result<Option<Unfinished>, ServiceError> {
+        read_json(&dir.join(UNFINISHED))
+    }
+
+    /// Records how to continue the release in the folder `dir`.
+    pub(crate) fn set_unfinished(dir: &Path, unfinished: &Unfinished) -> Result<(), ServiceError> {
+        write_json(&dir.join(UNFINISHED), unfinished)
+    }
+
+    /// Records that the release in the folder `dir` isn't to be continued.
+    pub(crate) fn set_finished(dir: &Path) -> Result<(), ServiceError> {
+        let path = dir.join(UNFINISHED);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ServiceError::file(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The proxy of the service, whether it runs or not.
+    pub(crate) fn proxy(&self) -> Proxy {
+        Proxy::new(self.path.join("proxy"))
+    }
+
+    /// Checks that no other service of this state folder has its proxy at the port.
+    ///
+    /// # Errors
+    /// [`ServiceErrorKind::PortTaken`], with the service's name.
+    pub(crate) fn require_no_other_proxy(&self, listen: SocketAddr) -> Result<(), ServiceError> {
+        let root = self.path.parent().and_then(Path::parent).unwrap_or(&self.path);
+        for other in ServiceFolder::all(root)?.into_iter().filter(|other| other.path != self.path) {
+            if other.proxy().address()?.is_some_and(|address| address.port() == listen.port()) {
+                let message = format!(
+                    "port {} is the public port of the service `{}` in {}",
+                    listen.port(),
+                    other.service,
+                    other.environment
+                );
+                return Err(ServiceError::new(ServiceErrorKind::PortTaken, message)
+                    .with_help("give this service another port, or stop the other one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The replicas of the current release that haven't ended, which can get requests.
+    pub(crate) fn serving(&self) -> Result<Option<Backend>, ServiceError> {
+        let Some(current) = self.current()? else { return Ok(None) };
+        let running = Replica::running(&self.release(&current.release), &current.replica_ports())?;
+        let ports: Vec<u16> = running.iter().map(|replica| replica.port).collect();
+        Ok((!ports.is_empty()).then_some(Backend { release: current.release, ports }))
     }
 
     /// Removes the oldest releases, so that `keep` remain beside the current one. A release for which `busy` is true is
@@ -198,6 +273,25 @@ impl ServiceFolder {
         }
         Ok(())
     }
+}
+
+/// The name of the file of an [`Unfinished`] release.
+const UNFINISHED: &str = "unfinished.json";
+
+/// Reads a record; none if the file does not exist.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ServiceError> {
+    let text = match stagewright_files::read(path, stagewright_files::RECORD) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ServiceError::file(path, error)),
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|error| ServiceError::file(path, error.into()))
+}
+
+/// Replaces a record. It is on disk when this returns.
+fn write_json(path: &Path, record: &impl Serialize) -> Result<(), ServiceError> {
+    let written = serde_json::to_vec_pretty(record).map_err(io::Error::from);
+    written.and_then(|text| replace_durably(path, &text)).map_err(|error| ServiceError::file(path, error))
 }
 
 /// The number after the last `-` of a release's name; 0 if it has none.
@@ -231,6 +325,7 @@ mod tests {
             image: format!("local/x@{DIGEST}"),
             address,
             port: 1,
+            ports: Vec::new(),
             declared: None,
             since: 2,
             fence: None,

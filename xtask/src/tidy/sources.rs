@@ -49,7 +49,7 @@ const RESTRICTIONS: [Restriction; 5] = [
             "ProcessRule::parse",
             "RepositoryRule::parse",
             "SecretRule::parse",
-            "ServiceName::parse",
+            "ServiceRule::parse",
             "SocketRule::parse",
             "VariableName::parse",
         ],

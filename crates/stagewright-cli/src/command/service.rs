@@ -91,7 +91,7 @@ fn entry(status: &ServiceStatus) -> api::ServiceEntry {
 }
 
 fn release(current: &Current) -> api::ServiceRelease {
-    let Current { release, image, address, port, declared, since, fence } = current;
+    let Current { release, image, address, port, ports: _, declared, since, fence } = current;
     api::ServiceRelease {
         release: release.clone(),
         image: image.clone(),

@@ -1,13 +1,9 @@
-//! Entries of `permissions.service`, `env`, `reveal` and `credentials`: plain names without wildcards.
+//! Entries of `permissions.env`, `reveal` and `credentials`: plain names without wildcards.
 
 use super::variable::is_harmless_variable;
 use crate::entry::entry;
 use crate::format_error::{FormatError, refuse};
 use crate::shape::check_variable;
-
-/// A service of the `process` target.
-#[derive(Clone, Debug)]
-pub struct ServiceName(String);
 
 /// A variable of the engine's own environment.
 #[derive(Clone, Debug)]
@@ -20,25 +16,6 @@ pub struct SecretName(String);
 /// A key of `[credentials]`.
 #[derive(Clone, Debug)]
 pub struct CredentialName(String);
-
-impl ServiceName {
-    /// Parses an entry.
-    pub fn parse(entry: &str) -> Result<ServiceName, FormatError> {
-        match entry.trim() {
-            "" => refuse(
-                "stagewright::bad-name",
-                "doesn't name a service",
-                "write the name that the stage deploys the service as",
-            ),
-            _ => Ok(ServiceName(entry.to_owned())),
-        }
-    }
-
-    /// The entry as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 impl VariableName {
     /// Parses an entry.
@@ -88,7 +65,6 @@ impl CredentialName {
     }
 }
 
-entry!(ServiceName, FormatError);
 entry!(VariableName, FormatError);
 entry!(SecretName, FormatError);
 entry!(CredentialName, FormatError);

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::name::{CredentialName, SecretName, ServiceName, VariableName};
+use super::name::{CredentialName, SecretName, VariableName};
 use super::path::PathRule;
 use super::repository::RepositoryRule;
 use super::secret::{SecretRule, SecretUse};
+use super::service::ServiceRule;
 use super::socket::SocketRule;
 use super::{NetRule, Permissions, ProcessRule};
 use crate::format_error::FormatError;
@@ -89,7 +90,7 @@ pub enum Grant<'a> {
     Reveal(&'a SecretName),
     Credentials(&'a CredentialName),
     Registry(&'a RepositoryRule),
-    Service(&'a ServiceName),
+    Service(&'a ServiceRule),
     Socket(&'a SocketRule),
     Env(&'a VariableName),
 }
@@ -129,7 +130,7 @@ impl<'a> Grant<'a> {
             Grant::Reveal(name) => name.as_str(),
             Grant::Credentials(name) => name.as_str(),
             Grant::Registry(rule) => rule.as_str(),
-            Grant::Service(name) => name.as_str(),
+            Grant::Service(rule) => rule.as_str(),
             Grant::Socket(rule) => rule.as_str(),
             Grant::Env(name) => name.as_str(),
         }
@@ -162,7 +163,7 @@ impl<'a> Grant<'a> {
             Grant::Reveal(_) => format!("read the value of the secret `{entry}`"),
             Grant::Credentials(_) => format!("let the host sign requests with the credential `{entry}`"),
             Grant::Registry(_) => format!("push to the image repository `{entry}`"),
-            Grant::Service(_) => format!("run the service `{entry}`"),
+            Grant::Service(rule) => rule.doing(),
             Grant::Socket(_) => format!("connect to the socket `{entry}`"),
             Grant::Env(_) => format!("pass the engine's variable `{entry}` to programs"),
         }
@@ -181,7 +182,7 @@ impl<'a> Grant<'a> {
             Grant::Reveal(name) => granted.reveal.contains(name),
             Grant::Credentials(name) => granted.credentials.contains(name),
             Grant::Registry(rule) => granted.registry.iter().any(|other| other.covers(rule)),
-            Grant::Service(name) => granted.service.contains(name),
+            Grant::Service(rule) => granted.service.iter().any(|other| other.covers(rule)),
             Grant::Socket(rule) => granted.socket.contains(rule),
             Grant::Env(name) => granted.env.contains(name),
         }
@@ -238,7 +239,7 @@ impl Permissions {
             Permission::Reveal => self.reveal.push(SecretName::parse(entry)?),
             Permission::Credentials => self.credentials.push(CredentialName::parse(entry)?),
             Permission::Registry => self.registry.push(RepositoryRule::parse(entry)?),
-            Permission::Service => self.service.push(ServiceName::parse(entry)?),
+            Permission::Service => self.service.push(ServiceRule::parse(entry)?),
             Permission::Socket => self.socket.push(SocketRule::parse(entry)?),
             Permission::Env => self.env.push(VariableName::parse(entry)?),
         }
@@ -257,7 +258,7 @@ impl Permissions {
             Grant::Reveal(name) => self.reveal.push(name.clone()),
             Grant::Credentials(name) => self.credentials.push(name.clone()),
             Grant::Registry(rule) => self.registry.push(rule.clone()),
-            Grant::Service(name) => self.service.push(name.clone()),
+            Grant::Service(rule) => self.service.push(rule.clone()),
             Grant::Socket(rule) => self.socket.push(rule.clone()),
             Grant::Env(name) => self.env.push(name.clone()),
         }

@@ -48,6 +48,10 @@ pub fn remarks(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
     let secrets = granted.secrets_beyond_hosts(&plan.secrets).into_iter().map(|reach| secret_remark(&reach));
     remarks.extend(secrets);
     remarks.extend(granted.secrets.iter().filter_map(|rule| download_remark(rule, plan)));
+    remarks.extend(granted.service.iter().filter_map(|rule| {
+        let address = rule.address().filter(|address| !address.ip().is_loopback())?;
+        Some(format!("`{}` is reached at {address} from other machines, without encryption", rule.name()))
+    }));
     remarks.extend(granted.credentials.iter().filter_map(|name| {
         let declared = plan.credentials.get(name.as_str())?;
         Some(format!("the credential `{name}` ({}) {}", declared.type_name(), declared.phrase()))

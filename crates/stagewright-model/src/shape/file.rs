@@ -439,7 +439,11 @@ const PERMISSION_KEYS: [Key; 12] = [
         "Unix sockets of this machine that programs may connect to: absolute paths, or `docker`, which gives full \
          control of the machine.",
     ),
-    key("service", texts(&Shape::Text(Format::Service)), "Local services that may be started and stopped."),
+    key(
+        "service",
+        texts(&Shape::Text(Format::Service)),
+        "Local services that may be started and stopped: `NAME`, or `NAME:PORT` for one behind a proxy.",
+    ),
     key("env", texts(&VARIABLE), "Variables of the engine's environment that the stage's processes inherit."),
 ];
 

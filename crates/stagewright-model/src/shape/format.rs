@@ -12,7 +12,7 @@ use crate::format_error::{FormatError, refuse};
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
 use crate::grants::{
     CredentialName, HostPattern, NetRule, Origin, PathRule, ProcessRule, RepositoryRule, SecretName, SecretRule,
-    ServiceName, SocketRule,
+    ServiceRule, SocketRule,
 };
 use crate::pattern::bad_pattern;
 use crate::range::{Range, SizeRange};
@@ -111,7 +111,7 @@ impl Format {
             Format::Authority => check_authority(text),
             Format::Registry => check_registry(text),
             Format::Tenant => check_tenant(text),
-            Format::Service => ServiceName::parse(text).map(drop),
+            Format::Service => ServiceRule::parse(text).map(drop),
             Format::SecretSource => SecretFrom::parse(text).map(drop),
             Format::Approver => check_user(text.strip_prefix("team:").unwrap_or(text)),
             Format::Member => check_member(text),

@@ -1,9 +1,11 @@
 //! `service`: supervised processes on this machine, as releases of an environment.
 //!
-//! A service outlives its attempt only if the attempt promotes it: a release that was neither promoted nor discarded is
-//! discarded when the attempt ends, however it ends. The `service` grant covers pulling the image.
+//! A service outlives its attempt only if the attempt promotes it, or if it is behind a proxy: another release that was
+//! neither promoted nor discarded is discarded when the attempt ends, however it ends. One behind a proxy is found again by
+//! the next attempt of the run, and stopped by the next deploy. The `service` grant covers pulling the image.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +26,29 @@ use crate::net::OwnOrigins;
 use crate::policy::Policy;
 use crate::registry::{ImageLocation, ImageReference};
 use crate::rehearsal::Rehearsal;
-use crate::service::{Current, Instance, ReleaseSpec, ServiceError, ServiceErrorKind, ServiceManager};
+use crate::service::{
+    Current, Endpoint, Instance, ProxySpec, ReleaseSpec, ServiceError, ServiceErrorKind, ServiceManager, UnfinishedSpec,
+};
 
 /// How long the end of an attempt waits until releases are discarded. If it takes longer, that goes on in the background.
 const DISCARD: Duration = Duration::from_millis(500);
+/// The most replicas of a release.
+const MOST_REPLICAS: u32 = 64;
+
+/// How a release that a guest is building runs behind a proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyBuilder {
+    listen: Option<SocketAddr>,
+    pub(crate) drain: Duration,
+    pub(crate) replicas: u32,
+    pub(crate) stops_first: bool,
+}
+
+impl Default for ProxyBuilder {
+    fn default() -> ProxyBuilder {
+        ProxyBuilder { listen: None, drain: Duration::from_secs(5), replicas: 1, stops_first: false }
+    }
+}
 
 /// A release that a guest is building.
 #[derive(Clone, Debug)]
@@ -39,6 +60,7 @@ pub struct ReleaseBuilder {
     pub(crate) port: u16,
     pub(crate) keep: u32,
     pub(crate) stop_grace: Duration,
+    pub(crate) proxy: Option<ProxyBuilder>,
     /// The error of a builder method, none of which has a result of its own: `start` returns it.
     refused: Option<CapabilityError>,
 }
@@ -53,8 +75,25 @@ impl ReleaseBuilder {
             port: 0,
             keep: 3,
             stop_grace: Duration::from_secs(10),
+            proxy: None,
             refused: None,
         }
+    }
+
+    /// Puts a proxy in front of the release, at an address as in `127.0.0.1:8080`.
+    pub(crate) fn proxy(&mut self, address: &str) {
+        match address.parse() {
+            Ok(listen) => self.behind().listen = Some(listen),
+            Err(_) => {
+                let message = format!("`{address}` isn't an address with a port, as in `127.0.0.1:8080`");
+                self.refused.get_or_insert(CapabilityError::new(ErrorCode::InvalidArgument, message));
+            }
+        }
+    }
+
+    /// How the release runs behind its proxy.
+    pub(crate) fn behind(&mut self) -> &mut ProxyBuilder {
+        self.proxy.get_or_insert_default()
     }
 
     /// Adds a secret, which must be allowed for a program with the service's name.
@@ -75,7 +114,9 @@ impl ReleaseBuilder {
 pub struct InstanceHandle {
     /// The index among the attempt's instances.
     index: usize,
-    pub(crate) record: Current,
+    pub(crate) release: String,
+    /// Where this machine reaches its first replica.
+    pub(crate) address: String,
 }
 
 /// The current release, as guests get it in JSON.
@@ -97,6 +138,7 @@ pub(crate) struct Services {
     pub(crate) environment: Option<String>,
     /// The attempt's fence for the environment.
     pub(crate) fence: Option<u64>,
+    pub(crate) run: String,
     pub(crate) rehearsal: Rehearsal,
     pub(crate) effects: Effects,
     pub(crate) started: StartedReleases,
@@ -123,6 +165,7 @@ impl Services {
             log: attempt.log.clone(),
             environment: environment.map(|environment| environment.name.clone()),
             fence: environment.and_then(|environment| environment.fence),
+            run: attempt.request.run.0.clone(),
             rehearsal: attempt.rehearsal.clone(),
             effects: attempt.effects.clone(),
             started: StartedReleases::default(),
@@ -138,6 +181,7 @@ impl Services {
         if let ImageLocation::Layout { path } = &image.location {
             self.policy.read(&WorkspacePath::parse(path)?)?;
         }
+        let proxy = release.proxy.map(|proxy| self.proxy_of(&release.service, release.port, &proxy)).transpose()?;
         let environment = self.environment()?.to_owned();
         self.effects.announce(&format!("start a release of {} in {environment}", release.service)).await?;
         let spec = ReleaseSpec {
@@ -148,6 +192,7 @@ impl Services {
             args: release.args,
             env: release.env.into_iter().collect(),
             port: release.port,
+            proxy,
             keep: release.keep as usize,
             stop_grace: release.stop_grace,
             rehearsal: self.rehearsal.run().map(|run| run.0.clone()),
@@ -160,10 +205,99 @@ impl Services {
         let instance = started.map_err(|error| {
             CapabilityError::new(ErrorCode::Internal, "starting a release was interrupted").caused_by(&error)
         })??;
-        let record = instance.record().clone();
-        self.own.add_release(&record.address, instance.endpoint());
+        Ok(self.add(instance))
+    }
+
+    /// The proxy in front of a release.
+    fn proxy_of(&self, service: &str, port: u16, proxy: &ProxyBuilder) -> Result<ProxySpec, CapabilityError> {
+        let invalid = |message: &str| Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
+        let Some(listen) = proxy.listen else {
+            return invalid("`drain-ms`, `replicas` and `stop-first` need a `proxy`");
+        };
+        if port != 0 {
+            return invalid("a release behind a proxy can't have a fixed port of its own");
+        }
+        if !(1..=MOST_REPLICAS).contains(&proxy.replicas) {
+            return invalid(&format!("a release has 1 to {MOST_REPLICAS} replicas, not {}", proxy.replicas));
+        }
+        self.policy.service_address(service, listen)?;
+        Ok(ProxySpec {
+            listen,
+            drain: proxy.drain,
+            replicas: proxy.replicas as usize,
+            stops_first: proxy.stops_first,
+            run: self.run.clone(),
+        })
+    }
+
+    /// Gives the guest a release, which it may call.
+    fn add(&mut self, instance: Instance) -> InstanceHandle {
+        let release = instance.record().release.clone();
+        let endpoints = instance.endpoints();
+        let address =
+            endpoints.first().map_or_else(|| instance.record().address.clone(), |(address, _)| address.clone());
+        self.allow(endpoints);
         self.started.instances.push(Some(instance));
-        Ok(InstanceHandle { index: self.started.instances.len() - 1, record })
+        InstanceHandle { index: self.started.instances.len() - 1, release, address }
+    }
+
+    fn allow(&self, endpoints: Vec<(String, Endpoint)>) {
+        for (address, endpoint) in endpoints {
+            self.own.add_release(&address, endpoint);
+        }
+    }
+
+    /// The release behind a proxy that an earlier attempt of this run has started.
+    pub(crate) async fn unfinished(
+        &mut self,
+        service: &str,
+        image: &str,
+    ) -> Result<Option<InstanceHandle>, CapabilityError> {
+        self.policy.service(service)?;
+        let spec = UnfinishedSpec {
+            environment: self.environment()?.to_owned(),
+            service: service.to_owned(),
+            image: image.to_owned(),
+            run: self.run.clone(),
+            fence: self.fence,
+            rehearsal: self.rehearsal.run().map(|run| run.0.clone()),
+        };
+        let found = self.manager.unfinished(spec).await?;
+        Ok(found.map(|instance| self.add(instance)))
+    }
+
+    pub(crate) fn addresses(&self, handle: &InstanceHandle) -> Result<Vec<String>, CapabilityError> {
+        Ok(self.instance(handle)?.endpoints().into_iter().map(|(address, _)| address).collect())
+    }
+
+    /// Gives a release a share of the requests.
+    pub(crate) async fn route(&self, handle: &InstanceHandle, weight: u32) -> Result<(), CapabilityError> {
+        if weight > 100 {
+            let message = format!("a weight is 0 to 100 percent, not {weight}");
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
+        }
+        self.instance(handle)?;
+        self.effects.announce(&format!("give release {} {weight}% of the requests", handle.release)).await?;
+        Ok(self.instance(handle)?.route(weight).await?)
+    }
+
+    /// Replaces replicas of the current release by replicas of this one.
+    pub(crate) async fn scale(
+        &self,
+        handle: &InstanceHandle,
+        replicas: u32,
+        current: u32,
+    ) -> Result<(), CapabilityError> {
+        if replicas > MOST_REPLICAS {
+            let message = format!("a release has at most {MOST_REPLICAS} replicas, not {replicas}");
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
+        }
+        self.instance(handle)?;
+        self.effects.announce(&format!("run {replicas} replicas of release {}", handle.release)).await?;
+        let instance = self.instance(handle)?;
+        instance.scale(replicas as usize, current as usize).await?;
+        self.allow(instance.endpoints());
+        Ok(())
     }
 
     pub(crate) async fn current(&self, service: &str) -> Result<Option<String>, CapabilityError> {
@@ -205,7 +339,7 @@ impl Services {
         self.instance(handle)?;
         // If the engine or the target refuses, the instance stays unpromoted, and is discarded with the attempt at the
         // latest.
-        self.effects.announce(&format!("promote release {}", handle.record.release)).await?;
+        self.effects.announce(&format!("promote release {}", handle.release)).await?;
         self.instance(handle)?.try_promote().await?;
         self.take(handle).map(drop)
     }
@@ -216,10 +350,11 @@ impl Services {
         Ok(self.take(handle)?.discard().await?)
     }
 
-    /// Discards the releases that were neither promoted nor discarded.
+    /// Discards the releases that were neither promoted nor discarded, except for those behind a proxy.
     pub(crate) async fn finish(&mut self) {
         let StartedReleases { instances, starting } = std::mem::take(&mut self.started);
-        let left: Vec<Instance> = instances.into_iter().flatten().collect();
+        let left: Vec<Instance> =
+            instances.into_iter().flatten().filter(|instance| !instance.is_behind_proxy()).collect();
         if left.is_empty() && starting.is_none() {
             return;
         }
@@ -229,7 +364,9 @@ impl Services {
         }
         let discarding = tokio::spawn(async move {
             let started = match starting {
-                Some(starting) => starting.await.ok().and_then(Result::ok),
+                Some(starting) => {
+                    starting.await.ok().and_then(Result::ok).filter(|instance| !instance.is_behind_proxy())
+                }
                 None => None,
             };
             for instance in left.into_iter().chain(started) {
@@ -264,7 +401,7 @@ impl From<ServiceError> for CapabilityError {
 }
 
 fn settled(handle: &InstanceHandle) -> CapabilityError {
-    let message = format!("release {} was already promoted or discarded", handle.record.release);
+    let message = format!("release {} was already promoted or discarded", handle.release);
     CapabilityError::new(ErrorCode::FailedPrecondition, message)
 }
 
@@ -285,6 +422,7 @@ mod tests {
             log: TestLog::new().log,
             environment: environment.map(ToOwned::to_owned),
             fence: None,
+            run: "r1".to_owned(),
             rehearsal: Rehearsal::none(),
             effects: TestLog::new().effects(),
             started: StartedReleases::default(),
@@ -315,6 +453,39 @@ mod tests {
 
         services.environment = None;
         assert_eq!(services.start(release("api", &image)).await.unwrap_err().code, ErrorCode::FailedPrecondition);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_needs_a_grant_of_its_address_and_a_release_that_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = format!("local/api@sha256:{}", "0".repeat(64));
+        let mut services = services(folder.path(), Some("staging"));
+        let mut refused = async |build: fn(&mut ReleaseBuilder)| {
+            let mut builder = release("api", &image);
+            build(&mut builder);
+            services.start(builder).await.unwrap_err()
+        };
+        let denied = refused(|builder| builder.proxy("127.0.0.1:8080")).await;
+        assert_eq!(
+            denied.help.as_deref(),
+            Some("change in [stages.deploy.permissions]: service = [\"api\", \"api:8080\"]")
+        );
+        let builders: [fn(&mut ReleaseBuilder); 4] = [
+            |builder| builder.proxy("8080"),
+            |builder| builder.behind().replicas = 2,
+            |builder| {
+                builder.proxy("127.0.0.1:8080");
+                builder.port = 8081;
+            },
+            |builder| {
+                builder.proxy("127.0.0.1:8080");
+                builder.behind().replicas = 65;
+            },
+        ];
+        for build in builders {
+            let error = refused(build).await;
+            assert_eq!(error.code, ErrorCode::InvalidArgument, "{error:?}");
+        }
     }
 
     #[tokio::test]

@@ -68,11 +68,11 @@ impl HostRelease for Attempt {
 
 impl HostInstance for Attempt {
     async fn release(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
-        Ok(self.handles.get(&instance)?.record.release.clone())
+        Ok(self.handles.get(&instance)?.release.clone())
     }
 
     async fn address(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
-        Ok(self.handles.get(&instance)?.record.address.clone())
+        Ok(self.handles.get(&instance)?.address.clone())
     }
 
     async fn state(&mut self, instance: Resource<InstanceHandle>) -> CallResult<State> {

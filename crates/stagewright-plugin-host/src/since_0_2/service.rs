@@ -8,6 +8,7 @@ use wasmtime::component::Resource;
 use super::stagewright::service::service::{Host, HostInstance, HostRelease};
 use super::{Answer, size_of};
 use crate::attempt::Attempt;
+use crate::call::CallError;
 use crate::capability::secrets::SecretHandle;
 use crate::capability::service::{InstanceHandle, ReleaseBuilder};
 
@@ -53,6 +54,26 @@ impl HostRelease for Attempt {
         Ok(())
     }
 
+    async fn proxy(&mut self, release: Resource<ReleaseBuilder>, address: String) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.proxy(&address);
+        Ok(())
+    }
+
+    async fn drain_ms(&mut self, release: Resource<ReleaseBuilder>, drain: u64) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.behind().drain = Duration::from_millis(drain);
+        Ok(())
+    }
+
+    async fn replicas(&mut self, release: Resource<ReleaseBuilder>, replicas: u32) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.behind().replicas = replicas;
+        Ok(())
+    }
+
+    async fn stop_first(&mut self, release: Resource<ReleaseBuilder>) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.behind().stops_first = true;
+        Ok(())
+    }
+
     async fn start(&mut self, release: Resource<ReleaseBuilder>) -> Answer<Resource<InstanceHandle>> {
         let release = self.handles.get(&release)?.clone();
         let started = self.start_release(release).await;
@@ -76,11 +97,11 @@ fn phase_name(phase: Phase) -> &'static str {
 
 impl HostInstance for Attempt {
     async fn release(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
-        Ok(self.handles.get(&instance)?.record.release.clone())
+        Ok(self.handles.get(&instance)?.release.clone())
     }
 
     async fn address(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<String> {
-        Ok(self.handles.get(&instance)?.record.address.clone())
+        Ok(self.handles.get(&instance)?.address.clone())
     }
 
     async fn state(&mut self, instance: Resource<InstanceHandle>) -> Answer<String> {
@@ -106,6 +127,23 @@ impl HostInstance for Attempt {
         self.answer(discarded)
     }
 
+    async fn addresses(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<Vec<String>> {
+        // A settled release has no addresses any more.
+        Ok(self.services.addresses(self.handles.get(&instance)?).unwrap_or_default())
+    }
+
+    async fn route(&mut self, instance: Resource<InstanceHandle>, weight: u32) -> Answer<()> {
+        let handle = self.handles.get(&instance)?.clone();
+        let routed = self.services.route(&handle, weight).await;
+        self.answer(routed)
+    }
+
+    async fn scale(&mut self, instance: Resource<InstanceHandle>, replicas: u32, current: u32) -> Answer<()> {
+        let handle = self.handles.get(&instance)?.clone();
+        let scaled = self.services.scale(&handle, replicas, current).await;
+        self.answer(scaled)
+    }
+
     /// Doesn't end the release: `promote`, `discard` or the end of the attempt decides about it.
     async fn drop(&mut self, instance: Resource<InstanceHandle>) -> wasmtime::Result<()> {
         self.handles.delete(instance)?;
@@ -117,5 +155,14 @@ impl Host for Attempt {
     async fn current(&mut self, service: String) -> Answer<Option<String>> {
         let current = self.services.current(&service).await;
         self.answer(current)
+    }
+
+    async fn unfinished(&mut self, service: String, image: String) -> Answer<Option<Resource<InstanceHandle>>> {
+        let found = self.services.unfinished(&service, &image).await;
+        let handle = match found {
+            Ok(found) => found.map(|handle| self.handles.push(handle)).transpose().map_err(CallError::from),
+            Err(error) => Err(error.into()),
+        };
+        self.answer(handle)
     }
 }

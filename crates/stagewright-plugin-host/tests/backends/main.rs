@@ -7,6 +7,7 @@ mod distribution;
 mod embedded;
 mod image;
 mod place;
+mod proxied;
 mod remote;
 mod services;
 mod stand_in;

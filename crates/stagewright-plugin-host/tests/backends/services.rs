@@ -15,15 +15,15 @@ use crate::stand_in::{SERVE, binary};
 use crate::{eventually, refused};
 
 /// A service manager, and the image `local/app`: this machine's shell.
-struct Services {
-    place: Place,
+pub(crate) struct Services {
+    pub(crate) place: Place,
     registry: Arc<Registry>,
-    manager: ServiceManager,
-    image: String,
+    pub(crate) manager: ServiceManager,
+    pub(crate) image: String,
 }
 
 impl Services {
-    async fn new() -> Services {
+    pub(crate) async fn new() -> Services {
         let place = Place::new();
         let registry = Arc::new(place.registry());
         let manager = ServiceManager::new(ServiceConfig {
@@ -48,7 +48,7 @@ impl Services {
     }
 
     /// A release of a server that answers with one word, on a free port.
-    fn release(&self, answer: &str) -> ReleaseSpec {
+    pub(crate) fn release(&self, answer: &str) -> ReleaseSpec {
         let binary = binary();
         let env = [("PATH", "/usr/bin:/bin"), ("BINARY", binary.to_str().unwrap()), ("ANSWER", answer)];
         ReleaseSpec {
@@ -59,6 +59,7 @@ impl Services {
             args: vec![SERVE.to_owned()],
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             port: 0,
+            proxy: None,
             keep: 5,
             stop_grace: Duration::from_secs(10),
             rehearsal: None,
@@ -67,7 +68,7 @@ impl Services {
     }
 
     /// Starts a release and waits until it answers.
-    async fn start(&self, release: ReleaseSpec) -> Instance {
+    pub(crate) async fn start(&self, release: ReleaseSpec) -> Instance {
         let answer = release.env.iter().find_map(|(name, value)| (name == "ANSWER").then(|| value.clone())).unwrap();
         let instance = self.manager.start(release).await.unwrap();
         serves(instance.record().port, &answer).await;
@@ -99,13 +100,17 @@ impl Drop for Services {
     }
 }
 
-/// The answer of the server on a port; none when no server listens.
-async fn ask(port: u16) -> Option<String> {
+/// The answer of the server on a port to a text; none when no server listens.
+pub(crate) async fn send(port: u16, text: &str) -> Option<String> {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    connection.write_all(b"who\n").await.ok()?;
+    connection.write_all(text.as_bytes()).await.ok()?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.ok()?;
     Some(answer.trim().to_owned())
+}
+
+async fn ask(port: u16) -> Option<String> {
+    send(port, "who\n").await
 }
 
 async fn serves(port: u16, answer: &str) {
@@ -114,7 +119,7 @@ async fn serves(port: u16, answer: &str) {
 }
 
 /// A port that is free at this moment.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     socket.local_addr().unwrap().port()

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use stagewright_plugin_host::service::proxy;
 use stagewright_process::supervisor::{SUBCOMMAND, supervise};
 
 /// The script of a release whose program is a shell. It runs the server in this binary.
@@ -19,6 +20,14 @@ fn __supervise() {
     let mut args = std::env::args().skip_while(|arg| arg != SUBCOMMAND).skip(1);
     if let Some(dir) = args.next() {
         assert_eq!(supervise(Path::new(&dir)), 0);
+    }
+}
+
+#[test]
+fn __proxy() {
+    let mut args = std::env::args().skip_while(|arg| arg != proxy::SUBCOMMAND).skip(1);
+    if let Some(dir) = args.next() {
+        assert_eq!(proxy::serve(Path::new(&dir)), 0);
     }
 }
 

@@ -266,6 +266,18 @@ pub struct Release {
     pub keep: Option<u32>,
     /// The time between SIGTERM and SIGKILL; none if it wasn't set.
     pub stop_grace: Option<Duration>,
+    /// Where its proxy accepts requests; none without a proxy.
+    pub proxy: Option<String>,
+    /// How long requests in flight may take; none if it wasn't set.
+    pub drain: Option<Duration>,
+    /// How many replicas it starts with; none if it wasn't set.
+    pub replicas: Option<u32>,
+    /// Whether the current release is stopped first.
+    pub stop_first: bool,
+    /// The shares of the requests that it was given, in percent.
+    pub weights: Vec<u32>,
+    /// The numbers of replicas that it was scaled to, each with that of the current release.
+    pub scaled: Vec<(u32, u32)>,
     /// Whether the stage promoted it.
     pub promoted: bool,
     /// Whether the stage discarded it.

@@ -10,6 +10,12 @@ use crate::{Error, ErrorCode};
 /// The longest wait for people: 366 days.
 const MAX_WAIT: Duration = Duration::from_secs(366 * 86_400);
 
+/// The most replicas of a release.
+pub(super) const MOST_REPLICAS: u32 = 64;
+
+/// Where the proxy of a release accepts requests that the fake host has as unfinished.
+pub(super) const PROXY: &str = "127.0.0.1:8080";
+
 /// The most bytes of a suspension's token.
 const TOKEN: usize = 256;
 

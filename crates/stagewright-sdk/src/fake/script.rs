@@ -180,6 +180,7 @@ pub struct ServiceScript {
     pub(super) states: VecDeque<State>,
     pub(super) log: String,
     pub(super) error: Option<Error>,
+    pub(super) unfinished: Option<String>,
 }
 
 impl ServiceScript {
@@ -191,7 +192,15 @@ impl ServiceScript {
             states: VecDeque::from([State::Running]),
             log: String::new(),
             error: None,
+            unfinished: None,
         }
+    }
+
+    /// Makes it a release with a proxy that an earlier attempt of the run has started from this image.
+    #[must_use]
+    pub fn unfinished(mut self, image: &str) -> ServiceScript {
+        self.unfinished = Some(image.to_owned());
+        self
     }
 
     /// Sets the address.

@@ -1,0 +1,91 @@
+//! Which releases get the requests: `table.json`.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use stagewright_files::{RECORD, read, replace_durably};
+
+/// How a proxy distributes requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Table {
+    /// The fencing token of the deploy that wrote it; none if no deploy with a token has.
+    pub(crate) fence: Option<u64>,
+    /// The release that gets what the canary doesn't; none if no release serves.
+    pub(crate) serving: Option<Backend>,
+    /// The release that gets a limited share.
+    pub(crate) canary: Option<Canary>,
+}
+
+/// The replicas of one release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Backend {
+    /// The release's name.
+    pub(crate) release: String,
+    /// Ports of this machine's loopback, one for each replica.
+    pub(crate) ports: Vec<u16>,
+}
+
+/// A release that gets a share of the requests beside the serving one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Canary {
+    /// Percent of the requests, 1 to 99.
+    pub(crate) weight: u32,
+    /// Its replicas.
+    pub(crate) backend: Backend,
+}
+
+impl Table {
+    /// All requests for one release; none if none serves.
+    pub(crate) fn all_to(fence: Option<u64>, serving: Option<Backend>) -> Table {
+        Table { fence, serving, canary: None }
+    }
+
+    /// Gives a release this percentage of the requests, and the serving one the rest. Without a serving release that has
+    /// replicas, it gets all of them, since nothing else could answer.
+    pub(crate) fn shared(fence: Option<u64>, serving: Option<Backend>, backend: Backend, weight: u32) -> Table {
+        match serving.filter(|serving| !serving.ports.is_empty()) {
+            Some(serving) if weight == 0 => Table::all_to(fence, Some(serving)),
+            Some(serving) if weight < 100 => {
+                Table { fence, serving: Some(serving), canary: Some(Canary { weight, backend }) }
+            }
+            _ => Table::all_to(fence, Some(backend)),
+        }
+    }
+
+    /// How many percent of the requests a release gets.
+    pub(crate) fn weight_of(&self, release: &str) -> u32 {
+        let canary = self.canary.as_ref().map_or(0, |canary| canary.weight);
+        match (&self.serving, &self.canary) {
+            (_, Some(Canary { backend, .. })) if backend.release == release => canary,
+            (Some(serving), _) if serving.release == release => 100 - canary,
+            _ => 0,
+        }
+    }
+
+    /// The ports of all replicas that get requests.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        let canary = self.canary.as_ref().map(|canary| &canary.backend);
+        self.serving.iter().chain(canary).flat_map(|backend| backend.ports.iter().copied()).collect()
+    }
+
+    /// Reads the table in the folder of a proxy; the default if none was written yet.
+    pub(super) fn read(dir: &Path) -> io::Result<Table> {
+        match read(&dir.join(FILE), RECORD) {
+            Ok(text) => Ok(serde_json::from_slice(&text)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Table::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the table in the folder of a proxy. It is on disk when this returns.
+    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+        replace_durably(&dir.join(FILE), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+/// The name of the table's file.
+const FILE: &str = "table.json";
