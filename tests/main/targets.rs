@@ -10,5 +10,6 @@ mod kubernetes;
 mod lambda;
 mod load;
 mod machine;
+mod process;
 mod static_site;
 mod swarm;

@@ -1,10 +1,10 @@
 //! Supervised processes of this machine as a target.
 
-use rollout::{Described, Progress, Serving, Target};
+use rollout::{Described, Progress, ReleaseConfig as _, Serving, Strategy, Target};
 use stagewright_sdk::service::{self, Instance, Release, State};
-use stagewright_sdk::{Manifest, Permission, Requirement, Result, environment, secrets};
+use stagewright_sdk::{Error, Manifest, Permission, Requirement, Result, clock, environment, log, secrets};
 
-use crate::config::Config;
+use crate::config::{Config, Proxy, RollingUpdate};
 
 /// The processes of one service.
 pub(crate) struct Processes {
@@ -21,7 +21,11 @@ impl Target for Processes {
 
     fn requirements(config: &Config) -> Vec<Requirement> {
         // The grant of the service includes pulling its image from a registry.
-        let service = Requirement::service(&config.service).because("runs the image");
+        let service = match config.proxy {
+            Some(proxy) => Requirement::service_at(&config.service, proxy.address())
+                .because("runs the image, and accepts requests for it"),
+            None => Requirement::service(&config.service).because("runs the image"),
+        };
         let secrets = config.secret_env.iter().map(|(variable, secret)| {
             Requirement::secret_env(secret).because(format!("the release gets it as {variable}"))
         });
@@ -30,6 +34,7 @@ impl Target for Processes {
         std::iter::once(service)
             .chain(layout.map(|layout| layout.because("contains the image")))
             .chain(secrets)
+            .chain(config.strategy.iter().flat_map(rollout::Strategy::requirements))
             .collect()
     }
 
@@ -53,13 +58,16 @@ impl Target for Processes {
         }))
     }
 
-    /// The host removes a release that was never made current when the next one starts.
+    /// A release without a proxy that was never made current is removed by the host when the next one starts.
     fn unfinished(&self) -> Result<Option<Instance>> {
-        Ok(None)
+        match self.config.proxy {
+            Some(_) => service::unfinished(&self.config.service, self.artifact()),
+            None => Ok(None),
+        }
     }
 
     fn apply(&self) -> Result<Instance> {
-        let Config { service, image, args, env, secret_env, port, keep, stop_grace, .. } = &self.config;
+        let Config { service, image, args, env, secret_env, port, keep, stop_grace, proxy, .. } = &self.config;
         let mut release = Release::new(service, image.as_str());
         release.args(args.iter().cloned());
         for (name, value) in env {
@@ -80,6 +88,9 @@ impl Target for Processes {
         if let Some(grace) = stop_grace {
             release.stop_grace(grace.0);
         }
+        if let Some(proxy) = proxy {
+            self.put_behind(*proxy, &mut release)?;
+        }
         release.start().map_err(|error| error.context(format!("can't start {} as `{service}`", image.as_str())))
     }
 
@@ -89,6 +100,10 @@ impl Target for Processes {
         let place = address.strip_prefix("http://").unwrap_or(&address).trim_end_matches('/');
         let advice = format!("the program has to listen on $HOST:$PORT (checked at {place})");
         Described { name: instance.release(), advice, address: Some(address) }
+    }
+
+    fn addresses(&self, instance: &Instance) -> Vec<String> {
+        instance.addresses()
     }
 
     fn observe(&self, instance: &Instance) -> Result<Progress> {
@@ -102,16 +117,63 @@ impl Target for Processes {
         instance.log_tail(lines)
     }
 
-    /// The host switches from the earlier release to the new one at once, and stops the earlier one.
-    fn shift(&self, instance: &Instance, _weight: u32) -> Result<()> {
-        instance.promote()
+    /// Without a proxy, the host switches from the earlier release to the new one at once, and stops the earlier one.
+    fn shift(&self, instance: &Instance, weight: u32) -> Result<()> {
+        match (self.config.proxy, self.config.rolling()) {
+            (None, _) => instance.promote(),
+            (Some(_), None) => instance.route(weight),
+            (Some(_), Some(rolling)) => self.replace_replicas(instance, rolling),
+        }
     }
 
-    fn finish(&self, _instance: &Instance) -> Result<()> {
-        Ok(())
+    fn finish(&self, instance: &Instance) -> Result<()> {
+        match self.config.proxy {
+            Some(_) => instance.promote(),
+            None => Ok(()),
+        }
     }
 
     fn undo(&self, instance: &Instance) -> Result<()> {
         instance.discard()
+    }
+}
+
+impl Processes {
+    fn put_behind(&self, proxy: Proxy, release: &mut Release) -> Result<()> {
+        release.proxy(&proxy.address().to_string());
+        if let Some(drain) = self.config.drain {
+            release.drain(drain.0);
+        }
+        if matches!(self.config.strategy(), Strategy::Recreate(_)) {
+            release.stop_first();
+        }
+        // Nothing is replaced by a first release, nor by one after a release that doesn't run.
+        let is_served = service::current(&self.config.service)?.is_some_and(|it| it.state == Some(State::Running));
+        let replicas = self.config.replicas();
+        match self.config.rolling().filter(|_| is_served) {
+            Some(rolling) => release.replicas(rolling.surge.min(replicas)),
+            None => release.replicas(replicas),
+        };
+        Ok(())
+    }
+
+    /// Starts replicas and stops as many of the earlier release, a few at a time. A replica gets requests when it has passed
+    /// its checks.
+    fn replace_replicas(&self, instance: &Instance, rolling: RollingUpdate) -> Result<()> {
+        loop {
+            clock::sleep(rolling.min_ready)?;
+            if let Progress::Failed(reason) = self.observe(instance)? {
+                return Err(Error::failed(format!("a replica {reason} before it was ready for long enough")));
+            }
+            let ready = u32::try_from(instance.addresses().len()).unwrap_or(u32::MAX);
+            log::info(format!("{ready} of {} replicas are ready", rolling.replicas));
+            instance.route((100 * ready / rolling.replicas).min(100))?;
+            if ready >= rolling.replicas {
+                return Ok(());
+            }
+            let (replicas, earlier) = rolling.next(ready);
+            instance.scale(replicas, earlier)?;
+            rollout::wait_until_ready(self, &self.config, instance)?;
+        }
     }
 }

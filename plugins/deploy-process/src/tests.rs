@@ -276,3 +276,106 @@ fn the_service_and_its_secrets_are_required() {
     let layout = host(json!({ "image": NEW.replace("local/app", "oci:target/image") })).requirements::<DeployProcess>();
     assert_eq!((layout[1].permission, layout[1].entry.as_str()), (Permission::Read, "target/image"));
 }
+
+/// A configuration behind a proxy.
+fn behind(more: Json) -> Json {
+    let mut config = json!({ "proxy": { "port": 8080 } });
+    if let (Json::Object(config), Json::Object(more)) = (&mut config, more) {
+        config.extend(more);
+    }
+    config
+}
+
+#[test]
+fn behind_a_proxy_requests_are_shifted_before_the_release_is_promoted() {
+    let strategy = json!({ "canary": { "steps": [{ "set-weight": 20 }, { "set-weight": 60 }] } });
+    let report = host(behind(json!({ "strategy": strategy, "replicas": 2, "drain": "1s" })))
+        .fence(3)
+        .current_release("app", current(OLD))
+        .service(ServiceScript::new("app"))
+        .http(health(200))
+        .run::<DeployProcess>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    let release = &report.releases[0];
+    assert_eq!((release.proxy.as_deref(), release.port, release.stop_first), (Some("127.0.0.1:8080"), 0, false));
+    assert_eq!((release.replicas, release.drain), (Some(2), Some(Duration::from_secs(1))));
+    assert_eq!(release.weights, [20, 60, 100]);
+    assert!(release.promoted);
+    assert_eq!(report.sent.len(), 2, "each replica is checked");
+    assert_eq!(report.outputs["url"], "http://127.0.0.1:8080");
+}
+
+#[test]
+fn a_release_that_an_earlier_attempt_started_is_continued() {
+    let report = host(behind(json!({})))
+        .service(ServiceScript::new("app").unfinished(NEW))
+        .http(health(200))
+        .run::<DeployProcess>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(report.releases.len(), 1);
+    assert_eq!((report.releases[0].weights.as_slice(), report.releases[0].promoted), ([100].as_slice(), true));
+}
+
+#[test]
+fn recreate_stops_the_old_release_first() {
+    let report = host(behind(json!({ "strategy": { "recreate": {} } })))
+        .service(ServiceScript::new("app"))
+        .http(health(200))
+        .run::<DeployProcess>();
+    assert!(report.releases[0].stop_first && report.releases[0].promoted);
+}
+
+#[test]
+fn rolling_replaces_replicas_by_those_that_are_ready() {
+    let mut serving = current(OLD);
+    serving["state"] = json!("running");
+    let config = behind(json!({ "strategy": { "rolling": { "min-ready-seconds": 2 } }, "replicas": 3 }));
+    let rolled = |script: ServiceScript| {
+        host(config.clone())
+            .current_release("app", serving.clone())
+            .service(script)
+            .http(health(200))
+            .run::<DeployProcess>()
+    };
+    let report = rolled(ServiceScript::new("app"));
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    let release = &report.releases[0];
+    assert_eq!(release.replicas, Some(1));
+    assert_eq!(release.scaled, [(2, 2), (3, 1)]);
+    assert_eq!(release.weights, [33, 66, 100]);
+    assert_eq!(report.sent.len(), 6, "all replicas are checked before one more gets requests");
+
+    let failing = rolled(ServiceScript::new("app").states([State::Running, State::Running, State::Exited]));
+    let error = failing.result.unwrap_err();
+    assert!(error.causes.iter().any(|cause| cause.contains("exited")), "{error:?}");
+    assert!(failing.releases[0].discarded && !failing.releases[0].promoted);
+
+    // There is nothing to replace.
+    let first = host(config).service(ServiceScript::new("app")).http(health(200)).run::<DeployProcess>();
+    assert_eq!(first.releases[0].replicas, Some(3));
+}
+
+#[test]
+fn what_does_not_work_with_or_without_a_proxy_is_refused() {
+    let keys = |more: Json| -> Vec<String> {
+        host(more).validate::<DeployProcess>().into_iter().map(|found| found.key.unwrap_or_default()).collect()
+    };
+    let canary = json!({ "canary": { "steps": [{ "set-weight": 20 }] } });
+    assert_eq!(keys(json!({ "strategy": canary, "replicas": 2, "drain": "1s" })), ["strategy", "replicas", "drain"]);
+    assert_eq!(keys(behind(json!({ "strategy": canary, "replicas": 2, "drain": "1s" }))), [""; 0]);
+    assert_eq!(keys(behind(json!({ "port": 8081, "replicas": 0 }))), ["port", "replicas"]);
+    assert_eq!(keys(json!({ "proxy": { "port": 0 } })), ["proxy.port"]);
+    assert_eq!(keys(behind(json!({ "replicas": 65 }))), ["replicas"]);
+    let rolling = |table: Json| keys(behind(json!({ "strategy": { "rolling": table } })));
+    assert_eq!(rolling(json!({ "max-surge": "25%", "max-unavailable": 1 })), [""; 0]);
+    assert_eq!(rolling(json!({ "progress-deadline-seconds": 60 })), ["strategy.rolling.progress-deadline-seconds"]);
+    assert_eq!(rolling(json!({ "max-surge": 0, "max-unavailable": 1 })), ["strategy.rolling.max-surge"]);
+}
+
+#[test]
+fn the_public_address_is_required() {
+    let required =
+        |proxy: Json| -> String { host(json!({ "proxy": proxy })).requirements::<DeployProcess>()[0].entry.clone() };
+    assert_eq!(required(json!({ "port": 8080 })), "app:8080");
+    assert_eq!(required(json!({ "port": 80, "host": "0.0.0.0" })), "app:0.0.0.0:80");
+}

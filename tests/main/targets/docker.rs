@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::engine::{DockerEngine, REGISTRY, compile_service, image_stages, latest_run, releases, to_the_end};
-use super::load::Load;
+use super::load::{Load, bound};
 use crate::crash::{killed, stride};
 use crate::environment::{Ended, TestEnvironment, eventually};
 
@@ -214,13 +214,6 @@ fn check_answers(answers: &BTreeMap<String, u64>, changes: u64) {
     let is_answer = |answer: &str| answer.starts_with("version ") || answer == "reset";
     assert!(answers.keys().all(|answer| is_answer(answer)), "{answers:?}");
     assert!(*answers.get("reset").unwrap_or(&0) <= changes, "{answers:?}");
-}
-
-/// The largest number of successes in `n` trials of probability `share` percent that isn't exceeded in 99.9 % of all cases:
-/// the normal approximation of the binomial distribution.
-fn bound(n: u64, share: u64) -> u64 {
-    let (n, p) = (n as f64, share as f64 / 100.0);
-    (n * p + 3.1 * (n * p * (1.0 - p)).sqrt()).ceil() as u64
 }
 
 #[test]

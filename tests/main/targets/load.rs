@@ -79,3 +79,10 @@ impl Drop for Load {
         let _ = self.client.wait();
     }
 }
+
+/// The largest number of successes in `n` trials of probability `share` percent that isn't exceeded in 99.9 % of all cases:
+/// the normal approximation of the binomial distribution.
+pub(crate) fn bound(n: u64, share: u64) -> u64 {
+    let (n, p) = (n as f64, share as f64 / 100.0);
+    (n * p + 3.1 * (n * p * (1.0 - p)).sqrt()).ceil() as u64
+}
