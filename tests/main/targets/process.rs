@@ -29,8 +29,6 @@ default = "version"
 
 [environments.production]
 target = "process"
-[environments.staging]
-target = "process"
 
 IMAGE_STAGES
 
@@ -38,7 +36,6 @@ IMAGE_STAGES
 uses = "deploy"
 needs = ["push"]
 environment = "production"
-permissions = { registry = ["local/versioned"] }
 [stages.deploy.with]
 service = "versioned"
 image = "${{ stages.push.outputs.reference }}"
@@ -216,8 +213,8 @@ fn a_release_that_fails_gets_no_request() {
     let mut load = Load::on(&processes.machine, 8000, "/");
     let exits = processes.deploy("2", &["exit=7"], 1);
     assert!(exits.stdout.contains("the release exited before its health check passed"), "{}", exits.stdout);
-    processes.configure("health = { deadline = \"2s\" }\nstrategy = { canary = { steps = [{ set-weight = 50 }] } }");
-    let text = processes.repository.read("stagewright.toml").replace("health = { deadline = \"20s\" }\n", "");
+    processes.configure("strategy = { canary = { steps = [{ set-weight = 50 }] } }");
+    let text = processes.repository.read("stagewright.toml").replace("deadline = \"20s\"", "deadline = \"2s\"");
     processes.repository.write("stagewright.toml", &text);
     let silent = processes.deploy("3", &["wait-for=/nowhere"], 1);
     assert!(silent.stdout.contains("the health check didn't pass within 2 s"), "{}", silent.stdout);
@@ -338,7 +335,8 @@ fn the_proxy_refuses_a_deploy_with_an_older_token() {
 fn a_port_has_one_service() {
     let processes = Processes::with("");
     processes.deploy("1", &[], 0);
-    let text = pipeline("").replace("environment = \"production\"", "environment = \"staging\"");
+    let text = pipeline("").replace("environments.production", "environments.staging");
+    let text = text.replace("environment = \"production\"", "environment = \"staging\"");
     processes.repository.write("stagewright.toml", &text);
     processes.repository.run(&["grant", "--yes"]).exits(0);
     let second = processes.deploy("2", &[], 1);
@@ -364,8 +362,18 @@ fn a_port_has_one_service() {
 #[test]
 fn the_public_port_is_a_grant_and_a_rehearsal_leaves_it_alone() {
     let processes = Processes::with("");
-    let plan = processes.repository.run(&["plan"]).exits(0);
-    assert!(plan.stdout.contains("accept requests for it at 127.0.0.1:8000"), "{}", plan.stdout);
+    let plan = processes.repository.run(&["plan", "--input", "version=1"]).exits(0);
+    assert!(plan.stdout.contains("service      versioned:8000\n"), "{}", plan.stdout);
+    processes.repository.run(&["lock"]).exits(0);
+    let moved = pipeline("")
+        .replace("8000", "8001")
+        .replace("needs = [\"push\"]", "needs = [\"push\"]\npermissions = { service = [\"versioned:8001\"] }");
+    let granted = processes.repository.read("stagewright.toml");
+    processes.repository.write("stagewright.toml", &moved);
+    let plan = processes.repository.run(&["plan", "--input", "version=1"]).exits(0);
+    let added = "+ `deploy` may now run the service `versioned`, and accept requests for it at 127.0.0.1:8001";
+    assert!(plan.stdout.contains(added), "{}", plan.stdout);
+    processes.repository.write("stagewright.toml", &granted);
     let rehearsed = processes.repository.run(&["run", "--rehearse", "--input", "version=1"]).exits(0);
     assert!(rehearsed.stdout.contains("release"), "{}", rehearsed.stdout);
     assert_eq!((processes.serves(), processes.programs()), (None, 0));

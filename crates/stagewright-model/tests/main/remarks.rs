@@ -44,6 +44,12 @@ fn dangerous_grants_give_remarks() {
 }
 
 #[test]
+fn a_service_that_other_machines_reach_gives_a_remark() {
+    says("service = [\"app\", \"app:8080\"]", &[]);
+    says("service = [\"app:0.0.0.0:80\"]", &["`app` is reached at 0.0.0.0:80 from other machines, without encryption"]);
+}
+
+#[test]
 fn write_access_to_pipelines_and_plugins_gives_remarks() {
     says("write = ['pipelines']", &["can change what runs next: it may write `pipelines/x.toml`"]);
     says("write = ['plugins/*']", &["can change what runs next: it may write `plugins/mine`"]);

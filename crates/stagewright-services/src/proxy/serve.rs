@@ -40,7 +40,7 @@ pub fn serve(dir: &Path) -> i32 {
         let listener = StdListener::from(rustix::stdio::stdin().try_clone_to_owned()?);
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(run(TcpListener::from_std(listener)?, dir, connections))
+        runtime.block_on(async { run(TcpListener::from_std(listener)?, dir, connections).await })
     };
     match begin() {
         Ok(()) => 0,
