@@ -11,9 +11,9 @@ use stagewright_process::supervisor::Phase;
 use crate::blocking::blocking;
 use crate::endpoint::{self, Endpoint};
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::proxy::{Backend, Proxy, Table};
+use crate::proxy::{Backend, Proxy, RoutingTable};
 use crate::release::{log_tail, phase, replica_phase, stop};
-use crate::replica::{self, Replica, Template};
+use crate::replica::{self, Replica, ReplicaTemplate};
 use crate::store::{Current, DeployLock, ServiceFolder, Unfinished};
 
 /// A release that was started, and hasn't been promoted or discarded yet. If it is dropped, it keeps running until the
@@ -47,14 +47,14 @@ pub(crate) struct Behind {
     pub(crate) drain: Duration,
     pub(crate) run: String,
     /// None if another process started the release.
-    pub(crate) template: Option<Template>,
+    pub(crate) template: Option<ReplicaTemplate>,
 }
 
 /// A replica that was stopped in favour of another release, and everything that is needed to start it again.
 #[derive(Debug)]
 pub(crate) struct Displaced {
     pub(crate) folder: PathBuf,
-    pub(crate) template: Template,
+    pub(crate) template: ReplicaTemplate,
 }
 
 impl Displaced {
@@ -221,7 +221,7 @@ impl Started {
         let behind = self.behind()?;
         self.check_fence()?;
         self.check_ports()?;
-        let table = Table::shared(self.record.fence, self.folder.serving()?, self.backend()?, weight);
+        let table = RoutingTable::shared(self.record.fence, self.folder.serving()?, self.backend()?, weight);
         behind.ensure_proxy(&self.folder, &self.exe, &table).map(drop)
     }
 
@@ -251,9 +251,9 @@ impl Started {
         ServiceFolder::set_unfinished(&dir, &unfinished)
     }
 
-    fn running_template(&self, release: &Path) -> Result<Template, ServiceError> {
+    fn running_template(&self, release: &Path) -> Result<ReplicaTemplate, ServiceError> {
         for folder in replica::folders(release) {
-            if let Some(template) = Template::of_running(&folder)? {
+            if let Some(template) = ReplicaTemplate::of_running(&folder)? {
                 return Ok(template);
             }
         }
@@ -274,7 +274,7 @@ impl Started {
         let running = Replica::running(&self.folder.release(&current.release), &current.replica_ports())?;
         serving.ports.truncate(replicas);
         let weight = behind.proxy.table()?.weight_of(&self.record.release);
-        let table = Table::shared(self.record.fence, Some(serving), self.backend()?, weight);
+        let table = RoutingTable::shared(self.record.fence, Some(serving), self.backend()?, weight);
         behind.ensure_proxy(&self.folder, &self.exe, &table)?;
         behind.proxy.drain(behind.drain);
         let dir = self.folder.release(&current.release);
@@ -301,7 +301,7 @@ impl Started {
             // The record is written last. If the engine is killed before that, the release is still found as unfinished,
             // and its promotion is completed by another attempt: nothing is left running.
             Some(behind) => {
-                let table = Table::all_to(self.record.fence, Some(self.backend()?));
+                let table = RoutingTable::all_to(self.record.fence, Some(self.backend()?));
                 behind.ensure_proxy(&self.folder, &self.exe, &table)?;
                 behind.proxy.drain(behind.drain);
                 stop_previous()?;
@@ -336,7 +336,7 @@ impl Started {
             return Err(ServiceError::new(ServiceErrorKind::Internal, message)
                 .with_help("`stagewright rollout retry` completes the rollout"));
         }
-        behind.proxy.direct_if_running(&Table::all_to(self.record.fence, serving))?;
+        behind.proxy.direct_if_running(&RoutingTable::all_to(self.record.fence, serving))?;
         behind.proxy.drain(behind.drain);
         stop(&self.dir())?;
         ServiceFolder::set_finished(&self.dir())
@@ -353,7 +353,7 @@ impl Started {
         let (dir, ports) = (self.folder.release(&current.release), current.replica_ports());
         let running = Replica::running(&dir, &ports)?;
         if let Some(first) = running.first().filter(|_| running.len() < ports.len()) {
-            let template = Template::of_running(&replica::folder(&dir, first.index))?;
+            let template = ReplicaTemplate::of_running(&replica::folder(&dir, first.index))?;
             let is_running = |index: usize| running.iter().any(|replica| replica.index == index);
             for (index, port) in ports.iter().enumerate().filter(|(index, _)| !is_running(*index)) {
                 let own_port = replica::own_port(&dir, index)?.unwrap_or(*port);
@@ -380,7 +380,7 @@ impl Behind {
         &self,
         folder: &ServiceFolder,
         exe: &Path,
-        table: &Table,
+        table: &RoutingTable,
     ) -> Result<SocketAddr, ServiceError> {
         let Some(address) = self.proxy.address()? else {
             folder.require_no_other_proxy(self.listen)?;

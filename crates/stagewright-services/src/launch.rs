@@ -12,9 +12,9 @@ use crate::endpoint::{self, HOST};
 use crate::error::{ServiceError, ServiceErrorKind};
 use crate::image::RunConfig;
 use crate::instance::{Behind, Displaced, Instance, Started};
-use crate::proxy::Table;
+use crate::proxy::RoutingTable;
 use crate::release::{ProxySpec, ReleaseSpec, phase, stop};
-use crate::replica::{self, Replica, Template};
+use crate::replica::{self, Replica, ReplicaTemplate};
 use crate::store::{Current, DeployLock, ServiceFolder, Unfinished};
 
 /// Unpacks the image in `layout` to `root`, and reads its configuration.
@@ -59,7 +59,7 @@ pub(crate) fn launch(unpacked: Unpacked<'_>, lock: DeployLock) -> Result<Instanc
         own_network: release.rehearsal.is_some().then_some(0),
         listen: None,
     };
-    let template = Template::new(spec, env);
+    let template = ReplicaTemplate::new(spec, env);
     stop_leftovers(folder, release)?;
     match release.proxy.clone() {
         None => alone(unpacked, &template, lock),
@@ -69,7 +69,7 @@ pub(crate) fn launch(unpacked: Unpacked<'_>, lock: DeployLock) -> Result<Instanc
 
 /// Starts a release that gets its requests directly. If the deploy uses a fixed port, the current release is stopped first,
 /// since it may use the same one; it is started again if the new release can't be started.
-fn alone(unpacked: Unpacked<'_>, template: &Template, lock: DeployLock) -> Result<Instance, ServiceError> {
+fn alone(unpacked: Unpacked<'_>, template: &ReplicaTemplate, lock: DeployLock) -> Result<Instance, ServiceError> {
     let Unpacked { release, dir, folder, exe, .. } = &unpacked;
     let is_stand_in = release.rehearsal.is_some();
     let displaced = match (release.port, folder.current()?) {
@@ -97,7 +97,7 @@ fn alone(unpacked: Unpacked<'_>, template: &Template, lock: DeployLock) -> Resul
 /// Starts a release that gets its requests from the proxy, which is started if it isn't running.
 fn behind_proxy(
     unpacked: Unpacked<'_>,
-    template: Template,
+    template: ReplicaTemplate,
     spec: ProxySpec,
     lock: DeployLock,
 ) -> Result<Instance, ServiceError> {
@@ -105,11 +105,11 @@ fn behind_proxy(
     let is_stand_in = release.rehearsal.is_some();
     let listen = if is_stand_in { endpoint::local(0) } else { spec.listen };
     let behind = Behind { proxy: folder.proxy(), listen, drain: spec.drain, run: spec.run, template: Some(template) };
-    let table = Table::all_to(release.fence, folder.serving()?);
+    let table = RoutingTable::all_to(release.fence, folder.serving()?);
     let address = behind.ensure_proxy(folder, exe, &table)?;
     let displaced = match folder.current()?.filter(|_| spec.stops_first) {
         Some(current) => {
-            behind.proxy.direct(&Table::all_to(release.fence, None))?;
+            behind.proxy.direct(&RoutingTable::all_to(release.fence, None))?;
             behind.proxy.drain(behind.drain);
             displace(&folder.release(&current.release))?
         }
@@ -175,7 +175,7 @@ fn stop_leftovers(folder: &ServiceFolder, release: &ReleaseSpec) -> Result<(), S
     leftovers.retain(|dir| Some(dir) != current.as_ref() && !phase(dir).is_ok_and(|phase| phase == Phase::Exited));
     let proxy = folder.proxy();
     if !leftovers.is_empty() && proxy.address()?.is_some() {
-        proxy.direct(&Table::all_to(release.fence, folder.serving()?))?;
+        proxy.direct(&RoutingTable::all_to(release.fence, folder.serving()?))?;
         proxy.drain(release.proxy.as_ref().map_or(Duration::ZERO, |proxy| proxy.drain));
     }
     for dir in leftovers {
@@ -189,7 +189,7 @@ fn stop_leftovers(folder: &ServiceFolder, release: &ReleaseSpec) -> Result<(), S
 fn displace(dir: &Path) -> Result<Vec<Displaced>, ServiceError> {
     let mut displaced = Vec::new();
     for folder in replica::folders(dir) {
-        displaced.extend(Template::of_running(&folder)?.map(|template| Displaced { folder, template }));
+        displaced.extend(ReplicaTemplate::of_running(&folder)?.map(|template| Displaced { folder, template }));
     }
     stop(dir)?;
     Ok(displaced)

@@ -34,10 +34,10 @@ use stagewright_process::supervisor::{self, Phase, ServiceSpec};
 
 use crate::endpoint;
 use crate::error::{ServiceError, ServiceErrorKind};
-use control::Report;
+use control::ProxyReport;
 
 pub use serve::serve;
-pub(crate) use table::{Backend, Table};
+pub(crate) use table::{Backend, RoutingTable};
 
 /// The hidden subcommand whose body is [`serve`], followed by the proxy's folder.
 pub const SUBCOMMAND: &str = "__proxy";
@@ -71,7 +71,12 @@ impl Proxy {
     /// # Errors
     /// [`ServiceErrorKind::PortTaken`] if another program uses the port, [`ServiceErrorKind::StaleFence`], and errors of
     /// files and of the supervisor.
-    pub(crate) fn start(&self, exe: &Path, listen: SocketAddr, table: &Table) -> Result<SocketAddr, ServiceError> {
+    pub(crate) fn start(
+        &self,
+        exe: &Path,
+        listen: SocketAddr,
+        table: &RoutingTable,
+    ) -> Result<SocketAddr, ServiceError> {
         private_folder(&self.dir).map_err(|error| ServiceError::file(&self.dir, error))?;
         self.write(table)?;
         endpoint::require_free(listen)?;
@@ -99,12 +104,12 @@ impl Proxy {
     ///
     /// # Errors
     /// [`ServiceErrorKind::StaleFence`] if the present table has a newer token, and if the proxy doesn't run.
-    pub(crate) fn direct(&self, table: &Table) -> Result<(), ServiceError> {
+    pub(crate) fn direct(&self, table: &RoutingTable) -> Result<(), ServiceError> {
         self.write(table)?;
         let deadline = Instant::now() + APPLY;
         loop {
             match self.report() {
-                Ok(Report { table: applied, .. }) if applied == *table => return Ok(()),
+                Ok(ProxyReport { table: applied, .. }) if applied == *table => return Ok(()),
                 // It is being started again.
                 Err(_) if Instant::now() < deadline && self.address()?.is_some() => thread::sleep(PAUSE),
                 Err(error) => return Err(self.unreachable(error)),
@@ -114,12 +119,12 @@ impl Proxy {
     }
 
     /// The table that was written last.
-    pub(crate) fn table(&self) -> Result<Table, ServiceError> {
-        Table::read(&self.dir).map_err(|error| ServiceError::file(&self.dir, error))
+    pub(crate) fn table(&self) -> Result<RoutingTable, ServiceError> {
+        RoutingTable::read(&self.dir).map_err(|error| ServiceError::file(&self.dir, error))
     }
 
     /// Like [`Proxy::direct`]. A proxy that isn't running finds the table when it is started.
-    pub(crate) fn direct_if_running(&self, table: &Table) -> Result<(), ServiceError> {
+    pub(crate) fn direct_if_running(&self, table: &RoutingTable) -> Result<(), ServiceError> {
         match self.address()? {
             Some(_) => self.direct(table),
             None => self.write(table),
@@ -129,7 +134,7 @@ impl Proxy {
     /// Waits until the replicas that get no more requests have answered the last ones, but at most for `limit`.
     pub(crate) fn drain(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
-        let is_busy = |report: &Report| {
+        let is_busy = |report: &ProxyReport| {
             let named = report.table.ports();
             report.in_flight.iter().any(|(port, requests)| *requests > 0 && !named.contains(port))
         };
@@ -144,11 +149,11 @@ impl Proxy {
         supervisor::stop(&self.dir).map_err(ServiceError::supervisor)
     }
 
-    fn report(&self) -> io::Result<Report> {
+    fn report(&self) -> io::Result<ProxyReport> {
         control::reload(&self.dir)
     }
 
-    fn write(&self, table: &Table) -> Result<(), ServiceError> {
+    fn write(&self, table: &RoutingTable) -> Result<(), ServiceError> {
         let present = self.table()?;
         if table.fence < present.fence {
             let token = |fence: Option<u64>| fence.map_or_else(|| "none".to_owned(), |fence| fence.to_string());

@@ -83,26 +83,26 @@ impl Replica {
 
 /// What is needed to start replicas of a release.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
+pub(crate) struct ReplicaTemplate {
     spec: ServiceSpec,
     env: Vec<(String, String)>,
 }
 
-impl Template {
-    pub(crate) fn new(spec: ServiceSpec, env: Vec<(String, String)>) -> Template {
-        Template { spec, env }
+impl ReplicaTemplate {
+    pub(crate) fn new(spec: ServiceSpec, env: Vec<(String, String)>) -> ReplicaTemplate {
+        ReplicaTemplate { spec, env }
     }
 
     /// Of the running replica with this folder; none if it isn't running.
     ///
     /// The environment is only in the memory of the running program, because it may contain secrets and is never written
     /// to disk. It must be read before the program is stopped.
-    pub(crate) fn of_running(folder: &Path) -> Result<Option<Template>, ServiceError> {
+    pub(crate) fn of_running(folder: &Path) -> Result<Option<ReplicaTemplate>, ServiceError> {
         let Some(env) = supervisor::running_environment(folder).map_err(ServiceError::supervisor)? else {
             return Ok(None);
         };
         let spec = supervisor::read_spec(folder).map_err(ServiceError::supervisor)?;
-        Ok(Some(Template { spec, env }))
+        Ok(Some(ReplicaTemplate { spec, env }))
     }
 
     /// Starts a replica on a port; on a free one if none is given. Its program may have exited when this returns.

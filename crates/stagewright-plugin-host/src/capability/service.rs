@@ -4,8 +4,8 @@
 //! neither promoted nor discarded is discarded when the attempt ends, however it ends. One behind a proxy is found again by
 //! the next attempt of the run, and stopped by the next deploy. The `service` grant covers pulling the image.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+mod builder;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,10 @@ use tokio::task::JoinHandle;
 
 use super::effects::Effects;
 use super::registry::code_of;
-use super::secrets::SecretHandle;
 use stagewright_model::WorkspacePath;
+
+use builder::ProxyBuilder;
+pub use builder::ReleaseBuilder;
 
 use crate::attempt::AttemptContext;
 use crate::error::{CapabilityError, ErrorCode, causes_of};
@@ -34,80 +36,6 @@ use crate::service::{
 const DISCARD: Duration = Duration::from_millis(500);
 /// The most replicas of a release.
 const MOST_REPLICAS: u32 = 64;
-
-/// How a release that a guest is building runs behind a proxy.
-#[derive(Clone, Debug)]
-pub(crate) struct ProxyBuilder {
-    listen: Option<SocketAddr>,
-    pub(crate) drain: Duration,
-    pub(crate) replicas: u32,
-    pub(crate) stops_first: bool,
-}
-
-impl Default for ProxyBuilder {
-    fn default() -> ProxyBuilder {
-        ProxyBuilder { listen: None, drain: Duration::from_secs(5), replicas: 1, stops_first: false }
-    }
-}
-
-/// A release that a guest is building.
-#[derive(Clone, Debug)]
-pub struct ReleaseBuilder {
-    pub(crate) service: String,
-    image: String,
-    pub(crate) args: Vec<String>,
-    pub(crate) env: BTreeMap<String, String>,
-    pub(crate) port: u16,
-    pub(crate) keep: u32,
-    pub(crate) stop_grace: Duration,
-    pub(crate) proxy: Option<ProxyBuilder>,
-    /// The error of a builder method, none of which has a result of its own: `start` returns it.
-    refused: Option<CapabilityError>,
-}
-
-impl ReleaseBuilder {
-    pub(crate) fn new(service: String, image: String) -> ReleaseBuilder {
-        ReleaseBuilder {
-            service,
-            image,
-            args: Vec::new(),
-            env: BTreeMap::new(),
-            port: 0,
-            keep: 3,
-            stop_grace: Duration::from_secs(10),
-            proxy: None,
-            refused: None,
-        }
-    }
-
-    /// Puts a proxy in front of the release, at an address as in `127.0.0.1:8080`.
-    pub(crate) fn proxy(&mut self, address: &str) {
-        match address.parse() {
-            Ok(listen) => self.behind().listen = Some(listen),
-            Err(_) => {
-                let message = format!("`{address}` isn't an address with a port, as in `127.0.0.1:8080`");
-                self.refused.get_or_insert(CapabilityError::new(ErrorCode::InvalidArgument, message));
-            }
-        }
-    }
-
-    /// How the release runs behind its proxy.
-    pub(crate) fn behind(&mut self) -> &mut ProxyBuilder {
-        self.proxy.get_or_insert_default()
-    }
-
-    /// Adds a secret, which must be allowed for a program with the service's name.
-    pub(crate) fn secret_env(&mut self, name: String, secret: &SecretHandle) {
-        match secret.for_program(&self.service) {
-            Ok(value) => {
-                self.env.insert(name, value.to_owned());
-            }
-            Err(error) => {
-                self.refused.get_or_insert(error);
-            }
-        }
-    }
-}
 
 /// A guest's handle of a started release.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 
 use super::routes::Routes;
-use super::table::Table;
+use super::table::RoutingTable;
 
 /// How long a proxy may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -24,9 +24,9 @@ const LONGEST: u64 = 1024 * 1024;
 /// What a proxy says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Report {
+pub(super) struct ProxyReport {
     /// The table in effect.
-    pub(super) table: Table,
+    pub(super) table: RoutingTable,
     /// How many requests each replica hasn't answered, by port.
     pub(super) in_flight: BTreeMap<u16, usize>,
 }
@@ -40,7 +40,7 @@ fn socket(dir: &Path) -> io::Result<(OwnedFd, PathBuf)> {
 }
 
 /// Makes the proxy in the folder `dir` read its table.
-pub(super) fn reload(dir: &Path) -> io::Result<Report> {
+pub(super) fn reload(dir: &Path) -> io::Result<ProxyReport> {
     let (_folder, path) = socket(dir)?;
     let stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -67,10 +67,10 @@ pub(super) async fn answer(listener: UnixListener, dir: &Path, routes: &Routes) 
             continue;
         };
         // A table that can't be read isn't acknowledged: the report has the present one.
-        if let Ok(table) = Table::read(dir) {
+        if let Ok(table) = RoutingTable::read(dir) {
             routes.apply(table);
         }
-        let report = Report { table: routes.table(), in_flight: routes.in_flight() };
+        let report = ProxyReport { table: routes.table(), in_flight: routes.in_flight() };
         if let Ok(text) = serde_json::to_vec(&report) {
             // The other end may have closed the connection.
             let _ = tokio::time::timeout(LIMIT, stream.write_all(&text)).await;

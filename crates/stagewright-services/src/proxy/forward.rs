@@ -21,7 +21,7 @@ use super::routes::Routes;
 use super::upstream::{InFlight, RequestBody};
 
 /// The body of a response to a client.
-pub(super) type ResponseBody = Either<Full<Bytes>, Answering>;
+pub(super) type ResponseBody = Either<Full<Bytes>, TrackedBody>;
 
 /// Headers that are for the next hop alone (RFC 9110, section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -36,7 +36,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Why a client gets no response of a release.
 #[derive(Debug)]
-enum Failure {
+enum ForwardFailure {
     /// No release serves.
     NoRelease,
     /// No replica of the release accepts connections.
@@ -50,24 +50,28 @@ enum Failure {
 
 /// The client at the other end of a connection.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(super) struct ClientConnection {
     pub(super) address: IpAddr,
     /// Held for as long as the connection is open, including after an upgrade.
     pub(super) _permit: Arc<OwnedSemaphorePermit>,
 }
 
 /// The response of a release to a request.
-pub(super) async fn forward(routes: &Routes, client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
-    relay(routes, client, request).await.unwrap_or_else(Failure::into_response)
+pub(super) async fn forward(
+    routes: &Routes,
+    client: &ClientConnection,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    relay(routes, client, request).await.unwrap_or_else(ForwardFailure::into_response)
 }
 
 async fn relay(
     routes: &Routes,
-    client: &Client,
+    client: &ClientConnection,
     mut request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Failure> {
+) -> Result<Response<ResponseBody>, ForwardFailure> {
     if request.method() == Method::CONNECT {
-        return Err(Failure::Unsupported);
+        return Err(ForwardFailure::Unsupported);
     }
     let upgrade = upgrade_of(request.headers()).is_some().then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
@@ -80,7 +84,7 @@ async fn relay(
     }
     remove_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| Either::Right(Answering { body, _in_flight: in_flight })))
+    Ok(response.map(|body| Either::Right(TrackedBody { body, _in_flight: in_flight })))
 }
 
 /// Sends the request to the first replica that accepts a connection.
@@ -92,9 +96,9 @@ async fn exchange(
     replicas: Vec<InFlight>,
     head: Request<()>,
     body: Incoming,
-) -> Result<(Response<Incoming>, InFlight), Failure> {
+) -> Result<(Response<Incoming>, InFlight), ForwardFailure> {
     let is_repeatable = head.method().is_safe() && body.is_end_stream() && !head.headers().contains_key(UPGRADE);
-    let mut failure = Failure::NoRelease;
+    let mut failure = ForwardFailure::NoRelease;
     for replica in replicas {
         let upstream = replica.upstream();
         if is_repeatable
@@ -107,11 +111,11 @@ async fn exchange(
         match upstream.connect().await {
             Ok(mut sender) => {
                 let sent = sender.send_request(with_body(head, Either::Right(body))).await;
-                let response = sent.map_err(Failure::Unanswered)?;
+                let response = sent.map_err(ForwardFailure::Unanswered)?;
                 upstream.keep(sender);
                 return Ok((response, replica));
             }
-            Err(error) => failure = Failure::Unreachable(error),
+            Err(error) => failure = ForwardFailure::Unreachable(error),
         }
     }
     Err(failure)
@@ -171,20 +175,24 @@ fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Copies what both sides of an upgraded connection send, until both have ended.
-async fn tunnel(client: OnUpgrade, server: OnUpgrade, _in_flight: InFlight, _client: Client) {
+async fn tunnel(client: OnUpgrade, server: OnUpgrade, _in_flight: InFlight, _connection: ClientConnection) {
     if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
         // Whichever side fails, the other one sees its connection end.
         let _ = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
     }
 }
 
-impl Failure {
+impl ForwardFailure {
     fn into_response(self) -> Response<ResponseBody> {
         let (status, reason) = match self {
-            Failure::NoRelease => (StatusCode::SERVICE_UNAVAILABLE, "no release serves".to_owned()),
-            Failure::Unreachable(error) => (StatusCode::BAD_GATEWAY, format!("the release can't be reached: {error}")),
-            Failure::Unanswered(error) => (StatusCode::BAD_GATEWAY, format!("the release didn't answer: {error}")),
-            Failure::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "this proxy opens no tunnels".to_owned()),
+            ForwardFailure::NoRelease => (StatusCode::SERVICE_UNAVAILABLE, "no release serves".to_owned()),
+            ForwardFailure::Unreachable(error) => {
+                (StatusCode::BAD_GATEWAY, format!("the release can't be reached: {error}"))
+            }
+            ForwardFailure::Unanswered(error) => {
+                (StatusCode::BAD_GATEWAY, format!("the release didn't answer: {error}"))
+            }
+            ForwardFailure::Unsupported => (StatusCode::METHOD_NOT_ALLOWED, "this proxy opens no tunnels".to_owned()),
         };
         let mut response = Response::new(Either::Left(Full::from(format!("{reason}\n"))));
         *response.status_mut() = status;
@@ -196,12 +204,12 @@ impl Failure {
 }
 
 /// The body of a release's response. The request is in flight until it has been read, or the client has gone.
-pub(super) struct Answering {
+pub(super) struct TrackedBody {
     body: Incoming,
     _in_flight: InFlight,
 }
 
-impl Body for Answering {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

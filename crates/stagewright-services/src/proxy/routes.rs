@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::table::{Backend, Canary, Table};
-use super::upstream::{InFlight, Upstream};
+use super::table::{Backend, Canary, RoutingTable};
+use super::upstream::{InFlight, ReplicaUpstream};
 
 /// The table in effect, and the replicas that it names.
 #[derive(Default)]
@@ -12,9 +12,9 @@ pub(super) struct Routes(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    table: Table,
+    table: RoutingTable,
     /// By port. Includes replicas that get no more requests, but haven't answered the last ones.
-    upstreams: BTreeMap<u16, Arc<Upstream>>,
+    upstreams: BTreeMap<u16, Arc<ReplicaUpstream>>,
     split: Split,
     /// Counts requests, to use the replicas in turn.
     turn: usize,
@@ -22,7 +22,7 @@ struct State {
 
 impl Routes {
     /// Puts a table into effect. Ignores one with an older fencing token than that of the present one.
-    pub(super) fn apply(&self, table: Table) {
+    pub(super) fn apply(&self, table: RoutingTable) {
         let mut state = self.lock();
         if table.fence < state.table.fence || table == state.table {
             return;
@@ -33,7 +33,7 @@ impl Routes {
         state.forget_answered();
     }
 
-    pub(super) fn table(&self) -> Table {
+    pub(super) fn table(&self) -> RoutingTable {
         self.lock().table.clone()
     }
 
@@ -52,7 +52,9 @@ impl Routes {
         let first = state.turn % ports.len().max(1);
         let in_turn = ports[first..].iter().chain(&ports[..first]);
         in_turn
-            .map(|port| InFlight::begin(state.upstreams.entry(*port).or_insert_with(|| Arc::new(Upstream::new(*port)))))
+            .map(|port| {
+                InFlight::begin(state.upstreams.entry(*port).or_insert_with(|| Arc::new(ReplicaUpstream::new(*port))))
+            })
             .collect()
     }
 
@@ -106,9 +108,9 @@ impl Split {
 mod tests {
     use super::*;
 
-    fn table(fence: u64, weight: u32) -> Table {
+    fn table(fence: u64, weight: u32) -> RoutingTable {
         let backend = |release: &str, ports: &[u16]| Backend { release: release.to_owned(), ports: ports.to_vec() };
-        Table::shared(Some(fence), Some(backend("old", &[1, 2])), backend("new", &[3]), weight)
+        RoutingTable::shared(Some(fence), Some(backend("old", &[1, 2])), backend("new", &[3]), weight)
     }
 
     #[test]

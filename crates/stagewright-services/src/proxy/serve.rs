@@ -17,9 +17,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{interval, sleep};
 
 use super::control;
-use super::forward::{Client, forward};
+use super::forward::{ClientConnection, forward};
 use super::routes::Routes;
-use super::table::Table;
+use super::table::RoutingTable;
 
 /// How long a client may take to send the head of a request, and to begin the next one on the same connection.
 const HEAD: Duration = Duration::from_secs(60);
@@ -67,7 +67,7 @@ fn raise_descriptors() -> usize {
 /// Serves until the process ends.
 pub(super) async fn run(listener: TcpListener, dir: &Path, most_connections: usize) -> io::Result<()> {
     let routes = Arc::new(Routes::default());
-    routes.apply(Table::read(dir)?);
+    routes.apply(RoutingTable::read(dir)?);
     let control = control::listen(dir)?;
     tokio::select! {
         () = accept(listener, routes.clone(), most_connections) => {}
@@ -82,7 +82,7 @@ async fn accept(listener: TcpListener, routes: Arc<Routes>, most_connections: us
     while let Ok(permit) = connections.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let client = Client { address: peer.ip(), _permit: Arc::new(permit) };
+                let client = ClientConnection { address: peer.ip(), _permit: Arc::new(permit) };
                 tokio::spawn(serve_connection(stream, client, routes.clone()));
             }
             // The connection has gone again, or the machine is out of descriptors or memory.
@@ -91,7 +91,7 @@ async fn accept(listener: TcpListener, routes: Arc<Routes>, most_connections: us
     }
 }
 
-async fn serve_connection(stream: TcpStream, client: Client, routes: Arc<Routes>) {
+async fn serve_connection(stream: TcpStream, client: ClientConnection, routes: Arc<Routes>) {
     let _ = stream.set_nodelay(true);
     let (routes, client) = (&routes, &client);
     let service = service_fn(|request| async move { Ok::<_, Infallible>(forward(routes, client, request).await) });

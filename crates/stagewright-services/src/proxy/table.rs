@@ -9,7 +9,7 @@ use stagewright_files::{RECORD, read, replace_durably};
 /// How a proxy distributes requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct Table {
+pub(crate) struct RoutingTable {
     /// The fencing token of the deploy that wrote it; none if no deploy with a token has.
     pub(crate) fence: Option<u64>,
     /// The release that gets what the canary doesn't; none if no release serves.
@@ -38,21 +38,21 @@ pub(crate) struct Canary {
     pub(crate) backend: Backend,
 }
 
-impl Table {
+impl RoutingTable {
     /// All requests for one release; none if none serves.
-    pub(crate) fn all_to(fence: Option<u64>, serving: Option<Backend>) -> Table {
-        Table { fence, serving, canary: None }
+    pub(crate) fn all_to(fence: Option<u64>, serving: Option<Backend>) -> RoutingTable {
+        RoutingTable { fence, serving, canary: None }
     }
 
     /// Gives a release this percentage of the requests, and the serving one the rest. Without a serving release that has
     /// replicas, it gets all of them, since nothing else could answer.
-    pub(crate) fn shared(fence: Option<u64>, serving: Option<Backend>, backend: Backend, weight: u32) -> Table {
+    pub(crate) fn shared(fence: Option<u64>, serving: Option<Backend>, backend: Backend, weight: u32) -> RoutingTable {
         match serving.filter(|serving| !serving.ports.is_empty()) {
-            Some(serving) if weight == 0 => Table::all_to(fence, Some(serving)),
+            Some(serving) if weight == 0 => RoutingTable::all_to(fence, Some(serving)),
             Some(serving) if weight < 100 => {
-                Table { fence, serving: Some(serving), canary: Some(Canary { weight, backend }) }
+                RoutingTable { fence, serving: Some(serving), canary: Some(Canary { weight, backend }) }
             }
-            _ => Table::all_to(fence, Some(backend)),
+            _ => RoutingTable::all_to(fence, Some(backend)),
         }
     }
 
@@ -73,10 +73,10 @@ impl Table {
     }
 
     /// Reads the table in the folder of a proxy; the default if none was written yet.
-    pub(super) fn read(dir: &Path) -> io::Result<Table> {
+    pub(super) fn read(dir: &Path) -> io::Result<RoutingTable> {
         match read(&dir.join(FILE), RECORD) {
             Ok(text) => Ok(serde_json::from_slice(&text)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Table::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(RoutingTable::default()),
             Err(error) => Err(error),
         }
     }

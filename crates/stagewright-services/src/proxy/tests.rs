@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::control::{Report, reload};
+use super::control::{ProxyReport, reload};
 use super::serve::run;
-use super::table::{Backend, Table};
+use super::table::{Backend, RoutingTable};
 
 /// A replica that answers by a function of the request's head, and keeps connections open.
 struct Replica {
@@ -94,7 +94,7 @@ struct Running {
 }
 
 impl Running {
-    async fn with(table: Table) -> Running {
+    async fn with(table: RoutingTable) -> Running {
         let dir = tempfile::tempdir().unwrap();
         table.write(dir.path()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -107,12 +107,12 @@ impl Running {
     }
 
     /// Replaces the table, and has the proxy read it.
-    async fn direct(&self, table: &Table) {
+    async fn direct(&self, table: &RoutingTable) {
         table.write(self.dir.path()).unwrap();
         assert_eq!(self.report().await.table, *table);
     }
 
-    async fn report(&self) -> Report {
+    async fn report(&self) -> ProxyReport {
         let dir = self.dir.path().to_owned();
         let asked = |dir: &Path| (0..100).find_map(|_| reload(dir).ok().or_else(pause)).unwrap();
         tokio::task::spawn_blocking(move || asked(&dir)).await.unwrap()
@@ -159,7 +159,7 @@ impl Client {
 #[tokio::test]
 async fn the_requests_of_one_connection_are_shared_among_releases() {
     let (old, new) = (Replica::named("old").await, Replica::named("new").await);
-    let shared = |weight| Table::shared(Some(1), Some(old.backend("old")), new.backend("new"), weight);
+    let shared = |weight| RoutingTable::shared(Some(1), Some(old.backend("old")), new.backend("new"), weight);
     let proxy = Running::with(shared(25)).await;
     let mut client = proxy.client().await;
     let mut answers = BTreeMap::<String, u32>::new();
@@ -177,7 +177,7 @@ async fn the_requests_of_one_connection_are_shared_among_releases() {
 
 #[tokio::test]
 async fn without_a_release_requests_are_refused() {
-    let proxy = Running::with(Table::default()).await;
+    let proxy = Running::with(RoutingTable::default()).await;
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
     let (head, body) = client.receive().await;
@@ -194,14 +194,14 @@ async fn a_replica_that_accepts_no_connection_is_passed_over() {
     drop(gone);
     let old = Replica::named("old").await;
     let backend = |ports: &[u16]| Some(Backend { release: "old".to_owned(), ports: ports.to_vec() });
-    let proxy = Running::with(Table::all_to(None, backend(&[dead, old.port]))).await;
+    let proxy = Running::with(RoutingTable::all_to(None, backend(&[dead, old.port]))).await;
     let mut client = proxy.client().await;
     for _ in 0..4 {
         assert_eq!(client.get().await, "old");
     }
     client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi").await;
     assert_eq!(client.receive().await.1, "old", "it was sent to one of the two");
-    proxy.direct(&Table::all_to(None, backend(&[dead]))).await;
+    proxy.direct(&RoutingTable::all_to(None, backend(&[dead]))).await;
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
     assert!(client.receive().await.0.starts_with("HTTP/1.1 502 "));
 }
@@ -218,7 +218,7 @@ async fn closing_replica() -> Replica {
 #[tokio::test]
 async fn a_request_is_sent_again_only_if_that_is_safe() {
     let replica = closing_replica().await;
-    let proxy = Running::with(Table::all_to(None, Some(replica.backend("old")))).await;
+    let proxy = Running::with(RoutingTable::all_to(None, Some(replica.backend("old")))).await;
     let mut client = proxy.client().await;
     assert_eq!(client.get().await, "old");
     client.send("GET /second HTTP/1.1\r\nHost: app\r\n\r\n").await;
@@ -227,7 +227,7 @@ async fn a_request_is_sent_again_only_if_that_is_safe() {
 
     // The only connection was used before, so that a request that must not be repeated gets another one.
     let replica = Replica::start(|_, number| if number == 2 { Answer::close() } else { Answer::body("old") }).await;
-    proxy.direct(&Table::all_to(None, Some(replica.backend("old")))).await;
+    proxy.direct(&RoutingTable::all_to(None, Some(replica.backend("old")))).await;
     assert_eq!(client.get().await, "old");
     client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\nhi").await;
     assert!(client.receive().await.0.starts_with("HTTP/1.1 502 "));
@@ -238,13 +238,13 @@ async fn a_request_is_sent_again_only_if_that_is_safe() {
 async fn a_slow_request_ends_where_it_began_and_keeps_the_replica_busy() {
     let old = Replica::start(|_, _| Answer { after: Duration::from_millis(300), ..Answer::body("old") }).await;
     let new = Replica::named("new").await;
-    let proxy = Running::with(Table::all_to(Some(1), Some(old.backend("old")))).await;
+    let proxy = Running::with(RoutingTable::all_to(Some(1), Some(old.backend("old")))).await;
     let mut slow = proxy.client().await;
     slow.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
     while proxy.busy().await == 0 {
         tokio::time::sleep(super::PAUSE).await;
     }
-    proxy.direct(&Table::all_to(Some(2), Some(new.backend("new")))).await;
+    proxy.direct(&RoutingTable::all_to(Some(2), Some(new.backend("new")))).await;
     assert_eq!(proxy.report().await.in_flight[&old.port], 1);
     assert_eq!(proxy.client().await.get().await, "new");
     assert_eq!(slow.receive().await.1, "old");
@@ -264,12 +264,12 @@ async fn an_upgraded_connection_passes_through_and_keeps_the_replica_busy() {
             false => Answer::raw(head),
         })
         .await;
-    let proxy = Running::with(Table::all_to(None, Some(echo.backend("old")))).await;
+    let proxy = Running::with(RoutingTable::all_to(None, Some(echo.backend("old")))).await;
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
     let (head, _) = client.receive().await;
     assert!(head.starts_with("HTTP/1.1 101 ") && head.to_lowercase().contains("upgrade: websocket"), "{head}");
-    proxy.direct(&Table::default()).await;
+    proxy.direct(&RoutingTable::default()).await;
     client.send("ping\r\n\r\n").await;
     assert_eq!(read_head(&mut client.0).await.as_deref(), Some("ping\r\n\r\n"));
     assert_eq!(proxy.busy().await, 1);
@@ -283,7 +283,7 @@ async fn an_upgraded_connection_passes_through_and_keeps_the_replica_busy() {
 async fn a_streamed_response_arrives_piece_by_piece() {
     let replica =
         Replica::start(|_, _| Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")).await;
-    let proxy = Running::with(Table::all_to(None, Some(replica.backend("old")))).await;
+    let proxy = Running::with(RoutingTable::all_to(None, Some(replica.backend("old")))).await;
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: app\r\n\r\n").await;
     assert!(read_head(&mut client.0).await.unwrap().to_lowercase().contains("transfer-encoding: chunked"));
@@ -303,7 +303,7 @@ async fn headers_for_the_next_hop_alone_are_removed() {
         ))
     })
     .await;
-    let proxy = Running::with(Table::all_to(None, Some(echo.backend("old")))).await;
+    let proxy = Running::with(RoutingTable::all_to(None, Some(echo.backend("old")))).await;
     let mut client = proxy.client().await;
     let lines = [
         "GET http://named.example/a?b HTTP/1.1",

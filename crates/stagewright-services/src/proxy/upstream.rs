@@ -25,16 +25,16 @@ const IDLE: Duration = Duration::from_secs(3);
 const MOST_IDLE: usize = 64;
 
 /// A replica of a release.
-pub(super) struct Upstream {
+pub(super) struct ReplicaUpstream {
     port: u16,
     in_flight: AtomicUsize,
     /// Connections without a request, each with the time since when.
     idle: Mutex<Vec<(Instant, SendRequest<RequestBody>)>>,
 }
 
-impl Upstream {
-    pub(super) fn new(port: u16) -> Upstream {
-        Upstream { port, in_flight: AtomicUsize::new(0), idle: Mutex::default() }
+impl ReplicaUpstream {
+    pub(super) fn new(port: u16) -> ReplicaUpstream {
+        ReplicaUpstream { port, in_flight: AtomicUsize::new(0), idle: Mutex::default() }
     }
 
     /// How many requests it hasn't answered completely, including connections that were upgraded.
@@ -60,7 +60,7 @@ impl Upstream {
     }
 
     /// Keeps a connection for other requests, once its response has been read to the end.
-    pub(super) fn keep(self: &Arc<Upstream>, mut sender: SendRequest<RequestBody>) {
+    pub(super) fn keep(self: &Arc<ReplicaUpstream>, mut sender: SendRequest<RequestBody>) {
         let upstream = self.clone();
         tokio::spawn(async move {
             if sender.ready().await.is_ok() {
@@ -83,15 +83,15 @@ impl Upstream {
 }
 
 /// A request that a replica hasn't answered completely.
-pub(super) struct InFlight(Arc<Upstream>);
+pub(super) struct InFlight(Arc<ReplicaUpstream>);
 
 impl InFlight {
-    pub(super) fn begin(upstream: &Arc<Upstream>) -> InFlight {
+    pub(super) fn begin(upstream: &Arc<ReplicaUpstream>) -> InFlight {
         upstream.in_flight.fetch_add(1, Ordering::SeqCst);
         InFlight(upstream.clone())
     }
 
-    pub(super) fn upstream(&self) -> &Arc<Upstream> {
+    pub(super) fn upstream(&self) -> &Arc<ReplicaUpstream> {
         &self.0
     }
 }

@@ -1,0 +1,82 @@
+//! A release that a guest is building.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::capability::secrets::SecretHandle;
+use crate::error::{CapabilityError, ErrorCode};
+
+/// How a release that a guest is building runs behind a proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyBuilder {
+    pub(super) listen: Option<SocketAddr>,
+    pub(crate) drain: Duration,
+    pub(crate) replicas: u32,
+    pub(crate) stops_first: bool,
+}
+
+impl Default for ProxyBuilder {
+    fn default() -> ProxyBuilder {
+        ProxyBuilder { listen: None, drain: Duration::from_secs(5), replicas: 1, stops_first: false }
+    }
+}
+
+/// A release that a guest is building.
+#[derive(Clone, Debug)]
+pub struct ReleaseBuilder {
+    pub(crate) service: String,
+    pub(super) image: String,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) port: u16,
+    pub(crate) keep: u32,
+    pub(crate) stop_grace: Duration,
+    pub(crate) proxy: Option<ProxyBuilder>,
+    /// The error of a builder method, none of which has a result of its own: `start` returns it.
+    pub(super) refused: Option<CapabilityError>,
+}
+
+impl ReleaseBuilder {
+    pub(crate) fn new(service: String, image: String) -> ReleaseBuilder {
+        ReleaseBuilder {
+            service,
+            image,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            port: 0,
+            keep: 3,
+            stop_grace: Duration::from_secs(10),
+            proxy: None,
+            refused: None,
+        }
+    }
+
+    /// Puts a proxy in front of the release, at an address as in `127.0.0.1:8080`.
+    pub(crate) fn proxy(&mut self, address: &str) {
+        match address.parse() {
+            Ok(listen) => self.behind().listen = Some(listen),
+            Err(_) => {
+                let message = format!("`{address}` isn't an address with a port, as in `127.0.0.1:8080`");
+                self.refused.get_or_insert(CapabilityError::new(ErrorCode::InvalidArgument, message));
+            }
+        }
+    }
+
+    /// How the release runs behind its proxy.
+    pub(crate) fn behind(&mut self) -> &mut ProxyBuilder {
+        self.proxy.get_or_insert_default()
+    }
+
+    /// Adds a secret, which must be allowed for a program with the service's name.
+    pub(crate) fn secret_env(&mut self, name: String, secret: &SecretHandle) {
+        match secret.for_program(&self.service) {
+            Ok(value) => {
+                self.env.insert(name, value.to_owned());
+            }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+            }
+        }
+    }
+}
