@@ -141,8 +141,7 @@ impl Instance {
     /// still be discarded.
     ///
     /// # Errors
-    /// [`ServiceErrorKind::PortTaken`](crate::ServiceErrorKind::PortTaken),
-    /// [`ServiceErrorKind::StaleFence`](crate::ServiceErrorKind::StaleFence), and errors of files and supervisors.
+    /// [`ServiceErrorKind::PortTaken`], [`ServiceErrorKind::StaleFence`], and errors of files and supervisors.
     pub async fn try_promote(&self) -> Result<(), ServiceError> {
         let started = self.0.clone();
         blocking(move || started.promote()).await?

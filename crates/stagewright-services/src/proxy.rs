@@ -39,7 +39,7 @@ use control::ProxyReport;
 pub use serve::serve;
 pub(crate) use table::{Backend, RoutingTable};
 
-/// The hidden subcommand whose body is [`serve`], followed by the proxy's folder.
+/// The hidden subcommand whose body is [`serve()`], followed by the proxy's folder.
 pub const SUBCOMMAND: &str = "__proxy";
 
 /// The interval between two attempts at something that isn't possible at the moment.

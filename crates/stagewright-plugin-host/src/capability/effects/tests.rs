@@ -124,6 +124,7 @@ async fn announced(folder: &Path, permissions: &Permissions) -> BTreeSet<&'stati
         log: log.log.clone(),
         environment: Some("staging".into()),
         fence: Some(1),
+        run: "r1".to_owned(),
         rehearsal: Rehearsal::none(),
         effects,
         started: StartedReleases::default(),
