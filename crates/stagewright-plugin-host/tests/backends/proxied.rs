@@ -163,20 +163,3 @@ async fn a_release_without_a_proxy_ends_the_proxy() {
     services.start(services.release("two")).await.promote().await.unwrap();
     assert!(TcpListener::bind(listen).await.is_ok(), "the proxy would refuse all requests");
 }
-
-#[tokio::test]
-async fn a_stand_in_has_a_proxy_at_another_port() {
-    let (services, listen) = (Services::new().await, public());
-    let release = ReleaseSpec { rehearsal: Some("run-1".to_owned()), ..behind(&services, "one", listen, 1) };
-    let instance = services.manager.start(release).await.unwrap();
-    let actual = instance.record().port;
-    assert_ne!(actual, listen.port());
-    all_answer(&instance).await;
-    instance.promote().await.unwrap();
-    assert_eq!(answers(SocketAddr::from(([127, 0, 0, 1], actual))).await, ["one"; 10]);
-    assert!(TcpListener::bind(listen).await.is_ok());
-    let moved = services.manager.moved_ports("run-1").await.unwrap();
-    assert_eq!(moved.iter().map(|port| (port.declared, port.actual)).collect::<Vec<_>>(), [(listen.port(), actual)]);
-    services.manager.stop_rehearsal("run-1").await.unwrap();
-    assert!(TcpListener::bind(("127.0.0.1", actual)).await.is_ok());
-}
