@@ -46,7 +46,7 @@ pub(crate) fn set_apart(objects: &mut Vec<Object>, strategy: &Strategy) -> Vec<E
     let is_canary = match strategy {
         Strategy::BlueGreen(_) => false,
         Strategy::Canary(_) => true,
-        Strategy::Recreate(_) | Strategy::Rolling(_) => return Vec::new(),
+        Strategy::Recreate(_) | Strategy::Rolling(_) | Strategy::Waves(_) => return Vec::new(),
     };
     let name = strategy.name();
     let mut problems: Vec<Error> =

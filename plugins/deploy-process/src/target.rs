@@ -173,7 +173,7 @@ impl Processes {
             }
             let (replicas, earlier) = rolling.next(ready);
             instance.scale(replicas, earlier)?;
-            rollout::wait_until_ready(self, &self.config, instance)?;
+            rollout::wait_until_ready(self, &self.config.probes(), instance)?;
         }
     }
 }

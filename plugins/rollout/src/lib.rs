@@ -33,7 +33,7 @@ pub use deploy::Deploy;
 pub use image::{Image, digest_of};
 pub use probe::{Probe, probes};
 pub use readiness::wait_until_ready;
-pub use strategy::{Amount, BlueGreen, Canary, CanaryStep, Pause, Recreate, Rolling, Strategy};
+pub use strategy::{Amount, BlueGreen, Canary, CanaryStep, OnFailure, Pause, Recreate, Rolling, Strategy, Waves};
 pub use target::{Described, Progress, ReleaseConfig, Serving, Target};
 pub use traffic::{Caddy, Haproxy, Share, Traffic};
 

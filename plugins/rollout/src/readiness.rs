@@ -5,21 +5,21 @@ use std::time::Duration;
 use stagewright_sdk::{Error, ErrorCode, Result, clock, context, http, log};
 
 use crate::probe::Probe;
-use crate::target::{Described, Progress, ReleaseConfig as _, Target};
+use crate::target::{Described, Progress, Target};
 
 /// How many lines of the version's log an error shows.
 const LOG_LINES: u32 = 20;
 /// The timeout of one request, so that one that hangs doesn't use up the whole deadline.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Waits until each replica of the version has passed each of the checks in turn. A target that adds replicas to a version
-/// calls it before they get requests.
+/// Waits until each replica of the version has passed each of the checks in turn, each of which has its key in `with`. A target
+/// calls it for replicas that it adds to a version, or for a version that can be checked only once it has requests.
 ///
 /// # Errors
 /// If a deadline passes, the version fails, or the stage is cancelled.
-pub fn wait_until_ready<T: Target>(target: &T, config: &T::Config, version: &T::Version) -> Result<()> {
+pub fn wait_until_ready<T: Target>(target: &T, probes: &[(&str, Probe)], version: &T::Version) -> Result<()> {
     let addresses = target.addresses(version);
-    config.probes().iter().try_for_each(|(name, probe)| match addresses.is_empty() {
+    probes.iter().try_for_each(|(name, probe)| match addresses.is_empty() {
         true => pass(target, version, name, probe, None),
         false => addresses.iter().try_for_each(|address| pass(target, version, name, probe, Some(address))),
     })

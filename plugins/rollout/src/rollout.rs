@@ -31,7 +31,7 @@ pub(crate) struct Rollout<'a, T: Target> {
     /// Whether this call applied the version.
     is_new: bool,
     described: Described,
-    strategy: &'static str,
+    strategy: Strategy,
     steps: Vec<Step>,
     /// How many steps are done.
     done: usize,
@@ -45,6 +45,8 @@ pub(crate) struct Rollout<'a, T: Target> {
     signal: Option<Json>,
     /// Whether the rest goes without pauses, shares and analyses.
     is_promoted: bool,
+    /// Whether a person has aborted it.
+    is_aborted: bool,
 }
 
 /// What the host keeps for the next call.
@@ -77,10 +79,9 @@ struct Decision {
 impl<'a, T: Target> Rollout<'a, T> {
     /// Begins the deploy of the release of `config`, or continues the one that this run has begun.
     pub(crate) fn begin(target: &'a T, config: &'a T::Config, previous: Option<&'a Serving>) -> Result<Rollout<'a, T>> {
-        let strategy = config.strategy();
         let known = environment::rollout()?
             .filter(|known| !is_finished(known.phase) && digest_of(&known.artifact) == digest_of(target.artifact()));
-        let mut rollout = Rollout::of(target, config, previous, &strategy)?;
+        let mut rollout = Rollout::of(target, config, previous)?;
         if let (Some(known), false) = (known, rollout.is_new) {
             rollout.done = usize::try_from(known.step).unwrap_or(usize::MAX).min(rollout.steps.len() - 1);
             rollout.weight = known.weight;
@@ -97,17 +98,13 @@ impl<'a, T: Target> Rollout<'a, T> {
 
     /// Begins to deploy an earlier release again, without pauses and shares.
     pub(crate) fn back(target: &'a T, config: &'a T::Config, previous: Option<&'a Serving>) -> Result<Rollout<'a, T>> {
-        let mut rollout = Rollout::of(target, config, previous, &config.strategy())?;
+        let mut rollout = Rollout::of(target, config, previous)?;
         rollout.is_promoted = true;
         Ok(rollout)
     }
 
-    fn of(
-        target: &'a T,
-        config: &'a T::Config,
-        previous: Option<&'a Serving>,
-        strategy: &Strategy,
-    ) -> Result<Rollout<'a, T>> {
+    fn of(target: &'a T, config: &'a T::Config, previous: Option<&'a Serving>) -> Result<Rollout<'a, T>> {
+        let strategy = config.strategy();
         let steps = strategy.steps();
         if is_gradual(&steps) && environment::fence().is_none() {
             let message = format!("the strategy `{}` needs an environment, which keeps how far it is", strategy.name());
@@ -131,7 +128,7 @@ impl<'a, T: Target> Rollout<'a, T> {
             version,
             is_new,
             described,
-            strategy: strategy.name(),
+            strategy,
             steps,
             done: 0,
             is_ready: false,
@@ -139,6 +136,7 @@ impl<'a, T: Target> Rollout<'a, T> {
             pause: None,
             signal: None,
             is_promoted: false,
+            is_aborted: false,
         })
     }
 
@@ -153,7 +151,7 @@ impl<'a, T: Target> Rollout<'a, T> {
     fn advance(&mut self) -> Result<Outcome> {
         if !self.is_ready {
             self.record(RolloutPhase::Progressing, "waiting until the version is ready")?;
-            readiness::wait_until_ready(self.target, self.config, &self.version)?;
+            readiness::wait_until_ready(self.target, &self.config.probes(), &self.version)?;
         }
         while let Some(step) = self.steps.get(self.done).cloned() {
             if context::cancelled() {
@@ -240,7 +238,7 @@ impl<'a, T: Target> Rollout<'a, T> {
     /// A version that failed while it had few requests must not get more.
     fn check_alive(&self) -> Result<()> {
         let Progress::Failed(reason) = self.target.observe(&self.version)? else { return Ok(()) };
-        let message = format!("the release {reason} while it had {}% of the requests", self.weight);
+        let message = format!("the release {reason} while it had {}% of the {}", self.weight, self.strategy.share());
         Err(Error::failed(message).help(format!("find out why the program exits; {}", self.described.advice)))
     }
 
@@ -264,11 +262,12 @@ impl<'a, T: Target> Rollout<'a, T> {
         let token = format!("rollout:{environment}/{}.{}", context::attempt(), self.done);
         self.record_with(RolloutPhase::Paused, "", PauseState { until, token: token.clone() })?;
         let reason = format!(
-            "{} of {} is paused at step {} of {}: {name} gets {share}% of the requests",
-            self.strategy,
+            "{} of {} is paused at step {} of {}: {name} gets {share}% of the {}",
+            self.strategy.name(),
             self.config.service(),
             self.done,
-            self.steps.len()
+            self.steps.len(),
+            self.strategy.share()
         );
         let wait = Suspension::new(&token, &reason);
         Ok(Some(match until {
@@ -287,18 +286,25 @@ impl<'a, T: Target> Rollout<'a, T> {
                 log::info(format!("promoted to all requests by {by}"));
                 self.is_promoted = true;
             }
-            Command::Abort => return Err(Error::failed(format!("the rollout was aborted by {by}"))),
+            Command::Abort => {
+                self.is_aborted = true;
+                return Err(Error::failed(format!("the rollout was aborted by {by}")));
+            }
         }
         Ok(())
     }
 
     /// Undoes the version, and adds to the error what serves now.
     fn abort(mut self, error: Error) -> Error {
+        let is_cancelled = error.is_cancelled() || context::cancelled();
+        if self.strategy.stops_on_failure() && self.weight > 0 && !self.is_aborted && !is_cancelled {
+            return self.stop(error);
+        }
         let serves = match self.previous {
             Some(Serving { version, artifact, .. }) => format!("release {version} ({artifact}) still serves"),
             None => "no release serves, because none did before".to_owned(),
         };
-        let outcome = if error.is_cancelled() || context::cancelled() { "was cancelled" } else { "failed" };
+        let outcome = if is_cancelled { "was cancelled" } else { "failed" };
         let (service, name) = (self.config.service().to_owned(), self.described.name.clone());
         let undone = self.target.undo(&self.version);
         let (phase, reason) = match &undone {
@@ -321,6 +327,21 @@ impl<'a, T: Target> Rollout<'a, T> {
         }
     }
 
+    /// Leaves the version where it has arrived.
+    fn stop(self, error: Error) -> Error {
+        if let Err(unrecorded) = self.record(RolloutPhase::Degraded, &error.message) {
+            log::warn(format!("could not record the end of the rollout: {unrecorded}"));
+        }
+        let (service, name, weight) = (self.config.service(), &self.described.name, self.weight);
+        let environment = context::environment().unwrap_or_default();
+        error
+            .context(format!("the deploy of `{service}` stopped: {weight}% of the hosts have release {name}, the others don't"))
+            .help(format!(
+                "continue it when the cause is fixed: stagewright rollout retry {environment}; or go back on all hosts: \
+                 stagewright rollout abort {environment}"
+            ))
+    }
+
     fn record(&self, phase: RolloutPhase, message: &str) -> Result<()> {
         self.record_with(phase, message, PauseState::default())
     }
@@ -334,7 +355,7 @@ impl<'a, T: Target> Rollout<'a, T> {
             service: self.config.service().to_owned(),
             version: self.described.name.clone(),
             artifact: self.target.artifact().to_owned(),
-            strategy: self.strategy.to_owned(),
+            strategy: self.strategy.name().to_owned(),
             phase,
             step: count(self.done),
             steps: count(self.steps.len()),

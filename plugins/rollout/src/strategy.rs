@@ -19,6 +19,8 @@ pub enum Strategy {
     BlueGreen(BlueGreen),
     /// The new version gets a growing share of the requests.
     Canary(Canary),
+    /// The hosts of the target get the new version one wave after the other.
+    Waves(Waves),
 }
 
 /// Stops the earlier version first.
@@ -159,6 +161,77 @@ pub struct Pause {
     pub duration: Option<DurationText>,
 }
 
+/// Gives the hosts the version in waves. `serial` means what it means in a playbook of Ansible.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[schemars(example = serde_json::json!({ "serial": [1, "50%"], "pause": { "duration": "5m" }, "on-failure": "stop" }))]
+pub struct Waves {
+    /// How many hosts the waves have, as numbers or in percent of all hosts; the last entry counts for all further waves.
+    /// Default: one host at a time.
+    pub serial: Vec<Amount>,
+    /// What happens after each wave but the last. Default: the next one follows when the hosts of this one are healthy.
+    pub pause: Option<Pause>,
+    /// What a failed wave means for the hosts of the waves before it.
+    pub on_failure: OnFailure,
+    /// How many hosts the target has; none for a target that has no hosts of its own.
+    #[serde(skip)]
+    pub(crate) hosts: u32,
+}
+
+/// What a failed wave means for the hosts of the waves before it. Its own hosts always get the earlier version back, and those
+/// of later waves aren't touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// They get the earlier version back as well.
+    #[default]
+    Undo,
+    /// They keep the new version, until `stagewright rollout retry` or `stagewright rollout abort`.
+    Stop,
+}
+
+impl Waves {
+    fn problems(&self, key: &str) -> Vec<Problem> {
+        if self.hosts == 0 {
+            let problem =
+                Problem::at(key, "`waves` is for targets with several hosts, and this one has none of its own");
+            return vec![problem.help("use another strategy, or leave out `strategy`")];
+        }
+        let invalid = self.serial.iter().enumerate().filter(|(_, amount)| !amount.is_valid() || amount.is_zero());
+        let message = "must be a number above 0, or a percentage as in \"25%\"";
+        let mut found: Vec<Problem> =
+            invalid.map(|(index, _)| Problem::at(format!("{key}.serial[{index}]"), message)).collect();
+        found.extend(self.pause.iter().filter_map(|pause| pause.problem(&format!("{key}.pause"))));
+        found
+    }
+
+    /// How many percent of the hosts have the version after each wave. Rounded up, so that the number of hosts follows from
+    /// it again.
+    fn weights(&self) -> Vec<u32> {
+        let (mut done, mut weights) = (0, Vec::new());
+        while done < self.hosts {
+            let size = self.serial.get(weights.len()).or(self.serial.last()).map_or(1, |amount| amount.of(self.hosts, false).max(1));
+            done = done.saturating_add(size).min(self.hosts);
+            weights.push(done.saturating_mul(100).div_ceil(self.hosts));
+        }
+        weights
+    }
+}
+
+impl Pause {
+    fn problem(self, key: &str) -> Option<Problem> {
+        let key = format!("{key}.duration");
+        match self.duration?.0 {
+            duration if duration < SHORTEST_PAUSE => Some(Problem::at(key, "a pause takes at least 1 s")),
+            duration if duration > LONGEST_PAUSE => Some(
+                Problem::at(key, "a pause takes at most 30 days")
+                    .help("leave the duration out to wait for `stagewright rollout promote`"),
+            ),
+            _ => None,
+        }
+    }
+}
+
 /// The most steps of a canary.
 const MOST_STEPS: usize = 100;
 
@@ -170,6 +243,7 @@ impl Strategy {
             Strategy::Rolling(_) => "rolling",
             Strategy::BlueGreen(_) => "blue-green",
             Strategy::Canary(_) => "canary",
+            Strategy::Waves(_) => "waves",
         }
     }
 
@@ -183,6 +257,28 @@ impl Strategy {
         Strategy::Recreate(Recreate {})
     }
 
+    /// The strategy for a target with this number of hosts, of at most 100. Only with them, `waves` can be carried out.
+    #[must_use]
+    pub fn over(self, hosts: u32) -> Strategy {
+        match self {
+            Strategy::Waves(waves) => Strategy::Waves(Waves { hosts, ..waves }),
+            other => other,
+        }
+    }
+
+    /// Whether a failure leaves the version where it has arrived.
+    pub(crate) fn stops_on_failure(&self) -> bool {
+        matches!(self, Strategy::Waves(Waves { on_failure: OnFailure::Stop, .. }))
+    }
+
+    /// What a weight is a percentage of.
+    pub(crate) fn share(&self) -> &'static str {
+        match self {
+            Strategy::Waves(_) => "hosts",
+            _ => "requests",
+        }
+    }
+
     /// Whether two versions run side by side for a time, so that something has to direct the requests to one of them.
     pub fn takes_time(&self) -> bool {
         is_gradual(&self.steps())
@@ -193,6 +289,7 @@ impl Strategy {
         let steps = match self {
             Strategy::Recreate(_) => return Vec::new(),
             Strategy::Rolling(rolling) => return rolling.problems(&format!("{key}.rolling")),
+            Strategy::Waves(waves) => return waves.problems(&format!("{key}.waves")),
             Strategy::BlueGreen(BlueGreen { pre_promotion_analysis: pre, post_promotion_analysis: post, .. }) => {
                 let named = [("pre-promotion-analysis", pre), ("post-promotion-analysis", post)];
                 let analyses = named.into_iter().filter_map(|(name, analysis)| Some((name, analysis.as_ref()?)));
@@ -214,21 +311,11 @@ impl Strategy {
                     let message = format!("a weight is 0 to 100 percent, not {weight}");
                     found.push(Problem::at(format!("{}.set-weight", at(index)), message));
                 }
-                CanaryStep::Pause(Pause { duration: Some(duration) }) if duration.0 < SHORTEST_PAUSE => {
-                    let message = "a pause takes at least 1 s";
-                    found.push(Problem::at(format!("{}.pause.duration", at(index)), message));
-                }
-                CanaryStep::Pause(Pause { duration: Some(duration) }) if duration.0 > LONGEST_PAUSE => {
-                    let message = "a pause takes at most 30 days";
-                    found.push(
-                        Problem::at(format!("{}.pause.duration", at(index)), message)
-                            .help("leave the duration out to wait for `stagewright rollout promote`"),
-                    );
-                }
+                CanaryStep::Pause(pause) => found.extend(pause.problem(&format!("{}.pause", at(index)))),
                 CanaryStep::Analysis(analysis) => {
                     found.extend(analysis.problems(&format!("{}.analysis", at(index)), true));
                 }
-                CanaryStep::SetWeight(_) | CanaryStep::Pause(_) => {}
+                CanaryStep::SetWeight(_) => {}
             }
         }
         found
@@ -271,6 +358,13 @@ impl Strategy {
                     CanaryStep::Analysis(analysis) => Step::Analysis(analysis.clone()),
                 }));
                 steps.push(Step::SetWeight(100));
+            }
+            Strategy::Waves(waves) => {
+                for weight in waves.weights() {
+                    steps.push(Step::SetWeight(weight));
+                    let pause = waves.pause.filter(|_| weight < 100);
+                    steps.extend(pause.map(|pause| Step::Pause(pause.duration.map(|duration| duration.0))));
+                }
             }
         }
         steps.push(Step::Finish);
@@ -348,6 +442,44 @@ mod tests {
         let quarter = Amount::Percent("25%".to_owned());
         assert_eq!((quarter.of(4, true), quarter.of(5, true), quarter.of(5, false)), (1, 2, 1));
         assert_eq!(Amount::Count(3).of(5, false), 3);
+    }
+
+    #[test]
+    fn waves_grow_as_in_ansible_and_the_last_size_repeats() {
+        let steps = |hosts: u32, table: serde_json::Value| strategy(json!({ "waves": table })).over(hosts).steps();
+        let weights = |hosts: u32, serial: serde_json::Value| -> Vec<u32> {
+            let weight = |step: &Step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None };
+            steps(hosts, json!({ "serial": serial })).iter().filter_map(weight).collect()
+        };
+        assert_eq!(weights(3, json!([])), [34, 67, 100]);
+        assert_eq!(weights(10, json!([1, "30%"])), [10, 40, 70, 100]);
+        assert_eq!(weights(10, json!([1, 5])), [10, 60, 100]);
+        assert_eq!(weights(2, json!([9])), [100]);
+        assert_eq!(weights(5, json!(["1%"])), [20, 40, 60, 80, 100]);
+        let pause = Step::Pause(None);
+        let expected = [Step::SetWeight(50), pause, Step::SetWeight(100), Step::Finish];
+        assert_eq!(steps(2, json!({ "pause": {} })), expected);
+        // The number of hosts follows from the weight.
+        for hosts in 1..=100 {
+            let counts = strategy(json!({ "waves": {} })).over(hosts).steps();
+            let of = |step: &Step| if let Step::SetWeight(weight) = step { Some(weight * hosts / 100) } else { None };
+            assert_eq!(counts.iter().filter_map(of).collect::<Vec<_>>(), (1..=hosts).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn waves_need_hosts_and_valid_sizes() {
+        let keys = |hosts: u32, table: serde_json::Value| -> Vec<String> {
+            let found = strategy(json!({ "waves": table })).over(hosts).problems("strategy");
+            found.into_iter().map(|problem| problem.key.unwrap_or_default()).collect()
+        };
+        assert_eq!(keys(0, json!({})), ["strategy.waves"]);
+        assert!(keys(3, json!({ "serial": [1, "50%"], "pause": {} })).is_empty());
+        assert_eq!(
+            keys(3, json!({ "serial": [0, "a%", "0%"] })),
+            [0, 1, 2].map(|at| format!("strategy.waves.serial[{at}]"))
+        );
+        assert_eq!(keys(3, json!({ "pause": { "duration": "1ms" } })), ["strategy.waves.pause.duration"]);
     }
 
     #[test]

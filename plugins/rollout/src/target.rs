@@ -57,7 +57,8 @@ pub trait Target: Sized {
     /// The last lines that the version logged. [`stagewright_sdk::ErrorCode::Unimplemented`] if the target keeps no logs.
     fn log_tail(&self, version: &Self::Version, lines: u32) -> Result<String>;
 
-    /// Gives the version this percentage of the requests, 0 to 100, and the serving one the rest.
+    /// Gives the version this percentage of the requests, 0 to 100, and the serving one the rest. For `waves`, it is the
+    /// percentage of the hosts, and a host whose version can't serve gets the serving one back before this fails.
     fn shift(&self, version: &Self::Version, weight: u32) -> Result<()>;
 
     /// Makes the version, which gets all requests, the serving one, and stops the earlier one.
