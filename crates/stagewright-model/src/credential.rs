@@ -1,17 +1,21 @@
 //! Credentials in pipeline files: how the host signs requests of stages, and to which origins.
 
+use std::collections::BTreeMap;
+
 use crate::grants::Origin;
 
 mod origin;
+mod ssh;
 
 pub use origin::{CredentialOrigin, OriginTarget};
+pub use ssh::{SshAddress, SshHost, SshHostKey};
 
 /// `[credentials.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialDeclaration {
     /// `type`, with the keys of that type.
     pub kind: CredentialKind,
-    /// `origins`: where requests are signed. Empty only for a kubeconfig: the server that it names.
+    /// `origins`: where requests are signed. Empty for a kubeconfig, which names its server, and for `ssh`, which signs none.
     pub origins: Vec<CredentialOrigin>,
     /// `ca`: the secret with the certificates, as PEM, that the server's is checked against; none for those that the
     /// machine trusts.
@@ -93,6 +97,13 @@ pub enum CredentialKind {
         /// Where tokens are requested.
         authority: Origin,
     },
+    /// `ssh`: commands on hosts.
+    Ssh {
+        /// By the names that plugins know them by.
+        hosts: BTreeMap<String, SshHost>,
+        /// The secret with the private key; none for those of the engine's agent.
+        key: Option<String>,
+    },
 }
 
 /// The keys of one type, beside `type`.
@@ -106,7 +117,7 @@ pub(crate) struct KindKeys {
 /// The header of Docker's API for the login of a registry, in lower case.
 pub const REGISTRY_AUTH: &str = "x-registry-auth";
 
-const KINDS: [KindKeys; 9] = [
+const KINDS: [KindKeys; 10] = [
     KindKeys { name: "bearer", required: &["token", "origins"], optional: &["ca"] },
     KindKeys { name: "basic", required: &["username", "password", "origins"], optional: &["ca"] },
     KindKeys { name: "client-certificate", required: &["certificate", "key", "origins"], optional: &["ca"] },
@@ -124,6 +135,7 @@ const KINDS: [KindKeys; 9] = [
         required: &["tenant", "client-id", "client-secret", "scope", "origins"],
         optional: &["authority", "ca"],
     },
+    KindKeys { name: "ssh", required: &["hosts"], optional: &["key", "agent"] },
 ];
 
 /// Services of AWS that receive every operation as POST to `/`, and find it in `X-Amz-Target`, as in
@@ -187,6 +199,7 @@ impl CredentialDeclaration {
     pub(crate) fn read(
         kind: &str,
         origins: Vec<CredentialOrigin>,
+        hosts: BTreeMap<String, SshHost>,
         value: impl Fn(&str) -> Option<String>,
     ) -> Option<CredentialDeclaration> {
         let authority = |usual: &str| Origin::parse(&value("authority").unwrap_or_else(|| usual.to_owned()));
@@ -220,6 +233,7 @@ impl CredentialDeclaration {
                 scope: value("scope")?,
                 authority: authority(MICROSOFT)?,
             },
+            "ssh" if !hosts.is_empty() => CredentialKind::Ssh { hosts, key: value("key") },
             _ => return None,
         };
         Some(CredentialDeclaration { kind, origins, ca: value("ca") })
@@ -237,10 +251,11 @@ impl CredentialDeclaration {
             CredentialKind::DockerRegistry { .. } => "docker-registry",
             CredentialKind::Google { .. } => "google",
             CredentialKind::Azure { .. } => "azure",
+            CredentialKind::Ssh { .. } => "ssh",
         }
     }
 
-    /// All keys beside `type` and `origins` that are set, and those with a default.
+    /// All keys beside `type`, `origins` and `hosts` that are set, and those with a default.
     pub fn settings(&self) -> Vec<CredentialSetting> {
         let text = |text: &String| Some(text.clone());
         let mut settings = match &self.kind {
@@ -273,6 +288,7 @@ impl CredentialDeclaration {
                 ("scope", text(scope)),
                 ("authority", Some(authority.to_string())),
             ],
+            CredentialKind::Ssh { key, .. } => vec![("key", key.clone())],
         };
         settings.push(("ca", self.ca.clone()));
         settings.into_iter().filter_map(|(key, value)| Some(CredentialSetting { key, value: value? })).collect()
@@ -292,6 +308,12 @@ impl CredentialDeclaration {
         })
     }
 
+    /// The hosts on which it allows commands, by name.
+    pub fn ssh_hosts(&self) -> impl Iterator<Item = (&String, &SshHost)> {
+        let hosts = if let CredentialKind::Ssh { hosts, .. } = &self.kind { Some(hosts) } else { None };
+        hosts.into_iter().flatten()
+    }
+
     /// Where tokens are requested in exchange for its secret.
     pub fn authority(&self) -> Option<&Origin> {
         match &self.kind {
@@ -303,7 +325,7 @@ impl CredentialDeclaration {
     /// The headers that only the host may set in requests to its origins.
     pub fn headers(&self) -> &'static [&'static str] {
         match &self.kind {
-            CredentialKind::CertificateAuthority => &[],
+            CredentialKind::CertificateAuthority | CredentialKind::Ssh { .. } => &[],
             CredentialKind::DockerRegistry { .. } => &[REGISTRY_AUTH],
             CredentialKind::AwsSigV4 { .. } => {
                 &["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"]
@@ -326,18 +348,19 @@ impl CredentialDeclaration {
     }
 
     /// Every origin that gets its secrets, or what is derived from them, as far as the pipeline says: those of `origins`,
-    /// the one that issues tokens, and a registry.
+    /// the one that issues tokens, a registry, and those of `hosts`.
     pub fn destinations(&self) -> Vec<Origin> {
         let registry = match &self.kind {
             CredentialKind::DockerRegistry { registry, .. } => Origin::parse(registry),
             _ => None,
         };
-        self.hosts().chain(self.authority()).cloned().chain(registry).collect()
+        let of_ssh = self.ssh_hosts().map(|(_, host)| host.address.place());
+        self.hosts().chain(self.authority()).chain(of_ssh).cloned().chain(registry).collect()
     }
 
-    /// The server of this credential if it isn't known before its secret is.
+    /// Whether the server of this credential isn't known before its secret is.
     pub fn has_unknown_origin(&self) -> bool {
-        self.origins.is_empty()
+        self.origins.is_empty() && matches!(self.kind, CredentialKind::Kubeconfig { .. })
     }
 
     /// The origin that both credentials sign requests to, if a stage can't have both.
@@ -365,6 +388,11 @@ impl CredentialDeclaration {
             CredentialKind::DockerRegistry { registry, .. } => {
                 format!("adds the login for {registry} to requests over {origins} that pull from there")
             }
+            CredentialKind::Ssh { hosts, key } => {
+                let hosts = hosts.values().map(|host| host.address.as_str()).collect::<Vec<_>>().join(", ");
+                let by = if key.is_some() { "" } else { ", with the keys of the user's agent" };
+                format!("allows all that its user may do on {hosts}{by}")
+            }
             _ => {
                 let tokens = self.authority().map(|authority| format!(", with tokens of {authority}"));
                 format!("allows and signs requests to {origins}{}", tokens.unwrap_or_default())
@@ -380,13 +408,19 @@ mod tests {
     fn declared(kind: &str, origins: &[&str], values: &[(&str, &str)]) -> CredentialDeclaration {
         let origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
         let value = |key: &str| values.iter().find(|(own, _)| *own == key).map(|(_, value)| (*value).to_owned());
-        CredentialDeclaration::read(kind, origins, value).unwrap()
+        CredentialDeclaration::read(kind, origins, hosts(), value).unwrap()
+    }
+
+    fn hosts() -> BTreeMap<String, SshHost> {
+        let host_keys = vec!["ssh-ed25519 AAAAC3Nz".parse().unwrap()];
+        [("web1".to_owned(), SshHost { address: "deploy@10.0.0.5".parse().unwrap(), host_keys })].into()
     }
 
     #[test]
     fn every_type_reads_the_keys_that_it_lists_and_writes_them_again() {
         for KindKeys { name, required, optional } in &KINDS {
-            let keys = required.iter().chain(*optional).filter(|key| **key != "origins");
+            let is_text = |key: &&&str| !matches!(**key, "origins" | "hosts" | "agent");
+            let keys = required.iter().chain(*optional).filter(is_text);
             let value = |key: &str| if key == "authority" { "https://a.test".to_owned() } else { format!("the-{key}") };
             let values = keys.map(|key| (*key, value(key))).collect::<Vec<_>>();
             let values = values.iter().map(|(key, value)| (*key, value.as_str())).collect::<Vec<_>>();
@@ -396,12 +430,14 @@ mod tests {
             written.sort_by_key(|setting| values.iter().position(|(key, _)| *key == setting.key));
             let written = written.iter().map(|setting| (setting.key, setting.value.as_str())).collect::<Vec<_>>();
             assert_eq!(written, values, "{name}");
-            for missing in required.iter().filter(|key| !matches!(**key, "origins" | "ca")) {
+            for missing in required.iter().filter(|key| is_text(key) && **key != "ca") {
                 let value = |key: &str| values.iter().find(|(own, _)| *own == key).filter(|_| key != *missing);
                 let value = |key: &str| value(key).map(|(_, value)| (*value).to_owned());
-                assert_eq!(CredentialDeclaration::read(name, Vec::new(), value), None, "{name} without {missing}");
+                let read = CredentialDeclaration::read(name, Vec::new(), hosts(), value);
+                assert_eq!(read, None, "{name} without {missing}");
             }
         }
+        assert_eq!(CredentialDeclaration::read("ssh", Vec::new(), BTreeMap::new(), |_| None), None);
     }
 
     #[test]

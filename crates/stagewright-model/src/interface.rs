@@ -30,6 +30,7 @@ pub enum Interface {
     Reveal,
     Registry,
     Service,
+    Ssh,
 }
 
 /// A row of the table.
@@ -57,7 +58,7 @@ pub struct InheritedVariable {
 
 impl Interface {
     /// All interfaces in display order.
-    pub const ALL: [Interface; 21] = [
+    pub const ALL: [Interface; 22] = [
         Interface::Types,
         Interface::Context,
         Interface::Source,
@@ -79,6 +80,7 @@ impl Interface {
         Interface::Reveal,
         Interface::Registry,
         Interface::Service,
+        Interface::Ssh,
     ];
 
     /// The row of an interface.
@@ -155,6 +157,9 @@ impl Interface {
                 ways_out: &[WayOut::Service, WayOut::Secret],
                 ..ALWAYS_OPEN
             },
+            Interface::Ssh => {
+                Facts { name: "ssh", permissions: &[Credentials], ways_out: &[WayOut::RemoteCommand], ..ALWAYS_OPEN }
+            }
         }
     }
 

@@ -48,6 +48,7 @@ mod workspace_path;
 
 pub use credential::{
     CredentialDeclaration, CredentialKind, CredentialOrigin, CredentialSetting, OriginTarget, REGISTRY_AUTH,
+    SshAddress, SshHost, SshHostKey,
 };
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use expression::{EvaluationError, Expression, JsonTemplate, NeedsStatus, Scope, Template, fields_of};

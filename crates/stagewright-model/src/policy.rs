@@ -239,7 +239,9 @@ impl OperatorPolicy {
             let place = own.or_else(|| places.rehearsal_grant(stage, "credentials", name.as_str()));
             let place = place.unwrap_or(stage.location);
             let allows = |origin: &Origin| net.granted.net.iter().any(|rule| rule.grants(origin));
-            for origin in declared.hosts().chain(declared.authority()).filter(|origin| !allows(origin)) {
+            let of_ssh = declared.ssh_hosts().map(|(_, host)| host.address.place());
+            let origins = declared.hosts().chain(declared.authority()).chain(of_ssh);
+            for origin in origins.filter(|origin| !allows(origin)) {
                 let message = format!(
                     "by the credential `{name}`, `{}` may call {origin}, which the policy doesn't allow",
                     stage.name

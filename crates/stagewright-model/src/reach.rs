@@ -74,6 +74,7 @@ impl fmt::Display for Reach<'_> {
             WayOut::Environment => write!(f, "act on the environment `{entry}`"),
             WayOut::Request | WayOut::Connection | WayOut::PackageHosts => write!(f, "call {entry}"),
             WayOut::Credential => write!(f, "send requests that the credential `{entry}` signs"),
+            WayOut::RemoteCommand => write!(f, "run commands on the hosts of the credential `{entry}`"),
             WayOut::Socket => write!(f, "connect to the socket `{entry}`"),
             WayOut::Secret | WayOut::SecretSource => write!(f, "use the secret `{entry}`"),
             WayOut::Variable => write!(f, "inherit the variable `{entry}`, which could hold a credential"),
@@ -167,7 +168,7 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
         // doesn't count by itself: they need it to download packages, and an upload requires credentials, which are
         // ways out of their own (`Secret`, `Variable` and `CredentialFile`).
         WayOut::Request => Box::new(grants.net.iter().map(NetRule::as_str)),
-        WayOut::Credential => Box::new(grants.credentials.iter().map(CredentialName::as_str)),
+        WayOut::Credential | WayOut::RemoteCommand => Box::new(grants.credentials.iter().map(CredentialName::as_str)),
         WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.origin().is_some()).map(NetRule::as_str)),
         WayOut::Socket => Box::new(grants.socket.iter().map(SocketRule::as_str)),
         WayOut::Secret => {

@@ -102,7 +102,7 @@ impl RehearsalTerms {
         let fidelity = |way: WayOut, entry: &str| match way {
             WayOut::NativeCode if self.is_configured => Fidelity::Real,
             WayOut::Request if is_real(Permission::Net, entry) => Fidelity::Real,
-            WayOut::Credential if is_real(Permission::Credentials, entry) => Fidelity::Real,
+            WayOut::Credential | WayOut::RemoteCommand if is_real(Permission::Credentials, entry) => Fidelity::Real,
             WayOut::Request if is_packages(entry) && !self.offline => Fidelity::Real,
             // Most likely a service that the rehearsal started.
             WayOut::Request if is_loopback(entry) => Fidelity::StandIn,

@@ -16,6 +16,8 @@ pub enum WayOut {
     Request,
     /// A request by the plugin that the host signs with a credential.
     Credential,
+    /// A command of the plugin on a host of a credential.
+    RemoteCommand,
     /// A connection from a program to an origin in `net`.
     Connection,
     /// A connection from a program to a Unix socket.
@@ -59,10 +61,11 @@ pub enum InRehearsal {
 
 impl WayOut {
     /// All ways out.
-    pub const ALL: [WayOut; 16] = [
+    pub const ALL: [WayOut; 17] = [
         WayOut::Environment,
         WayOut::Request,
         WayOut::Credential,
+        WayOut::RemoteCommand,
         WayOut::Connection,
         WayOut::Socket,
         WayOut::Secret,
@@ -84,6 +87,7 @@ impl WayOut {
             WayOut::Environment => InRehearsal::StandIn("an environment of this rehearsal alone"),
             WayOut::Request
             | WayOut::Credential
+            | WayOut::RemoteCommand
             | WayOut::Connection
             | WayOut::Socket
             | WayOut::Variable
@@ -104,7 +108,7 @@ impl WayOut {
         match self {
             // A credential file only matters together with a host, so granting the host opens it.
             WayOut::Request | WayOut::Connection | WayOut::CredentialFile => Some(Permission::Net),
-            WayOut::Credential => Some(Permission::Credentials),
+            WayOut::Credential | WayOut::RemoteCommand => Some(Permission::Credentials),
             WayOut::Socket => Some(Permission::Socket),
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),

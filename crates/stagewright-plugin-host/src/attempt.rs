@@ -21,6 +21,7 @@ use crate::capability::registry::Images;
 use crate::capability::secrets::StageSecrets;
 use crate::capability::service::{InstanceHandle, ReleaseBuilder, Services};
 use crate::capability::source::Changes;
+use crate::capability::ssh::RemoteHosts;
 use crate::capability::test_reports::TestReports;
 use crate::capability::workspace::WorkspaceFiles;
 use crate::denial::Denials;
@@ -58,6 +59,7 @@ pub(crate) struct Attempt {
     pub(crate) artifacts: Arc<Artifacts>,
     pub(crate) images: Images,
     pub(crate) services: Services,
+    pub(crate) remote_hosts: RemoteHosts,
     pub(crate) environment: StageEnvironment,
     pub(crate) gates: OpenedGates,
     pub(crate) effects: Effects,
@@ -90,6 +92,7 @@ impl Attempt {
             artifacts: Arc::new(Artifacts::for_attempt(context)),
             images: Images::for_attempt(context),
             services: Services::for_attempt(context),
+            remote_hosts: RemoteHosts::for_attempt(context),
             environment: StageEnvironment::for_attempt(context),
             gates: OpenedGates::default(),
             effects: context.effects.clone(),

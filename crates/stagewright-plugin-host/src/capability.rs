@@ -19,5 +19,6 @@ pub(crate) mod registry;
 pub(crate) mod secrets;
 pub(crate) mod service;
 pub(crate) mod source;
+pub(crate) mod ssh;
 pub(crate) mod test_reports;
 pub(crate) mod workspace;

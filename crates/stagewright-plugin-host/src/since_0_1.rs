@@ -92,7 +92,8 @@ pub(crate) fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmti
         | Interface::Findings
         | Interface::TestReports
         | Interface::Metrics
-        | Interface::Reveal => Ok(()),
+        | Interface::Reveal
+        | Interface::Ssh => Ok(()),
     }
 }
 

@@ -20,6 +20,7 @@ mod registry;
 mod secrets;
 mod service;
 mod source;
+mod ssh;
 mod test_reports;
 mod types;
 mod workspace;
@@ -83,6 +84,8 @@ wasmtime::component::bindgen!({
         "stagewright:service/service.instance": crate::capability::service::InstanceHandle,
         "stagewright:gate/gate.field": crate::capability::gate::FieldBuilder,
         "stagewright:gate/gate.approval": crate::capability::gate::ApprovalBuilder,
+        "stagewright:ssh/ssh.command": crate::capability::ssh::RemoteCommand,
+        "stagewright:ssh/ssh.output": crate::capability::ssh::RemoteOutput,
     },
 });
 
@@ -159,6 +162,7 @@ pub(crate) fn link(interface: Interface, linker: &mut Linker<Attempt>) -> wasmti
         Interface::Reveal => wit::secrets::reveal::add_to_linker::<_, Own>(linker, |attempt| attempt),
         Interface::Registry => wit::registry::registry::add_to_linker::<_, Own>(linker, |attempt| attempt),
         Interface::Service => wit::service::service::add_to_linker::<_, Own>(linker, |attempt| attempt),
+        Interface::Ssh => wit::ssh::ssh::add_to_linker::<_, Own>(linker, |attempt| attempt),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
@@ -58,6 +59,11 @@ impl Command {
     pub(crate) fn spawn_listening(self, listener: &OwnedFd) -> Result<Child, SpawnError> {
         let listener = listener.try_clone().map_err(|error| self.explain(error))?;
         self.spawn_with(Stdio::from(listener), None)
+    }
+
+    /// The same with a file as its standard input, from the file's position on. [`Command::stdin`] is not looked at.
+    pub fn spawn_reading(self, input: File) -> Result<Child, SpawnError> {
+        self.spawn_with(input.into(), None)
     }
 
     fn spawn_with(self, stdin: Stdio, input: Option<Vec<u8>>) -> Result<Child, SpawnError> {

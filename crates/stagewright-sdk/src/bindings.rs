@@ -72,6 +72,7 @@ pub mod imports {
     pub use packages::secrets::{reveal, secrets};
     pub use packages::service::service;
     pub use packages::source::source;
+    pub use packages::ssh::ssh;
     pub use packages::test_reports::test_reports;
     pub use packages::types::types;
     pub use packages::workspace::workspace;

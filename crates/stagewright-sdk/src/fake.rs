@@ -26,8 +26,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-pub use report::{GateField, LogLine, Metric, OpenedGate, Published, Release, Report, Sent, Source, Spawned, Wait};
-pub use script::{HttpScript, ProcessScript, ServiceScript};
+pub use report::{
+    GateField, LogLine, Metric, OpenedGate, Published, Release, RemoteCommand, Report, Sent, Source, Spawned, Wait,
+};
+pub use script::{HttpScript, ProcessScript, ServiceScript, SshScript};
 pub use state::Interface;
 
 use crate::need::{Need, NeedOutcome};
@@ -295,6 +297,14 @@ impl FakeHost {
     #[must_use]
     pub fn service(mut self, script: ServiceScript) -> FakeHost {
         self.state.services.add(script);
+        self
+    }
+
+    /// Adds a script for a command on a host; scripts are picked as in [`FakeHost::process`]. A host without a script can't
+    /// be reached.
+    #[must_use]
+    pub fn ssh(mut self, script: SshScript) -> FakeHost {
+        self.state.remote_scripts.add(script);
         self
     }
 

@@ -83,6 +83,7 @@ pub mod secrets;
 pub mod service;
 mod service_state;
 pub mod source;
+pub mod ssh;
 mod stage;
 mod statuses;
 mod test_case;

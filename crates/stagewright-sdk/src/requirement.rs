@@ -109,7 +109,7 @@ impl Requirement {
         Requirement::new(Permission::Secrets, format!("{name}:env"))
     }
 
-    /// A secret for the headers of requests.
+    /// A secret for requests, or for the input of commands on hosts.
     pub fn secret_header(name: &str) -> Requirement {
         Requirement::new(Permission::Secrets, format!("{name}:header"))
     }
@@ -119,7 +119,7 @@ impl Requirement {
         [Requirement::new(Permission::Secrets, name), Requirement::new(Permission::Reveal, name)]
     }
 
-    /// A credential with which the host signs requests; it includes those to its origins.
+    /// A credential with which the host signs requests, or runs commands over SSH; it includes those to its origins.
     pub fn credential(name: &str) -> Requirement {
         Requirement::new(Permission::Credentials, name)
     }

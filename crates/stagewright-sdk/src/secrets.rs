@@ -3,8 +3,8 @@
 use crate::Result;
 use crate::host::{reveal, secrets as host};
 
-/// A secret that the pipeline grants. Pass it to [`crate::process::Command::secret_env`] or
-/// [`crate::http::Request::secret_header`]: the host attaches the value where it is allowed to go.
+/// A secret that the pipeline grants. Pass it to [`crate::process::Command::secret_env`],
+/// [`crate::http::Request::secret_header`] or [`crate::ssh::Command::input_secret`]: the host attaches the value where it is allowed to go.
 #[derive(Debug)]
 pub struct Secret(pub(crate) host::Secret);
 

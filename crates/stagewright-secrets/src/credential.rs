@@ -95,6 +95,10 @@ pub fn signer(
                 azure::Application::new(tenant, client_id, client_secret, scope, authority).map_err(unusable)?;
             Arc::new(TokenSigner::new(parts, Box::new(issuer), context.clone()))
         }
+        CredentialKind::Ssh { .. } => {
+            let fault = Fault::new("signs no requests: it is for commands over SSH");
+            return Err(unusable(fault.help("use a credential of another type for requests")));
+        }
     })
 }
 

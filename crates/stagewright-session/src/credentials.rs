@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use stagewright_model::{
-    CredentialDeclaration, CredentialSetting, OriginTarget, Plan, RequestSigner, SecretValue, SigningError,
+    CredentialDeclaration, CredentialKind, CredentialSetting, OriginTarget, Plan, RequestSigner, SecretValue,
+    SigningError,
 };
 use stagewright_plugin_host::{Secret, SecretError, SecretSource as _, SignerSource};
 use stagewright_secrets::{SourceContext, signer};
@@ -36,7 +37,7 @@ impl DeclaredCredentials {
     /// fetches the values of secrets that weren't fetched yet. Blocks.
     pub(crate) fn check(&self, names: &BTreeSet<String>) -> Result<(), SessionError> {
         let declared = names.iter().filter(|name| self.declared.contains_key(*name));
-        let unusable = declared.filter_map(|name| self.signer(name).err()).collect::<Vec<_>>();
+        let unusable = declared.filter_map(|name| self.prepare(name).err()).collect::<Vec<_>>();
         let error = match &unusable[..] {
             [] => return Ok(()),
             [one] => SessionError::not_ready(&one.message),
@@ -45,6 +46,14 @@ impl DeclaredCredentials {
         };
         let hints = unusable.into_iter().map(|error| error.help).collect::<BTreeSet<_>>();
         Err(hints.into_iter().fold(error, SessionError::hint))
+    }
+
+    /// Fetches what a credential consists of.
+    fn prepare(&self, name: &str) -> Result<(), SigningError> {
+        match self.declared.get(name).map(|declared| &declared.kind) {
+            Some(CredentialKind::Ssh { .. }) => self.private_key(name).map(drop),
+            _ => self.signer(name).map(drop),
+        }
     }
 
     fn create(&self, name: &str, declared: &CredentialDeclaration) -> Result<Arc<dyn RequestSigner>, SigningError> {
@@ -112,6 +121,16 @@ impl SignerSource for DeclaredCredentials {
         let created = self.create(name, declared)?;
         let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(signers.entry(name.to_owned()).or_insert(created)))
+    }
+
+    fn private_key(&self, name: &str) -> Result<Option<SecretValue>, SigningError> {
+        let Some(CredentialKind::Ssh { key: Some(secret), .. }) =
+            self.declared.get(name).map(|declared| &declared.kind)
+        else {
+            return Ok(None);
+        };
+        // The source of secrets keeps it, and knows it from now on as one to mask.
+        Ok(Some(self.secret(name, secret)?.value))
     }
 
     fn known(&self) -> Vec<SecretValue> {

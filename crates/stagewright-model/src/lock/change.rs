@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{LockedPipeline, LockedSecret, LockedStage, PluginPin};
-use crate::credential::CredentialDeclaration;
+use crate::credential::{CredentialDeclaration, SshHost};
 use crate::grants::{Amount, Bounds, PackageManager};
 
 /// One difference between two locked pipelines.
@@ -135,8 +135,10 @@ fn between_credentials(
     for removed in before.iter().filter(|before| !settings.iter().any(|setting| setting.key == before.key)) {
         changes.wider(format!("the credential `{name}` no longer has {} = `{}`", removed.key, removed.value));
     }
+    between_ssh_hosts(name, then, now, changes);
+    let has_unknown_origin = now.has_unknown_origin();
     let then = then.map(|then| then.origins.as_slice());
-    if now.origins.is_empty() && then.is_none_or(|then| !then.is_empty()) {
+    if has_unknown_origin && then.is_none_or(|then| !then.is_empty()) {
         changes
             .wider(format!("the credential `{name}` may now sign requests to whichever server its kubeconfig names"));
     }
@@ -146,6 +148,38 @@ fn between_credentials(
     }
     for origin in then.iter().filter(|origin| !now.origins.iter().any(|now| now.is_same(origin))) {
         changes.narrower(format!("the credential `{name}` may no longer sign requests to {origin}"));
+    }
+}
+
+fn between_ssh_hosts(
+    name: &str,
+    then: Option<&CredentialDeclaration>,
+    now: &CredentialDeclaration,
+    changes: &mut LockChanges,
+) {
+    let known = |of: Option<&CredentialDeclaration>, host: &str| {
+        of.into_iter()
+            .flat_map(CredentialDeclaration::ssh_hosts)
+            .find(|(own, _)| *own == host)
+            .map(|(_, host)| host.clone())
+    };
+    for (host, SshHost { address, host_keys }) in now.ssh_hosts() {
+        let before = known(then, host);
+        if before.as_ref().is_none_or(|before| before.address != *address) {
+            changes.wider(format!("the credential `{name}` may now run commands on `{host}`, {address}"));
+        }
+        let keys = before.map(|before| before.host_keys).unwrap_or_default();
+        for key in host_keys.iter().filter(|key| !keys.contains(key)) {
+            changes.wider(format!("the credential `{name}` now accepts of `{host}` the key {key}"));
+        }
+        for key in keys.iter().filter(|key| !host_keys.contains(key)) {
+            changes.narrower(format!("the credential `{name}` no longer accepts of `{host}` the key {key}"));
+        }
+    }
+    for (host, _) in then.into_iter().flat_map(CredentialDeclaration::ssh_hosts) {
+        if known(Some(now), host).is_none() {
+            changes.narrower(format!("the credential `{name}` may no longer run commands on `{host}`"));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use super::{Lock, LockedPipeline, LockedStage};
+use crate::credential::SshHost;
 use crate::grants::{Amount, Permission};
 use crate::is_invisible;
 
@@ -45,6 +46,11 @@ impl LockedPipeline {
             list(&mut text, "origins", &declared.origins);
             for setting in declared.settings() {
                 line(&mut text, setting.key, &quoted(&setting.value));
+            }
+            for (host, SshHost { address, host_keys }) in declared.ssh_hosts() {
+                header(&mut text, &[&prefix, "credentials", &key(name), "hosts", &key(host)]);
+                line(&mut text, "address", &quoted(address.as_str()));
+                list(&mut text, "host-keys", host_keys);
             }
         }
         if !self.package_hosts.is_empty() {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use super::fields::{At, Fields, Value};
 use super::stage::Draft;
 use super::{list, undeclared};
-use crate::credential::{CredentialDeclaration, CredentialKind, CredentialOrigin, KindKeys, OriginTarget};
+use crate::credential::{
+    CredentialDeclaration, CredentialKind, CredentialOrigin, KindKeys, OriginTarget, SshAddress, SshHost, SshHostKey,
+};
 use crate::diagnostic::{Problem, Report};
 use crate::grants::{CredentialName, HostPattern, Origin};
 use crate::secret::SecretDeclaration;
@@ -47,14 +49,51 @@ fn credential(name: At<&str>, fields: Fields<'_>, report: &mut Report) -> Option
     }
     let declared = of_fields(fields)?;
     check_origins(name, &declared, fields, report);
+    if matches!(declared.kind, CredentialKind::Ssh { .. }) {
+        check_ssh(name, fields, report);
+    }
     Some(declared)
+}
+
+/// Reports an `ssh` credential without one certain way to log in, or with hosts that could be any.
+fn check_ssh(name: At<&str>, fields: Fields<'_>, report: &mut Report) {
+    if fields.has("key") == fields.flag("agent").unwrap_or(false) {
+        report.error(|| {
+            let message = format!("the credential `{}` needs one of `key` and `agent`", name.value);
+            Problem::new("stagewright::missing-key", name.span, message).help(
+                "write `key` with the name of the secret that has the private key, or `agent = true` for the keys of the \
+                 user's agent",
+            )
+        });
+    }
+    for (host, value) in fields.table("hosts").entries() {
+        let keys = Fields::of(value);
+        if keys.has("host-keys") && keys.items("host-keys").is_empty() {
+            report.error(|| {
+                let message = format!("`{}` of the credential `{}` has no host keys", host.value, name.value);
+                Problem::new("stagewright::bad-host-key", host.span, message)
+                    .help("write the public keys that the host may have: they are always checked")
+            });
+        }
+    }
 }
 
 /// A credential in a pipeline or a lock file; none if a key that its type requires is missing.
 pub(super) fn of_fields(fields: Fields<'_>) -> Option<CredentialDeclaration> {
     let origins = fields.texts("origins");
     let origins = origins.iter().filter_map(|origin| CredentialOrigin::parse(origin.value).ok()).collect();
-    CredentialDeclaration::read(fields.text("type")?.value, origins, |key| fields.string(key))
+    CredentialDeclaration::read(fields.text("type")?.value, origins, ssh_hosts(fields), |key| fields.string(key))
+}
+
+fn ssh_hosts(fields: Fields<'_>) -> BTreeMap<String, SshHost> {
+    let host = |(name, value): (At<&str>, &Value<'_>)| {
+        let keys = Fields::of(value);
+        let address = SshAddress::parse(keys.text("address")?.value).ok()?;
+        let host_keys = keys.texts("host-keys");
+        let host_keys = host_keys.iter().filter_map(|key| SshHostKey::parse(key.value).ok()).collect();
+        Some((name.value.to_owned(), SshHost { address, host_keys }))
+    };
+    fields.table("hosts").entries().into_iter().filter_map(host).collect()
 }
 
 /// Reports origins that can't be those of a credential of this type.

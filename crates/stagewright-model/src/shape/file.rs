@@ -158,13 +158,13 @@ static CREDENTIALS: Table =
 static CREDENTIAL: Table = closed(&CREDENTIAL_KEYS);
 
 /// The keys of all types; which of them a type has is checked where it is read.
-pub(super) const CREDENTIAL_KEYS: [Key; 21] = [
+pub(super) const CREDENTIAL_KEYS: [Key; 23] = [
     required("type", Shape::Text(Format::Choice(&KIND_NAMES)), "How requests are signed; see docs/credentials.md."),
     key(
         "origins",
         texts(&Shape::Text(Format::CredentialOrigin)),
         "Where requests are signed: `https://HOST:PORT`; for `docker-registry`, `unix:///SOCKET`. Required, except for \
-         `kubeconfig`, whose server must be one of them.",
+         `kubeconfig`, whose server must be one of them, and `ssh`.",
     ),
     key(
         "ca",
@@ -179,8 +179,10 @@ pub(super) const CREDENTIAL_KEYS: [Key; 21] = [
         "key",
         Shape::Text(Format::SecretName),
         "`client-certificate`: secret with the private key, as PEM; `google`: secret with the service account's key, as \
-         JSON.",
+         JSON; `ssh`: secret with the private key, without a passphrase.",
     ),
+    key("agent", Shape::Boolean, "`ssh`: whether the keys of the user's agent are used, instead of `key`."),
+    key("hosts", Shape::Table(&SSH_HOSTS), "`ssh`: the hosts, by the names that stages know them by."),
     key("access-key-id", Shape::Text(Format::SecretName), "`aws-sigv4`: secret with the ID of the access key."),
     key("secret-access-key", Shape::Text(Format::SecretName), "`aws-sigv4`: secret with the access key."),
     key(
@@ -203,6 +205,17 @@ pub(super) const CREDENTIAL_KEYS: [Key; 21] = [
         "`google`, `azure`: the origin that issues tokens, if it isn't the usual one.",
     ),
 ];
+
+static SSH_HOSTS: Table = open(&OtherKeys { what: "a host", rule: NameRule::Name, shape: Shape::Table(&SSH_HOST) });
+
+static SSH_HOST: Table = closed(&[
+    required("address", Shape::Text(Format::SshAddress), "`USER@HOST` or `USER@HOST:PORT`."),
+    required(
+        "host-keys",
+        texts(&Shape::Text(Format::SshHostKey)),
+        "The public keys that the host may have, as in `ssh-ed25519 AAAA…`. Another one is refused.",
+    ),
+]);
 
 static DEFAULTS: Table = closed(&[
     key("permissions", Shape::Table(&STAGE_PERMISSIONS), "Permissions of stages without `permissions`."),

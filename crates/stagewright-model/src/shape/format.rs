@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::cron::check_cron;
 use super::name::{check_name, check_variable};
-use crate::credential::{CredentialOrigin, OriginTarget};
+use crate::credential::{CredentialOrigin, OriginTarget, SshAddress, SshHostKey};
 use crate::expression::MARKER;
 use crate::format_error::{FormatError, refuse};
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
@@ -66,6 +66,10 @@ pub(crate) enum Format {
     Registry,
     /// `credentials.NAME.tenant`: a name of a URL's path.
     Tenant,
+    /// `credentials.NAME.hosts.HOST.address`.
+    SshAddress,
+    /// `credentials.NAME.hosts.HOST.host-keys`.
+    SshHostKey,
     /// `permissions.service`.
     Service,
     /// `secrets.NAME.from`.
@@ -112,6 +116,8 @@ impl Format {
             Format::Registry => check_registry(text),
             Format::Tenant => check_tenant(text),
             Format::Service => ServiceRule::parse(text).map(drop),
+            Format::SshAddress => SshAddress::parse(text).map(drop),
+            Format::SshHostKey => SshHostKey::parse(text).map(drop),
             Format::SecretSource => SecretFrom::parse(text).map(drop),
             Format::Approver => check_user(text.strip_prefix("team:").unwrap_or(text)),
             Format::Member => check_member(text),
@@ -151,6 +157,8 @@ impl Format {
             }
             Format::Registry => json!({ "minLength": 1, "examples": ["ghcr.io"] }),
             Format::Tenant => json!({ "pattern": "^[A-Za-z0-9.-]+$" }),
+            Format::SshAddress => json!({ "pattern": "^[^@]+@[^@]+$", "examples": ["deploy@10.0.0.5"] }),
+            Format::SshHostKey => json!({ "pattern": "^[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+=*$" }),
             Format::Approver => json!({ "minLength": 1, "examples": ["ada", "team:release"] }),
             Format::Member => json!({ "minLength": 1, "not": { "pattern": "^team:" } }),
             Format::Weekly => json!({

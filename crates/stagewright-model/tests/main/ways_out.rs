@@ -12,6 +12,7 @@ fn row(way: WayOut) -> &'static str {
         }
         WayOut::Request => "an HTTP request of a plugin",
         WayOut::Credential => "a request of a plugin that the host signs",
+        WayOut::RemoteCommand => "a command of a plugin on a host",
         WayOut::Secret | WayOut::SecretSource => "a secret",
         WayOut::Image => "a push to a registry",
         WayOut::Service => "a service of the `process` target",
@@ -41,7 +42,7 @@ fn documented_table_matches_the_list() {
         }
         let words: &[&str] = match way.in_rehearsal() {
             InRehearsal::StandIn(_) => &["stand-in", "a registry in the state folder", "one of this rehearsal alone"],
-            InRehearsal::Withheld => &["isn't started", "aren't started", "isn't sent", "isn't called"],
+            InRehearsal::Withheld => &["isn't started", "aren't started", "isn't sent", "isn't called", "isn't run"],
             InRehearsal::Closed => &["neither read nor written", "its source isn't asked"],
             InRehearsal::Open(_) => &["do so, without credentials;", "are pulled by digest, without credentials"],
         };

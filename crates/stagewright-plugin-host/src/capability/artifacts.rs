@@ -183,6 +183,30 @@ impl Artifacts {
         path: &str,
         before: &BTreeSet<String>,
     ) -> Result<NamedArtifact, CapabilityError> {
+        let record = self.find(name, before)?;
+        let (expected, blob) = (record.digest.clone(), self.blob(&record.digest));
+        let artifact = record.named(name);
+        if artifact.is_folder() {
+            folder::unpack(files, open_undamaged(name, &expected, &blob)?, path)?;
+            return Ok(artifact);
+        }
+        files.replace(path, |target| {
+            let mut blob = stagewright_files::open(&blob)?;
+            let (digest, _) = copy_and_digest(&mut blob, target)?;
+            require_undamaged(name, &expected, &digest).map_err(FillError::Other)
+        })?;
+        Ok(artifact)
+    }
+
+    /// Opens the content of an artifact that this stage or one of `before` has published; of a folder, the archive of its
+    /// files. It is checked against its digest.
+    pub(crate) fn open(&self, name: &str, before: &BTreeSet<String>) -> Result<fs::File, CapabilityError> {
+        let record = self.find(name, before)?;
+        open_undamaged(name, &record.digest, &self.blob(&record.digest))
+    }
+
+    /// The record of an artifact that this stage or one of `before` has published.
+    fn find(&self, name: &str, before: &BTreeSet<String>) -> Result<Record, CapabilityError> {
         let place = self.place(name)?;
         let Some(record) = self.record(&place, name)? else {
             let message = format!("no stage of this run has published an artifact `{name}`");
@@ -195,30 +219,7 @@ impl Artifacts {
             return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
                 .with_help("add the stage that publishes it to this stage's `needs`"));
         }
-        let (expected, blob) = (record.digest.clone(), self.blob(&record.digest));
-        let undamaged = |digest: &str| {
-            if digest == expected {
-                return Ok(());
-            }
-            let message = format!("artifact `{name}` is damaged: its digest is {digest} instead of {expected}");
-            Err(CapabilityError::new(ErrorCode::Internal, message).with_help("rerun the stage that publishes it"))
-        };
-        let artifact = record.named(name);
-        if artifact.is_folder() {
-            let failed = |error: io::Error| failed_at("fetch", name, &error);
-            let mut archive = stagewright_files::open(&blob).map_err(failed)?;
-            let (digest, _) = copy_and_digest(&mut archive, &mut io::sink()).map_err(failed)?;
-            undamaged(&digest)?;
-            io::Seek::rewind(&mut archive).map_err(failed)?;
-            folder::unpack(files, archive, path)?;
-            return Ok(artifact);
-        }
-        files.replace(path, |target| {
-            let mut blob = stagewright_files::open(&blob)?;
-            let (digest, _) = copy_and_digest(&mut blob, target)?;
-            undamaged(&digest).map_err(FillError::Other)
-        })?;
-        Ok(artifact)
+        Ok(record)
     }
 
     fn keep(&self, file: &mut impl io::Read, place: &Path, media_type: &str) -> io::Result<Record> {
@@ -274,6 +275,24 @@ impl Artifacts {
             Err(error) => Err(failed_at("look up", name, &error)),
         }
     }
+}
+
+/// Opens a content that has the `expected` digest.
+fn open_undamaged(name: &str, expected: &str, blob: &Path) -> Result<fs::File, CapabilityError> {
+    let failed = |error: io::Error| failed_at("fetch", name, &error);
+    let mut content = stagewright_files::open(blob).map_err(failed)?;
+    let (digest, _) = copy_and_digest(&mut content, &mut io::sink()).map_err(failed)?;
+    require_undamaged(name, expected, &digest)?;
+    io::Seek::rewind(&mut content).map_err(failed)?;
+    Ok(content)
+}
+
+fn require_undamaged(name: &str, expected: &str, digest: &str) -> Result<(), CapabilityError> {
+    if digest == expected {
+        return Ok(());
+    }
+    let message = format!("artifact `{name}` is damaged: its digest is {digest} instead of {expected}");
+    Err(CapabilityError::new(ErrorCode::Internal, message).with_help("rerun the stage that publishes it"))
 }
 
 /// The path of a content.

@@ -32,6 +32,16 @@ impl SecretHandle {
 
     /// The value, if it may be sent to `origin`.
     pub(crate) fn for_origin(&self, origin: &Origin) -> Result<&str, CapabilityError> {
+        let value = self.for_ssh(origin)?;
+        if !origin.is_https() && !origin.is_loopback() {
+            let message = format!("the secret `{}` may not be sent to {origin} in plain text", self.name);
+            return Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help("use https"));
+        }
+        Ok(value)
+    }
+
+    /// The value, if it may be sent to a host over SSH, which encrypts it.
+    pub(crate) fn for_ssh(&self, origin: &Origin) -> Result<&str, CapabilityError> {
         let name = &self.name;
         self.policy.secret_use(name, SecretUse::Header)?;
         let hosts = &self.secret.hosts;
@@ -41,10 +51,6 @@ impl SecretHandle {
             let message = format!("the secret `{name}` may not be sent to {}", origin.host());
             return Err(CapabilityError::new(ErrorCode::PermissionDenied, message)
                 .with_help(format!("change in [secrets.{name}]: hosts = {hosts:?}")));
-        }
-        if !origin.is_https() && !origin.is_loopback() {
-            let message = format!("the secret `{name}` may not be sent to {origin} in plain text");
-            return Err(CapabilityError::new(ErrorCode::PermissionDenied, message).with_help("use https"));
         }
         Ok(self.secret.value.expose())
     }

@@ -94,6 +94,7 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
     let attempt = store.data_mut();
     attempt.processes.finish().await;
     attempt.services.finish().await;
+    attempt.remote_hosts.disconnect();
     // The guest may have returned before the last output of its programs was read. If that output, or the programs
     // themselves, exceeded a limit, the attempt ends with that and not with what the guest returned.
     let ended = match timer.aborter.reason() {

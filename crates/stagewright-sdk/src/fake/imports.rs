@@ -6,6 +6,7 @@ pub(crate) mod process;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod service;
+pub(crate) mod ssh;
 pub(crate) mod types;
 
 pub(crate) use files::{artifacts, registry, workspace};

@@ -32,6 +32,8 @@ pub struct Report<T> {
     pub spawned: Vec<Spawned>,
     /// The requests that it sent.
     pub sent: Vec<Sent>,
+    /// The commands that it ran on hosts.
+    pub remote_commands: Vec<RemoteCommand>,
     /// The workspace's files at the end.
     pub files: BTreeMap<String, Vec<u8>>,
     /// The artifacts that it published.
@@ -130,6 +132,28 @@ impl Sent {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
+}
+
+/// A command that was run on a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemoteCommand {
+    /// The credential with which the host was reached.
+    pub credential: String,
+    /// The host's name.
+    pub host: String,
+    /// The program's name.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its standard input; for one from a file or an artifact, the content. Where the host writes a secret, it has
+    /// `{secret NAME}`.
+    pub input: Vec<u8>,
+    /// The names of the secrets in the input.
+    pub secrets: Vec<String>,
+    /// Its timeout.
+    pub timeout: Option<Duration>,
+    /// Whether the plugin promised that it only reads.
+    pub read_only: bool,
 }
 
 /// An artifact that was published.

@@ -1,4 +1,4 @@
-//! Scripts of programs, servers and services.
+//! Scripts of programs, servers, services and hosts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -227,6 +227,69 @@ impl ServiceScript {
     /// Makes starting it fail.
     #[must_use]
     pub fn error(mut self, error: Error) -> ServiceScript {
+        self.error = Some(error);
+        self
+    }
+}
+
+/// How a command on a host ends.
+#[derive(Clone, Debug)]
+pub struct SshScript {
+    pub(super) host: String,
+    pub(super) word: String,
+    pub(super) exit_code: i32,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    pub(super) takes: Duration,
+    pub(super) error: Option<Error>,
+}
+
+impl SshScript {
+    /// Matches a command on `host` whose program, or one of whose arguments, is `word`. By default it writes nothing and
+    /// exits with 0.
+    pub fn new(host: &str, word: &str) -> SshScript {
+        SshScript {
+            host: host.to_owned(),
+            word: word.to_owned(),
+            exit_code: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            takes: Duration::ZERO,
+            error: None,
+        }
+    }
+
+    /// Sets the exit code.
+    #[must_use]
+    pub fn exit(mut self, code: i32) -> SshScript {
+        self.exit_code = code;
+        self
+    }
+
+    /// Sets the standard output.
+    #[must_use]
+    pub fn stdout(mut self, text: impl Into<Vec<u8>>) -> SshScript {
+        self.stdout = text.into();
+        self
+    }
+
+    /// Sets the standard error.
+    #[must_use]
+    pub fn stderr(mut self, text: impl Into<Vec<u8>>) -> SshScript {
+        self.stderr = text.into();
+        self
+    }
+
+    /// Sets how long the command takes.
+    #[must_use]
+    pub fn takes(mut self, duration: Duration) -> SshScript {
+        self.takes = duration;
+        self
+    }
+
+    /// Makes the command fail to run.
+    #[must_use]
+    pub fn error(mut self, error: Error) -> SshScript {
         self.error = Some(error);
         self
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::report::{LogLine, Metric, OpenedGate, Published, Release, Report, Sent, Source, Spawned, Wait};
-use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript};
+use super::report::{
+    LogLine, Metric, OpenedGate, Published, Release, RemoteCommand, Report, Sent, Source, Spawned, Wait,
+};
+use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript, SshScript};
 use crate::descriptor::Descriptor;
 use crate::need::Need;
 use crate::rollout::Rollout;
@@ -31,6 +33,7 @@ pub enum Interface {
     Registry,
     Secrets,
     Service,
+    Ssh,
     Workspace,
 }
 
@@ -78,6 +81,7 @@ pub(super) struct State {
     pub(super) processes: Scripts<ProcessScript>,
     pub(super) requests: Scripts<HttpScript>,
     pub(super) services: Scripts<ServiceScript>,
+    pub(super) remote_scripts: Scripts<SshScript>,
     pub(super) current: BTreeMap<String, Json>,
     pub(super) images: BTreeMap<String, Descriptor>,
     pub(super) now: Duration,
@@ -100,6 +104,7 @@ pub(super) struct State {
     /// When each of the spawned programs ends.
     pub(super) children: Vec<Duration>,
     pub(super) sent: Vec<Sent>,
+    pub(super) remote_commands: Vec<RemoteCommand>,
     /// Counts the open responses, each of which has a clone.
     pub(super) responses: Rc<()>,
     pub(super) published: Vec<Published>,
@@ -198,6 +203,7 @@ impl Installed {
             summaries: state.summaries,
             spawned: state.spawned,
             sent: state.sent,
+            remote_commands: state.remote_commands,
             files: state.files,
             published: state.published,
             gates: state.gates,

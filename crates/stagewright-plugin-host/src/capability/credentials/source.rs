@@ -15,7 +15,14 @@ pub trait SignerSource: Send + Sync {
     /// If a secret has no value, or the credential can't be used.
     fn signer(&self, name: &str) -> Result<Arc<dyn RequestSigner>, SigningError>;
 
-    /// The confidential values of the signers that were used so far, by any stage of the run; see
+    /// The private key of a declared credential for SSH; none if the user's agent has it. Fetches its secret, so it may
+    /// block.
+    ///
+    /// # Errors
+    /// If the secret has no value.
+    fn private_key(&self, name: &str) -> Result<Option<SecretValue>, SigningError>;
+
+    /// The confidential values of the credentials that were used so far, by any stage of the run; see
     /// [`SecretSource::known`](crate::SecretSource::known).
     fn known(&self) -> Vec<SecretValue> {
         Vec::new()
@@ -29,7 +36,15 @@ impl SignerSource for () {
     }
 
     fn signer(&self, name: &str) -> Result<Arc<dyn RequestSigner>, SigningError> {
-        let (message, help) = (format!("unknown credential `{name}`"), format!("add a table [credentials.{name}]"));
-        Err(SigningError { message, help })
+        Err(unknown(name))
     }
+
+    fn private_key(&self, name: &str) -> Result<Option<SecretValue>, SigningError> {
+        Err(unknown(name))
+    }
+}
+
+fn unknown(name: &str) -> SigningError {
+    let (message, help) = (format!("unknown credential `{name}`"), format!("add a table [credentials.{name}]"));
+    SigningError { message, help }
 }

@@ -338,16 +338,27 @@ pub(crate) mod artifacts {
         on(|host| Ok(host.artifacts.values().map(artifact).collect()))
     }
 
+    /// An artifact that the stage itself or an earlier one has published, and the stage.
+    fn find<'a>(host: &'a State, name: &str) -> Result<(&'a Published, &'static str)> {
+        rules::artifact_name(name)?;
+        host.fault(Interface::Artifacts, name)?;
+        let own = host.published.iter().find(|published| published.name == name).map(|own| (own, OWN));
+        let earlier = || host.artifacts.get(name).map(|published| (published, EARLIER));
+        own.or_else(earlier).ok_or_else(|| {
+            Error::new(ErrorCode::NotFound, format!("no stage of this run has published an artifact `{name}`"))
+                .help("add the stage that publishes it to this stage's `needs`")
+        })
+    }
+
+    /// The content of an artifact; of a folder, what stands for its archive.
+    pub(in crate::fake::imports) fn content(host: &State, name: &str) -> Result<Vec<u8>> {
+        let (published, stage_id) = find(host, name)?;
+        Ok(Artifact { published: published.clone(), stage_id }.bytes())
+    }
+
     pub(crate) fn fetch(name: &str, path: &str) -> Answer<Artifact> {
         on(|host| {
-            rules::artifact_name(name)?;
-            host.fault(Interface::Artifacts, name)?;
-            let own = host.published.iter().find(|published| published.name == name).map(|own| (own, OWN));
-            let earlier = || host.artifacts.get(name).map(|published| (published, EARLIER));
-            let (published, stage_id) = own.or_else(earlier).ok_or_else(|| {
-                Error::new(ErrorCode::NotFound, format!("no stage of this run has published an artifact `{name}`"))
-                    .help("add the stage that publishes it to this stage's `needs`")
-            })?;
+            let (published, stage_id) = find(host, name)?;
             let artifact = Artifact { published: published.clone(), stage_id };
             let path = writable(host, path)?;
             for (below, content) in &artifact.published.files {

@@ -66,6 +66,10 @@ impl SignerSource for TestSigners {
         self.asked.lock().unwrap().push(name.to_owned());
         Ok(self.all[name].1.clone())
     }
+
+    fn private_key(&self, name: &str) -> Result<Option<SecretValue>, SigningError> {
+        unreachable!("requests need no key for SSH, not even `{name}`")
+    }
 }
 
 impl TestSigners {
