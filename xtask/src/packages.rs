@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
 /// Programs that the tests run, and the packages that contain them.
-const FOR_TESTS: [(&str, &str); 12] = [
+const FOR_TESTS: [(&str, &str); 14] = [
     ("caddy", "caddy"),
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
@@ -22,6 +22,8 @@ const FOR_TESTS: [(&str, &str); 12] = [
     ("prometheus", "prometheus"),
     ("skopeo", "skopeo"),
     ("socat", "socat"),
+    ("ssh", "openssh-client"),
+    ("/usr/sbin/sshd", "openssh-server"),
     ("strace", "strace"),
 ];
 
