@@ -46,8 +46,8 @@ impl SshAddress {
         }
         let after_address = rest.rsplit(']').next().unwrap_or(rest);
         let with_port = if after_address.contains(':') { rest.to_owned() } else { format!("{rest}:{USUAL_PORT}") };
-        match Origin::parse(&format!("tcp://{with_port}")) {
-            Some(place) if !with_port.ends_with('/') => {
+        match Origin::of_connection(&with_port) {
+            Some(place) if !rest.starts_with('-') => {
                 Ok(SshAddress { text: text.to_owned(), user: user.to_owned(), place })
             }
             _ => refuse(CODE, "isn't the address of one host", HELP),

@@ -75,6 +75,12 @@ impl Origin {
         Some(Origin { scheme, host: normal_host(host)?, port })
     }
 
+    /// The place of a connection whose protocol isn't HTTP, with the scheme `tcp`. None if `authority` isn't `HOST:PORT`.
+    pub(crate) fn of_connection(authority: &str) -> Option<Origin> {
+        let (host, port) = split_port(authority);
+        Some(Origin { scheme: Scheme::Tcp, host: normal_host(host)?, port: port_number(port?)? })
+    }
+
     /// The host in lower case; an IPv6 address is in brackets.
     pub fn host(&self) -> &str {
         &self.host

@@ -217,9 +217,13 @@ fn whatever_a_credential_may_do_beyond_the_lock_is_a_wider_change() {
     assert!(changed("[\"api\", \"cluster\"]", "[\"api\"]").iter().all(|change| change.starts_with('-')));
 }
 
-/// The lines and messages of the errors about the pipeline under a policy.
 fn beyond(policy: &str) -> Vec<(usize, String)> {
-    let text = file(DEPLOY);
+    beyond_in(DEPLOY, policy)
+}
+
+/// The lines and messages of the errors about a pipeline under a policy.
+fn beyond_in(tables: &str, policy: &str) -> Vec<(usize, String)> {
+    let text = file(tables);
     let policy = OperatorPolicy::parse("/etc/policy.toml", &format!("schema = 1\n{policy}")).expect("a policy");
     match policy.check(&plan(&text), "stagewright.toml", &text, &["sha256:x".to_owned()]) {
         Ok(()) => Vec::new(),
@@ -245,4 +249,73 @@ fn the_policy_limits_credentials_their_origins_and_their_secrets() {
     assert_eq!(of_net("'b.test'"), [called, unknown]);
     let sources = beyond("secret-sources = ['env']");
     assert!(matches!(&sources[..], [(_, message)] if message.contains("`ca` comes from `file:ca.pem`")), "{sources:?}");
+}
+
+const SSH: &str = r#"
+[secrets.key]
+from = "env:KEY"
+hosts = ["10.0.0.5:22"]
+[credentials.web]
+type = "ssh"
+key = "key"
+[credentials.web.hosts.web1]
+address = "deploy@10.0.0.5"
+host-keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGMfYqPMEBcLOAP"]
+[stages.deploy]
+uses = "exec"
+permissions = { credentials = ["web"] }
+"#;
+
+#[test]
+fn hosts_over_ssh_are_pinned_and_reached_in_one_certain_way() {
+    assert_eq!(mistakes(SSH), []);
+    let refuses = |from: &str, to: &str, expected: &str| {
+        assert!(SSH.contains(from), "{from}");
+        let found = mistakes(&SSH.replacen(from, to, 1));
+        assert!(matches!(&found[..], [(_, message)] if message.contains(expected)), "{from} -> {to}: {found:?}");
+    };
+    refuses("key = \"key\"\n", "key = \"key\"\nagent = true\n", "needs one of `key` and `agent`");
+    let agent = SSH.replace("key = \"key\"", "agent = false");
+    assert!(mistakes(&agent).iter().any(|(_, message)| message.contains("needs one of `key` and `agent`")));
+    refuses("[\"10.0.0.5:22\"]", "[\"10.0.0.6\"]", "to `10.0.0.5:22`, which isn't among its `hosts`");
+    refuses("deploy@10.0.0.5", "10.0.0.5", "`10.0.0.5` doesn't name a user");
+    refuses(
+        "[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGMfYqPMEBcLOAP\"]",
+        "[]",
+        "`web1` of the credential `web` has no host keys",
+    );
+    refuses("ssh-ed25519 AAAA", "ssh-dss AAAA", "has the unknown type `ssh-dss`");
+    refuses(
+        "type = \"ssh\"",
+        "type = \"ssh\"\norigins = [\"https://a.test\"]",
+        "has `origins`, which its type doesn't use",
+    );
+    let hostless = SSH.split("[credentials.web.hosts.web1]").next().unwrap_or_default().to_owned()
+        + "[stages.deploy]\nuses = 'exec'\npermissions = { credentials = ['web'] }\n";
+    assert!(mistakes(&hostless).iter().any(|(_, message)| message == "the credential `web` has no `hosts`"));
+}
+
+#[test]
+fn the_policy_limits_hosts_over_ssh_by_net() {
+    assert_eq!(beyond_in(SSH, "permissions.net = ['tcp://10.0.0.5:22']"), []);
+    let [(_, message)] = &beyond_in(SSH, "permissions.net = ['https://10.0.0.5']")[..] else { panic!("one error") };
+    assert!(message.contains("by the credential `web`, `deploy` may call tcp://10.0.0.5:22"), "{message}");
+}
+
+#[test]
+fn another_host_and_another_host_key_are_changes_that_widen() {
+    let changed = |from: &str, to: &str| -> Vec<String> {
+        assert!(SSH.contains(from), "{from}");
+        let changes = locked(SSH).changes(&locked(&SSH.replacen(from, to, 1)), &Bounds::default());
+        changes.iter().map(ToString::to_string).collect()
+    };
+    let place = "+ the credential `web` may now run commands on `web1`, root@10.0.0.5";
+    assert_eq!(changed("deploy@10.0.0.5", "root@10.0.0.5"), [place]);
+    let keys = changed("AAAAC3NzaC1lZDI1NTE5AAAAIGMfYqPMEBcLOAP\"]", "AAAAC3NzaC1lZDI1NTE5AAAAIGMfYqPMEBcLOAA\"]");
+    assert!(keys.iter().any(|change| change.starts_with("+ the credential `web` now accepts of `web1` the key")));
+    assert!(keys.iter().any(|change| change.starts_with("- the credential `web` no longer accepts of `web1` the key")));
+    let login = changed("key = \"key\"\n", "agent = true\n");
+    assert!(login.contains(&"+ the credential `web` no longer has key = `key`".to_owned()), "{login:?}");
+    let renamed = changed("hosts.web1", "hosts.web2");
+    assert!(renamed.contains(&"- the credential `web` may no longer run commands on `web1`".to_owned()), "{renamed:?}");
 }
