@@ -216,7 +216,9 @@ fn secrets_reach_a_file_of_the_host_and_nothing_else() {
         let state = repository.root().join(".stagewright");
         let found =
             repository.program("grep").args(["-r", "-F", "-l", "-e", secret]).arg(state).output().expect("grep");
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the state folder has a secret");
     }
+}
 
 /// What the host's server has logged about connections.
 fn connections(fleet: &Fleet) -> usize {

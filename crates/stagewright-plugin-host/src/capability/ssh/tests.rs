@@ -111,8 +111,9 @@ async fn nothing_is_announced_before_the_connection_and_nothing_is_sent_in_a_reh
     let terms = RehearsalTerms::default();
     let (rehearsal, aborter) = crate::testing::rehearsal(fixture.folder.path(), &own, &terms, &fixture.log);
     fixture.hosts.rehearsal = rehearsal;
+    let command = command("web", "web1");
     let stopped = tokio::select! {
-        ended = fixture.hosts.run(&command("web", "web1")) => panic!("ran: {ended:?}"),
+        ended = fixture.hosts.run(&command) => panic!("ran: {ended:?}"),
         stopped = aborter.wait() => stopped,
     };
     let would = "would run `true` on `web1`, with the credential `web`";
