@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use stagewright_sdk::fake::{FakeHost, HttpScript, Interface, ProcessScript, ServiceScript, SshScript};
+use stagewright_sdk::fake::{FakeHost, HttpScript, Interface, ProcessScript, ServiceScript};
 use stagewright_sdk::gate::{Approval, FieldKind};
 use stagewright_sdk::http::{Request, endpoint};
 use stagewright_sdk::process::Command;
 use stagewright_sdk::workspace::Node;
 use stagewright_sdk::{
     Error, ErrorCode, JsonSchema, Manifest, Observation, Outcome, Permission, Problem, Reconcile, Result, Stage,
-    artifacts, clock, environment, metrics, outputs, poll, random, registry, secrets, service, ssh, workspace,
+    artifacts, clock, environment, metrics, outputs, poll, random, registry, secrets, service, workspace,
 };
 
 /// The error of a call.
@@ -142,49 +142,6 @@ fn a_denial_names_the_line_that_would_grant_the_call() {
     assert_eq!(refused(&folder, || workspace::read("private/a/b.txt")).1, "the stage may not read `private/a/b.txt`");
     let failing = host.fail(Interface::Secrets, "token", Error::internal("down"));
     assert_eq!(refused(&failing, || secrets::get("token")), (ErrorCode::Internal, "down".to_owned()));
-}
-
-#[test]
-fn commands_on_hosts_take_their_credential_and_are_effects() {
-    let host = FakeHost::new().ssh(SshScript::new("web1", "true").takes(Duration::from_secs(9)));
-    let command = |program: &str| ssh::Command::new("web", "web1", program);
-    let denied = host.clone().deny(Permission::Credentials, "web");
-    assert_eq!(refused(&denied, || command("true").run()).1, "the stage may not use the credential `web`");
-    assert_eq!(refused(&host, || command("a\0b").run()).0, ErrorCode::InvalidArgument);
-    assert_eq!(refused(&host, || ssh::Command::new("web", "web2", "true").run()).0, ErrorCode::Unavailable);
-    assert_eq!(refused(&host, || command("true").input_artifact("app").run()).0, ErrorCode::NotFound);
-    let late = refused(&host, || command("true").timeout(Duration::from_secs(1)).run());
-    assert_eq!(
-        late,
-        (ErrorCode::DeadlineExceeded, "the command on `web1` took longer than 1s, and may still run".to_owned())
-    );
-    let (ended, report) = host.clone().with(|| command("true").input(b"a").input_file("x").input(b"b").run());
-    assert_eq!(ended.map(|output| output.exit_code), Ok(0));
-    assert_eq!(report.remote_commands[0].input, b"b", "what is appended replaces a file");
-
-    struct Asks;
-    impl Stage for Asks {
-        type Config = serde_json::Value;
-        fn manifest() -> Manifest {
-            stagewright_sdk::manifest!()
-        }
-        fn run(_config: serde_json::Value) -> Result<Outcome> {
-            Ok(Outcome::Succeeded)
-        }
-    }
-    impl Reconcile for Asks {
-        fn observe(_config: serde_json::Value) -> Result<Observation> {
-            ssh::Command::new("web", "web1", "true").read_only().run()?;
-            ssh::Command::new("web", "web1", "true").run()?;
-            Ok(Observation::NotStarted)
-        }
-        fn undo(_config: serde_json::Value) -> Result<()> {
-            Ok(())
-        }
-    }
-    let report = host.observe::<Asks>();
-    assert_eq!(report.result.unwrap_err().message, "`observe` may not have effects: run true on web1");
-    assert_eq!(report.remote_commands.len(), 1);
 }
 
 #[test]

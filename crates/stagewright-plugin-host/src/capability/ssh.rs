@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use stagewright_model::{CredentialKind, SshHost};
 
-use self::client::{Client, Input};
-use self::connection::{Connection, Place};
+use self::client::{ProgramInput, SshPrograms};
+use self::connection::HostConnection;
+use self::place::RemotePlace;
 use super::artifacts::Artifacts;
 use super::credentials::SignerSource;
 use super::effects::Effects;
@@ -29,6 +30,7 @@ mod client;
 mod command;
 mod connection;
 mod failure;
+mod place;
 
 pub(crate) use command::CommandInput;
 pub use command::RemoteCommand;
@@ -60,7 +62,7 @@ pub(crate) struct RemoteHosts {
     root: PathBuf,
     environment: BTreeMap<String, String>,
     /// By credential and host.
-    connections: BTreeMap<(String, String), Connection>,
+    connections: BTreeMap<(String, String), HostConnection>,
 }
 
 impl RemoteHosts {
@@ -142,7 +144,7 @@ impl RemoteHosts {
     }
 
     /// What is sent to the command. Opened before anything runs, so that a missing file is no half-done effect.
-    async fn input(&self, command: &RemoteCommand, to: &SshHost) -> Result<Input, CapabilityError> {
+    async fn input(&self, command: &RemoteCommand, to: &SshHost) -> Result<ProgramInput, CapabilityError> {
         Ok(match &command.input {
             CommandInput::Pieces(pieces) => {
                 let mut data = Vec::new();
@@ -154,25 +156,25 @@ impl RemoteHosts {
                         }
                     }
                 }
-                Input::Bytes(data)
+                ProgramInput::Bytes(data)
             }
             CommandInput::File(path) => {
                 let path = path.clone();
-                Input::File(self.workspace.off_thread(move |files| files.open(&path)).await?.into_std())
+                ProgramInput::File(self.workspace.off_thread(move |files| files.open(&path)).await?.into_std())
             }
             CommandInput::Artifact(name) => {
                 let (artifacts, before, name) = (self.artifacts.clone(), self.before.clone(), name.clone());
-                Input::File(blocking(move || artifacts.open(&name, &before)).await??)
+                ProgramInput::File(blocking(move || artifacts.open(&name, &before)).await??)
             }
         })
     }
 
     async fn connect(&mut self, credential: &str, host: &str, declared: &SshHost) -> Result<(), CapabilityError> {
         let key = (credential.to_owned(), host.to_owned());
-        if self.connections.get(&key).is_some_and(Connection::is_open) {
+        if self.connections.get(&key).is_some_and(HostConnection::is_open) {
             return Ok(());
         }
-        let client = Client::find(&self.environment, &self.root)?;
+        let client = SshPrograms::find(&self.environment, &self.root)?;
         let (source, name) = (self.source.clone(), credential.to_owned());
         let fetched = blocking(move || source.private_key(&name)).await?;
         let private_key = fetched.map_err(|error| {
@@ -180,8 +182,8 @@ impl RemoteHosts {
         })?;
         private_key.iter().for_each(|key| self.masker.add(key.clone(), false));
         let agent = self.environment.get("SSH_AUTH_SOCK").map(PathBuf::from);
-        let place = Place { credential, host, declared };
-        let connection = Connection::open(client, &place, private_key.as_ref(), agent).await?;
+        let place = RemotePlace { credential, host, declared };
+        let connection = HostConnection::open(client, &place, private_key.as_ref(), agent).await?;
         self.connections.insert(key, connection);
         Ok(())
     }

@@ -16,14 +16,14 @@ const OUTPUT: usize = 1 << 20;
 
 /// The programs of the client. They aren't looked for in the workspace, where a stage could have put them.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct SshPrograms {
     pub(super) ssh: PathBuf,
     pub(super) agent: PathBuf,
     pub(super) add: PathBuf,
 }
 
 /// The standard input of a program.
-pub(super) enum Input {
+pub(super) enum ProgramInput {
     Bytes(Vec<u8>),
     File(File),
 }
@@ -45,8 +45,11 @@ pub(super) enum Unfinished {
     Lost(std::io::Error),
 }
 
-impl Client {
-    pub(super) fn find(environment: &BTreeMap<String, String>, workspace: &Path) -> Result<Client, CapabilityError> {
+impl SshPrograms {
+    pub(super) fn find(
+        environment: &BTreeMap<String, String>,
+        workspace: &Path,
+    ) -> Result<SshPrograms, CapabilityError> {
         let path = environment.get("PATH").map_or("", String::as_str);
         let find = |name: &str| {
             which_outside(name, path, workspace).ok_or_else(|| {
@@ -56,7 +59,7 @@ impl Client {
                 )
             })
         };
-        Ok(Client { ssh: find("ssh")?, agent: find("ssh-agent")?, add: find("ssh-add")? })
+        Ok(SshPrograms { ssh: find("ssh")?, agent: find("ssh-agent")?, add: find("ssh-add")? })
     }
 }
 
@@ -66,10 +69,10 @@ pub(super) fn program(path: &Path, args: Vec<String>, env: &[(&str, &Path)], fol
     Command { program: path.to_owned(), args, env, current_dir: folder.to_owned(), stdin: None }
 }
 
-pub(super) fn start(command: Command, input: Input) -> Result<Child, CapabilityError> {
+pub(super) fn start(command: Command, input: ProgramInput) -> Result<Child, CapabilityError> {
     let started = match input {
-        Input::Bytes(data) => Command { stdin: Some(data), ..command }.spawn(),
-        Input::File(file) => command.spawn_reading(file),
+        ProgramInput::Bytes(data) => Command { stdin: Some(data), ..command }.spawn(),
+        ProgramInput::File(file) => command.spawn_reading(file),
     };
     started.map_err(|error: SpawnError| {
         CapabilityError::new(ErrorCode::Internal, error.to_string()).with_help(error.help())

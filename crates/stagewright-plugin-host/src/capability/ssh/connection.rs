@@ -6,15 +6,16 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stagewright_model::{SecretValue, SshHost};
+use stagewright_model::SecretValue;
 use stagewright_process::Child;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::RemoteOutput;
-use super::client::{Client, Ended, Input, finish, program, start};
+use super::client::{Ended, ProgramInput, SshPrograms, finish, program, start};
 use super::failure::{REPORT, connection_failure, lost};
+use super::place::RemotePlace;
 use crate::error::{CapabilityError, ErrorCode};
 
 /// Where the folder of a connection is. The path of a socket has at most 108 bytes, so it can't be below the state folder.
@@ -26,16 +27,9 @@ const OPENING: Duration = Duration::from_secs(40);
 /// Between two looks for a socket.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Where a connection leads, for people.
-pub(super) struct Place<'a> {
-    pub(super) credential: &'a str,
-    pub(super) host: &'a str,
-    pub(super) declared: &'a SshHost,
-}
-
 /// A connection, which ends when this is dropped.
-pub(super) struct Connection {
-    client: Client,
+pub(super) struct HostConnection {
+    client: SshPrograms,
     folder: TempDir,
     /// As in `` `web1` (deploy@10.0.0.5) ``.
     shown: String,
@@ -43,20 +37,20 @@ pub(super) struct Connection {
     reader: JoinHandle<()>,
 }
 
-impl Drop for Connection {
+impl Drop for HostConnection {
     fn drop(&mut self) {
         self.reader.abort();
     }
 }
 
-impl Connection {
+impl HostConnection {
     /// Connects and logs in. `private_key`: none to use the agent at the socket `agent`.
     pub(super) async fn open(
-        client: Client,
-        to: &Place<'_>,
+        client: SshPrograms,
+        to: &RemotePlace<'_>,
         private_key: Option<&SecretValue>,
         agent: Option<PathBuf>,
-    ) -> Result<Connection, CapabilityError> {
+    ) -> Result<HostConnection, CapabilityError> {
         let failed = |error: std::io::Error| {
             CapabilityError::new(ErrorCode::Internal, "could not create the files of a connection").caused_by(&error)
         };
@@ -72,11 +66,11 @@ impl Connection {
             None => (None, agent.ok_or_else(|| without_agent(to))?),
         };
         let command = program(&client.ssh, options_to_connect(folder.path(), &agent, to), &[], folder.path());
-        let mut child = start(command, Input::Bytes(Vec::new()))?;
+        let mut child = start(command, ProgramInput::Bytes(Vec::new()))?;
         logged_in(&mut child, &folder.path().join("control"), to).await?;
         let reader = tokio::spawn(async move { while child.next_chunk().await.is_some() {} });
         let shown = format!("`{}` ({})", to.host, to.declared.address);
-        Ok(Connection { client, folder, shown, reader })
+        Ok(HostConnection { client, folder, shown, reader })
     }
 
     /// Whether the connection hasn't been lost, as far as is known.
@@ -88,7 +82,7 @@ impl Connection {
     pub(super) async fn run(
         &self,
         line: &str,
-        input: Input,
+        input: ProgramInput,
         limit: Option<Duration>,
     ) -> Result<RemoteOutput, CapabilityError> {
         let control = self.folder.path().join("control").display().to_string();
@@ -108,7 +102,7 @@ impl Connection {
 
 /// The arguments of the process that connects. Nothing is read from files of the user or the machine, nothing but the pinned
 /// keys is accepted, and nothing but keys is offered.
-fn options_to_connect(folder: &Path, agent: &Path, to: &Place<'_>) -> Vec<String> {
+fn options_to_connect(folder: &Path, agent: &Path, to: &RemotePlace<'_>) -> Vec<String> {
     let path = |name: &str| folder.join(name).display().to_string();
     let (control, known_hosts) = (path("control"), path("known_hosts"));
     let agent = agent.display().to_string();
@@ -144,7 +138,7 @@ fn options(all: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// Waits until the process has logged in, which is when it listens at `control`.
-async fn logged_in(child: &mut Child, control: &Path, to: &Place<'_>) -> Result<(), CapabilityError> {
+async fn logged_in(child: &mut Child, control: &Path, to: &RemotePlace<'_>) -> Result<(), CapabilityError> {
     let (mut report, begun) = (Vec::new(), Instant::now());
     loop {
         tokio::select! {
@@ -168,14 +162,14 @@ async fn logged_in(child: &mut Child, control: &Path, to: &Place<'_>) -> Result<
 
 /// An agent that has the key in its memory and nothing else. The key is never on a disk.
 async fn private_agent(
-    client: &Client,
+    client: &SshPrograms,
     folder: &Path,
-    to: &Place<'_>,
+    to: &RemotePlace<'_>,
     key: &SecretValue,
 ) -> Result<(Child, PathBuf), CapabilityError> {
     let socket = folder.join("agent");
     let args = vec!["-D".to_owned(), "-a".to_owned(), socket.display().to_string()];
-    let agent = start(program(&client.agent, args, &[], folder), Input::Bytes(Vec::new()))?;
+    let agent = start(program(&client.agent, args, &[], folder), ProgramInput::Bytes(Vec::new()))?;
     let begun = Instant::now();
     while !socket.exists() {
         if begun.elapsed() > OPENING {
@@ -186,7 +180,8 @@ async fn private_agent(
     // The file of a key ends with a line end, which sources of secrets may remove.
     let text = format!("{}\n", key.expose().trim_end()).into_bytes();
     let add = program(&client.add, vec!["-q".to_owned(), "-".to_owned()], &[("SSH_AUTH_SOCK", &socket)], folder);
-    let added = finish(start(add, Input::Bytes(text))?, Some(OPENING)).await.map_err(|why| why.error("`ssh-add`"))?;
+    let added =
+        finish(start(add, ProgramInput::Bytes(text))?, Some(OPENING)).await.map_err(|why| why.error("`ssh-add`"))?;
     if added.code == Some(0) {
         return Ok((agent, socket));
     }
@@ -197,7 +192,7 @@ async fn private_agent(
     Err(CapabilityError { causes: vec![why], ..error })
 }
 
-fn without_agent(to: &Place<'_>) -> CapabilityError {
+fn without_agent(to: &RemotePlace<'_>) -> CapabilityError {
     let message = format!("the credential `{}` uses the keys of an agent, but SSH_AUTH_SOCK isn't set", to.credential);
     CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help(format!(
         "start `ssh-agent` and add a key to it, or set `key` in [credentials.{}] to a secret",

@@ -1,14 +1,14 @@
 //! Why a connection failed, read from what the client reports.
 
-use super::connection::Place;
+use super::place::RemotePlace;
 use crate::error::{CapabilityError, ErrorCode};
 
 /// The most bytes of a report that are kept.
 pub(super) const REPORT: usize = 64 * 1024;
 
 /// The error for a client that ended before it had logged in. `report`: its standard error, with details.
-pub(super) fn connection_failure(to: &Place<'_>, report: &str) -> CapabilityError {
-    let Place { credential, host, declared } = to;
+pub(super) fn connection_failure(to: &RemotePlace<'_>, report: &str) -> CapabilityError {
+    let RemotePlace { credential, host, declared } = to;
     let address = &declared.address;
     let error = |code, message: String| CapabilityError::new(code, message);
     if report.contains("Host key verification failed") || report.contains("no matching host key type found") {

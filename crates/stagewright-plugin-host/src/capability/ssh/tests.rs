@@ -1,7 +1,7 @@
 use stagewright_model::{CredentialDeclaration, Permissions, RehearsalTerms, RequestSigner, SecretValue, SigningError};
 
-use super::connection::Place;
 use super::failure::connection_failure;
+use super::place::RemotePlace;
 use super::*;
 use crate::testing::{TestAttempt, TestLog};
 
@@ -123,7 +123,7 @@ async fn nothing_is_announced_before_the_connection_and_nothing_is_sent_in_a_reh
 #[test]
 fn a_failed_connection_says_what_the_host_offered_or_wanted() {
     let declared = web1();
-    let place = Place { credential: "web", host: "web1", declared: &declared };
+    let place = RemotePlace { credential: "web", host: "web1", declared: &declared };
     let failure = |report: &str| connection_failure(&place, report);
     let other = failure("debug1: Server host key: ssh-ed25519 SHA256:abc\nHost key verification failed.\n");
     assert!(other.message.contains("(deploy@10.0.0.5) offered the host key ssh-ed25519 SHA256:abc, which isn't one"));
