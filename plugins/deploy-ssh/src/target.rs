@@ -4,7 +4,7 @@
 //! as many hosts as the weight says, in their order, starts the service there, and waits until each is healthy: a host that
 //! isn't gets its earlier release back.
 
-use rollout::{Described, Progress, Serving, Target, pass_all};
+use rollout::{Described, Progress, Serving, Target, wait_until_ready};
 use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, context, log};
 
@@ -160,7 +160,7 @@ impl Target for Hosts {
         }
         for (at, host) in wave.iter().enumerate() {
             let placed = Placed { hosts: vec![host.name.to_owned()] };
-            pass_all(self, &self.config.checks_of(host.name), &placed)
+            wait_until_ready(self, &self.config.checks_of(host.name), &placed)
                 .map_err(|error| go_back(&wave[at..], error.context(format!("`{}` isn't healthy", host.name))))?;
         }
         Ok(())

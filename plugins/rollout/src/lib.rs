@@ -47,10 +47,9 @@ use crate::rollout::Rollout;
 pub(crate) fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
     let restored = environment::restored()?;
     let target = T::open(config, restored.as_ref())?;
-    // Neither a rollback nor a deploy that has begun waits for anyone.
+    // A rollback waits for no one.
     if restored.is_none()
-        && target.unfinished()?.is_none()
-        && let Some(request) = drift::request_approval::<T>(config)?
+        && let Some(request) = drift::request_approval(&target, config)?
     {
         return Ok(Outcome::Suspended(request));
     }

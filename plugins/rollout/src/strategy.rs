@@ -210,7 +210,11 @@ impl Waves {
     fn weights(&self) -> Vec<u32> {
         let (mut done, mut weights) = (0, Vec::new());
         while done < self.hosts {
-            let size = self.serial.get(weights.len()).or(self.serial.last()).map_or(1, |amount| amount.of(self.hosts, false).max(1));
+            let size = self
+                .serial
+                .get(weights.len())
+                .or(self.serial.last())
+                .map_or(1, |amount| amount.of(self.hosts, false).max(1));
             done = done.saturating_add(size).min(self.hosts);
             weights.push(done.saturating_mul(100).div_ceil(self.hosts));
         }

@@ -65,10 +65,10 @@ pub struct Drift {
     /// A part of the release, as in `deployment/web: spec.replicas`.
     pub what: String,
     /// What the release has there; none for nothing.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
     /// What is in place; none for nothing.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }
 

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use stagewright_engine::{
     ApprovedCapture, Artifact, AttemptEnd, AttemptMessage, AttemptMessageKind, AttemptReport, AttemptRequest, Basis,
-    CacheRequest, Call, Capture, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, FailedTest, Failure,
-    FailureKind, Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric, Need,
-    Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, Rollout, RolloutPhase, RunId, SourceView,
+    CacheRequest, Call, Capture, Drift, EarlierResult, EarlierStage, EffectRefused, EnvironmentView, FailedTest,
+    Failure, FailureKind, Field, FieldKind, FilePlace, Finding, Gate, GateKind, GitState, Level, Lines, Made, Metric,
+    Need, Observation, Outcome, Problem, Release, ReleaseNote, ReleaseOrigin, Rollout, RolloutPhase, RunId, SourceView,
     Stream, TestCase, TestOutcome, TextRange, Timestamp, Trigger, Wait,
 };
 use stagewright_model::{Limits, MissingGrant, Permission, Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
@@ -365,6 +365,7 @@ fn reports_round_trip_through_json() {
         AttemptEnd::Observed(Observation::Found(Finding::NotStarted)),
         AttemptEnd::Observed(Observation::InProgress),
         AttemptEnd::Observed(Observation::Unknown(text("no answer"))),
+        AttemptEnd::Compared(vec![Drift { what: text("replicas"), expected: Some(text("2")), found: None }]),
         AttemptEnd::Unsuccessful(Outcome::TimedOut, failure()),
     ];
     for end in ends {
@@ -375,6 +376,7 @@ fn reports_round_trip_through_json() {
             | AttemptEnd::Suspended(_)
             | AttemptEnd::Waiting(_)
             | AttemptEnd::Observed(Observation::Found(_) | Observation::InProgress | Observation::Unknown(_))
+            | AttemptEnd::Compared(_)
             | AttemptEnd::Unsuccessful(..) => {}
         }
         travels(&AttemptReport {

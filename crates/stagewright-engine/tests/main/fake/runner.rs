@@ -107,6 +107,7 @@ pub(crate) fn label(request: &AttemptRequest) -> String {
         Call::Run => "",
         Call::Observe => "observe ",
         Call::Undo => "undo ",
+        Call::Compare => "compare ",
     };
     format!("{call}{}#{}", request.stage_id, request.attempt)
 }

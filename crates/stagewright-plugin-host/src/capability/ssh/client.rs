@@ -36,7 +36,7 @@ pub(super) struct Ended {
 }
 
 /// Why a program has no end.
-pub(super) enum Unfinished {
+pub(super) enum NoEnd {
     /// Its time is up.
     TimedOut(Duration),
     /// It wrote more than [`OUTPUT`].
@@ -80,7 +80,7 @@ pub(super) fn start(command: Command, input: ProgramInput) -> Result<Child, Capa
 }
 
 /// Waits until a program has ended. It is killed if that takes longer than `limit`.
-pub(super) async fn finish(mut child: Child, limit: Option<Duration>) -> Result<Ended, Unfinished> {
+pub(super) async fn finish(mut child: Child, limit: Option<Duration>) -> Result<Ended, NoEnd> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let deadline = limit.and_then(|limit| Some((tokio::time::Instant::now().checked_add(limit)?, limit)));
     loop {
@@ -88,33 +88,33 @@ pub(super) async fn finish(mut child: Child, limit: Option<Duration>) -> Result<
             None => child.next_chunk().await,
             Some((deadline, limit)) => match timeout_at(deadline, child.next_chunk()).await {
                 Ok(chunk) => chunk,
-                Err(_) => return Err(Unfinished::TimedOut(limit)),
+                Err(_) => return Err(NoEnd::TimedOut(limit)),
             },
         };
         let Some((source, data)) = chunk else { break };
         let stream = if source == Source::Stdout { &mut stdout } else { &mut stderr };
         stream.extend_from_slice(&data);
         if stream.len() > OUTPUT {
-            return Err(Unfinished::TooMuchOutput);
+            return Err(NoEnd::TooMuchOutput);
         }
     }
-    let status = child.wait().await.map_err(Unfinished::Lost)?;
+    let status = child.wait().await.map_err(NoEnd::Lost)?;
     Ok(Ended { code: status.code, stdout, stderr })
 }
 
-impl Unfinished {
+impl NoEnd {
     /// The error. `what`: the subject of its sentence, as in ``the command on `web1` ``.
     pub(super) fn error(self, what: &str) -> CapabilityError {
         match self {
-            Unfinished::TimedOut(limit) => {
+            NoEnd::TimedOut(limit) => {
                 let message = format!("{what} took longer than {limit:?}, and may still run");
                 CapabilityError::new(ErrorCode::DeadlineExceeded, message)
             }
-            Unfinished::TooMuchOutput => {
+            NoEnd::TooMuchOutput => {
                 let message = format!("the output of {what} exceeds {}", ByteSize(OUTPUT as u64));
                 CapabilityError::new(ErrorCode::ResourceExhausted, message)
             }
-            Unfinished::Lost(error) => {
+            NoEnd::Lost(error) => {
                 CapabilityError::new(ErrorCode::Internal, format!("{what} was lost")).caused_by(&error)
             }
         }
