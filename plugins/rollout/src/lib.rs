@@ -47,9 +47,10 @@ use crate::rollout::Rollout;
 pub(crate) fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
     let restored = environment::restored()?;
     let target = T::open(config, restored.as_ref())?;
-    // A rollback waits for no one.
+    // Neither a rollback nor a rollout that has begun waits for approval.
     if restored.is_none()
-        && let Some(request) = drift::request_approval(&target, config)?
+        && rollout::begun()?.is_none()
+        && let Some(request) = drift::request_approval::<T>(config)?
     {
         return Ok(Outcome::Suspended(request));
     }

@@ -79,8 +79,7 @@ struct Decision {
 impl<'a, T: Target> Rollout<'a, T> {
     /// Begins the deploy of the release of `config`, or continues the one that this run has begun.
     pub(crate) fn begin(target: &'a T, config: &'a T::Config, previous: Option<&'a Serving>) -> Result<Rollout<'a, T>> {
-        let known = environment::rollout()?
-            .filter(|known| !is_finished(known.phase) && digest_of(&known.artifact) == digest_of(target.artifact()));
+        let known = begun()?.filter(|known| digest_of(&known.artifact) == digest_of(target.artifact()));
         let mut rollout = Rollout::of(target, config, previous)?;
         if let (Some(known), false) = (known, rollout.is_new) {
             rollout.done = usize::try_from(known.step).unwrap_or(usize::MAX).min(rollout.steps.len() - 1);
@@ -383,10 +382,14 @@ fn was_released() -> Result<bool> {
     Ok(known.into_iter().flatten().any(|release| release.config == own))
 }
 
+/// The rollout that this run has begun and not finished.
+pub(crate) fn begun() -> Result<Option<environment::Rollout>> {
+    Ok(environment::rollout()?.filter(|known| !is_finished(known.phase)))
+}
+
 /// Records that a rollout has completed whose end was interrupted.
 pub(crate) fn complete(artifact: &str) -> Result<()> {
-    let open = environment::rollout()?.filter(|known| !is_finished(known.phase));
-    let Some(known) = open.filter(|known| digest_of(&known.artifact) == digest_of(artifact)) else {
+    let Some(known) = begun()?.filter(|known| digest_of(&known.artifact) == digest_of(artifact)) else {
         return Ok(());
     };
     let (step, weight, message) = (known.steps, 100, String::new());

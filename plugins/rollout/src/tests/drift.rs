@@ -72,9 +72,13 @@ fn neither_a_rollback_nor_the_continuation_of_a_deploy_asks() {
     let current = changed(vec![replicas("5")]);
     let restored = deploy(current.clone()).restored(current.clone()).run::<Deploy>();
     assert_eq!(restored.result, Ok(Outcome::Succeeded));
-    let current = changed(vec![replicas("5")]);
-    WORLD.with_borrow_mut(|world| world.unfinished = Some(NEW.to_owned()));
-    assert_eq!(deploy(current).run::<Deploy>().result, Ok(Outcome::Succeeded));
+    let current = changed(Vec::new());
+    let first = host(&canary()).ledger(Some(current.clone()), None).run::<Deploy>();
+    WORLD.with_borrow_mut(|world| world.drift = vec![replicas("5")]);
+    let (next, token) = after(&canary(), &first);
+    let second = next.ledger(Some(current), None).signalled(&token, Json::Null).run::<Deploy>();
+    assert_eq!(summary(&second), (RolloutPhase::Paused, 3, 50));
+    assert!(second.gates.is_empty());
 }
 
 #[test]
