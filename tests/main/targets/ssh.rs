@@ -113,27 +113,34 @@ fn a_deploy_with_an_older_token_is_refused_by_the_host_even_if_the_ledger_is_los
     assert!(damaged.stdout.contains("is damaged: its token is `x`"), "{}", damaged.stdout);
 }
 
+/// From two state folders, whose tokens can be the same. Both can lose then, but the hosts never have different releases.
 #[test]
-fn of_two_deploys_at_once_one_wins_as_a_whole() {
+fn of_two_deploys_at_once_at_most_one_wins_and_as_a_whole() {
     let fleet = Fleet::start(2);
     let text = pipeline("");
     let repositories = [fleet.repository(&text), fleet.repository(&text)];
+    deploy(&repositories[0], "0", "", 0);
     let mut runs = repositories
         .iter()
         .zip(["1", "2"])
         .map(|(repository, version)| repository.start(&["run", "--input", &format!("version={version}")]))
         .collect::<Vec<_>>();
     let codes = runs.iter_mut().map(|run| run.wait().expect("an end").code()).collect::<Vec<_>>();
-    assert!(codes.contains(&Some(0)), "{codes:?}");
+    let versions = fleet.versions();
+    let expected: &[&str] = match codes[..] {
+        [Some(0), Some(0)] => &["1", "2"],
+        [Some(0), _] => &["1"],
+        [_, Some(0)] => &["2"],
+        _ => &["0"],
+    };
+    assert!(expected.iter().any(|version| versions == [*version, *version]), "{codes:?}: {versions:?}");
     for at in 0..2 {
         let serving = fleet.state(at, "serving");
         let release = serving.split(' ').next().expect("a release").to_owned();
         let current = std::fs::read_link(fleet.folder(at).join("srv/shop/current")).expect("a link");
         assert!(current.ends_with(&release), "{serving} but {}", current.display());
         assert_eq!(fleet.state(at, "running"), release);
-        assert_eq!(fleet.read(at, "runs"), fleet.read(at, &format!("srv/shop/releases/{release}/version")));
     }
-    assert_eq!(fleet.versions()[0], fleet.versions()[1]);
 }
 
 #[test]
