@@ -1,7 +1,8 @@
 //! Fields of a release that others have changed.
 //!
 //! The cluster knows who has set each field. A field of a release that its manager doesn't own any more was changed by
-//! someone else, whatever form the cluster gives its value. Fields that the release doesn't set are no one's business here.
+//! someone else, whatever form the cluster gives its value. Before 1.22 the cluster doesn't record who has scaled a workload,
+//! so numbers, which have one form, are compared as well. Fields that the release doesn't set are no one's business here.
 
 use serde_json::{Map, Value as Json};
 use stagewright_sdk::LiveDifference;
@@ -27,6 +28,11 @@ pub(crate) fn differences(identity: &Identity, applied: &Json, live: &Json, mana
     found
 }
 
+/// Whether it is about the number of a workload's replicas.
+pub(crate) fn is_of_replicas(difference: &LiveDifference) -> bool {
+    difference.what.ends_with(": spec.replicas")
+}
+
 struct Comparison<'a> {
     identity: &'a Identity,
     /// The records of other managers.
@@ -39,6 +45,10 @@ impl Comparison<'_> {
         let Some(owned) = owned.as_object() else { return self.compare(path, applied, live, found) };
         // What is owned as a whole has no parts.
         if owned.is_empty() {
+            match applied {
+                Json::Number(_) | Json::Bool(_) => self.compare(path, applied, live, found),
+                _ => {}
+            }
             return;
         }
         match applied {
@@ -211,6 +221,14 @@ mod tests {
         assert_eq!(compared(&applied, &live), [""; 0]);
         live["metadata"]["managedFields"] = json!([]);
         assert_eq!(compared(&applied, &live), ["deployment/web: data {\"a\":\"b\"} -> -"]);
+    }
+
+    #[test]
+    fn a_number_that_was_changed_without_an_owner_differs() {
+        let applied = json!({ "spec": { "replicas": 3, "name": "a" } });
+        let own = json!({ "f:spec": { "f:replicas": {}, "f:name": {} } });
+        let live = json!({ "spec": { "replicas": 5, "name": "A" }, "metadata": { "managedFields": [fields("stagewright", "Apply", &own)] } });
+        assert_eq!(compared(&applied, &live), ["deployment/web: spec.replicas 3 -> 5"]);
     }
 
     #[test]

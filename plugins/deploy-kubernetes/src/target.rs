@@ -194,7 +194,11 @@ impl Target for Application {
                 // The values of secrets are the host's.
                 Some(_) if identity.kind == "Secret" => {}
                 Some(live) => {
-                    found.extend(drift::differences(&identity, &applied, &live, self.applier(false).manager));
+                    let mut differing = drift::differences(&identity, &applied, &live, self.applier(false).manager);
+                    if differing.iter().any(drift::is_of_replicas) && self.is_autoscaled(&identity)? {
+                        differing.retain(|difference| !drift::is_of_replicas(difference));
+                    }
+                    found.extend(differing);
                 }
             }
         }
@@ -220,6 +224,16 @@ impl Target for Application {
 impl Application {
     fn records(&self) -> Records<'_> {
         Records { cluster: &self.cluster, namespace: &self.config.namespace, service: &self.config.service }
+    }
+
+    /// Whether an autoscaler decides about a workload's replicas.
+    fn is_autoscaled(&self, workload: &Identity) -> Result<bool> {
+        let namespace = workload.namespace.as_deref().unwrap_or(&self.config.namespace);
+        let all = self.cluster.list("autoscaling/v1", "horizontalpodautoscalers", namespace, "")?;
+        Ok(all
+            .iter()
+            .map(|autoscaler| &autoscaler["spec"]["scaleTargetRef"])
+            .any(|target| target["kind"] == workload.kind.as_str() && target["name"] == workload.name.as_str()))
     }
 
     fn applier(&self, force: bool) -> Applier<'_> {

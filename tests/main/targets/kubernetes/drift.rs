@@ -20,7 +20,7 @@ fn what_was_changed_by_hand_is_named_and_overwritten_only_after_an_approval() {
     shop.kubectl(&["delete", "configmap", &shop.objects("configmap")[0].replace("configmap/", "")]);
     let live = shop.repository.run(&["env", "status", "production", "--live"]).exits(8).stdout;
     for difference in [
-        "deployment/shop: spec.replicas: 3 (set by kubectl",
+        "deployment/shop: spec.replicas: 3",
         "was deployed as 2",
         "service/shop: spec.ports[80].targetPort: 9090 (set by kubectl",
         "configmap/shop-",
@@ -29,8 +29,14 @@ fn what_was_changed_by_hand_is_named_and_overwritten_only_after_an_approval() {
         assert!(live.contains(difference), "{difference}: {live}");
     }
 
+    // An autoscaler may scale.
+    shop.kubectl(&["autoscale", "deployment/shop", "--min", "3", "--max", "3"]);
+    let scaled = shop.repository.run(&["env", "status", "production", "--live"]).exits(8).stdout;
+    assert!(!scaled.contains("spec.replicas"), "{scaled}");
+    shop.kubectl(&["delete", "horizontalpodautoscaler", "shop"]);
+
     let asked = shop.deploy("2", &[], 5).stdout;
-    assert!(asked.contains("deployment/shop: spec.replicas: 3 (set by kubectl"), "{asked}");
+    assert!(asked.contains("deployment/shop: spec.replicas: 3 instead of 2"), "{asked}");
     assert_eq!(shop.field("deployment/shop", ".spec.replicas"), "3");
     let mark = after(&asked, "--field overwrite=", 8);
     shop.repository.run(&["approve", "latest", "deploy", "--field", &format!("overwrite={mark}")]).exits(0);
