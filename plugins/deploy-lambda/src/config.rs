@@ -153,12 +153,14 @@ fn problems(config: &Config) -> Vec<Problem> {
         found.push(problem.help("add what the version is called with: payload = {}"));
     }
     found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
-    if matches!(config.strategy, Some(Strategy::Recreate(_))) {
-        let problem = Problem::at(
-            "strategy",
-            "`recreate` stops the old version first, and a version of a function can't be stopped",
-        );
-        found.push(problem.help("leave out `strategy` to give all requests to the new version at once"));
-    }
+    let refused = match &config.strategy {
+        Some(Strategy::Recreate(_)) => {
+            "`recreate` stops the old version first, and a version of a function can't be stopped"
+        }
+        Some(Strategy::Rolling(_)) => "a function has no replicas that could be replaced a few at a time",
+        _ => return found,
+    };
+    let problem = Problem::at("strategy", refused);
+    found.push(problem.help("leave out `strategy` to give all requests to the new version at once"));
     found
 }

@@ -193,6 +193,7 @@ fn what_cannot_work_is_refused_with_its_key() {
     assert_eq!(keys(json!({ "create": { "role": "r" } })), ["create.runtime"]);
     assert_eq!(keys(json!({ "readiness": { "expect": 1 } })), ["readiness.expect"]);
     assert_eq!(keys(json!({ "strategy": { "recreate": {} } })), ["strategy"]);
+    assert_eq!(keys(json!({ "strategy": { "rolling": {} } })), ["strategy"]);
     assert!(keys(json!({ "strategy": { "blue-green": {} } })).is_empty());
 }
 

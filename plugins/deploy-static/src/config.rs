@@ -183,6 +183,7 @@ fn problems(config: &Config) -> Vec<Problem> {
     found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
     let refused = match &config.strategy {
         Some(Strategy::Canary(_)) => "a bucket has no way to give a share of the requests to one of two releases",
+        Some(Strategy::Rolling(_)) => "a site has no replicas that could be replaced a few at a time",
         Some(Strategy::Recreate(_)) => "a site has nothing that could be stopped before the new release",
         _ => return found,
     };

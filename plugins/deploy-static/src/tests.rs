@@ -161,6 +161,7 @@ fn what_cannot_work_is_refused_with_its_key() {
     assert_eq!(keys(json!({ "health": {} })), ["health"]);
     assert_eq!(keys(json!({ "url": "www.example.org" })), ["url"]);
     assert_eq!(keys(json!({ "strategy": { "recreate": {} } })), ["strategy"]);
+    assert_eq!(keys(json!({ "strategy": { "rolling": {} } })), ["strategy"]);
     assert_eq!(keys(json!({ "strategy": { "canary": { "steps": [{ "set-weight": 10 }] } } })), ["strategy"]);
     assert!(keys(json!({ "strategy": { "blue-green": { "auto-promotion-enabled": false } } })).is_empty());
 }
