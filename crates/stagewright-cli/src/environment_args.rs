@@ -20,7 +20,7 @@ pub(crate) enum EnvCommand {
         /// Show the stand-in that rehearsals use
         #[arg(long)]
         rehearsal: bool,
-        /// Ask the target how what is in place differs from the release; exit code 1 if it does
+        /// Ask the target how what is in place differs from the release; exit code 8 if it does
         #[arg(long, conflicts_with = "rehearsal")]
         live: bool,
         /// Print JSON

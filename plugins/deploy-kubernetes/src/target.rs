@@ -247,6 +247,11 @@ impl Application {
         }
     }
 
+    /// Whether fields are taken over that others have set.
+    fn takes_over(&self) -> Result<bool> {
+        Ok(self.config.force_conflicts || rollout::is_overwriting_approved()?)
+    }
+
     /// The release of this attempt, after the server has accepted all of its objects.
     fn prepare(&self, record: &Record) -> Result<Release> {
         let name = own_name(&self.config.service);
@@ -282,7 +287,7 @@ impl Application {
             if namespaces.iter().any(|namespace| identity.namespace.as_deref() == Some(namespace)) && live.is_none() {
                 continue;
             }
-            problems.extend(self.applier(self.config.force_conflicts).check(object, &release.name).err());
+            problems.extend(self.applier(self.takes_over()?).check(object, &release.name).err());
         }
         if self.config.workload.is_some() {
             // What an earlier release created otherwise stays its own.
@@ -362,7 +367,7 @@ impl Application {
     }
 
     fn apply_each(&self, release: &Release, is_meant: impl Fn(&Json) -> bool) -> Result<()> {
-        let applier = self.applier(self.config.force_conflicts);
+        let applier = self.applier(self.takes_over()?);
         let meant = release.objects.iter().filter(|object| is_meant(object));
         meant.into_iter().try_for_each(|object| applier.apply(object, &release.name))
     }

@@ -70,6 +70,15 @@ pub(crate) fn request_approval<T: Target>(config: &T::Config) -> Result<Option<S
     Approval::new(message).choice(FIELD, &[mark], "stands for exactly these changes", true).open().map(Some)
 }
 
+/// Whether it was approved that this deploy overwrites what others have changed. A target that would refuse to do so doesn't
+/// then.
+///
+/// # Errors
+/// When the host's record of the approval can't be read.
+pub fn is_overwriting_approved() -> Result<bool> {
+    Ok(gate::decision()?.is_some_and(|decision| decision.approved && decision.fields.contains_key(FIELD)))
+}
+
 /// What others have changed of the ledger's current release, and a deploy would overwrite. What is missing isn't
 /// overwritten, and what has exited wasn't changed.
 fn overwritten<T: Target>(config: &T::Config) -> Result<Vec<LiveDifference>> {

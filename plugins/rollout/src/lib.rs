@@ -30,6 +30,7 @@ pub use analysis::{
 };
 pub use deliverable::Deliverable;
 pub use deploy::Deploy;
+pub use drift::is_overwriting_approved;
 pub use image::{Image, digest_of};
 pub use probe::{Probe, probes};
 pub use readiness::wait_until_ready;

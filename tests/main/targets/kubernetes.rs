@@ -334,13 +334,14 @@ fn nothing_is_applied_of_a_release_that_the_cluster_refuses() {
     // A person has changed what the release sets.
     shop.kubectl(&["set", "image", "deployment/shop", "web=local/other@sha256:0", "--field-manager=ada"]);
     shop.manifests(&[CONFIGURATION, DEPLOYMENT, SERVICE]);
-    let taken = shop.deploy("2", &[], 1).stdout;
-    assert!(taken.contains("deployment/shop: others have set some of its fields"), "{taken}");
-    assert!(taken.contains(".image belongs to \"ada\""), "{taken}");
-    let text = shop.repository.read("stagewright.toml");
-    shop.repository
-        .write("stagewright.toml", &text.replace(MANIFESTS, &format!("{MANIFESTS}\nforce-conflicts = true")));
-    shop.deploy("2", &[], 0);
+    let asked = shop.deploy("2", &[], 5).stdout;
+    assert!(asked.contains("[web].image: local/other@sha256:0 (set by ada) instead of"), "{asked}");
+    shop.repository.run(&["reject", "latest", "deploy"]).exits(0);
+    shop.repository.run(&["resume", "latest"]).exits(6);
+    let asked = shop.deploy("2", &[], 5).stdout;
+    let field = format!("overwrite={}", crate::environment::after(&asked, "--field overwrite=", 8));
+    shop.repository.run(&["approve", "latest", "deploy", "--field", &field]).exits(0);
+    shop.repository.run(&["resume", "latest"]).exits(0);
     assert_eq!(shop.serves(), "version 2");
 }
 

@@ -6,7 +6,7 @@ use crate::environment::after;
 #[test]
 #[ignore = "needs a cluster"]
 fn what_was_changed_by_hand_is_named_and_overwritten_only_after_an_approval() {
-    let shop = Namespace::with_shop("force-conflicts = true");
+    let shop = Namespace::with_shop("");
     shop.deploy("1", &[], 0);
     let same = shop.repository.run(&["env", "status", "production", "--live"]).exits(0).stdout;
     assert!(same.contains("in place     as it was deployed"), "{same}");
