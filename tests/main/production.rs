@@ -97,6 +97,11 @@ needs = ["deploy-staging"]
 environment = "staging"
 with = { url = "${{ stages.deploy-staging.outputs.url }}", checks = [{ path = "/", contains = "${{ inputs['staging-check'] }}" }], deadline = "1s" }
 permissions = { net = ["http://127.0.0.1:*"] }
+
+[stages.approve]
+uses = "approve"
+needs = ["smoke-staging"]
+with = { message = "Go?" }
 "#;
 
 /// A repository with a production environment. Its services are stopped when it is dropped.
@@ -112,9 +117,9 @@ impl Production {
         Production::of("", APPROVE, "\"push\", \"approve\"")
     }
 
-    /// With another environment, `staging`.
+    /// With another environment, `staging`, and a gate between the two.
     pub(crate) fn with_staging() -> Production {
-        Production::of("", STAGING, "\"push\"")
+        Production::of("", STAGING, "\"push\", \"approve\"")
     }
 
     /// Deployed by another plugin than the built-in one.
@@ -188,7 +193,9 @@ fn the_ledger_records_releases_and_rollback_restores_them() {
     let tried = production.0.run(&["rollback", "production", "--dry-run"]).exits(0);
     assert!(tried.stdout.contains("to release 1"), "{}", tried.stdout);
     assert_eq!(production.serves(), "version 2");
-    production.0.run(&["rollback", "production"]).exits(0);
+    // Only events are printed.
+    let (code, events) = production.0.events(&["rollback", "production"]);
+    assert_eq!((code, &events[0]["type"]), (0, &Json::from("run-started")));
     assert_eq!(production.serves(), "version 1");
     let ways = production.history().iter().map(|row| text(&row["release"]["way"])).collect::<Vec<_>>();
     assert_eq!(ways, ["rollback", "deploy", "deploy"]);

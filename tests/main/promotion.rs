@@ -24,7 +24,11 @@ fn a_release_that_is_good_in_staging_is_deployed_to_production_by_digest() {
     let shown = both.0.run(&["promote", "1", "production", "--dry-run"]).exits(0);
     assert!(shown.stdout.contains("Promoting release 1 of staging to production: local/versioned@sha256:"));
 
+    // The gate before production was left out so far.
     let (code, events) = both.0.events(&["promote", "staging", "production"]);
+    assert_eq!((code, &events[0]["source"]["promotion"]["release"]), (5, &Json::from(1)), "{events:#?}");
+    both.0.run(&["approve", "latest", "approve"]).exits(0);
+    let (code, events) = both.0.events(&["resume", "latest"]);
     assert_eq!(code, 0, "{events:#?}");
     let outcomes = outcomes(&events);
     assert_eq!(

@@ -75,7 +75,7 @@ impl Session {
         Ok(SavedArtifact { run, artifact, path })
     }
 
-    fn artifact_folder(&self) -> ArtifactFolder {
+    pub(crate) fn artifact_folder(&self) -> ArtifactFolder {
         ArtifactFolder { root: self.repository.artifacts() }
     }
 }

@@ -1,13 +1,14 @@
 //! Promotes a release: deploys what is known good in one environment to another, in a new run.
 //!
 //! The run has the pipeline text, the inputs and the outputs of the run that deployed the release, so that exactly the same
-//! artifact is deployed, by digest. Of its stages, only those run that act on the other environment.
+//! artifact is deployed, by digest. Of its stages, only those run that act on the other environment, and gates before them
+//! that weren't approved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stagewright_engine::{ReleaseOrigin, ReleaseSource};
-use stagewright_model::{Plan, StageIndex, StageKind};
+use stagewright_engine::{Outcome, ReleaseOrigin, ReleaseSource, RunState, StageStatus};
+use stagewright_model::{Plan, PluginRef, StageIndex, StageKind};
 use stagewright_store::{ReleaseRow, Store};
 
 use crate::clock::SystemClock;
@@ -18,10 +19,13 @@ use crate::journal::state_of;
 use crate::load::Pipeline;
 use crate::mode::RunMode;
 use crate::packages;
-use crate::rollback::{pipeline_of, without_conditions};
+use crate::rollback::{LeftOut, pipeline_of, without_conditions};
 use crate::run_fingerprint;
 use crate::session::Session;
 use crate::start::{NewRun, RunOptions, jobs, new_id, prepare};
+
+/// The plugin of stages that are gates.
+const GATE: &str = "approve";
 
 /// A request to promote a release.
 #[derive(Clone, Debug)]
@@ -78,7 +82,7 @@ impl Session {
         let row = self.promotable(request)?;
         let id = &row.run;
         let (record, Pipeline { file, plan }) = pipeline_of(self, &row)?;
-        let stages = acting_on(&plan, &request.to);
+        let mut stages = acting_on(&plan, &request.to);
         if stages.is_empty() {
             return Err(SessionError::not_ready(format!(
                 "no stage of run {id}, which deployed release {}, acts on {}",
@@ -99,10 +103,9 @@ impl Session {
         if !request.accept_changes {
             run_fingerprint::refuse(&id.0, &format!("promote {} {}", request.release, request.to), &changes)?;
         }
-        let others = || plan.indices().filter(|index| !stages.contains(index));
+        stages.extend(open_gates(&plan, &stages, &state));
         let reason = format!("not part of the promotion of release {} of run {id}", row.number);
-        let left_out = others().map(|index| (index, reason.clone())).collect();
-        let inherited = others().map(|index| (index, (id.clone(), state.stage(index).outputs.clone()))).collect();
+        let LeftOut { left_out, inherited } = LeftOut::all_but(&plan, &stages, &state, id, &reason);
         let mut source = record.source;
         source.rollback = None;
         source.promotion = Some(ReleaseSource { run: id.clone(), release: row.number });
@@ -143,6 +146,19 @@ fn find(store: &Store, release: &str) -> Result<ReleaseRow, SessionError> {
         SessionError::invalid_request(format!("nothing is deployed to an environment `{release}`"))
             .hint("name a release by its number, or an environment: stagewright env list")
     })
+}
+
+/// The gates before these stages that weren't approved in the run that deployed the release.
+fn open_gates(plan: &Plan, stages: &[StageIndex], state: &RunState) -> Vec<StageIndex> {
+    let (mut needed, mut open) = (BTreeSet::new(), stages.to_vec());
+    while let Some(stage) = open.pop() {
+        open.extend(plan.stage(stage).needs.iter().filter(|need| needed.insert(**need)));
+    }
+    let is_gate = |stage: &StageIndex| plan.stage(*stage).uses == PluginRef::Builtin(GATE.to_owned());
+    let is_approved = |stage: &StageIndex| {
+        matches!(state.stage(*stage).status, StageStatus::Ended { outcome: Outcome::Succeeded, .. })
+    };
+    needed.into_iter().filter(|stage| is_gate(stage) && !is_approved(stage)).collect()
 }
 
 /// The stages that act on an environment.

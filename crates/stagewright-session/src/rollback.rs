@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use stagewright_engine::{GitState, ReleaseOrigin, ReleaseSource};
-use stagewright_model::Plan;
+use serde_json::Value as Json;
+use stagewright_engine::{GitState, ReleaseOrigin, ReleaseSource, RunId, RunState};
+use stagewright_model::{Plan, StageIndex};
 use stagewright_store::{ReleaseRow, RunRecord, Store};
 
 use crate::clock::SystemClock;
@@ -86,6 +87,25 @@ fn same(one: &ReleaseRow, other: &ReleaseRow) -> bool {
     one.release.artifact == other.release.artifact && one.release.config == other.release.config
 }
 
+/// The stages that a run of a release's pipeline leaves out.
+pub(crate) struct LeftOut {
+    /// Why.
+    pub(crate) left_out: BTreeMap<StageIndex, String>,
+    /// Their outputs in the run that deployed the release.
+    pub(crate) inherited: BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
+}
+
+impl LeftOut {
+    /// `state`: that of the run `from`.
+    pub(crate) fn all_but(plan: &Plan, stages: &[StageIndex], state: &RunState, from: &RunId, reason: &str) -> LeftOut {
+        let others = || plan.indices().filter(|index| !stages.contains(index));
+        LeftOut {
+            left_out: others().map(|index| (index, reason.to_owned())).collect(),
+            inherited: others().map(|index| (index, (from.clone(), state.stage(index).outputs.clone()))).collect(),
+        }
+    }
+}
+
 /// The run that deployed a release, and its pipeline.
 pub(crate) fn pipeline_of(session: &Session, release: &ReleaseRow) -> Result<(RunRecord, Pipeline), SessionError> {
     let id = &release.run;
@@ -104,12 +124,8 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
     let (record, Pipeline { file, plan }) = pipeline_of(session, target)?;
     let store = session.store()?;
     let state = state_of(&store.lock(), id)?;
-    let mut left_out = BTreeMap::new();
-    let mut inherited = BTreeMap::new();
-    for index in plan.indices().filter(|index| *index != target.stage) {
-        left_out.insert(index, format!("not part of the rollback to the release of run {id}"));
-        inherited.insert(index, (id.clone(), state.stage(index).outputs.clone()));
-    }
+    let reason = format!("not part of the rollback to the release of run {id}");
+    let LeftOut { left_out, inherited } = LeftOut::all_but(&plan, &[target.stage], &state, id, &reason);
     // Only one stage runs.
     let host = Host::open(session, &plan, 1, RunMode::Real, None).await?;
     let mut source = record.source;

@@ -1,7 +1,7 @@
 //! Starts new runs and reruns.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -314,6 +314,7 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         inputs: values.inputs.clone(),
         source: values.source.clone(),
     };
+    inherit_artifacts(session, &values.inherited, &id)?;
     store.lock().create_run(&record)?;
     let run_lock = store.lock().lock_run(&id)?;
     let caching = host.runner(&session.repository, &file.name, cache);
@@ -332,6 +333,21 @@ pub(crate) async fn prepare(session: &Session, options: &RunOptions, new: NewRun
         past: Vec::new(),
     };
     Ok(Run::new(session, parts))
+}
+
+/// Gives a run the artifacts of the runs whose outputs it takes over. They are there before the run is recorded, so that one
+/// that is killed and resumed has them.
+fn inherit_artifacts(
+    session: &Session,
+    inherited: &BTreeMap<StageIndex, (RunId, BTreeMap<String, Json>)>,
+    to: &RunId,
+) -> Result<(), SessionError> {
+    let runs: BTreeSet<&RunId> = inherited.values().map(|(run, _)| run).collect();
+    runs.into_iter().try_for_each(|from| {
+        session.artifact_folder().inherit(from, to).map_err(|error| {
+            SessionError::internal(format!("can't take over the artifacts of run {from}")).caused_by(error)
+        })
+    })
 }
 
 /// Refuses a run whose group name can't be evaluated, and notifies of empty expressions in it, because the run then

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::aws::{Answer, Aws, credential, deploy, kill_at_every_write, repository, start_seaweed};
+use super::engine::rollout;
 use super::machine::Machine;
 use crate::environment::{TestEnvironment, after, eventually, outcomes};
 
@@ -176,6 +177,29 @@ fn what_was_changed_by_hand_is_overwritten_only_after_an_approval() {
     assert_eq!(website.page(), "version 3");
 }
 
+#[test]
+fn a_site_is_promoted_with_the_files_of_its_run() {
+    let website = Website::with("");
+    website.aws.send("s3", "PUT", "/staging", &[], "").ok();
+    let text = website.repository.read("stagewright.toml");
+    let (_, deploy) = text.split_once("[stages.deploy]").expect("a deploy");
+    let deploy = deploy.split("[credentials").next().unwrap_or_default();
+    let staging = format!("[environments.staging]\ntarget = \"static\"\n\n[stages.staging]{deploy}")
+        .replace("\"production\"", "\"staging\"")
+        .replace("bucket = \"www\"", "bucket = \"staging\"")
+        .replace("[stages.deploy.", "[stages.staging.");
+    website
+        .repository
+        .write("stagewright.toml", &text.replace("[stages.build]", &format!("{staging}\n[stages.build]")));
+    website.repository.run(&["grant", "--yes"]).exits(0);
+    website.repository.run(&["run", "--only", "staging", "--input", "version=1"]).exits(0);
+    website.repository.run(&["promote", "staging", "production"]).exits(0);
+    assert_eq!(website.page(), "version 1");
+    let list =
+        |bucket: &str| website.aws.send("s3", "GET", &format!("/{bucket}/releases/current.json"), &[], "").json();
+    assert_eq!(list("www")["release"], list("staging")["release"]);
+}
+
 const GATED: &str = r#"
 preview = "http://127.0.0.1:4566/www"
 strategy = { blue-green = { auto-promotion-enabled = false, scale-down-delay = "0s" } }
@@ -214,11 +238,7 @@ fn a_deploy_that_is_aborted_after_the_switch_restores_the_files_at_the_root() {
         let input = format!("version={version}");
         let run = website.repository.start(&["run", "--input", &input]);
         eventually("the site is switched", || (website.page() == format!("version {version}")).then_some(()));
-        eventually("the rollout is paused", || {
-            let status = website.repository.run(&["rollout", "status", "--json"]).exits(0);
-            let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
-            (found[0]["rollout"]["phase"] == "paused").then_some(())
-        });
+        eventually("the rollout is paused", || (rollout(&website.repository)["phase"] == "paused").then_some(()));
         run
     };
     // Each command ends with the run's own code, or with 4 if the run has ended before it could follow it.

@@ -349,6 +349,20 @@ impl ArtifactFolder {
         Ok(found)
     }
 
+    /// Gives a run the artifacts of another one, under their names and as those of the same stages.
+    ///
+    /// # Errors
+    /// When a record can't be read or written.
+    pub fn inherit(&self, from: &RunId, to: &RunId) -> io::Result<()> {
+        let _shared = locked(&self.root, fs::File::lock_shared)?;
+        for NamedArtifact { published, stage } in self.all(from)? {
+            let Published { name, digest, media_type, size } = published;
+            let place = Artifacts::new(self.root.clone(), to.0.clone(), stage.clone()).place(&name);
+            Artifacts::name(&place.map_err(io::Error::other)?, &Record { digest, media_type, size, stage })?;
+        }
+        Ok(())
+    }
+
     /// The path of the content with this digest.
     pub fn content(&self, digest: &str) -> PathBuf {
         blob(&self.root, digest)

@@ -43,6 +43,22 @@ fn a_stage_fetches_what_another_stage_published() {
 }
 
 #[test]
+fn a_run_inherits_the_artifacts_of_another() {
+    let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = files_in(folder.path());
+    let of = |run: &str, stage: &str| Artifacts::new(store.path().into(), run.into(), stage.into());
+    fs::write(folder.path().join("a"), "hello").unwrap();
+    let published = of("run-1", "build").publish(&files, &publication("app", "text/plain")).unwrap();
+    let all = ArtifactFolder { root: store.path().into() };
+    all.inherit(&RunId("run-1".into()), &RunId("run-2".into())).unwrap();
+    // The content is kept for the second run.
+    remove_runs(store.path(), &[RunId("run-1".into())]).unwrap();
+    let before = BTreeSet::from(["build".to_owned()]);
+    assert_eq!(of("run-2", "deploy").fetch(&files, "app", "b", &before).unwrap(), published);
+    assert_eq!(fs::read_to_string(folder.path().join("b")).unwrap(), "hello");
+}
+
+#[test]
 fn an_attempt_publishes_a_bounded_number_of_artifacts() {
     let (store, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let files = files_in(folder.path());
