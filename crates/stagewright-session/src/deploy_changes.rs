@@ -35,9 +35,7 @@ pub(crate) fn of(session: &Session, plan: &Plan) -> Result<BTreeMap<StageIndex, 
     if plan.stages.iter().all(|stage| stage.environment.is_none()) {
         return Ok(BTreeMap::new());
     }
-    // Without a state folder, nothing was ever deployed.
-    let Ok(store) = session.read_only_store() else { return Ok(BTreeMap::new()) };
-    let environments = store.environments(false, SystemClock::timestamp())?;
+    let environments = session.read_only_store()?.environments(false, SystemClock::timestamp())?;
     let current = |index: &StageIndex| {
         let stage = plan.stage(*index);
         let name = &stage.environment.as_ref()?.name;
@@ -49,33 +47,31 @@ pub(crate) fn of(session: &Session, plan: &Plan) -> Result<BTreeMap<StageIndex, 
 }
 
 fn differing(before: &Json, after: &Json) -> Vec<ConfigChange> {
-    let [before, after] = [before, after].map(leaves);
-    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let change = |key: &String| {
-        let [before, after] = [&before, &after].map(|leaves| leaves.get(key).copied().cloned());
-        (before != after).then(|| ConfigChange { key: key.clone(), before, after })
-    };
-    keys.into_iter().filter_map(change).collect()
+    let mut found = Vec::new();
+    compare("", Some(before), Some(after), &mut found);
+    found
 }
 
-/// The values that aren't tables or lists, by key.
-fn leaves(table: &Json) -> BTreeMap<String, &Json> {
-    let (mut found, mut open) = (BTreeMap::new(), vec![(String::new(), table)]);
-    while let Some((key, value)) = open.pop() {
-        match value {
-            Json::Object(fields) if !fields.is_empty() => {
-                let dot = if key.is_empty() { "" } else { "." };
-                open.extend(fields.iter().map(|(name, value)| (format!("{key}{dot}{name}"), value)));
-            }
-            Json::Array(items) if !items.is_empty() => {
-                open.extend(items.iter().enumerate().map(|(index, item)| (format!("{key}[{index}]"), item)));
-            }
-            _ => {
-                found.insert(key, value);
+/// Tables and lists are compared by their parts, if both have one.
+fn compare(key: &str, before: Option<&Json>, after: Option<&Json>, found: &mut Vec<ConfigChange>) {
+    match (before, after) {
+        (Some(Json::Object(before)), Some(Json::Object(after))) => {
+            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for name in names {
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                compare(&key, before.get(name), after.get(name), found);
             }
         }
+        (Some(Json::Array(before)), Some(Json::Array(after))) => {
+            for index in 0..before.len().max(after.len()) {
+                compare(&format!("{key}[{index}]"), before.get(index), after.get(index), found);
+            }
+        }
+        (before, after) if before == after => {}
+        (before, after) => {
+            found.push(ConfigChange { key: key.to_owned(), before: before.cloned(), after: after.cloned() });
+        }
     }
-    found
 }
 
 #[cfg(test)]
@@ -86,8 +82,8 @@ mod tests {
 
     #[test]
     fn changes_are_listed_by_key() {
-        let before = json!({ "image": "a@sha256:1", "env": { "A": "1", "B": "2" }, "steps": [1, 2], "port": 80 });
-        let after = json!({ "image": "${{ stages.push.outputs.reference }}", "env": { "A": "1", "C": "3" }, "steps": [1], "port": 80 });
+        let before = json!({ "image": "a@sha256:1", "env": { "A": "1", "B": "2" }, "steps": [1, 2], "port": 80, "release": { "web": 1 } });
+        let after = json!({ "image": "${{ stages.push.outputs.reference }}", "env": { "A": "1", "C": "3" }, "steps": [1], "port": 80, "release": "${{ x }}" });
         let shown = |change: ConfigChange| {
             let text = |value: Option<Json>| value.map(|value| value.to_string()).unwrap_or_default();
             format!("{}: {} -> {}", change.key, text(change.before), text(change.after))
@@ -99,6 +95,7 @@ mod tests {
                 "env.B: \"2\" -> ",
                 "env.C:  -> \"3\"",
                 "image: \"a@sha256:1\" -> \"${{ stages.push.outputs.reference }}\"",
+                "release: {\"web\":1} -> \"${{ x }}\"",
                 "steps[1]: 2 -> ",
             ]
         );

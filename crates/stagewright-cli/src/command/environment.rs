@@ -73,6 +73,7 @@ fn list(store: &Store, rehearsal: bool, json: bool, out: &mut Printer) -> Result
     }
     if rows.is_empty() {
         out.line(text!("No environment has a release yet."))?;
+        return Ok(());
     }
     let (mut lines, now) = (vec![HEADING.map(ToOwned::to_owned)], SystemClock::timestamp());
     lines.extend(rows.iter().map(|row| table_line(row, now)));

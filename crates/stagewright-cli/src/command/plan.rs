@@ -151,6 +151,8 @@ impl PlanView<'_> {
         let text = |value: &Option<Json>| match value {
             None => "nothing".to_owned(),
             Some(Json::String(text)) => short_digest(text),
+            Some(Json::Object(table)) => count(table.len(), "key"),
+            Some(Json::Array(list)) => count(list.len(), "value"),
             Some(value) => value.to_string(),
         };
         let line = |ConfigChange { key, before, after }: &ConfigChange| {
