@@ -15,7 +15,9 @@ const CONTROLLERS: &str = "kube-controller-manager";
 /// How the object that is in place differs from that of a release, both as the cluster has them. `manager`: who applied it.
 pub(crate) fn differences(identity: &Identity, applied: &Json, live: &Json, manager: &str) -> Vec<LiveDifference> {
     let managed: Vec<&Json> = live["metadata"]["managedFields"].as_array().into_iter().flatten().collect();
-    let own = managed.iter().find(|fields| fields["manager"] == manager && fields["operation"] == "Apply");
+    // One for each version of the API in which it has applied the object.
+    let mut own = managed.iter().filter(|fields| fields["manager"] == manager && fields["operation"] == "Apply");
+    let own = own.find(|fields| fields["apiVersion"].is_null() || fields["apiVersion"] == applied["apiVersion"]);
     let others = managed.iter().filter(|fields| fields["manager"] != manager);
     let comparison = Comparison { identity, others: others.copied().collect() };
     let mut found = Vec::new();

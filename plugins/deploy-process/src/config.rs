@@ -1,7 +1,6 @@
 //! The stage's `with` table.
 
 use std::collections::BTreeMap;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Changes to a release that weren't made by a deploy.
 //!
-//! A deploy would overwrite them without anybody knowing what was lost. So it asks first.
+//! A deploy would overwrite them, and what was lost would be seen too late. So it asks first.
 
 use sha2::{Digest as _, Sha256};
 use stagewright_sdk::gate::{self, Approval};

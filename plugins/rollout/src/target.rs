@@ -64,8 +64,8 @@ pub trait Target: Sized {
     /// Makes the version, which gets all requests, the serving one, and stops the earlier one.
     fn finish(&self, version: &Self::Version) -> Result<()>;
 
-    /// How what is in place differs from this release, which serves: in the parts that the release sets, other than its content. Must
-    /// not change anything. Nothing by default, for a target whose releases can't be changed but only replaced.
+    /// How what is in place differs from this release, which serves: in the parts that the release sets, other than its
+    /// content. Must not change anything. Nothing by default, for a target whose releases can only be replaced.
     fn drift(&self, serving: &Serving) -> Result<Vec<LiveDifference>> {
         let _ = serving;
         Ok(Vec::new())
