@@ -4,6 +4,7 @@
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
+use super::engine::{latest_run, releases, to_the_end};
 use super::machine::Machine;
 use crate::environment::{Ended, TestEnvironment};
 
@@ -151,20 +152,6 @@ pub(super) fn deploy(repository: &TestEnvironment, inputs: &[&str], code: i32) -
     repository.run(&args).exits(code)
 }
 
-/// The newest run.
-pub(super) fn latest_run(repository: &TestEnvironment) -> Json {
-    let runs = repository.run(&["runs", "--json"]).exits(0);
-    let runs: Json = serde_json::from_str(&runs.stdout).expect("JSON");
-    runs[0]["run"].clone()
-}
-
-/// How many releases the environment has had.
-pub(super) fn releases(repository: &TestEnvironment) -> usize {
-    let history = repository.run(&["env", "history", "production", "--json"]).exits(0);
-    let history: Vec<Json> = serde_json::from_str(&history.stdout).expect("JSON");
-    history.len()
-}
-
 /// Deploys again and again, and kills the engine at a later write to its journal each time. `check` is called with the number
 /// of each version that was deployed after the kill.
 pub(super) fn kill_at_every_write(repository: &TestEnvironment, stride: usize, check: impl Fn(usize)) {
@@ -178,14 +165,7 @@ pub(super) fn kill_at_every_write(repository: &TestEnvironment, stride: usize, c
         if crate::crash::killed(repository, &deploy, write).is_none() {
             break;
         }
-        // Killed before the run was recorded, it is started again. Killed after its end, there is nothing left to do.
-        let resumed = repository.run(&["resume", "latest"]);
-        let has_ended = latest_run(repository) != earlier && resumed.stderr.contains("has succeeded");
-        match resumed.code {
-            4 if has_ended => {}
-            4 => drop(repository.run(&deploy).exits(0)),
-            _ => drop(resumed.exits(0)),
-        }
+        to_the_end(repository, &deploy, &earlier);
         check(version);
         assert_eq!(releases(repository), before + version, "killed at {write}: deployed more than once, or not at all");
     }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use super::engine::{DockerEngine, REGISTRY, compile_service, image_stages, latest_run, releases, to_the_end};
+use super::engine::{
+    DockerEngine, REGISTRY, SMOKE_STAGE, compile_service, deploy, image_stages, latest_run, releases, rollout,
+    to_the_end,
+};
 use super::load::{Load, bound};
 use crate::crash::{killed, stride};
 use crate::environment::{Ended, TestEnvironment, eventually};
 
-/// SOCKET, IMAGE_STAGES and DEPLOY are replaced.
+/// SOCKET, IMAGE_STAGES, DEPLOY and SMOKE_STAGE are replaced.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -43,17 +46,7 @@ health = { deadline = "20s" }
 stop-grace = "0s"
 DEPLOY
 
-[stages.smoke]
-uses = "smoke-test"
-needs = ["deploy"]
-environment = "production"
-compensate = ["deploy"]
-[stages.smoke.with]
-url = "${{ stages.deploy.outputs.url }}"
-checks = [{ path = "/", status = 200, contains = "${{ inputs.smoke }}" }]
-deadline = "5s"
-[stages.smoke.permissions]
-net = ["http://127.0.0.1:*"]
+SMOKE_STAGE
 "#;
 
 const CADDY: &str = r#"
@@ -76,7 +69,8 @@ impl Docker {
         let text = PIPELINE
             .replace("SOCKET", socket)
             .replace("IMAGE_STAGES", &image_stages(REGISTRY, ""))
-            .replace("DEPLOY", &deploy);
+            .replace("DEPLOY", &deploy)
+            .replace("SMOKE_STAGE", SMOKE_STAGE);
         let repository = machine.repository(&text);
         compile_service(&repository);
         repository.run(&["grant", "--yes"]).exits(0);
@@ -100,12 +94,7 @@ impl Docker {
 
     #[track_caller]
     fn deploy(&self, version: &str, more: &[&str], code: i32) -> Ended {
-        let version = format!("version={version}");
-        let mut args = vec!["run", "--input", &version];
-        for input in more {
-            args.extend(["--input", input]);
-        }
-        self.repository.run(&args).exits(code)
+        deploy(&self.repository, version, more).exits(code)
     }
 
     fn docker(&self, args: &[&str]) -> String {
@@ -127,9 +116,7 @@ impl Docker {
     }
 
     fn rollout(&self) -> Json {
-        let status = self.repository.run(&["rollout", "status", "--json"]).exits(0);
-        let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
-        found[0]["rollout"].clone()
+        rollout(&self.repository)
     }
 }
 

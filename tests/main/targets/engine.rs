@@ -137,6 +137,21 @@ impl DockerEngine {
     }
 }
 
+/// A stage that takes the deploy back unless the release answers with the input `smoke`.
+pub(crate) const SMOKE_STAGE: &str = r#"
+[stages.smoke]
+uses = "smoke-test"
+needs = ["deploy"]
+environment = "production"
+compensate = ["deploy"]
+[stages.smoke.with]
+url = "${{ stages.deploy.outputs.url }}"
+checks = [{ path = "/", status = 200, contains = "${{ inputs.smoke }}" }]
+deadline = "5s"
+[stages.smoke.permissions]
+net = ["http://127.0.0.1:*"]
+"#;
+
 /// The command line that deploys a version, with more inputs.
 pub(crate) fn deploy_args(version: &str, more: &[&str]) -> Vec<String> {
     let version = format!("version={version}");
@@ -147,6 +162,13 @@ pub(crate) fn deploy_args(version: &str, more: &[&str]) -> Vec<String> {
 pub(crate) fn deploy(repository: &TestEnvironment, version: &str, more: &[&str]) -> Ended {
     let args = deploy_args(version, more);
     repository.run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// How far the environment's rollout is.
+pub(crate) fn rollout(repository: &TestEnvironment) -> Json {
+    let status = repository.run(&["rollout", "status", "--json"]).exits(0);
+    let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
+    found[0]["rollout"].clone()
 }
 
 /// The id of the last run; null for none.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value as Json;
 
-use super::engine::{compile_service, image_stages};
+use super::engine::{compile_service, deploy, image_stages};
 use super::load::Load;
 use crate::environment::{Ended, TestEnvironment, eventually};
 
@@ -145,12 +145,7 @@ impl Namespace {
 
     #[track_caller]
     fn deploy(&self, version: &str, more: &[&str], code: i32) -> Ended {
-        let version = format!("version={version}");
-        let mut args = vec!["run", "--input", &version];
-        for input in more {
-            args.extend(["--input", input]);
-        }
-        self.repository.run(&args).exits(code)
+        deploy(&self.repository, version, more).exits(code)
     }
 
     /// Runs `kubectl` as the administrator, which must succeed. Returns what it prints.

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use super::engine::{image_stages, latest_run, releases, to_the_end};
+use super::engine::{SMOKE_STAGE, deploy, image_stages, latest_run, releases, rollout, to_the_end};
 use super::load::{Load, bound};
 use super::machine::Machine;
 use crate::crash::{killed, stride};
 use crate::environment::{Ended, TestEnvironment, eventually};
 
-/// IMAGE_STAGES and DEPLOY are replaced.
+/// IMAGE_STAGES, DEPLOY and SMOKE_STAGE are replaced.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -44,17 +44,7 @@ env = { VERSION = "${{ inputs.version }}", EXIT = "${{ inputs.exit }}", WAIT_FOR
 health = { deadline = "20s" }
 DEPLOY
 
-[stages.smoke]
-uses = "smoke-test"
-needs = ["deploy"]
-environment = "production"
-compensate = ["deploy"]
-[stages.smoke.with]
-url = "${{ stages.deploy.outputs.url }}"
-checks = [{ path = "/", status = 200, contains = "${{ inputs.smoke }}" }]
-deadline = "5s"
-[stages.smoke.permissions]
-net = ["http://127.0.0.1:*"]
+SMOKE_STAGE
 "#;
 
 const CANARY: &str = r#"
@@ -85,12 +75,7 @@ impl Processes {
 
     #[track_caller]
     fn deploy(&self, version: &str, more: &[&str], code: i32) -> Ended {
-        let version = format!("version={version}");
-        let mut args = vec!["run", "--input", &version];
-        for input in more {
-            args.extend(["--input", input]);
-        }
-        self.repository.run(&args).exits(code)
+        deploy(&self.repository, version, more).exits(code)
     }
 
     fn serves(&self) -> Option<String> {
@@ -98,9 +83,7 @@ impl Processes {
     }
 
     fn rollout(&self) -> Json {
-        let status = self.repository.run(&["rollout", "status", "--json"]).exits(0);
-        let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
-        found[0]["rollout"].clone()
+        rollout(&self.repository)
     }
 
     /// How many programs of releases run.
@@ -152,7 +135,10 @@ while data := connection.recv(4096):
 "#;
 
 fn pipeline(deploy: &str) -> String {
-    PIPELINE.replace("IMAGE_STAGES", &image_stages("local", "")).replace("DEPLOY", deploy)
+    PIPELINE
+        .replace("IMAGE_STAGES", &image_stages("local", ""))
+        .replace("DEPLOY", deploy)
+        .replace("SMOKE_STAGE", SMOKE_STAGE)
 }
 
 /// Every request was answered by a release.

@@ -2,11 +2,8 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use serde_json::Value as Json;
-
 use self::fleet::{Fleet, deploy};
 use super::aws::kill_at_every_write;
-use crate::environment::TestEnvironment;
 
 mod fleet;
 mod login;
@@ -265,11 +262,4 @@ fn a_credential_has_to_be_granted() {
     let widened = repository.run(&["run", "--locked", "--input", "version=1"]).exits(4);
     assert!(widened.stderr.contains("may now run commands on `web1`, root@127.0.0.1:2209"), "{}", widened.stderr);
     assert_eq!(connections(&fleet), 0);
-}
-
-/// The rollout of the environment.
-fn rollout(repository: &TestEnvironment) -> Json {
-    let status = repository.run(&["rollout", "status", "--json"]).exits(0);
-    let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
-    found[0]["rollout"].clone()
 }

@@ -1,7 +1,8 @@
 //! Hosts that get a release one wave after the other.
 
 use super::fleet::{Fleet, deploy};
-use super::{pipeline, rollout};
+use super::pipeline;
+use crate::targets::engine::rollout;
 
 #[test]
 fn a_wave_that_fails_stops_before_the_next_and_the_deploy_can_be_continued_or_taken_back() {
