@@ -54,7 +54,8 @@ pub(crate) enum CliCommand {
     /// Deploy what is known good in one environment to another, by digest
     ///
     /// A new run has the pipeline, the inputs and the outputs of the run that deployed the release. Of its stages, those run
-    /// that act on the other environment, with its approvers, freezes and locks.
+    /// that act on the other environment, with its approvers, freezes and locks, and gates before them that are still
+    /// open.
     Promote(PromoteArgs),
     /// Show, promote and abort rollouts: deploys that give a new version its requests step by step
     #[command(subcommand)]
