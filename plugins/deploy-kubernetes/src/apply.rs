@@ -1,12 +1,10 @@
 //! Brings objects into the cluster, each in a step that fails if someone else changes it at the same time.
 
+use kubernetes::{Apply, Cluster, Identity, MARK, Object, SERVICE_LABEL};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::{Error, ErrorCode, Result, context, environment};
 
-use crate::cluster::{Apply, Cluster};
 use crate::configuration;
-use crate::object::{Identity, MARK, Object};
-use crate::record::SERVICE;
 
 /// Annotations of each object: the release that it belongs to, and the token and run that applied it.
 const RELEASE: &str = "stagewright/release";
@@ -130,7 +128,7 @@ pub(crate) fn marked(object: &Json, service: &str, release: &str) -> Json {
         status.remove("status");
     }
     let metadata = &mut marked["metadata"];
-    metadata["labels"][SERVICE] = service.into();
+    metadata["labels"][SERVICE_LABEL] = service.into();
     let annotations = &mut metadata["annotations"];
     annotations[RELEASE] = release.into();
     annotations[RUN] = context::run_id().into();
@@ -174,7 +172,7 @@ fn identity_of(object: &Json) -> Identity {
 
 /// The service that an object of the cluster belongs to.
 pub(crate) fn service_of(live: &Json) -> Option<&str> {
-    live["metadata"]["labels"][SERVICE].as_str()
+    live["metadata"]["labels"][SERVICE_LABEL].as_str()
 }
 
 /// Whether the fields of `manager` include the number of replicas.
@@ -197,7 +195,7 @@ mod tests {
             "spec": { "selector": { "stagewright/release": MARK, "a": MARK } } });
         let (marked, _) = FakeHost::new().environment("production").fence(7).with(|| marked(&object, "shop", "shop-7"));
         assert_eq!(marked["metadata"]["name"], "migrate-7");
-        assert_eq!(marked["metadata"]["labels"], json!({ "a": "b", SERVICE: "shop" }));
+        assert_eq!(marked["metadata"]["labels"], json!({ "a": "b", SERVICE_LABEL: "shop" }));
         assert_eq!(marked["metadata"]["annotations"][FENCE], "7");
         assert_eq!(marked["metadata"]["annotations"][RELEASE], "shop-7");
         assert!(marked.get("status").is_none());

@@ -3,11 +3,10 @@
 //! The pods of a release have its name as a label. For `blue-green` the Services select by it, so that one request to the API
 //! switches all requests. For `canary` they select the pods of both, and the numbers of replicas decide about the shares.
 
+use kubernetes::{MARK, Object, mark_name};
 use rollout::Strategy;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::Error;
-
-use crate::object::{MARK, Object, mark_name};
 
 /// The label of pods with the name of their release.
 pub(crate) const RELEASE: &str = "stagewright/release";
@@ -183,7 +182,7 @@ pub(crate) fn replicas(wanted: u64, weight: u32) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Origin;
+    use kubernetes::Origin;
 
     fn objects(all: &[Json]) -> Vec<Object> {
         all.iter().map(|json| Object { json: json.clone(), origin: Origin::default() }).collect()

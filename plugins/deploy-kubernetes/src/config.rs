@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kubernetes::{Allowance, is_name};
 use rollout::{Image, Probe, ReleaseConfig, Rolling, Strategy};
 use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
-
-use crate::checks::Allowance;
 
 /// How long Kubernetes waits for progress, if nothing says otherwise, and how much longer the stage waits.
 const PROGRESS_DEADLINE: u32 = 600;
@@ -187,10 +186,4 @@ fn problems(config: &Config) -> Vec<Problem> {
     }
     found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
     found
-}
-
-/// Whether it is a label of a domain name, as Kubernetes requires.
-fn is_name(name: &str) -> bool {
-    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('-') && !name.ends_with('-')
 }

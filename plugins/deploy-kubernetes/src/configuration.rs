@@ -5,10 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use kubernetes::{Object, mark_name, pod_pointer, sha256};
 use serde_json::Value as Json;
-
-use crate::digest::sha256;
-use crate::object::{Object, mark_name, pod_pointer};
 
 /// How many digits of the digest a name has.
 const DIGITS: usize = 10;
@@ -124,10 +122,10 @@ fn of_container<'a>(container: &'a mut Json, pointers: &Pointers) -> Vec<&'a mut
 
 #[cfg(test)]
 mod tests {
+    use kubernetes::Origin;
     use serde_json::json;
 
     use super::*;
-    use crate::object::Origin;
 
     fn objects(value: &str) -> Vec<Object> {
         let pod = json!({

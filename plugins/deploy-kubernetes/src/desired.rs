@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use kubernetes::{Cluster, Object, Origin, containers, mark_name, rank};
 use rollout::{Rolling, Strategy};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::{Error, Result, secrets};
 
-use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::object::{Object, Origin, containers, mark_name, rank};
-use crate::{beside, checks, configuration, images, render};
+use crate::{beside, configuration, images, render};
 
 /// Reads, completes and checks the objects of a release. Nothing of the cluster decides about them but its kinds.
 pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>> {
     let mut objects = render::objects(config)?;
     let secrets: Vec<Object> = config.secrets.iter().map(|(name, keys)| secret(name, keys)).collect();
     let mut problems = images::pin(&mut objects, &config.images);
-    problems.extend(objects.iter().flat_map(|object| checks::problems(object, &config.allow)));
+    problems.extend(objects.iter().flat_map(|object| kubernetes::problems(object, &config.allow)));
     objects.extend(secrets);
     problems.extend(place(&mut objects, config, cluster)?);
     problems.extend(duplicates(&objects));
@@ -27,7 +26,7 @@ pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>>
     if let Some(strategy) = &config.strategy {
         problems.extend(beside::set_apart(&mut objects, strategy));
     }
-    checks::none_of(problems)?;
+    kubernetes::none_of(problems)?;
     // A Job can't be changed, so that each release has one of its own.
     for job in objects.iter_mut().filter(|object| object.kind() == "Job") {
         mark_name(&mut job.json["metadata"]["name"]);

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kubernetes::{Object, containers, moving_images};
 use rollout::Image;
 use stagewright_sdk::Error;
-
-use crate::object::{Object, containers};
 
 /// Gives the containers with these names their images. Returns what is wrong then: names that no container has, and images
 /// that aren't by digest.
@@ -17,19 +16,14 @@ pub(crate) fn pin(objects: &mut [Object], images: &BTreeMap<String, Image>) -> V
             .into_iter()
             .map(|(pointer, container)| (pointer, container["name"].as_str().unwrap_or_default().to_owned()));
         for (pointer, name) in found.collect::<Vec<_>>() {
-            let at = format!("{pointer}/image");
             if let (Some(image), Some(container)) = (images.get(&name), object.json.pointer_mut(&pointer)) {
                 container["image"] = image.as_str().into();
             }
-            let image = object.json.pointer(&at).and_then(|image| image.as_str()).unwrap_or_default();
-            if !image.contains("@sha256:") {
-                let shown = if image.is_empty() { "no image".to_owned() } else { format!("the image `{image}`") };
-                let message = format!("the container `{name}` has {shown}, which can change after the test");
-                let help = format!("name it by digest, or add to the stage: with.images.{name} = \"…@sha256:…\"");
-                problems.push(object.error(&at, &message).help(help));
-            }
             names.insert(name);
         }
+        problems.extend(moving_images(object, |name| {
+            format!("name it by digest, or add to the stage: with.images.{name} = \"…@sha256:…\"")
+        }));
     }
     for name in images.keys().filter(|name| !names.contains(*name)) {
         let all = names.iter().cloned().collect::<Vec<_>>().join(", ");
@@ -41,10 +35,10 @@ pub(crate) fn pin(objects: &mut [Object], images: &BTreeMap<String, Image>) -> V
 
 #[cfg(test)]
 mod tests {
+    use kubernetes::Origin;
     use serde_json::json;
 
     use super::*;
-    use crate::object::Origin;
 
     const IMAGE: &str = "local/app@sha256:1111111111111111111111111111111111111111111111111111111111111111";
 

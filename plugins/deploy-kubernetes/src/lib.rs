@@ -13,21 +13,13 @@
 
 mod apply;
 mod beside;
-mod checks;
-mod cluster;
 mod config;
 mod configuration;
 mod desired;
-mod digest;
-mod drift;
 mod images;
-mod object;
-mod pods;
 mod record;
 mod render;
 mod target;
-mod workload;
-mod yaml;
 
 use crate::target::Application;
 

@@ -11,19 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use kubernetes::{Cluster, Fenced, Identity, SERVICE_LABEL, ServiceRecord, config_map};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::{Error, ErrorCode, Result, context, environment};
 
-use crate::cluster::Cluster;
-use crate::object::Identity;
-
-/// The label of everything that belongs to a service.
-pub(crate) const SERVICE: &str = "stagewright/service";
 /// The label of a release's ConfigMap.
 const RELEASE: &str = "stagewright/release";
-/// How often a conditional change is tried.
-const ATTEMPTS: usize = 10;
 /// The most bytes of a release's objects. A ConfigMap has at most 1 MiB, and these are compressed.
 const OBJECTS: u64 = 64 << 20;
 
@@ -66,10 +60,16 @@ pub(crate) struct Release {
     pub(crate) before: Vec<Json>,
 }
 
+impl Fenced for Record {
+    fn fence(&mut self) -> &mut Option<u64> {
+        &mut self.fence
+    }
+}
+
 impl Records<'_> {
     /// The record; the default if nothing was ever deployed.
     pub(crate) fn read(&self) -> Result<Record> {
-        self.versioned().map(|(record, _)| record)
+        self.of_service(&map_name(self.service)).read()
     }
 
     /// Changes the record, if no deploy with a newer token has acted. The change is made again if another deploy's comes in
@@ -78,54 +78,16 @@ impl Records<'_> {
     /// # Errors
     /// [`ErrorCode::Superseded`] if one has.
     pub(crate) fn change(&self, change: impl Fn(&mut Record)) -> Result<Record> {
-        for _ in 0..ATTEMPTS {
-            let (mut record, version) = self.versioned()?;
-            self.refuse_stale(&record)?;
-            record.fence = record.fence.max(environment::fence());
-            change(&mut record);
-            match self.write(&record, version.as_deref()) {
-                Err(error) if error.code == ErrorCode::Aborted => {}
-                Err(error) => return Err(error.context("the service's record can't be changed")),
-                Ok(()) => return Ok(record),
-            }
-        }
-        Err(Error::new(ErrorCode::Aborted, "the service's record was changed by others all the time").retryable())
+        self.of_service(&map_name(self.service)).change(change)
     }
 
     /// Refuses to act when a deploy with a newer token has.
     pub(crate) fn refuse_stale(&self, record: &Record) -> Result<()> {
-        match (record.fence, environment::fence()) {
-            (Some(newer), Some(own)) if newer > own => {
-                let service = self.service;
-                let message =
-                    format!("a deploy of `{service}` with the token {newer}, which is newer than {own}, has acted");
-                Err(Error::new(ErrorCode::Superseded, message).help("start a new run"))
-            }
-            _ => Ok(()),
-        }
+        self.of_service(&map_name(self.service)).refuse_stale(&mut record.clone())
     }
 
-    fn versioned(&self) -> Result<(Record, Option<String>)> {
-        let Some(map) = self.cluster.get(&self.identity(self.service))? else { return Ok((Record::default(), None)) };
-        let record = serde_json::from_str(map["data"]["record"].as_str().unwrap_or_default()).map_err(|error| {
-            Error::failed(format!("the record of `{}` can't be read", self.service))
-                .cause(error.to_string())
-                .help(format!("restore the ConfigMap {} of the namespace {}", map_name(self.service), self.namespace))
-        })?;
-        Ok((record, map["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned)))
-    }
-
-    fn write(&self, record: &Record, version: Option<&str>) -> Result<()> {
-        let identity = self.identity(self.service);
-        let mut map = self.map(&identity, &[]);
-        map["data"] = json!({ "record": serde_json::to_string(record)? });
-        match version {
-            None => self.cluster.create(&identity, &map),
-            Some(version) => {
-                map["metadata"]["resourceVersion"] = version.into();
-                self.cluster.replace(&identity, &map)
-            }
-        }
+    fn of_service<'n>(&'n self, name: &'n str) -> ServiceRecord<'n> {
+        ServiceRecord { cluster: self.cluster, namespace: self.namespace, service: self.service, name }
     }
 
     /// A release by its name.
@@ -148,7 +110,7 @@ impl Records<'_> {
     /// Keeps a release. One that is kept already stays as it is.
     pub(crate) fn keep(&self, release: &Release) -> Result<()> {
         let identity = self.identity(&release.name);
-        let mut map = self.map(&identity, &[(RELEASE, &release.name)]);
+        let mut map = config_map(&identity, self.service, &[(RELEASE, &release.name)]);
         map["data"] = json!({ "release": serde_json::to_string(release)? });
         map["binaryData"] = json!({ "objects": STANDARD.encode(compressed(&release.objects)?) });
         match self.cluster.create(&identity, &map) {
@@ -177,7 +139,7 @@ impl Records<'_> {
     }
 
     fn release_maps(&self) -> Result<Vec<Json>> {
-        let labels = format!("{SERVICE}={},{RELEASE}", self.service);
+        let labels = format!("{SERVICE_LABEL}={},{RELEASE}", self.service);
         self.cluster.list("v1", "configmaps", self.namespace, &labels)
     }
 
@@ -188,18 +150,6 @@ impl Records<'_> {
             namespace: Some(self.namespace.to_owned()),
             name: map_name(name),
         }
-    }
-
-    fn map(&self, identity: &Identity, labels: &[(&str, &str)]) -> Json {
-        let mut map = json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": { "name": identity.name, "namespace": self.namespace, "labels": { SERVICE: self.service } },
-        });
-        for (label, value) in labels {
-            map["metadata"]["labels"][*label] = (*value).into();
-        }
-        map
     }
 }
 

@@ -1,12 +1,11 @@
 //! Reads the objects of a release: from files of the workspace, or rendered by a program.
 
+use kubernetes::{Object, Origin, documents};
 use serde_json::json;
 use stagewright_sdk::process::Command;
 use stagewright_sdk::{Error, Result, workspace};
 
 use crate::config::{Chart, Config};
-use crate::object::{Object, Origin};
-use crate::yaml::documents;
 
 /// The most bytes that a program may render.
 const RENDERED: u64 = 64 << 20;

@@ -3,6 +3,7 @@
 //! A release is applied object by object, and the cluster itself replaces the pods. Until it is finished, the earlier one can
 //! be restored from what the cluster keeps about it.
 
+use kubernetes::{Cluster, Identity, Object, Origin, Owner, sha256};
 use rollout::{Described, Progress, Serving, Strategy, Target};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release as LedgerRelease;
@@ -10,15 +11,9 @@ use stagewright_sdk::{Error, LiveDifference, Manifest, Requirement, Result, cloc
 
 use crate::apply::{Applier, identity, marked, service_of};
 use crate::beside::{is_late, is_own_deployment, replicas};
-use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::desired;
-use crate::digest::sha256;
-use crate::drift;
-use crate::object::{Identity, Object, Origin};
-use crate::pods;
 use crate::record::{Record, Records, Release, own_name};
-use crate::workload::{State, state};
 
 /// The owner of the fields that a release sets.
 const MANAGER: &str = "stagewright";
@@ -140,15 +135,7 @@ impl Target for Application {
     }
 
     fn log_tail(&self, release: &Release, lines: u32) -> Result<String> {
-        let mut pods = Vec::new();
-        for workload in self.workloads(release)? {
-            pods.extend(pods::of(&self.cluster, &workload)?);
-        }
-        // Those that aren't ready have the reason. If all are, all of them have served.
-        let is_any_unready = pods.iter().any(|pod| !pods::is_ready(pod));
-        let shown = pods.iter().filter(|pod| !is_any_unready || !pods::is_ready(pod));
-        let account = shown.map(|pod| pods::account(&self.cluster, pod, lines)).collect::<Result<Vec<_>>>()?;
-        Ok(account.join("\n"))
+        kubernetes::log_tail(&self.cluster, &self.identities(release), lines)
     }
 
     fn shift(&self, release: &Release, weight: u32) -> Result<()> {
@@ -183,26 +170,13 @@ impl Target for Application {
 
     fn drift(&self, serving: &Serving) -> Result<Vec<LiveDifference>> {
         let release = self.records().release(&serving.version)?;
-        let mut found = Vec::new();
-        for object in &release.objects {
-            let applied = marked(object, &self.config.service, &release.name);
+        let of_release = |object| {
             let identity = identity(object, &self.config.service, &release.name);
-            match self.cluster.get(&identity)? {
-                // The cluster removes jobs that have ended, if they say so.
-                None if identity.kind == "Job" => {}
-                None => found.push(LiveDifference { what: identity.to_string(), expected: None, found: None }),
-                // The values of secrets are the host's.
-                Some(_) if identity.kind == "Secret" => {}
-                Some(live) => {
-                    let mut differing = drift::differences(&identity, &applied, &live, self.applier(false).manager);
-                    if differing.iter().any(drift::is_of_replicas) && self.is_autoscaled(&identity)? {
-                        differing.retain(|difference| !drift::is_of_replicas(difference));
-                    }
-                    found.extend(differing);
-                }
-            }
-        }
-        Ok(found)
+            (identity, marked(object, &self.config.service, &release.name))
+        };
+        let objects: Vec<(Identity, Json)> = release.objects.iter().map(of_release).collect();
+        let owner = Owner { manager: self.applier(false).manager, operation: "Apply" };
+        kubernetes::drift(&self.cluster, &objects, owner)
     }
 
     fn undo(&self, release: &Release) -> Result<()> {
@@ -224,16 +198,6 @@ impl Target for Application {
 impl Application {
     fn records(&self) -> Records<'_> {
         Records { cluster: &self.cluster, namespace: &self.config.namespace, service: &self.config.service }
-    }
-
-    /// Whether an autoscaler decides about a workload's replicas.
-    fn is_autoscaled(&self, workload: &Identity) -> Result<bool> {
-        let namespace = workload.namespace.as_deref().unwrap_or(&self.config.namespace);
-        let all = self.cluster.list("autoscaling/v1", "horizontalpodautoscalers", namespace, "")?;
-        Ok(all
-            .iter()
-            .map(|autoscaler| &autoscaler["spec"]["scaleTargetRef"])
-            .any(|target| target["kind"] == workload.kind.as_str() && target["name"] == workload.name.as_str()))
     }
 
     fn applier(&self, force: bool) -> Applier<'_> {
@@ -293,14 +257,14 @@ impl Application {
             // What an earlier release created otherwise stays its own.
             release.created = created;
         }
-        crate::checks::none_of(problems).map(|()| release)
+        kubernetes::none_of(problems).map(|()| release)
     }
 
     /// The images that the containers had before the first release.
     fn images_before(&self, live: &Json) -> Option<Json> {
         self.config.workload.as_ref()?;
         let mut before = self.objects.first()?.json.clone();
-        let live = crate::object::containers(live);
+        let live = kubernetes::containers(live);
         for container in before.pointer_mut("/spec/template/spec/containers")?.as_array_mut()? {
             let (_, same) = live.iter().find(|(_, live)| live["name"] == container["name"])?;
             container["image"] = same["image"].clone();
@@ -404,44 +368,13 @@ impl Application {
 
     /// How far the workloads of a release are. One that has failed decides, and otherwise the first that isn't ready.
     fn progress(&self, release: &Release) -> Result<Progress> {
-        let mut starting = None;
-        for object in &release.objects {
-            let identity = identity(object, &self.config.service, &release.name);
-            if crate::object::pod_pointer(&identity.kind).is_none() || identity.kind == "CronJob" {
-                continue;
-            }
-            let Some(live) = self.cluster.get(&identity)? else {
-                // The cluster removes jobs that have ended, if they say so.
-                if identity.kind == "Job" {
-                    continue;
-                }
-                return Ok(Progress::Failed(format!("has lost its {identity}, which was deleted")));
-            };
-            match state(&live) {
-                State::Ready => {}
-                State::Failed(reason) => return Ok(Progress::Failed(format!("can't start: {identity} {reason}"))),
-                State::Waiting(reason) if starting.is_none() => {
-                    let pods = pods::of(&self.cluster, &live)?;
-                    let unready = pods.iter().filter(|pod| !pods::is_ready(pod));
-                    let trouble = unready.filter_map(pods::trouble).next().map(|trouble| format!("; {trouble}"));
-                    starting = Some(format!("{identity}: {reason}{}", trouble.unwrap_or_default()));
-                }
-                State::Waiting(_) => {}
-            }
-        }
-        Ok(starting.map_or(Progress::Running, Progress::Starting))
+        kubernetes::progress(&self.cluster, &self.identities(release))
     }
 
-    /// The workloads of a release, as they are in the cluster.
-    fn workloads(&self, release: &Release) -> Result<Vec<Json>> {
-        let mut found = Vec::new();
-        for object in &release.objects {
-            let identity = identity(object, &self.config.service, &release.name);
-            if crate::object::pod_pointer(&identity.kind).is_some() {
-                found.extend(self.cluster.get(&identity)?);
-            }
-        }
-        Ok(found)
+    /// The objects of a release, as they are in the cluster.
+    fn identities(&self, release: &Release) -> Vec<Identity> {
+        let of = |object| identity(object, &self.config.service, &release.name);
+        release.objects.iter().map(of).collect()
     }
 
     /// Deletes what a release has created and another one doesn't have. Only objects of this service are, and never those with

@@ -4,10 +4,11 @@ use super::TidyFinding;
 use super::graph::{DependencyGraph, Package};
 
 /// The crates of the workspace that each crate may depend on.
-const ARROWS: [(&str, &[&str]); 26] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("aws", &["stagewright-sdk"]),
     ("compose-file", &["located-yaml", "rollout", "stagewright-sdk"]),
     ("docker-engine", &["stagewright-sdk"]),
+    ("kubernetes", &["located-yaml", "rollout", "stagewright-sdk"]),
     ("located-yaml", &[]),
     ("problem-matchers", &[]),
     ("rollout", &["stagewright-sdk"]),
@@ -71,8 +72,16 @@ const ARROWS: [(&str, &[&str]); 26] = [
 ];
 
 /// The crates of the workspace that a plugin may depend on, including plugins that only tests use.
-const PLUGIN_ARROWS: &[&str] =
-    &["aws", "compose-file", "docker-engine", "located-yaml", "problem-matchers", "rollout", "stagewright-sdk"];
+const PLUGIN_ARROWS: &[&str] = &[
+    "aws",
+    "compose-file",
+    "docker-engine",
+    "kubernetes",
+    "located-yaml",
+    "problem-matchers",
+    "rollout",
+    "stagewright-sdk",
+];
 
 /// Heavy libraries, and those that give access to a resource. Only the crates named here may depend on a library; all
 /// other crates may depend on it only through one of these.

@@ -9,38 +9,43 @@ use stagewright_sdk::{Error, Position, Result};
 use crate::yaml::{Document, Lines};
 
 /// Stands for the name of the release in names and labels, until an object is applied.
-pub(crate) const MARK: &str = "{release}";
+pub const MARK: &str = "{release}";
 
 /// An object as the release's files have it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Object {
-    pub(crate) json: Json,
-    pub(crate) origin: Origin,
+pub struct Object {
+    /// All of it.
+    pub json: Json,
+    /// Where it was written.
+    pub origin: Origin,
 }
 
 /// Where an object was written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Origin {
+pub struct Origin {
     /// Relative to the workspace; the command for what a program has rendered. Empty for what was stored in the cluster.
-    pub(crate) file: String,
-    pub(crate) lines: Lines,
+    pub file: String,
+    /// The lines of its values.
+    pub lines: Lines,
 }
 
 /// What identifies an object in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Identity {
+pub struct Identity {
     /// As in `apps/v1`.
-    pub(crate) api_version: String,
-    pub(crate) kind: String,
+    pub api_version: String,
+    /// As in `Deployment`.
+    pub kind: String,
     /// None for an object of the whole cluster.
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
+    pub namespace: Option<String>,
+    /// Its `metadata.name`.
+    pub name: String,
 }
 
 impl Identity {
     /// Whether it is the same object, possibly in another version of its API.
-    pub(crate) fn is(&self, other: &Identity) -> bool {
+    pub fn is(&self, other: &Identity) -> bool {
         let group = |identity: &Identity| identity.api_version.rsplit_once('/').map(|(group, _)| group.to_owned());
         (group(self), &self.kind, &self.namespace, &self.name)
             == (group(other), &other.kind, &other.namespace, &other.name)
@@ -59,7 +64,7 @@ impl Object {
     ///
     /// # Errors
     /// If one has no kind, version or name.
-    pub(crate) fn all(file: &str, document: Document) -> Result<Vec<Object>> {
+    pub fn all(file: &str, document: Document) -> Result<Vec<Object>> {
         let Document { value, lines } = document;
         let is_list = value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) && value["items"].is_array();
         if !is_list {
@@ -87,7 +92,7 @@ impl Object {
     }
 
     /// As it is in the cluster, if it isn't in a namespace of its own.
-    pub(crate) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         let text = |pointer: &str| self.json.pointer(pointer).and_then(Json::as_str).map(ToOwned::to_owned);
         Identity {
             api_version: text("/apiVersion").unwrap_or_default(),
@@ -98,25 +103,27 @@ impl Object {
     }
 
     /// As in `apps/v1`.
-    pub(crate) fn api_version(&self) -> &str {
+    pub fn api_version(&self) -> &str {
         self.json["apiVersion"].as_str().unwrap_or_default()
     }
 
-    pub(crate) fn kind(&self) -> &str {
+    /// As in `Deployment`.
+    pub fn kind(&self) -> &str {
         self.json["kind"].as_str().unwrap_or_default()
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// Its `metadata.name`.
+    pub fn name(&self) -> &str {
         self.json["metadata"]["name"].as_str().unwrap_or_default()
     }
 
     /// The JSON pointer of its pod's specification; none if it has no pods.
-    pub(crate) fn pod_pointer(&self) -> Option<&'static str> {
+    pub fn pod_pointer(&self) -> Option<&'static str> {
         pod_pointer(self.kind())
     }
 
     /// A mistake at this JSON pointer.
-    pub(crate) fn error(&self, pointer: &str, message: &str) -> Error {
+    pub fn error(&self, pointer: &str, message: &str) -> Error {
         let object = match self.name() {
             "" => String::new(),
             name => {
@@ -133,12 +140,12 @@ impl Object {
 }
 
 /// Lets a name end with that of the release.
-pub(crate) fn mark_name(name: &mut Json) {
+pub fn mark_name(name: &mut Json) {
     *name = format!("{}-{MARK}", name.as_str().unwrap_or_default()).into();
 }
 
 /// Where a kind has the specification of its pods.
-pub(crate) fn pod_pointer(kind: &str) -> Option<&'static str> {
+pub fn pod_pointer(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "Pod" => "/spec",
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" | "ReplicationController" => {
@@ -150,7 +157,7 @@ pub(crate) fn pod_pointer(kind: &str) -> Option<&'static str> {
 }
 
 /// The containers of a pod's specification with their JSON pointers in the object, those that initialise it included.
-pub(crate) fn containers(object: &Json) -> Vec<(String, &Json)> {
+pub fn containers(object: &Json) -> Vec<(String, &Json)> {
     let Some(pod) = pod_pointer(object["kind"].as_str().unwrap_or_default()) else { return Vec::new() };
     let lists = ["initContainers", "containers"].map(|list| format!("{pod}/{list}"));
     let of_list = |list: &String| {
@@ -161,7 +168,7 @@ pub(crate) fn containers(object: &Json) -> Vec<(String, &Json)> {
 }
 
 /// The position of a kind in the order in which objects are applied: what others need comes first.
-pub(crate) fn rank(kind: &str) -> usize {
+pub fn rank(kind: &str) -> usize {
     const FIRST: [&str; 12] = [
         "Namespace",
         "CustomResourceDefinition",

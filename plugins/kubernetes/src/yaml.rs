@@ -8,18 +8,20 @@ use stagewright_sdk::{Error, Position, Result};
 
 /// A document of a YAML file.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Document {
-    pub(crate) value: Json,
-    pub(crate) lines: Lines,
+pub struct Document {
+    /// Its content.
+    pub value: Json,
+    /// Where that was written.
+    pub lines: Lines,
 }
 
 /// The lines of a document's values, from 1, by their JSON pointers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lines(BTreeMap<String, u32>);
+pub struct Lines(BTreeMap<String, u32>);
 
 impl Lines {
     /// The line of the value at a JSON pointer, or of the nearest value around it.
-    pub(crate) fn of(&self, pointer: &str) -> Option<u32> {
+    pub fn of(&self, pointer: &str) -> Option<u32> {
         let mut at = pointer;
         loop {
             if let Some(line) = self.0.get(at) {
@@ -30,7 +32,7 @@ impl Lines {
     }
 
     /// Those of the value at a pointer, as a document of its own.
-    pub(crate) fn within(&self, pointer: &str) -> Lines {
+    pub fn within(&self, pointer: &str) -> Lines {
         let under = |(path, line): (&String, &u32)| {
             let rest = path.strip_prefix(pointer).filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
             Some((rest.to_owned(), *line))
@@ -43,7 +45,7 @@ impl Lines {
 ///
 /// # Errors
 /// If it isn't YAML, or has a key twice.
-pub(crate) fn documents(file: &str, text: &str) -> Result<Vec<Document>> {
+pub fn documents(file: &str, text: &str) -> Result<Vec<Document>> {
     let nodes = located_yaml::documents(text, Booleans::YesNo).map_err(|error| {
         let place = Position::at(error.place.line, error.place.column);
         Error::invalid(format!("it isn't valid YAML: {}", error.message)).file(file, Some(place))

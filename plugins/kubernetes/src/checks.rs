@@ -9,7 +9,7 @@ use crate::object::{Object, containers};
 /// What a release's objects may have that reaches beyond their containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Allowance {
+pub enum Allowance {
     /// Privileged containers.
     Privileged,
     /// Folders of the node.
@@ -39,7 +39,7 @@ impl Allowance {
 }
 
 /// Everything that is refused in an object, unless it is allowed.
-pub(crate) fn problems(object: &Object, allowed: &[Allowance]) -> Vec<Error> {
+pub fn problems(object: &Object, allowed: &[Allowance]) -> Vec<Error> {
     let mut found = plain_secrets(object);
     found.extend(host_access(object));
     found
@@ -60,7 +60,7 @@ pub(crate) fn problems(object: &Object, allowed: &[Allowance]) -> Vec<Error> {
 ///
 /// # Errors
 /// If there are any.
-pub(crate) fn none_of(mut problems: Vec<Error>) -> Result<()> {
+pub fn none_of(mut problems: Vec<Error>) -> Result<()> {
     match problems.len() {
         0 => Ok(()),
         1 => Err(problems.remove(0)),
@@ -80,6 +80,17 @@ pub(crate) fn none_of(mut problems: Vec<Error>) -> Result<()> {
             })
         }
     }
+}
+
+/// The containers of an object whose images aren't named by digest. `help`: the remedy for a container's name.
+pub fn moving_images(object: &Object, help: impl Fn(&str) -> String) -> Vec<Error> {
+    let moving = containers(&object.json).into_iter().filter_map(|(pointer, container)| {
+        let [name, image] = ["name", "image"].map(|key| container[key].as_str().unwrap_or_default());
+        let shown = if image.is_empty() { "no image".to_owned() } else { format!("the image `{image}`") };
+        let message = format!("the container `{name}` has {shown}, which can change after the test");
+        (!image.contains("@sha256:")).then(|| object.error(&format!("{pointer}/image"), &message).help(help(name)))
+    });
+    moving.collect()
 }
 
 fn plain_secrets(object: &Object) -> Vec<(Allowance, Error)> {
@@ -147,6 +158,12 @@ fn host_access(object: &Object) -> Vec<(Allowance, Error)> {
         }
     }
     found
+}
+
+/// Whether it is a label of a domain name, as Kubernetes requires.
+pub fn is_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 fn array(value: &Json) -> &[Json] {

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 /// How far a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
+    /// It has arrived.
     Ready,
     /// What is missing.
     Waiting(String),

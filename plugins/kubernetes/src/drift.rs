@@ -5,18 +5,54 @@
 //! so numbers, which have one form, are compared as well. Fields that the release doesn't set are no one's business here.
 
 use serde_json::{Map, Value as Json};
-use stagewright_sdk::LiveDifference;
+use stagewright_sdk::{LiveDifference, Result};
 
+use crate::cluster::Cluster;
 use crate::object::Identity;
 
 /// The owner of what the cluster itself sets: replicas, if an autoscaler has decided about them.
 const CONTROLLERS: &str = "kube-controller-manager";
 
-/// How the object that is in place differs from that of a release, both as the cluster has them. `manager`: who applied it.
-pub(crate) fn differences(identity: &Identity, applied: &Json, live: &Json, manager: &str) -> Vec<LiveDifference> {
+/// Who owns the fields that a release sets, in the words of `managedFields`.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// As in `helm`.
+    pub manager: &'a str,
+    /// How they were set: `Apply` on the server's side, and `Update` otherwise.
+    pub operation: &'a str,
+}
+
+/// How the objects that are in place differ from those of a release. What the cluster itself sets isn't a difference.
+///
+/// # Errors
+/// If the cluster can't be asked.
+pub fn drift(cluster: &Cluster, release: &[(Identity, Json)], owner: Owner<'_>) -> Result<Vec<LiveDifference>> {
+    let mut found = Vec::new();
+    for (identity, applied) in release {
+        match cluster.get(identity)? {
+            // The cluster removes jobs that have ended, if they say so.
+            None if identity.kind == "Job" => {}
+            None => found.push(LiveDifference { what: identity.to_string(), expected: None, found: None }),
+            // The values of secrets are the host's.
+            Some(_) if identity.kind == "Secret" => {}
+            Some(live) => {
+                let mut differing = differences(identity, applied, &live, owner);
+                if differing.iter().any(is_of_replicas) && cluster.is_autoscaled(identity)? {
+                    differing.retain(|difference| !is_of_replicas(difference));
+                }
+                found.extend(differing);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// How the object that is in place differs from that of a release, both as the cluster has them.
+fn differences(identity: &Identity, applied: &Json, live: &Json, owner: Owner<'_>) -> Vec<LiveDifference> {
+    let Owner { manager, operation } = owner;
     let managed: Vec<&Json> = live["metadata"]["managedFields"].as_array().into_iter().flatten().collect();
     // One for each version of the API in which it has applied the object.
-    let mut own = managed.iter().filter(|fields| fields["manager"] == manager && fields["operation"] == "Apply");
+    let mut own = managed.iter().filter(|fields| fields["manager"] == manager && fields["operation"] == operation);
     let own = own.find(|fields| fields["apiVersion"].is_null() || fields["apiVersion"] == applied["apiVersion"]);
     let others = managed.iter().filter(|fields| fields["manager"] != manager);
     let comparison = Comparison { identity, others: others.copied().collect() };
@@ -31,7 +67,7 @@ pub(crate) fn differences(identity: &Identity, applied: &Json, live: &Json, mana
 }
 
 /// Whether it is about the number of a workload's replicas.
-pub(crate) fn is_of_replicas(difference: &LiveDifference) -> bool {
+fn is_of_replicas(difference: &LiveDifference) -> bool {
     difference.what.ends_with(": spec.replicas")
 }
 
@@ -168,7 +204,8 @@ mod tests {
                 (difference.expected.unwrap_or_default(), difference.found.unwrap_or("-".to_owned()));
             format!("{} {expected} -> {found}", difference.what)
         };
-        differences(&identity, applied, live, "stagewright").into_iter().map(shown).collect()
+        let owner = Owner { manager: "stagewright", operation: "Apply" };
+        differences(&identity, applied, live, owner).into_iter().map(shown).collect()
     }
 
     fn fields(manager: &str, operation: &str, fields: &Json) -> Json {

@@ -18,7 +18,7 @@ const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').ad
 
 /// A cluster, as a credential reaches it.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     /// As in `https://10.0.0.1:6443`.
     server: String,
     /// The kinds of objects by version of the API.
@@ -37,13 +37,13 @@ struct Kind {
 
 /// How an object is applied.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Apply<'a> {
+pub struct Apply<'a> {
     /// Who owns the fields that it sets.
-    pub(crate) manager: &'a str,
+    pub manager: &'a str,
     /// Whether it takes over fields that others own.
-    pub(crate) force: bool,
+    pub force: bool,
     /// Whether the server only says what it would do.
-    pub(crate) dry_run: bool,
+    pub dry_run: bool,
 }
 
 /// What the server answers when it refuses a request.
@@ -71,7 +71,7 @@ struct Cause {
 
 impl Cluster {
     /// The cluster that a credential is for.
-    pub(crate) fn of(credential: &str) -> Result<Cluster> {
+    pub fn of(credential: &str) -> Result<Cluster> {
         let server = endpoint(credential)
             .map_err(|error| error.context(format!("the server of the credential `{credential}` isn't known")))?;
         Ok(Cluster { server, kinds: RefCell::default() })
@@ -81,12 +81,12 @@ impl Cluster {
     ///
     /// # Errors
     /// If it doesn't have it.
-    pub(crate) fn is_namespaced(&self, api_version: &str, kind: &str) -> Result<bool> {
+    pub fn is_namespaced(&self, api_version: &str, kind: &str) -> Result<bool> {
         self.kind(api_version, kind).map(|kind| kind.namespaced)
     }
 
     /// An object as it is now; none if it doesn't exist.
-    pub(crate) fn get(&self, identity: &Identity) -> Result<Option<Json>> {
+    pub fn get(&self, identity: &Identity) -> Result<Option<Json>> {
         match self.send("GET", &self.path(identity)?, None) {
             Ok(mut response) => response.json().map(Some),
             Err(error) if error.is_not_found() => Ok(None),
@@ -95,7 +95,7 @@ impl Cluster {
     }
 
     /// Applies an object on the server's side, and returns it as it is then.
-    pub(crate) fn apply(&self, identity: &Identity, object: &Json, how: Apply<'_>) -> Result<Json> {
+    pub fn apply(&self, identity: &Identity, object: &Json, how: Apply<'_>) -> Result<Json> {
         let Apply { manager, force, dry_run } = how;
         let dry_run = if dry_run { "&dryRun=All" } else { "" };
         let path = format!("{}?fieldManager={manager}&force={force}{dry_run}", self.path(identity)?);
@@ -110,7 +110,7 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorCode::Aborted`] if it exists.
-    pub(crate) fn create(&self, identity: &Identity, object: &Json) -> Result<()> {
+    pub fn create(&self, identity: &Identity, object: &Json) -> Result<()> {
         let path = self.folder(identity)?;
         self.send("POST", &path, Some(("application/json", &serde_json::to_vec(object)?))).map(drop)
     }
@@ -119,14 +119,14 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ErrorCode::Aborted`] if it has changed.
-    pub(crate) fn replace(&self, identity: &Identity, object: &Json) -> Result<()> {
+    pub fn replace(&self, identity: &Identity, object: &Json) -> Result<()> {
         let path = self.path(identity)?;
         self.send("PUT", &path, Some(("application/json", &serde_json::to_vec(object)?))).map(drop)
     }
 
     /// Deletes an object and what belongs to it, if it is still the one with this `uid`. One that doesn't exist is deleted
     /// already.
-    pub(crate) fn delete(&self, identity: &Identity, uid: &str) -> Result<()> {
+    pub fn delete(&self, identity: &Identity, uid: &str) -> Result<()> {
         let body = json!({ "propagationPolicy": "Background", "preconditions": { "uid": uid } });
         match self.send("DELETE", &self.path(identity)?, Some(("application/json", &serde_json::to_vec(&body)?))) {
             Err(error) if error.is_not_found() => Ok(()),
@@ -135,7 +135,7 @@ impl Cluster {
     }
 
     /// The objects of a namespace with these labels, as in `app=web,tier=front`.
-    pub(crate) fn list(&self, api_version: &str, plural: &str, namespace: &str, labels: &str) -> Result<Vec<Json>> {
+    pub fn list(&self, api_version: &str, plural: &str, namespace: &str, labels: &str) -> Result<Vec<Json>> {
         let folder = format!("{}/namespaces/{namespace}/{plural}", root(api_version));
         let mut list: Json = self.send("GET", &format!("{folder}?labelSelector={}", encoded(labels)), None)?.json()?;
         match list["items"].take() {
@@ -144,8 +144,19 @@ impl Cluster {
         }
     }
 
+    /// Whether an autoscaler decides about a workload's replicas.
+    ///
+    /// # Errors
+    /// If the cluster can't be asked.
+    pub fn is_autoscaled(&self, workload: &Identity) -> Result<bool> {
+        let namespace = workload.namespace.as_deref().unwrap_or("default");
+        let all = self.list("autoscaling/v1", "horizontalpodautoscalers", namespace, "")?;
+        let mut targets = all.iter().map(|autoscaler| &autoscaler["spec"]["scaleTargetRef"]);
+        Ok(targets.any(|of| of["kind"] == workload.kind.as_str() && of["name"] == workload.name.as_str()))
+    }
+
     /// The events about an object, oldest first.
-    pub(crate) fn events(&self, namespace: &str, kind: &str, name: &str) -> Result<Vec<Json>> {
+    pub fn events(&self, namespace: &str, kind: &str, name: &str) -> Result<Vec<Json>> {
         let about = encoded(&format!("involvedObject.kind={kind},involvedObject.name={name}")).to_string();
         let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector={about}");
         let mut list: Json = self.send("GET", &path, None)?.json()?;
@@ -156,7 +167,7 @@ impl Cluster {
     }
 
     /// The last lines that a container of a pod has written; with `previous`, before it was restarted.
-    pub(crate) fn log_tail(
+    pub fn log_tail(
         &self,
         (namespace, pod, container): (&str, &str, &str),
         lines: u32,
