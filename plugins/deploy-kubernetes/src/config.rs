@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kubernetes::{Allowance, is_name};
+use kubernetes::{Allowance, is_name, path_problems};
 use rollout::{Image, Probe, ReleaseConfig, Rolling, Strategy};
 use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
@@ -181,6 +181,7 @@ fn problems(config: &Config) -> Vec<Problem> {
     for name in config.secrets.keys().filter(|name| !is_name(name)) {
         found.push(Problem::at(format!("secrets.{name}"), "use lowercase letters, digits and `-`"));
     }
+    found.extend(config.helm.iter().flat_map(|chart| path_problems("helm.set", &chart.set)));
     if config.history == 0 {
         found.push(Problem::at("history", "must be at least 1, since a failed deploy restores the earlier release"));
     }

@@ -1,6 +1,6 @@
 //! Reads the objects of a release: from files of the workspace, or rendered by a program.
 
-use kubernetes::{Object, Origin, documents};
+use kubernetes::{Object, Origin, documents, value_arguments};
 use serde_json::json;
 use stagewright_sdk::process::Command;
 use stagewright_sdk::{Error, Result, workspace};
@@ -74,8 +74,7 @@ fn helm(config: &Config, Chart { chart, values, set }: &Chart) -> Result<Vec<Obj
     }
     let mut args = vec!["template".to_owned(), config.service.clone(), chart.clone()];
     args.extend(["--namespace".to_owned(), config.namespace.clone()]);
-    args.extend(values.iter().flat_map(|file| ["--values".to_owned(), file.clone()]));
-    args.extend(set.iter().flat_map(|(path, value)| ["--set-string".to_owned(), format!("{path}={value}")]));
+    args.extend(value_arguments(values.iter().map(String::as_str), set));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let objects = parse("", &run("helm", &args)?)?;
     match objects.iter().find(|object| object.json["metadata"]["annotations"]["helm.sh/hook"].is_string()) {

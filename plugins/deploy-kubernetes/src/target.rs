@@ -7,7 +7,7 @@ use kubernetes::{Cluster, Identity, Object, Origin, Owner, sha256};
 use rollout::{Described, Progress, Serving, Strategy, Target};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release as LedgerRelease;
-use stagewright_sdk::{Error, LiveDifference, Manifest, Requirement, Result, clock, context, log};
+use stagewright_sdk::{Error, LiveDifference, Manifest, Requirement, Result, context, log};
 
 use crate::apply::{Applier, identity, marked, service_of};
 use crate::beside::{is_late, is_own_deployment, replicas};
@@ -21,8 +21,6 @@ const MANAGER: &str = "stagewright";
 const IMAGES_MANAGER: &str = "stagewright-images";
 /// Kinds that are never deleted, since data or objects of others go with them.
 const NEVER_DELETED: [&str; 4] = ["Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"];
-/// Time between two looks at a release that is restored.
-const INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// An application in a cluster.
 pub(crate) struct Application {
@@ -351,19 +349,7 @@ impl Application {
     }
 
     fn wait_until_ready(&self, release: &Release) -> Result<()> {
-        let start = clock::monotonic();
-        loop {
-            match self.progress(release)? {
-                Progress::Running => return Ok(()),
-                Progress::Failed(reason) => {
-                    return Err(Error::failed(format!("the release {} {reason}", release.name)));
-                }
-                Progress::Starting(reason) if clock::monotonic().saturating_sub(start) > self.config.deadline() => {
-                    return Err(Error::failed(format!("the release {} isn't ready: {reason}", release.name)));
-                }
-                Progress::Starting(_) => clock::sleep(INTERVAL)?,
-            }
-        }
+        kubernetes::wait_until_ready(&self.cluster, &self.identities(release), &release.name, self.config.deadline())
     }
 
     /// How far the workloads of a release are. One that has failed decides, and otherwise the first that isn't ready.

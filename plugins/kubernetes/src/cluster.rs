@@ -77,6 +77,11 @@ impl Cluster {
         Ok(Cluster { server, kinds: RefCell::default() })
     }
 
+    /// The URL of its API, as in `https://10.0.0.1:6443`.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
     /// Whether the server has the kind, and its objects are in namespaces.
     ///
     /// # Errors

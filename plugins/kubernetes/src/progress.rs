@@ -1,13 +1,18 @@
 //! How far a release is: what its workloads say, and why.
 
+use std::time::Duration;
+
 use rollout::Progress;
 use serde_json::Value as Json;
-use stagewright_sdk::Result;
+use stagewright_sdk::{Error, Result, clock};
 
 use crate::cluster::Cluster;
 use crate::object::{Identity, pod_pointer};
 use crate::pods;
 use crate::workload::{State, state};
+
+/// Time between two looks at a release.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How far the workloads among these objects are. One that has failed decides, and otherwise the first that isn't ready.
 ///
@@ -36,6 +41,24 @@ pub fn progress(cluster: &Cluster, objects: &[Identity]) -> Result<Progress> {
         }
     }
     Ok(starting.map_or(Progress::Running, Progress::Starting))
+}
+
+/// Waits until the workloads among these objects of a release are ready.
+///
+/// # Errors
+/// If one has failed, if they aren't ready by the deadline, or if the deploy is cancelled.
+pub fn wait_until_ready(cluster: &Cluster, objects: &[Identity], release: &str, deadline: Duration) -> Result<()> {
+    let start = clock::monotonic();
+    loop {
+        match progress(cluster, objects)? {
+            Progress::Running => return Ok(()),
+            Progress::Failed(reason) => return Err(Error::failed(format!("the release {release} {reason}"))),
+            Progress::Starting(reason) if clock::monotonic().saturating_sub(start) > deadline => {
+                return Err(Error::failed(format!("the release {release} isn't ready: {reason}")));
+            }
+            Progress::Starting(_) => clock::sleep(INTERVAL)?,
+        }
+    }
 }
 
 /// What the pods of the workloads among these objects wrote last, and the warnings about them.

@@ -1,0 +1,72 @@
+//! What is refused before Helm changes anything.
+
+use serde_json::{Value as Json, json};
+use stagewright_sdk::ErrorCode;
+use stagewright_sdk::fake::{FakeHost, HttpScript, ProcessScript, Report};
+
+use crate::DeployHelm;
+use crate::revision::tests::secret;
+
+const SERVER: &str = "https://k8s.example.org";
+const TAGGED: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web }\n\
+                      spec: { template: { spec: { containers: [{ name: web, image: 'web:1' }] } } }\n";
+
+fn get(path: &str, body: &Json) -> HttpScript {
+    HttpScript::get(&format!("{SERVER}{path}")).body(body.to_string())
+}
+
+/// A stage that deploys with the token 5, to a cluster with this record and these revisions.
+fn host(record: Option<Json>, revisions: &[Json]) -> FakeHost {
+    let kinds = json!({ "resources": [
+        { "name": "configmaps", "kind": "ConfigMap", "namespaced": true },
+        { "name": "secrets", "kind": "Secret", "namespaced": true },
+    ] });
+    let record = match record {
+        None => HttpScript::get(&format!("{SERVER}/api/v1/namespaces/prod/configmaps/stagewright-helm-shop")).status(404),
+        Some(record) => get(
+            "/api/v1/namespaces/prod/configmaps/stagewright-helm-shop",
+            &json!({ "metadata": { "resourceVersion": "1" }, "data": { "record": record.to_string() } }),
+        ),
+    };
+    FakeHost::new()
+        .config(json!({ "service": "shop", "credential": "cluster", "namespace": "prod", "chart": "charts/shop" }))
+        .environment("production")
+        .fence(5)
+        .credential("cluster", SERVER)
+        .file("charts/shop/Chart.yaml", "name: shop\n")
+        .http(get("/api/v1", &kinds))
+        .http(record)
+        .http(get("/api/v1/namespaces/prod/secrets?labelSelector=owner=helm,name=shop", &json!({ "items": revisions })))
+}
+
+fn helm(report: &Report<impl Sized>) -> Vec<String> {
+    report.spawned.iter().map(|spawned| spawned.args.join(" ")).collect()
+}
+
+#[test]
+fn what_a_tag_names_is_refused_before_anything_is_changed() {
+    let rendered = json!({ "version": 1, "manifest": TAGGED }).to_string();
+    let report = host(None, &[]).process(ProcessScript::new("helm", ["upgrade"]).stdout(rendered)).run::<DeployHelm>();
+    let error = report.result.as_ref().unwrap_err();
+    assert!(error.message.starts_with("deployment/web: the container `web` has the image `web:1`"), "{error}");
+    assert!(error.help.as_deref().unwrap().contains("with.allow-tags = true"), "{error}");
+    let ran = helm(&report);
+    assert!(ran.len() == 1 && ran[0].contains("--dry-run=server") && ran[0].contains("./charts/shop"), "{ran:?}");
+}
+
+#[test]
+fn a_deploy_waits_for_no_helm_of_others() {
+    let pending = secret("shop", 3, "pending-upgrade", "");
+    let report = host(None, &[pending]).run::<DeployHelm>();
+    let error = report.result.as_ref().unwrap_err();
+    assert!(error.message.contains("revision 3 is pending-upgrade"), "{error}");
+    assert!(error.help.as_deref().unwrap().contains("helm rollback shop --namespace prod"), "{error}");
+    assert_eq!(helm(&report), [""; 0]);
+}
+
+#[test]
+fn a_stale_deploy_changes_nothing() {
+    let report = host(Some(json!({ "fence": 6 })), &[]).run::<DeployHelm>();
+    assert_eq!(report.result.as_ref().unwrap_err().code, ErrorCode::Superseded);
+    assert_eq!(helm(&report), [""; 0]);
+}
