@@ -8,6 +8,7 @@ use crate::environment::{Ended, TestEnvironment, outcomes};
 use registry::Registry;
 
 mod registry;
+mod signed;
 
 const TOKEN: &str = "hunter2hunter2hunter2";
 
@@ -26,6 +27,11 @@ fn environment(registry: &Registry, scheme: &str, stage: &str) -> TestEnvironmen
     environment.set("HOME", &std::env::home_dir().expect("a home").display().to_string());
     environment.set("REGISTRY_TOKEN", TOKEN);
     environment
+}
+
+/// Which requests carried the credential.
+fn carried(asked: &[String]) -> Vec<bool> {
+    asked.iter().map(|head| head.contains(TOKEN)).collect()
 }
 
 /// Checks that every request to the registry carried the credential, and that nothing shows it.
@@ -169,7 +175,6 @@ fn programs_can_neither_publish_with_the_credential_nor_find_it() {
     assert_eq!(ended.stdout.matches("who are you?").count(), 3, "{}", ended.stdout);
     assert!(!ended.stdout.contains("found it"), "{}", ended.stdout);
     assert_eq!(environment.read("package"), "content, and ***", "a host that repeats the credential");
-    let carried = |asked: &[String]| asked.iter().map(|head| head.contains(TOKEN)).collect::<Vec<_>>();
     assert_eq!(carried(&registry.asked()), [true, false, false, true], "{:#?}", registry.asked());
     assert_eq!(carried(&other.asked()), [false], "{:#?}", other.asked());
 }

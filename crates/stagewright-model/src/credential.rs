@@ -322,6 +322,26 @@ impl CredentialDeclaration {
         }
     }
 
+    /// Why the proxy can't sign requests of programs with it, as the rest of a sentence, and what to do instead; none if
+    /// it can.
+    pub(crate) fn no_proxy(&self, name: &str) -> Option<(&'static str, String)> {
+        match &self.kind {
+            CredentialKind::AwsSigV4 { access_key_id, secret_access_key, .. } => Some((
+                "its signature covers the body, which a program sends as it goes",
+                format!(
+                    "let the program sign: grant it `{access_key_id}:env` and `{secret_access_key}:env` in `secrets`"
+                ),
+            )),
+            CredentialKind::Ssh { .. } => {
+                Some(("it is for commands on hosts", format!("grant `{name}` to a plugin that runs commands on them")))
+            }
+            _ if self.hosts().next().is_none() && !self.has_unknown_origin() => {
+                Some(("the proxy isn't on the way to a Unix socket", format!("grant `{name}` to the plugin")))
+            }
+            _ => None,
+        }
+    }
+
     /// The headers that only the host may set in requests to its origins.
     pub fn headers(&self) -> &'static [&'static str] {
         match &self.kind {

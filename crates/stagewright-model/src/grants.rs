@@ -3,6 +3,7 @@
 //! This module describes and compares grants. Enforcing them is up to the crates that run stages.
 
 pub mod complete;
+mod credential;
 mod files;
 mod glob;
 mod host;
@@ -27,9 +28,10 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::credential::{CredentialRule, CredentialUse};
 pub use self::limit::{Amount, Bounds, Limits};
 pub use self::missing::{MissingGrant, granting_lines};
-pub use self::name::{CredentialName, SecretName, VariableName};
+pub use self::name::{SecretName, VariableName};
 pub use self::net::{NamedBy, NetRule, NetTarget, PackageManager, PackageOrigin};
 pub use self::origin::{Origin, Scheme, is_localhost};
 pub use self::origin_rule::{HostPattern, OriginRule};
@@ -75,9 +77,10 @@ pub struct Permissions {
     /// Secrets whose plain text the stage may read; a subset of `secrets`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reveal: Vec<SecretName>,
-    /// Credentials with which the host signs requests of the stage's plugin; each also grants requests to its origins.
+    /// Credentials with which the host signs requests of the stage's plugin, or those of its programs: `NAME` or
+    /// `NAME:proxy`. Each also grants these requests to its origins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub credentials: Vec<CredentialName>,
+    pub credentials: Vec<CredentialRule>,
     /// Image repositories, without tag, that may be pushed to and resolved: `local/app`, `ghcr.io/acme/*`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub registry: Vec<RepositoryRule>,

@@ -106,9 +106,10 @@ impl Interface {
             Interface::Process => Facts {
                 name: "process",
                 // Programs can access the files and hosts that are granted to their stage, and no others.
-                permissions: &[Process, Read, Write, Exec, Net, Socket, Env],
+                permissions: &[Process, Read, Write, Exec, Net, Credentials, Socket, Env],
                 ways_out: &[
                     WayOut::Connection,
+                    WayOut::ProxiedCredential,
                     WayOut::Socket,
                     WayOut::Secret,
                     WayOut::Variable,

@@ -56,11 +56,11 @@ pub use format_error::FormatError;
 pub use freeze::{Freeze, FreezeWindow, Frozen, WeeklyWindow};
 pub use grants::complete as complete_permissions;
 pub use grants::{
-    Amount, Bounds, CredentialName, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule, NetTarget, Origin,
-    OriginRule, PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, PermissionSet, Permissions,
-    ProcessRule, RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceRule, SocketRoute,
-    SocketRule, SocketUrl, UsedPermissionSet, VariableName, granting_lines, is_harmless_variable, is_localhost,
-    remarks, with_grants,
+    Amount, Bounds, CredentialRule, CredentialUse, Grant, HostPattern, Limits, MissingGrant, NamedBy, NetRule,
+    NetTarget, Origin, OriginRule, PROXY_VARIABLES, PackageManager, PackageOrigin, PathRule, Permission, PermissionSet,
+    Permissions, ProcessRule, RepositoryRule, Sandbox, Scheme, SecretName, SecretRule, SecretUse, ServiceRule,
+    SocketRoute, SocketRule, SocketUrl, UsedPermissionSet, VariableName, granting_lines, is_harmless_variable,
+    is_localhost, remarks, with_grants,
 };
 pub use imports::{AnyImports, ImportedFunctions, Imports};
 pub use input::InputError;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::change::LockChange;
 use crate::credential::CredentialDeclaration;
 use crate::grants::{
-    Bounds, CredentialName, HostPattern, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox,
+    Bounds, CredentialRule, HostPattern, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox,
 };
 use crate::plan::{Plan, Trust};
 use crate::secret::SecretFrom;
@@ -118,7 +118,7 @@ impl LockedPipeline {
                 (name, LockedSecret { from, hosts, programs })
             }));
         }
-        for name in granted.credentials.iter().map(CredentialName::as_str) {
+        for name in granted.credentials.iter().map(CredentialRule::name) {
             let declared = plan.credentials.get(name);
             self.credentials.extend(declared.map(|declared| {
                 (name.to_owned(), CredentialDeclaration { origins: order(&declared.origins), ..declared.clone() })

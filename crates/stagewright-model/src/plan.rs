@@ -87,7 +87,7 @@ impl Plan {
     /// The names of the secrets that these permissions give access to, directly or through credentials.
     pub fn secrets_of(&self, granted: &Permissions) -> BTreeSet<String> {
         let own = granted.secrets.iter().map(|rule| rule.name().to_owned());
-        let credentials = granted.credentials.iter().filter_map(|name| self.credentials.get(name.as_str()));
+        let credentials = granted.credentials.iter().filter_map(|rule| self.credentials.get(rule.name()));
         own.chain(credentials.flat_map(CredentialDeclaration::secrets)).collect()
     }
 

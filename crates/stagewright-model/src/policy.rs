@@ -234,9 +234,10 @@ impl OperatorPolicy {
         let Some(net) = self.bound(Permission::Net, stage, digest) else { return };
         let rehearsed = stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.credentials);
         let granted = stage.permissions.credentials.iter().chain(rehearsed).collect::<BTreeSet<_>>();
-        for (name, declared) in granted.iter().filter_map(|name| Some((name, plan.credentials.get(name.as_str())?))) {
-            let own = places.grant(stage, "credentials", name.as_str());
-            let place = own.or_else(|| places.rehearsal_grant(stage, "credentials", name.as_str()));
+        for (rule, declared) in granted.iter().filter_map(|rule| Some((rule, plan.credentials.get(rule.name())?))) {
+            let name = rule.name();
+            let own = places.grant(stage, "credentials", rule.as_str());
+            let place = own.or_else(|| places.rehearsal_grant(stage, "credentials", rule.as_str()));
             let place = place.unwrap_or(stage.location);
             let allows = |origin: &Origin| net.granted.net.iter().any(|rule| rule.grants(origin));
             let of_ssh = declared.ssh_hosts().map(|(_, host)| host.address.place());

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::grants::{
-    CredentialName, NetRule, Permissions, RepositoryRule, SecretRule, SecretUse, ServiceRule, SocketRule, VariableName,
+    CredentialRule, CredentialUse, NetRule, Permissions, RepositoryRule, SecretRule, SecretUse, ServiceRule,
+    SocketRule, VariableName,
 };
 use crate::imports::Imports;
 use crate::interface::Interface;
@@ -74,6 +75,10 @@ impl fmt::Display for Reach<'_> {
             WayOut::Environment => write!(f, "act on the environment `{entry}`"),
             WayOut::Request | WayOut::Connection | WayOut::PackageHosts => write!(f, "call {entry}"),
             WayOut::Credential => write!(f, "send requests that the credential `{entry}` signs"),
+            WayOut::ProxiedCredential => {
+                let name = entry.split_once(':').map_or(*entry, |(name, _)| name);
+                write!(f, "let programs send requests that the credential `{name}` signs")
+            }
             WayOut::RemoteCommand => write!(f, "run commands on the hosts of the credential `{entry}`"),
             WayOut::Socket => write!(f, "connect to the socket `{entry}`"),
             WayOut::Secret | WayOut::SecretSource => write!(f, "use the secret `{entry}`"),
@@ -168,7 +173,8 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
         // doesn't count by itself: they need it to download packages, and an upload requires credentials, which are
         // ways out of their own (`Secret`, `Variable` and `CredentialFile`).
         WayOut::Request => Box::new(grants.net.iter().map(NetRule::as_str)),
-        WayOut::Credential | WayOut::RemoteCommand => Box::new(grants.credentials.iter().map(CredentialName::as_str)),
+        WayOut::Credential | WayOut::RemoteCommand => Box::new(credentials(grants, CredentialUse::Plugin)),
+        WayOut::ProxiedCredential => Box::new(credentials(grants, CredentialUse::Programs)),
         WayOut::Connection => Box::new(grants.net.iter().filter(|rule| rule.origin().is_some()).map(NetRule::as_str)),
         WayOut::Socket => Box::new(grants.socket.iter().map(SocketRule::as_str)),
         WayOut::Secret => {
@@ -191,4 +197,8 @@ fn entries<'a>(way: WayOut, interface: Interface, grants: &'a Permissions) -> Bo
         | WayOut::PluginPull
         | WayOut::SharedCache => Box::new(std::iter::empty()),
     }
+}
+
+fn credentials(grants: &Permissions, usage: CredentialUse) -> impl Iterator<Item = &str> {
+    grants.credentials.iter().filter(move |rule| rule.usage() == usage).map(CredentialRule::as_str)
 }

@@ -56,6 +56,7 @@ impl RehearsalTerms {
         granted.env = own.env.iter().filter(|name| name.is_harmless()).cloned().collect();
         add(&mut granted.env, &self.real.env);
         granted.socket.clone_from(&self.real.socket);
+        granted.credentials.clone_from(&self.real.credentials);
         granted.unsandboxed = false;
         if !granted.credential_files.is_empty() {
             // Programs can read credentials in files of the workspace, unlike those in variables, which they don't get.
@@ -110,6 +111,7 @@ impl RehearsalTerms {
             WayOut::Secret if self.is_real_secret(entry) => Fidelity::Real,
             // Programs that are started only get these if they are granted for real, and are sandboxed.
             WayOut::Connection
+            | WayOut::ProxiedCredential
             | WayOut::Socket
             | WayOut::Variable
             | WayOut::CredentialFile

@@ -16,6 +16,8 @@ pub enum WayOut {
     Request,
     /// A request by the plugin that the host signs with a credential.
     Credential,
+    /// A request by a program that the proxy signs with a credential.
+    ProxiedCredential,
     /// A command of the plugin on a host of a credential.
     RemoteCommand,
     /// A connection from a program to an origin in `net`.
@@ -61,10 +63,11 @@ pub enum InRehearsal {
 
 impl WayOut {
     /// All ways out.
-    pub const ALL: [WayOut; 17] = [
+    pub const ALL: [WayOut; 18] = [
         WayOut::Environment,
         WayOut::Request,
         WayOut::Credential,
+        WayOut::ProxiedCredential,
         WayOut::RemoteCommand,
         WayOut::Connection,
         WayOut::Socket,
@@ -87,6 +90,7 @@ impl WayOut {
             WayOut::Environment => InRehearsal::StandIn("an environment of this rehearsal alone"),
             WayOut::Request
             | WayOut::Credential
+            | WayOut::ProxiedCredential
             | WayOut::RemoteCommand
             | WayOut::Connection
             | WayOut::Socket
@@ -108,7 +112,7 @@ impl WayOut {
         match self {
             // A credential file only matters together with a host, so granting the host opens it.
             WayOut::Request | WayOut::Connection | WayOut::CredentialFile => Some(Permission::Net),
-            WayOut::Credential | WayOut::RemoteCommand => Some(Permission::Credentials),
+            WayOut::Credential | WayOut::ProxiedCredential | WayOut::RemoteCommand => Some(Permission::Credentials),
             WayOut::Socket => Some(Permission::Socket),
             WayOut::Secret | WayOut::SecretSource => Some(Permission::Secrets),
             WayOut::Variable => Some(Permission::Env),

@@ -13,18 +13,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use stagewright_engine::{Level, Problem};
-use stagewright_model::Limits;
+use stagewright_model::{CredentialUse, Limits, Origin};
 use stagewright_process::sandbox::{self, Confinement, Exceeded, Refusal, Sandbox};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
 use crate::attempt::AttemptContext;
+use crate::capability::credentials::StageCredentials;
 use crate::capability::secrets::StageSecrets;
 use crate::capability::workspace::{FileKind, WorkspaceFiles};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::learner;
 use crate::limits::DEFAULT_PROCESSES;
 use crate::log::AttemptLog;
+use crate::mask::Masker;
 use crate::net::OwnOrigins;
 use crate::net::background::Background;
 use crate::net::client::SharedClient;
@@ -102,8 +104,12 @@ pub(crate) struct Blueprint {
     /// The origins that the egress guard lets through beside the grants.
     own: OwnOrigins,
     secrets: StageSecrets,
+    /// Those with which the proxy signs requests.
+    credentials: StageCredentials,
     /// For requests to which the proxy adds a secret.
     client: SharedClient,
+    /// Masks what the attempt writes.
+    masker: Masker,
     /// The variables that the stage's own `env` sets.
     set: Vec<String>,
 }
@@ -146,8 +152,10 @@ impl Blueprint {
         let sandbox = attempt.sandbox()?;
         let policy = &attempt.program_policy;
         let report = attempt.denials.reporter(&attempt.log);
-        let explains =
-            policy.has_network() || attempt.request.permissions.net.iter().all(|rule| rule.socket().is_some());
+        let is_signed = policy.credentials(CredentialUse::Programs).next().is_some();
+        let explains = is_signed
+            || policy.has_network()
+            || attempt.request.permissions.net.iter().all(|rule| rule.socket().is_some());
         let egress = explains.then(|| {
             let (own, dialer) = (attempt.own_origins.clone(), attempt.host.outbound.dialer.clone());
             Arc::new(EgressGuard::new(policy.clone(), own, dialer, report.clone(), attempt.bounds.requests, WAIT))
@@ -170,6 +178,8 @@ impl Blueprint {
             observes: attempt.learner.is_some(),
             own: attempt.own_origins.clone(),
             secrets: StageSecrets::for_attempt(attempt),
+            credentials: StageCredentials::for_programs(attempt),
+            masker: attempt.log.masker().clone(),
             client: attempt.host.outbound.client.clone(),
             set: attempt.request.env.keys().cloned().collect(),
         })
@@ -177,7 +187,9 @@ impl Blueprint {
 
     /// Creates the sandbox. `environment`: that of the programs, which determines where their toolchains are.
     pub(crate) async fn build(&self, environment: &BTreeMap<String, String>) -> Result<Confined, CapabilityError> {
-        let ports = self.egress.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
+        let credentials = self.credentials().await?;
+        let mut ports = self.egress.as_ref().map(|_| self.policy.loopback_ports()).unwrap_or_default();
+        ports.extend(credentials.iter().flat_map(|known| known.signed_origins()).filter_map(Origin::on_loopback));
         // The sandbox has one loopback for IPv4 and IPv6, so a port can only be forwarded to one of them.
         let mut ports = ports.into_iter().map(|address| (address.port(), address)).collect::<BTreeMap<_, _>>();
         for address in ports.values_mut() {
@@ -187,7 +199,6 @@ impl Blueprint {
                 self.own.add(&format!("http://{address}"));
             }
         }
-        let credentials = self.credentials().await?;
         let (mut confinement, refused, kept, placeholders) = self.confinement(environment, credentials.clone()).await?;
         // The first listener is the proxy's; each of the others has the port of the service that it forwards to, so that
         // programs find the service where the pipeline says. `network` relies on this order.
@@ -228,13 +239,16 @@ impl Blueprint {
         Arc::clone(&self.machine)
     }
 
-    /// The secrets that the proxy adds to downloads; none if the stage has no such secret.
+    /// What the proxy adds to requests; none if the stage has neither a secret nor a credential for it.
     async fn credentials(&self) -> Result<Option<Arc<ProxyCredentials>>, CapabilityError> {
-        let secrets = if self.egress.is_some() { self.secrets.for_proxy().await? } else { Vec::new() };
-        if secrets.is_empty() {
+        let Some(egress) = &self.egress else { return Ok(None) };
+        let (secrets, signers) = (self.secrets.for_proxy().await?, self.credentials.for_proxy().await?);
+        if secrets.is_empty() && signers.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Arc::new(ProxyCredentials::new(secrets, self.client.clone())?)))
+        let made = ProxyCredentials::new(secrets, signers, self.client.clone(), self.masker.clone())?;
+        egress.admit_signed(made.signed_origins());
+        Ok(Some(Arc::new(made)))
     }
 
     fn report_refusals(&self, sandbox: &mut Sandbox) -> Background {
@@ -334,8 +348,9 @@ impl Blueprint {
         for (listener, (&port, &address)) in listeners.zip(ports) {
             let authenticated = credentials.and_then(|credentials| {
                 // A service of a rehearsal, which listens on another port, isn't the host of a secret.
-                let mut origins = self.policy.origins_on_loopback(address).filter(|_| address.port() == port);
-                let origin = origins.find(|origin| credentials.for_origin(origin).is_some())?;
+                let granted = self.policy.origins_on_loopback(address).chain(egress.signed_on_loopback(address));
+                let mut origins = granted.filter(|_| address.port() == port);
+                let origin = origins.find(|origin| credentials.has_for(origin))?;
                 Some(AuthenticatedOrigin { origin, credentials: credentials.clone() })
             });
             serving.push(forward(listener, address, egress.clone(), authenticated)?);
@@ -352,7 +367,7 @@ impl Blueprint {
         }
         // Yarn 2 and later read no others.
         variables.extend(["YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"].map(|name| (name.to_owned(), proxy.clone())));
-        if self.policy.has_network() {
+        if self.policy.has_network() || credentials.is_some() {
             variables.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
         }
         // Granted loopback ports have forwards, so programs connect to them directly. A grant of every loopback port can't

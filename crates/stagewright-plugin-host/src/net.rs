@@ -5,7 +5,7 @@
 //! guest ── capability::http ── reqwest ── resolver ─┐
 //!                                                   ├── address (the guard) ── granted hosts
 //! program ── proxy ── egress (policy) ── dial ──────┘
-//!         │    └─ download (credentials, authority) ── reqwest, as above
+//!         │    └─ authenticated (credentials, authority) ── reqwest, as above
 //!         ├─ forward ── loopback of this machine
 //!         └─ names (no answers, but reports)
 //! ```
@@ -30,6 +30,7 @@ pub(crate) mod forward;
 pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod proxy;
+pub(crate) mod signing;
 
 mod address;
 mod hello;

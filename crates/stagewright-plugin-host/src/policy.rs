@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use stagewright_model::{
-    CredentialName, MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern, Permission, Permissions,
-    ProcessRule, SecretRule, SecretUse, ServiceRule, SocketRoute, SocketRule, SocketUrl, VariableName, WorkspacePath,
-    granting_lines,
+    CredentialRule, CredentialUse, MissingGrant, NetTarget, Origin, OriginRule, PackageManager, PathPattern,
+    Permission, Permissions, ProcessRule, SecretRule, SecretUse, ServiceRule, SocketRoute, SocketRule, SocketUrl,
+    VariableName, WorkspacePath, granting_lines,
 };
 
 use crate::error::{CapabilityError, ErrorCode};
@@ -399,14 +399,14 @@ impl Policy {
         Err(self.deny(&format!("read the value of the secret `{name}`"), Permission::Reveal, name))
     }
 
-    /// The credentials with which the host signs requests.
-    pub(crate) fn credentials(&self) -> impl Iterator<Item = &CredentialName> {
-        self.permissions.credentials.iter()
+    /// The credentials with which the host signs requests of the plugin, or of its programs.
+    pub(crate) fn credentials(&self, usage: CredentialUse) -> impl Iterator<Item = &str> {
+        self.permissions.credentials.iter().filter(move |rule| rule.usage() == usage).map(CredentialRule::name)
     }
 
-    /// Checks that the host may sign requests with the credential.
+    /// Checks that the host may sign requests of the plugin with the credential.
     pub(crate) fn credential(&self, name: &str) -> Result<(), CapabilityError> {
-        if self.credentials().any(|granted| granted.as_str() == name) {
+        if self.credentials(CredentialUse::Plugin).any(|granted| granted == name) {
             return Ok(());
         }
         Err(self.deny(&format!("use the credential `{name}`"), Permission::Credentials, name))

@@ -184,10 +184,16 @@ fn reaching(reaches: &Reaches<'_>) -> String {
     let mut text = String::new();
     let of = |ways: &[WayOut]| {
         let found = reaches.all.iter().filter(|reach| ways.contains(&reach.way));
-        found.map(|Reach { entry, .. }| format!("`{entry}`")).collect::<Vec<_>>().join(", ")
+        let name = |Reach { way, entry }: &Reach<'_>| match way {
+            // Without its use.
+            WayOut::ProxiedCredential => entry.split(':').next().unwrap_or(entry).to_owned(),
+            _ => (*entry).to_owned(),
+        };
+        found.map(|reach| format!("`{}`", name(reach))).collect::<Vec<_>>().join(", ")
     };
     for (words, ways) in [
         ("reaching", &[WayOut::Connection, WayOut::Socket][..]),
+        ("signed with the credential", &[WayOut::ProxiedCredential]),
         ("with the secrets", &[WayOut::Secret]),
         ("inheriting", &[WayOut::Variable]),
         ("with the credentials in", &[WayOut::CredentialFile]),

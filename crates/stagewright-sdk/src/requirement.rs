@@ -124,6 +124,11 @@ impl Requirement {
         Requirement::new(Permission::Credentials, name)
     }
 
+    /// A credential with which the proxy signs requests of programs; it includes those to its origins.
+    pub fn credential_of_programs(name: &str) -> Requirement {
+        Requirement::new(Permission::Credentials, format!("{name}:proxy"))
+    }
+
     /// An image repository, without a tag and a digest.
     pub fn registry(repository: impl Into<String>) -> Requirement {
         Requirement::new(Permission::Registry, repository)

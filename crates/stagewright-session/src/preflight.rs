@@ -182,7 +182,7 @@ pub(crate) async fn check(
     let (mut used, mut signing) = (BTreeSet::new(), BTreeSet::new());
     for granted in granted {
         used.extend(plan.secrets_of(&granted));
-        signing.extend(granted.credentials.iter().map(ToString::to_string));
+        signing.extend(granted.credentials.iter().map(|rule| rule.name().to_owned()));
     }
     let (secrets, credentials) = (Arc::clone(host.secrets()), Arc::clone(host.credentials()));
     let checked = blocking(move || {

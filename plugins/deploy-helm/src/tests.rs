@@ -1,11 +1,13 @@
 //! What is refused before Helm changes anything.
 
+use rollout::Target as _;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::ErrorCode;
 use stagewright_sdk::fake::{FakeHost, HttpScript, ProcessScript, Report};
 
 use crate::DeployHelm;
 use crate::revision::tests::secret;
+use crate::target::Chart;
 
 const SERVER: &str = "https://k8s.example.org";
 const TAGGED: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: web }\n\
@@ -22,7 +24,9 @@ fn host(record: Option<Json>, revisions: &[Json]) -> FakeHost {
         { "name": "secrets", "kind": "Secret", "namespaced": true },
     ] });
     let record = match record {
-        None => HttpScript::get(&format!("{SERVER}/api/v1/namespaces/prod/configmaps/stagewright-helm-shop")).status(404),
+        None => {
+            HttpScript::get(&format!("{SERVER}/api/v1/namespaces/prod/configmaps/stagewright-helm-shop")).status(404)
+        }
         Some(record) => get(
             "/api/v1/namespaces/prod/configmaps/stagewright-helm-shop",
             &json!({ "metadata": { "resourceVersion": "1" }, "data": { "record": record.to_string() } }),
@@ -69,4 +73,28 @@ fn a_stale_deploy_changes_nothing() {
     let report = host(Some(json!({ "fence": 6 })), &[]).run::<DeployHelm>();
     assert_eq!(report.result.as_ref().unwrap_err().code, ErrorCode::Superseded);
     assert_eq!(helm(&report), [""; 0]);
+}
+
+/// Between the check of this deploy's token and its upgrade, a deploy with a newer one has made revision 7.
+#[test]
+fn a_newer_deploy_in_between_is_put_back() {
+    let place = format!("{SERVER}/api/v1/namespaces/prod/configmaps/stagewright-helm-shop");
+    let record =
+        |record: &Json| json!({ "metadata": { "resourceVersion": "1" }, "data": { "record": record.to_string() } });
+    let newer =
+        json!({ "fence": 6, "unfinished": { "artifact": "shop@sha256:0", "fence": 6, "run": "r", "revision": 7 } });
+    let rendered = json!({ "version": 8, "manifest": "" }).to_string();
+    let host = host(Some(json!({ "fence": 4 })), &[])
+        .http(HttpScript::get(&place).body(record(&json!({ "fence": 4 })).to_string()))
+        .http(HttpScript::get(&place).body(record(&newer).to_string()))
+        .http(HttpScript::new("PUT", &place))
+        .process(ProcessScript::new("helm", ["upgrade"]).stdout(rendered))
+        .process(ProcessScript::new("helm", ["rollback", "shop", "7"]));
+    let config = serde_json::from_value(
+        json!({ "service": "shop", "credential": "cluster", "namespace": "prod", "chart": "charts/shop" }),
+    );
+    let (result, report) = host.with(|| Chart::open(&config.unwrap(), None)?.apply());
+    assert_eq!(result.unwrap_err().code, ErrorCode::Superseded);
+    let verbs = report.spawned.iter().map(|spawned| spawned.args[0].as_str()).collect::<Vec<_>>();
+    assert_eq!(verbs, ["upgrade", "upgrade", "rollback"], "{:?}", helm(&report));
 }

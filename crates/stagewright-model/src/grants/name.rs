@@ -1,4 +1,4 @@
-//! Entries of `permissions.env`, `reveal` and `credentials`: plain names without wildcards.
+//! Entries of `permissions.env` and `reveal`: plain names without wildcards.
 
 use super::variable::is_harmless_variable;
 use crate::entry::entry;
@@ -12,10 +12,6 @@ pub struct VariableName(String);
 /// A key of `[secrets]`.
 #[derive(Clone, Debug)]
 pub struct SecretName(String);
-
-/// A key of `[credentials]`.
-#[derive(Clone, Debug)]
-pub struct CredentialName(String);
 
 impl VariableName {
     /// Parses an entry.
@@ -50,21 +46,5 @@ impl SecretName {
     }
 }
 
-impl CredentialName {
-    /// Parses an entry.
-    pub fn parse(entry: &str) -> Result<CredentialName, FormatError> {
-        match entry {
-            "" => refuse("stagewright::bad-name", "doesn't name a credential", "write a key of `[credentials]`"),
-            _ => Ok(CredentialName(entry.to_owned())),
-        }
-    }
-
-    /// The entry as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 entry!(VariableName, FormatError);
 entry!(SecretName, FormatError);
-entry!(CredentialName, FormatError);

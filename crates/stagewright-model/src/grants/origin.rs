@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
 
@@ -124,6 +124,16 @@ impl Origin {
     /// Whether the host is a loopback address or a name that RFC 6761 reserves for this machine.
     pub fn is_loopback(&self) -> bool {
         is_localhost(&self.host) || self.address().is_some_and(|address| address.is_loopback())
+    }
+
+    /// Where it is on this machine's loopback; none for another host, and for names below `localhost`.
+    pub fn on_loopback(&self) -> Option<SocketAddr> {
+        let address = match self.address() {
+            Some(address) => address,
+            None if self.host == "localhost" => IpAddr::from([127, 0, 0, 1]),
+            None => return None,
+        };
+        address.is_loopback().then(|| SocketAddr::new(address, self.port))
     }
 }
 

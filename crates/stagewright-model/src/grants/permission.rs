@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::name::{CredentialName, SecretName, VariableName};
+use super::credential::{CredentialRule, CredentialUse};
+use super::name::{SecretName, VariableName};
 use super::path::PathRule;
 use super::repository::RepositoryRule;
 use super::secret::{SecretRule, SecretUse};
@@ -88,7 +89,7 @@ pub enum Grant<'a> {
     Net(&'a NetRule),
     Secrets(&'a SecretRule),
     Reveal(&'a SecretName),
-    Credentials(&'a CredentialName),
+    Credentials(&'a CredentialRule),
     Registry(&'a RepositoryRule),
     Service(&'a ServiceRule),
     Socket(&'a SocketRule),
@@ -128,7 +129,7 @@ impl<'a> Grant<'a> {
             Grant::Net(rule) => rule.as_str(),
             Grant::Secrets(rule) => rule.as_str(),
             Grant::Reveal(name) => name.as_str(),
-            Grant::Credentials(name) => name.as_str(),
+            Grant::Credentials(rule) => rule.as_str(),
             Grant::Registry(rule) => rule.as_str(),
             Grant::Service(rule) => rule.as_str(),
             Grant::Socket(rule) => rule.as_str(),
@@ -161,7 +162,12 @@ impl<'a> Grant<'a> {
                 None => format!("use the secret `{entry}`"),
             },
             Grant::Reveal(_) => format!("read the value of the secret `{entry}`"),
-            Grant::Credentials(_) => format!("let the host sign requests with the credential `{entry}`"),
+            Grant::Credentials(rule) => match rule.usage() {
+                CredentialUse::Plugin => format!("let the host sign requests with the credential `{entry}`"),
+                CredentialUse::Programs => {
+                    format!("let the proxy sign requests of programs with the credential `{}`", rule.name())
+                }
+            },
             Grant::Registry(_) => format!("push to the image repository `{entry}`"),
             Grant::Service(rule) => rule.doing(),
             Grant::Socket(_) => format!("connect to the socket `{entry}`"),
@@ -180,7 +186,7 @@ impl<'a> Grant<'a> {
             Grant::Net(rule) => granted.net.iter().any(|other| rule == other || other.covers(rule)),
             Grant::Secrets(rule) => granted.secrets.iter().any(|other| other.covers(rule)),
             Grant::Reveal(name) => granted.reveal.contains(name),
-            Grant::Credentials(name) => granted.credentials.contains(name),
+            Grant::Credentials(rule) => granted.credentials.contains(rule),
             Grant::Registry(rule) => granted.registry.iter().any(|other| other.covers(rule)),
             Grant::Service(rule) => granted.service.iter().any(|other| other.covers(rule)),
             Grant::Socket(rule) => granted.socket.contains(rule),
@@ -237,7 +243,7 @@ impl Permissions {
             Permission::Net => self.net.push(NetRule::parse(entry)?),
             Permission::Secrets => self.secrets.push(SecretRule::parse(entry)?),
             Permission::Reveal => self.reveal.push(SecretName::parse(entry)?),
-            Permission::Credentials => self.credentials.push(CredentialName::parse(entry)?),
+            Permission::Credentials => self.credentials.push(CredentialRule::parse(entry)?),
             Permission::Registry => self.registry.push(RepositoryRule::parse(entry)?),
             Permission::Service => self.service.push(ServiceRule::parse(entry)?),
             Permission::Socket => self.socket.push(SocketRule::parse(entry)?),
@@ -256,7 +262,7 @@ impl Permissions {
             Grant::Net(rule) => self.net.push(rule.clone()),
             Grant::Secrets(rule) => self.secrets.push(rule.clone()),
             Grant::Reveal(name) => self.reveal.push(name.clone()),
-            Grant::Credentials(name) => self.credentials.push(name.clone()),
+            Grant::Credentials(rule) => self.credentials.push(rule.clone()),
             Grant::Registry(rule) => self.registry.push(rule.clone()),
             Grant::Service(rule) => self.service.push(rule.clone()),
             Grant::Socket(rule) => self.socket.push(rule.clone()),

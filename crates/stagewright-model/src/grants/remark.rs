@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{PackageManager, PathRule, ProcessRule, SecretRule, SecretUse};
+use super::{CredentialUse, PackageManager, PathRule, ProcessRule, SecretRule, SecretUse};
 use crate::plan::{Plan, PluginRef, Stage};
 use crate::secret::{SecretHolder, SecretReach};
 use crate::words::list;
@@ -52,9 +52,13 @@ pub fn remarks(plan: &Plan, stage: &Stage, files: &[&str]) -> Vec<String> {
         let address = rule.address().filter(|address| !address.ip().is_loopback())?;
         Some(format!("`{}` is reached at {address} from other machines, without encryption", rule.name()))
     }));
-    remarks.extend(granted.credentials.iter().filter_map(|name| {
-        let declared = plan.credentials.get(name.as_str())?;
-        Some(format!("the credential `{name}` ({}) {}", declared.type_name(), declared.phrase()))
+    remarks.extend(granted.credentials.iter().filter_map(|rule| {
+        let (name, declared) = (rule.name(), plan.credentials.get(rule.name())?);
+        let whose = match rule.usage() {
+            CredentialUse::Plugin => "",
+            CredentialUse::Programs => ", for programs,",
+        };
+        Some(format!("the credential `{name}` ({}){whose} {}", declared.type_name(), declared.phrase()))
     }));
     remarks
 }

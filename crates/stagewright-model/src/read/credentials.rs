@@ -9,7 +9,7 @@ use crate::credential::{
     CredentialDeclaration, CredentialKind, CredentialOrigin, KindKeys, OriginTarget, SshAddress, SshHost, SshHostKey,
 };
 use crate::diagnostic::{Problem, Report};
-use crate::grants::{CredentialName, HostPattern, Origin};
+use crate::grants::{HostPattern, Origin};
 use crate::secret::SecretDeclaration;
 
 /// The declared credentials. Those with mistakes, which are reported here, are left out.
@@ -185,21 +185,21 @@ pub(super) fn check_conflicts(
 ) {
     let rehearsed = draft.stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.credentials);
     let granted = draft.stage.permissions.credentials.iter().chain(rehearsed);
-    let mut names = granted.map(CredentialName::as_str).collect::<Vec<_>>();
+    let mut rules = granted.collect::<Vec<_>>();
     let mut seen = HashSet::new();
-    names.retain(|name| seen.insert(*name));
-    for (at, name) in names.iter().enumerate() {
-        let other = names[..at].iter().find_map(|other| {
-            let origin = declared.get(*name)?.conflict(declared.get(*other)?)?;
-            Some((*other, origin))
+    rules.retain(|rule| seen.insert(rule.as_str()));
+    for (at, rule) in rules.iter().enumerate() {
+        // Those of the plugin and those of its programs sign different requests.
+        let other = rules[..at].iter().filter(|other| other.usage() == rule.usage()).find_map(|other| {
+            let origin = declared.get(rule.name())?.conflict(declared.get(other.name())?)?;
+            Some((other.name(), origin))
         });
         let Some((other, origin)) = other else { continue };
-        let place = entries.iter().find(|entry| entry.value == *name).map_or(draft.name.span, |entry| entry.span);
+        let place =
+            entries.iter().find(|entry| entry.value == rule.as_str()).map_or(draft.name.span, |entry| entry.span);
         report.error(|| {
-            let message = format!(
-                "the credentials `{other}` and `{name}` of `{}` both sign requests to {origin}",
-                draft.name.value
-            );
+            let (name, stage) = (rule.name(), draft.name.value);
+            let message = format!("the credentials `{other}` and `{name}` of `{stage}` both sign requests to {origin}");
             Problem::new("stagewright::conflicting-credentials", place, message)
                 .label("signs the same requests")
                 .help(format!("grant only one of them, or remove {origin} from the `origins` of one"))

@@ -11,7 +11,7 @@ use super::uses::{Use, Visibility};
 use super::{PluginNames, credentials, list, place, undeclared};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
-use crate::grants::{HostPattern, NetTarget, SecretName, SecretRule, SecretUse};
+use crate::grants::{CredentialRule, CredentialUse, HostPattern, NetTarget, SecretName, SecretRule, SecretUse};
 use crate::nearest::nearest;
 use crate::plan::{DEPLOY, OutputRead, PluginRef, StageKind};
 use crate::span::SourceSpan;
@@ -118,6 +118,7 @@ impl<'t> KnownNames<'_, 't> {
         for permissions in draft.permissions() {
             self.check_secrets(permissions, used_names, report);
             self.check_credential_names(permissions, used_names, report);
+            Self::check_proxied_credentials(draft, permissions, report);
             self.check_downloads(draft, permissions, report);
         }
         if !draft.fields.has("permissions") {
@@ -144,11 +145,39 @@ impl<'t> KnownNames<'_, 't> {
         report: &mut Report,
     ) {
         let declared = self.declared("credentials");
-        for name in permissions.texts("credentials").into_iter().filter(|name| !name.value.is_empty()) {
+        for entry in permissions.texts("credentials").into_iter().filter(|entry| !entry.value.is_empty()) {
+            let name = At { value: entry.value.split_once(':').map_or(entry.value, |(name, _)| name), ..entry };
             used_names.insert(("credentials", name.value));
             if !declared.iter().any(|known| known.value == name.value) {
                 let known = declared.iter().map(|known| known.value);
                 report.error(|| undeclared("credential", "credentials", name, known));
+            }
+            let is_for_programs =
+                CredentialRule::parse(entry.value).is_ok_and(|rule| rule.usage() == CredentialUse::Programs);
+            let Some(declared) = self.head.credentials.get(name.value).filter(|_| is_for_programs) else { continue };
+            let name = name.value;
+            if let Some((reason, help)) = declared.no_proxy(name) {
+                report.error(|| {
+                    let message = format!("the proxy can't sign with the credential `{name}`: {reason}");
+                    Problem::new("stagewright::no-proxy", entry.span, message).help(help)
+                });
+            }
+        }
+    }
+
+    /// Warns of credentials that the proxy would never use.
+    fn check_proxied_credentials(draft: &Draft<'t>, permissions: Fields<'t>, report: &mut Report) {
+        if !draft.stage.permissions.unsandboxed {
+            return;
+        }
+        for entry in permissions.texts("credentials") {
+            let Ok(rule) = CredentialRule::parse(entry.value) else { continue };
+            if rule.usage() == CredentialUse::Programs {
+                let (name, stage) = (rule.name(), draft.name.value);
+                let message =
+                    format!("the proxy never signs with `{name}`: programs of `{stage}` run without a sandbox");
+                let help = "remove `sandbox = \"off\"`, or pass a secret to the program that needs it";
+                report.warning(Problem::new("stagewright::no-effect", entry.span, message).help(help));
             }
         }
     }

@@ -438,8 +438,9 @@ const PERMISSION_KEYS: [Key; 12] = [
     ),
     key(
         "credentials",
-        texts(&Shape::Text(Format::CredentialName)),
-        "Credentials with which the host signs requests of the plugin; each also grants requests to its origins.",
+        texts(&Shape::Text(Format::CredentialRule)),
+        "Credentials with which the host signs requests of the plugin (`NAME`) or of its programs (`NAME:proxy`); each \
+         also grants requests to its origins.",
     ),
     key(
         "registry",

@@ -11,7 +11,7 @@ use crate::expression::MARKER;
 use crate::format_error::{FormatError, refuse};
 use crate::freeze::{WeeklyWindow, nearest_zone, zone};
 use crate::grants::{
-    CredentialName, HostPattern, NetRule, Origin, PathRule, ProcessRule, RepositoryRule, SecretName, SecretRule,
+    CredentialRule, HostPattern, NetRule, Origin, PathRule, ProcessRule, RepositoryRule, SecretName, SecretRule,
     ServiceRule, SocketRule,
 };
 use crate::pattern::bad_pattern;
@@ -57,7 +57,7 @@ pub(crate) enum Format {
     /// `permissions.reveal`.
     SecretName,
     /// `permissions.credentials`.
-    CredentialName,
+    CredentialRule,
     /// `credentials.NAME.origins`.
     CredentialOrigin,
     /// `credentials.NAME.authority`: the same, but a host.
@@ -110,7 +110,7 @@ impl Format {
             Format::Repository => RepositoryRule::parse(text).map(drop),
             Format::SecretGrant => SecretRule::parse(text).map(drop),
             Format::SecretName => SecretName::parse(text).map(drop),
-            Format::CredentialName => CredentialName::parse(text).map(drop),
+            Format::CredentialRule => CredentialRule::parse(text).map(drop),
             Format::CredentialOrigin => CredentialOrigin::parse(text).map(drop),
             Format::Authority => check_authority(text),
             Format::Registry => check_registry(text),
@@ -136,7 +136,7 @@ impl Format {
             | Format::Host
             | Format::Repository
             | Format::SecretName
-            | Format::CredentialName
+            | Format::CredentialRule
             | Format::Service => json!({ "minLength": 1 }),
             Format::CredentialOrigin | Format::Authority => {
                 json!({ "minLength": 1, "examples": ["https://api.example.org"] })

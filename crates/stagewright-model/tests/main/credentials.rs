@@ -1,7 +1,9 @@
 //! Credentials: mistakes in their tables, and what reviewers, locks and policies say of them.
 
 use stagewright_model::{AnyImports, Interface};
-use stagewright_model::{Bounds, EffectClass, Lock, LockedPipeline, OperatorPolicy, PluginCode, PluginPin, remarks};
+use stagewright_model::{
+    Bounds, EffectClass, Lock, LockedPipeline, OperatorPolicy, PluginCode, PluginPin, Reaches, remarks,
+};
 
 use crate::{errors, file, parse, plan, render};
 
@@ -319,4 +321,58 @@ fn another_host_and_another_host_key_are_changes_that_widen() {
     assert!(login.contains(&"+ the credential `web` no longer has key = `key`".to_owned()), "{login:?}");
     let renamed = changed("hosts.web1", "hosts.web2");
     assert!(renamed.contains(&"- the credential `web` may no longer run commands on `web1`".to_owned()), "{renamed:?}");
+}
+
+#[test]
+fn a_credential_is_for_the_plugin_or_for_its_programs() {
+    let text = DEPLOY.replace("[\"api\", \"cluster\"]", "[\"api:proxy\", \"cluster\", \"cluster:proxy\"]");
+    let plan = plan(&file(&text));
+    let granted = &plan.stages[0].permissions;
+    let phrases = granted.entries().map(|grant| grant.phrase()).collect::<Vec<_>>();
+    assert_eq!(phrases[0], "let the proxy sign requests of programs with the credential `api`");
+    assert_eq!(
+        remarks(&plan, &plan.stages[0], &[])[0],
+        "the credential `api` (bearer), for programs, allows and signs requests to https://api.example.org"
+    );
+    let reaches = |granted| Reaches::of_programs(None, granted).all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(reaches(granted), [""; 0], "no program is granted");
+    let with_program = stagewright_model::Permissions {
+        process: vec!["helm".parse().unwrap()],
+        ..stagewright_model::Permissions::clone(granted)
+    };
+    let signed =
+        ["api", "cluster"].map(|name| format!("let programs send requests that the credential `{name}` signs"));
+    assert_eq!(reaches(&with_program), signed);
+    // One for the plugin and one for its programs may have the same origin.
+    let second = "[credentials.other]\ntype = \"bearer\"\ntoken = \"token\"\norigins = [\"api.example.org:443\"]\n[stages.deploy]";
+    let both = DEPLOY.replace("[stages.deploy]", second);
+    parse(&file(&both.replace("[\"api\", \"cluster\"]", "[\"api\", \"cluster\", \"other:proxy\"]")));
+    let twice = both.replace("[\"api\", \"cluster\"]", "[\"api:proxy\", \"cluster\", \"other:proxy\"]");
+    assert!(mistakes(&twice)[0].1.contains("both sign requests to https://api.example.org"), "{:?}", mistakes(&twice));
+}
+
+#[test]
+fn what_the_proxy_cannot_sign_is_refused() {
+    let aws = "type = \"aws-sigv4\"\naccess-key-id = \"token\"\nsecret-access-key = \"token\"\nregion = \"eu-1\"\nservice = \"s3\"\n";
+    let text = DEPLOY.replace("type = \"bearer\"\ntoken = \"token\"\n", aws);
+    let found = mistakes(&text.replace("[\"api\",", "[\"api:proxy\","));
+    let expected = "the proxy can't sign with the credential `api`: its signature covers the body, which a program sends as it goes";
+    assert_eq!(found.iter().map(|(_, message)| message.as_str()).collect::<Vec<_>>(), [expected]);
+    let found = mistakes(&DEPLOY.replace("[\"api\",", "[\"api:env\","));
+    assert!(found[0].1.contains("has the unknown use `env`"), "{found:?}");
+    let unsandboxed =
+        DEPLOY.replace("[\"api\",", "[\"api:proxy\",").replace("uses = \"exec\"", "uses = \"exec\"\nsandbox = \"off\"");
+    let warnings = parse(&file(&unsandboxed)).1;
+    let warnings = warnings.iter().map(|one| one.message()).collect::<Vec<_>>();
+    assert_eq!(warnings, ["the proxy never signs with `api`: programs of `deploy` run without a sandbox"]);
+}
+
+#[test]
+fn a_policy_grants_a_use_of_a_credential_by_name() {
+    let both = DEPLOY.replace("[\"api\", \"cluster\"]", "[\"api:proxy\", \"cluster\"]");
+    let of_policy = |granted: &str| beyond_in(&both, &format!("permissions.credentials = [{granted}]")).len();
+    assert_eq!(
+        [of_policy("'api:proxy', 'cluster'"), of_policy("'api', 'cluster'"), of_policy("'api:proxy'")],
+        [0, 1, 1]
+    );
 }

@@ -7,7 +7,7 @@ const DOCUMENT: &str = include_str!("../../../../docs/rehearsal.md");
 /// The start of the row about a way out. A new way out doesn't compile without one.
 fn row(way: WayOut) -> &'static str {
     match way {
-        WayOut::Connection | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => {
+        WayOut::Connection | WayOut::ProxiedCredential | WayOut::Socket | WayOut::Variable | WayOut::CredentialFile => {
             "a program that may reach further"
         }
         WayOut::Request => "an HTTP request of a plugin",

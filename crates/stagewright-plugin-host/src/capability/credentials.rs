@@ -1,14 +1,12 @@
-//! Credentials: the host signs a guest's requests to their origins. The guest never has one, nor a handle of one.
+//! Credentials: the host signs requests of a guest, and of the programs that it starts, to their origins. Neither ever has
+//! one, nor a handle of one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reqwest::Client;
-use reqwest::header::HeaderMap;
-use stagewright_model::{
-    CredentialDeclaration, CredentialName, Origin, OriginTarget, RequestSigner, RequestToSign, SecretValue,
-    SigningError,
-};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use stagewright_model::{CredentialDeclaration, CredentialUse, Origin, OriginTarget, RequestToSign};
 use tokio::sync::Mutex;
 
 use crate::attempt::AttemptContext;
@@ -16,6 +14,8 @@ use crate::blocking::blocking;
 use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::mask::Masker;
 use crate::net::client::SharedClient;
+use crate::net::credentials::ProxySigner;
+use crate::net::signing::{Signing, failed};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
@@ -33,14 +33,8 @@ pub(crate) struct StageCredentials {
     rehearsal: Rehearsal,
     masker: Masker,
     client: SharedClient,
-    prepared: Arc<Mutex<BTreeMap<String, Prepared>>>,
-}
-
-/// A credential that was used.
-#[derive(Clone)]
-struct Prepared {
-    signer: Arc<dyn RequestSigner>,
-    client: Client,
+    /// Those that were used.
+    prepared: Arc<Mutex<BTreeMap<String, Signing>>>,
 }
 
 /// A credential of the stage that applies to a request.
@@ -58,15 +52,27 @@ pub(crate) struct ApplicableCredential {
 
 /// What a credential adds to a request, and which client sends it.
 pub(crate) struct Signature {
-    pub(crate) added: Vec<(&'static str, SecretValue)>,
+    pub(crate) added: Vec<(HeaderName, HeaderValue)>,
     pub(crate) client: Client,
 }
 
 impl StageCredentials {
+    /// Those of the plugin.
     pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageCredentials {
+        StageCredentials::with_policy(attempt, attempt.policy.clone())
+    }
+
+    /// Those of its programs.
+    pub(crate) fn for_programs(attempt: &AttemptContext<'_>) -> StageCredentials {
+        let policy = &attempt.program_policy;
+        let granted = policy.credentials(CredentialUse::Programs).map(ToOwned::to_owned).collect();
+        StageCredentials { granted, ..StageCredentials::with_policy(attempt, policy.clone()) }
+    }
+
+    fn with_policy(attempt: &AttemptContext<'_>, policy: Arc<Policy>) -> StageCredentials {
         StageCredentials::new(
             attempt.config().credentials.clone(),
-            attempt.policy.clone(),
+            policy,
             attempt.rehearsal.clone(),
             attempt.log.masker().clone(),
             attempt.host.outbound.client.clone(),
@@ -80,7 +86,7 @@ impl StageCredentials {
         masker: Masker,
         client: SharedClient,
     ) -> StageCredentials {
-        let granted = policy.credentials().map(CredentialName::to_string).collect();
+        let granted = policy.credentials(CredentialUse::Plugin).map(ToOwned::to_owned).collect();
         StageCredentials { source, granted, policy, rehearsal, masker, client, prepared: Arc::default() }
     }
 
@@ -131,11 +137,23 @@ impl StageCredentials {
 
     /// Signs a request. What is derived from the credential for it is masked from now on.
     pub(crate) async fn sign(&self, name: &str, request: RequestToSign) -> Result<Signature, CapabilityError> {
-        let Prepared { signer, client } = self.prepare(name).await?;
-        // Blocks, if a token has to be requested.
-        let added = blocking(move || signer.sign(&request)).await?.map_err(failed)?;
-        added.confidential.iter().for_each(|value| self.masker.add(value.clone(), false));
-        Ok(Signature { added: added.headers, client })
+        let signing = self.prepare(name).await?;
+        let added = signing.headers(request, |value| self.masker.add(value, false)).await?;
+        Ok(Signature { added, client: signing.client })
+    }
+
+    /// The credentials with which the proxy signs requests of programs. In a rehearsal, only those that it grants.
+    pub(crate) async fn for_proxy(&self) -> Result<Vec<ProxySigner>, CapabilityError> {
+        let mut found = Vec::new();
+        for (name, declared) in self.granted() {
+            let signing = self.prepare(name).await?;
+            let origins = signing.signer.origins().iter().filter_map(|origin| match origin {
+                OriginTarget::Host(origin) => Some(origin.clone()),
+                OriginTarget::Socket(_) => None,
+            });
+            found.push(ProxySigner { origins: origins.collect(), headers: declared.headers(), signing });
+        }
+        Ok(found)
     }
 
     /// The URL of the only server of a credential.
@@ -164,7 +182,7 @@ impl StageCredentials {
     }
 
     /// From now on, the values of the credential are masked in everything that the attempt reads and writes.
-    async fn prepare(&self, name: &str) -> Result<Prepared, CapabilityError> {
+    async fn prepare(&self, name: &str) -> Result<Signing, CapabilityError> {
         let mut prepared = self.prepared.lock().await;
         if let Some(known) = prepared.get(name) {
             return Ok(known.clone());
@@ -181,7 +199,7 @@ impl StageCredentials {
                 ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
             }
         })?;
-        let made = Prepared { signer, client };
+        let made = Signing { name: name.to_owned(), signer, client };
         prepared.insert(name.to_owned(), made.clone());
         Ok(made)
     }
@@ -227,8 +245,4 @@ impl ApplicableCredential {
 /// The URL of a server that is only known from a secret, in a rehearsal that doesn't fetch it. RFC 2606 reserves `.invalid`.
 fn stand_in(name: &str) -> String {
     format!("https://{}.invalid", name.to_lowercase().replace('_', "-"))
-}
-
-fn failed(SigningError { message, help }: SigningError) -> CapabilityError {
-    CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help(help)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use stagewright_model::Origin;
@@ -29,6 +29,8 @@ pub(crate) type DenialReport = Arc<dyn Fn(&CapabilityError) + Send + Sync>;
 pub(crate) struct EgressGuard {
     policy: Arc<Policy>,
     own: OwnOrigins,
+    /// The origins to which the proxy signs requests. A credential grants these. Set once, before the first connection.
+    signed: OnceLock<Vec<Origin>>,
     pub(super) dialer: Arc<Dialer>,
     report: DenialReport,
     /// The origins whose denial was reported.
@@ -51,12 +53,27 @@ impl EgressGuard {
     ) -> EgressGuard {
         let limit = connections.min(Semaphore::MAX_PERMITS);
         let connections = Arc::new(Semaphore::new(limit));
-        EgressGuard { policy, own, dialer, report, reported: Mutex::default(), connections, limit, wait }
+        let signed = OnceLock::new();
+        EgressGuard { policy, own, signed, dialer, report, reported: Mutex::default(), connections, limit, wait }
+    }
+
+    /// Lets programs reach the origins to which the proxy signs requests.
+    pub(crate) fn admit_signed<'o>(&self, origins: impl Iterator<Item = &'o Origin>) {
+        let _ = self.signed.set(origins.cloned().collect());
+    }
+
+    /// The origins on a port of this machine's loopback to which the proxy signs requests.
+    pub(crate) fn signed_on_loopback(&self, address: SocketAddr) -> impl Iterator<Item = Origin> {
+        self.signed().iter().filter(move |origin| origin.on_loopback() == Some(address)).cloned()
+    }
+
+    fn signed(&self) -> &[Origin] {
+        self.signed.get().map_or(&[], Vec::as_slice)
     }
 
     /// Checks that a plain request may be sent to `origin`.
     pub(super) fn request(&self, origin: &Origin) -> Result<(), CapabilityError> {
-        if self.own.contains(origin) {
+        if self.own.contains(origin) || self.signed().contains(origin) {
             return Ok(());
         }
         self.policy.origin(origin).map_err(|denied| self.report_once(origin, denied))
@@ -65,12 +82,12 @@ impl EgressGuard {
     /// Whether the stage's own grants allow requests to `origin`; a denial isn't reported. A service that the attempt itself
     /// has started needs no grant, and isn't the host of a secret: it is the stage's own code.
     pub(super) fn grants(&self, origin: &Origin) -> bool {
-        !self.own.contains(origin) && self.policy.origin(origin).is_ok()
+        !self.own.contains(origin) && (self.signed().contains(origin) || self.policy.origin(origin).is_ok())
     }
 
     /// Checks that a tunnel may be opened to `origin`.
     pub(super) fn tunnel(&self, origin: &Origin) -> Result<(), CapabilityError> {
-        if self.own.has_place(origin) {
+        if self.own.has_place(origin) || self.signed().iter().any(|signed| signed.is_same_place(origin)) {
             return Ok(());
         }
         self.policy.tunnel(origin).map_err(|denied| self.report_once(origin, denied))
@@ -78,7 +95,7 @@ impl EgressGuard {
 
     /// Checks that connections may be forwarded to `to` on this machine's loopback.
     pub(super) fn forward(&self, to: SocketAddr) -> Result<(), CapabilityError> {
-        if self.policy.loopback_ports().contains(&to) {
+        if self.policy.loopback_ports().contains(&to) || self.signed_on_loopback(to).next().is_some() {
             return Ok(());
         }
         let origin = Origin::of_tunnel(&to.to_string()).filter(Origin::is_loopback).ok_or_else(|| {
@@ -130,7 +147,8 @@ impl EgressGuard {
 
     /// A program tried to reach a host without the proxy. A granted host isn't a denial, however it is reached.
     fn bypassed(&self, origin: &Origin) {
-        if !self.policy.grants_host(origin) && !self.own.has_place(origin) {
+        let is_signed = self.signed().iter().any(|signed| signed.host() == origin.host());
+        if !is_signed && !self.policy.grants_host(origin) && !self.own.has_place(origin) {
             // Reports a denial.
             let _ = self.tunnel(origin);
         }

@@ -14,13 +14,13 @@ use super::background::Background;
 use super::credentials::ProxyCredentials;
 use super::egress::EgressGuard;
 use super::idle::WatchedStream;
-use super::proxy::{IDLE, download};
+use super::proxy::{IDLE, authenticated};
 use crate::error::CapabilityError;
 
 /// The pause after a connection could not be accepted, which happens when the engine runs out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A forwarded port that is the host of a secret.
+/// A forwarded port that is the host of a secret, or an origin of a credential.
 #[derive(Clone)]
 pub(crate) struct AuthenticatedOrigin {
     pub(crate) origin: Origin,
@@ -76,7 +76,7 @@ async fn serve(program: TcpStream, egress: &EgressGuard, authenticated: &Authent
     let AuthenticatedOrigin { origin, credentials } = authenticated;
     let (program, activity) = WatchedStream::new(program);
     tokio::select! {
-        () = download::serve(program, origin, egress, credentials) => {}
+        () = authenticated::serve(program, origin, egress, credentials) => {}
         () = activity.silent_for(IDLE) => {}
     }
 }

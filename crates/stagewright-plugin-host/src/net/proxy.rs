@@ -31,7 +31,7 @@ use super::idle::WatchedStream;
 use crate::error::{CapabilityError, ErrorCode};
 use tunnel::Tunnel;
 
-pub(crate) mod download;
+pub(crate) mod authenticated;
 mod plain;
 mod tunnel;
 

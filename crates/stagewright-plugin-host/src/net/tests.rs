@@ -26,6 +26,7 @@ use crate::policy::Policy;
 mod bounds;
 mod download;
 mod plain;
+mod signed;
 mod tunnel;
 mod upstream;
 

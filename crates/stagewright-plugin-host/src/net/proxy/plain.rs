@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use stagewright_model::Origin;
 
-use super::{Body, download, without_the_connection};
+use super::{Body, authenticated, without_the_connection};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::background::Background;
 use crate::net::credentials::ProxyCredentials;
@@ -26,9 +26,9 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, CapabilityError> {
     let origin = origin(request.uri())?;
     egress.request(&origin)?;
-    let has_credential = |credentials: &&ProxyCredentials| credentials.for_origin(&origin).is_some();
+    let has_credential = |credentials: &&ProxyCredentials| credentials.has_for(&origin);
     if let Some(credentials) = credentials.filter(|_| egress.grants(&origin)).filter(has_credential) {
-        return download::forward(request, &origin, egress, credentials).await;
+        return authenticated::forward(request, &origin, egress, credentials).await;
     }
     let failed = |error: &dyn std::error::Error| {
         CapabilityError::new(ErrorCode::Unavailable, format!("no response from {origin}: {error}")).retryable()

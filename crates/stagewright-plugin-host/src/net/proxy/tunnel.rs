@@ -4,7 +4,7 @@
 //! opened to: many hosts share an address with others, which the grant doesn't name (domain fronting). TLS without a host
 //! name is only let through to a granted address, because the server would choose the site where a name was granted.
 //! Within TLS, a program can still request another site of the same server, if the server allows it; that can't be seen
-//! without breaking the encryption, which only happens for hosts of a secret (`download`). The same holds for other protocols, and for TLS that begins later (`STARTTLS`).
+//! without breaking the encryption, which only happens for hosts of a credential (`authenticated`). The same holds for other protocols, and for TLS that begins later (`STARTTLS`).
 
 use std::io;
 
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use stagewright_model::Origin;
 use tokio::io::{AsyncRead, AsyncWriteExt as _, copy, split};
 
-use super::{ACCESS_DENIED, download};
+use super::{ACCESS_DENIED, authenticated};
 use crate::error::{CapabilityError, ErrorCode};
 use crate::net::credentials::ProxyCredentials;
 use crate::net::dial::Duplex;
@@ -65,7 +65,7 @@ impl<'c> Tunnel<'c> {
         let encrypted = Origin::of_url(&format!("https://{}:{}", origin.host(), origin.port()));
         let authenticated = credentials
             .zip(encrypted)
-            .filter(|(credentials, encrypted)| egress.grants(encrypted) && credentials.for_origin(encrypted).is_some());
+            .filter(|(credentials, encrypted)| egress.grants(encrypted) && credentials.has_for(encrypted));
         let program = hyper::upgrade::on(&mut request);
         if let Some((credentials, origin)) = authenticated {
             return Ok(Tunnel { origin, program, end: TunnelEnd::Proxy(credentials) });
@@ -80,7 +80,7 @@ impl<'c> Tunnel<'c> {
         match self.end {
             TunnelEnd::Host(host) => transfer(TokioIo::new(program), host, &self.origin, egress).await,
             TunnelEnd::Proxy(credentials) => {
-                download::serve(TokioIo::new(program), &self.origin, egress, credentials).await;
+                authenticated::serve(TokioIo::new(program), &self.origin, egress, credentials).await;
             }
         }
     }

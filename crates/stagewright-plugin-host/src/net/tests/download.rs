@@ -1,4 +1,4 @@
-//! Requests that the proxy adds a credential to.
+//! Downloads that the proxy adds a secret to.
 
 use reqwest::header::{COOKIE, HOST};
 use reqwest::{Client, Method};
@@ -8,6 +8,7 @@ use stagewright_model::{Origin, SecretScheme};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
+use crate::mask::Masker;
 use crate::net::authority::AttemptAuthority;
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxySecret;
@@ -16,16 +17,16 @@ use crate::net::forward::{AuthenticatedOrigin, forward};
 const TOKEN: &str = "hunter2hunter2";
 
 /// A registry that accepts TLS, and repeats the head of each request in its response.
-struct Registry {
-    origin: Origin,
-    authority: AttemptAuthority,
+pub(super) struct Registry {
+    pub(super) origin: Origin,
+    pub(super) authority: AttemptAuthority,
     seen: Arc<Mutex<Vec<String>>>,
     _task: Background,
 }
 
 impl Registry {
     /// `scheme`: http or https.
-    async fn start(scheme: &str) -> Registry {
+    pub(super) async fn start(scheme: &str) -> Registry {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let origin = Origin::of_url(&format!("{scheme}://localhost:{port}")).unwrap();
@@ -50,7 +51,7 @@ impl Registry {
         let secret =
             ProxySecret { name: "token".to_owned(), value: TOKEN.into(), hosts, scheme: SecretScheme::default() };
         let client = SharedClient::trusting(Arc::new(lookup), &self.authority.certificate());
-        Arc::new(ProxyCredentials::new(vec![secret], client).unwrap())
+        Arc::new(ProxyCredentials::new(vec![secret], Vec::new(), client, Masker::default()).unwrap())
     }
 
     /// The proxy of a stage that may call the registry, with a secret for `hosts`.
@@ -61,7 +62,7 @@ impl Registry {
         (setup.start().await, credentials)
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub(super) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -85,7 +86,7 @@ async fn repeat(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + 
 }
 
 /// A client in the sandbox, which trusts the attempt's authority.
-fn client(proxy: &Fixture, credentials: &ProxyCredentials) -> Client {
+pub(super) fn client(proxy: &Fixture, credentials: &ProxyCredentials) -> Client {
     let authority = reqwest::Certificate::from_der(&credentials.authority.certificate()).unwrap();
     let through = reqwest::Proxy::all(format!("http://{}", proxy.address)).unwrap();
     Client::builder().proxy(through).tls_certs_only([authority]).build().unwrap()

@@ -1,29 +1,28 @@
 //! Requests to the hosts for which the proxy has a credential.
 //!
-//! The credential is for downloads: only GET and HEAD requests without a body carry it, so that a program can't publish or
-//! change anything with it. Other requests are forwarded as the program sent them.
+//! A secret is for downloads: only GET and HEAD requests without a body carry it, so that a program can't publish or change
+//! anything with it. Other requests are forwarded as the program sent them. A credential signs all requests to its origins.
 //!
 //! ```text
 //! program ── TLS (certificate of the attempt) ── proxy ── TLS (verified like the engine's own) ── host
 //! ```
 //!
-//! Redirects are left to the program: a credential is never sent to another host. What a host sends back of the request is
+//! Redirects are left to the program: neither is ever sent to another host. What a host sends back of the request is
 //! masked, and a session that it opens isn't handed to the program, which could use it for other requests.
 
 use std::convert::Infallible;
+use std::time::SystemTime;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
-use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
-};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use rustls::server::Acceptor;
-use stagewright_model::{Origin, is_localhost};
+use stagewright_model::{BodyDigest, Origin, RequestToSign, is_localhost};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -31,7 +30,7 @@ use super::{ACCESS_DENIED, Body, protocol, refusal, without_the_connection};
 use crate::error::{CapabilityError, ErrorCode, causes_of};
 use crate::mask::{Audience, MaskStream, Masker};
 use crate::net::client::refused_address;
-use crate::net::credentials::ProxyCredentials;
+use crate::net::credentials::{OriginCredential, ProxyCredentials};
 use crate::net::egress::EgressGuard;
 
 /// Headers by which some servers turn a GET into another method.
@@ -108,7 +107,7 @@ fn addressed(request: &Request<Incoming>, origin: &Origin, egress: &EgressGuard)
     }
 }
 
-/// Sends a request to `origin`, with the credential for it if the request is a download.
+/// Sends a request to `origin`, with the credential for it, or with the secret if the request is a download.
 pub(super) async fn forward(
     request: Request<Incoming>,
     origin: &Origin,
@@ -126,35 +125,49 @@ pub(super) async fn forward(
     head.headers.remove(HOST);
     head.headers.remove(CONTENT_LENGTH);
     let is_download = matches!(head.method, Method::GET | Method::HEAD) && body.is_end_stream();
-    let credential = credentials.for_origin(origin).filter(|_| is_download);
-    if let Some(authorization) = credential {
-        authenticate(&mut head.headers, authorization);
+    let sender = match credentials.for_origin(origin) {
+        Some(OriginCredential::Signed(signer)) => {
+            signer.headers.iter().for_each(|own| drop(head.headers.remove(*own)));
+            let request = RequestToSign {
+                method: head.method.to_string(),
+                url: url.clone(),
+                headers: Vec::new(),
+                body: BodyDigest::Uncovered,
+                now: SystemTime::now(),
+            };
+            head.headers.extend(credentials.sign(signer, request).await?);
+            Some(&signer.signing.client)
+        }
+        Some(OriginCredential::Download(authorization)) if is_download => {
+            head.headers.insert(AUTHORIZATION, authorization.clone());
+            OTHER_METHODS.iter().for_each(|name| drop(head.headers.remove(name)));
+            Some(credentials.client.get().map_err(|error| failed(origin, &error))?)
+        }
+        Some(OriginCredential::Download(_)) | None => None,
+    };
+    if sender.is_some() {
+        // The credential couldn't be found in a compressed response.
+        head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let mut sent = reqwest::Request::new(head.method, url);
     *sent.headers_mut() = head.headers;
     if !body.is_end_stream() {
         *sent.body_mut() = Some(reqwest::Body::wrap(body));
     }
-    let client = credentials.client.get().map_err(|error| failed(origin, &error))?;
+    let client = match sender {
+        Some(client) => client,
+        None => credentials.client.get().map_err(|error| failed(origin, &error))?,
+    };
     let response = client.execute(sent).await.map_err(|error| match refused_address(&error) {
         Some(refused) => egress.refused(origin, refused),
         None => failed(origin, &error),
     })?;
     let mut response = Response::<reqwest::Body>::from(response);
     without_the_connection(response.headers_mut());
-    Ok(match credential {
+    Ok(match sender {
         Some(_) => masked(response, &credentials.masker),
         None => response.map(|body| body.map_err(Into::into).boxed()),
     })
-}
-
-fn authenticate(headers: &mut HeaderMap, authorization: &HeaderValue) {
-    headers.insert(AUTHORIZATION, authorization.clone());
-    // The credential couldn't be found in a compressed response.
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    for name in &OTHER_METHODS {
-        headers.remove(name);
-    }
 }
 
 /// A response without the credential of its request, should the host repeat it.
