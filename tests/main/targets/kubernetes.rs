@@ -14,6 +14,7 @@ use super::load::Load;
 use crate::environment::{Ended, TestEnvironment, eventually};
 
 mod drift;
+mod helm;
 mod sources;
 mod strategies;
 
@@ -107,10 +108,15 @@ fn variable(name: &str) -> String {
 
 impl Namespace {
     fn with(deploy: &str) -> Namespace {
+        Namespace::of(PIPELINE, deploy)
+    }
+
+    /// With a pipeline like [`PIPELINE`].
+    fn of(pipeline: &str, deploy: &str) -> Namespace {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let server = variable("KUBE_API").replace("https://", "");
-        let text = PIPELINE
+        let text = pipeline
             .replace("KUBECONFIG", &variable("DEPLOYER_KUBECONFIG"))
             .replace("SERVER", &server)
             .replace("IMAGE_STAGES", &image_stages(&variable("REGISTRY"), VARIABLES))
