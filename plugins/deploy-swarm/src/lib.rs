@@ -12,6 +12,7 @@
 //! It doesn't create secrets, and never removes volumes.
 
 mod config;
+mod drift;
 mod progress;
 mod records;
 mod spec;

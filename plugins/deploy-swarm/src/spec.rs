@@ -44,6 +44,11 @@ pub(crate) struct DesiredService {
 }
 
 impl DesiredService {
+    /// Without the labels that say which deploy it comes from.
+    pub(crate) fn spec(&self) -> &Json {
+        &self.spec
+    }
+
     /// The body of the request that creates or updates it.
     pub(crate) fn body(&self, stack: &str, provenance: &Provenance) -> Json {
         let mut spec = self.spec.clone();

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use compose_file::Release;
 use docker_engine::{Engine, Provenance, Service};
 use rollout::{Described, Progress, Serving, Target};
-use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, environment, log};
+use stagewright_sdk::{Error, ErrorCode, LiveDifference, Manifest, Requirement, Result, environment, log};
 
 use crate::config::Config;
+use crate::drift;
 use crate::progress::{failing_task, progress};
 use crate::records::Record;
 use crate::spec::{Desired, DesiredService, Ids, NAMESPACE};
@@ -167,6 +168,26 @@ impl Target for Stack {
         // From here on the release serves. What others have left can be removed by the next deploy, too.
         others.iter().try_for_each(|record| record.remove(&self.engine))?;
         self.remove_unused_configs()
+    }
+
+    fn drift(&self, _serving: &Serving) -> Result<Vec<LiveDifference>> {
+        let records = Record::all(&self.engine, &self.config.stack)?;
+        let Some(record) = serving(&records) else { return Ok(Vec::new()) };
+        let release = record.release()?;
+        let mut found = Vec::new();
+        for desired in self.desired(&release).services(&Ids::new()) {
+            match self.engine.service(&desired.name)? {
+                // Another deploy has changed it, whose token decides.
+                Some(service)
+                    if Provenance::of(&service.spec.labels).is_some_and(|of| of.run != record.provenance.run) => {}
+                Some(service) => found.extend(drift::differences(&desired, &service)),
+                None => {
+                    let what = format!("service {}", desired.name);
+                    found.push(LiveDifference { what, expected: None, found: None });
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn undo(&self, version: &StackRelease) -> Result<()> {

@@ -50,6 +50,9 @@ pub struct ServiceSpec {
     /// `Replicated` with its `Replicas`, or `Global`.
     #[serde(default)]
     pub mode: Json,
+    /// Its ports, and how requests to them are distributed.
+    #[serde(default)]
+    pub endpoint_spec: Json,
 }
 
 /// How far an update is.

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::engine::{DockerEngine, deploy, deploy_args, latest_run, releases, to_the_end};
 use crate::crash::{killed, stride};
-use crate::environment::{Ended, TestEnvironment, eventually};
+use crate::environment::{Ended, TestEnvironment, after, eventually};
 
 const DEPLOY: &str = r#"
 stack = "shop"
@@ -190,6 +190,30 @@ fn a_stack_is_replaced_only_by_one_that_works() {
     swarm.repository.run(&["rollback", "production"]).exits(0);
     swarm.serves(&["version 1", "version 1"]);
     assert_eq!(swarm.services(), names(&["shop_db", "shop_extra", "shop_web"]), "the release has its services again");
+}
+
+#[test]
+fn what_was_changed_by_hand_is_named_and_overwritten_only_after_an_approval() {
+    let swarm = Swarm::start();
+    swarm.deploy("1", &[], 0);
+    let live = |code: i32| swarm.repository.run(&["env", "status", "production", "--live"]).exits(code).stdout;
+    assert!(live(0).contains("in place     as it was deployed"));
+    swarm.engine.docker(&["service", "scale", "--detach", "shop_web=3"]);
+    swarm.engine.docker(&["service", "update", "--detach", "--env-add", "DEBUG=1", "shop_db"]);
+    let changed = live(8);
+    for words in [
+        "service shop_web: Mode.Replicated.Replicas: 3",
+        "was deployed as 2",
+        "service shop_db: TaskTemplate.ContainerSpec.Env",
+    ] {
+        assert!(changed.contains(words), "{words} is missing in {changed}");
+    }
+    let asked = swarm.deploy("2", &[], 5).stdout;
+    let mark = after(&asked, "--field overwrite=", 8);
+    swarm.repository.run(&["approve", "latest", "deploy", "--field", &format!("overwrite={mark}")]).exits(0);
+    swarm.repository.run(&["resume", "latest"]).exits(0);
+    swarm.serves(&["version 2", "version 2"]);
+    live(0);
 }
 
 #[test]
