@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
 /// Programs that the tests run, and the packages that contain them.
-const FOR_TESTS: [(&str, &str); 14] = [
+const FOR_TESTS: [(&str, &str); 16] = [
     ("caddy", "caddy"),
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
@@ -19,7 +19,9 @@ const FOR_TESTS: [(&str, &str); 14] = [
     ("git-lfs", "git-lfs"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
+    ("/usr/sbin/nginx", "nginx-light"),
     ("prometheus", "prometheus"),
+    ("ps", "procps"),
     ("skopeo", "skopeo"),
     ("socat", "socat"),
     ("ssh", "openssh-client"),

@@ -4,8 +4,10 @@
 //! Paths have no version, so that the engine answers in its newest one: Docker 20.10 answers up to 1.41, and Docker 29 refuses
 //! what is before 1.44. What is used here is the same in all of them.
 
+mod archives;
 mod containers;
 mod images;
+mod programs;
 mod provenance;
 mod swarm;
 mod volumes;
@@ -20,7 +22,9 @@ use stagewright_sdk::http::{Request, Response};
 use stagewright_sdk::secrets::Secret;
 use stagewright_sdk::{Error, ErrorCode, Requirement, Result};
 
+pub use archives::Archive;
 pub use containers::{ContainerState, Health, HealthResult, Inspected, Listed, NetworkSettings};
+pub use programs::{ContainerProcess, Ended};
 pub use provenance::{ARTIFACT, FENCE, Provenance, RELEASE, RUN};
 pub use swarm::{
     Network, ObjectSpec, ObjectVersion, Service, ServiceSpec, SwarmObject, Task, TaskStatus, UpdateStatus,
@@ -72,31 +76,39 @@ impl Engine {
 
     /// The host writes the secrets into the body.
     fn send_with(&self, method: &str, path: &str, body: Option<&Json>, secrets: &[Secret]) -> Result<Response> {
-        let mut request = Request::new(method, &format!("unix://{}:{path}", self.socket));
+        let mut request = Request::new(method, &self.url(path));
         if let Some(body) = body {
             request.json_with_secrets(body, secrets)?;
         }
-        let mut response = request.send()?;
-        // 304 is the answer to a start of what runs, and to a stop of what has ended.
-        if response.is_success() || response.status() == 304 {
-            return Ok(response);
-        }
-        let status = response.status();
-        let body = response.bytes(ANSWER)?;
-        let reason = match serde_json::from_slice::<Refusal>(&body) {
-            Ok(refusal) => refusal.message,
-            Err(_) => String::from_utf8_lossy(&body).into_owned(),
-        };
-        let code = match status {
-            400 => ErrorCode::InvalidArgument,
-            404 => ErrorCode::NotFound,
-            409 => ErrorCode::Aborted,
-            500.. => ErrorCode::Unavailable,
-            _ => ErrorCode::FailedPrecondition,
-        };
-        let path = path.split_once('?').map_or(path, |(path, _)| path);
-        Err(Error::new(code, format!("the Docker engine refused {method} {path} with {status}: {}", reason.trim())))
+        accepted(request.send()?, method, path)
     }
+
+    fn url(&self, path: &str) -> String {
+        format!("unix://{}:{path}", self.socket)
+    }
+}
+
+/// The response, if the engine did what was requested.
+fn accepted(mut response: Response, method: &str, path: &str) -> Result<Response> {
+    // 304 is the answer to a start of what runs, and to a stop of what has ended.
+    if response.is_success() || response.status() == 304 {
+        return Ok(response);
+    }
+    let status = response.status();
+    let body = response.bytes(ANSWER)?;
+    let reason = match serde_json::from_slice::<Refusal>(&body) {
+        Ok(refusal) => refusal.message,
+        Err(_) => String::from_utf8_lossy(&body).into_owned(),
+    };
+    let code = match status {
+        400 => ErrorCode::InvalidArgument,
+        404 => ErrorCode::NotFound,
+        409 => ErrorCode::Aborted,
+        500.. => ErrorCode::Unavailable,
+        _ => ErrorCode::FailedPrecondition,
+    };
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    Err(Error::new(code, format!("the Docker engine refused {method} {path} with {status}: {}", reason.trim())))
 }
 
 /// What is missing need be neither stopped nor removed.

@@ -1,13 +1,16 @@
 //! What directs the requests to the versions, in front of the target.
 
 mod caddy;
+mod container;
 mod haproxy;
+mod nginx;
 
 use serde::Deserialize;
 use stagewright_sdk::{JsonSchema, Problem, Requirement, Result, schemars};
 
 pub use caddy::Caddy;
 pub use haproxy::Haproxy;
+pub use nginx::Nginx;
 
 /// What directs the requests to the versions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -17,6 +20,8 @@ pub enum Traffic {
     Caddy(Caddy),
     /// A backend of HAProxy, by its runtime API.
     Haproxy(Haproxy),
+    /// nginx in a container of the Docker engine, by a file of servers and a reload.
+    Nginx(Nginx),
 }
 
 /// What a version gets of the requests.
@@ -44,6 +49,7 @@ impl Traffic {
         match self {
             Traffic::Caddy(caddy) => caddy.direct(shares),
             Traffic::Haproxy(haproxy) => haproxy.direct(shares),
+            Traffic::Nginx(nginx) => nginx.direct(shares),
         }
     }
 
@@ -52,6 +58,7 @@ impl Traffic {
         match self {
             Traffic::Caddy(caddy) => caddy.requirements(),
             Traffic::Haproxy(haproxy) => haproxy.requirements(),
+            Traffic::Nginx(nginx) => nginx.requirements(),
         }
     }
 
@@ -60,6 +67,7 @@ impl Traffic {
         match self {
             Traffic::Caddy(caddy) => caddy.problems(&format!("{key}.caddy")),
             Traffic::Haproxy(haproxy) => haproxy.problems(&format!("{key}.haproxy")),
+            Traffic::Nginx(nginx) => nginx.problems(&format!("{key}.nginx")),
         }
     }
 }

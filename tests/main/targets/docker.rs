@@ -1,5 +1,8 @@
 //! The target `docker`, on an engine of the test's own.
 
+mod edge;
+mod nginx;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -67,9 +70,9 @@ impl Docker {
         let deploy = deploy.replace("CADDY", &machine.path("caddy.sock").display().to_string());
         let deploy = deploy.replace("HAPROXY", &machine.path("haproxy.sock").display().to_string());
         let text = PIPELINE
-            .replace("SOCKET", socket)
             .replace("IMAGE_STAGES", &image_stages(REGISTRY, ""))
             .replace("DEPLOY", &deploy)
+            .replace("SOCKET", socket)
             .replace("SMOKE_STAGE", SMOKE_STAGE);
         let repository = machine.repository(&text);
         compile_service(&repository);

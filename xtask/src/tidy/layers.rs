@@ -11,7 +11,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("kubernetes", &["located-yaml", "rollout", "stagewright-sdk"]),
     ("located-yaml", &[]),
     ("problem-matchers", &[]),
-    ("rollout", &["stagewright-sdk"]),
+    ("rollout", &["docker-engine", "stagewright-sdk"]),
     ("stagewright-api", &[]),
     ("stagewright-model", &[]),
     ("stagewright-builtin-plugins", &[]),

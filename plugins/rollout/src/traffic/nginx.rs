@@ -1,0 +1,293 @@
+//! nginx in a container of the Docker engine. It has no API for its upstreams, other than NGINX Plus: the servers of an
+//! upstream are a file, which takes effect with a reload; see <https://nginx.org/en/docs/control.html#reconfiguration>.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use docker_engine::{Archive, Ended, Engine};
+use serde::Deserialize;
+use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, clock, schemars};
+
+use super::Share;
+use super::container::{self, default_socket};
+
+/// The title of a worker that accepts requests. One that only finishes those it has adds to it.
+const WORKER: &str = "nginx: worker process";
+
+/// How long nginx may take to replace its workers. Reading a configuration takes milliseconds, but with names of hosts in it
+/// nginx waits for DNS.
+const RELOAD: Duration = Duration::from_secs(30);
+
+/// The time between two looks at the workers.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// nginx in a container of the Docker engine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Nginx {
+    /// The name of nginx's container. It reaches the addresses of the releases when it has the network `host`.
+    container: String,
+    /// The absolute path in the container of the file that the deploy replaces: the servers of an `upstream`, which has
+    /// `include PATH;`.
+    servers: String,
+    /// The absolute path of the engine's socket.
+    #[serde(default = "default_socket")]
+    socket: String,
+}
+
+impl Nginx {
+    /// Replaces the servers, and returns when no worker with the earlier ones accepts requests any more. If nginx refuses the
+    /// new file, it gets the old one back, and its workers stay.
+    pub(super) fn direct(&self, shares: &[Share]) -> Result<()> {
+        let earlier = self.read()?;
+        self.check_included()?;
+        let workers = self.workers()?;
+        let (folder, name) = container::split(&self.servers);
+        self.engine().write_archive(&self.container, folder, &Archive::of_file(name, &servers(shares)))?;
+        self.reload(&workers).map_err(|error| match self.engine().write_archive(&self.container, folder, &earlier) {
+            Ok(()) => error,
+            Err(failure) => error
+                .cause(format!("restoring {} failed: {failure}", self.servers))
+                .help(format!("restore {} before nginx is started again", self.servers)),
+        })
+    }
+
+    pub(super) fn requirements(&self) -> Vec<Requirement> {
+        let (engine, container) = (self.engine(), &self.container);
+        let requirement =
+            |method: &str, path: &str, reason: &str| engine.requirement(method, path).because(reason.to_owned());
+        vec![
+            requirement("GET", &format!("/containers/{container}/archive"), "keeps nginx's servers, to restore them"),
+            requirement("PUT", &format!("/containers/{container}/archive"), "replaces nginx's servers"),
+            requirement("GET", &format!("/containers/{container}/top"), "waits until nginx has reloaded"),
+            requirement(
+                "POST",
+                &format!("/containers/{container}/exec"),
+                "checks nginx's configuration and reloads it",
+            ),
+            requirement("POST", "/exec/*/start", "checks nginx's configuration and reloads it"),
+            requirement("GET", "/exec/*/json", "looks whether nginx accepts its configuration"),
+        ]
+    }
+
+    pub(super) fn problems(&self, key: &str) -> Vec<Problem> {
+        let name = container::name_problem(format!("{key}.container"), &self.container);
+        let file = container::file_problem(format!("{key}.servers"), &self.servers, "/etc/nginx/traffic/app.servers");
+        let socket = container::socket_problem(format!("{key}.socket"), &self.socket);
+        name.into_iter().chain(file).chain(socket).collect()
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::at(&self.socket)
+    }
+
+    fn read(&self) -> Result<Archive> {
+        self.engine().read_archive(&self.container, &self.servers).map_err(|error| {
+            let error = error.context(format!("can't read nginx's servers in the container {}", self.container));
+            error.help(format!(
+                "create {} in the container once by hand, with `server 127.0.0.1:1 down;`, and write in nginx's \
+                 configuration: upstream app {{ zone app 64k; include {}; }}",
+                self.servers, self.servers
+            ))
+        })
+    }
+
+    /// A file that nginx doesn't read would have no effect, and a configuration that is broken already could not be told from
+    /// one that this deploy breaks.
+    fn check_included(&self) -> Result<()> {
+        let Ended { code, output } = self.nginx(&["-T", "-q"])?;
+        if code != 0 {
+            let message =
+                format!("the configuration of nginx in {} is invalid, before anything was changed", self.container);
+            return Err(Error::failed(message).cause(last_lines(&output)).help("correct it, then deploy again"));
+        }
+        // nginx prints the name of each file before its content.
+        let read = format!("# configuration file {}:", self.servers);
+        if output.lines().any(|line| line.trim_end() == read) {
+            return Ok(());
+        }
+        Err(Error::failed(format!("nginx in {} doesn't read {}", self.container, self.servers)).help(format!(
+            "write in nginx's configuration, with the absolute path: upstream app {{ zone app 64k; include {}; }}",
+            self.servers
+        )))
+    }
+
+    /// Lets nginx replace `earlier` workers by those that have the new file.
+    fn reload(&self, earlier: &HashSet<String>) -> Result<()> {
+        let Ended { code, output } = self.nginx(&["-t", "-q"])?;
+        if code != 0 {
+            let message =
+                format!("nginx in {} refused {}; the requests go where they went before", self.container, self.servers);
+            return Err(Error::failed(message).cause(last_lines(&output)));
+        }
+        let Ended { code, output } = self.nginx(&["-s", "reload"])?;
+        if code != 0 {
+            return Err(
+                Error::failed(format!("nginx in {} can't be reloaded", self.container)).cause(last_lines(&output))
+            );
+        }
+        let deadline = clock::monotonic() + RELOAD;
+        loop {
+            let now = self.workers()?;
+            if !now.is_empty() && now.is_disjoint(earlier) {
+                return Ok(());
+            }
+            if clock::monotonic() > deadline {
+                let message =
+                    format!("nginx in {} hasn't replaced its workers within {} s", self.container, RELOAD.as_secs());
+                return Err(
+                    Error::failed(message).help(format!("look for the reason in: docker logs {}", self.container))
+                );
+            }
+            clock::sleep(INTERVAL)?;
+        }
+    }
+
+    /// The workers that accept requests.
+    fn workers(&self) -> Result<HashSet<String>> {
+        let processes = self.engine().processes(&self.container)?;
+        Ok(processes.into_iter().filter(|process| process.title == WORKER).map(|process| process.pid).collect())
+    }
+
+    fn nginx(&self, args: &[&str]) -> Result<Ended> {
+        let command: Vec<&str> = std::iter::once("nginx").chain(args.iter().copied()).collect();
+        self.engine().exec(&self.container, &command)
+    }
+}
+
+/// The file with the servers. A weight of 0 is invalid in nginx.
+///
+/// With `max_fails=0`, nginx never gives one release's share to the other one because of an error: after one failed
+/// connection to the earlier release it would otherwise send all requests to the new one for 10 s.
+fn servers(shares: &[Share]) -> String {
+    let line = |share: &Share| format!("server {} weight={} max_fails=0;\n", share.address, share.weight);
+    let lines: String = shares.iter().filter(|share| share.weight > 0).map(line).collect();
+    format!("# Written by Stagewright at each step of a deploy.\n{lines}")
+}
+
+/// The end of what nginx printed, which has the reason.
+fn last_lines(output: &str) -> String {
+    let lines: Vec<&str> = output.trim().lines().collect();
+    lines[lines.len().saturating_sub(3)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use stagewright_sdk::fake::{FakeHost, HttpScript};
+
+    use super::*;
+
+    const SOCKET: &str = "unix:///run/docker.sock:";
+    const OLD: &str = "the archive with the old file";
+
+    fn nginx(container: &str, servers: &str) -> Nginx {
+        Nginx { container: container.to_owned(), servers: servers.to_owned(), socket: default_socket() }
+    }
+
+    fn share(address: &str, weight: u32) -> Share {
+        Share { address: address.to_owned(), weight }
+    }
+
+    /// What the engine answers when a program is run: it prints `output` and ends with `code`.
+    fn exec(host: FakeHost, id: &str, code: i64, output: &str) -> FakeHost {
+        let created = format!(r#"{{"Id":"{id}"}}"#);
+        let state = format!(r#"{{"Running":false,"ExitCode":{code}}}"#);
+        host.http(HttpScript::post(&format!("{SOCKET}/containers/edge/exec")).status(201).body(created))
+            .http(HttpScript::post(&format!("{SOCKET}/exec/{id}/start")).body(output))
+            .http(HttpScript::get(&format!("{SOCKET}/exec/{id}/json")).body(state))
+    }
+
+    fn top(host: FakeHost, workers: &[(&str, &str)]) -> FakeHost {
+        let process = |(pid, title): &(&str, &str)| format!(r#"["{pid}","nginx: {title}"]"#);
+        let processes: Vec<String> = [("1", "master process")].iter().chain(workers).map(process).collect();
+        let body = format!(r#"{{"Titles":["PID","CMD"],"Processes":[{}]}}"#, processes.join(","));
+        host.http(HttpScript::get(&format!("{SOCKET}/containers/edge/top")).body(body))
+    }
+
+    /// nginx with a worker, whose configuration has this file.
+    fn running(included: &str) -> FakeHost {
+        let path = "path=%2Fetc%2Fnginx%2Ftraffic%2Fapp%2Eservers";
+        let folder = "path=%2Fetc%2Fnginx%2Ftraffic&noOverwriteDirNonDir=1";
+        let archive = format!("{SOCKET}/containers/edge/archive");
+        let host = FakeHost::new()
+            .http(HttpScript::get(&format!("{archive}?{path}")).body(OLD))
+            .http(HttpScript::new("PUT", &format!("{archive}?{folder}")));
+        let host = exec(host, "dump", 0, &format!("# configuration file {included}:\nserver a:1;\n"));
+        top(host, &[("10", "worker process")])
+    }
+
+    fn edge() -> Nginx {
+        nginx("edge", "/etc/nginx/traffic/app.servers")
+    }
+
+    #[test]
+    fn the_new_file_counts_when_all_earlier_workers_have_stopped_accepting() {
+        let host = exec(exec(running("/etc/nginx/traffic/app.servers"), "test", 0, ""), "reload", 0, "");
+        let host = top(host, &[("10", "worker process"), ("11", "worker process")]);
+        let host = top(host, &[("10", "worker process is shutting down"), ("11", "worker process")]);
+        let (result, report) = host.with(|| edge().direct(&[share("127.0.0.1:1", 75), share("127.0.0.1:2", 25)]));
+        assert_eq!(result, Ok(()));
+        let written: Vec<_> = report.sent.iter().filter(|sent| sent.method == "PUT").collect();
+        let text = String::from_utf8_lossy(&written[0].body);
+        assert!(text.starts_with("app.servers\0"));
+        assert!(
+            text.contains("server 127.0.0.1:1 weight=75 max_fails=0;\nserver 127.0.0.1:2 weight=25 max_fails=0;\n")
+        );
+        assert_eq!(written.len(), 1);
+        assert_eq!(report.sent.iter().filter(|sent| sent.url.ends_with("/top")).count(), 3);
+    }
+
+    #[test]
+    fn a_release_without_a_share_is_left_out() {
+        assert!(!servers(&[share("a:1", 0), share("b:1", 100)]).contains("a:1"));
+    }
+
+    #[test]
+    fn a_refused_file_is_replaced_by_the_old_one_and_nothing_is_reloaded() {
+        let host = exec(running("/etc/nginx/traffic/app.servers"), "test", 1, "nginx: [emerg] no port\n");
+        let (result, report) = host.with(|| edge().direct(&[share("127.0.0.1:1", 100)]));
+        let error = result.unwrap_err();
+        assert!(error.message.contains("refused /etc/nginx/traffic/app.servers"), "{error}");
+        assert_eq!(error.causes, ["nginx: [emerg] no port"]);
+        let last = report.sent.last().unwrap();
+        assert_eq!((last.method.as_str(), &*String::from_utf8_lossy(&last.body)), ("PUT", OLD));
+        let reload = |sent: &&stagewright_sdk::fake::Sent| String::from_utf8_lossy(&sent.body).contains("reload");
+        assert_eq!(report.sent.iter().filter(reload).count(), 0);
+    }
+
+    #[test]
+    fn workers_that_are_not_replaced_give_the_old_file_back() {
+        let host = exec(exec(running("/etc/nginx/traffic/app.servers"), "test", 0, ""), "reload", 0, "");
+        let (result, report) = host.with(|| edge().direct(&[share("127.0.0.1:1", 100)]));
+        let error = result.unwrap_err();
+        assert!(error.message.contains("hasn't replaced its workers within 30 s"), "{error}");
+        assert_eq!(String::from_utf8_lossy(&report.sent.last().unwrap().body), OLD);
+    }
+
+    #[test]
+    fn a_file_that_nginx_does_not_read_is_not_written() {
+        let (result, report) = running("/etc/nginx/other").with(|| edge().direct(&[share("127.0.0.1:1", 100)]));
+        let error = result.unwrap_err();
+        assert!(error.message.contains("doesn't read /etc/nginx/traffic/app.servers"), "{error}");
+        assert!(error.help.unwrap().contains("include /etc/nginx/traffic/app.servers;"));
+        assert!(report.sent.iter().all(|sent| sent.method != "PUT"));
+    }
+
+    #[test]
+    fn mistakes_name_their_key() {
+        let keys = |nginx: &Nginx| -> Vec<String> {
+            nginx.problems("traffic.nginx").into_iter().filter_map(|problem| problem.key).collect()
+        };
+        let mut broken = nginx("a/b", "servers");
+        broken.socket = "docker.sock".to_owned();
+        assert_eq!(keys(&broken), ["container", "servers", "socket"].map(|key| format!("traffic.nginx.{key}")));
+        assert!(keys(&edge()).is_empty());
+    }
+
+    #[test]
+    fn only_this_container_may_be_written_to() {
+        let entries: Vec<String> = edge().requirements().into_iter().map(|required| required.entry).collect();
+        assert!(entries.contains(&format!("PUT {SOCKET}/containers/edge/archive")), "{entries:?}");
+        assert!(entries.iter().all(|entry| !entry.contains("/containers/*")), "{entries:?}");
+    }
+}

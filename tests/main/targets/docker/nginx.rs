@@ -1,0 +1,149 @@
+//! The target `docker` behind nginx, which runs in a container of the same engine.
+
+use std::io::Read as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::Docker;
+use crate::environment::eventually;
+use crate::targets::load::{Load, bound};
+
+const NGINX: &str = r#"
+traffic = { nginx = { container = "edge", servers = "/etc/nginx/traffic/app.servers", socket = "SOCKET" } }
+"#;
+
+/// The configuration of nginx. HTTP and LOCATION are replaced.
+const CONFIG: &str = r"
+daemon off;
+worker_processes 2;
+error_log /dev/stderr;
+pid /run/nginx.pid;
+events {}
+http {
+  access_log off;
+  HTTP
+  server { listen 127.0.0.1:8000; location / { LOCATION } }
+}
+";
+
+const UPSTREAM: &str = "upstream app { zone app 64k; include /etc/nginx/traffic/app.servers; }";
+const PROXY: &str = "proxy_pass http://app; proxy_buffering off;";
+
+/// What an administrator writes for an upstream that has no release yet.
+const NO_SERVER: &str = "server 127.0.0.1:1 down;\n";
+
+/// The file with the servers, in nginx's container.
+const SERVERS: &str = "etc/nginx/traffic/app.servers";
+
+/// With nginx in front, which serves on port 8000.
+fn behind_nginx(deploy: &str, http: &str, location: &str, servers: &str) -> Docker {
+    let docker = Docker::with(&format!("{NGINX}{deploy}"));
+    let config = CONFIG.replace("HTTP", http).replace("LOCATION", location);
+    let files = [
+        ("etc/passwd", "root:x:0:0::/:/\nnobody:x:65534:65534::/:/\n"),
+        ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+        ("etc/nginx/nginx.conf", config.as_str()),
+        (SERVERS, servers),
+        ("run/empty", ""),
+        ("var/lib/nginx/empty", ""),
+        ("var/log/nginx/empty", ""),
+    ];
+    docker.run_edge(&["/usr/sbin/nginx"], &["/usr/sbin/nginx"], &files);
+    eventually("nginx accepts connections", || docker.is_up().then_some(()));
+    docker
+}
+
+fn servers(docker: &Docker) -> String {
+    docker.docker(&["cp", &format!("edge:/{SERVERS}"), "-"])
+}
+
+const CANARY: &str = r#"
+drain = "500ms"
+strategy = { canary = { steps = [{ set-weight = 20 }, { pause = {} }, { set-weight = 60 }, { pause = { duration = "1s" } }] } }
+"#;
+
+#[test]
+fn a_canary_behind_nginx_gets_its_share_and_no_request_fails() {
+    let docker = behind_nginx(CANARY, UPSTREAM, PROXY, NO_SERVER);
+    docker.deploy("1", &[], 5);
+    docker.repository.run(&["rollout", "promote", "production", "--full"]).exits(0);
+    assert_eq!(docker.behind().as_deref(), Some("version 1"));
+
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
+    docker.deploy("2", &[], 5);
+    let before = load.answers();
+    std::thread::sleep(Duration::from_secs(3));
+    let after = load.answers();
+    let since = |answer: &str| after.get(answer).unwrap_or(&0) - before.get(answer).unwrap_or(&0);
+    let (old, new) = (since("version 1"), since("version 2"));
+    assert!(new > 0 && new <= bound(old + new, 20), "{new} of {} requests", old + new);
+    docker.repository.run(&["rollout", "abort", "production", "--by", "ada"]).exits(1);
+    let aborted = load.answers();
+
+    docker.deploy("3", &[], 5);
+    docker.repository.run(&["rollout", "promote", "production"]).exits(0);
+    assert_eq!(docker.behind().as_deref(), Some("version 3"));
+    docker.repository.run(&["rollback", "production"]).exits(0);
+    assert_eq!((docker.behind().as_deref(), docker.serves().as_str()), (Some("version 1"), "version 1"));
+    let answers = load.answers();
+    assert_eq!(answers.keys().collect::<Vec<_>>(), ["version 1", "version 2", "version 3"], "{answers:?}");
+    assert_eq!(answers.get("version 2"), aborted.get("version 2"), "nothing went to the aborted version");
+    assert_eq!(docker.containers(), ["edge", "versioned"]);
+
+    // What the deploy set outlives nginx.
+    docker.docker(&["restart", "edge"]);
+    eventually("nginx serves again", || docker.behind().filter(|answer| answer == "version 1"));
+}
+
+const BLUE_GREEN: &str = r#"
+drain = "4s"
+strategy = { blue-green = { auto-promotion-enabled = false, scale-down-delay = "1s" } }
+"#;
+
+#[test]
+fn blue_green_behind_nginx_fails_no_request_and_lets_those_in_flight_end() {
+    let docker = behind_nginx(BLUE_GREEN, UPSTREAM, PROXY, NO_SERVER);
+    docker.deploy("1", &[], 5);
+    docker.repository.run(&["rollout", "promote", "production"]).exits(0);
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
+    docker.deploy("2", &[], 5);
+    assert_eq!(load.answers().keys().collect::<Vec<_>>(), ["version 1"], "nothing before the promotion");
+    // Two seconds long, so that it ends after the switch.
+    let mut slow = docker.engine.machine.command("curl");
+    let mut slow = slow.args(["-s", "http://127.0.0.1:8000/slow"]).stdout(Stdio::piped()).spawn().expect("curl starts");
+    std::thread::sleep(Duration::from_millis(300));
+    docker.repository.run(&["rollout", "promote", "production"]).exits(0);
+    let mut answer = String::new();
+    slow.stdout.take().expect("a pipe").read_to_string(&mut answer).expect("text");
+    assert!(slow.wait().expect("an end").success());
+    assert_eq!(answer.matches("version 1;").count(), 10, "{answer}");
+    assert_eq!(docker.behind().as_deref(), Some("version 2"));
+    docker.repository.run(&["rollback", "production"]).exits(0);
+    assert_eq!(docker.behind().as_deref(), Some("version 1"));
+    let answers = load.answers();
+    assert_eq!(answers.keys().collect::<Vec<_>>(), ["version 1", "version 2"], "{answers:?}");
+}
+
+#[test]
+fn a_file_that_nginx_refuses_changes_nothing() {
+    // An administrator has included the file outside of an upstream, where a server has another meaning.
+    let misplaced = "include /etc/nginx/traffic/app.servers;";
+    let docker = behind_nginx("", misplaced, "return 200 \"by hand\";", "# none\n");
+    let before = servers(&docker);
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
+    let refused = docker.deploy("1", &[], 1).stdout;
+    assert!(refused.contains("nginx in edge refused /etc/nginx/traffic/app.servers"), "{refused}");
+    assert!(refused.contains("in /etc/nginx/traffic/app.servers:2"), "{refused}");
+    assert_eq!(servers(&docker), before);
+    assert_eq!(docker.containers(), ["edge"]);
+    // nginx starts with what it has.
+    assert_eq!(load.answers().keys().collect::<Vec<_>>(), ["by hand"]);
+    docker.docker(&["restart", "edge"]);
+    eventually("nginx serves again", || docker.behind().filter(|answer| answer == "by hand"));
+
+    let docker = behind_nginx("", "", "return 200 \"by hand\";", NO_SERVER);
+    let unread = docker.deploy("1", &[], 1).stdout;
+    assert!(unread.contains("nginx in edge doesn't read /etc/nginx/traffic/app.servers"), "{unread}");
+    assert!(unread.contains("include /etc/nginx/traffic/app.servers;"), "{unread}");
+    assert_eq!(docker.containers(), ["edge"]);
+}
