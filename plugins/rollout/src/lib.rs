@@ -36,7 +36,7 @@ pub use probe::{Probe, probes};
 pub use readiness::wait_until_ready;
 pub use strategy::{Amount, BlueGreen, Canary, CanaryStep, OnFailure, Pause, Recreate, Rolling, Strategy, Waves};
 pub use target::{Described, Progress, ReleaseConfig, Serving, Target};
-pub use traffic::{Caddy, Haproxy, Nginx, Share, Traffic};
+pub use traffic::{Caddy, Envoy, Haproxy, Nginx, Share, Traffic};
 
 use crate::rollout::Rollout;
 

@@ -2,6 +2,7 @@
 
 mod caddy;
 mod container;
+mod envoy;
 mod haproxy;
 mod nginx;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use stagewright_sdk::{JsonSchema, Problem, Requirement, Result, schemars};
 
 pub use caddy::Caddy;
+pub use envoy::Envoy;
 pub use haproxy::Haproxy;
 pub use nginx::Nginx;
 
@@ -20,6 +22,8 @@ pub enum Traffic {
     Caddy(Caddy),
     /// A backend of HAProxy, by its runtime API.
     Haproxy(Haproxy),
+    /// Envoy in a container of the Docker engine, by a file of endpoints.
+    Envoy(Envoy),
     /// nginx in a container of the Docker engine, by a file of servers and a reload.
     Nginx(Nginx),
 }
@@ -50,6 +54,7 @@ impl Traffic {
             Traffic::Caddy(caddy) => caddy.direct(shares),
             Traffic::Haproxy(haproxy) => haproxy.direct(shares),
             Traffic::Nginx(nginx) => nginx.direct(shares),
+            Traffic::Envoy(envoy) => envoy.direct(shares),
         }
     }
 
@@ -59,6 +64,7 @@ impl Traffic {
             Traffic::Caddy(caddy) => caddy.requirements(),
             Traffic::Haproxy(haproxy) => haproxy.requirements(),
             Traffic::Nginx(nginx) => nginx.requirements(),
+            Traffic::Envoy(envoy) => envoy.requirements(),
         }
     }
 
@@ -68,6 +74,7 @@ impl Traffic {
             Traffic::Caddy(caddy) => caddy.problems(&format!("{key}.caddy")),
             Traffic::Haproxy(haproxy) => haproxy.problems(&format!("{key}.haproxy")),
             Traffic::Nginx(nginx) => nginx.problems(&format!("{key}.nginx")),
+            Traffic::Envoy(envoy) => envoy.problems(&format!("{key}.envoy")),
         }
     }
 }

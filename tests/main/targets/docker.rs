@@ -1,6 +1,7 @@
 //! The target `docker`, on an engine of the test's own.
 
 mod edge;
+mod envoy;
 mod nginx;
 
 use std::collections::BTreeMap;
