@@ -81,6 +81,7 @@ wasmtime::component::bindgen!({
         "stagewright:artifacts/artifacts.artifact": crate::capability::artifacts::NamedArtifact,
         "stagewright:artifacts/artifacts.publication": crate::capability::artifacts::Publication,
         "stagewright:service/service.release": crate::capability::service::ReleaseBuilder,
+        "stagewright:service/service.header-matches": crate::capability::service::HeaderMatches,
         "stagewright:service/service.instance": crate::capability::service::InstanceHandle,
         "stagewright:gate/gate.field": crate::capability::gate::FieldBuilder,
         "stagewright:gate/gate.approval": crate::capability::gate::ApprovalBuilder,

@@ -96,6 +96,41 @@ impl Release {
     }
 }
 
+/// Conditions on the headers of requests. A request meets them if it meets one of them.
+#[derive(Debug)]
+pub struct HeaderMatches(host::HeaderMatches);
+
+impl Default for HeaderMatches {
+    fn default() -> HeaderMatches {
+        HeaderMatches::new()
+    }
+}
+
+impl HeaderMatches {
+    /// None yet.
+    pub fn new() -> HeaderMatches {
+        HeaderMatches(host::HeaderMatches::new())
+    }
+
+    /// The header has this value.
+    pub fn exact(&mut self, header: &str, value: &str) -> &mut HeaderMatches {
+        self.0.exact(header, value);
+        self
+    }
+
+    /// The value of the header begins with this one.
+    pub fn prefix(&mut self, header: &str, value: &str) -> &mut HeaderMatches {
+        self.0.prefix(header, value);
+        self
+    }
+
+    /// This regular expression, in the syntax of RE2, matches the value of the header as a whole.
+    pub fn regex(&mut self, header: &str, expression: &str) -> &mut HeaderMatches {
+        self.0.regex(header, expression);
+        self
+    }
+}
+
 /// A release that was started.
 #[derive(Debug)]
 pub struct Instance(host::Instance);
@@ -123,6 +158,17 @@ impl Instance {
     /// When the release has no proxy, or a deploy with a newer token has come first.
     pub fn route(&self, weight: u32) -> Result<()> {
         Ok(self.0.route(weight)?)
+    }
+
+    /// Like [`Instance::route`], but it also gets all requests that meet one of these conditions. They don't count towards its
+    /// percentage. The next call of this function or of [`Instance::route`] replaces the conditions.
+    ///
+    /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+    ///
+    /// # Errors
+    /// As [`Instance::route`], and for an invalid header or expression.
+    pub fn route_matching(&self, weight: u32, matches: &HeaderMatches) -> Result<()> {
+        Ok(self.0.route_matching(weight, &matches.0)?)
     }
 
     /// With a proxy: starts replicas of it until there are so many, and first stops replicas of the current release until

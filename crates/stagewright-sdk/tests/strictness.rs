@@ -365,6 +365,8 @@ fn a_proxy_needs_a_grant_of_its_address_and_a_release_that_fits() {
     let direct = "release release-1 was started without a proxy";
     assert_eq!(refused(&host, || start(|release| release)?.route(20)), invalid(direct));
     assert_eq!(refused(&host, || start(|release| release)?.scale(2, 1)), invalid(direct));
+    let matches = service::HeaderMatches::new();
+    assert_eq!(refused(&host, || start(|release| release)?.route_matching(20, &matches)), invalid(direct));
     let over = invalid("a weight is 0 to 100 percent, not 101");
     assert_eq!(refused(&host, || start(|release| release.proxy("127.0.0.1:8080"))?.route(101)), over);
     let host = host.deny(Permission::Service, "app:8080");

@@ -11,7 +11,7 @@ use stagewright_process::supervisor::Phase;
 use crate::blocking::blocking;
 use crate::endpoint::{self, Endpoint};
 use crate::error::{ServiceError, ServiceErrorKind};
-use crate::proxy::{Backend, Proxy, RoutingTable};
+use crate::proxy::{Backend, HeaderMatch, Proxy, RoutingTable};
 use crate::release::{log_tail, phase, replica_phase, stop};
 use crate::replica::{self, Replica, ReplicaTemplate};
 use crate::store::{Current, DeployLock, ServiceFolder, Unfinished};
@@ -109,8 +109,16 @@ impl Instance {
     /// [`ServiceErrorKind::InvalidArgument`] without a proxy, [`ServiceErrorKind::PortTaken`],
     /// [`ServiceErrorKind::StaleFence`], and errors of files and supervisors.
     pub async fn route(&self, weight: u32) -> Result<(), ServiceError> {
+        self.route_matching(weight, Vec::new()).await
+    }
+
+    /// Like [`Instance::route`], but the release also gets all requests that meet one of these conditions.
+    ///
+    /// # Errors
+    /// As for [`Instance::route`], and [`ServiceErrorKind::InvalidArgument`] for a condition that the proxy can't use.
+    pub async fn route_matching(&self, weight: u32, conditions: Vec<HeaderMatch>) -> Result<(), ServiceError> {
         let started = self.0.clone();
-        blocking(move || started.route(weight)).await?
+        blocking(move || started.route(weight, conditions)).await?
     }
 
     /// Runs `replicas` replicas of this release, if it has fewer, and at most `current` of the current one, but at least
@@ -216,11 +224,13 @@ impl Started {
         self.replicas().iter().try_for_each(|replica| self.endpoint(*replica).check_not_taken())
     }
 
-    fn route(&self, weight: u32) -> Result<(), ServiceError> {
+    fn route(&self, weight: u32, conditions: Vec<HeaderMatch>) -> Result<(), ServiceError> {
         let behind = self.behind()?;
+        conditions.iter().try_for_each(HeaderMatch::check)?;
         self.check_fence()?;
         self.check_ports()?;
-        let table = RoutingTable::shared(self.record.fence, self.folder.serving()?, self.backend()?, weight);
+        let (serving, backend) = (self.folder.serving()?, self.backend()?);
+        let table = RoutingTable::shared(self.record.fence, serving, backend, weight, conditions);
         behind.ensure_proxy(&self.folder, &self.exe, &table).map(drop)
     }
 
@@ -272,8 +282,10 @@ impl Started {
         self.check_fence()?;
         let running = Replica::running(&self.folder.release(&current.release), &current.replica_ports())?;
         serving.ports.truncate(replicas);
-        let weight = behind.proxy.table()?.weight_of(&self.record.release);
-        let table = RoutingTable::shared(self.record.fence, Some(serving), self.backend()?, weight);
+        let present = behind.proxy.table()?;
+        let (weight, conditions) =
+            (present.weight_of(&self.record.release), present.conditions_of(&self.record.release));
+        let table = RoutingTable::shared(self.record.fence, Some(serving), self.backend()?, weight, conditions);
         behind.ensure_proxy(&self.folder, &self.exe, &table)?;
         behind.proxy.drain(behind.drain);
         let dir = self.folder.release(&current.release);

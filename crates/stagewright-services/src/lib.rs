@@ -40,5 +40,6 @@ pub use endpoint::Endpoint;
 pub use error::{ServiceError, ServiceErrorKind};
 pub use instance::Instance;
 pub use manager::{MovedPort, ServiceConfig, ServiceManager, ServiceStatus};
+pub use proxy::{HeaderMatch, HeaderValueMatch};
 pub use release::{ProxySpec, ReleaseSpec, UnfinishedSpec};
 pub use store::Current;

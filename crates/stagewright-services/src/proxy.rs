@@ -12,10 +12,13 @@
 //! its supervisor: when the proxy is killed, connections wait until it has been started again, which reads the same table.
 //! The table carries the fencing token of the deploy that wrote it, and an older one is refused.
 //!
+//! A release can also get all requests that meet a condition on their headers, whatever its weight is.
+//!
 //! Requests are distributed, not connections, so the connection of a client stays when its requests get another release.
 
 mod control;
 mod forward;
+mod matching;
 mod routes;
 mod serve;
 mod table;
@@ -36,6 +39,7 @@ use crate::endpoint;
 use crate::error::{ServiceError, ServiceErrorKind};
 use control::ProxyReport;
 
+pub use matching::{HeaderMatch, HeaderValueMatch};
 pub use serve::serve;
 pub(crate) use table::{Backend, RoutingTable};
 

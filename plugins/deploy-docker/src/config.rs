@@ -169,8 +169,11 @@ fn problems(config: &Config) -> Vec<Problem> {
         found.push(problem.help("add the port of the container: port = 8080"));
     }
     found.extend(config.traffic.iter().flat_map(|traffic| traffic.problems("traffic")));
-    found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
+    found.extend(config.strategy.iter().flat_map(|strategy| strategy.clone().routing_headers().problems("strategy")));
     found.extend(unsupported(config));
+    found.extend(config.traffic.as_ref().and_then(rollout::Traffic::header_obstacle).and_then(|(reason, help)| {
+        config.strategy().has_header_routes().then(|| Problem::at("strategy", reason).help(help))
+    }));
     found
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use docker_engine::{ARTIFACT, ContainerState, Engine, FENCE, Inspected, Listed, Provenance, RELEASE, RUN};
-use rollout::{Described, Progress, Serving, Share, Target};
+use rollout::{Described, HeaderMatch, Progress, Serving, Share, Target};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::Release;
 use stagewright_sdk::secrets::Secret;
@@ -167,14 +167,18 @@ impl Target for Containers {
     }
 
     fn shift(&self, container: &Container, weight: u32) -> Result<()> {
+        self.shift_matching(container, weight, &[])
+    }
+
+    fn shift_matching(&self, container: &Container, weight: u32, conditions: &[HeaderMatch]) -> Result<()> {
         let Some(traffic) = &self.config.traffic else { return Ok(()) };
         self.refuse_stale(&self.list()?)?;
         let own = container.address.clone().ok_or_else(|| self.unpublished(&container.release))?;
         let earlier = self.serving_address()?.filter(|earlier| *earlier != own);
         traffic.direct(&match earlier {
             Some(earlier) => vec![
-                Share { address: earlier, weight: 100 - weight.min(100) },
-                Share { address: own, weight: weight.min(100) },
+                Share::new(&earlier, 100 - weight.min(100)),
+                Share { conditions: conditions.to_vec(), ..Share::new(&own, weight.min(100)) },
             ],
             // There is nothing else that could answer.
             None => vec![Share::all(&own)],

@@ -165,7 +165,20 @@ fn what_cannot_work_together_is_refused_with_its_key() {
     assert_eq!(keys(json!({ "volumes": { "/etc": "data" } })), ["volumes./etc", "volumes./etc"]);
     assert_eq!(keys(json!({ "image": "app:1", "service": "a.b", "socket": "x", "memory": "1" })), ["memory"]);
     assert_eq!(keys(json!({ "image": "app:1", "service": "a.b", "socket": "x" })), ["image", "service", "socket"]);
+    let by_header = json!({ "canary": { "steps": [{ "set-header-route": {
+        "name": "testers", "match": [{ "header-name": "X-Canary", "header-value": { "exact": "always" } }],
+    } }] } });
+    let nginx = json!({ "container": "edge", "servers": "/etc/nginx/traffic/app.servers" });
+    let haproxy = json!({ "socket": "/run/haproxy.sock", "backend": "app", "servers": ["a", "b"] });
+    let envoy = json!({ "container": "edge", "cluster": "app", "endpoints": "/etc/envoy/traffic/app.json" });
+    for other in [json!({ "nginx": nginx }), traffic.clone(), json!({ "haproxy": haproxy }), json!({ "envoy": envoy })]
+    {
+        assert_eq!(keys(json!({ "port": 80, "strategy": by_header, "traffic": other })), ["strategy"], "{other}");
+    }
+    let mut with_routes = nginx;
+    with_routes["routes"] = json!({ "file": "/etc/nginx/traffic/app.routes", "upstream": "app" });
     for works in [
+        json!({ "port": 80, "strategy": by_header, "traffic": { "nginx": with_routes } }),
         json!({ "port": 80, "strategy": canary, "traffic": traffic }),
         json!({ "port": 80, "publish": 80, "strategy": { "recreate": {} } }),
         json!({ "port": 80, "strategy": { "blue-green": { "scale-down-delay": "0s" } } }),

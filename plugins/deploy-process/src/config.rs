@@ -149,7 +149,7 @@ fn problems(config: &Config) -> Vec<Problem> {
     for (key, probe) in [("health", &config.health), ("readiness", &config.readiness)] {
         found.extend(probe.iter().flat_map(|probe| probe.problems(key)));
     }
-    found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
+    found.extend(config.strategy.iter().flat_map(|strategy| strategy.clone().routing_headers().problems("strategy")));
     found.extend(match &config.proxy {
         None => without_proxy(config),
         Some(proxy) => behind_proxy(config, *proxy),

@@ -1,7 +1,7 @@
 //! Supervised processes of this machine as a target.
 
-use rollout::{Described, Progress, ReleaseConfig as _, Serving, Strategy, Target};
-use stagewright_sdk::service::{self, Instance, Release, State};
+use rollout::{Described, HeaderMatch, HeaderValue, Progress, ReleaseConfig as _, Serving, Strategy, Target};
+use stagewright_sdk::service::{self, HeaderMatches, Instance, Release, State};
 use stagewright_sdk::{Error, Manifest, Permission, Requirement, Result, clock, environment, log, secrets};
 
 use crate::config::{Config, Proxy, RollingUpdate};
@@ -115,6 +115,21 @@ impl Target for Processes {
 
     fn log_tail(&self, instance: &Instance, lines: u32) -> Result<String> {
         instance.log_tail(lines)
+    }
+
+    fn shift_matching(&self, instance: &Instance, weight: u32, conditions: &[HeaderMatch]) -> Result<()> {
+        if conditions.is_empty() {
+            return self.shift(instance, weight);
+        }
+        let mut matches = HeaderMatches::new();
+        for HeaderMatch { header_name: name, header_value } in conditions {
+            match header_value {
+                HeaderValue::Exact(value) => matches.exact(name, value),
+                HeaderValue::Prefix(value) => matches.prefix(name, value),
+                HeaderValue::Regex(expression) => matches.regex(name, expression),
+            };
+        }
+        instance.route_matching(weight, &matches)
     }
 
     /// Without a proxy, the host switches from the earlier release to the new one at once, and stops the earlier one.

@@ -306,6 +306,28 @@ fn behind_a_proxy_requests_are_shifted_before_the_release_is_promoted() {
 }
 
 #[test]
+fn requests_with_certain_headers_go_to_the_canary() {
+    let condition = |name: &str, value: Json| json!({ "header-name": name, "header-value": value });
+    let conditions = [
+        condition("X-Canary", json!({ "exact": "always" })),
+        condition("User-Agent", json!({ "prefix": "Tester/" })),
+        condition("Cookie", json!({ "regex": "(.*; )?canary=yes(; .*)?" })),
+    ];
+    let route = json!({ "set-header-route": { "name": "testers", "match": conditions } });
+    let strategy = json!({ "canary": { "steps": [route, { "pause": {} }] } });
+    let host = host(behind(json!({ "strategy": strategy }))).fence(3).current_release("app", current(OLD));
+    assert!(host.clone().validate::<DeployProcess>().is_empty());
+    let report = host.service(ServiceScript::new("app")).http(health(200)).run::<DeployProcess>();
+    assert!(matches!(report.result, Ok(Outcome::Suspended(_))), "{:?}", report.result);
+    let release = &report.releases[0];
+    assert_eq!(release.weights, [0]);
+    assert_eq!(
+        release.header_matches,
+        ["X-Canary = always", "User-Agent ^= Tester/", "Cookie ~ (.*; )?canary=yes(; .*)?"]
+    );
+}
+
+#[test]
 fn a_release_that_an_earlier_attempt_started_is_continued() {
     let report = host(behind(json!({})))
         .service(ServiceScript::new("app").unfinished(NEW))

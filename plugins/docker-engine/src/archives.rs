@@ -16,9 +16,17 @@ impl Archive {
     /// A regular file that root owns and everyone may read. At most 100 bytes of the name are kept, which is what the
     /// header has room for.
     pub fn of_file(name: &str, content: &str) -> Archive {
-        let mut archive = header(name, content.len());
-        archive.extend_from_slice(content.as_bytes());
-        archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+        Archive::of_files([(name, content)])
+    }
+
+    /// Like [`Archive::of_file`], for several files: their names and contents.
+    pub fn of_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Archive {
+        let mut archive = Vec::new();
+        for (name, content) in files {
+            archive.extend_from_slice(&header(name, content.len()));
+            archive.extend_from_slice(content.as_bytes());
+            archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+        }
         // Two empty blocks are the end of an archive.
         archive.resize(archive.len() + 2 * BLOCK, 0);
         Archive(archive)

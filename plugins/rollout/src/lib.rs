@@ -13,6 +13,7 @@ mod analysis;
 mod deliverable;
 mod deploy;
 mod drift;
+mod header_route;
 mod image;
 mod probe;
 mod readiness;
@@ -31,12 +32,13 @@ pub use analysis::{
 pub use deliverable::Deliverable;
 pub use deploy::Deploy;
 pub use drift::is_overwriting_approved;
+pub use header_route::{HeaderMatch, HeaderRoute, HeaderValue};
 pub use image::{Image, digest_of};
 pub use probe::{Probe, probes};
 pub use readiness::wait_until_ready;
 pub use strategy::{Amount, BlueGreen, Canary, CanaryStep, OnFailure, Pause, Recreate, Rolling, Strategy, Waves};
 pub use target::{Described, Progress, ReleaseConfig, Serving, Target};
-pub use traffic::{Caddy, Envoy, Haproxy, Nginx, Share, Traffic};
+pub use traffic::{Caddy, Envoy, Haproxy, Nginx, NginxRoutes, Share, Traffic};
 
 use crate::rollout::Rollout;
 

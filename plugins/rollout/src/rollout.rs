@@ -15,6 +15,7 @@ use stagewright_sdk::{Error, Outcome, Result, Suspension, clock, context, log};
 
 use crate::analysis::{Analysis, Phase, Subject};
 use crate::digest_of;
+use crate::header_route::{self, HeaderMatch};
 use crate::readiness;
 use crate::strategy::{Step, Strategy, is_gradual};
 use crate::target::{Described, Progress, ReleaseConfig, Serving, Target};
@@ -159,6 +160,8 @@ impl<'a, T: Target> Rollout<'a, T> {
             match step {
                 Step::SetWeight(weight) if weight < 100 && self.is_promoted => {}
                 Step::SetWeight(weight) => self.set_weight(weight)?,
+                Step::SetHeaderRoute(_) if self.is_promoted => {}
+                Step::SetHeaderRoute(_) => self.set_header_routes()?,
                 Step::Pause(_) if self.is_promoted => {}
                 Step::Pause(duration) => {
                     if let Some(wait) = self.wait(duration)? {
@@ -190,7 +193,9 @@ impl<'a, T: Target> Rollout<'a, T> {
 
     fn set_weight(&mut self, weight: u32) -> Result<()> {
         let name = &self.described.name;
-        self.target.shift(&self.version, weight).map_err(|error| {
+        // All requests are for the version then, whatever their headers are.
+        let conditions = if weight == 100 { Vec::new() } else { self.conditions() };
+        self.target.shift_matching(&self.version, weight, &conditions).map_err(|error| {
             error.context(match weight {
                 100 => format!("release {name} is healthy, but can't be made current"),
                 _ => format!("release {name} is healthy, but can't be given {weight}% of the requests"),
@@ -198,6 +203,21 @@ impl<'a, T: Target> Rollout<'a, T> {
         })?;
         self.weight = weight;
         Ok(())
+    }
+
+    fn set_header_routes(&self) -> Result<()> {
+        let name = &self.described.name;
+        self.target.shift_matching(&self.version, self.weight, &self.conditions()).map_err(|error| {
+            error.context(format!("release {name} is healthy, but can't be given requests by their headers"))
+        })
+    }
+
+    /// The conditions of the routes up to the present step. They follow from the steps, so that nothing else is recorded.
+    fn conditions(&self) -> Vec<HeaderMatch> {
+        header_route::in_effect(self.steps[..=self.done].iter().filter_map(|step| match step {
+            Step::SetHeaderRoute(route) => Some(route),
+            _ => None,
+        }))
     }
 
     fn finish(&self) -> Result<()> {

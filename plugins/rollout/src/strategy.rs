@@ -1,11 +1,15 @@
 //! How the requests go from the earlier version to the new one. The names are those of Argo Rollouts.
 
+mod rolling;
+
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, schemars};
 
 use crate::analysis::Analysis;
+use crate::header_route::HeaderRoute;
+pub use rolling::{Amount, Rolling};
 
 /// How the requests go from the earlier version to the new one.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -27,82 +31,6 @@ pub enum Strategy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Recreate {}
-
-/// Replaces replicas a few at a time. The names and their meaning are those of a Deployment of Kubernetes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-#[schemars(example = serde_json::json!({ "max-surge": 1, "max-unavailable": 0 }))]
-pub struct Rolling {
-    /// How many replicas may run beyond the wanted number, as a number or in percent of it. Default: what the target has.
-    pub max_surge: Option<Amount>,
-    /// How many replicas may be missing from the wanted number, as a number or in percent of it. Default: what the target has.
-    pub max_unavailable: Option<Amount>,
-    /// How many seconds a new replica has to be ready until it counts as available. Default: what the target has.
-    pub min_ready_seconds: Option<u32>,
-    /// After how many seconds without progress the release has failed. Default: what the target has.
-    pub progress_deadline_seconds: Option<u32>,
-}
-
-/// A number of replicas, as in `1`, or a percentage of them, as in `"25%"`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Amount {
-    /// So many.
-    Count(u32),
-    /// So many percent.
-    Percent(String),
-}
-
-impl Amount {
-    fn is_valid(&self) -> bool {
-        match self {
-            Amount::Count(_) => true,
-            Amount::Percent(text) => {
-                let digits = text.strip_suffix('%').unwrap_or_default();
-                digits.parse::<u32>().is_ok() && digits.bytes().all(|byte| byte.is_ascii_digit())
-            }
-        }
-    }
-
-    /// How many of `total` replicas it is. A part of a replica counts as one if `rounds_up`, and as none otherwise.
-    pub fn of(&self, total: u32, rounds_up: bool) -> u32 {
-        match self {
-            Amount::Count(count) => *count,
-            Amount::Percent(text) => {
-                let percent: u64 = text.trim_end_matches('%').parse().unwrap_or(0);
-                let hundredths = percent * u64::from(total);
-                let count = if rounds_up { hundredths.div_ceil(100) } else { hundredths / 100 };
-                u32::try_from(count).unwrap_or(u32::MAX)
-            }
-        }
-    }
-
-    fn is_zero(&self) -> bool {
-        matches!(self, Amount::Count(0)) || matches!(self, Amount::Percent(text) if text.trim_start_matches('0') == "%")
-    }
-}
-
-impl Rolling {
-    fn problems(&self, key: &str) -> Vec<Problem> {
-        let amounts = [("max-surge", &self.max_surge), ("max-unavailable", &self.max_unavailable)];
-        let invalid =
-            amounts.into_iter().filter(|(_, amount)| amount.as_ref().is_some_and(|amount| !amount.is_valid()));
-        let mut found: Vec<Problem> = invalid
-            .map(|(name, _)| Problem::at(format!("{key}.{name}"), "must be a number, or a percentage as in \"25%\""))
-            .collect();
-        if amounts.iter().all(|(_, amount)| amount.as_ref().is_some_and(Amount::is_zero)) {
-            let message = "one of `max-surge` and `max-unavailable` must be above 0, or no replica can be replaced";
-            found.push(Problem::at(format!("{key}.max-surge"), message));
-        }
-        if let (Some(ready), Some(deadline)) = (self.min_ready_seconds, self.progress_deadline_seconds)
-            && deadline <= ready
-        {
-            let message = format!("must be above `min-ready-seconds`, which is {ready}");
-            found.push(Problem::at(format!("{key}.progress-deadline-seconds"), message));
-        }
-        found
-    }
-}
 
 /// Switches all requests at once.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -137,6 +65,9 @@ impl Default for BlueGreen {
 pub struct Canary {
     /// What happens in turn. After the last step the version gets all requests.
     pub steps: Vec<CanaryStep>,
+    /// Whether requests can be directed by their headers.
+    #[serde(skip)]
+    pub(crate) routes_headers: bool,
 }
 
 /// A step of a canary.
@@ -145,6 +76,8 @@ pub struct Canary {
 pub enum CanaryStep {
     /// Gives the new version this percentage of the requests, 0 to 100.
     SetWeight(u32),
+    /// Sends all requests with certain headers to the new version, or no longer.
+    SetHeaderRoute(HeaderRoute),
     /// Waits.
     Pause(Pause),
     /// Measures the version. The rollout goes on if the verdict is good, waits for a person if it is inconclusive, and is
@@ -270,6 +203,21 @@ impl Strategy {
         }
     }
 
+    /// The strategy for a target that implements [`crate::Target::shift_matching`]. Only with it, `set-header-route` can be
+    /// carried out.
+    #[must_use]
+    pub fn routing_headers(self) -> Strategy {
+        match self {
+            Strategy::Canary(canary) => Strategy::Canary(Canary { routes_headers: true, ..canary }),
+            other => other,
+        }
+    }
+
+    /// Whether one of its steps directs requests by their headers.
+    pub fn has_header_routes(&self) -> bool {
+        self.steps().iter().any(|step| matches!(step, Step::SetHeaderRoute(_)))
+    }
+
     /// Whether a failure leaves the version where it has arrived.
     pub(crate) fn stops_on_failure(&self) -> bool {
         matches!(self, Strategy::Waves(Waves { on_failure: OnFailure::Stop, .. }))
@@ -290,7 +238,7 @@ impl Strategy {
 
     /// Mistakes that parsing doesn't catch, in the strategy at this key of `with`.
     pub fn problems(&self, key: &str) -> Vec<Problem> {
-        let steps = match self {
+        let canary = match self {
             Strategy::Recreate(_) => return Vec::new(),
             Strategy::Rolling(rolling) => return rolling.problems(&format!("{key}.rolling")),
             Strategy::Waves(waves) => return waves.problems(&format!("{key}.waves")),
@@ -301,8 +249,9 @@ impl Strategy {
                     .flat_map(|(name, analysis)| analysis.problems(&format!("{key}.blue-green.{name}"), true))
                     .collect();
             }
-            Strategy::Canary(Canary { steps }) => steps,
+            Strategy::Canary(canary) => canary,
         };
+        let Canary { steps, routes_headers } = canary;
         let at = |index: usize| format!("{key}.canary.steps[{index}]");
         let mut found = Vec::new();
         if steps.is_empty() || steps.len() > MOST_STEPS {
@@ -318,6 +267,24 @@ impl Strategy {
                 CanaryStep::Pause(pause) => found.extend(pause.problem(&format!("{}.pause", at(index)))),
                 CanaryStep::Analysis(analysis) => {
                     found.extend(analysis.problems(&format!("{}.analysis", at(index)), true));
+                }
+                CanaryStep::SetHeaderRoute(_) if !routes_headers => {
+                    let message = "nothing here directs requests by their headers";
+                    let problem = Problem::at(format!("{}.set-header-route", at(index)), message);
+                    found.push(problem.help("use `set-weight`, or what directs requests by their headers"));
+                }
+                CanaryStep::SetHeaderRoute(route) => {
+                    let key = format!("{}.set-header-route", at(index));
+                    found.extend(route.problems(&key));
+                    let is_set = |step: &CanaryStep| {
+                        let CanaryStep::SetHeaderRoute(earlier) = step else { return false };
+                        earlier.name == route.name && !earlier.conditions.is_empty()
+                    };
+                    if route.conditions.is_empty() && !steps[..index].iter().any(is_set) {
+                        let message =
+                            format!("no step before this one sets the route `{}`, which it removes", route.name);
+                        found.push(Problem::at(key, message).help("add `match` to set it"));
+                    }
                 }
                 CanaryStep::SetWeight(_) => {}
             }
@@ -355,9 +322,10 @@ impl Strategy {
                     steps.push(Step::Pause(Some(scale_down_delay.0)));
                 }
             }
-            Strategy::Canary(Canary { steps: own }) => {
+            Strategy::Canary(Canary { steps: own, .. }) => {
                 steps.extend(own.iter().map(|step| match step {
                     CanaryStep::SetWeight(weight) => Step::SetWeight(*weight),
+                    CanaryStep::SetHeaderRoute(route) => Step::SetHeaderRoute(route.clone()),
                     CanaryStep::Pause(Pause { duration }) => Step::Pause(duration.map(|duration| duration.0)),
                     CanaryStep::Analysis(analysis) => Step::Analysis(analysis.clone()),
                 }));
@@ -390,6 +358,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub(crate) enum Step {
     /// Gives the version this percentage of the requests.
     SetWeight(u32),
+    /// Gives the version all requests with certain headers, beside its weight.
+    SetHeaderRoute(HeaderRoute),
     /// Waits for this time; none to wait for a person.
     Pause(Option<Duration>),
     /// Measures the version.

@@ -2,8 +2,9 @@
 
 use serde::de::DeserializeOwned;
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{JsonSchema, LiveDifference, Manifest, Problem, Requirement, Result};
+use stagewright_sdk::{Error, JsonSchema, LiveDifference, Manifest, Problem, Requirement, Result};
 
+use crate::header_route::HeaderMatch;
 use crate::probe::Probe;
 use crate::strategy::Strategy;
 
@@ -60,6 +61,15 @@ pub trait Target: Sized {
     /// Gives the version this percentage of the requests, 0 to 100, and the serving one the rest. For `waves`, it is the
     /// percentage of the hosts, and a host whose version can't serve gets the serving one back before this fails.
     fn shift(&self, version: &Self::Version, weight: u32) -> Result<()>;
+
+    /// Like [`shift`](Target::shift), but the version also gets all requests that meet one of these conditions. It is called
+    /// with some only if the strategy was made for it with [`Strategy::routing_headers`].
+    fn shift_matching(&self, version: &Self::Version, weight: u32, conditions: &[HeaderMatch]) -> Result<()> {
+        match conditions {
+            [] => self.shift(version, weight),
+            _ => Err(Error::internal("this target doesn't direct requests by their headers")),
+        }
+    }
 
     /// Makes the version, which gets all requests, the serving one, and stops the earlier one.
     fn finish(&self, version: &Self::Version) -> Result<()>;

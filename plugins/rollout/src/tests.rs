@@ -1,6 +1,7 @@
 //! Rollouts on a target that exists in memory.
 
 mod drift;
+mod header_routes;
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use stagewright_sdk::{
     Error, JsonSchema, LiveDifference, Manifest, Observation, Outcome, Problem, Requirement, Result, schemars,
 };
 
-use crate::{Described, Probe, Progress, ReleaseConfig, Serving, Strategy, Target};
+use crate::{Described, HeaderMatch, Probe, Progress, ReleaseConfig, Serving, Strategy, Target};
 
 const OLD: &str = "app@sha256:old";
 const NEW: &str = "app@sha256:new";
@@ -60,7 +61,7 @@ struct Config {
 
 impl ReleaseConfig for Config {
     fn problems(&self) -> Vec<Problem> {
-        self.strategy.problems("strategy")
+        self.strategy.clone().routing_headers().problems("strategy")
     }
 
     fn service(&self) -> &'static str {
@@ -137,6 +138,13 @@ impl Target for Memory {
 
     fn shift(&self, _version: &String, weight: u32) -> Result<()> {
         change(&format!("shift {weight}"), |_| ())
+    }
+
+    fn shift_matching(&self, version: &String, weight: u32, conditions: &[HeaderMatch]) -> Result<()> {
+        match conditions {
+            [] => self.shift(version, weight),
+            _ => change(&format!("shift {weight}, {} by header", conditions.len()), |_| ()),
+        }
     }
 
     fn finish(&self, _version: &String) -> Result<()> {

@@ -7,12 +7,14 @@ mod haproxy;
 mod nginx;
 
 use serde::Deserialize;
-use stagewright_sdk::{JsonSchema, Problem, Requirement, Result, schemars};
+use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, schemars};
+
+use crate::header_route::HeaderMatch;
 
 pub use caddy::Caddy;
 pub use envoy::Envoy;
 pub use haproxy::Haproxy;
-pub use nginx::Nginx;
+pub use nginx::{Nginx, NginxRoutes};
 
 /// What directs the requests to the versions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -35,12 +37,19 @@ pub struct Share {
     pub address: String,
     /// Percent of the requests, 0 to 100.
     pub weight: u32,
+    /// It also gets all requests that meet one of these conditions. Only for what [`Traffic::header_obstacle`] allows.
+    pub conditions: Vec<HeaderMatch>,
 }
 
 impl Share {
     /// All requests for one version.
     pub fn all(address: &str) -> Share {
-        Share { address: address.to_owned(), weight: 100 }
+        Share::new(address, 100)
+    }
+
+    /// This percentage of the requests for one version.
+    pub fn new(address: &str, weight: u32) -> Share {
+        Share { address: address.to_owned(), weight, conditions: Vec::new() }
     }
 }
 
@@ -50,11 +59,35 @@ impl Traffic {
     /// # Errors
     /// If the proxy refuses it. Then the requests go where they went before.
     pub fn direct(&self, shares: &[Share]) -> Result<()> {
+        let has_conditions = shares.iter().any(|share| !share.conditions.is_empty());
+        if let Some((reason, _)) = self.header_obstacle().filter(|_| has_conditions) {
+            return Err(Error::invalid(reason));
+        }
         match self {
             Traffic::Caddy(caddy) => caddy.direct(shares),
             Traffic::Haproxy(haproxy) => haproxy.direct(shares),
             Traffic::Nginx(nginx) => nginx.direct(shares),
             Traffic::Envoy(envoy) => envoy.direct(shares),
+        }
+    }
+
+    /// Why requests can't be directed by their headers, and what helps.
+    pub fn header_obstacle(&self) -> Option<(&'static str, &'static str)> {
+        let help = "use `nginx` with `routes`, or the target `process` with `proxy`";
+        match self {
+            Traffic::Nginx(nginx) => nginx.header_obstacle(),
+            Traffic::Caddy(_) => Some((
+                "only the list of upstreams of Caddy is changed, and what decides by headers are routes around it",
+                help,
+            )),
+            Traffic::Haproxy(_) => Some((
+                "HAProxy has its conditions on headers in its configuration, which its runtime API can't change",
+                help,
+            )),
+            Traffic::Envoy(_) => Some((
+                "only the endpoints of Envoy's cluster are changed, and what decides by headers are routes to clusters",
+                help,
+            )),
         }
     }
 

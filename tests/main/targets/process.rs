@@ -192,6 +192,51 @@ fn no_request_fails_whatever_the_strategy_is() {
     assert_eq!(answers.get("version 3"), aborted.get("version 3"), "nothing went to the aborted release");
 }
 
+const BY_HEADER: &str = r#"
+[[stages.deploy.with.strategy.canary.steps]]
+[stages.deploy.with.strategy.canary.steps.set-header-route]
+name = "testers"
+match = [
+  { header-name = "X-Canary", header-value = { exact = "a.b" } },
+  { header-name = "X-Canary", header-value = { prefix = "v2" } },
+  { header-name = "Cookie", header-value = { regex = '(.*;\s*)?canary=(yes|\d+)(;.*)?' } },
+]
+[[stages.deploy.with.strategy.canary.steps]]
+pause = {}
+[[stages.deploy.with.strategy.canary.steps]]
+set-header-route = { name = "testers" }
+[[stages.deploy.with.strategy.canary.steps]]
+pause = {}
+"#;
+
+#[test]
+fn a_canary_gets_requests_by_their_headers() {
+    let processes = Processes::with("");
+    processes.deploy("1", &[], 0);
+    processes.configure(BY_HEADER);
+    let mut load = Load::on(&processes.machine, 8000, "/");
+    processes.deploy("2", &[], 5);
+    let answer = |header: &str| processes.machine.run("curl", &["-sf", "--header", header, "http://127.0.0.1:8000/"]);
+    for header in ["x-canary: a.b", "X-Canary: v2-beta", "Cookie: a=1; canary=17", "Cookie: canary=yes; b=2"] {
+        assert_eq!(answer(header), "version 2", "{header}");
+    }
+    for header in ["X-Canary: a.bc", "X-Canary: aXb", "X-Canary: xv2", "Cookie: canary=no", "Accept: v2"] {
+        assert_eq!(answer(header), "version 1", "{header}");
+    }
+    // The proxy that is started again has the same routes.
+    let proxy = processes.proxy().expect("a proxy");
+    assert_eq!(load.answers().keys().collect::<Vec<_>>(), ["version 1"], "it has no weight");
+    drop(load);
+    processes.machine.run("kill", &["-9", &proxy.to_string()]);
+    assert_eq!(answer("X-Canary: v2"), "version 2");
+    let mut load = Load::on(&processes.machine, 8000, "/");
+    processes.repository.run(&["rollout", "promote", "production"]).exits(5);
+    assert_eq!(answer("X-Canary: v2-beta"), "version 1", "the route is removed");
+    processes.repository.run(&["rollout", "promote", "production"]).exits(0);
+    assert_eq!((processes.serves().as_deref(), processes.programs()), (Some("version 2"), 1));
+    check_answers(&load.answers());
+}
+
 #[test]
 fn a_release_that_fails_gets_no_request() {
     let processes = Processes::with("replicas = 2\nstrategy = { rolling = {} }");

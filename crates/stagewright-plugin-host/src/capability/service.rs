@@ -29,13 +29,16 @@ use crate::policy::Policy;
 use crate::registry::{ImageLocation, ImageReference};
 use crate::rehearsal::Rehearsal;
 use crate::service::{
-    Current, Endpoint, Instance, ProxySpec, ReleaseSpec, ServiceError, ServiceErrorKind, ServiceManager, UnfinishedSpec,
+    Current, Endpoint, HeaderMatch, HeaderValueMatch, Instance, ProxySpec, ReleaseSpec, ServiceError, ServiceErrorKind,
+    ServiceManager, UnfinishedSpec,
 };
 
 /// How long the end of an attempt waits until releases are discarded. If it takes longer, that goes on in the background.
 const DISCARD: Duration = Duration::from_millis(500);
 /// The most replicas of a release.
 const MOST_REPLICAS: u32 = 64;
+/// The most conditions on the headers of requests.
+const MOST_CONDITIONS: usize = 1000;
 
 /// A guest's handle of a started release.
 #[derive(Clone, Debug)]
@@ -45,6 +48,16 @@ pub struct InstanceHandle {
     pub(crate) release: String,
     /// Where this machine reaches its first replica.
     pub(crate) address: String,
+}
+
+/// A guest's conditions on the headers of requests.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderMatches(Vec<HeaderMatch>);
+
+impl HeaderMatches {
+    pub(crate) fn add(&mut self, header: String, value: HeaderValueMatch) {
+        self.0.push(HeaderMatch { header, value });
+    }
 }
 
 /// The current release, as guests get it in JSON.
@@ -200,13 +213,28 @@ impl Services {
 
     /// Gives a release a share of the requests.
     pub(crate) async fn route(&self, handle: &InstanceHandle, weight: u32) -> Result<(), CapabilityError> {
+        self.route_matching(handle, weight, HeaderMatches::default()).await
+    }
+
+    /// Gives a release a share of the requests, and all of those that meet one of these conditions.
+    pub(crate) async fn route_matching(
+        &self,
+        handle: &InstanceHandle,
+        weight: u32,
+        HeaderMatches(conditions): HeaderMatches,
+    ) -> Result<(), CapabilityError> {
         if weight > 100 {
             let message = format!("a weight is 0 to 100 percent, not {weight}");
             return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
         }
         self.instance(handle)?;
-        self.effects.announce(&format!("give release {} {weight}% of the requests", handle.release)).await?;
-        Ok(self.instance(handle)?.route(weight).await?)
+        if conditions.len() > MOST_CONDITIONS {
+            let message = format!("a release has at most {MOST_CONDITIONS} conditions, not {}", conditions.len());
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
+        }
+        let beside = if conditions.is_empty() { "" } else { ", and those with certain headers" };
+        self.effects.announce(&format!("give release {} {weight}% of the requests{beside}", handle.release)).await?;
+        Ok(self.instance(handle)?.route_matching(weight, conditions).await?)
     }
 
     /// Replaces replicas of the current release by replicas of this one.

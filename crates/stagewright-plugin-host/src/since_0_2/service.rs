@@ -5,12 +5,13 @@ use std::time::Duration;
 use stagewright_process::supervisor::Phase;
 use wasmtime::component::Resource;
 
-use super::stagewright::service::service::{Host, HostInstance, HostRelease};
+use super::stagewright::service::service::{Host, HostHeaderMatches, HostInstance, HostRelease};
 use super::{Answer, size_of};
 use crate::attempt::Attempt;
 use crate::call::CallError;
 use crate::capability::secrets::SecretHandle;
-use crate::capability::service::{InstanceHandle, ReleaseBuilder};
+use crate::capability::service::{HeaderMatches, InstanceHandle, ReleaseBuilder};
+use crate::service::HeaderValueMatch;
 
 impl HostRelease for Attempt {
     async fn new(&mut self, service: String, image: String) -> wasmtime::Result<Resource<ReleaseBuilder>> {
@@ -86,6 +87,45 @@ impl HostRelease for Attempt {
     }
 }
 
+impl Attempt {
+    fn add_match(
+        &mut self,
+        matches: &Resource<HeaderMatches>,
+        header: String,
+        value: HeaderValueMatch,
+        size: usize,
+    ) -> wasmtime::Result<()> {
+        self.handles.grow(matches, size)?.add(header, value);
+        Ok(())
+    }
+}
+
+impl HostHeaderMatches for Attempt {
+    async fn new(&mut self) -> wasmtime::Result<Resource<HeaderMatches>> {
+        self.handles.push_sized(HeaderMatches::default(), 0)
+    }
+
+    async fn exact(&mut self, it: Resource<HeaderMatches>, header: String, value: String) -> wasmtime::Result<()> {
+        let size = header.len() + value.len();
+        self.add_match(&it, header, HeaderValueMatch::Exact(value), size)
+    }
+
+    async fn prefix(&mut self, it: Resource<HeaderMatches>, header: String, value: String) -> wasmtime::Result<()> {
+        let size = header.len() + value.len();
+        self.add_match(&it, header, HeaderValueMatch::Prefix(value), size)
+    }
+
+    async fn regex(&mut self, it: Resource<HeaderMatches>, header: String, expression: String) -> wasmtime::Result<()> {
+        let size = header.len() + expression.len();
+        self.add_match(&it, header, HeaderValueMatch::Regex(expression), size)
+    }
+
+    async fn drop(&mut self, matches: Resource<HeaderMatches>) -> wasmtime::Result<()> {
+        self.handles.delete(matches)?;
+        Ok(())
+    }
+}
+
 /// The name of a phase, as `service.current` has it.
 fn phase_name(phase: Phase) -> &'static str {
     match phase {
@@ -135,6 +175,17 @@ impl HostInstance for Attempt {
     async fn route(&mut self, instance: Resource<InstanceHandle>, weight: u32) -> Answer<()> {
         let handle = self.handles.get(&instance)?.clone();
         let routed = self.services.route(&handle, weight).await;
+        self.answer(routed)
+    }
+
+    async fn route_matching(
+        &mut self,
+        instance: Resource<InstanceHandle>,
+        weight: u32,
+        matches: Resource<HeaderMatches>,
+    ) -> Answer<()> {
+        let (handle, matches) = (self.handles.get(&instance)?.clone(), self.handles.get(&matches)?.clone());
+        let routed = self.services.route_matching(&handle, weight, matches).await;
         self.answer(routed)
     }
 

@@ -300,6 +300,8 @@ pub struct Release {
     pub stop_first: bool,
     /// The shares of the requests that it was given, in percent.
     pub weights: Vec<u32>,
+    /// The conditions on headers that were set last, as in `X-Canary = always`, `X-Canary ^= v2` and `X-Canary ~ v[0-9]+`.
+    pub header_matches: Vec<String>,
     /// The numbers of replicas that it was scaled to, each with that of the current release.
     pub scaled: Vec<(u32, u32)>,
     /// Whether the stage promoted it.

@@ -75,7 +75,8 @@ async fn relay(
     }
     let upgrade = upgrade_of(request.headers()).is_some().then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
-    let (mut response, in_flight) = exchange(routes.next(), outgoing(parts, client.address), body).await?;
+    let (mut response, in_flight) =
+        exchange(routes.next(&parts.headers), outgoing(parts, client.address), body).await?;
     let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if let (true, Some(upgrade)) = (is_upgraded, upgrade) {
         let server = hyper::upgrade::on(&mut response);

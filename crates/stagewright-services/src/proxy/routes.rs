@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::HeaderMap;
+
+use super::matching::CompiledMatches;
 use super::table::{Backend, Canary, RoutingTable};
 use super::upstream::{InFlight, ReplicaUpstream};
 
@@ -13,6 +16,8 @@ pub(super) struct Routes(Mutex<State>);
 #[derive(Default)]
 struct State {
     table: RoutingTable,
+    /// Those of the table's canary.
+    conditions: CompiledMatches,
     /// By port. Includes replicas that get no more requests, but haven't answered the last ones.
     upstreams: BTreeMap<u16, Arc<ReplicaUpstream>>,
     split: Split,
@@ -29,6 +34,8 @@ impl Routes {
         }
         // A new share is counted from its beginning.
         state.split = Split::default();
+        state.conditions =
+            CompiledMatches::new(table.canary.as_ref().map_or(&[], |canary| canary.conditions.as_slice()));
         state.table = table;
         state.forget_answered();
     }
@@ -37,14 +44,16 @@ impl Routes {
         self.lock().table.clone()
     }
 
-    /// The replicas of the release that gets the next request, in the order in which they are to be tried; empty if no
+    /// The replicas of the release that gets a request with these headers, in the order in which they are to be tried; empty if no
     /// release serves. They count as busy from now on, so that a replica that isn't busy after a new table was applied
     /// gets no request by the table before it.
-    pub(super) fn next(&self) -> Vec<InFlight> {
+    pub(super) fn next(&self, headers: &HeaderMap) -> Vec<InFlight> {
         let mut state = self.lock();
-        let State { table, split, .. } = &mut *state;
+        let State { table, split, conditions, .. } = &mut *state;
         let backend = match (&table.serving, &table.canary) {
-            (_, Some(Canary { weight, backend })) if split.is_for_canary(*weight) => Some(backend),
+            // These don't count towards the share.
+            (_, Some(Canary { backend, .. })) if conditions.is_any_met(headers) => Some(backend),
+            (_, Some(Canary { weight, backend, .. })) if split.is_for_canary(*weight) => Some(backend),
             (serving, _) => serving.as_ref(),
         };
         let Some(Backend { ports, .. }) = backend.cloned() else { return Vec::new() };
@@ -107,10 +116,11 @@ impl Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::{HeaderMatch, HeaderValueMatch};
 
     fn table(fence: u64, weight: u32) -> RoutingTable {
         let backend = |release: &str, ports: &[u16]| Backend { release: release.to_owned(), ports: ports.to_vec() };
-        RoutingTable::shared(Some(fence), Some(backend("old", &[1, 2])), backend("new", &[3]), weight)
+        RoutingTable::shared(Some(fence), Some(backend("old", &[1, 2])), backend("new", &[3]), weight, Vec::new())
     }
 
     #[test]
@@ -136,11 +146,11 @@ mod tests {
     #[test]
     fn replicas_get_requests_in_turn_and_the_others_are_tried_after_them() {
         let routes = Routes::default();
-        assert!(routes.next().is_empty());
+        assert!(routes.next(&HeaderMap::new()).is_empty());
         routes.apply(table(1, 0));
         let mut first = BTreeMap::<u16, u32>::new();
         for _ in 0..10 {
-            let order = routes.next();
+            let order = routes.next(&HeaderMap::new());
             assert_eq!(order.len(), 2);
             let busy = routes.in_flight();
             assert_eq!(busy.values().sum::<usize>(), 2);
@@ -148,6 +158,47 @@ mod tests {
             *first.entry(u16::try_from(routes.lock().turn % 2).unwrap()).or_default() += 1;
         }
         assert_eq!(first.into_values().collect::<Vec<_>>(), [5, 5]);
+    }
+
+    #[test]
+    fn a_request_that_meets_a_condition_goes_to_the_canary_and_does_not_count_towards_its_share() {
+        let backend = |release: &str, port: u16| Backend { release: release.to_owned(), ports: vec![port] };
+        let value = HeaderValueMatch::Exact("always".to_owned());
+        let conditions = vec![HeaderMatch { header: "X-Canary".to_owned(), value }];
+        let table = |weight: u32| {
+            RoutingTable::shared(Some(1), Some(backend("old", 1)), backend("new", 2), weight, conditions.clone())
+        };
+        let asked = HeaderMap::from_iter([(http::HeaderName::from_static("x-canary"), "always".parse().unwrap())]);
+        let routes = Routes::default();
+        let port = |headers: &HeaderMap| {
+            drop(routes.next(headers));
+            let state = routes.lock();
+            let ports: Vec<u16> = state.upstreams.keys().copied().collect();
+            drop(state);
+            routes.tidy();
+            ports
+        };
+        let canary_of = |requests: u32| {
+            let mut given = 0;
+            for _ in 0..requests {
+                let before = routes.lock().split.given;
+                drop(routes.next(&HeaderMap::new()));
+                given += routes.lock().split.given - before;
+            }
+            given
+        };
+        routes.apply(table(0));
+        assert_eq!(port(&asked), [2]);
+        assert_eq!(canary_of(100), 0);
+        routes.apply(table(10));
+        for _ in 0..1000 {
+            drop(routes.next(&asked));
+        }
+        assert!((9..=10).contains(&canary_of(100)));
+        routes.apply(RoutingTable::all_to(Some(1), Some(backend("old", 1))));
+        routes.tidy();
+        drop(routes.next(&asked));
+        assert!(!routes.in_flight().contains_key(&2), "no condition is left");
     }
 
     #[test]
@@ -164,7 +215,7 @@ mod tests {
     fn a_release_that_gets_no_more_requests_is_busy_until_it_has_answered() {
         let routes = Routes::default();
         routes.apply(table(1, 0));
-        let request = routes.next();
+        let request = routes.next(&HeaderMap::new());
         routes.apply(table(2, 100));
         assert_eq!(routes.in_flight(), BTreeMap::from([(1, 1), (2, 1)]));
         drop(request);

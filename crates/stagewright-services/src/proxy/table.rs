@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::matching::HeaderMatch;
 use serde::{Deserialize, Serialize};
 use stagewright_files::{RECORD, read, replace_durably};
 
@@ -32,8 +33,11 @@ pub(crate) struct Backend {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Canary {
-    /// Percent of the requests, 1 to 99.
+    /// Percent of the requests that meet no condition: 1 to 99, or 0 with conditions.
     pub(crate) weight: u32,
+    /// It gets all requests that meet one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) conditions: Vec<HeaderMatch>,
     /// Its replicas.
     pub(crate) backend: Backend,
 }
@@ -44,16 +48,28 @@ impl RoutingTable {
         RoutingTable { fence, serving, canary: None }
     }
 
-    /// Gives a release this percentage of the requests, and the serving one the rest. Without a serving release that has
-    /// replicas, it gets all of them, since nothing else could answer.
-    pub(crate) fn shared(fence: Option<u64>, serving: Option<Backend>, backend: Backend, weight: u32) -> RoutingTable {
+    /// Gives a release this percentage of the requests, and all of those that meet a condition; the serving one gets the rest.
+    /// Without a serving release that has replicas, it gets all of them, since nothing else could answer.
+    pub(crate) fn shared(
+        fence: Option<u64>,
+        serving: Option<Backend>,
+        backend: Backend,
+        weight: u32,
+        conditions: Vec<HeaderMatch>,
+    ) -> RoutingTable {
         match serving.filter(|serving| !serving.ports.is_empty()) {
-            Some(serving) if weight == 0 => RoutingTable::all_to(fence, Some(serving)),
+            Some(serving) if weight == 0 && conditions.is_empty() => RoutingTable::all_to(fence, Some(serving)),
             Some(serving) if weight < 100 => {
-                RoutingTable { fence, serving: Some(serving), canary: Some(Canary { weight, backend }) }
+                RoutingTable { fence, serving: Some(serving), canary: Some(Canary { weight, conditions, backend }) }
             }
             _ => RoutingTable::all_to(fence, Some(backend)),
         }
+    }
+
+    /// The conditions on requests that a release gets whatever its weight is.
+    pub(crate) fn conditions_of(&self, release: &str) -> Vec<HeaderMatch> {
+        let canary = self.canary.as_ref().filter(|canary| canary.backend.release == release);
+        canary.map_or_else(Vec::new, |canary| canary.conditions.clone())
     }
 
     /// How many percent of the requests a release gets.

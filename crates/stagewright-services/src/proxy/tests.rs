@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::control::{ProxyReport, reload};
+use super::matching::{HeaderMatch, HeaderValueMatch};
 use super::serve::run;
 use super::table::{Backend, RoutingTable};
 
@@ -159,7 +160,8 @@ impl Client {
 #[tokio::test]
 async fn the_requests_of_one_connection_are_shared_among_releases() {
     let (old, new) = (Replica::named("old").await, Replica::named("new").await);
-    let shared = |weight| RoutingTable::shared(Some(1), Some(old.backend("old")), new.backend("new"), weight);
+    let shared =
+        |weight| RoutingTable::shared(Some(1), Some(old.backend("old")), new.backend("new"), weight, Vec::new());
     let proxy = Running::with(shared(25)).await;
     let mut client = proxy.client().await;
     let mut answers = BTreeMap::<String, u32>::new();
@@ -173,6 +175,43 @@ async fn the_requests_of_one_connection_are_shared_among_releases() {
     proxy.direct(&shared(0)).await;
     assert_eq!(client.get().await, "old");
     assert!(old.connections.load(Ordering::SeqCst) < 20, "connections are used again");
+}
+
+#[tokio::test]
+async fn requests_go_to_a_release_by_their_headers_beside_its_share() {
+    let (old, new) = (Replica::named("old").await, Replica::named("new").await);
+    let value = HeaderValueMatch::Regex(r"(.*;\s*)?canary=(yes|\d+)(;.*)?".to_owned());
+    let conditions = vec![
+        HeaderMatch { header: "X-Canary".to_owned(), value: HeaderValueMatch::Exact("always".to_owned()) },
+        HeaderMatch { header: "Cookie".to_owned(), value },
+    ];
+    let table = |weight| {
+        let (old, new) = (Some(old.backend("old")), new.backend("new"));
+        RoutingTable::shared(Some(1), old, new, weight, conditions.clone())
+    };
+    let proxy = Running::with(table(0)).await;
+    let mut client = proxy.client().await;
+    for (headers, release) in [
+        ("X-CANARY: always\r\n", "new"),
+        ("Cookie: a=1\r\nCookie: canary=17\r\n", "new"),
+        ("X-Canary: always2\r\n", "old"),
+        ("Cookie: canary=no\r\n", "old"),
+        ("", "old"),
+    ] {
+        client.send(&format!("GET / HTTP/1.1\r\nHost: app\r\n{headers}\r\n")).await;
+        assert_eq!(client.receive().await.1, release, "{headers}");
+    }
+    proxy.direct(&table(25)).await;
+    let mut canary = 0;
+    for _ in 0..100 {
+        client.send("GET / HTTP/1.1\r\nHost: app\r\nX-Canary: always\r\n\r\n").await;
+        assert_eq!(client.receive().await.1, "new");
+        canary += u32::from(client.get().await == "new");
+    }
+    assert!((24..=25).contains(&canary), "{canary} of 100 without the header");
+    proxy.direct(&RoutingTable::all_to(Some(1), Some(old.backend("old")))).await;
+    client.send("GET / HTTP/1.1\r\nHost: app\r\nX-Canary: always\r\n\r\n").await;
+    assert_eq!(client.receive().await.1, "old");
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn share(address: &str, weight: u32) -> Share {
-        Share { address: address.to_owned(), weight }
+        Share::new(address, weight)
     }
 
     #[test]

@@ -255,7 +255,7 @@ mod tests {
     }
 
     fn share(address: &str, weight: u32) -> Share {
-        Share { address: address.to_owned(), weight }
+        Share::new(address, weight)
     }
 
     fn clusters(host: FakeHost, hosts: &[(u16, u32)]) -> FakeHost {

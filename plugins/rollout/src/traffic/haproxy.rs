@@ -162,8 +162,7 @@ mod tests {
     const STATE: &str = "1\n# be_id be_name srv_id srv_name srv_addr srv_port\n3 app 1 blue 127.0.0.1 9001\n3 app 2 green 127.0.0.1 1\n";
 
     fn planned(shares: &[(&str, u32)]) -> Vec<String> {
-        let shares: Vec<_> =
-            shares.iter().map(|(address, weight)| Share { address: (*address).to_owned(), weight: *weight }).collect();
+        let shares: Vec<_> = shares.iter().map(|(address, weight)| Share::new(address, *weight)).collect();
         plan(&parse_state(STATE), &shares)
     }
 

@@ -1,6 +1,8 @@
 //! nginx in a container of the Docker engine. It has no API for its upstreams, other than NGINX Plus: the servers of an
 //! upstream are a file, which takes effect with a reload; see <https://nginx.org/en/docs/control.html#reconfiguration>.
 
+mod routes;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -30,26 +32,52 @@ pub struct Nginx {
     /// The absolute path in the container of the file that the deploy replaces: the servers of an `upstream`, which has
     /// `include PATH;`.
     servers: String,
+    /// What directs requests by their headers, for `set-header-route`.
+    routes: Option<NginxRoutes>,
     /// The absolute path of the engine's socket.
     #[serde(default = "default_socket")]
     socket: String,
 }
 
+/// A file with a variable that names the upstream of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NginxRoutes {
+    /// The absolute path of the file, beside that of the servers. The block `http` has `include PATH;`.
+    file: String,
+    /// The name of the upstream with the servers, as in `app`. The variable is named after it: `proxy_pass http://$app_route;`.
+    upstream: String,
+}
+
 impl Nginx {
     /// Replaces the servers, and returns when no worker with the earlier ones accepts requests any more. If nginx refuses the
-    /// new file, it gets the old one back, and its workers stay.
+    /// new files, it gets the old ones back, and its workers stay.
     pub(super) fn direct(&self, shares: &[Share]) -> Result<()> {
-        let earlier = self.read()?;
-        self.check_included()?;
+        let mut files = vec![(self.servers.as_str(), servers(shares))];
+        files.extend(self.routes.iter().map(|routes| (routes.file.as_str(), routes::file(&routes.upstream, shares))));
+        let earlier = files.iter().map(|(path, _)| self.read(path)).collect::<Result<Vec<_>>>()?;
+        self.check_included(files.iter().map(|(path, _)| *path))?;
         let workers = self.workers()?;
-        let (folder, name) = container::split(&self.servers);
-        self.engine().write_archive(&self.container, folder, &Archive::of_file(name, &servers(shares)))?;
-        self.reload(&workers).map_err(|error| match self.engine().write_archive(&self.container, folder, &earlier) {
-            Ok(()) => error,
-            Err(failure) => error
-                .cause(format!("restoring {} failed: {failure}", self.servers))
-                .help(format!("restore {} before nginx is started again", self.servers)),
+        let (folder, _) = container::split(&self.servers);
+        // One archive, so that a failure in between leaves no mixture.
+        let new = files.iter().map(|(path, content)| (container::split(path).1, content.as_str()));
+        self.engine().write_archive(&self.container, folder, &Archive::of_files(new))?;
+        self.reload(&workers).map_err(|error| {
+            let restore = |archive: &Archive| self.engine().write_archive(&self.container, folder, archive);
+            match earlier.iter().try_for_each(restore) {
+                Ok(()) => error,
+                Err(failure) => error
+                    .cause(format!("restoring the files in {folder} failed: {failure}"))
+                    .help(format!("restore the files in {folder} before nginx is started again")),
+            }
         })
+    }
+
+    /// Why requests can't be directed by their headers, and what helps.
+    pub(super) fn header_obstacle(&self) -> Option<(&'static str, &'static str)> {
+        let reason = "nginx directs requests by their headers only with a file for that";
+        let help = "add to `nginx`: routes = { file = \"/etc/nginx/traffic/app.routes\", upstream = \"app\" }";
+        self.routes.is_none().then_some((reason, help))
     }
 
     pub(super) fn requirements(&self) -> Vec<Requirement> {
@@ -74,27 +102,28 @@ impl Nginx {
         let name = container::name_problem(format!("{key}.container"), &self.container);
         let file = container::file_problem(format!("{key}.servers"), &self.servers, "/etc/nginx/traffic/app.servers");
         let socket = container::socket_problem(format!("{key}.socket"), &self.socket);
-        name.into_iter().chain(file).chain(socket).collect()
+        let routes = self.routes.iter().flat_map(|routes| routes.problems(&format!("{key}.routes"), &self.servers));
+        name.into_iter().chain(file).chain(routes).chain(socket).collect()
     }
 
     fn engine(&self) -> Engine {
         Engine::at(&self.socket)
     }
 
-    fn read(&self) -> Result<Archive> {
-        self.engine().read_archive(&self.container, &self.servers).map_err(|error| {
-            let error = error.context(format!("can't read nginx's servers in the container {}", self.container));
-            error.help(format!(
-                "create {} in the container once by hand, with `server 127.0.0.1:1 down;`, and write in nginx's \
-                 configuration: upstream app {{ zone app 64k; include {}; }}",
-                self.servers, self.servers
-            ))
+    fn read(&self, path: &str) -> Result<Archive> {
+        self.engine().read_archive(&self.container, path).map_err(|error| {
+            let error = error.context(format!("can't read {path} in the container {} of nginx", self.container));
+            let content = match &self.routes {
+                Some(routes) if routes.file == path => routes::file(&routes.upstream, &[]),
+                _ => "server 127.0.0.1:1 down;".to_owned(),
+            };
+            error.help(format!("create the file in the container once by hand, with this content: {}", content.trim()))
         })
     }
 
     /// A file that nginx doesn't read would have no effect, and a configuration that is broken already could not be told from
     /// one that this deploy breaks.
-    fn check_included(&self) -> Result<()> {
+    fn check_included<'a>(&self, paths: impl IntoIterator<Item = &'a str>) -> Result<()> {
         let Ended { code, output } = self.nginx(&["-T", "-q"])?;
         if code != 0 {
             let message =
@@ -102,22 +131,25 @@ impl Nginx {
             return Err(Error::failed(message).cause(last_lines(&output)).help("correct it, then deploy again"));
         }
         // nginx prints the name of each file before its content.
-        let read = format!("# configuration file {}:", self.servers);
-        if output.lines().any(|line| line.trim_end() == read) {
-            return Ok(());
-        }
-        Err(Error::failed(format!("nginx in {} doesn't read {}", self.container, self.servers)).help(format!(
-            "write in nginx's configuration, with the absolute path: upstream app {{ zone app 64k; include {}; }}",
-            self.servers
-        )))
+        let is_read = |path: &str| {
+            let head = format!("# configuration file {path}:");
+            output.lines().any(|line| line.trim_end() == head)
+        };
+        let Some(unread) = paths.into_iter().find(|path| !is_read(path)) else { return Ok(()) };
+        let place = if unread == self.servers { "upstream app { zone app 64k; " } else { "http { " };
+        Err(Error::failed(format!("nginx in {} doesn't read {unread}", self.container))
+            .help(format!("write in nginx's configuration, with the absolute path: {place}include {unread}; }}")))
     }
 
     /// Lets nginx replace `earlier` workers by those that have the new file.
     fn reload(&self, earlier: &HashSet<String>) -> Result<()> {
         let Ended { code, output } = self.nginx(&["-t", "-q"])?;
         if code != 0 {
-            let message =
-                format!("nginx in {} refused {}; the requests go where they went before", self.container, self.servers);
+            let (folder, _) = container::split(&self.servers);
+            let message = format!(
+                "nginx in {} refused the files in {folder}; the requests go where they went before",
+                self.container
+            );
             return Err(Error::failed(message).cause(last_lines(&output)));
         }
         let Ended { code, output } = self.nginx(&["-s", "reload"])?;
@@ -155,6 +187,29 @@ impl Nginx {
     }
 }
 
+impl NginxRoutes {
+    fn problems(&self, key: &str, servers: &str) -> Vec<Problem> {
+        let file_key = format!("{key}.file");
+        let file =
+            container::file_problem(file_key.clone(), &self.file, "/etc/nginx/traffic/app.routes").or_else(|| {
+                let (folder, beside) = (container::split(servers).0, container::split(&self.file).0);
+                (folder != beside || servers == self.file).then(|| {
+                    Problem::at(
+                        file_key,
+                        format!("must be another file in {folder}, so that both are replaced at once"),
+                    )
+                })
+            });
+        let is_name = self.upstream.starts_with(|c: char| c.is_ascii_lowercase())
+            && self.upstream.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let upstream = (!is_name).then(|| {
+            let message = format!("`{}` can't be a part of a variable's name", self.upstream);
+            Problem::at(format!("{key}.upstream"), message).help("use lower-case letters, digits and `_`")
+        });
+        file.into_iter().chain(upstream).collect()
+    }
+}
+
 /// The file with the servers. A weight of 0 is invalid in nginx.
 ///
 /// With `max_fails=0`, nginx never gives one release's share to the other one because of an error: after one failed
@@ -181,11 +236,11 @@ mod tests {
     const OLD: &str = "the archive with the old file";
 
     fn nginx(container: &str, servers: &str) -> Nginx {
-        Nginx { container: container.to_owned(), servers: servers.to_owned(), socket: default_socket() }
+        Nginx { container: container.to_owned(), servers: servers.to_owned(), routes: None, socket: default_socket() }
     }
 
     fn share(address: &str, weight: u32) -> Share {
-        Share { address: address.to_owned(), weight }
+        Share::new(address, weight)
     }
 
     /// What the engine answers when a program is run: it prints `output` and ends with `code`.
@@ -247,7 +302,7 @@ mod tests {
         let host = exec(running("/etc/nginx/traffic/app.servers"), "test", 1, "nginx: [emerg] no port\n");
         let (result, report) = host.with(|| edge().direct(&[share("127.0.0.1:1", 100)]));
         let error = result.unwrap_err();
-        assert!(error.message.contains("refused /etc/nginx/traffic/app.servers"), "{error}");
+        assert!(error.message.contains("refused the files in /etc/nginx/traffic"), "{error}");
         assert_eq!(error.causes, ["nginx: [emerg] no port"]);
         let last = report.sent.last().unwrap();
         assert_eq!((last.method.as_str(), &*String::from_utf8_lossy(&last.body)), ("PUT", OLD));
@@ -282,6 +337,32 @@ mod tests {
         broken.socket = "docker.sock".to_owned();
         assert_eq!(keys(&broken), ["container", "servers", "socket"].map(|key| format!("traffic.nginx.{key}")));
         assert!(keys(&edge()).is_empty());
+    }
+
+    #[test]
+    fn the_files_are_replaced_at_once() {
+        let routes = |file: &str, upstream: &str| {
+            let routes = NginxRoutes { file: file.to_owned(), upstream: upstream.to_owned() };
+            Nginx { routes: Some(routes), ..edge() }
+        };
+        let problems = |nginx: &Nginx| -> Vec<String> {
+            nginx.problems("nginx").into_iter().filter_map(|problem| problem.key).collect()
+        };
+        assert!(problems(&routes("/etc/nginx/traffic/app.routes", "app")).is_empty());
+        for file in ["/etc/nginx/app.routes", "/etc/nginx/traffic/app.servers", "app.routes"] {
+            assert_eq!(problems(&routes(file, "app")), ["nginx.routes.file"], "{file}");
+        }
+        assert_eq!(problems(&routes("/etc/nginx/traffic/app.routes", "my-app")), ["nginx.routes.upstream"]);
+
+        let host = exec(exec(running("/etc/nginx/traffic/app.servers"), "test", 0, ""), "reload", 0, "");
+        let archive = format!("{SOCKET}/containers/edge/archive?path=%2Fetc%2Fnginx%2Ftraffic%2Fapp%2Eroutes");
+        let host = host.http(HttpScript::get(&archive).body(OLD));
+        let nginx = routes("/etc/nginx/traffic/app.routes", "app");
+        let (result, report) = host.with(|| nginx.direct(&[share("127.0.0.1:1", 100)]));
+        let error = result.unwrap_err();
+        assert!(error.message.contains("doesn't read /etc/nginx/traffic/app.routes"), "{error}");
+        assert!(error.help.unwrap().contains("http { include /etc/nginx/traffic/app.routes;"));
+        assert!(report.sent.iter().all(|sent| sent.method != "PUT"));
     }
 
     #[test]

@@ -37,13 +37,18 @@ const SERVERS: &str = "etc/nginx/traffic/app.servers";
 
 /// With nginx in front, which serves on port 8000.
 fn behind_nginx(deploy: &str, http: &str, location: &str, servers: &str) -> Docker {
-    let docker = Docker::with(&format!("{NGINX}{deploy}"));
+    start_nginx(NGINX, deploy, http, location, servers, "")
+}
+
+fn start_nginx(traffic: &str, deploy: &str, http: &str, location: &str, servers: &str, routes: &str) -> Docker {
+    let docker = Docker::with(&format!("{traffic}{deploy}"));
     let config = CONFIG.replace("HTTP", http).replace("LOCATION", location);
     let files = [
         ("etc/passwd", "root:x:0:0::/:/\nnobody:x:65534:65534::/:/\n"),
         ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
         ("etc/nginx/nginx.conf", config.as_str()),
         (SERVERS, servers),
+        ("etc/nginx/traffic/app.routes", routes),
         ("run/empty", ""),
         ("var/lib/nginx/empty", ""),
         ("var/log/nginx/empty", ""),
@@ -124,6 +129,54 @@ fn blue_green_behind_nginx_fails_no_request_and_lets_those_in_flight_end() {
     assert_eq!(answers.keys().collect::<Vec<_>>(), ["version 1", "version 2"], "{answers:?}");
 }
 
+const BY_HEADER: &str = r#"
+drain = "500ms"
+[[stages.deploy.with.strategy.canary.steps]]
+[stages.deploy.with.strategy.canary.steps.set-header-route]
+name = "testers"
+match = [
+  { header-name = "X-Canary", header-value = { exact = "a.b\"c" } },
+  { header-name = "X-Canary", header-value = { prefix = "v2" } },
+  { header-name = "Cookie", header-value = { regex = '(.*;\s*)?canary=(yes|\d+)(;.*)?' } },
+]
+[[stages.deploy.with.strategy.canary.steps]]
+pause = {}
+[[stages.deploy.with.strategy.canary.steps]]
+set-header-route = { name = "testers" }
+[[stages.deploy.with.strategy.canary.steps]]
+pause = {}
+"#;
+
+#[test]
+fn a_canary_behind_nginx_gets_requests_by_their_headers() {
+    let routes = "map \"\" $app_route { default app; }\n";
+    let http = format!("{UPSTREAM} include /etc/nginx/traffic/app.routes;");
+    let traffic = NGINX
+        .replace("socket =", "routes = { file = \"/etc/nginx/traffic/app.routes\", upstream = \"app\" }, socket =");
+    let docker =
+        start_nginx(&traffic, BY_HEADER, &http, &PROXY.replace("http://app", "http://$app_route"), NO_SERVER, routes);
+    docker.deploy("1", &[], 5);
+    docker.repository.run(&["rollout", "promote", "production", "--full"]).exits(0);
+    let mut load = Load::on(&docker.engine.machine, 8000, "/");
+    docker.deploy("2", &[], 5);
+    let answer =
+        |header: &str| docker.engine.machine.run("curl", &["-sf", "--header", header, "http://127.0.0.1:8000/"]);
+    for header in ["x-canary: a.b\"c", "X-Canary: v2-beta", "Cookie: a=1; canary=17", "Cookie: canary=yes; b=2"] {
+        assert_eq!(answer(header), "version 2", "{header}");
+    }
+    for header in ["X-Canary: a.b\"cd", "X-Canary: aXb\"c", "X-Canary: xv2", "Cookie: canary=no", "Accept: v2"] {
+        assert_eq!(answer(header), "version 1", "{header}");
+    }
+    assert_eq!(load.answers().keys().collect::<Vec<_>>(), ["version 1"], "it has no weight");
+    docker.repository.run(&["rollout", "promote", "production"]).exits(5);
+    assert_eq!(answer("X-Canary: v2-beta"), "version 1", "the route is removed");
+    docker.repository.run(&["rollout", "promote", "production"]).exits(0);
+    assert_eq!(answer("X-Canary: other"), "version 2");
+    let answers = load.answers();
+    assert_eq!(answers.keys().collect::<Vec<_>>(), ["version 1", "version 2"], "{answers:?}");
+    assert!(docker.docker(&["cp", "edge:/etc/nginx/traffic/app.routes", "-"]).contains(routes), "no route is left");
+}
+
 #[test]
 fn a_file_that_nginx_refuses_changes_nothing() {
     // An administrator has included the file outside of an upstream, where a server has another meaning.
@@ -132,7 +185,7 @@ fn a_file_that_nginx_refuses_changes_nothing() {
     let before = servers(&docker);
     let mut load = Load::on(&docker.engine.machine, 8000, "/");
     let refused = docker.deploy("1", &[], 1).stdout;
-    assert!(refused.contains("nginx in edge refused /etc/nginx/traffic/app.servers"), "{refused}");
+    assert!(refused.contains("nginx in edge refused the files in /etc/nginx/traffic"), "{refused}");
     assert!(refused.contains("in /etc/nginx/traffic/app.servers:2"), "{refused}");
     assert_eq!(servers(&docker), before);
     assert_eq!(docker.containers(), ["edge"]);

@@ -70,6 +70,28 @@ impl Release {
     }
 }
 
+/// Each as `HEADER = VALUE`, `HEADER ^= VALUE` or `HEADER ~ EXPRESSION`.
+#[derive(Debug, Default)]
+pub(crate) struct HeaderMatches(RefCell<Vec<String>>);
+
+impl HeaderMatches {
+    pub(crate) fn new() -> HeaderMatches {
+        HeaderMatches::default()
+    }
+
+    pub(crate) fn exact(&self, header: &str, value: &str) {
+        self.0.borrow_mut().push(format!("{header} = {value}"));
+    }
+
+    pub(crate) fn prefix(&self, header: &str, value: &str) {
+        self.0.borrow_mut().push(format!("{header} ^= {value}"));
+    }
+
+    pub(crate) fn regex(&self, header: &str, expression: &str) {
+        self.0.borrow_mut().push(format!("{header} ~ {expression}"));
+    }
+}
+
 fn check(host: &Host, service: &str) -> Result<()> {
     host.grant(Permission::Service, &[service], &format!("run the service `{service}`"))?;
     host.fault(Interface::Service, service)
@@ -177,7 +199,18 @@ impl Instance {
             }
             self.unsettled(host)?;
             host.announce(&format!("give release {} {weight}% of the requests", self.release()))?;
-            self.behind_proxy(host)?.weights.push(weight);
+            let release = self.behind_proxy(host)?;
+            release.weights.push(weight);
+            release.header_matches.clear();
+            Ok(())
+        })
+    }
+
+    /// The fake host doesn't compile regular expressions.
+    pub(crate) fn route_matching(&self, weight: u32, matches: &HeaderMatches) -> Answer<()> {
+        self.route(weight)?;
+        on(|host| {
+            self.behind_proxy(host)?.header_matches.clone_from(&matches.0.borrow());
             Ok(())
         })
     }
