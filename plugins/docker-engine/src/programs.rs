@@ -61,7 +61,11 @@ impl Engine {
             if let (false, Some(code)) = (state.running, state.exit_code) {
                 return Ok(Ended { code, output: unframed(&output) });
             }
-            clock::sleep(Duration::from_millis(100))?;
+            match clock::sleep(Duration::from_millis(100)) {
+                // A stage that is asked to stop looks as often without pauses.
+                Err(error) if error.is_cancelled() => {}
+                result => result?,
+            }
         }
         Err(Error::failed(format!("`{}` in the container {container} doesn't end", command.join(" "))))
     }

@@ -80,10 +80,9 @@ impl Traffic {
                 "only the list of upstreams of Caddy is changed, and what decides by headers are routes around it",
                 help,
             )),
-            Traffic::Haproxy(_) => Some((
-                "HAProxy has its conditions on headers in its configuration, which its runtime API can't change",
-                help,
-            )),
+            Traffic::Haproxy(_) => {
+                Some(("HAProxy's runtime API changes servers, and not the rules that look at headers", help))
+            }
             Traffic::Envoy(_) => Some((
                 "only the endpoints of Envoy's cluster are changed, and what decides by headers are routes to clusters",
                 help,

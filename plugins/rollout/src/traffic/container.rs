@@ -1,6 +1,30 @@
 //! What proxies have in common that run in a container of the Docker engine, and read a file there.
 
-use stagewright_sdk::Problem;
+use std::time::Duration;
+
+use stagewright_sdk::{Problem, Result, clock};
+
+/// Looks every `interval` whether something has happened, for at most `limit`. Returns whether it has.
+///
+/// A stage that is asked to stop can't sleep any more. It still has to know what gets the requests before it removes a
+/// release, so it looks as often without pauses.
+pub(super) fn wait_until(
+    interval: Duration,
+    limit: Duration,
+    mut has_happened: impl FnMut() -> Result<bool>,
+) -> Result<bool> {
+    let looks = limit.as_millis() / interval.as_millis().max(1);
+    for _ in 0..looks {
+        if has_happened()? {
+            return Ok(true);
+        }
+        match clock::sleep(interval) {
+            Err(error) if error.is_cancelled() => {}
+            result => result?,
+        }
+    }
+    has_happened()
+}
 
 /// The socket of an engine that isn't configured otherwise.
 pub(super) fn default_socket() -> String {
@@ -48,7 +72,7 @@ mod tests {
         for path in ["servers", "/servers", "/etc//servers", "/etc/../servers", "/etc/a;b", "/etc/", "/etc/a b"] {
             assert!(file_problem(String::new(), path, "").is_some(), "{path}");
         }
-        assert_eq!(file_problem(String::new(), &format!("/etc/{}", "a".repeat(97)), "").is_some(), true);
+        assert!(file_problem(String::new(), &format!("/etc/{}", "a".repeat(97)), "").is_some());
         assert_eq!(file_problem(String::new(), "/etc/nginx/traffic/app.servers", ""), None);
         assert_eq!(split("/etc/nginx/app.servers"), ("/etc/nginx", "app.servers"));
     }

@@ -7,7 +7,7 @@ use docker_engine::{Archive, Ended, Engine};
 use serde::Deserialize;
 use serde_json::json;
 use stagewright_sdk::http::Request;
-use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, clock, schemars};
+use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, schemars};
 
 use super::Share;
 use super::container::{self, default_socket};
@@ -164,31 +164,27 @@ impl Envoy {
     }
 
     fn wait_until_used(&self, expected: &[(String, u32)]) -> Result<()> {
-        let deadline = clock::monotonic() + DEADLINE;
-        loop {
-            let used = self.in_use()?;
-            if used.as_deref() == Some(expected) {
-                return Ok(());
-            }
-            if clock::monotonic() > deadline {
-                let show = |hosts: &[(String, u32)]| {
-                    let hosts: Vec<String> =
-                        hosts.iter().map(|(host, weight)| format!("{host} with {weight}")).collect();
-                    if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") }
-                };
-                let used = show(&used.unwrap_or_default());
-                let (cluster, seconds, expected) = (&self.cluster, DEADLINE.as_secs(), show(expected));
-                let message = format!(
-                    "Envoy doesn't use the endpoints of `{cluster}` after {seconds} s: {expected}; it has {used}"
-                );
-                return Err(Error::failed(message).help(format!(
-                    "check that `path_config_source` of the cluster is {}, that a cluster with `health_checks` has \
-                     `ignore_health_on_host_removal: true`, and the reason in: docker logs {}",
-                    self.endpoints, self.container
-                )));
-            }
-            clock::sleep(INTERVAL)?;
+        let mut used = None;
+        let is_used = || {
+            used = self.in_use()?;
+            Ok(used.as_deref() == Some(expected))
+        };
+        if container::wait_until(INTERVAL, DEADLINE, is_used)? {
+            return Ok(());
         }
+        let show = |hosts: &[(String, u32)]| {
+            let hosts: Vec<String> = hosts.iter().map(|(host, weight)| format!("{host} with {weight}")).collect();
+            if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") }
+        };
+        let used = show(&used.unwrap_or_default());
+        let (cluster, seconds, expected) = (&self.cluster, DEADLINE.as_secs(), show(expected));
+        let message =
+            format!("Envoy doesn't use the endpoints of `{cluster}` after {seconds} s: {expected}; it has {used}");
+        Err(Error::failed(message).help(format!(
+            "check that `path_config_source` of the cluster is {}, that a cluster with `health_checks` has \
+             `ignore_health_on_host_removal: true`, and the reason in: docker logs {}",
+            self.endpoints, self.container
+        )))
     }
 
     /// The addresses to which Envoy sends requests, with their weights, sorted; none if it doesn't have the cluster.
@@ -311,6 +307,15 @@ mod tests {
         assert!(error.message.contains(expected), "{error}");
         let last = report.sent.iter().rfind(|sent| sent.method == "PUT").unwrap();
         assert!(String::from_utf8_lossy(&last.body).contains(OLD));
+    }
+
+    #[test]
+    fn a_deploy_that_is_asked_to_stop_still_waits_until_the_requests_are_directed() {
+        let host = clusters(clusters(engine(0), &[(1, 100)]), &[(1, 100)]);
+        let (result, report) =
+            clusters(host, &[(2, 100)]).cancelled().with(|| envoy().direct(&[share("127.0.0.1:2", 100)]));
+        assert_eq!(result, Ok(()));
+        assert_eq!(report.sent.iter().filter(|sent| sent.method == "PUT").count(), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use docker_engine::{Archive, Ended, Engine};
 use serde::Deserialize;
-use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, clock, schemars};
+use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, schemars};
 
 use super::Share;
 use super::container::{self, default_socket};
@@ -62,15 +62,16 @@ impl Nginx {
         // One archive, so that a failure in between leaves no mixture.
         let new = files.iter().map(|(path, content)| (container::split(path).1, content.as_str()));
         self.engine().write_archive(&self.container, folder, &Archive::of_files(new))?;
-        self.reload(&workers).map_err(|error| {
-            let restore = |archive: &Archive| self.engine().write_archive(&self.container, folder, archive);
-            match earlier.iter().try_for_each(restore) {
-                Ok(()) => error,
-                Err(failure) => error
-                    .cause(format!("restoring the files in {folder} failed: {failure}"))
-                    .help(format!("restore the files in {folder} before nginx is started again")),
-            }
-        })
+        let restore = || earlier.iter().try_for_each(|old| self.engine().write_archive(&self.container, folder, old));
+        let failed = |error: Error, restored: Result<()>| match restored {
+            Ok(()) => error,
+            Err(failure) => error
+                .cause(format!("restoring the files in {folder} failed: {failure}"))
+                .help(format!("restore the files in {folder} before nginx is started again")),
+        };
+        self.check_new(folder).map_err(|error| failed(error, restore()))?;
+        // It isn't known which files the last reload has read.
+        self.reload(&workers).map_err(|error| failed(error, restore().and_then(|()| self.request_reload())))
     }
 
     /// Why requests can't be directed by their headers, and what helps.
@@ -141,38 +142,33 @@ impl Nginx {
             .help(format!("write in nginx's configuration, with the absolute path: {place}include {unread}; }}")))
     }
 
-    /// Lets nginx replace `earlier` workers by those that have the new file.
-    fn reload(&self, earlier: &HashSet<String>) -> Result<()> {
+    fn check_new(&self, folder: &str) -> Result<()> {
         let Ended { code, output } = self.nginx(&["-t", "-q"])?;
-        if code != 0 {
-            let (folder, _) = container::split(&self.servers);
-            let message = format!(
-                "nginx in {} refused the files in {folder}; the requests go where they went before",
-                self.container
-            );
-            return Err(Error::failed(message).cause(last_lines(&output)));
+        if code == 0 {
+            return Ok(());
         }
+        let name = &self.container;
+        let message = format!("nginx in {name} refused the files in {folder}; the requests go where they went before");
+        Err(Error::failed(message).cause(last_lines(&output)))
+    }
+
+    fn request_reload(&self) -> Result<()> {
         let Ended { code, output } = self.nginx(&["-s", "reload"])?;
-        if code != 0 {
-            return Err(
-                Error::failed(format!("nginx in {} can't be reloaded", self.container)).cause(last_lines(&output))
-            );
+        if code == 0 {
+            return Ok(());
         }
-        let deadline = clock::monotonic() + RELOAD;
-        loop {
-            let now = self.workers()?;
-            if !now.is_empty() && now.is_disjoint(earlier) {
-                return Ok(());
-            }
-            if clock::monotonic() > deadline {
-                let message =
-                    format!("nginx in {} hasn't replaced its workers within {} s", self.container, RELOAD.as_secs());
-                return Err(
-                    Error::failed(message).help(format!("look for the reason in: docker logs {}", self.container))
-                );
-            }
-            clock::sleep(INTERVAL)?;
+        Err(Error::failed(format!("nginx in {} can't be reloaded", self.container)).cause(last_lines(&output)))
+    }
+
+    /// Lets nginx replace `earlier` workers by those that have the new files.
+    fn reload(&self, earlier: &HashSet<String>) -> Result<()> {
+        self.request_reload()?;
+        let is_replaced = || self.workers().map(|now| !now.is_empty() && now.is_disjoint(earlier));
+        if container::wait_until(INTERVAL, RELOAD, is_replaced)? {
+            return Ok(());
         }
+        let message = format!("nginx in {} hasn't replaced its workers within {} s", self.container, RELOAD.as_secs());
+        Err(Error::failed(message).help(format!("look for the reason in: docker logs {}", self.container)))
     }
 
     /// The workers that accept requests.
@@ -316,7 +312,19 @@ mod tests {
         let (result, report) = host.with(|| edge().direct(&[share("127.0.0.1:1", 100)]));
         let error = result.unwrap_err();
         assert!(error.message.contains("hasn't replaced its workers within 30 s"), "{error}");
-        assert_eq!(String::from_utf8_lossy(&report.sent.last().unwrap().body), OLD);
+        let restored = report.sent.iter().rposition(|sent| sent.method == "PUT").unwrap();
+        assert_eq!(String::from_utf8_lossy(&report.sent[restored].body), OLD);
+        let reloads = report.sent.iter().filter(|sent| String::from_utf8_lossy(&sent.body).contains("reload"));
+        assert_eq!(reloads.count(), 2, "nginx has to read the old file, too");
+    }
+
+    #[test]
+    fn a_deploy_that_is_asked_to_stop_still_waits_until_the_requests_are_directed() {
+        let host = exec(exec(running("/etc/nginx/traffic/app.servers"), "test", 0, ""), "reload", 0, "").cancelled();
+        let host = top(top(host, &[("10", "worker process")]), &[("11", "worker process")]);
+        let (result, report) = host.with(|| edge().direct(&[share("127.0.0.1:1", 100)]));
+        assert_eq!(result, Ok(()));
+        assert_eq!(report.sent.iter().filter(|sent| sent.method == "PUT").count(), 1);
     }
 
     #[test]
