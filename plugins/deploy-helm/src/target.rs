@@ -307,7 +307,11 @@ fn artifact(config: &Config) -> Result<String> {
     let chart = config.chart.as_str();
     let mut files: Vec<String> = match is_archive(chart) {
         true => vec![chart.to_owned()],
-        false => workspace::glob(&format!("{chart}/**"))?.into_iter().map(|entry| entry.path).collect(),
+        false => workspace::glob(&format!("{chart}/**"))?
+            .into_iter()
+            .filter(|entry| !entry.folder)
+            .map(|entry| entry.path)
+            .collect(),
     };
     if files.is_empty() {
         return Err(Error::invalid(format!("there is no chart in `{chart}`")).help("correct `chart`"));

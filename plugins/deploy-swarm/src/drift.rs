@@ -39,6 +39,17 @@ fn compare(what: &str, wanted: &Json, live: Option<&Json>, found: &mut Vec<LiveD
                 compare(&format!("{what}.{key}"), value, live.get(key), found);
             }
         }
+        // The order has no meaning, and changes whenever someone changes a list.
+        (Json::Array(items), Some(Json::Array(live))) if items.iter().chain(live).all(Json::is_string) => {
+            let only = |of: &[Json], other: &[Json]| {
+                let own = of.iter().filter(|item| !other.contains(item)).map(text).collect::<Vec<_>>();
+                (!own.is_empty()).then(|| own.join(", "))
+            };
+            let (expected, instead) = (only(items, live), only(live, items));
+            if expected.is_some() || instead.is_some() {
+                found.push(LiveDifference { what: what.to_owned(), expected, found: instead });
+            }
+        }
         (Json::Array(items), Some(Json::Array(live))) if items.len() == live.len() => {
             for (index, (item, live)) in items.iter().zip(live).enumerate() {
                 compare(&format!("{what}[{index}]"), item, Some(live), found);
@@ -83,15 +94,13 @@ mod tests {
 
     #[test]
     fn only_what_the_release_sets_is_compared() {
-        let wanted =
-            json!({ "Image": "a", "Env": ["A=1"], "TTY": false, "Configs": [{ "ConfigName": "c", "ConfigID": "1" }] });
-        let mut live = json!({ "Image": "a", "Env": ["A=1"], "Isolation": "default", "Configs": [{ "ConfigName": "c", "ConfigID": "2" }] });
+        let wanted = json!({ "Image": "a", "Env": ["A=1", "B=2"], "TTY": false, "Configs": [{ "ConfigName": "c", "ConfigID": "1" }] });
+        let mut live = json!({ "Image": "a", "Env": ["B=2", "A=1"], "Isolation": "default", "Configs": [{ "ConfigName": "c", "ConfigID": "2" }] });
         assert_eq!(compared(&wanted, &live), [""; 0]);
         live["Image"] = "b".into();
-        live["Env"] = json!(["A=1", "B=2"]);
+        live["Env"] = json!(["C=3", "A=1"]);
         let mut found = compared(&wanted, &live);
         found.sort();
-        let of_env = r#"web.Env: Some("[\"A=1\"]") -> Some("[\"A=1\",\"B=2\"]")"#;
-        assert_eq!(found, [of_env, r#"web.Image: Some("a") -> Some("b")"#]);
+        assert_eq!(found, [r#"web.Env: Some("B=2") -> Some("C=3")"#, r#"web.Image: Some("a") -> Some("b")"#]);
     }
 }

@@ -155,7 +155,7 @@ fn answer(head: &str, authorization: &str, files: &BTreeMap<String, Vec<u8>>) ->
         Some(content) if method == "GET" && path.ends_with('/') => {
             with_body("200 OK\r\ncontent-type: text/html", content)
         }
-        Some(content) if method == "GET" => with_body("200 OK", content),
+        Some(content) if matches!(method, "GET" | "PATCH") => with_body("200 OK", content),
         _ => with_body("404 Not Found", b"nothing here"),
     }
 }

@@ -41,17 +41,14 @@ fn programs_use_a_credential_without_having_it() {
     let environment = environment(&server, &stage.replace("OTHER", &other.origin()));
     let (code, events) = environment.events(&["run"]);
     let log = environment.run(&["logs", "latest", "apply"]).exits(0).stdout;
-    assert_eq!(code, 0, "{log}");
     for words in ["changed with ***", "the other host is closed", "looked for it"] {
         assert!(log.contains(words), "{words} is missing in {log}");
     }
     assert!(!log.contains("found it") && !log.contains(TOKEN), "{log}");
+    assert_eq!(code, 0, "{log}");
     assert_eq!((carried(&server.asked()), other.asked().len()), (vec![true], 0));
     // A program may have changed something, so that its start is announced.
-    assert!(
-        events.iter().any(|event| event["type"] == "effect-intended" && event["effect"] == "run sh"),
-        "{events:#?}"
-    );
+    assert!(events.iter().any(|event| event["type"] == "effect-intended" && event["what"] == "run sh"), "{events:#?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::cargo::{Result, capture, run};
+use crate::cargo::{self, Result, capture};
 use crate::packages;
 
 /// The version of Kubernetes in Debian 12.
@@ -194,6 +194,11 @@ impl BuildFolder {
         let is_named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
         files.find(|path| is_named(path)).ok_or_else(|| format!("`apt-get download` left no {prefix}*.deb"))
     }
+}
+
+/// Runs a command with its output on standard error: standard output has the variables for a shell.
+fn run(command: &mut Command) -> Result<()> {
+    cargo::run(command.stdout(std::io::stderr()))
 }
 
 /// The mirror of Debian's main archive that this machine uses.

@@ -348,7 +348,7 @@ fn a_credential_is_for_the_plugin_or_for_its_programs() {
     let both = DEPLOY.replace("[stages.deploy]", second);
     parse(&file(&both.replace("[\"api\", \"cluster\"]", "[\"api\", \"cluster\", \"other:proxy\"]")));
     let twice = both.replace("[\"api\", \"cluster\"]", "[\"api:proxy\", \"cluster\", \"other:proxy\"]");
-    assert!(mistakes(&twice)[0].1.contains("both sign requests to https://api.example.org"), "{:?}", mistakes(&twice));
+    assert!(mistakes(&twice)[0].1.contains("both sign requests to"), "{:?}", mistakes(&twice));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Proxies that run in a container of the same engine: images from this machine's programs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Docker;
@@ -16,6 +17,8 @@ impl Docker {
         }
         let libraries = machine.run("ldd", programs);
         let libraries = libraries.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':'));
+        // Twice, one would be a link to itself.
+        let libraries: BTreeSet<&str> = libraries.collect();
         let image = machine.path("edge.tar").display().to_string();
         let folder = machine.path("edge").display().to_string();
         let create = ["--create", "--dereference", "--absolute-names", "--file", &image, "--directory", &folder, "."];
