@@ -272,11 +272,9 @@ impl Chart {
     fn put_newer_back(&self) -> Result<()> {
         let mut record: Record = self.record().read()?;
         let Err(superseded) = self.record().refuse_stale(&mut record) else { return Ok(()) };
-        match record.unfinished.or(record.serving) {
-            Some(newer) => {
-                self.helm().rollback(newer.revision).map_err(|error| superseded.clone().cause(error.to_string()))?
-            }
-            None => {}
+        if let Some(newer) = record.unfinished.or(record.serving) {
+            let put_back = self.helm().rollback(newer.revision);
+            put_back.map_err(|error| superseded.clone().cause(error.to_string()))?;
         }
         Err(superseded)
     }

@@ -59,7 +59,8 @@ fn compare(what: &str, wanted: &Json, live: Option<&Json>, found: &mut Vec<LiveD
         (wanted, None | Some(Json::Null)) if is_empty(wanted) => {}
         (wanted, Some(live)) if wanted == live => {}
         (wanted, live) => {
-            found.push(LiveDifference { what: what.to_owned(), expected: Some(text(wanted)), found: live.map(text) })
+            let (expected, live) = (Some(text(wanted)), live.map(text));
+            found.push(LiveDifference { what: what.to_owned(), expected, found: live });
         }
     }
 }

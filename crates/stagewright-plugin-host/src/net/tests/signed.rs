@@ -93,7 +93,7 @@ async fn a_port_of_this_machine_is_forwarded_for_a_credential() {
     let server = Registry::start("https").await;
     let (proxy, credentials, _) = proxy(&server).await;
     let to: SocketAddr = format!("127.0.0.1:{}", server.origin.port()).parse().unwrap();
-    assert_eq!(proxy.egress.signed_on_loopback(to).collect::<Vec<_>>(), [server.origin.clone()]);
+    assert!(proxy.egress.signed_on_loopback(to).eq([server.origin.clone()]));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let authenticated = AuthenticatedOrigin { origin: server.origin.clone(), credentials: credentials.clone() };
