@@ -5,7 +5,7 @@ use stagewright_sdk::process::Command;
 use stagewright_sdk::{Error, Result};
 
 use crate::config::Config;
-use crate::revision::Stored;
+use crate::revision::{RUN, Stored};
 
 /// The most bytes that Helm may print: a release with its chart.
 const PRINTED: u64 = 64 << 20;
@@ -24,9 +24,10 @@ impl Helm<'_> {
         self.upgraded(&["--dry-run=server"])
     }
 
-    /// Installs or upgrades the release, and runs its hooks. Doesn't wait for its workloads.
-    pub(crate) fn upgrade(&self) -> Result<Stored> {
-        self.upgraded(&[])
+    /// Installs or upgrades the release, and runs its hooks. Doesn't wait for its workloads. The revision has the run in a
+    /// label.
+    pub(crate) fn upgrade(&self, run: &str) -> Result<Stored> {
+        self.upgraded(&["--labels", &format!("{RUN}={run}")])
     }
 
     /// Goes back to a revision, as a new one.

@@ -3,6 +3,8 @@
 use kubernetes::Fenced;
 use serde::{Deserialize, Serialize};
 
+use crate::revision::Revision;
+
 /// The record of a service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -26,11 +28,21 @@ pub(crate) struct Deployed {
     pub(crate) run: String,
     /// The revision of Helm that it is; for an unfinished one, the one that it will be.
     pub(crate) revision: u64,
+    /// The run in that revision's label, which a rollback copies from the revision that it goes back to.
+    #[serde(default)]
+    pub(crate) label: String,
 }
 
 impl Fenced for Record {
     fn fence(&mut self) -> &mut Option<u64> {
         &mut self.fence
+    }
+}
+
+impl Deployed {
+    /// Whether this is the revision of Helm that the release is.
+    pub(crate) fn is(&self, revision: &Revision) -> bool {
+        self.revision == revision.number && self.label == revision.run
     }
 }
 
@@ -58,7 +70,13 @@ mod tests {
     use super::*;
 
     fn deployed(fence: u64, artifact: &str) -> Deployed {
-        Deployed { artifact: artifact.to_owned(), fence: Some(fence), run: "r".to_owned(), revision: fence }
+        Deployed {
+            artifact: artifact.to_owned(),
+            fence: Some(fence),
+            run: "r".to_owned(),
+            revision: fence,
+            label: "r".to_owned(),
+        }
     }
 
     #[test]

@@ -16,12 +16,17 @@ use stagewright_sdk::{Error, Result};
 /// The most bytes of a revision's content. A Secret has at most 1 MiB, and it is compressed.
 const CONTENT: u64 = 64 << 20;
 
+/// The label of revisions with the run that has made them, in all of their states.
+pub(crate) const RUN: &str = "stagewright/run";
+
 /// A revision without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Revision {
     pub(crate) number: u64,
     /// As in `deployed`, `superseded`, `failed` and `pending-upgrade`.
     pub(crate) status: String,
+    /// The run in its label [`RUN`]; empty for one that others have made.
+    pub(crate) run: String,
 }
 
 impl Revision {
@@ -81,7 +86,8 @@ pub(crate) fn revisions(cluster: &Cluster, namespace: &str, release: &str) -> Re
 
 fn revision(secret: &Json) -> Option<Revision> {
     let label = |name: &str| secret["metadata"]["labels"][name].as_str();
-    Some(Revision { number: label("version")?.parse().ok()?, status: label("status")?.to_owned() })
+    let run = label(RUN).unwrap_or_default().to_owned();
+    Some(Revision { number: label("version")?.parse().ok()?, status: label("status")?.to_owned(), run })
 }
 
 /// The content of a revision.

@@ -104,12 +104,14 @@ impl Target for Chart {
         if self.restored.is_none() {
             self.check(&self.helm().render()?)?;
         }
-        let last = self.revisions()?.last().map_or(0, |last| last.number);
+        let revisions = self.revisions()?;
+        let restored = revisions.iter().find(|revision| Some(revision.number) == self.restored);
         let begun = Deployed {
             artifact: self.artifact.clone(),
             fence: environment::fence(),
             run: context::run_id(),
-            revision: last + 1,
+            revision: revisions.last().map_or(0, |last| last.number) + 1,
+            label: restored.map_or_else(context::run_id, |restored| restored.run.clone()),
         };
         self.record().change(|record: &mut Record| record.unfinished = Some(begun.clone()))?;
         self.install().map_err(|error| match self.undo(&begun) {
@@ -164,7 +166,7 @@ impl Target for Chart {
     fn undo(&self, release: &Deployed) -> Result<()> {
         let mut record: Record = self.record().read()?;
         self.record().refuse_stale(&mut record)?;
-        self.go_back(&record, release.revision)?;
+        self.go_back(&record, release)?;
         self.record().change(|record: &mut Record| record.unfinished = None).map(drop)
     }
 }
@@ -210,7 +212,7 @@ impl Chart {
     fn install(&self) -> Result<()> {
         match self.restored {
             Some(revision) => self.helm().rollback(revision),
-            None => self.helm().upgrade().map(drop),
+            None => self.helm().upgrade(&context::run_id()).map(drop),
         }
     }
 
@@ -232,8 +234,8 @@ impl Chart {
     /// Makes Helm accept a change after one of ours was killed: until then it refuses all.
     fn clear(&self, record: &Record) -> Result<()> {
         let Some(last) = self.revisions()?.pop().filter(Revision::is_pending) else { return Ok(()) };
-        if record.unfinished.as_ref().is_none_or(|begun| begun.revision != last.number) {
-            let Revision { number, status } = last;
+        let Some(begun) = record.unfinished.as_ref().filter(|begun| begun.is(&last)) else {
+            let Revision { number, status, .. } = last;
             let message = format!(
                 "someone else works on `{}`: Helm says that revision {number} is {status}",
                 self.config.service
@@ -242,18 +244,18 @@ impl Chart {
                 "wait until that has ended; if its helm was killed, run `helm rollback {} --namespace {}`",
                 self.config.service, self.config.namespace
             )));
-        }
+        };
         log::info(format!("revision {} was interrupted, going back to the one before it", last.number));
-        self.go_back(record, last.number)
+        self.go_back(record, begun)
     }
 
-    /// Rolls back to the revision that serves, or removes the first one, unless the revision was never made.
-    fn go_back(&self, record: &Record, revision: u64) -> Result<()> {
-        let Some(last) = self.revisions()?.pop().filter(|last| last.number >= revision) else { return Ok(()) };
-        let Some(serving) = &record.serving else { return self.helm().uninstall() };
-        if last.number == serving.revision {
+    /// Rolls back to the revision that serves, or removes the first one, unless the revision was never made, or others have
+    /// made one of its number.
+    fn go_back(&self, record: &Record, release: &Deployed) -> Result<()> {
+        if !self.revisions()?.iter().any(|revision| release.is(revision)) {
             return Ok(());
         }
+        let Some(serving) = &record.serving else { return self.helm().uninstall() };
         self.helm().rollback(serving.revision)?;
         let now = self.revisions()?.pop().map_or(serving.revision, |last| last.number);
         self.record().change(|record: &mut Record| {

@@ -6,6 +6,7 @@ use stagewright_sdk::ErrorCode;
 use stagewright_sdk::fake::{FakeHost, HttpScript, ProcessScript, Report};
 
 use crate::DeployHelm;
+use crate::config::Config;
 use crate::revision::tests::secret;
 use crate::target::Chart;
 
@@ -41,6 +42,11 @@ fn host(record: Option<Json>, revisions: &[Json]) -> FakeHost {
         .http(get("/api/v1", &kinds))
         .http(record)
         .http(get("/api/v1/namespaces/prod/secrets?labelSelector=owner=helm,name=shop", &json!({ "items": revisions })))
+}
+
+fn config() -> Config {
+    let with = json!({ "service": "shop", "credential": "cluster", "namespace": "prod", "chart": "charts/shop" });
+    serde_json::from_value(with).expect("a configuration")
 }
 
 fn helm(report: &Report<impl Sized>) -> Vec<String> {
@@ -90,11 +96,29 @@ fn a_newer_deploy_in_between_is_put_back() {
         .http(HttpScript::new("PUT", &place))
         .process(ProcessScript::new("helm", ["upgrade"]).stdout(rendered))
         .process(ProcessScript::new("helm", ["rollback", "shop", "7"]));
-    let config = serde_json::from_value(
-        json!({ "service": "shop", "credential": "cluster", "namespace": "prod", "chart": "charts/shop" }),
-    );
-    let (result, report) = host.with(|| Chart::open(&config.unwrap(), None)?.apply());
+    let (result, report) = host.with(|| Chart::open(&config(), None)?.apply());
     assert_eq!(result.unwrap_err().code, ErrorCode::Superseded);
     let verbs = report.spawned.iter().map(|spawned| spawned.args[0].as_str()).collect::<Vec<_>>();
     assert_eq!(verbs, ["upgrade", "upgrade", "rollback"], "{:?}", helm(&report));
+}
+
+/// Helm refuses an upgrade beside one by others, whose revision has the number that this one would have had.
+#[test]
+fn the_revision_of_others_is_not_rolled_back() {
+    let serving = json!({ "artifact": "shop@sha256:0", "fence": 4, "run": "r", "revision": 2, "label": "r" });
+    let [own, others] = [secret("shop", 2, "deployed", ""), secret("shop", 3, "pending-upgrade", "")];
+    let revisions = format!("{SERVER}/api/v1/namespaces/prod/secrets?labelSelector=owner=helm,name=shop");
+    let place = format!("{SERVER}/api/v1/namespaces/prod/configmaps/stagewright-helm-shop");
+    let rendered = json!({ "version": 3, "manifest": "" }).to_string();
+    let host = host(Some(json!({ "fence": 4, "serving": serving })), std::slice::from_ref(&own))
+        .http(HttpScript::get(&revisions).body(json!({ "items": [own] }).to_string()))
+        .http(HttpScript::get(&revisions).body(json!({ "items": [own, others] }).to_string()))
+        .http(HttpScript::new("PUT", &place))
+        .process(ProcessScript::new("helm", ["upgrade"]).stdout(rendered))
+        .process(ProcessScript::new("helm", ["upgrade"]).stderr("Error: another operation is in progress\n").exit(1))
+        .process(ProcessScript::new("helm", ["rollback"]));
+    let (result, report) = host.with(|| Chart::open(&config(), None)?.apply());
+    assert!(result.unwrap_err().causes[0].contains("another operation"), "{:?}", helm(&report));
+    let verbs = report.spawned.iter().map(|spawned| spawned.args[0].as_str()).collect::<Vec<_>>();
+    assert_eq!(verbs, ["upgrade", "upgrade"], "{:?}", helm(&report));
 }

@@ -105,3 +105,9 @@ pub(super) fn normal_host(host: &str) -> Option<String> {
 pub(super) fn address(host: &str) -> Option<IpAddr> {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
 }
+
+/// The address on this machine's loopback that a host names; none for another host, and for names below `localhost`.
+pub(super) fn loopback(host: &str) -> Option<IpAddr> {
+    let named = address(host).or_else(|| (host == "localhost").then(|| IpAddr::from([127, 0, 0, 1])));
+    named.filter(IpAddr::is_loopback)
+}

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::Url;
 
-use super::host::{address, normal_host, port_number, split_port};
+use super::host::{address, loopback, normal_host, port_number, split_port};
 
 /// The protocol of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,12 +128,7 @@ impl Origin {
 
     /// Where it is on this machine's loopback; none for another host, and for names below `localhost`.
     pub fn on_loopback(&self) -> Option<SocketAddr> {
-        let address = match self.address() {
-            Some(address) => address,
-            None if self.host == "localhost" => IpAddr::from([127, 0, 0, 1]),
-            None => return None,
-        };
-        address.is_loopback().then(|| SocketAddr::new(address, self.port))
+        Some(SocketAddr::new(loopback(&self.host)?, self.port))
     }
 }
 

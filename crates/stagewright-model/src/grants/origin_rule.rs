@@ -9,9 +9,9 @@
 //! means the same to each of them. Only this module, [`super::origin`] and [`super::host`] parse origins or hosts.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::host::{HostRule, address, port_covers, port_number, split_port};
+use super::host::{HostRule, address, loopback, port_covers, port_number, split_port};
 use super::origin::{Origin, Scheme, is_localhost};
 use super::socket::check_socket_path;
 use crate::entry::entry;
@@ -113,12 +113,7 @@ impl OriginRule {
     /// The address if the rule grants a single port on the loopback interface.
     pub fn on_loopback(&self) -> Option<SocketAddr> {
         let (HostRule::Is(host), Some(port)) = (&self.host, self.port) else { return None };
-        let address = match address(host) {
-            Some(address) => address,
-            None if host == "localhost" => IpAddr::from([127, 0, 0, 1]),
-            None => return None,
-        };
-        address.is_loopback().then(|| SocketAddr::new(address, port))
+        Some(SocketAddr::new(loopback(host)?, port))
     }
 
     /// Whether the host is a loopback address or a name that RFC 6761 reserves for this machine.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reqwest::Client;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use stagewright_model::{CredentialDeclaration, CredentialUse, Origin, OriginTarget, RequestToSign};
 use tokio::sync::Mutex;
 
@@ -48,12 +48,6 @@ pub(crate) struct ApplicableCredential {
     headers: &'static [&'static str],
     /// The header that names the operation of a request, if the service has one.
     operation_header: Option<&'static str>,
-}
-
-/// What a credential adds to a request, and which client sends it.
-pub(crate) struct Signature {
-    pub(crate) added: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) client: Client,
 }
 
 impl StageCredentials {
@@ -135,11 +129,17 @@ impl StageCredentials {
         Ok(self.prepare(name).await?.signer.covers_content())
     }
 
-    /// Signs a request. What is derived from the credential for it is masked from now on.
-    pub(crate) async fn sign(&self, name: &str, request: RequestToSign) -> Result<Signature, CapabilityError> {
+    /// Sets the headers that sign a request. What is derived from the credential for it is masked from now on. Returns the
+    /// client that has to send it.
+    pub(crate) async fn sign(
+        &self,
+        name: &str,
+        request: RequestToSign,
+        headers: &mut HeaderMap,
+    ) -> Result<Client, CapabilityError> {
         let signing = self.prepare(name).await?;
-        let added = signing.headers(request, |value| self.masker.add(value, false)).await?;
-        Ok(Signature { added, client: signing.client })
+        signing.sign(request, headers, |value| self.masker.add(value, false)).await?;
+        Ok(signing.client)
     }
 
     /// The credentials with which the proxy signs requests of programs. In a rehearsal, only those that it grants.

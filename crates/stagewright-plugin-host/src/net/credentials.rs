@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderValue};
 use stagewright_model::{HostPattern, Origin, RequestToSign, SecretScheme, SecretValue};
 
 use super::authority::AttemptAuthority;
@@ -104,17 +104,19 @@ impl ProxyCredentials {
         found.map(|credential| OriginCredential::Download(&credential.authorization))
     }
 
-    /// The headers that sign a request. What is derived from the credential for it is masked from now on.
+    /// Sets the headers that sign a request. What is derived from the credential for it is masked from now on.
     pub(super) async fn sign(
         &self,
         signer: &ProxySigner,
         request: RequestToSign,
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, CapabilityError> {
+        headers: &mut HeaderMap,
+    ) -> Result<(), CapabilityError> {
         let mask = |value: SecretValue| {
             self.masker.add(value.clone(), false);
             self.log.add(value, false);
         };
-        signer.signing.headers(request, mask).await
+        signer.headers.iter().for_each(|own| drop(headers.remove(*own)));
+        signer.signing.sign(request, headers, mask).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reqwest::Client;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use stagewright_model::{RequestSigner, RequestToSign, SecretValue, SigningError};
 
 use crate::blocking::blocking;
@@ -20,22 +20,24 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
-    /// The headers that authorise a request. `mask` is called with what was derived from the credential for it.
-    pub(crate) async fn headers(
+    /// Sets the headers that authorise a request, in the place of others with their names. `mask` is called with what was
+    /// derived from the credential for it.
+    pub(crate) async fn sign(
         &self,
         request: RequestToSign,
+        headers: &mut HeaderMap,
         mask: impl Fn(SecretValue),
-    ) -> Result<Vec<(HeaderName, HeaderValue)>, CapabilityError> {
+    ) -> Result<(), CapabilityError> {
         let signer = Arc::clone(&self.signer);
         // Blocks, if a token has to be requested.
         let added = blocking(move || signer.sign(&request)).await?.map_err(failed)?;
         added.confidential.into_iter().for_each(mask);
-        let headers = added.headers.into_iter().map(|(name, value)| {
+        for (name, value) in added.headers {
             let mut value = HeaderValue::from_str(value.expose()).map_err(|_| self.invalid())?;
             value.set_sensitive(true);
-            Ok((HeaderName::from_static(name), value))
-        });
-        headers.collect()
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Ok(())
     }
 
     fn invalid(&self) -> CapabilityError {

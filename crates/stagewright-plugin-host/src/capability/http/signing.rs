@@ -90,9 +90,7 @@ impl Http {
                 body: if covers_content { body.digest().await? } else { BodyDigest::Uncovered },
                 now: SystemTime::now(),
             };
-            let signature = self.credentials.sign(name, request).await?;
-            headers.extend(signature.added);
-            sender = Some(signature.client);
+            sender = Some(self.credentials.sign(name, request, headers).await?);
         }
         Ok(sender)
     }

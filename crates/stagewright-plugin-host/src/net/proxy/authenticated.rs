@@ -127,7 +127,6 @@ pub(super) async fn forward(
     let is_download = matches!(head.method, Method::GET | Method::HEAD) && body.is_end_stream();
     let sender = match credentials.for_origin(origin) {
         Some(OriginCredential::Signed(signer)) => {
-            signer.headers.iter().for_each(|own| drop(head.headers.remove(*own)));
             let request = RequestToSign {
                 method: head.method.to_string(),
                 url: url.clone(),
@@ -135,7 +134,7 @@ pub(super) async fn forward(
                 body: BodyDigest::Uncovered,
                 now: SystemTime::now(),
             };
-            head.headers.extend(credentials.sign(signer, request).await?);
+            credentials.sign(signer, request, &mut head.headers).await?;
             Some(&signer.signing.client)
         }
         Some(OriginCredential::Download(authorization)) if is_download => {
