@@ -4,7 +4,6 @@
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::engine::{latest_run, releases, to_the_end};
 use super::machine::Machine;
 use crate::environment::{Ended, TestEnvironment};
 
@@ -150,24 +149,4 @@ pub(super) fn deploy(repository: &TestEnvironment, inputs: &[&str], code: i32) -
         args.extend(["--input", input]);
     }
     repository.run(&args).exits(code)
-}
-
-/// Deploys again and again, and kills the engine at a later write to its journal each time. `check` is called with the number
-/// of each version that was deployed after the kill.
-pub(super) fn kill_at_every_write(repository: &TestEnvironment, stride: usize, check: impl Fn(usize)) {
-    let before = releases(repository);
-    let mut version = 0;
-    for write in (1..).step_by(crate::crash::stride(stride)) {
-        version += 1;
-        let input = format!("version={version}");
-        let deploy = ["run", "--input", &input];
-        let earlier = latest_run(repository);
-        if crate::crash::killed(repository, &deploy, write).is_none() {
-            break;
-        }
-        to_the_end(repository, &deploy, &earlier);
-        check(version);
-        assert_eq!(releases(repository), before + version, "killed at {write}: deployed more than once, or not at all");
-    }
-    assert!(version > 3, "the engine was killed {version} times: is the journal still a write-ahead log?");
 }

@@ -218,12 +218,7 @@ fn a_canary_gets_its_share_of_the_requests_and_all_of_them_are_answered() {
     docker.deploy("2", &[], 5);
     let rollout = docker.rollout();
     assert_eq!((rollout["phase"].as_str(), rollout["weight"].as_u64()), (Some("paused"), Some(20)));
-    let before = load.answers();
-    std::thread::sleep(Duration::from_secs(3));
-    let after = load.answers();
-    let since = |answer: &str| after.get(answer).unwrap_or(&0) - before.get(answer).unwrap_or(&0);
-    let (old, new) = (since("version 1"), since("version 2"));
-    assert!(new > 0 && new <= bound(old + new, 20), "{new} of {} requests", old + new);
+    load.check_share(Duration::from_secs(3), 20);
 
     // Another deploy waits until this one is decided about.
     let waiting = docker.repository.start(&["run", "--input", "version=3"]);

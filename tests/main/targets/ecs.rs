@@ -2,8 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::aws::{Aws, credential, deploy, kill_at_every_write};
-use super::engine::{DockerEngine, REGISTRY, compile_service, image_stages};
+use super::aws::{Aws, credential, deploy};
+use super::engine::{DockerEngine, REGISTRY, compile_service, image_stages, kill_at_every_write};
 use crate::environment::{TestEnvironment, eventually};
 
 /// IMAGE_STAGES and DEPLOY are replaced.

@@ -198,6 +198,26 @@ pub(crate) fn to_the_end(repository: &TestEnvironment, deploy: &[&str], earlier:
     }
 }
 
+/// Deploys again and again, and kills the engine at a later write to its journal each time. `check` is called with the number
+/// of each version that was deployed after the kill.
+pub(crate) fn kill_at_every_write(repository: &TestEnvironment, stride: usize, check: impl Fn(usize)) {
+    let before = releases(repository);
+    let mut version = 0;
+    for write in (1..).step_by(crate::crash::stride(stride)) {
+        version += 1;
+        let input = format!("version={version}");
+        let deploy = ["run", "--input", &input];
+        let earlier = latest_run(repository);
+        if crate::crash::killed(repository, &deploy, write).is_none() {
+            break;
+        }
+        to_the_end(repository, &deploy, &earlier);
+        check(version);
+        assert_eq!(releases(repository), before + version, "killed at {write}: deployed more than once, or not at all");
+    }
+    assert!(version > 3, "the engine was killed {version} times: is the journal still a write-ahead log?");
+}
+
 fn answers(machine: &Machine, socket: &str) -> bool {
     let status = machine.command("curl").args(["-sf", "--unix-socket", socket, "http://docker/_ping"]).output();
     status.is_ok_and(|output| output.status.success())

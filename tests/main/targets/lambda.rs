@@ -2,7 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::aws::{Aws, credential, deploy, kill_at_every_write};
+use super::aws::{Aws, credential, deploy};
+use super::engine::kill_at_every_write;
 use crate::environment::TestEnvironment;
 
 /// DEPLOY is replaced.

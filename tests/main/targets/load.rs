@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::machine::Machine;
 
@@ -70,6 +71,18 @@ impl Load {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("a line");
         serde_json::from_str(&line).expect("JSON")
+    }
+
+    /// Checks that, for this time, `version 2` gets no more than this percentage of the requests to it and to `version 1`.
+    #[track_caller]
+    pub(crate) fn check_share(&mut self, time: Duration, percent: u64) -> BTreeMap<String, u64> {
+        let before = self.answers();
+        std::thread::sleep(time);
+        let after = self.answers();
+        let since = |answer: &str| after.get(answer).unwrap_or(&0) - before.get(answer).unwrap_or(&0);
+        let (old, new) = (since("version 1"), since("version 2"));
+        assert!(new > 0 && new <= bound(old + new, percent), "{new} of {} requests", old + new);
+        after
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 
 use super::engine::{SMOKE_STAGE, deploy, image_stages, latest_run, releases, rollout, to_the_end};
-use super::load::{Load, bound};
+use super::load::Load;
 use super::machine::Machine;
 use crate::crash::{killed, stride};
 use crate::environment::{Ended, TestEnvironment, eventually};
@@ -159,12 +159,7 @@ fn no_request_fails_whatever_the_strategy_is() {
     let rollout = processes.rollout();
     assert_eq!((rollout["phase"].as_str(), rollout["weight"].as_u64()), (Some("paused"), Some(20)));
     assert_eq!(processes.programs(), 2);
-    let before = load.answers();
-    std::thread::sleep(Duration::from_secs(3));
-    let after = load.answers();
-    let since = |answer: &str| after.get(answer).unwrap_or(&0) - before.get(answer).unwrap_or(&0);
-    let (old, new) = (since("version 1"), since("version 2"));
-    assert!(new > 0 && new <= bound(old + new, 20), "{new} of {} requests", old + new);
+    load.check_share(Duration::from_secs(3), 20);
     processes.repository.run(&["rollout", "promote", "production"]).exits(0);
     assert_eq!((processes.serves().as_deref(), processes.programs()), (Some("version 2"), 1));
 
@@ -296,12 +291,7 @@ fn a_killed_proxy_comes_back_with_the_same_shares() {
     let back = start.elapsed();
     assert!(back < Duration::from_secs(2), "{back:?}");
     assert_ne!(processes.proxy(), Some(first));
-    let before = load.answers();
-    std::thread::sleep(Duration::from_secs(2));
-    let after = load.answers();
-    let since = |answer: &str| after.get(answer).unwrap_or(&0) - before.get(answer).unwrap_or(&0);
-    let (old, new) = (since("version 1"), since("version 2"));
-    assert!(new > 0 && new <= bound(old + new, 20), "{new} of {} requests", old + new);
+    let after = load.check_share(Duration::from_secs(2), 20);
     let failed: u64 = after.iter().filter(|(answer, _)| !answer.starts_with("version ")).map(|(_, n)| n).sum();
     assert!(failed <= 1, "more than the request that was in flight: {after:?}");
 

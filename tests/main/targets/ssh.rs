@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use self::fleet::{Fleet, deploy};
-use super::aws::kill_at_every_write;
+use super::engine::kill_at_every_write;
 
 mod fleet;
 mod login;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value as Json, json};
 
-use super::aws::{Answer, Aws, credential, deploy, kill_at_every_write, repository, start_seaweed};
-use super::engine::rollout;
+use super::aws::{Answer, Aws, credential, deploy, repository, start_seaweed};
+use super::engine::{kill_at_every_write, rollout};
 use super::machine::Machine;
 use crate::environment::{TestEnvironment, after, eventually, outcomes};
 

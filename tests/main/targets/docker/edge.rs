@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Docker;
+use crate::targets::load::Load;
 
 impl Docker {
     /// Starts the container `edge` with the machine's network, from programs by their absolute paths with their libraries, and
@@ -27,6 +29,29 @@ impl Docker {
         let entrypoint = format!("ENTRYPOINT {}", serde_json::json!(entrypoint));
         self.docker(&["import", "--change", &entrypoint, &image, "edge"]);
         self.docker(&["run", "--detach", "--name", "edge", "--network", "host", "edge"]);
+    }
+
+    /// Promotes a canary, aborts one, promotes another and rolls back, under load: no request fails, and no canary gets more
+    /// than its 20 percent.
+    pub(super) fn roll_canaries_out_behind_edge(&self) {
+        self.deploy("1", &[], 5);
+        self.repository.run(&["rollout", "promote", "production", "--full"]).exits(0);
+        assert_eq!(self.behind().as_deref(), Some("version 1"));
+
+        let mut load = Load::on(&self.engine.machine, 8000, "/");
+        self.deploy("2", &[], 5);
+        load.check_share(Duration::from_secs(3), 20);
+        self.repository.run(&["rollout", "abort", "production", "--by", "ada"]).exits(1);
+        let aborted = load.answers();
+
+        self.deploy("3", &[], 5);
+        self.repository.run(&["rollout", "promote", "production"]).exits(0);
+        assert_eq!(self.behind().as_deref(), Some("version 3"));
+        self.repository.run(&["rollback", "production"]).exits(0);
+        assert_eq!((self.behind().as_deref(), self.serves().as_str()), (Some("version 1"), "version 1"));
+        let answers = load.answers();
+        assert_eq!(answers.keys().collect::<Vec<_>>(), ["version 1", "version 2", "version 3"], "{answers:?}");
+        assert_eq!(answers.get("version 2"), aborted.get("version 2"), "nothing went to the aborted version");
     }
 
     /// What the proxy answers.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Docker;
 use crate::environment::eventually;
-use crate::targets::load::{Load, bound};
+use crate::targets::load::Load;
 
 const NGINX: &str = r#"
 traffic = { nginx = { container = "edge", servers = "/etc/nginx/traffic/app.servers", socket = "SOCKET" } }
@@ -70,29 +70,7 @@ strategy = { canary = { steps = [{ set-weight = 20 }, { pause = {} }, { set-weig
 #[test]
 fn a_canary_behind_nginx_gets_its_share_and_no_request_fails() {
     let docker = behind_nginx(CANARY, UPSTREAM, PROXY, NO_SERVER);
-    docker.deploy("1", &[], 5);
-    docker.repository.run(&["rollout", "promote", "production", "--full"]).exits(0);
-    assert_eq!(docker.behind().as_deref(), Some("version 1"));
-
-    let mut load = Load::on(&docker.engine.machine, 8000, "/");
-    docker.deploy("2", &[], 5);
-    let before = load.answers();
-    std::thread::sleep(Duration::from_secs(3));
-    let after = load.answers();
-    let since = |answer: &str| after.get(answer).unwrap_or(&0) - before.get(answer).unwrap_or(&0);
-    let (old, new) = (since("version 1"), since("version 2"));
-    assert!(new > 0 && new <= bound(old + new, 20), "{new} of {} requests", old + new);
-    docker.repository.run(&["rollout", "abort", "production", "--by", "ada"]).exits(1);
-    let aborted = load.answers();
-
-    docker.deploy("3", &[], 5);
-    docker.repository.run(&["rollout", "promote", "production"]).exits(0);
-    assert_eq!(docker.behind().as_deref(), Some("version 3"));
-    docker.repository.run(&["rollback", "production"]).exits(0);
-    assert_eq!((docker.behind().as_deref(), docker.serves().as_str()), (Some("version 1"), "version 1"));
-    let answers = load.answers();
-    assert_eq!(answers.keys().collect::<Vec<_>>(), ["version 1", "version 2", "version 3"], "{answers:?}");
-    assert_eq!(answers.get("version 2"), aborted.get("version 2"), "nothing went to the aborted version");
+    docker.roll_canaries_out_behind_edge();
     assert_eq!(docker.containers(), ["edge", "versioned"]);
 
     // What the deploy set outlives nginx.

@@ -6,10 +6,9 @@ use std::process::Command;
 use serde_json::Value as Json;
 
 use super::{CONFIGURATION, DEPLOYMENT, Load, Namespace, PIPELINE, SERVICE, variable};
-use crate::crash::{killed, stride};
 use crate::environment::after;
 use crate::targets::aws::program;
-use crate::targets::engine::releases;
+use crate::targets::engine::kill_at_every_write;
 
 /// Runs before each upgrade, as a migration of a database would, and fails with the code of the value `migration`.
 const HOOK: &str = r#"
@@ -122,27 +121,10 @@ fn a_deploy_that_is_killed_at_any_write_is_completed_once() {
     let shop = shop("");
     shop.deploy("0", &[], 0);
     let mut load = Load::on_host(&shop.address(), 80, "/");
-    let mut version = 0;
-    for write in (1..).step_by(stride(7)) {
-        version += 1;
-        let input = format!("version={version}");
-        let deploy = ["run", "--input", &input];
-        if killed(&shop.repository, &deploy, write).is_none() {
-            break;
-        }
-        let resumed = shop.repository.run(&["resume", "latest"]);
-        if resumed.code == 4 && shop.serves() != format!("version {version}") {
-            shop.repository.run(&deploy).exits(0);
-        }
-        assert_eq!(shop.serves(), format!("version {version}"), "killed at {write}: {}", resumed.stdout);
-        assert_eq!(shop.helm_record()["unfinished"], Json::Null, "killed at {write}");
-        assert_eq!(
-            releases(&shop.repository),
-            version + 1,
-            "killed at {write}: deployed more than once, or not at all"
-        );
-    }
-    assert!(version > 3, "the engine was killed {version} times: is the journal still a write-ahead log?");
+    kill_at_every_write(&shop.repository, 7, |version| {
+        assert_eq!(shop.serves(), format!("version {version}"));
+        assert_eq!(shop.helm_record()["unfinished"], Json::Null);
+    });
     // A node may direct a request to a pod some moments after it has begun to end, which Helm doesn't wait for either.
     let answers = load.answers();
     let (served, all) = answers.iter().fold((0, 0), |(served, all), (answer, count)| {

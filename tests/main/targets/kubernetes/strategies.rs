@@ -9,8 +9,8 @@ use std::time::Instant;
 use serde_json::Value as Json;
 
 use super::{CONFIGURATION, DEPLOYMENT, Namespace, SERVICE};
-use crate::crash::{killed, stride};
 use crate::environment::eventually;
+use crate::targets::engine::kill_at_every_write;
 use crate::targets::load::Load;
 
 /// Under a steady load no request fails, whether Stagewright rolls out or `kubectl`.
@@ -52,27 +52,10 @@ fn a_deploy_that_is_killed_at_any_write_is_completed_once() {
     let shop = Namespace::with_shop("");
     shop.deploy("0", &[], 0);
     let mut load = Load::on_host(&shop.address(), 80, "/");
-    let mut version = 0;
-    for write in (1..).step_by(stride(7)) {
-        version += 1;
-        let input = format!("version={version}");
-        let deploy = ["run", "--input", &input];
-        if killed(&shop.repository, &deploy, write).is_none() {
-            break;
-        }
-        // Killed before the run was recorded, it is started again. Killed after its end, there is nothing left to do.
-        let resumed = shop.repository.run(&["resume", "latest"]);
-        if resumed.code == 4 && shop.serves() != format!("version {version}") {
-            shop.repository.run(&deploy).exits(0);
-        }
-        assert_eq!(shop.serves(), format!("version {version}"), "killed at {write}: {}", resumed.stdout);
-        assert_eq!(shop.record()["unfinished"], serde_json::json!([]), "killed at {write}");
-        let history = shop.repository.run(&["env", "history", "production", "--json"]).exits(0);
-        let history: Vec<Json> = serde_json::from_str(&history.stdout).expect("JSON");
-        assert_eq!(history.len(), version + 1, "killed at write {write}: deployed more than once, or not at all");
-    }
-    eprintln!("killed at {} writes to the journal", version - 1);
-    assert!(version > 3, "the engine was killed {version} times: is the journal still a write-ahead log?");
+    kill_at_every_write(&shop.repository, 7, |version| {
+        assert_eq!(shop.serves(), format!("version {version}"));
+        assert_eq!(shop.record()["unfinished"], serde_json::json!([]));
+    });
     let answers = load.answers();
     assert!(answers.keys().all(|answer| answer.starts_with("version ")), "{answers:?}");
 }
