@@ -155,12 +155,18 @@ impl Target for Chart {
         let record: Record = self.record().read()?;
         let Some(deployed) = record.serving else { return Ok(Vec::new()) };
         let last = self.revisions()?.into_iter().rfind(Revision::is_deployed);
-        if last.as_ref().is_none_or(|last| last.number != deployed.revision) {
-            let found = last.map(|last| self.name(last.number));
-            let what = format!("the release {} of Helm", self.config.service);
-            return Ok(vec![LiveDifference { what, expected: Some(serving.version.clone()), found }]);
+        // A deploy that was killed after Helm had made its revision is no change by others.
+        let is_ours = |last: &Revision| {
+            last.number == deployed.revision || record.unfinished.as_ref().is_some_and(|begun| begun.is(last))
+        };
+        match last {
+            Some(last) if is_ours(&last) => kubernetes::drift(&self.cluster, &self.placed(last.number)?, OWNER),
+            last => {
+                let found = last.map(|last| self.name(last.number));
+                let what = format!("the release {} of Helm", self.config.service);
+                Ok(vec![LiveDifference { what, expected: Some(serving.version.clone()), found }])
+            }
         }
-        kubernetes::drift(&self.cluster, &self.placed(deployed.revision)?, OWNER)
     }
 
     fn undo(&self, release: &Deployed) -> Result<()> {
