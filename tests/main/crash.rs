@@ -33,7 +33,7 @@ pub(crate) fn killed(environment: &TestEnvironment, args: &[&str], write: usize)
 }
 
 /// Resumes the run until it has ended, and answers its gates and unknown outcomes.
-fn to_the_end(environment: &TestEnvironment, first: &[&str]) {
+pub(crate) fn to_the_end(environment: &TestEnvironment, first: &[&str]) {
     let rows = environment.run(&["runs", "--json"]).exits(0);
     let rows: Vec<Json> = serde_json::from_str(&rows.stdout).expect("JSON");
     let alive = rows.first().filter(|row| matches!(text(&row["state"]).as_str(), "interrupted" | "waiting"));

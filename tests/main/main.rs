@@ -38,6 +38,7 @@ mod production;
 mod promotion;
 mod recovery;
 mod refusals;
+mod regions;
 mod rehearsal;
 mod release;
 mod secrets;

@@ -5,7 +5,7 @@ mod aws;
 mod compose;
 mod docker;
 mod ecs;
-mod engine;
+pub(crate) mod engine;
 mod kubernetes;
 mod lambda;
 mod load;

@@ -125,15 +125,13 @@ pub(crate) fn pipeline(rng: &mut Rng, environments: &BTreeMap<String, Environmen
 pub(crate) fn environments(rng: &mut Rng) -> BTreeMap<String, Environment> {
     let one = |rng: &mut Rng| Environment {
         target: Some("process".to_owned()),
-        url: None,
         approvers: match rng.u32(0..4) {
             0 => vec!["ada".to_owned()],
             1 => vec!["team:ops".to_owned()],
             _ => Vec::new(),
         },
-        config: Vec::new(),
-        protected: false,
         freeze: (0..rng.usize(0..=2)).filter_map(|_| freeze(rng)).collect(),
+        ..Environment::default()
     };
     ["production", "staging"].into_iter().map(|name| (name.to_owned(), one(rng))).collect()
 }
@@ -172,6 +170,7 @@ fn stage(rng: &mut Rng, before: &[Stage], kind: StageKind, condition: Option<Con
         needs,
         condition: condition.map(|condition| Expression::parse(condition.text()).expect("an expression")),
         matrix: None,
+        wave: None,
         timeout: chance(rng, 80).then(|| between(rng, 2_000..60_000)),
         retry: Retry { max: rng.u32(0..=2), on: causes, backoff }.into(),
         continue_on_error: chance(rng, 10),

@@ -70,7 +70,7 @@ pub struct Scheduler {
     reacquiring: BTreeSet<StageIndex>,
     /// Those of them whose request isn't answered yet: they start nothing with the answer.
     keeping: BTreeSet<StageIndex>,
-    /// Environments that the run holds.
+    /// Environments that the run holds, each with all of its regions.
     held_environments: BTreeSet<String>,
     /// `[concurrency] group`, evaluated.
     group: Option<String>,

@@ -77,16 +77,25 @@ impl Scope for StageScope<'_> {
                 Some(cell) => json!(cell.values),
                 None => json!({}),
             }),
+            "region" => Some(match self.plan.region(self.stage) {
+                Some(region) => {
+                    let mut values = json!(region.values);
+                    values["name"] = json!(region.name);
+                    values
+                }
+                None => json!({}),
+            }),
             _ => early_value(name, self.plan, self.values, self.state.run.as_ref(), self.conclusion),
         }
     }
 
-    /// A matrix stage is one object: the merged outputs of its cells in order, the worst result, and all cells under
-    /// `cells`.
+    /// A stage with a matrix or with regions is one object: the merged outputs of its cells in order, the worst result, and
+    /// all cells under `cells`. A stage that runs in a region only sees those in this region.
     fn stage(&self, name: &str) -> Option<Json> {
-        let mut cells = self.plan.named(name).filter_map(|index| self.stage_value(index)).collect::<Vec<_>>();
-        let is_matrix = self.plan.named(name).any(|index| self.plan.stage(index).matrix.is_some());
-        if !is_matrix {
+        let named = self.seen(name);
+        let mut cells = named.iter().filter_map(|&index| self.stage_value(index)).collect::<Vec<_>>();
+        let is_cell = |index: &StageIndex| self.plan.stage(*index).matrix.is_some();
+        if !named.iter().any(is_cell) && self.is_alone(&named) {
             return cells.pop();
         }
         let mut outputs = serde_json::Map::new();
@@ -95,7 +104,7 @@ impl Scope for StageScope<'_> {
                 outputs.extend(own.clone());
             }
         }
-        let ended = || self.plan.named(name).filter_map(|index| self.ended(index));
+        let ended = || named.iter().filter_map(|&index| self.ended(index));
         let worst = |outcomes: &mut dyn Iterator<Item = Outcome>| {
             outcomes.max_by_key(|outcome| outcome.gravity()).unwrap_or(Outcome::Skipped).as_str()
         };
@@ -115,6 +124,26 @@ fn result_of(conclusion: Outcome) -> Outcome {
 }
 
 impl StageScope<'_> {
+    /// The stages of a table that this stage sees: if both act on regions of one environment, those in its own region.
+    fn seen(&self, name: &str) -> Vec<StageIndex> {
+        let own = self.plan.stage(self.stage).environment.as_ref().filter(|_| self.plan.region(self.stage).is_some());
+        let is_beside = |index: &StageIndex| {
+            let other = self.plan.stage(*index).environment.as_ref();
+            own.is_some_and(|own| other.is_some_and(|other| other.name == own.name))
+        };
+        let (beside, others): (Vec<_>, Vec<_>) = self.plan.named(name).partition(is_beside);
+        if beside.is_empty() { others } else { beside }
+    }
+
+    /// Whether the stages of a table that this stage sees are those of one region, or of none.
+    fn is_alone(&self, seen: &[StageIndex]) -> bool {
+        let own = self.plan.stage(self.stage).environment.as_ref();
+        let environment = |index: &StageIndex| self.plan.stage(*index).environment.as_ref();
+        seen.iter().all(|index| {
+            self.plan.region(*index).is_none() || environment(index).map(|it| &it.name) == own.map(|it| &it.name)
+        })
+    }
+
     fn ended(&self, index: StageIndex) -> Option<(Outcome, Outcome)> {
         match self.state.stage(index).status {
             StageStatus::Ended { outcome, conclusion } => Some((outcome, conclusion)),

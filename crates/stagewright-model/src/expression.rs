@@ -32,7 +32,7 @@ pub(crate) use template::MARKER;
 pub use template::Template;
 
 /// The top-level variables.
-pub(crate) const ROOTS: [&str; 8] = ["inputs", "env", "matrix", "event", "git", "run", "pipeline", "stages"];
+pub(crate) const ROOTS: [&str; 9] = ["inputs", "env", "matrix", "region", "event", "git", "run", "pipeline", "stages"];
 
 /// The fields of a top-level variable, or none if they depend on the pipeline or the run.
 pub fn fields_of(root: &str) -> Option<&'static [&'static str]> {
@@ -47,7 +47,7 @@ pub fn fields_of(root: &str) -> Option<&'static [&'static str]> {
 
 /// The fields of `stages.NAME`.
 pub(crate) const STAGE_FIELDS: [&str; 5] = ["result", "outcome", "outputs", "attempts", "matrix"];
-/// The fields of `stages.NAME` if the stage has a matrix.
+/// The fields of `stages.NAME` if the stage has a matrix, or several regions.
 pub(crate) const MATRIX_STAGE_FIELDS: [&str; 4] = ["result", "outcome", "outputs", "cells"];
 
 /// Provides the values of variables. An evaluation only requests the variables that the expression names.

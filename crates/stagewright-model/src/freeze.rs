@@ -225,14 +225,7 @@ mod tests {
     #[test]
     fn adjacent_freezes_are_combined() {
         let freeze = |window: FreezeWindow, reason: &str| Freeze { window, reason: reason.to_owned() };
-        let environment = |freeze: Vec<Freeze>| Environment {
-            target: Some("process".to_owned()),
-            url: None,
-            approvers: Vec::new(),
-            config: Vec::new(),
-            protected: false,
-            freeze,
-        };
+        let environment = |freeze: Vec<Freeze>| Environment { freeze, ..Environment::default() };
         let touching = environment(vec![
             freeze(FreezeWindow::Once(30..40), "third"),
             freeze(FreezeWindow::Once(10..20), "first"),

@@ -14,7 +14,7 @@ use crate::credential::CredentialDeclaration;
 use crate::grants::{
     Bounds, CredentialRule, HostPattern, NamedBy, Origin, PackageManager, PackageOrigin, Permissions, Sandbox,
 };
-use crate::plan::{Plan, Trust};
+use crate::plan::{Plan, Trust, lock_of};
 use crate::secret::SecretFrom;
 
 /// The content of a lock file.
@@ -96,7 +96,7 @@ impl LockedPipeline {
             locked.stages.entry(stage.name.clone()).or_insert_with(|| LockedStage {
                 uses: stage.uses.to_string(),
                 is_native: matches!(stage.trust, Trust::Native { .. }),
-                environment: stage.environment.as_ref().map(|environment| environment.name.clone()),
+                environment: stage.environment.as_ref().map(|environment| lock_of(&environment.name).to_owned()),
                 permissions: stage.permissions.sorted(),
                 rehearse: stage.rehearsal_grants().map(Permissions::sorted).unwrap_or_default(),
                 bounds: stage.bounds(),

@@ -1,7 +1,8 @@
 //! The validated plan: the content of a pipeline file with all names resolved.
 
+mod environment;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub(crate) use self::environment::environment_of_region;
+pub use self::environment::{Environment, EnvironmentRef, Region, Wave, lock_of};
 use crate::credential::CredentialDeclaration;
 use crate::expression::{Expression, JsonTemplate, Template};
-use crate::freeze::{self, Freeze, Frozen};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox, UsedPermissionSet};
 use crate::pattern::PathPattern;
 use crate::reach::{EffectClass, PluginCode, Reaches};
@@ -63,8 +65,8 @@ pub struct Plan {
     pub graph: DiGraph<StageIndex, ()>,
     /// The outputs that expressions read, in the order of the file's stages.
     pub(crate) output_reads: Vec<OutputRead>,
-    /// The stages of each table by name. The cells of a matrix are adjacent.
-    pub(crate) names: HashMap<String, Range<u32>>,
+    /// The stages of each table by name, in their order.
+    pub(crate) names: HashMap<String, Vec<StageIndex>>,
 }
 
 /// An output that an expression reads.
@@ -91,14 +93,13 @@ impl Plan {
         own.chain(credentials.flat_map(CredentialDeclaration::secrets)).collect()
     }
 
-    /// Makes a plan without a file. The stages must be in topological order, with adjacent matrix cells and with
-    /// finally stages last. This isn't checked.
+    /// Makes a plan without a file. The stages must be in topological order, finally stages last. This isn't checked.
     pub fn of_stages(name: &str, stages: Vec<Stage>) -> Plan {
         let mut graph = DiGraph::with_capacity(stages.len(), 0);
-        let mut names: HashMap<String, Range<u32>> = HashMap::new();
-        for (index, stage) in (0..).zip(&stages) {
-            graph.add_node(StageIndex(index));
-            names.entry(stage.name.clone()).or_insert(index..index).end = index + 1;
+        let mut names: HashMap<String, Vec<StageIndex>> = HashMap::new();
+        for (index, stage) in (0..).map(StageIndex).zip(&stages) {
+            graph.add_node(index);
+            names.entry(stage.name.clone()).or_default().push(index);
         }
         for (index, stage) in (0..).zip(&stages) {
             for need in &stage.needs {
@@ -134,9 +135,9 @@ impl Plan {
         (0..u32::try_from(self.stages.len()).unwrap_or(u32::MAX)).map(StageIndex)
     }
 
-    /// The stages of the table with this name: one stage, or all cells of a matrix.
-    pub fn named(&self, name: &str) -> impl Iterator<Item = StageIndex> + use<> {
-        self.names.get(name).cloned().unwrap_or_default().map(StageIndex)
+    /// The stages of the table with this name: one stage, or one for each cell of its matrix and each region.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = StageIndex> + use<'_> {
+        self.names.get(name).into_iter().flatten().copied()
     }
 }
 
@@ -153,7 +154,8 @@ pub enum StageKind {
 /// One node of the DAG. A plan can have very many: large values that most stages have in common are shared.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// Unique in the plan: the table's name and the values of a matrix cell, as in `test (os=linux, rust=stable)`.
+    /// Unique in the plan: the table's name, the values of a matrix cell and the region, as in
+    /// `test (os=linux, rust=stable)` and `deploy (region=eu)`.
     pub id: String,
     /// The table's name.
     pub name: String,
@@ -163,12 +165,14 @@ pub struct Stage {
     pub uses: PluginRef,
     /// `with`.
     pub with: Arc<JsonTemplate>,
-    /// `needs`; a need on a stage with a matrix is a need on each of its cells.
+    /// `needs`; a need on a stage with a matrix is a need on each of its cells. Includes [`Wave::after`].
     pub needs: Vec<StageIndex>,
     /// `if`; none means that the stage runs if every need succeeded.
     pub condition: Option<Expression>,
     /// The values of the matrix cell, if the stage is one.
     pub matrix: Option<MatrixCell>,
+    /// Its place in the waves over the regions of its environment.
+    pub wave: Option<Box<Wave>>,
     /// `timeout`: wall time of one attempt.
     pub timeout: Option<Duration>,
     /// `retry`.
@@ -191,7 +195,8 @@ pub struct Stage {
     pub outputs: Vec<PathPattern>,
     /// `cache`, or its default.
     pub cache: CacheUse,
-    /// `compensate`: earlier stages to compensate if this one fails. All cells of a matrix are compensated.
+    /// `compensate`: earlier stages to compensate if this one fails. All cells of a matrix are compensated. Includes
+    /// [`Wave::undo`].
     pub compensate: Vec<StageIndex>,
     /// `trust`.
     pub trust: Trust,
@@ -409,39 +414,6 @@ pub struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Backoff { initial: Duration::from_secs(1), factor: 2, max: Duration::from_secs(60) }
-    }
-}
-
-/// `environment`, as in `"staging"` or `{ name = "staging", url = "${{ … }}" }`.
-#[derive(Clone, Debug)]
-pub struct EnvironmentRef {
-    /// A key of `[environments]`.
-    pub name: String,
-    /// The URL of this deploy; overrides the environment's `url`.
-    pub url: Option<Template>,
-}
-
-/// `[environments.NAME]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Environment {
-    /// `target`: the kind of target, such as `process`, or a plugin of the user's own.
-    pub target: Option<String>,
-    /// `url`: where users reach the environment.
-    pub url: Option<String>,
-    /// `approvers`: who may approve a deploy, as user names and `team:NAME`. Empty if deploys need no approval.
-    pub approvers: Vec<String>,
-    /// `config`: configuration files; later ones override earlier ones.
-    pub config: Vec<String>,
-    /// `protected`: whether deploys must name an image by digest.
-    pub protected: bool,
-    /// `freeze`: times without deploys.
-    pub freeze: Vec<Freeze>,
-}
-
-impl Environment {
-    /// The freeze in force at `at` (milliseconds since the Unix epoch): the one that ends last if there are several.
-    pub fn frozen(&self, at: u64) -> Option<Frozen> {
-        freeze::in_force(&self.freeze, at)
     }
 }
 

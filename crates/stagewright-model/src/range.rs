@@ -47,6 +47,9 @@ impl fmt::Display for SizeRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeRange(pub Range<u64>);
 
+/// Regions of a wave.
+pub const REGIONS: Range<u64> = Range { least: 1, most: 100 };
+
 const DAY: u64 = 24 * 60 * 60;
 
 /// Approvals that a gate requires.

@@ -1,10 +1,11 @@
 //! Reads the text of a pipeline file into a [`Plan`].
 //!
 //! The text is parsed, checked against the description in [`crate::shape`], and read into drafts. The drafts are
-//! ordered by their needs, all names are resolved, and matrices are expanded. Only invalid TOML ends this early: every
-//! other mistake is reported without stopping, so that a user sees all of them at once. Matrices are only expanded if
-//! there are no errors.
+//! ordered by their needs, all names are resolved, and matrices and regions are expanded. Only invalid TOML ends this
+//! early: every other mistake is reported without stopping, so that a user sees all of them at once. Matrices and regions
+//! are only expanded if there are no errors.
 
+mod assemble;
 mod cache;
 mod compensate;
 mod credentials;
@@ -20,22 +21,20 @@ mod permissions;
 mod place;
 mod policy;
 mod references;
+mod regions;
 mod stage;
 mod targets;
 mod teams;
 mod uses;
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
+use std::collections::BTreeSet;
 
-use petgraph::graph::{DiGraph, NodeIndex};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use self::assemble::{CheckedFile, assemble};
 use self::fields::{At, Fields};
 pub(crate) use self::locations::Places;
-use self::matrix::Matrix;
-use self::order::Order;
 use self::permissions::PermissionSets;
 pub(crate) use self::place::locate;
 use self::references::KnownNames;
@@ -43,12 +42,9 @@ use self::stage::{Draft, StageDefaults};
 use self::uses::Uses;
 use crate::diagnostic::{Diagnostic, Diagnostics, Problem, Report};
 use crate::nearest::nearest;
-use crate::plan::{Plan, Stage, StageIndex, StageKind};
+use crate::plan::{Plan, StageKind};
 use crate::shape;
 use crate::span::SourceSpan;
-
-/// The most edges between stages and matrix cells. A plan with more of them is most likely a mistake.
-const MAX_EDGES: usize = 4_000_000;
 
 /// The names of the built-in plugins, which `uses` may contain without a scheme.
 #[derive(Clone, Debug, Default)]
@@ -86,19 +82,8 @@ impl Plan {
 /// None if there are errors.
 fn read(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Plan> {
     // The parsed document takes more memory than the plan. `check` frees it before the plan is assembled.
-    let CheckedFile { plan, tables, order, compensate } = check(text, plugins, report)?;
-    assemble(text, plan, tables, &order, &compensate, report)
-}
-
-/// The content of a file without errors, in which all names are resolved.
-struct CheckedFile {
-    /// The plan, still without stages.
-    plan: Plan,
-    /// The stages with their matrices, in the order of the file.
-    tables: Vec<(Stage, Option<Matrix>)>,
-    order: Order,
-    /// For each stage, the positions of the stages that it compensates.
-    compensate: Vec<Vec<usize>>,
+    let checked = check(text, plugins, report)?;
+    assemble(text, checked, report)
 }
 
 fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<CheckedFile> {
@@ -131,6 +116,7 @@ fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Check
     };
     let output_reads = references::check(&known, &pipeline_uses, &order, report);
     let compensate = compensate::resolve(&drafts, &names, &order, report);
+    let groups = regions::groups(&drafts, &compensate, &order, file, &head.environments, report);
     teams::check(file, &head.teams, report);
     report_unused_sets(file, &sets, &drafts, report);
     pending::warn(file, report);
@@ -139,7 +125,7 @@ fn check(text: &str, plugins: &PluginNames, report: &mut Report) -> Option<Check
     }
     let tables = drafts.into_iter().map(|draft| (draft.stage, draft.matrix)).collect();
     let plan = Plan { output_reads, ..head.plan() };
-    Some(CheckedFile { plan, tables, order, compensate })
+    Some(CheckedFile { plan, tables, order, compensate, groups })
 }
 
 /// Parses the text. None if it isn't valid TOML.
@@ -211,72 +197,6 @@ fn syntax_problem(error: &toml::de::Error, text: &str) -> Problem {
     Problem::new("stagewright::syntax", place, "invalid TOML")
         .label(error.message())
         .help("put strings in quotes, lists in brackets, and each `key = value` on a line of its own")
-}
-
-/// Numbers the stages and expands their matrices.
-fn assemble(
-    text: &str,
-    plan: Plan,
-    tables: Vec<(Stage, Option<Matrix>)>,
-    order: &Order,
-    compensate: &[Vec<usize>],
-    report: &mut Report,
-) -> Option<Plan> {
-    let counts: Vec<usize> =
-        tables.iter().map(|(_, matrix)| matrix.as_ref().map_or(1, |matrix| matrix.cells.len())).collect();
-    // Count stages and edges before creating any. A need between two matrices is an edge between each pair of their
-    // cells, so a short file can require more edges than fit into memory.
-    let mut ranges: Vec<Range<u32>> = vec![0..0; tables.len()];
-    let (mut stage_count, mut edge_count) = (0_usize, 0_usize);
-    for &position in &order.sequence {
-        let start = stage_count;
-        stage_count += counts[position];
-        edge_count += counts[position] * order.needs[position].iter().map(|&need| counts[need]).sum::<usize>();
-        ranges[position] = u32::try_from(start).ok()?..u32::try_from(stage_count).ok()?;
-    }
-    if edge_count > MAX_EDGES {
-        report.error(|| {
-            let message = format!("the matrices and needs of this pipeline result in more than {MAX_EDGES} edges");
-            Problem::new("stagewright::large-plan", SourceSpan::default(), message)
-                .help("insert a stage without a matrix between two stages with large matrices")
-        });
-        return None;
-    }
-    let mut graph = DiGraph::with_capacity(stage_count, edge_count);
-    for index in 0..u32::try_from(stage_count).ok()? {
-        graph.add_node(StageIndex(index));
-    }
-    let line_starts: Vec<usize> = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
-    let mut tables: Vec<Option<(Stage, Option<Matrix>)>> = tables.into_iter().map(Some).collect();
-    let mut stages = Vec::with_capacity(stage_count);
-    let mut names = HashMap::with_capacity(tables.len());
-    for &position in &order.sequence {
-        let Some((mut stage, matrix)) = tables[position].take() else { continue };
-        let cells = |of: &[usize]| of.iter().flat_map(|&one| ranges[one].clone()).map(StageIndex).collect();
-        stage.compensate = cells(&compensate[position]);
-        stage.needs = cells(&order.needs[position]);
-        for index in ranges[position].clone() {
-            for need in &stage.needs {
-                graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
-            }
-        }
-        names.insert(stage.name.clone(), ranges[position].clone());
-        stage.line = line_starts.partition_point(|&start| start <= stage.location.start) + 1;
-        match matrix {
-            Some(matrix) => stages.extend(multiply(&stage, matrix)),
-            None => stages.push(stage),
-        }
-    }
-    Some(Plan { stages, graph, names, ..plan })
-}
-
-/// Makes a stage of each cell of a matrix.
-fn multiply(stage: &Stage, matrix: Matrix) -> impl Iterator<Item = Stage> {
-    matrix.cells.into_iter().map(|(label, cell)| Stage {
-        id: format!("{} ({label})", stage.name),
-        matrix: Some(cell),
-        ..stage.clone()
-    })
 }
 
 /// The problem of a name that refers to nothing that `table` declares.

@@ -16,7 +16,7 @@ mod schema;
 pub(crate) use check::check;
 pub(crate) use file::FILE;
 pub use format::duration;
-pub(crate) use format::{Format, size};
+pub(crate) use format::{Format, percentage, size};
 pub(crate) use lock::LOCK;
 pub(crate) use name::{NameRule, check_variable};
 pub(crate) use policy::POLICY;

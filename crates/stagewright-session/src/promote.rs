@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stagewright_engine::{Outcome, ReleaseOrigin, ReleaseSource, RunState, StageStatus};
-use stagewright_model::{Plan, PluginRef, StageIndex, StageKind};
+use stagewright_model::{Plan, PluginRef, StageIndex, StageKind, lock_of};
 use stagewright_store::{ReleaseRow, Store};
 
 use crate::clock::SystemClock;
@@ -104,11 +104,12 @@ impl Session {
             run_fingerprint::refuse(&id.0, &format!("promote {} {}", request.release, request.to), &changes)?;
         }
         stages.extend(open_gates(&plan, &stages, &state));
+        stages.extend(plan.pauses_between(&stages.iter().copied().collect()));
         let reason = format!("not part of the promotion of release {} of run {id}", row.number);
         let LeftOut { left_out, inherited } = LeftOut::all_but(&plan, &stages, &state, id, &reason);
         let mut source = record.source;
         source.rollback = None;
-        source.promotion = Some(ReleaseSource { run: id.clone(), release: row.number });
+        source.promotion = Some(ReleaseSource::of(id.clone(), row.number));
         source.trigger.actor = self.user_name();
         let new = NewRun {
             id: new_id(),
@@ -154,19 +155,22 @@ fn open_gates(plan: &Plan, stages: &[StageIndex], state: &RunState) -> Vec<Stage
     while let Some(stage) = open.pop() {
         open.extend(plan.stage(stage).needs.iter().filter(|need| needed.insert(**need)));
     }
-    let is_gate = |stage: &StageIndex| plan.stage(*stage).uses == PluginRef::Builtin(GATE.to_owned());
+    let is_gate = |stage: &StageIndex| {
+        let stage = plan.stage(*stage);
+        stage.wave.is_none() && stage.uses == PluginRef::Builtin(GATE.to_owned())
+    };
     let is_approved = |stage: &StageIndex| {
         matches!(state.stage(*stage).status, StageStatus::Ended { outcome: Outcome::Succeeded, .. })
     };
     needed.into_iter().filter(|stage| is_gate(stage) && !is_approved(stage)).collect()
 }
 
-/// The stages that act on an environment.
+/// The stages that act on an environment, or on its regions.
 fn acting_on(plan: &Plan, environment: &str) -> Vec<StageIndex> {
     let acts = |index: &StageIndex| {
         let stage = plan.stage(*index);
-        stage.kind == StageKind::Main
-            && stage.environment.as_ref().is_some_and(|reference| reference.name == environment)
+        let is_of_it = |name: &str| name == environment || lock_of(name) == environment;
+        stage.kind == StageKind::Main && stage.environment.as_ref().is_some_and(|reference| is_of_it(&reference.name))
     };
     plan.indices().filter(acts).collect()
 }

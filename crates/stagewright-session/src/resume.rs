@@ -21,7 +21,7 @@ use crate::packages;
 use crate::preflight::{admit, check};
 use crate::repository::{PipelineFile, document};
 use crate::revision;
-use crate::rollback::without_conditions;
+use crate::rollback::{rolled_back, without_conditions};
 use crate::run_fingerprint;
 use crate::select;
 use crate::session::Session;
@@ -75,7 +75,9 @@ impl Session {
         let revised_text = revised.as_ref().map(|revised| revised.file.text.clone());
         pipeline = revised.unwrap_or(pipeline);
         let Pipeline { file, mut plan } = pipeline;
-        if is_rollback || record.source.promotion.is_some() {
+        if is_rollback {
+            plan = rolled_back(plan);
+        } else if record.source.promotion.is_some() {
             plan = without_conditions(plan);
         }
         let options = &request.options;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use stagewright_engine::{GitState, ReleaseOrigin, ReleaseSource, RunId, RunState};
-use stagewright_model::{Plan, StageIndex};
+use stagewright_model::{Plan, StageIndex, list, lock_of};
 use stagewright_store::{ReleaseRow, RunRecord, Store};
 
 use crate::clock::SystemClock;
@@ -38,22 +38,50 @@ pub enum RollbackTarget {
 }
 
 impl Session {
-    /// The release that a rollback of an environment would restore: the one with the given number, or the last
-    /// known-good one.
+    /// The releases that a rollback of an environment would restore: the one with the given number, or the last known-good
+    /// one. If the environment has regions, those of all regions by name, or of the one with the given number.
     ///
     /// # Errors
-    /// If the release doesn't exist.
-    pub fn rollback_target(&self, environment: &str, number: Option<u64>) -> Result<RollbackTarget, SessionError> {
+    /// If a release doesn't exist.
+    pub fn rollback_targets(
+        &self,
+        environment: &str,
+        number: Option<u64>,
+    ) -> Result<Vec<(String, RollbackTarget)>, SessionError> {
         let store = self.store()?;
-        choose(&store.lock(), environment, number)
+        let store = store.lock();
+        let environments = store.environments(false, SystemClock::timestamp())?;
+        let mut names: Vec<String> = environments.into_iter().map(|row| row.name).collect();
+        names.retain(|name| name != environment && lock_of(name) == environment);
+        if let Some(number) = number {
+            let has_it = |name: &String| -> Result<bool, SessionError> {
+                Ok(store.releases(name, false, u32::MAX)?.iter().any(|row| row.number == number))
+            };
+            let with_it = names.into_iter().map(|name| Ok((has_it(&name)?, name)));
+            let with_it = with_it.collect::<Result<Vec<_>, SessionError>>()?;
+            names = with_it.into_iter().filter_map(|(has_it, name)| has_it.then_some(name)).collect();
+        }
+        if names.is_empty() {
+            names.push(environment.to_owned());
+        }
+        names.into_iter().map(|name| choose(&store, &name, number).map(|target| (name, target))).collect()
     }
 
-    /// Prepares a run that restores an earlier release.
+    /// Prepares a run that restores earlier releases: one, or those of several regions of an environment.
     ///
     /// # Errors
-    /// If the run that deployed the release has been removed, and as for [`start`](Session::start).
-    pub async fn roll_back(&self, target: &ReleaseRow, options: &RunOptions) -> Result<Run, SessionError> {
-        let new = run_of(self, target).await?;
+    /// If they are of several runs, if the run that deployed them has been removed, and as for [`start`](Session::start).
+    pub async fn roll_back(&self, targets: &[ReleaseRow], options: &RunOptions) -> Result<Run, SessionError> {
+        let Some((first, others)) = targets.split_first() else {
+            return Err(SessionError::invalid_request("there is no release to roll back to"));
+        };
+        if let Some(other) = others.iter().find(|other| other.run != first.run) {
+            let [one, another] = [first, other].map(|row| &row.release.environment);
+            let message = format!("{one} and {another} would go back to releases of different runs");
+            let each = list(targets.iter().map(|row| format!("stagewright rollback {}", row.release.environment)));
+            return Err(SessionError::invalid_request(message).hint(format!("roll back each region by itself: {each}")));
+        }
+        let new = run_of(self, first, others).await?;
         prepare(self, options, new).await
     }
 }
@@ -119,24 +147,25 @@ pub(crate) fn pipeline_of(session: &Session, release: &ReleaseRow) -> Result<(Ru
     Ok((record, session.load(file)?))
 }
 
-async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, SessionError> {
+async fn run_of(session: &Session, target: &ReleaseRow, others: &[ReleaseRow]) -> Result<NewRun, SessionError> {
     let id = &target.run;
     let (record, Pipeline { file, plan }) = pipeline_of(session, target)?;
     let store = session.store()?;
     let state = state_of(&store.lock(), id)?;
     let reason = format!("not part of the rollback to the release of run {id}");
-    let LeftOut { left_out, inherited } = LeftOut::all_but(&plan, &[target.stage], &state, id, &reason);
-    // Only one stage runs.
-    let host = Host::open(session, &plan, 1, RunMode::Real, None).await?;
+    let stages: Vec<StageIndex> = std::iter::once(target).chain(others).map(|row| row.stage).collect();
+    let LeftOut { left_out, inherited } = LeftOut::all_but(&plan, &stages, &state, id, &reason);
+    let host = Host::open(session, &plan, stages.len(), RunMode::Real, None).await?;
     let mut source = record.source;
-    source.rollback = Some(ReleaseSource { run: id.clone(), release: target.number });
+    let others = others.iter().map(|row| row.number).collect();
+    source.rollback = Some(ReleaseSource { run: id.clone(), release: target.number, others });
     source.trigger.actor = session.user_name();
     Ok(NewRun {
         id: new_id(),
         copy: None,
         git: GitState::default(),
         file,
-        plan: without_conditions(plan),
+        plan: rolled_back(plan),
         host,
         inputs: record.inputs,
         source,
@@ -146,6 +175,12 @@ async fn run_of(session: &Session, target: &ReleaseRow) -> Result<NewRun, Sessio
         origin: ReleaseOrigin::Rollback,
         keep_services: false,
     })
+}
+
+/// The plan of a rollback, also when it is resumed. All regions go back at the same time: none waits for another one, and none
+/// goes forward again because another one failed.
+pub(crate) fn rolled_back(plan: Plan) -> Plan {
+    without_conditions(plan).without_waves()
 }
 
 /// Removes the conditions of the stages of a rollback or a promotion, also when it is resumed. They were true when the

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use stagewright_engine::{RunId, RunState, StageStatus};
-use stagewright_model::{list, same_person};
-use stagewright_store::{RolloutRow, Store};
+use stagewright_model::{list, lock_of, same_person};
+use stagewright_store::{EnvironmentRow, RolloutRow, Store};
 
 use crate::clock::SystemClock;
 use crate::decide::person;
@@ -61,6 +61,7 @@ impl Session {
         by: Option<&str>,
         options: &RunOptions,
     ) -> Result<DecidedRollout, SessionError> {
+        let environment = &self.rolling_region(environment)?;
         let row = self.unfinished_rollout(environment)?;
         let by = person(self, by)?;
         if matches!(decision, RolloutDecision::Promote | RolloutDecision::PromoteFull) {
@@ -93,6 +94,22 @@ impl Session {
                 self.continue_rollout(&row.run, &reason, accept_changes, options).await
             }
             (_, activity) => Err(not_paused(environment, &row, &activity)),
+        }
+    }
+
+    /// The region that is meant by the name of an environment with regions: the one with an unfinished rollout.
+    fn rolling_region(&self, environment: &str) -> Result<String, SessionError> {
+        let store = self.store()?;
+        let rows = store.lock().environments(false, SystemClock::timestamp())?;
+        let is_unfinished =
+            |row: &EnvironmentRow| row.rollout.as_ref().is_some_and(|row| !row.rollout.phase.is_finished());
+        let regions = rows.into_iter().filter(|row| row.name != environment && lock_of(&row.name) == environment);
+        let mut names: Vec<String> = regions.filter(is_unfinished).map(|row| row.name).collect();
+        match names.len() {
+            0 => Ok(environment.to_owned()),
+            1 => Ok(names.remove(0)),
+            _ => Err(SessionError::invalid_request(format!("{environment} has several rollouts: {}", list(&names)))
+                .hint("name the region")),
         }
     }
 
@@ -160,7 +177,7 @@ impl Session {
             SessionError::not_ready(format!("{environment} has no earlier release to go back to"))
                 .hint(format!("deploy a version that works, or continue: stagewright rollout retry {environment}"))
         })?;
-        Ok(DecidedRollout::Continued(Box::new(self.roll_back(&current, options).await?)))
+        Ok(DecidedRollout::Continued(Box::new(self.roll_back(&[current], options).await?)))
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn left_out(
 ) -> Result<BTreeMap<StageIndex, String>, SessionError> {
     let mut left_out = BTreeMap::new();
     if !only.is_empty() {
-        let kept = with_needs(plan, named(plan, "--only", only)?);
+        let mut kept = with_needs(plan, named(plan, "--only", only)?);
+        kept.extend(plan.pauses_between(&kept));
         let rest = plan.indices().filter(|index| !kept.contains(index));
         left_out.extend(rest.map(|index| (index, "not among `--only`".to_owned())));
     }
@@ -60,12 +61,12 @@ pub(crate) fn without_failed_tests(
         .collect()
 }
 
-/// The stages, and all that they need.
+/// The stages, and all that they need. A region doesn't need those of the waves before it.
 fn with_needs(plan: &Plan, stages: impl IntoIterator<Item = StageIndex>) -> BTreeSet<StageIndex> {
     let (mut all, mut next) = (BTreeSet::new(), stages.into_iter().collect::<Vec<_>>());
     while let Some(index) = next.pop() {
         if all.insert(index) {
-            next.extend(&plan.stage(index).needs);
+            next.extend(plan.stage(index).own_needs());
         }
     }
     all

@@ -2,6 +2,10 @@
 //!
 //! A request for an environment is decided in one exclusive transaction, by the first of these rules that applies:
 //!
+//! An environment and all of its regions are one lock, which the environment's row has. Who holds it, which run acted last and
+//! an unfinished rollout in any of the regions count for all of them; each region has a fence of its own, and a row for it. A
+//! fence of a region is valid as long as no other run has acquired any of them since.
+//!
 //! 1. The environment is frozen, and the request doesn't override the freeze: *frozen*. This comes first because a
 //!    person decided it about the environment itself, so it applies to every run.
 //! 2. A newer run has acquired the environment before: *superseded*. This comes before the holder is checked, because
@@ -21,6 +25,8 @@ use stagewright_engine::{
     EnvironmentAnswer, EnvironmentRequest, GroupAnswer, GroupRequest, RunCoordinator, RunId, StoreError, Timestamp,
 };
 
+use stagewright_model::lock_of;
+
 use crate::error::refused;
 use crate::requesting_run::RequestingRun;
 use crate::row::integer;
@@ -32,11 +38,13 @@ impl RunCoordinator for Store {
     fn acquire_environment(&mut self, request: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError> {
         let requester = self.requesting_run(&request.run)?;
         let (name, directory) = (requester.environment(&request.environment), self.directory.clone());
+        let lock = requester.environment(lock_of(&request.environment));
         let doing = format!("acquire environment `{}` for run {}", request.environment, request.run);
         self.durably(format_args!("{doing}"), |transaction| {
-            let state = environment::state(transaction, &name, requester.rehearsal)?;
+            let state = environment::state(transaction, &lock, requester.rehearsal)?;
+            let own = environment::state(transaction, &name, requester.rehearsal)?;
             if !request.override_freeze
-                && let Some(freeze) = state.active_freeze(request.at)
+                && let Some(freeze) = state.active_freeze(request.at).or_else(|| own.active_freeze(request.at))
             {
                 let reason = format!("{}, by {}", freeze.reason, freeze.by);
                 return Ok(EnvironmentAnswer::Frozen { until: freeze.until, reason });
@@ -53,12 +61,13 @@ impl RunCoordinator for Store {
                 return Ok(EnvironmentAnswer::Held { by });
             }
             if !request.take_over
-                && let Some(by) = rollout::open_by(transaction, &name, requester.rehearsal)?
-                && by != requester.run
+                && let Some(by) = rollout::open_by_another(transaction, &lock, requester.rehearsal, &requester.run)?
             {
                 return Ok(EnvironmentAnswer::Held { by });
             }
-            let fence = state.fence + 1;
+            // All regions draw from one sequence, so that a region that becomes an environment of its own, or the other way
+            // round, goes on with greater fences than its target has seen.
+            let fence = state.fence.max(own.fence) + 1;
             transaction
                 .prepare_cached(
                     "INSERT INTO environments (name, rehearsal, fence, last_number, last_run, holder, beat)
@@ -67,13 +76,28 @@ impl RunCoordinator for Store {
                          fence = ?3, last_number = ?4, last_run = ?5, holder = ?5, beat = ?6",
                 )?
                 .execute((
-                    &name,
+                    &lock,
                     requester.rehearsal,
                     integer(fence),
                     integer(requester.number),
                     &requester.run.0,
                     integer(request.at.0),
                 ))?;
+            if name != lock {
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO environments (name, rehearsal, fence, last_number, last_run)
+                         VALUES (?1, ?2, ?3, ?4, ?5)
+                         ON CONFLICT DO UPDATE SET fence = ?3, last_number = ?4, last_run = ?5",
+                    )?
+                    .execute((
+                        &name,
+                        requester.rehearsal,
+                        integer(fence),
+                        integer(requester.number),
+                        &requester.run.0,
+                    ))?;
+            }
             let rehearsal = requester.rehearsal.then_some(&requester.run);
             let releases =
                 ledger::environment_releases(transaction, &request.environment, rehearsal, Some(&requester.run))?;
@@ -89,13 +113,16 @@ impl RunCoordinator for Store {
 
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
         let requester = self.requesting_run(run)?;
-        let state = environment::state(&self.connection, &requester.environment(environment), requester.rehearsal)
-            .map_err(self.failed(format_args!("read the fence of environment `{environment}`")))?;
-        Ok(state.fence == fence)
+        let state = |name: &str| {
+            environment::state(&self.connection, &requester.environment(name), requester.rehearsal)
+                .map_err(self.failed(format_args!("read the fence of environment `{environment}`")))
+        };
+        let (_, last) = state(lock_of(environment))?.last;
+        Ok(state(environment)?.fence == fence && last.as_ref() == Some(run))
     }
 
     fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {
-        let name = self.requesting_run(run)?.environment(environment);
+        let name = self.requesting_run(run)?.environment(lock_of(environment));
         self.durably(format_args!("release environment `{environment}` for run {run}"), |transaction| {
             transaction
                 .prepare_cached("UPDATE environments SET holder = NULL, beat = NULL WHERE name = ?1 AND holder = ?2")?

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 use stagewright_engine::{RunId, StoreError, Timestamp};
+use stagewright_model::lock_of;
 
 use crate::row::{integer, timestamp};
 use crate::{ReleaseRow, RolloutRow, Store, ledger, rollout, run_lock};
@@ -83,6 +84,9 @@ impl EnvironmentState {
     }
 }
 
+/// The states of environments by name, each with the rehearsal that it belongs to.
+type States = BTreeMap<String, (Option<RunId>, EnvironmentState)>;
+
 const SELECT: &str =
     "SELECT name, fence, last_number, last_run, holder, beat, freeze_from, freeze_until, freeze_reason,
          freeze_by
@@ -100,7 +104,8 @@ pub(crate) fn state(connection: &Connection, environment: &str, rehearsal: bool)
 
 impl Store {
     /// The environments that were ever acquired, deployed to or frozen, ordered by name. Each rehearsal has separate
-    /// environments; for each name, the one of the newest rehearsal is listed.
+    /// environments; for each name, the one of the newest rehearsal is listed. Instead of an environment with regions, its
+    /// regions are listed, which share its holder and its freeze.
     ///
     /// # Errors
     /// If the database can't be read.
@@ -111,34 +116,43 @@ impl Store {
         };
         // The rows are ordered by key, and so by run. Collecting them into a map keeps the last one of each name, which
         // is that of the newest rehearsal.
-        let newest = |states: Vec<(String, EnvironmentState)>| -> BTreeMap<String, (Option<RunId>, EnvironmentState)> {
+        let newest = |states: Vec<(String, EnvironmentState)>| -> States {
             let own = |(stored, state): (String, EnvironmentState)| match stored.split_once('/') {
                 Some((run, name)) if rehearsal => (name.to_owned(), (Some(RunId(run.to_owned())), state)),
                 _ => (stored, (None, state)),
             };
             states.into_iter().map(own).collect()
         };
-        let fill = |(name, (run, state)): (String, (Option<RunId>, EnvironmentState))| {
-            let key = run.as_ref().map_or_else(|| name.clone(), |run| rehearsal_key(run, &name));
+        let fill = |(name, (run, state)): (&String, &(Option<RunId>, EnvironmentState)), all: &States| {
+            let key = run.as_ref().map_or_else(|| name.clone(), |run| rehearsal_key(run, name));
             let releases = match (rehearsal, &run) {
                 // Earlier versions didn't separate the environments of rehearsals: their rows belong to no particular
                 // run.
                 (true, None) => ledger::EnvironmentReleases::default(),
-                _ => ledger::environment_releases(&self.connection, &name, run.as_ref(), None)?,
+                _ => ledger::environment_releases(&self.connection, name, run.as_ref(), None)?,
             };
-            let alive = |(run, beat): &(RunId, Timestamp)| run_lock::is_alive(&self.run_directory(run), *beat, now);
-            Ok(EnvironmentRow {
+            let alive = |(run, beat): &&(RunId, Timestamp)| run_lock::is_alive(&self.run_directory(run), *beat, now);
+            let (_, lock) = all.get(lock_of(name)).filter(|(holder, _)| holder == run).unwrap_or(&all[name]);
+            rusqlite::Result::Ok(EnvironmentRow {
                 rollout: rollout::find(&self.connection, &key, rehearsal)?,
                 current: releases.current,
                 last_known_good: releases.last_known_good,
                 fence: state.fence,
-                freeze: state.active_freeze(now).cloned(),
-                holder: state.holder.filter(alive).map(|(run, _)| run),
-                name,
+                freeze: lock.active_freeze(now).or_else(|| state.active_freeze(now)).cloned(),
+                holder: lock.holder.as_ref().filter(alive).map(|(run, _)| run.clone()),
+                name: name.clone(),
             })
         };
-        let rows = query().and_then(|states| newest(states).into_iter().map(fill).collect());
-        rows.map_err(self.failed("list the environments"))
+        let list = || {
+            let states = newest(query()?);
+            let rows: Vec<EnvironmentRow> =
+                states.iter().map(|entry| fill(entry, &states)).collect::<rusqlite::Result<_>>()?;
+            let is_region_of = |other: &EnvironmentRow, name: &str| other.name != name && lock_of(&other.name) == name;
+            let has_regions = |row: &&EnvironmentRow| rows.iter().any(|other| is_region_of(other, &row.name));
+            let is_listed = |row: &&EnvironmentRow| row.current.is_some() || !has_regions(row);
+            Ok(rows.iter().filter(is_listed).cloned().collect())
+        };
+        list().map_err(self.failed("list the environments"))
     }
 
     /// Freezes an environment, replacing an earlier freeze. Attempts that would start on it wait; one that is running

@@ -105,8 +105,11 @@ pub(crate) fn restored_by(
     run: &RunId,
     environment: &str,
 ) -> rusqlite::Result<Option<ReleaseRow>> {
-    let sql =
-        format!("{SELECT} AND number = (SELECT json_extract(source, '$.rollback.release') FROM runs WHERE id = ?3)");
+    let sql = format!(
+        "{SELECT} AND (number = (SELECT json_extract(source, '$.rollback.release') FROM runs WHERE id = ?3)
+             OR number IN (SELECT other.value FROM runs, json_each(runs.source, '$.rollback.others') AS other
+                 WHERE runs.id = ?3))"
+    );
     connection.prepare_cached(&sql)?.query_row((environment, false, &run.0), release_row).optional()
 }
 

@@ -53,11 +53,18 @@ pub(crate) fn find(connection: &Connection, key: &str, rehearsal: bool) -> rusql
     row.optional()
 }
 
-/// The run whose rollout in the environment with this key hasn't finished.
-pub(crate) fn open_by(connection: &Connection, key: &str, rehearsal: bool) -> rusqlite::Result<Option<RunId>> {
-    let mut statement =
-        connection.prepare_cached("SELECT run FROM rollouts WHERE environment = ?1 AND rehearsal = ?2 AND open")?;
-    statement.query_row((key, rehearsal), |row| row.get(0).map(RunId)).optional()
+/// A run other than `own` whose rollout in the environment with this key, or in one of its regions, hasn't finished.
+pub(crate) fn open_by_another(
+    connection: &Connection,
+    key: &str,
+    rehearsal: bool,
+    own: &RunId,
+) -> rusqlite::Result<Option<RunId>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT run FROM rollouts WHERE (environment = ?1 OR substr(environment, 1, length(?1) + 1) = ?1 || '.')
+             AND rehearsal = ?2 AND open AND run <> ?3",
+    )?;
+    statement.query_row((key, rehearsal, &own.0), |row| row.get(0).map(RunId)).optional()
 }
 
 /// Replaces the last rollout of the environment with the one of an event that is being recorded.

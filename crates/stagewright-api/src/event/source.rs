@@ -79,6 +79,9 @@ pub struct ReleaseSourceEntry {
     pub run: String,
     /// Its number, as in [`ReleaseEntry::number`](crate::ReleaseEntry::number).
     pub release: u64,
+    /// The numbers of the releases of other regions that are deployed again with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<u64>,
 }
 
 /// Something that has changed since a run was started.

@@ -43,8 +43,8 @@ pub(crate) fn source() -> RunSourceEntry {
         learning: true,
         unsandboxed: Some(s("no Landlock")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
-        rollback: Some(ReleaseSourceEntry { run: s("run-0"), release: 3 }),
-        promotion: Some(ReleaseSourceEntry { run: s("run-1"), release: 2 }),
+        rollback: Some(ReleaseSourceEntry { run: s("run-0"), release: 3, others: vec![4] }),
+        promotion: Some(ReleaseSourceEntry { run: s("run-1"), release: 2, others: Vec::new() }),
     }
 }
 

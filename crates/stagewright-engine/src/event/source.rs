@@ -84,6 +84,16 @@ pub struct ReleaseSource {
     pub run: RunId,
     /// The release's number in the history of its environment.
     pub release: u64,
+    /// The numbers of the run's releases in other regions of the environment, which are deployed again with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<u64>,
+}
+
+impl ReleaseSource {
+    /// One release, of one environment.
+    pub fn of(run: RunId, release: u64) -> ReleaseSource {
+        ReleaseSource { run, release, others: Vec::new() }
+    }
 }
 
 /// A difference from the start of the run.

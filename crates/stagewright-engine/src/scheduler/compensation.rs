@@ -1,6 +1,8 @@
 //! Compensation: when a stage fails, the effects of the stages that its `compensate` names are undone, one at a time,
 //! in the reverse order in which they ended.
 
+use std::sync::Arc;
+
 use stagewright_model::StageIndex;
 
 use super::{Action, Scheduler, failure};
@@ -14,8 +16,13 @@ impl Scheduler {
         if !outcome.is_failure() {
             return;
         }
+        let plan = Arc::clone(&self.plan);
+        self.compensate_only(because, &plan.stage(because).compensate);
+    }
+
+    fn compensate_only(&mut self, because: StageIndex, stages: &[StageIndex]) {
         let mut targets: Vec<(u64, StageIndex)> = Vec::new();
-        for &target in &self.plan.stage(because).compensate {
+        for &target in stages {
             let state = self.state.stage(target);
             let did_it = matches!(state.status, StageStatus::Ended { outcome: Outcome::Succeeded, .. });
             let queued = self.undo_queue.iter().any(|(stage, _)| *stage == target);
@@ -25,6 +32,19 @@ impl Scheduler {
         }
         targets.sort_unstable();
         self.undo_queue.extend(targets.into_iter().rev().map(|(_, target)| (target, because)));
+    }
+
+    /// Queues a stage that ended after one that compensates it had failed: in a wave, the regions don't wait for each other.
+    pub(super) fn compensate_late(&mut self, ended: StageIndex) {
+        let has_failed = |index: &StageIndex| {
+            let stage = self.plan.stage(*index);
+            let undoes_it = stage.wave.as_ref().is_some_and(|wave| wave.undo.contains(&ended));
+            undoes_it
+                && matches!(self.state.stage(*index).status, StageStatus::Ended { outcome, .. } if outcome.is_failure())
+        };
+        if let Some(failed) = self.plan.indices().find(has_failed) {
+            self.compensate_only(failed, &[ended]);
+        }
     }
 
     /// Whether a compensation is in progress or queued.

@@ -109,6 +109,9 @@ impl Scheduler {
         self.capturing.remove(&index);
         self.confirm_releases(index)?;
         self.compensate(index, outcome);
+        if outcome == Outcome::Succeeded && self.plan.stage(index).wave.is_some() {
+            self.compensate_late(index);
+        }
         self.open -= 1;
         self.open_main -= usize::from(self.plan.stage(index).kind == StageKind::Main);
         self.upstream_failed[index.get()] = self.has_failed_upstream(index);

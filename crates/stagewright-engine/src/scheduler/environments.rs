@@ -159,6 +159,7 @@ impl Scheduler {
     ) -> Result<(), IllegalTransition> {
         self.acquiring.remove(&stage);
         let name = self.environment_of(stage).unwrap_or_default().to_owned();
+        let lock = self.lock_of(stage).unwrap_or_default().to_owned();
         if !matches!(answer, EnvironmentAnswer::Held { .. }) {
             self.awaited.remove(&stage);
         }
@@ -172,13 +173,13 @@ impl Scheduler {
         // nevertheless: note it, so that it gets released.
         if !startable && self.undoing != Some(stage) {
             if let EnvironmentAnswer::Granted { .. } = answer {
-                self.held_environments.insert(name);
+                self.held_environments.insert(lock);
             }
             return Ok(());
         }
         match answer {
             EnvironmentAnswer::Granted { fence, current, last_known_good, restored } => {
-                self.held_environments.insert(name.clone());
+                self.held_environments.insert(lock);
                 let settings = self.environment_view(&name);
                 let view = EnvironmentView { fence: Some(fence), current, last_known_good, restored, ..settings };
                 if self.undoing == Some(stage) { self.begin_undo(stage, view) } else { self.begin(stage, Some(view)) }
@@ -242,7 +243,7 @@ impl Scheduler {
         let lacks_group = self.group_requested && !self.state.in_group;
         let waiting = idle || !self.awaited.is_empty() || lacks_group;
         let in_use = |name: &str| {
-            let of_it = |stage: &StageIndex| self.environment_of(*stage) == Some(name);
+            let of_it = |stage: &StageIndex| self.lock_of(*stage) == Some(name);
             let busy = self.running.iter().chain(&self.acquiring).chain(&self.undoing).any(of_it)
                 || (!lacks_group && self.between_calls().any(|stage| of_it(&stage)));
             let mut to_come = self.plan.indices().filter(of_it).filter(|&stage| self.needs_environment(stage));

@@ -64,7 +64,7 @@ impl Scheduler {
             members: self.plan.members_of(&approvers),
             approvers,
             approvals: 1,
-            environments: self.environment_of(stage).map(str::to_owned).into_iter().collect(),
+            environments: self.lock_of(stage).map(str::to_owned).into_iter().collect(),
             fields: Vec::new(),
             expires: None,
             until,
@@ -175,9 +175,10 @@ impl Scheduler {
 
     /// Whether a stage needs an approval before it may act on its environment. An approval is valid if it was given at
     /// a gate for this environment: one before the stage whose `approves` names the environment, or one that the engine
-    /// opened for it. It must also be bound to what would run now, and to the files that the stage works on.
+    /// opened for it. One for an environment is one for all of its regions. It must also be bound to what would run now, and
+    /// to the files that the stage works on.
     pub(super) fn lacks_approval(&self, stage: StageIndex) -> bool {
-        let Some(environment) = self.environment_of(stage) else { return false };
+        let Some(environment) = self.lock_of(stage) else { return false };
         let members = self.plan.members_of(&self.environment_approvers(stage));
         if members.is_empty() || self.only_asks(stage, environment) {
             return false;
@@ -192,7 +193,7 @@ impl Scheduler {
                     is_before(other) && self.plan.stage(other).approves().any(|name| name == environment)
                 }
                 GateKind::Environment | GateKind::Freeze | GateKind::Unresolved => {
-                    self.environment_of(other) == Some(environment)
+                    self.lock_of(other) == Some(environment)
                 }
                 GateKind::Wait => false,
             };
@@ -236,6 +237,11 @@ impl Scheduler {
 
     pub(super) fn environment_of(&self, stage: StageIndex) -> Option<&str> {
         self.plan.stage(stage).environment.as_ref().map(|environment| environment.name.as_str())
+    }
+
+    /// The environment that is locked while the stage acts on its own.
+    pub(super) fn lock_of(&self, stage: StageIndex) -> Option<&str> {
+        self.environment_of(stage).map(stagewright_model::lock_of)
     }
 
     fn unknown_team<'a>(&self, approver: &'a str) -> Option<&'a str> {

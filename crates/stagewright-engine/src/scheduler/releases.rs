@@ -60,14 +60,17 @@ impl Scheduler {
         needs.into_iter().chain([ended]).try_for_each(|stage| self.confirm_release(stage))
     }
 
-    /// Confirms the stage's release, if it has one and all stages that directly need it have succeeded.
+    /// Confirms the stage's release, if it has one and all stages that directly need it have succeeded. Those of other regions
+    /// say nothing about it.
     pub(super) fn confirm_release(&mut self, stage: StageIndex) -> Result<(), IllegalTransition> {
         let state = self.state.stage(stage);
         if state.release.is_none() || state.confirmed || state.status.conclusion() != Some(Outcome::Succeeded) {
             return Ok(());
         }
-        let mut dependents = self.plan.graph.neighbors(NodeIndex::new(stage.get()));
+        let dependents = self.plan.graph.neighbors(NodeIndex::new(stage.get()));
+        let follows = |dependent: &NodeIndex| self.plan.stage(self.plan.graph[*dependent]).follows_in_waves(stage);
         let proven = dependents
+            .filter(|dependent| !follows(dependent))
             .all(|dependent| self.state.stages[dependent.index()].status.conclusion() == Some(Outcome::Succeeded));
         if proven { self.record(EventKind::ReleaseConfirmed { stage }) } else { Ok(()) }
     }

@@ -88,7 +88,7 @@ impl Scheduler {
             let conclusion = state.status.conclusion();
             let succeeded = conclusion.is_some_and(Outcome::lets_dependents_run);
             let left_out = succeeded && state.attempts == 0;
-            let mut needs = self.plan.stage(index).needs.iter();
+            let mut needs = self.plan.stage(index).own_needs();
             let builds_on_undone = !left_out && needs.any(|need| undone[need.get()]);
             // An open stage beyond `Pending`, for example at a gate, got there because of how the stages before it
             // ended. If one of these runs again, that is no longer certain, so the stage starts over.

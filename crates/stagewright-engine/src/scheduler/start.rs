@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stagewright_model::{
-    CacheUse, EffectClass, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind,
+    CacheUse, EffectClass, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, Wave,
 };
 
 use super::{Action, Scheduler};
@@ -24,7 +24,8 @@ impl Scheduler {
         {
             return self.cancel_stage(index, "the run was cancelled");
         }
-        if !checks_status && let Some(reason) = self.blocking_need(index) {
+        let blocked = self.blocking_wave(index).or_else(|| self.blocking_need(index).filter(|_| !checks_status));
+        if let Some(reason) = blocked {
             return self.end_stage(index, Outcome::Skipped, Outcome::Skipped, Some(reason));
         }
         let Some(condition) = stage.condition.clone() else {
@@ -81,7 +82,11 @@ impl Scheduler {
         }
         if self.lacks_approval(index) {
             let environment = self.environment_of(index).unwrap_or_default();
-            let message = format!("Let `{}` act on `{environment}`?", self.plan.stage(index).id);
+            let mut message = format!("Let `{}` act on `{environment}`?", self.plan.stage(index).id);
+            if self.plan.region(index).is_some() {
+                let whole = self.lock_of(index).unwrap_or_default();
+                message.push_str(&format!(" An approval covers all regions of `{whole}`."));
+            }
             let attempt = self.next_attempt(index);
             return self.open_engine_gate(index, attempt, GateKind::Environment, message, None);
         }
@@ -189,7 +194,7 @@ impl Scheduler {
             plugin: self.values.plugin(index).digest.as_deref().map(str::to_owned),
             config,
             env,
-            permissions: stage.permissions.as_ref().clone(),
+            permissions: plan.granted(index),
             environment: stage.environment.as_ref().map(view),
             needs: self.ended_before(stage),
             before: self.all_before(index),
@@ -306,23 +311,31 @@ impl Scheduler {
 
     /// Why a stage whose `if` doesn't check the status of its needs can't run.
     fn blocking_need(&self, index: StageIndex) -> Option<String> {
-        let needs = &self.plan.stage(index).needs;
-        needs.iter().find_map(|&need| {
+        self.plan.stage(index).own_needs().find_map(|need| {
             let conclusion = self.state.stage(need).status.conclusion()?;
-            let id = &self.plan.stage(need).id;
-            let happened = match conclusion {
-                Outcome::Succeeded | Outcome::Rehearsed => return None,
-                Outcome::Failed => "failed",
-                Outcome::Errored => "errored",
-                Outcome::TimedOut => "timed out",
-                Outcome::Skipped => "was skipped",
-                Outcome::Cancelled => "was cancelled",
-                Outcome::Rejected => "was rejected",
-                Outcome::Lost => "was lost",
-                Outcome::Inconclusive => "was inconclusive",
-            };
-            Some(format!("`{id}` {happened}"))
+            let happened = happened(conclusion).or((conclusion == Outcome::Skipped).then_some("was skipped"))?;
+            Some(format!("`{}` {happened}", self.plan.stage(need).id))
         })
+    }
+
+    /// Why the wave of a stage doesn't begin: a stage of the waves before it didn't succeed. One that was skipped because of
+    /// its own condition, and all that were skipped because of that, don't count.
+    fn blocking_wave(&self, index: StageIndex) -> Option<String> {
+        let wave = self.plan.stage(index).wave.as_ref()?;
+        let (mut seen, mut open) = (BTreeSet::new(), wave.after.clone());
+        let mut has_acted = wave.after.is_empty();
+        while let Some(before) = open.pop() {
+            let conclusion = self.state.stage(before).status.conclusion()?;
+            if let Some(happened) = happened(conclusion) {
+                let Wave { environment, .. } = &**wave;
+                let id = &self.plan.stage(before).id;
+                return Some(format!("`{id}` {happened}, which ends the deploy to the regions of `{environment}`"));
+            }
+            has_acted |= conclusion != Outcome::Skipped;
+            let needs = self.plan.stage(before).needs.iter();
+            open.extend(needs.filter(|need| self.plan.stage(**need).wave.is_some() && seen.insert(**need)));
+        }
+        (wave.is_pause && !has_acted).then(|| "nothing was done in the waves before".to_owned())
     }
 
     /// Whether a need failed, directly or upstream. For finally stages, every main stage counts as a need.
@@ -361,5 +374,19 @@ impl Scheduler {
             }
         }
         worst
+    }
+}
+
+/// What happened to a stage that didn't succeed, and wasn't skipped either.
+fn happened(conclusion: Outcome) -> Option<&'static str> {
+    match conclusion {
+        Outcome::Succeeded | Outcome::Rehearsed | Outcome::Skipped => None,
+        Outcome::Failed => Some("failed"),
+        Outcome::Errored => Some("errored"),
+        Outcome::TimedOut => Some("timed out"),
+        Outcome::Cancelled => Some("was cancelled"),
+        Outcome::Rejected => Some("was rejected"),
+        Outcome::Lost => Some("was lost"),
+        Outcome::Inconclusive => Some("was inconclusive"),
     }
 }

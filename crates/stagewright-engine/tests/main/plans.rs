@@ -20,6 +20,7 @@ pub(crate) fn stage(name: &str, needs: &[u32]) -> Stage {
         needs: needs.iter().map(|&index| StageIndex(index)).collect(),
         condition: None,
         matrix: None,
+        wave: None,
         timeout: None,
         retry: Arc::default(),
         continue_on_error: false,
@@ -82,11 +83,9 @@ pub(crate) fn plan_with(stages: Vec<Stage>, approvers: &[&str], freeze: Option<s
     let freeze = freeze.map(|window| Freeze { window: FreezeWindow::Once(window), reason: "holidays".to_owned() });
     let environment = Environment {
         target: Some("process".to_owned()),
-        url: None,
         approvers: approvers.iter().map(|&who| who.to_owned()).collect(),
-        config: Vec::new(),
-        protected: false,
         freeze: freeze.into_iter().collect(),
+        ..Environment::default()
     };
     let mut plan = Plan::of_stages("test", stages);
     plan.environments.insert("production".to_owned(), environment);

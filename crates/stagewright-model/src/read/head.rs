@@ -6,7 +6,7 @@ use petgraph::graph::DiGraph;
 
 use super::fields::{At, Fields, Value, json};
 use super::uses::{Uses, Visibility, env};
-use super::{credentials, freeze, lock, teams};
+use super::{credentials, freeze, lock, regions, teams};
 use crate::credential::CredentialDeclaration;
 use crate::diagnostic::{Problem, Report};
 use crate::expression::Template;
@@ -69,7 +69,9 @@ pub(super) fn read<'t>(file: Fields<'t>, uses: &mut Uses<'t>, report: &mut Repor
         env: env(file.table("env"), Visibility::Pipeline, uses, report),
         secrets: secrets(file.table("secrets")),
         credentials: credentials::read(file, report),
-        environments: named(file.table("environments"), |fields| environment(fields, report)),
+        environments: regions::flattened(named(file.table("environments"), |fields| {
+            (environment(fields, report), regions::read(fields, report))
+        })),
         teams: teams::read(file, report),
         concurrency: concurrency(file, uses, report),
         fields: file,
@@ -170,6 +172,8 @@ fn environment(fields: Fields<'_>, report: &mut Report) -> Environment {
         config: fields.strings("config"),
         protected: fields.flag("protected").unwrap_or(false),
         freeze: freeze::read(fields, report),
+        regions: Vec::new(),
+        region: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Checks that what expressions and stages refer to exists, and that stages only read results that are final by then.
 
+mod grants;
+
 use std::collections::{BTreeSet, HashSet};
 
 use super::fields::{At, Fields};
@@ -8,12 +10,11 @@ use super::order::{Names, Order, Referrers};
 use super::permissions::PermissionSets;
 use super::stage::Draft;
 use super::uses::{Use, Visibility};
-use super::{PluginNames, credentials, list, place, undeclared};
+use super::{PluginNames, list, place, regions, undeclared};
 use crate::diagnostic::{Problem, Report};
 use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
-use crate::grants::{CredentialRule, CredentialUse, HostPattern, NetTarget, SecretName, SecretRule, SecretUse};
 use crate::nearest::nearest;
-use crate::plan::{DEPLOY, OutputRead, PluginRef, StageKind};
+use crate::plan::{DEPLOY, OutputRead, PluginRef, Region, StageKind};
 use crate::span::SourceSpan;
 
 /// Everything that names are looked up in.
@@ -45,6 +46,7 @@ pub(super) fn check(
     let mut used_names = HashSet::new();
     let mut output_reads = Vec::new();
     known.check_credentials(&mut used_names, report);
+    known.check_region_credentials(report);
     for permissions in known.sets.declared().chain([known.defaults]) {
         known.check_secrets(permissions, &mut used_names, report);
         known.check_credential_names(permissions, &mut used_names, report);
@@ -133,135 +135,6 @@ impl<'t> KnownNames<'_, 't> {
         self.head.declared.iter().filter(|(of, _)| *of == table).map(|(_, name)| *name).collect()
     }
 
-    fn check_credentials(&self, used_names: &mut HashSet<(&'static str, &'t str)>, report: &mut Report) {
-        let Head { fields, credentials, secrets, .. } = self.head;
-        credentials::check_secrets(*fields, credentials, secrets, &self.declared("secrets"), used_names, report);
-    }
-
-    fn check_credential_names(
-        &self,
-        permissions: Fields<'t>,
-        used_names: &mut HashSet<(&'static str, &'t str)>,
-        report: &mut Report,
-    ) {
-        let declared = self.declared("credentials");
-        for entry in permissions.texts("credentials").into_iter().filter(|entry| !entry.value.is_empty()) {
-            let name = At { value: entry.value.split_once(':').map_or(entry.value, |(name, _)| name), ..entry };
-            used_names.insert(("credentials", name.value));
-            if !declared.iter().any(|known| known.value == name.value) {
-                let known = declared.iter().map(|known| known.value);
-                report.error(|| undeclared("credential", "credentials", name, known));
-            }
-            let is_for_programs =
-                CredentialRule::parse(entry.value).is_ok_and(|rule| rule.usage() == CredentialUse::Programs);
-            let Some(declared) = self.head.credentials.get(name.value).filter(|_| is_for_programs) else { continue };
-            let name = name.value;
-            if let Some((reason, help)) = declared.no_proxy(name) {
-                report.error(|| {
-                    let message = format!("the proxy can't sign with the credential `{name}`: {reason}");
-                    Problem::new("stagewright::no-proxy", entry.span, message).help(help)
-                });
-            }
-        }
-    }
-
-    /// Warns of credentials that the proxy would never use.
-    fn check_proxied_credentials(draft: &Draft<'t>, permissions: Fields<'t>, report: &mut Report) {
-        if !draft.stage.permissions.unsandboxed {
-            return;
-        }
-        for entry in permissions.texts("credentials") {
-            let Ok(rule) = CredentialRule::parse(entry.value) else { continue };
-            if rule.usage() == CredentialUse::Programs {
-                let (name, stage) = (rule.name(), draft.name.value);
-                let message =
-                    format!("the proxy never signs with `{name}`: programs of `{stage}` run without a sandbox");
-                let help = "remove `sandbox = \"off\"`, or pass a secret to the program that needs it";
-                report.warning(Problem::new("stagewright::no-effect", entry.span, message).help(help));
-            }
-        }
-    }
-
-    fn check_credential_conflicts(&self, draft: &Draft<'t>, report: &mut Report) {
-        let own = if draft.fields.has("permissions") { draft.permissions()[0] } else { self.defaults };
-        let tables = self.sets.tables(own).into_iter().chain(self.sets.tables(draft.permissions()[1]));
-        let entries = tables.flat_map(|table| table.texts("credentials")).collect::<Vec<_>>();
-        credentials::check_conflicts(draft, &entries, &self.head.credentials, report);
-    }
-
-    /// Warns of secrets that the proxy would never send. The hosts of a package manager aren't known here.
-    fn check_downloads(&self, draft: &Draft<'t>, permissions: Fields<'t>, report: &mut Report) {
-        let rehearsed = draft.stage.rehearsal_grants().into_iter().flat_map(|granted| &granted.net);
-        let net = draft.stage.permissions.net.iter().chain(rehearsed).collect::<Vec<_>>();
-        for secret in self.sets.tables(permissions).into_iter().flat_map(|table| table.texts("secrets")) {
-            let Ok(rule) = SecretRule::parse(secret.value) else { continue };
-            let Some(declared) = self.head.secrets.get(rule.name()).filter(|_| rule.allows(SecretUse::Proxy)) else {
-                continue;
-            };
-            let (name, stage) = (rule.name(), draft.name.value);
-            let can_be_sent = net.iter().any(|entry| match entry.target() {
-                NetTarget::Packages(_) => true,
-                NetTarget::Socket(_) => false,
-                NetTarget::Origin(origin) => declared.hosts.iter().any(|host| host.can_be_sent(origin)),
-            });
-            let (message, help) = if draft.stage.permissions.unsandboxed {
-                (
-                    format!("the proxy never sends the secret `{name}`: programs of `{stage}` run without a sandbox"),
-                    "remove `sandbox = \"off\"`, or pass the secret to the program that needs it".to_owned(),
-                )
-            } else if declared.hosts.is_empty() {
-                (
-                    format!("the proxy never sends the secret `{name}`, which has no `hosts`"),
-                    format!("add to `[secrets.{name}]` the hosts that `{stage}` downloads from: `hosts = [\"HOST\"]`"),
-                )
-            } else if !can_be_sent {
-                let hosts = list(declared.hosts.iter().map(HostPattern::as_str));
-                (
-                    format!("the proxy never sends the secret `{name}`: `net` of `{stage}` has none of its hosts"),
-                    format!("grant `https://HOST` in `net`, for a host of the secret: {hosts}"),
-                )
-            } else {
-                continue;
-            };
-            report.warning(Problem::new("stagewright::no-effect", secret.span, message).help(help));
-        }
-    }
-
-    fn check_secrets(
-        &self,
-        permissions: Fields<'t>,
-        used_names: &mut HashSet<(&'static str, &'t str)>,
-        report: &mut Report,
-    ) {
-        let secrets: Vec<At<&str>> =
-            self.sets.tables(permissions).into_iter().flat_map(|table| table.texts("secrets")).collect();
-        for secret in &permissions.texts("secrets") {
-            // Invalid entries were reported by the check of the shape.
-            let Ok(grant) = SecretRule::parse(secret.value) else { continue };
-            let name = &secret.value[..grant.name().len()];
-            used_names.insert(("secrets", name));
-            // Unlike `head.secrets`, `head.declared` includes secrets whose declaration is invalid.
-            let declared = self.declared("secrets");
-            if !declared.iter().any(|known| known.value == name) {
-                let known = declared.iter().map(|known| known.value);
-                report.error(|| undeclared("secret", "secrets", At { value: name, ..*secret }, known));
-            }
-        }
-        for reveal in permissions.texts("reveal") {
-            let Ok(name) = SecretName::parse(reveal.value) else { continue };
-            let is_granted = |entry: &str| {
-                SecretRule::parse(entry).is_ok_and(|rule| rule.name() == name.as_str() && rule.opens_handle())
-            };
-            if !secrets.iter().any(|secret| is_granted(secret.value)) {
-                report.error(|| {
-                    let message = format!("`reveal` names `{}`, which `secrets` doesn't grant", reveal.value);
-                    Problem::new("stagewright::reveal-without-secret", reveal.span, message)
-                        .help(format!("add `{}` to `permissions.secrets`, or remove it here", reveal.value))
-                });
-            }
-        }
-    }
-
     /// Checks `with.environments` of gates. Another plugin may use this key for something else, so unknown names in it
     /// aren't reported.
     fn check_approved(
@@ -302,7 +175,7 @@ impl<'t> KnownNames<'_, 't> {
     fn check_reference(&self, used: &Use, reference: &VariableReference, position: Option<usize>, report: &mut Report) {
         let root = reference.root.as_str();
         let is_visible = match used.visibility {
-            Visibility::Pipeline => !matches!(root, "stages" | "matrix" | "env"),
+            Visibility::Pipeline => !matches!(root, "stages" | "matrix" | "region" | "env"),
             Visibility::StageEnv => root != "env",
             Visibility::Stage => true,
         };
@@ -313,7 +186,7 @@ impl<'t> KnownNames<'_, 't> {
         } else if let Some(member) = reference.member() {
             let draft = position.map(|position| &self.drafts[position]);
             self.check_member(used, reference, member, draft, report);
-            self.check_field(used, reference, report);
+            self.check_field(used, reference, draft, report);
         }
     }
 
@@ -357,18 +230,49 @@ impl<'t> KnownNames<'_, 't> {
                     report.error(|| unknown_member(span(), "matrix axis", member, axes.iter().map(String::as_str)));
                 }
             }
+            ("region", Some(draft)) => self.check_region_value(span(), member, draft, report),
             _ => {}
         }
     }
 
+    /// Checks that every region in which a stage runs has the value that it reads.
+    fn check_region_value(&self, span: SourceSpan, member: &str, draft: &Draft<'t>, report: &mut Report) {
+        let regions = regions::of(&draft.stage, &self.head.environments);
+        if regions.is_empty() {
+            report.error(|| {
+                Problem::new("stagewright::unknown-reference", span, "the stage acts on no environment with regions")
+                    .help("add `[environments.NAME.regions.REGION]`, and `environment = \"NAME\"` to the stage")
+            });
+        }
+        let lacks = |region: &&Region| member != regions::NAME && !region.values.contains_key(member);
+        if let Some(region) = regions.into_iter().find(lacks) {
+            report.error(|| {
+                let message = format!("the region `{}` has no value `{member}`", region.name);
+                let help =
+                    format!("add `{member}` to the `values` of each region, or write `region.?{member}.orValue(…)`");
+                Problem::new("stagewright::unknown-reference", span, message).help(help)
+            });
+        }
+    }
+
+    /// Whether a stage sees several results of another one: those of the cells of its matrix, or of other regions.
+    fn sees_several(&self, draft: Option<&Draft<'t>>, other: &Draft<'t>) -> bool {
+        let environment = |draft: &Draft<'t>| {
+            let is_spread = !regions::of(&draft.stage, &self.head.environments).is_empty();
+            draft.stage.environment.as_ref().filter(|_| is_spread).map(|environment| environment.name.clone())
+        };
+        let other_environment = environment(other);
+        other.matrix.is_some() || (other_environment.is_some() && draft.and_then(environment) != other_environment)
+    }
+
     /// Checks the field that is selected, if the variable's fields are known.
-    fn check_field(&self, used: &Use, reference: &VariableReference, report: &mut Report) {
+    fn check_field(&self, used: &Use, reference: &VariableReference, draft: Option<&Draft<'t>>, report: &mut Report) {
         let root = reference.root.as_str();
         let (of, field, fields, depth) = match (root, &*reference.path) {
             ("stages", [stage, field, ..]) => {
                 let Some(&position) = self.names.get(stage.name.as_str()) else { return };
-                let has_matrix = self.drafts[position].matrix.is_some();
-                let fields: &[&str] = if has_matrix { &MATRIX_STAGE_FIELDS } else { &STAGE_FIELDS };
+                let has_several = self.sees_several(draft, &self.drafts[position]);
+                let fields: &[&str] = if has_several { &MATRIX_STAGE_FIELDS } else { &STAGE_FIELDS };
                 (format!("stages.{}", stage.name), field, fields, 2)
             }
             (_, [field, ..]) => match fields_of(root) {

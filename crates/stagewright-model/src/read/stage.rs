@@ -28,7 +28,7 @@ pub(super) struct Draft<'t> {
     pub(super) compensate: Vec<At<&'t str>>,
     pub(super) matrix: Option<Matrix>,
     pub(super) uses: Vec<Use>,
-    /// The stage without `id`, `needs`, `compensate`, `matrix` and `line`.
+    /// The stage without `id`, `needs`, `compensate`, `matrix`, `wave` and `line`.
     pub(super) stage: Stage,
 }
 
@@ -94,6 +94,7 @@ pub(super) fn read<'t>(
         needs: Vec::new(),
         condition: fields.text("if").and_then(|text| uses.condition(text, report)),
         matrix: None,
+        wave: None,
         timeout: fields.duration("timeout").or(defaults.timeout),
         retry: fields.get("retry").map_or_else(|| Arc::clone(&defaults.retry), |value| Arc::new(retry(value))),
         continue_on_error: fields.flag("continue-on-error").unwrap_or(false),

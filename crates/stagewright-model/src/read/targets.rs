@@ -8,7 +8,7 @@ use crate::nearest::nearest;
 use crate::plan::{DEPLOY, DEPLOY_PREFIX, PluginRef};
 
 /// The plugin that deploys to a target.
-fn plugin(target: &str) -> PluginRef {
+pub(super) fn plugin(target: &str) -> PluginRef {
     match PluginRef::parse(target) {
         PluginRef::Builtin(name) => PluginRef::Builtin(format!("{DEPLOY_PREFIX}{name}")),
         own => own,

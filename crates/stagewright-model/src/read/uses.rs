@@ -12,7 +12,7 @@ use crate::span::SourceSpan;
 /// Which variables an expression can read, depending on its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Visibility {
-    /// In a table of the pipeline: neither `stages`, `matrix` nor `env`.
+    /// In a table of the pipeline: neither `stages`, `matrix`, `region` nor `env`.
     Pipeline,
     /// In a stage's `env`: everything but `env`.
     StageEnv,

@@ -1,5 +1,8 @@
 //! The description of the pipeline file.
 
+mod environment;
+
+use self::environment::ENVIRONMENTS;
 use super::{Format, Key, NameRule, OtherKeys, Shape, Table};
 use crate::credential::KIND_NAMES;
 use crate::plan::RetryCause;
@@ -225,40 +228,6 @@ static DEFAULTS: Table = closed(&[
 
 static PERMISSION_SETS: Table =
     open(&OtherKeys { what: "a permission set", rule: NameRule::Name, shape: Shape::Table(&PERMISSIONS) });
-
-static ENVIRONMENTS: Table =
-    open(&OtherKeys { what: "an environment", rule: NameRule::Stage, shape: Shape::Table(&ENVIRONMENT) });
-
-static ENVIRONMENT: Table = closed(&[
-    key(
-        "target",
-        Shape::Text(Format::Target),
-        "Kind of target: stages with `uses = \"deploy\"` use the built-in plugin `deploy-TARGET`, or the plugin of `path:` or \
-         `oci:`.",
-    ),
-    key("url", TEXT, "URL for users of the environment."),
-    key("config", texts(&PATH), "Configuration files; later ones override earlier ones."),
-    key(
-        "approvers",
-        texts(&Shape::Text(Format::Approver)),
-        "Users, and teams as `team:NAME`, who may approve deploys; without any, deploys need no approval.",
-    ),
-    with_default("protected", "false", Shape::Boolean, "Whether deploys must name an image by digest."),
-    key("freeze", Shape::List(&Shape::Table(&FREEZE)), "Times without deploys."),
-]);
-
-static FREEZE: Table = closed(&[
-    key("from", Shape::Moment, "Start of the freeze, with an offset: `2026-12-18T16:00:00Z`."),
-    key("until", Shape::Moment, "End of the freeze, with an offset."),
-    key("weekly", Shape::Text(Format::Weekly), "Start and end of a freeze in every week: `Fri 16:00 - Mon 08:00`."),
-    with_default(
-        "time-zone",
-        "\"UTC\"",
-        Shape::Text(Format::TimeZone),
-        "Time zone of `weekly`, as in `Europe/Berlin`.",
-    ),
-    required("reason", TEXT, "Why there are no deploys; shown to users whose deploys have to wait."),
-]);
 
 static TEAMS: Table =
     open(&OtherKeys { what: "a team", rule: NameRule::Name, shape: Shape::List(&Shape::Text(Format::Member)) });

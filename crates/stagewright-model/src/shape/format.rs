@@ -80,6 +80,8 @@ pub(crate) enum Format {
     Member,
     /// A period of the week, as in `Fri 16:00 - Mon 08:00`.
     Weekly,
+    /// A share of something, `1%` to `100%`.
+    Percentage,
     TimeZone,
     Choice(&'static [&'static str]),
 }
@@ -123,6 +125,7 @@ impl Format {
             Format::Member => check_member(text),
             Format::Weekly => WeeklyWindow::parse(text, jiff::tz::TimeZone::UTC).map(drop),
             Format::TimeZone => check_zone(text),
+            Format::Percentage => check_percentage(text),
             Format::Choice(options) => check_choice(text, options),
         }
     }
@@ -166,6 +169,7 @@ impl Format {
                 "examples": ["Fri 16:00 - Mon 08:00"],
             }),
             Format::TimeZone => json!({ "minLength": 1, "examples": ["Europe/Berlin"] }),
+            Format::Percentage => json!({ "pattern": "^0*([1-9][0-9]?|100)%$", "examples": ["50%"] }),
             Format::Choice(options) => json!({ "enum": options }),
         }
     }
@@ -194,6 +198,19 @@ pub fn duration(text: &str) -> Option<Duration> {
         rest = after[letters..].trim_start();
     }
     Some(total)
+}
+
+/// The number of a percentage, 1 to 100. None if it is invalid.
+pub(crate) fn percentage(text: &str) -> Option<u32> {
+    let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok().filter(|number| (1..=100).contains(number))
+}
+
+fn check_percentage(text: &str) -> Result<(), FormatError> {
+    match percentage(text) {
+        Some(_) => Ok(()),
+        None => refuse("stagewright::bad-percentage", "isn't a percentage", "write `1%` to `100%`"),
+    }
 }
 
 /// Parses a size to a number of bytes. None if it is invalid.

@@ -11,6 +11,7 @@ mod inputs;
 mod locks;
 mod plans;
 mod policies;
+mod regions;
 mod remarks;
 mod schema;
 mod ways_out;

@@ -58,8 +58,8 @@ impl ToWire for ReleaseSource {
     type Wire = api::ReleaseSourceEntry;
 
     fn to_wire(&self) -> api::ReleaseSourceEntry {
-        let ReleaseSource { run, release } = self;
-        api::ReleaseSourceEntry { run: run.to_wire(), release: *release }
+        let ReleaseSource { run, release, others } = self;
+        api::ReleaseSourceEntry { run: run.to_wire(), release: *release, others: others.clone() }
     }
 }
 

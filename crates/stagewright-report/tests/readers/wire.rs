@@ -49,8 +49,8 @@ fn source() -> Box<RunSource> {
         learning: true,
         unsandboxed: Some(s("unsandboxed")),
         package_hosts: BTreeMap::from([(s("npm"), vec![s("https://npm.example.org")])]),
-        rollback: Some(ReleaseSource { run: run("rollback-run"), release: 3 }),
-        promotion: Some(ReleaseSource { run: run("promotion-run"), release: 2 }),
+        rollback: Some(ReleaseSource { run: run("rollback-run"), release: 3, others: vec![4] }),
+        promotion: Some(ReleaseSource::of(run("promotion-run"), 2)),
     })
 }
 

@@ -29,9 +29,13 @@ fn run(id: &str) -> RunId {
 }
 
 fn claim_at(store: &mut Store, id: &str, at: u64) -> EnvironmentAnswer {
+    claim_of(store, id, "production", at)
+}
+
+fn claim_of(store: &mut Store, id: &str, environment: &str, at: u64) -> EnvironmentAnswer {
     let claim = EnvironmentRequest {
         run: run(id),
-        environment: "production".to_owned(),
+        environment: environment.to_owned(),
         override_freeze: false,
         take_over: false,
         at: Timestamp(at),
@@ -51,6 +55,68 @@ fn held(by: &str) -> EnvironmentAnswer {
     EnvironmentAnswer::Held { by: run(by) }
 }
 
+fn claim_region(store: &mut Store, id: &str, region: &str) -> EnvironmentAnswer {
+    claim_of(store, id, &format!("production.{region}"), 10_000)
+}
+
+#[test]
+fn regions_have_fences_of_their_own_under_one_lock() {
+    let (_directory, mut store) = runs();
+    let lease = store.lock_run(&run("a")).unwrap();
+    assert_eq!(claim_region(&mut store, "a", "us"), granted(1));
+    assert_eq!(claim_region(&mut store, "a", "eu"), granted(2), "a run acts on several regions at once");
+    for (region, fence) in [("us", 1), ("eu", 2)] {
+        assert!(store.holds(&run("a"), &format!("production.{region}"), fence).unwrap(), "{region}");
+    }
+    assert_eq!(claim_region(&mut store, "b", "ap"), held("a"));
+    assert_eq!(claim(&mut store, "b"), held("a"), "the lock is that of the whole environment");
+    let names = |store: &Store| -> Vec<(String, Option<RunId>)> {
+        let rows = store.environments(false, Timestamp(10_000)).unwrap();
+        rows.into_iter().map(|row| (row.name, row.holder)).collect()
+    };
+    let by_a = |region: &str| (format!("production.{region}"), Some(run("a")));
+    assert_eq!(names(&store), [by_a("eu"), by_a("us")]);
+    drop(lease);
+
+    // The process of `a` is gone. Whatever region another run acquires, none of the fences of `a` is valid any more.
+    assert_eq!(claim_region(&mut store, "b", "ap"), granted(3));
+    for (region, fence) in [("us", 1), ("eu", 2)] {
+        assert!(!store.holds(&run("a"), &format!("production.{region}"), fence).unwrap(), "{region}");
+    }
+    assert_eq!(claim_region(&mut store, "a", "us"), EnvironmentAnswer::Superseded { by: run("b") });
+    RunCoordinator::release_environment(&mut store, &run("b"), "production").unwrap();
+    assert_eq!(names(&store).into_iter().filter_map(|(_, holder)| holder).next(), None);
+    // A region that becomes an environment of its own, or the other way round, goes on with greater fences.
+    assert_eq!(claim(&mut store, "b"), granted(4));
+}
+
+#[test]
+fn a_freeze_and_a_rollout_of_a_region_count() {
+    let (_directory, mut store) = runs();
+    let freeze = |by: &str| EnvironmentFreeze {
+        from: Timestamp(1),
+        until: None,
+        reason: "a fair".to_owned(),
+        by: by.to_owned(),
+    };
+    store.freeze("production.eu", &freeze("ada")).unwrap();
+    assert_eq!(claim_region(&mut store, "a", "us"), granted(1));
+    let frozen = EnvironmentAnswer::Frozen { until: None, reason: "a fair, by ada".to_owned() };
+    assert_eq!(claim_region(&mut store, "a", "eu"), frozen);
+    store.unfreeze("production.eu").unwrap();
+    store.freeze("production", &freeze("grace")).unwrap();
+    let frozen = EnvironmentAnswer::Frozen { until: None, reason: "a fair, by grace".to_owned() };
+    assert_eq!(claim_region(&mut store, "a", "eu"), frozen);
+    store.unfreeze("production").unwrap();
+
+    // An unfinished rollout in one region keeps all of them.
+    roll_out(&mut store, "a", "production.us", 0, RolloutPhase::Paused);
+    RunCoordinator::release_environment(&mut store, &run("a"), "production").unwrap();
+    assert_eq!(claim_region(&mut store, "b", "eu"), held("a"));
+    // The name of another environment may begin with the same letters.
+    assert_eq!(claim_of(&mut store, "b", "production-2", 10_000), granted(1));
+}
+
 #[test]
 fn fences_increase_and_only_the_newest_is_valid() {
     let (directory, mut store) = runs();
@@ -67,8 +133,8 @@ fn fences_increase_and_only_the_newest_is_valid() {
     assert!(!again.holds(&run("a"), "staging", 1).unwrap());
 }
 
-/// Records in run `id` that its rollout in production is in this phase.
-fn roll_out(store: &mut Store, id: &str, seq: u64, phase: RolloutPhase) {
+/// Records in run `id` that its rollout in an environment is in this phase.
+fn roll_out(store: &mut Store, id: &str, environment: &str, seq: u64, phase: RolloutPhase) {
     let rollout = Rollout {
         service: "app".to_owned(),
         version: "app-1".to_owned(),
@@ -84,7 +150,7 @@ fn roll_out(store: &mut Store, id: &str, seq: u64, phase: RolloutPhase) {
     let kind = EventKind::RolloutProgressed {
         stage: StageIndex(0),
         attempt: 1,
-        environment: "production".to_owned(),
+        environment: environment.to_owned(),
         rollout: Box::new(rollout),
     };
     store.append(&run(id), &[Event { seq, at: Timestamp(seq), kind }], true).unwrap();
@@ -94,7 +160,7 @@ fn roll_out(store: &mut Store, id: &str, seq: u64, phase: RolloutPhase) {
 fn unfinished_rollout_keeps_the_environment_without_a_process() {
     let (_directory, mut store) = runs();
     assert_eq!(claim(&mut store, "a"), granted(1));
-    roll_out(&mut store, "a", 0, RolloutPhase::Paused);
+    roll_out(&mut store, "a", "production", 0, RolloutPhase::Paused);
     store.release_environment(&run("a"), "production").unwrap();
     assert_eq!(claim(&mut store, "b"), held("a"));
     assert_eq!(claim(&mut store, "a"), granted(2), "its own run continues it");
@@ -104,9 +170,9 @@ fn unfinished_rollout_keeps_the_environment_without_a_process() {
     assert_eq!((rollout.run, rollout.rollout.phase, rollout.at), (run("a"), RolloutPhase::Paused, Timestamp(0)));
     assert_eq!(store.rollout("staging").unwrap(), None);
 
-    roll_out(&mut store, "a", 1, RolloutPhase::Degraded);
+    roll_out(&mut store, "a", "production", 1, RolloutPhase::Degraded);
     assert_eq!(claim(&mut store, "b"), held("a"), "two versions may share the requests");
-    roll_out(&mut store, "a", 2, RolloutPhase::Aborted);
+    roll_out(&mut store, "a", "production", 2, RolloutPhase::Aborted);
     assert_eq!(claim(&mut store, "b"), granted(3));
 }
 
@@ -116,7 +182,7 @@ fn rollback_takes_an_unfinished_rollout_over_unless_it_is_being_driven() {
     let mut other = Store::open(&directory.path().join("state")).unwrap();
     let lock = other.lock_run(&run("a")).unwrap();
     assert_eq!(claim(&mut other, "a"), granted(1));
-    roll_out(&mut other, "a", 0, RolloutPhase::Progressing);
+    roll_out(&mut other, "a", "production", 0, RolloutPhase::Progressing);
     let take_over = |store: &mut Store| {
         let environment = "production".to_owned();
         let at = Timestamp(10_000);

@@ -241,7 +241,7 @@ fn a_rollback_is_told_which_release_it_restores() {
     let restored = |deploys: &mut Deploys, release: Option<u64>, environment: &str| {
         deploys.runs += 1;
         let mut run = record(&format!("r{}", deploys.runs), 1);
-        run.source.rollback = release.map(|release| ReleaseSource { run: RunId("r1".to_owned()), release });
+        run.source.rollback = release.map(|release| ReleaseSource::of(RunId("r1".to_owned()), release));
         deploys.store.create_run(&run).unwrap();
         match RunCoordinator::acquire_environment(&mut deploys.store, &claim(&run.id, environment)).unwrap() {
             EnvironmentAnswer::Granted { restored, .. } => name(restored.map(|release| *release)),
