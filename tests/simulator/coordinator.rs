@@ -170,7 +170,13 @@ impl Inner {
                 held.fence += 1;
                 held.newest = Some(run);
                 held.holder = Some(EnvironmentHolder { run, process, beat: request.at });
-                EnvironmentAnswer::Granted { fence: held.fence, current: None, last_known_good: None, restored: None }
+                EnvironmentAnswer::Granted {
+                    fence: held.fence,
+                    current: None,
+                    standing: None,
+                    last_known_good: None,
+                    restored: None,
+                }
             }
         };
         self.count(match answer {

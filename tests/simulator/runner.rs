@@ -298,7 +298,7 @@ impl Plugin {
 
     fn release(&self) -> ReleaseNote {
         let EffectId { run, stage, attempt } = self.done;
-        ReleaseNote { artifact: format!("r{run}/{}@{attempt}", stage.0), url: None }
+        ReleaseNote { artifact: format!("r{run}/{}@{attempt}", stage.0), ..ReleaseNote::default() }
     }
 
     fn waits(&self) -> bool {

@@ -440,6 +440,14 @@ pub(crate) enum ServiceCommand {
         #[arg(long)]
         rehearsal: bool,
     },
+    /// Start services again after the machine was restarted
+    ///
+    /// The current release of each environment whose service was running then is deployed again, as it was deployed. What was
+    /// stopped with `service stop`, or has given up, stays as it is. Run it when the machine starts, as from a unit of systemd.
+    Restore {
+        #[command(flatten)]
+        drive: DriveArgs,
+    },
     /// Show the end of a service's log
     Logs {
         /// A key of `[environments]`

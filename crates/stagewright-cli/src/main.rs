@@ -114,7 +114,7 @@ fn dispatch(cli: &Cli, out: &mut Printer) -> Result<Exit, CommandError> {
         CliCommand::Env(args) => block_on(command::environment::environment(&session()?, args, out)),
         CliCommand::Gc(args) => command::gc::gc(&session()?, args, out),
         CliCommand::Show(args) => command::history::show(&session()?, args),
-        CliCommand::Service(args) => block_on(command::service::service(&session()?, args, out)),
+        CliCommand::Service(args) => block_on(command::service::service(global, &session()?, args, out)),
         CliCommand::Plugin(args) => plugin::run(args, session, out).map(|()| Exit::Success),
         CliCommand::Schema(args) => block_on(command::schema::schema(&session()?, args, out)),
         CliCommand::Man { folder } => man::write(Cli::command(), folder, out),

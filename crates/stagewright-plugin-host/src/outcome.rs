@@ -24,6 +24,12 @@ pub(crate) fn outcome_from_guest(ended: CallEnd, attempt: &mut Attempt) -> Attem
     if let (Some(failure), Ok(_)) = (attempt.effects.superseded_failure(), &ended) {
         return AttemptEnd::Unsuccessful(Outcome::Errored, failure);
     }
+    // A rehearsal of a deploy says what it would do as a whole, which tells more than the first request that isn't sent.
+    if let Some(what) = attempt.environment.described()
+        && matches!(ended, Err(StopReason::Rehearsed(_)) | Ok(Ok(Ok(GuestReturn::Done | GuestReturn::Skipped(_)))))
+    {
+        return AttemptEnd::Rehearsed(what.to_owned());
+    }
     match ended {
         Err(stopped) => outcome_from_stop(&stopped),
         Ok(Err(error)) => {

@@ -66,8 +66,12 @@ pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
     let AttemptReport { end, outputs, artifacts, release, made } = report;
     let text = |text: String| masked_text(&text, masker);
     let outputs = outputs.into_iter().map(|(name, value)| (text(name), masker.json(&value)));
-    let release =
-        release.map(|ReleaseNote { artifact, url }| ReleaseNote { artifact: text(artifact), url: url.map(text) });
+    let release = release.map(|ReleaseNote { artifact, url, parts }| ReleaseNote {
+        artifact: text(artifact),
+        url: url.map(text),
+        // They are compared as a whole, and have a limit of their own.
+        parts: parts.into_iter().map(|(name, part)| (text(name), masker.text(&part))).collect(),
+    });
     let outputs = outputs.collect::<BTreeMap<_, _>>();
     AttemptReport { end: masked_end(end, masker), outputs, artifacts, release, made }
 }
@@ -167,7 +171,11 @@ mod tests {
             end,
             outputs: BTreeMap::from([(format!("{SECRET}-a"), json!({ SECRET: [SECRET] }))]),
             artifacts: Vec::new(),
-            release: Some(ReleaseNote { artifact: SECRET.into(), url: Some(format!("https://{SECRET}.example.org")) }),
+            release: Some(ReleaseNote {
+                artifact: SECRET.into(),
+                url: Some(format!("https://{SECRET}.example.org")),
+                parts: BTreeMap::from([("service/web".into(), format!("password: {SECRET}"))]),
+            }),
             made: None,
         };
         says(&format!("{:?}", report.end)) && !says(&format!("{:?}", masked(report, &masker)))

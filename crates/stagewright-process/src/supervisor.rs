@@ -145,6 +145,11 @@ pub fn status(dir: &Path) -> Result<Option<Status>, SupervisorError> {
     Ok(Some(status))
 }
 
+/// Whether the service in `dir` would run if its supervisor hadn't been killed, or the machine restarted.
+pub fn is_lost(dir: &Path) -> Result<bool, SupervisorError> {
+    Ok(read_state(dir)?.is_some_and(|status| status.phase != Phase::Exited && !status.supervisor.is_alive()))
+}
+
 /// Stops the service in `dir` and its supervisor: SIGTERM, and after the spec's grace SIGKILL. Succeeds if
 /// nothing is running.
 pub fn stop(dir: &Path) -> Result<(), SupervisorError> {

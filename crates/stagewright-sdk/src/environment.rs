@@ -1,5 +1,7 @@
 //! The stage's environment and its ledger of releases.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -18,6 +20,9 @@ pub struct Release {
     pub url: Option<String>,
     /// The `with` table that it was deployed with. It has the names of secrets and not their values.
     pub config: Json,
+    /// What it consists of, as its deployment described it: texts by name.
+    #[serde(default)]
+    pub parts: BTreeMap<String, String>,
     /// The fencing token that it was deployed under.
     #[serde(default)]
     pub fence: u64,
@@ -61,6 +66,20 @@ pub fn current() -> Result<Option<Release>> {
     read(host::current())
 }
 
+/// The release that serves in the real environment. Differs from [`current`] only in a rehearsal, whose environment is its own.
+///
+/// # Errors
+/// When the host's record can't be parsed.
+pub fn standing() -> Result<Option<Release>> {
+    read(host::standing())
+}
+
+/// In a rehearsal, says what this attempt would do, as in "would deploy …": unless the attempt fails, it ends as rehearsed with
+/// this text. Has no effect in a real run.
+pub fn would(what: impl AsRef<str>) {
+    host::would(what.as_ref());
+}
+
 /// The last release that was marked good and isn't current: what [`crate::Reconcile::undo`] deploys.
 ///
 /// # Errors
@@ -100,9 +119,21 @@ pub fn record_rollout(rollout: &Rollout) -> Result<()> {
 /// # Errors
 /// When the stage has no environment, or `artifact` is empty.
 pub fn released(artifact: &str, url: Option<&str>) -> Result<()> {
+    released_with_parts(artifact, url, &BTreeMap::new())
+}
+
+/// Like [`released`], and also records what the release consists of, so that a later deploy can say what it changes. All parts
+/// together have at most 256 KiB.
+///
+/// # Errors
+/// As [`released`], and when the parts are larger.
+pub fn released_with_parts(artifact: &str, url: Option<&str>, parts: &BTreeMap<String, String>) -> Result<()> {
     let deployment = host::Deployment::new(artifact);
     if let Some(url) = url {
         deployment.url(url);
+    }
+    for (name, text) in parts {
+        deployment.part(name, text);
     }
     Ok(deployment.report()?)
 }

@@ -141,6 +141,13 @@ impl FakeHost {
         self
     }
 
+    /// Sets the release that serves in the real environment, for a rehearsal, as [`crate::environment::Release`].
+    #[must_use]
+    pub fn standing(mut self, release: Json) -> FakeHost {
+        self.state.standing = Some(release);
+        self
+    }
+
     /// Lets the run restore a release, given as [`crate::environment::Release`].
     #[must_use]
     pub fn restored(mut self, release: Json) -> FakeHost {

@@ -70,6 +70,8 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// Why the program isn't running, if it wasn't stopped on request.
     pub failure: Option<String>,
+    /// Whether the program would run if its supervisor hadn't been killed, or the machine restarted.
+    pub is_lost: bool,
 }
 
 impl ServiceManager {
@@ -327,6 +329,10 @@ fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, ServiceError> {
         Some(current) => supervisor::status(&folder.release(&current.release)).map_err(ServiceError::supervisor)?,
         None => None,
     };
+    let is_lost = match &current {
+        Some(current) => supervisor::is_lost(&folder.release(&current.release)).map_err(ServiceError::supervisor)?,
+        None => false,
+    };
     let has_proxy = current.as_ref().is_some_and(|current| !current.ports.is_empty());
     let without_proxy = has_proxy && folder.proxy().address()?.is_none();
     let unreachable = || without_proxy.then(|| "its proxy isn't running".to_owned());
@@ -338,6 +344,7 @@ fn status_of(folder: &ServiceFolder) -> Result<ServiceStatus, ServiceError> {
         rehearsal: None,
         restarts: status.as_ref().map_or(0, |status| status.restarts),
         failure: status.and_then(|status| status.failure).or_else(unreachable),
+        is_lost,
     })
 }
 

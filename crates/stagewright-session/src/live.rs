@@ -84,6 +84,7 @@ fn request(plan: &Plan, row: &ReleaseRow) -> AttemptRequest {
             config: settings.map(|settings| settings.config.clone()).unwrap_or_default(),
             fence: Some(row.release.fence),
             current: Some(row.release.clone()),
+            standing: None,
             last_known_good: None,
             restored: Some(Box::new(row.release.clone())),
         }),

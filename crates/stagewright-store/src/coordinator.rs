@@ -104,6 +104,12 @@ impl RunCoordinator for Store {
             Ok(EnvironmentAnswer::Granted {
                 fence,
                 current: releases.current.map(|row| row.release),
+                standing: match requester.rehearsal {
+                    true => ledger::environment_releases(transaction, &request.environment, None, None)?
+                        .current
+                        .map(|row| Box::new(row.release)),
+                    false => None,
+                },
                 last_known_good: releases.last_known_good.map(|row| row.release),
                 restored: ledger::restored_by(transaction, &requester.run, &request.environment)?
                     .map(|row| Box::new(row.release)),

@@ -118,9 +118,10 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
     match &event.kind {
         EventKind::ReleaseRecorded { stage, attempt, release } => {
             // Names every field, so that a new one isn't forgotten in the statement below.
-            let Release { environment, artifact, url, fence, config, commit, by, origin } = release;
-            let config =
-                serde_json::to_string(config).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let Release { environment, artifact, url, parts, fence, config, commit, by, origin } = release;
+            let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
+            let config = serde_json::to_string(config).map_err(failed)?;
+            let parts = serde_json::to_string(parts).map_err(failed)?;
             transaction
                 .prepare_cached(
                     "INSERT OR IGNORE INTO environments (name, rehearsal)
@@ -130,8 +131,8 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
             transaction
                 .prepare_cached(&format!(
                     "INSERT INTO releases (run, stage, stage_id, rehearsal, attempt, at, environment, artifact, url,
-                         fence, config, commit_id, started_by, way)
-                     SELECT ?1, ?2, {STAGE_ID}, rehearsal, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+                         fence, config, commit_id, started_by, way, parts)
+                     SELECT ?1, ?2, {STAGE_ID}, rehearsal, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
                      FROM runs WHERE id = ?1"
                 ))?
                 .execute((
@@ -147,6 +148,7 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
                     commit,
                     by,
                     origin.as_str(),
+                    parts,
                 ))?;
         }
         EventKind::ReleaseConfirmed { stage } => {
@@ -170,7 +172,7 @@ pub(crate) fn follow(transaction: &Transaction<'_>, run: &RunId, event: &Event) 
 
 /// Selects the releases of environment `?1`, in rehearsals if `?2`.
 const SELECT: &str = "SELECT number, run, stage, stage_id, attempt, at, environment, artifact, url, fence, config,
-         commit_id, started_by, way, confirmed, undone
+         commit_id, started_by, way, confirmed, undone, parts
      FROM releases WHERE environment = ?1 AND rehearsal = ?2";
 
 fn release_row(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
@@ -178,6 +180,7 @@ fn release_row(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
         environment: row.get(6)?,
         artifact: row.get(7)?,
         url: row.get(8)?,
+        parts: json(row, 16)?,
         fence: row.get::<_, i64>(9)?.cast_unsigned(),
         config: json(row, 10)?,
         commit: row.get(11)?,

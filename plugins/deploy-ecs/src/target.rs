@@ -3,6 +3,8 @@
 //! ECS gives a task requests as soon as it runs, and replaces the tasks step by step, so that applying a version is all that a
 //! deploy does; it is ready once ECS has replaced the last task. Until then the version before it counts as the serving one.
 
+use std::collections::BTreeMap;
+
 use aws::Service;
 use rollout::{Described as Presented, Progress, Serving, Target};
 use serde_json::{Map, Value as Json};
@@ -37,6 +39,11 @@ impl Target for Services {
             .iter()
             .map(|path| Requirement::read(path.as_str()).because("is the template of the task definition"));
         std::iter::once(signs).chain(template).collect()
+    }
+
+    fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+        let template = config.task_definition.iter();
+        template.map(|path| Ok((path.as_str().to_owned(), workspace::read_text(path.as_str())?))).collect()
     }
 
     fn open(config: &Config, _restored: Option<&Release>) -> Result<Services> {

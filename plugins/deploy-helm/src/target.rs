@@ -3,6 +3,8 @@
 //! Helm applies the objects of a revision and runs its hooks; the cluster replaces the pods. Until a deploy is finished, the
 //! revision before it can be rolled back to.
 
+use std::collections::BTreeMap;
+
 use kubernetes::{Cluster, Identity, Owner, ServiceRecord, moving_images, none_of, problems, sha256};
 use rollout::{Described, Progress, Serving, Target};
 use serde_json::Value as Json;
@@ -49,6 +51,13 @@ impl Target for Chart {
             config.values.iter().map(|file| Requirement::read(file.as_str()).because("contains values of the chart"));
         found.extend(values);
         found
+    }
+
+    fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+        let chart = content(config)?.into_iter().map(|(file, digest)| format!("{digest} {file}\n")).collect::<String>();
+        let values = config.values.iter();
+        let values = values.map(|file| Ok((file.as_str().to_owned(), workspace::read_text(file.as_str())?)));
+        values.chain([Ok(("chart".to_owned(), chart))]).collect()
     }
 
     fn open(config: &Config, restored: Option<&LedgerRelease>) -> Result<Chart> {
@@ -310,6 +319,12 @@ fn is_archive(chart: &str) -> bool {
 
 /// What identifies the content of a release: its chart and all of its values.
 fn artifact(config: &Config) -> Result<String> {
+    let text = serde_json::to_string(&(content(config)?, &config.set))?;
+    Ok(format!("{}@sha256:{}", config.service, sha256(text.as_bytes())))
+}
+
+/// The digests of the files of a release's chart, and of its values.
+fn content(config: &Config) -> Result<Vec<(String, String)>> {
     let chart = config.chart.as_str();
     let mut files: Vec<String> = match is_archive(chart) {
         true => vec![chart.to_owned()],
@@ -328,6 +343,5 @@ fn artifact(config: &Config) -> Result<String> {
     for file in files {
         content.push((file.clone(), workspace::digest(&file)?));
     }
-    let text = serde_json::to_string(&(content, &config.set))?;
-    Ok(format!("{}@sha256:{}", config.service, sha256(text.as_bytes())))
+    Ok(content)
 }

@@ -38,6 +38,16 @@ pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>>
     Ok(objects)
 }
 
+/// The objects of a release as texts by name, for comparisons. They lack what only the cluster knows.
+pub(crate) fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+    let mut objects = render::objects(config)?;
+    kubernetes::none_of(images::pin(&mut objects, &config.images))?;
+    let secrets = config.secrets.iter().map(|(name, keys)| (format!("secret/{name}"), json!({ "secrets": keys })));
+    let name = |object: &Object| format!("{}/{}", object.kind().to_ascii_lowercase(), object.name());
+    let objects = objects.into_iter().map(|object| (name(&object), object.json));
+    objects.chain(secrets).map(|(name, json)| Ok((name, serde_json::to_string_pretty(&json)?))).collect()
+}
+
 /// A Secret whose values the host writes when it is applied.
 fn secret(name: &str, keys: &BTreeMap<String, String>) -> Object {
     let values: BTreeMap<&String, String> =

@@ -3,6 +3,8 @@
 //! A release is applied object by object, and the cluster itself replaces the pods. Until it is finished, the earlier one can
 //! be restored from what the cluster keeps about it.
 
+use std::collections::BTreeMap;
+
 use kubernetes::{Cluster, Identity, Object, Origin, Owner, sha256};
 use rollout::{Described, Progress, Serving, Strategy, Target};
 use serde_json::Value as Json;
@@ -58,6 +60,10 @@ impl Target for Application {
             found.extend(helm.values.iter().map(|file| read(file, "contains values of the chart")));
         }
         found
+    }
+
+    fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+        desired::parts(config)
     }
 
     fn open(config: &Config, restored: Option<&LedgerRelease>) -> Result<Application> {

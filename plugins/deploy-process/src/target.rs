@@ -38,6 +38,8 @@ impl Target for Processes {
             .collect()
     }
 
+    const HAS_STAND_IN: bool = true;
+
     fn open(config: &Config, _restored: Option<&environment::Release>) -> Result<Processes> {
         Ok(Processes { config: config.clone() })
     }

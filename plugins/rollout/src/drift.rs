@@ -3,6 +3,7 @@
 //! A deploy would overwrite them, and what was lost would be seen too late. So it asks first.
 
 use sha2::{Digest as _, Sha256};
+use stagewright_sdk::environment::Release;
 use stagewright_sdk::gate::{self, Approval};
 use stagewright_sdk::text::count;
 use stagewright_sdk::{LiveDifference, Result, Suspension, context, environment, log};
@@ -40,7 +41,7 @@ pub(crate) fn compare<T: Target>(config: &T::Config) -> Result<Vec<LiveDifferenc
 /// # Errors
 /// If the gate can't be opened.
 pub(crate) fn request_approval<T: Target>(config: &T::Config) -> Result<Option<Suspension>> {
-    let changed = match overwritten::<T>(config) {
+    let changed = match overwritten::<T>(config, environment::current()?) {
         Ok(changed) => changed,
         Err(error) => {
             log::warn(format!("can't tell whether anyone has changed the release that serves: {error}"));
@@ -70,6 +71,23 @@ pub(crate) fn request_approval<T: Target>(config: &T::Config) -> Result<Option<S
     Approval::new(message).choice(FIELD, &[mark], "stands for exactly these changes", true).open().map(Some)
 }
 
+/// In a rehearsal, logs what others have changed and a deploy would overwrite. Where the rehearsal may not ask the target, it
+/// ends there.
+///
+/// # Errors
+/// If the ledger can't be read.
+pub(crate) fn report<T: Target>(config: &T::Config) -> Result<()> {
+    match overwritten::<T>(config, environment::standing()?) {
+        Ok(changed) => {
+            changed
+                .iter()
+                .for_each(|difference| log::warn(format!("changed by someone else: {}", described(difference))));
+        }
+        Err(error) => log::warn(format!("can't tell whether anyone has changed the release that serves: {error}")),
+    }
+    Ok(())
+}
+
 /// Whether it was approved that this deploy overwrites what others have changed. A target that would refuse to do so doesn't
 /// then.
 ///
@@ -79,10 +97,10 @@ pub fn is_overwriting_approved() -> Result<bool> {
     Ok(gate::decision()?.is_some_and(|decision| decision.approved && decision.fields.contains_key(FIELD)))
 }
 
-/// What others have changed of the ledger's current release, and a deploy would overwrite. What is missing isn't
-/// overwritten, and what has exited wasn't changed.
-fn overwritten<T: Target>(config: &T::Config) -> Result<Vec<LiveDifference>> {
-    let Some(current) = environment::current()? else { return Ok(Vec::new()) };
+/// What others have changed of the current release, and a deploy would overwrite. What is missing isn't overwritten, and what
+/// has exited wasn't changed.
+fn overwritten<T: Target>(config: &T::Config, current: Option<Release>) -> Result<Vec<LiveDifference>> {
+    let Some(current) = current else { return Ok(Vec::new()) };
     // One of another plugin, or of another version of this one.
     let Ok(earlier) = serde_json::from_value::<T::Config>(current.config.clone()) else { return Ok(Vec::new()) };
     if earlier.service() != config.service() {

@@ -15,6 +15,7 @@ mod deploy;
 mod drift;
 mod header_route;
 mod image;
+mod preview;
 mod probe;
 mod readiness;
 mod rollout;
@@ -49,6 +50,13 @@ use crate::rollout::Rollout;
 /// If any of this fails, or the rollout is aborted; the new version is then undone.
 pub(crate) fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
     let restored = environment::restored()?;
+    if context::rehearsal() {
+        preview::show::<T>(config)?;
+        if !T::HAS_STAND_IN {
+            drift::report::<T>(config)?;
+            return Ok(Outcome::Succeeded);
+        }
+    }
     let target = T::open(config, restored.as_ref())?;
     // Neither a rollback nor a rollout that has begun waits for approval.
     if restored.is_none()
@@ -62,7 +70,7 @@ pub(crate) fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
         Outcome::Suspended(wait) => Ok(Outcome::Suspended(wait)),
         outcome => {
             let serving = deployed(&target, config)?;
-            record(&target, &serving)?;
+            record(&target, config, &serving)?;
             publish(&target, config, &serving, previous.as_ref())?;
             Ok(outcome)
         }
@@ -97,7 +105,7 @@ pub(crate) fn observe<T: Target>(config: &T::Config) -> Result<Observation> {
     }
     let observation = format!("release {version} of {artifact} serves{}", at(&serving));
     rollout::complete(target.artifact())?;
-    record(&target, &serving)?;
+    record(&target, config, &serving)?;
     publish(&target, config, &serving, None)?;
     Ok(Observation::Applied(observation))
 }
@@ -134,11 +142,11 @@ pub(crate) fn undo<T: Target>(config: &T::Config) -> Result<()> {
     let serving = target.serving()?;
     if let Some(serving) = serving.as_ref().filter(|serving| is_rolled_back(serving, &good, target.artifact())) {
         log::info(format!("release {} already runs {}", serving.version, good.artifact));
-        return record(&target, serving);
+        return record_again(&target, &good, serving);
     }
     Rollout::back(&target, &earlier, serving.as_ref())?.drive()?;
     let restored = deployed(&target, &earlier)?;
-    record(&target, &restored)?;
+    record_again(&target, &good, &restored)?;
     log::info(format!("rolled back to {}: release {} serves{}", target.artifact(), restored.version, at(&restored)));
     Ok(())
 }
@@ -166,10 +174,22 @@ fn deployed<T: Target>(target: &T, config: &T::Config) -> Result<Serving> {
     })
 }
 
-/// Records the release in the environment's ledger, for a stage with an environment.
-fn record(target: &impl Target, serving: &Serving) -> Result<()> {
+/// Records the release of this stage in the environment's ledger, for a stage with an environment.
+fn record<T: Target>(target: &T, config: &T::Config, serving: &Serving) -> Result<()> {
+    if environment::fence().is_none() {
+        return Ok(());
+    }
+    let parts = match environment::restored()? {
+        Some(restored) => restored.parts,
+        None => preview::bounded(preview::parts::<T>(config)?),
+    };
+    environment::released_with_parts(target.artifact(), serving.address.as_deref(), &parts)
+}
+
+/// Records that an earlier release serves again.
+fn record_again(target: &impl Target, earlier: &environment::Release, serving: &Serving) -> Result<()> {
     match environment::fence() {
-        Some(_) => environment::released(target.artifact(), serving.address.as_deref()),
+        Some(_) => environment::released_with_parts(target.artifact(), serving.address.as_deref(), &earlier.parts),
         None => Ok(()),
     }
 }

@@ -1,5 +1,7 @@
 //! What a kind of target implements.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, JsonSchema, LiveDifference, Manifest, Problem, Requirement, Result};
@@ -20,6 +22,9 @@ pub trait Target: Sized {
     /// A version that this run has applied.
     type Version;
 
+    /// Whether a rehearsal really deploys, to a stand-in of the host's. Otherwise it only shows what a deploy would change.
+    const HAS_STAND_IN: bool = false;
+
     /// The description of the plugin: `stagewright_sdk::manifest!()`. The outputs of a deploy are added to it.
     fn manifest() -> Manifest;
 
@@ -29,6 +34,17 @@ pub trait Target: Sized {
     /// Prepares to deploy the release of `config`, without changing anything. If the ledger's release `restored` is to be
     /// deployed again, the content is what it was then: a target that deploys files of the workspace must have kept them.
     fn open(config: &Self::Config, restored: Option<&Release>) -> Result<Self>;
+
+    /// What a release consists of, beside its `with` table: texts by name, such as the objects of a cluster. A rehearsal shows
+    /// how they differ from those of the release that serves. They follow from the configuration and the workspace alone; the
+    /// target isn't asked. By default only the `with` table is compared.
+    ///
+    /// # Errors
+    /// If a part can't be read.
+    fn parts(config: &Self::Config) -> Result<BTreeMap<String, String>> {
+        let _ = config;
+        Ok(BTreeMap::new())
+    }
 
     /// What identifies the content of the release, by digest.
     fn artifact(&self) -> &str;

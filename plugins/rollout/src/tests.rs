@@ -4,6 +4,7 @@ mod drift;
 mod header_routes;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -89,6 +90,10 @@ impl Target for Memory {
 
     fn requirements(config: &Config) -> Vec<Requirement> {
         config.strategy.requirements()
+    }
+
+    fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::from([("object".to_owned(), format!("kind: App\nimage: {}\n", config.image))]))
     }
 
     fn open(config: &Config, restored: Option<&Release>) -> Result<Memory> {
@@ -255,6 +260,34 @@ fn a_signal_for_an_earlier_pause_does_not_end_the_next_one() {
     let (again, _) = after(&canary(), &second);
     let again = again.signalled(&token, json!({ "rollout": "promote" })).run::<Deploy>();
     assert_eq!(summary(&again), (RolloutPhase::Paused, 3, 50));
+}
+
+#[test]
+fn a_rehearsal_shows_what_a_deploy_would_change_and_deploys_nothing() {
+    world(World::default());
+    let deployed = host(&json!({ "recreate": {} })).fence(4).run::<Deploy>();
+    let parts = deployed.recorded_parts.clone();
+    assert!(parts["object"].contains(NEW) && parts["with"].contains("recreate"), "{parts:?}");
+
+    world(World::default());
+    let first = host(&canary()).rehearsal().run::<Deploy>();
+    assert_eq!(first.would.as_deref(), Some("would deploy app to production: 2 parts new"));
+
+    let drift =
+        LiveDifference { what: "object".to_owned(), expected: Some("1".to_owned()), found: Some("2".to_owned()) };
+    world(World { serving: Some(OLD.to_owned()), is_foreign: true, drift: vec![drift], ..World::default() });
+    let config = json!({ "image": OLD, "strategy": { "recreate": {} } });
+    let old = BTreeMap::from([("object", format!("kind: App\nimage: {OLD}\n")), ("gone", "x".to_owned())]);
+    let standing = json!({ "artifact": OLD, "config": config, "parts": old, "fence": 3 });
+    let report = host(&canary()).rehearsal().standing(standing).run::<Deploy>();
+    assert_eq!(report.result, Ok(Outcome::Succeeded));
+    assert_eq!(report.would.as_deref(), Some("would deploy app to production: 1 changed, 1 new, 1 removed"));
+    let logged: Vec<&str> = report.logs.iter().map(|line| line.message.as_str()).collect();
+    let changed =
+        ["- gone", "~ object", "    kind: App", &format!("  - image: {OLD}"), &format!("  + image: {NEW}"), "+ with"];
+    assert_eq!(logged[1..7], changed, "{logged:#?}");
+    assert_eq!(logged[7], "changed by someone else: object: 2 instead of 1");
+    assert_eq!(calls(), [""; 0]);
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use stagewright_sdk::gate::{self, Resumption};
-use stagewright_sdk::{
-    DurationText, JsonSchema, Manifest, Outcome, Problem, Result, Stage, Suspension, context, log, schemars,
-};
+use stagewright_sdk::{DurationText, JsonSchema, Manifest, Outcome, Problem, Result, Stage, Suspension, log, schemars};
 
 /// The stage's `with` table.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,10 +43,6 @@ impl Stage for Wait {
 
     fn run(config: Config) -> Result<Outcome> {
         match gate::resumption()? {
-            None if context::rehearsal() => {
-                log::info(format!("a rehearsal doesn't wait {} s", config.duration.0.as_secs()));
-                Ok(Outcome::Succeeded)
-            }
             None => {
                 let reason = config.reason.unwrap_or_else(|| "waits until its time has passed".to_owned());
                 Ok(Outcome::Suspended(Suspension::new(TOKEN, &reason).poll_after(config.duration.0)))
@@ -85,11 +79,6 @@ mod tests {
             let ended = json!({ "token": "wait", "cause": cause, "payload": Json::Null });
             assert_eq!(run(FakeHost::new().resumption(ended)).result, Ok(Outcome::Succeeded), "{cause}");
         }
-    }
-
-    #[test]
-    fn a_rehearsal_does_not_wait() {
-        assert_eq!(run(FakeHost::new().rehearsal()).result, Ok(Outcome::Succeeded));
     }
 
     #[test]

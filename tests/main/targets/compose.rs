@@ -109,6 +109,11 @@ fn a_project_is_replaced_only_by_one_that_works() {
     shop.deploy("1", &[], 0);
     assert_eq!(shop.names(), ["shop-db-1", "shop-extra-1", "shop-web-1"]);
     assert_eq!(shop.serves().as_deref(), Some("version 1"));
+    let rehearsed = shop.repository.run(&["run", "--rehearse", "--input", "version=2"]).exits(0);
+    for line in ["~ with", "VERSION", "would deploy shop to production: 1 changed"] {
+        assert!(rehearsed.stdout.contains(line), "{line}: {}", rehearsed.stdout);
+    }
+    assert_eq!(shop.serves().as_deref(), Some("version 1"));
     let web = shop.engine.docker(&["inspect", "shop-web-1", "--format", "{{.Config.Image}} {{.Config.Env}}"]);
     assert!(web.contains("@sha256:") && web.contains("API_KEY=sk-of-the-shop"), "{web}");
     let kept = shop.engine.docker(&["volume", "inspect", &shop.releases().join(" ")]);

@@ -221,6 +221,13 @@ fn a_release_replaces_the_one_before_it_with_its_configuration() {
     let blue = CONFIGURATION.replace("green", "blue");
     let claim = "\napiVersion: v1\nkind: Secret\nmetadata: { name: empty }\n";
     shop.manifests(&[&blue, DEPLOYMENT, SERVICE, claim]);
+    let rehearsed = shop.repository.run(&["run", "--rehearse", "--input", "version=1"]).exits(0).stdout;
+    let changes = ["~ configmap/shop", "-     \"COLOUR\": \"green\"", "+     \"COLOUR\": \"blue\"", "+ secret/empty"];
+    for change in changes {
+        assert!(rehearsed.contains(change), "{change}: {rehearsed}");
+    }
+    assert!(rehearsed.contains("would deploy shop to production: 1 changed, 1 new"), "{rehearsed}");
+    assert!(!shop.objects("secret").contains(&"secret/empty".to_owned()));
     shop.deploy("1", &[], 0);
     assert_ne!(shop.field("deployment/shop", ".spec.template.spec.containers[0].envFrom[0].configMapRef.name"), green);
     assert!(

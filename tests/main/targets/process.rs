@@ -308,6 +308,44 @@ const SHORT: &str = r#"
 strategy = { canary = { steps = [{ set-weight = 30 }, { pause = { duration = "1s" } }, { set-weight = 60 }] } }
 "#;
 
+/// What a restart of the machine ends: all processes of services, without a chance to say so.
+fn restart(processes: &Processes) {
+    let folder = processes.repository.root().join(".stagewright/environments");
+    let found = processes.machine.command("find").arg(&folder).args(["-name", "state.json"]).output().expect("find");
+    for file in String::from_utf8_lossy(&found.stdout).lines() {
+        let text = std::fs::read_to_string(file).expect("a state");
+        let state: Json = serde_json::from_str(&text).expect("JSON");
+        if state["phase"] != "exited" {
+            processes.machine.run("kill", &["-9", &state["supervisor"]["pid"].to_string()]);
+        }
+    }
+    eventually("the end of the programs", || (processes.programs() == 0).then_some(()));
+}
+
+#[test]
+fn services_are_started_again_after_a_restart_of_the_machine() {
+    let processes = Processes::with("");
+    processes.deploy("1", &[], 0);
+    let nothing = processes.repository.run(&["service", "restore"]).exits(0);
+    assert!(nothing.stdout.contains("All services run that weren't stopped."), "{}", nothing.stdout);
+    processes.deploy("2", &[], 0);
+    let before = releases(&processes.repository);
+    restart(&processes);
+    assert_eq!(processes.serves(), None);
+    let status = processes.repository.run(&["service", "status"]).exits(0);
+    assert!(status.stdout.contains("the machine was restarted"), "{}", status.stdout);
+    let restored = processes.repository.run(&["service", "restore"]).exits(0);
+    assert!(restored.stdout.contains("Starting versioned in production again"), "{}", restored.stdout);
+    assert_eq!(processes.serves().as_deref(), Some("version 2"));
+    assert_eq!((processes.programs(), releases(&processes.repository)), (1, before + 1));
+
+    // What a person has stopped stays so.
+    processes.repository.run(&["service", "stop", "production", "versioned"]).exits(0);
+    restart(&processes);
+    processes.repository.run(&["service", "restore"]).exits(0);
+    assert_eq!(processes.serves(), None);
+}
+
 #[test]
 fn a_canary_survives_a_kill_at_any_write_to_the_journal() {
     let processes = Processes::with(SHORT);

@@ -234,11 +234,19 @@ fn a_rehearsal_connects_to_nothing() {
     let fleet = Fleet::start(1);
     let repository = fleet.repository(&pipeline(""));
     let rehearsed = repository.run(&["run", "--rehearse", "--input", "version=1"]).exits(0);
-    let would = "would run `sh` on `web1`, with the credential `web`";
+    let would = "would deploy shop to production: 1 part new";
     assert!(rehearsed.stdout.contains(would), "{}", rehearsed.stdout);
     assert_eq!((connections(&fleet), fleet.releases(0).len()), (0, 0));
     deploy(&repository, "1", "", 0);
     assert_eq!(connections(&fleet), 1, "all commands of an attempt go over one connection");
+    // What others have changed would be read from the host, which needs a grant.
+    let rehearsed = repository.run(&["run", "--rehearse", "--input", "version=2"]).exits(0).stdout;
+    for line in
+        ["would run `sh` on `web1`, with the credential `web`", "~ with", "would deploy shop to production: 1 changed"]
+    {
+        assert!(rehearsed.contains(line), "{line}: {rehearsed}");
+    }
+    assert_eq!(connections(&fleet), 1);
 }
 
 #[test]

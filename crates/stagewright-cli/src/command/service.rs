@@ -6,14 +6,18 @@ use stagewright_plugin_host::service::{Current, ServiceError, ServiceStatus};
 use stagewright_plugin_host::{causes_of, stripped};
 use stagewright_process::supervisor::Phase;
 use stagewright_report::{Block, Printer, text};
-use stagewright_session::Session;
+use stagewright_session::{LostService, Session};
 
 use crate::args::ServiceCommand;
+use crate::drive::drive;
+use crate::drive_args::DriveArgs;
 use crate::error::CommandError;
 use crate::exit::Exit;
+use crate::global::Global;
 use crate::time::readable;
 
 pub(crate) async fn service(
+    global: &Global,
     session: &Session,
     command: &ServiceCommand,
     out: &mut Printer,
@@ -36,6 +40,7 @@ pub(crate) async fn service(
             services.stop_all(true).await.map_err(failed)?;
             out.line(text!("Stopped the services of all rehearsals."))?;
         }
+        ServiceCommand::Restore { drive } => return restore(global, session, drive, out).await,
         ServiceCommand::Logs { environment, service, lines, rehearsal } => {
             let tail = services.log_tail(environment, service, *lines as usize, *rehearsal);
             let text = tail.await.map_err(failed)?;
@@ -43,6 +48,35 @@ pub(crate) async fn service(
         }
     }
     Ok(Exit::Success)
+}
+
+/// Deploys the current releases of lost services again, each in a run of its own. One that fails doesn't keep the others from
+/// being started.
+async fn restore(
+    global: &Global,
+    session: &Session,
+    args: &DriveArgs,
+    out: &mut Printer,
+) -> Result<Exit, CommandError> {
+    let lost = session.lost_services().await?;
+    if lost.is_empty() && !args.is_json() {
+        out.line(text!("All services run that weren't stopped."))?;
+    }
+    let (mut worst, mut failed) = (Exit::Success, None);
+    for LostService { environment, service } in lost {
+        if !args.is_json() {
+            out.line(text!("Starting {service} in {environment} again"))?;
+        }
+        out.flush()?;
+        match session.restore_service(&environment, &args.options()).await {
+            Ok(run) => {
+                let exit = drive(global, session, args, run).await?;
+                worst = if worst == Exit::Success { exit } else { worst };
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(worst), |error| Err(error.into()))
 }
 
 fn write_table(out: &mut Printer, statuses: &[ServiceStatus]) -> std::io::Result<()> {
@@ -74,7 +108,7 @@ fn write_table(out: &mut Printer, statuses: &[ServiceStatus]) -> std::io::Result
 
 /// The JSON form of a service.
 fn entry(status: &ServiceStatus) -> api::ServiceEntry {
-    let ServiceStatus { environment, service, current, rehearsal, phase, restarts, failure } = status;
+    let ServiceStatus { environment, service, current, rehearsal, phase, restarts, failure, is_lost: _ } = status;
     api::ServiceEntry {
         environment: environment.clone(),
         service: service.clone(),

@@ -1,5 +1,7 @@
 //! Releases: deployed artifacts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -14,6 +16,9 @@ pub struct Release {
     /// Where people reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// What it consists of, as far as its plugin describes that: texts by name, such as the objects of a cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
     /// The environment's fence that it was deployed under.
     pub fence: u64,
     /// The stage's `with` table at that time. Secrets are in it only by name.

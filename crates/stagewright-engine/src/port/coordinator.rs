@@ -59,6 +59,8 @@ pub enum EnvironmentAnswer {
         fence: u64,
         /// The current release.
         current: Option<Release>,
+        /// For a rehearsal, the current release of the real environment; none for other runs.
+        standing: Option<Box<Release>>,
         /// The last known-good release other than the current one.
         last_known_good: Option<Release>,
         /// The release that the run restores; none if it isn't a rollback.

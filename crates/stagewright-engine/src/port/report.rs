@@ -25,13 +25,16 @@ pub struct AttemptReport {
 }
 
 /// What a plugin reports of a release.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ReleaseNote {
     /// What runs, by digest.
     pub artifact: String,
     /// Where people reach it.
     pub url: Option<String>,
+    /// What it consists of: texts by name.
+    #[serde(default)]
+    pub parts: BTreeMap<String, String>,
 }
 
 /// How an attempt ended.

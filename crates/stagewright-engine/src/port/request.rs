@@ -243,6 +243,9 @@ pub struct EnvironmentView {
     pub fence: Option<u64>,
     /// The release that is current in the ledger.
     pub current: Option<Release>,
+    /// In a rehearsal, the current release of the real environment; none otherwise.
+    #[serde(default)]
+    pub standing: Option<Box<Release>>,
     /// The last known-good release other than the current one, which an undo restores.
     pub last_known_good: Option<Release>,
     /// The release that the run restores, or that [`Call::Compare`] is about; none for other runs than rollbacks.

@@ -178,10 +178,11 @@ impl Scheduler {
             return Ok(());
         }
         match answer {
-            EnvironmentAnswer::Granted { fence, current, last_known_good, restored } => {
+            EnvironmentAnswer::Granted { fence, current, standing, last_known_good, restored } => {
                 self.held_environments.insert(lock);
                 let settings = self.environment_view(&name);
-                let view = EnvironmentView { fence: Some(fence), current, last_known_good, restored, ..settings };
+                let view =
+                    EnvironmentView { fence: Some(fence), current, standing, last_known_good, restored, ..settings };
                 if self.undoing == Some(stage) { self.begin_undo(stage, view) } else { self.begin(stage, Some(view)) }
             }
             EnvironmentAnswer::Held { by } => {

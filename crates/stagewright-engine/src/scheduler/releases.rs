@@ -37,6 +37,7 @@ impl Scheduler {
             environment: environment.to_owned(),
             artifact: note.artifact,
             url: self.declared_url(stage).or(note.url),
+            parts: note.parts,
             fence: self.state.stage(stage).fence.unwrap_or_default(),
             config: config.unwrap_or_else(own),
             commit: self.values.source.git.commit.clone(),

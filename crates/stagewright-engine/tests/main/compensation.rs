@@ -134,6 +134,7 @@ fn interrupted_compensation_ends_fully_undone_or_in_place() {
 #[test]
 fn undo_restores_the_last_known_good_release() {
     let good = Release {
+        parts: Default::default(),
         environment: "production".to_owned(),
         artifact: "app@1".to_owned(),
         url: None,
@@ -144,6 +145,7 @@ fn undo_restores_the_last_known_good_release() {
         origin: ReleaseOrigin::Deploy,
     };
     let granted = |fence| EnvironmentAnswer::Granted {
+        standing: None,
         fence,
         current: None,
         last_known_good: Some(good.clone()),

@@ -79,6 +79,7 @@ fn made() -> Made {
 
 fn release() -> Release {
     Release {
+        parts: [(text("service/web"), text("x"))].into(),
         environment: text("production"),
         artifact: text("local/app@sha256:a"),
         url: Some(text("https://example.org")),
@@ -204,6 +205,7 @@ fn request() -> AttemptRequest {
         env: BTreeMap::from([(text("MODE"), text("fast"))]),
         permissions: permissions(),
         environment: Some(EnvironmentView {
+            standing: Some(Box::new(release())),
             name: text("production"),
             target: text("process"),
             url: Some(text("https://example.org")),
@@ -388,7 +390,11 @@ fn reports_round_trip_through_json() {
                 media_type: text("text/html"),
                 size: 12,
             }],
-            release: Some(ReleaseNote { artifact: text("local/app@sha256:a"), url: Some(text("https://example.org")) }),
+            release: Some(ReleaseNote {
+                artifact: text("local/app@sha256:a"),
+                url: Some(text("https://example.org")),
+                parts: [(text("service/web"), text("x"))].into(),
+            }),
             made: Some(made()),
         });
     }

@@ -16,7 +16,11 @@ use crate::mask::Masker;
 pub(crate) struct StageEnvironment {
     request: Arc<AttemptRequest>,
     recorded: Option<ReleaseNote>,
+    would: Option<String>,
 }
+
+/// The most bytes of all parts of a release.
+const PARTS: usize = 256 << 10;
 
 impl StageEnvironment {
     pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageEnvironment {
@@ -24,7 +28,7 @@ impl StageEnvironment {
     }
 
     pub(crate) fn new(request: Arc<AttemptRequest>) -> StageEnvironment {
-        StageEnvironment { request, recorded: None }
+        StageEnvironment { request, recorded: None, would: None }
     }
 
     pub(crate) fn fence(&self) -> Option<u64> {
@@ -55,7 +59,29 @@ impl StageEnvironment {
         as_json(view.and_then(|view| view.restored.as_ref()), "a release")
     }
 
-    pub(crate) fn record(&mut self, artifact: &str, url: Option<&str>, masker: &Masker) -> Result<(), CapabilityError> {
+    /// The release that serves in the real environment, as JSON.
+    pub(crate) fn standing(&self) -> Result<Option<String>, CapabilityError> {
+        match self.request.environment.as_ref().and_then(|view| view.standing.as_ref()) {
+            Some(standing) => as_json(Some(standing), "a release"),
+            None if self.request.rehearsal.is_some() => Ok(None),
+            None => self.current(),
+        }
+    }
+
+    /// Says what the attempt would do, if it weren't a rehearsal.
+    pub(crate) fn would(&mut self, what: &str, masker: &Masker) {
+        if self.request.rehearsal.is_some() {
+            self.would = Some(masker.text(what));
+        }
+    }
+
+    /// What the attempt would do, if it is one of a rehearsal and has said so.
+    pub(crate) fn described(&self) -> Option<&str> {
+        self.would.as_deref()
+    }
+
+    pub(crate) fn record(&mut self, note: &ReleaseNote, masker: &Masker) -> Result<(), CapabilityError> {
+        let ReleaseNote { artifact, url, parts } = note;
         if self.fence().is_none() {
             let message = "could not record a release: the stage doesn't act on an environment";
             return Err(CapabilityError::new(ErrorCode::FailedPrecondition, message)
@@ -67,7 +93,16 @@ impl StageEnvironment {
                 "the artifact of a release must not be empty",
             ));
         }
-        self.recorded = Some(ReleaseNote { artifact: masker.text(artifact), url: url.map(|url| masker.text(url)) });
+        let size: usize = parts.iter().map(|(name, text)| name.len() + text.len()).sum();
+        if size > PARTS {
+            let message = format!("the parts of a release have {size} bytes, at most {PARTS} are recorded");
+            return Err(CapabilityError::new(ErrorCode::ResourceExhausted, message));
+        }
+        self.recorded = Some(ReleaseNote {
+            artifact: masker.text(artifact),
+            url: url.as_ref().map(|url| masker.text(url)),
+            parts: parts.iter().map(|(name, text)| (masker.text(name), masker.text(text))).collect(),
+        });
         Ok(())
     }
 
@@ -111,6 +146,8 @@ fn as_json(record: Option<&impl Serialize>, what: &str) -> Result<Option<String>
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::testing::request;
 
@@ -125,13 +162,26 @@ mod tests {
         masker.add("hunter22", false);
         let mut acting = environment(Some(7));
         assert_eq!(acting.take(), None);
-        acting.record("local/app@sha256:1", None, &masker).unwrap();
-        acting.record("local/app@sha256:2", Some("http://hunter22@x"), &masker).unwrap();
-        let note = ReleaseNote { artifact: "local/app@sha256:2".into(), url: Some("http://***@x".into()) };
-        assert_eq!(acting.take(), Some(note));
-        let error = acting.record(" ", None, &masker).unwrap_err();
+        let note = |artifact: &str| ReleaseNote { artifact: artifact.into(), ..ReleaseNote::default() };
+        acting.record(&note("local/app@sha256:1"), &masker).unwrap();
+        let parts = |text: &str| BTreeMap::from([("deployment/web".to_owned(), text.to_owned())]);
+        let second = ReleaseNote {
+            url: Some("http://hunter22@x".into()),
+            parts: parts("password: hunter22"),
+            ..note("local/app@sha256:2")
+        };
+        acting.record(&second, &masker).unwrap();
+        let masked = ReleaseNote {
+            url: Some("http://***@x".into()),
+            parts: parts("password: ***"),
+            ..note("local/app@sha256:2")
+        };
+        assert_eq!(acting.take(), Some(masked));
+        let error = acting.record(&note(" "), &masker).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidArgument);
-        let error = environment(None).record("local/app@sha256:1", None, &masker).unwrap_err();
+        let large = ReleaseNote { parts: parts(&"x".repeat(PARTS)), ..note("local/app@sha256:1") };
+        assert_eq!(acting.record(&large, &masker).unwrap_err().code, ErrorCode::ResourceExhausted);
+        let error = environment(None).record(&note("local/app@sha256:1"), &masker).unwrap_err();
         assert_eq!(error.code, ErrorCode::FailedPrecondition);
     }
 }

@@ -1,5 +1,7 @@
 //! `environment`.
 
+use stagewright_engine::ReleaseNote;
+
 use super::stagewright::stage::environment::Host;
 use crate::attempt::Attempt;
 use crate::call::CallResult;
@@ -18,6 +20,7 @@ impl Host for Attempt {
     }
 
     async fn released(&mut self, artifact: String, url: Option<String>) -> CallResult<()> {
-        Ok(self.environment.record(&artifact, url.as_deref(), self.log.masker())?)
+        let note = ReleaseNote { artifact, url, ..ReleaseNote::default() };
+        Ok(self.environment.record(&note, self.log.masker())?)
     }
 }

@@ -24,6 +24,15 @@ impl Host for Attempt {
         Ok(self.environment.last_known_good()?)
     }
 
+    async fn standing(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.environment.standing()?)
+    }
+
+    async fn would(&mut self, what: String) -> wasmtime::Result<()> {
+        self.environment.would(&what, self.log.masker());
+        Ok(())
+    }
+
     async fn restored(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(self.environment.restored()?)
     }
@@ -41,7 +50,7 @@ impl Host for Attempt {
 impl HostDeployment for Attempt {
     async fn new(&mut self, artifact: String) -> wasmtime::Result<Resource<ReleaseNote>> {
         let size = artifact.len();
-        self.handles.push_sized(ReleaseNote { artifact, url: None }, size)
+        self.handles.push_sized(ReleaseNote { artifact, ..ReleaseNote::default() }, size)
     }
 
     async fn url(&mut self, deployment: Resource<ReleaseNote>, url: String) -> wasmtime::Result<()> {
@@ -50,9 +59,15 @@ impl HostDeployment for Attempt {
         Ok(())
     }
 
+    async fn part(&mut self, deployment: Resource<ReleaseNote>, name: String, text: String) -> wasmtime::Result<()> {
+        let size = name.len() + text.len();
+        self.handles.grow(&deployment, size)?.parts.insert(name, text);
+        Ok(())
+    }
+
     async fn report(&mut self, deployment: Resource<ReleaseNote>) -> Answer<()> {
-        let ReleaseNote { artifact, url } = self.handles.get(&deployment)?;
-        let recorded = self.environment.record(artifact, url.as_deref(), self.log.masker());
+        let note = self.handles.get(&deployment)?;
+        let recorded = self.environment.record(note, self.log.masker());
         self.answer(recorded)
     }
 

@@ -186,7 +186,7 @@ async fn a_guest_reads_its_environment_and_records_a_release() {
     };
     let ended = Harness::new().run(&guest.build(), |request| request.environment = Some(view)).await;
     assert_eq!(ended.report().end, AttemptEnd::Succeeded);
-    let note = ReleaseNote { artifact: "app@2".into(), url: Some("app".into()) };
+    let note = ReleaseNote { artifact: "app@2".into(), url: Some("app".into()), ..ReleaseNote::default() };
     assert_eq!(ended.report().release, Some(note));
     let logged: serde_json::Value = serde_json::from_str(&ended.lines.concat()).unwrap();
     assert_eq!((&logged["artifact"], &logged["config"]), (&json!("app@0"), &json!({ "a": 1 })));

@@ -9,7 +9,8 @@ impl ToWire for Release {
     type Wire = api::DeployedReleaseEntry;
 
     fn to_wire(&self) -> api::DeployedReleaseEntry {
-        let Release { environment, artifact, url, fence, config, commit, by, origin } = self;
+        // The parts are for comparisons by the plugin that recorded them.
+        let Release { environment, artifact, url, parts: _, fence, config, commit, by, origin } = self;
         api::DeployedReleaseEntry {
             environment: environment.clone(),
             artifact: artifact.clone(),

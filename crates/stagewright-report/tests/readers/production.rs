@@ -31,6 +31,7 @@ fn run(id: &str) -> RunId {
 
 fn release(version: char, fence: u64, origin: ReleaseOrigin) -> Release {
     Release {
+        parts: Default::default(),
         environment: "production".to_owned(),
         artifact: format!("local/app@sha256:{}", version.to_string().repeat(64)),
         url: Some("http://127.0.0.1:8080".to_owned()),

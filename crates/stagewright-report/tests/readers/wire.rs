@@ -149,6 +149,7 @@ fn decision() -> Decision {
 
 fn release() -> Release {
     Release {
+        parts: Default::default(),
         environment: s("environment"),
         artifact: s("artifact"),
         url: Some(s("url")),

@@ -46,6 +46,10 @@ pub struct Report<T> {
     pub releases: Vec<Release>,
     /// The last release that it recorded in the ledger: artifact and URL.
     pub recorded: Option<(String, Option<String>)>,
+    /// What that release consists of.
+    pub recorded_parts: BTreeMap<String, String>,
+    /// What it would do, as it said in a rehearsal.
+    pub would: Option<String>,
     /// The records of its rollout, oldest first.
     pub rollouts: Vec<Rollout>,
 }

@@ -1,5 +1,6 @@
 //! The host's rules for names, paths and sizes. The SDK can't depend on the host's crates, so they are repeated here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fake::report::Sent;
@@ -15,6 +16,9 @@ pub(super) const MOST_REPLICAS: u32 = 64;
 
 /// Where the proxy of a release accepts requests that the fake host has as unfinished.
 pub(super) const PROXY: &str = "127.0.0.1:8080";
+
+/// The most bytes of all parts of a release.
+const PARTS: usize = 256 << 10;
 
 /// The most bytes of a suspension's token.
 const TOKEN: usize = 256;
@@ -261,6 +265,16 @@ fn is_host(text: &str) -> bool {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
     let port_fits = port.is_empty() && !text.ends_with(':') || port.parse::<u16>().is_ok();
     named && plain && port_fits && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// The parts of a release that is recorded.
+pub(super) fn parts(parts: &BTreeMap<String, String>) -> Result<(), Error> {
+    match parts.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>() {
+        size if size > PARTS => {
+            Err(exhausted(format!("the parts of a release have {size} bytes, at most {PARTS} are recorded")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The refusal of a call beyond a limit.

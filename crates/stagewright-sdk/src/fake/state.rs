@@ -62,6 +62,8 @@ pub(super) struct State {
     pub(super) fence: Option<u64>,
     /// The current release, and the last known-good one.
     pub(super) ledger: (Option<Json>, Option<Json>),
+    /// In a rehearsal, the current release of the real environment.
+    pub(super) standing: Option<Json>,
     pub(super) restored: Option<Json>,
     pub(super) attempt: u32,
     pub(super) rehearsal: bool,
@@ -112,6 +114,8 @@ pub(super) struct State {
     pub(super) suspended: Option<Wait>,
     pub(super) releases: Vec<Release>,
     pub(super) recorded: Option<(String, Option<String>)>,
+    pub(super) recorded_parts: BTreeMap<String, String>,
+    pub(super) would: Option<String>,
     /// The stage's rollout as an earlier call recorded it.
     pub(super) rollout: Option<Rollout>,
     pub(super) rollouts: Vec<Rollout>,
@@ -210,6 +214,8 @@ impl Installed {
             suspended: state.suspended,
             releases: state.releases,
             recorded: state.recorded,
+            recorded_parts: state.recorded_parts,
+            would: state.would,
             rollouts: state.rollouts,
         }
     }

@@ -48,7 +48,7 @@ fn claim(store: &mut Store, id: &str) -> EnvironmentAnswer {
 }
 
 fn granted(fence: u64) -> EnvironmentAnswer {
-    EnvironmentAnswer::Granted { fence, current: None, last_known_good: None, restored: None }
+    EnvironmentAnswer::Granted { fence, current: None, standing: None, last_known_good: None, restored: None }
 }
 
 fn held(by: &str) -> EnvironmentAnswer {

@@ -200,8 +200,13 @@ fn neither_fences_nor_numbers_start_again() {
     world.create(&record("older", 1));
     world.ended("b", 90);
     for (run, expected) in [("a", 1), ("b", 2)] {
-        let granted =
-            EnvironmentAnswer::Granted { fence: expected, current: None, last_known_good: None, restored: None };
+        let granted = EnvironmentAnswer::Granted {
+            fence: expected,
+            current: None,
+            standing: None,
+            last_known_good: None,
+            restored: None,
+        };
         assert_eq!(claim(&mut world.store, run), granted);
     }
     // The run ended, but its process died before it released the environment.

@@ -92,6 +92,7 @@ fn pair(current: &str, last_known_good: &str) -> (String, String) {
 /// A release from `ARTIFACT/CONFIGURATION`.
 fn release(artifact: &str, origin: ReleaseOrigin) -> Release {
     Release {
+        parts: Default::default(),
         environment: "production".to_owned(),
         artifact: artifact.to_owned(),
         url: Some("https://example.org".to_owned()),

@@ -38,7 +38,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(&path).unwrap();
     let error = Store::open(&directory.path().join("state")).unwrap_err();
-    assert!(report(&error).contains("schema version 99") && report(&error).contains("at most 5"), "{}", report(&error));
+    assert!(report(&error).contains("schema version 99") && report(&error).contains("at most 6"), "{}", report(&error));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -143,7 +143,7 @@ fn a_database_of_version_1_is_brought_up_to_date() {
     let directory = TempDir::new().unwrap();
     version_1(directory.path());
     let mut store = Store::open(directory.path()).unwrap();
-    assert_eq!(versions(directory.path()), 5);
+    assert_eq!(versions(directory.path()), 6);
     assert_eq!(ids(&store), ["02run", "01run", "03old"], "they are in the order of their start");
     assert_eq!(store.list(&RunFilter::default()).unwrap()[0].state, RunPhase::Waiting);
     assert_eq!(store.events(&run_id()).unwrap(), events(3));
@@ -176,7 +176,7 @@ fn old_database_is_migrated_by_any_reader() {
     let directory = TempDir::new().unwrap();
     version_1(directory.path());
     assert_eq!(ids(&Store::open_read_only(directory.path()).unwrap()), ["02run", "01run", "03old"]);
-    assert_eq!(versions(directory.path()), 5);
+    assert_eq!(versions(directory.path()), 6);
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl FakeCoordinator {
 
 /// The answer for an environment without releases.
 pub(crate) fn granted(fence: u64) -> EnvironmentAnswer {
-    EnvironmentAnswer::Granted { fence, current: None, last_known_good: None, restored: None }
+    EnvironmentAnswer::Granted { fence, current: None, standing: None, last_known_good: None, restored: None }
 }
 
 impl RunCoordinator for FakeCoordinator {

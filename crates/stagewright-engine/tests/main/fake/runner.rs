@@ -238,11 +238,11 @@ async fn perform(
             return report(unsuccessful(Outcome::Failed, FailureKind::Superseded, "refused"), outputs);
         }
         tokio::time::sleep(WORK).await;
-        let release = ReleaseNote { artifact: artifact.to_owned(), url: None };
+        let release = ReleaseNote { artifact: artifact.to_owned(), ..ReleaseNote::default() };
         return AttemptReport { release: Some(release), ..report(AttemptEnd::Succeeded, outputs) };
     }
     if let Act::DeployAndWait(artifact, wait) = act {
-        let release = ReleaseNote { artifact: artifact.to_owned(), url: None };
+        let release = ReleaseNote { artifact: artifact.to_owned(), ..ReleaseNote::default() };
         return AttemptReport { release: Some(release), ..report(AttemptEnd::Waiting(wait), outputs) };
     }
     let wanted = match act {

@@ -302,9 +302,11 @@ pub(crate) mod reveal {
 
 pub(crate) mod environment {
     use std::cell::RefCell;
+    use std::collections::BTreeMap;
 
     use crate::Error;
     use crate::fake::imports::types;
+    use crate::fake::rules;
     use crate::fake::state::{Interface, on};
     use crate::rollout::Rollout;
 
@@ -322,6 +324,18 @@ pub(crate) mod environment {
 
     pub(crate) fn last_known_good() -> Option<String> {
         on(|host| host.ledger.1.as_ref().map(ToString::to_string))
+    }
+
+    pub(crate) fn standing() -> Option<String> {
+        on(|host| if host.rehearsal { &host.standing } else { &host.ledger.0 }.as_ref().map(ToString::to_string))
+    }
+
+    pub(crate) fn would(what: &str) {
+        on(|host| {
+            if host.rehearsal {
+                host.would = Some(what.to_owned());
+            }
+        });
     }
 
     pub(crate) fn restored() -> Option<String> {
@@ -355,11 +369,16 @@ pub(crate) mod environment {
     pub(crate) struct Deployment {
         artifact: String,
         url: RefCell<Option<String>>,
+        parts: RefCell<BTreeMap<String, String>>,
     }
 
     impl Deployment {
         pub(crate) fn new(artifact: &str) -> Deployment {
-            Deployment { artifact: artifact.to_owned(), url: RefCell::default() }
+            Deployment { artifact: artifact.to_owned(), url: RefCell::default(), parts: RefCell::default() }
+        }
+
+        pub(crate) fn part(&self, name: &str, text: &str) {
+            self.parts.borrow_mut().insert(name.to_owned(), text.to_owned());
         }
 
         pub(crate) fn url(&self, url: &str) {
@@ -367,7 +386,7 @@ pub(crate) mod environment {
         }
 
         pub(crate) fn report(&self) -> Result<(), types::Error> {
-            let Deployment { artifact, url } = self;
+            let Deployment { artifact, url, parts } = self;
             on(|host| {
                 if host.fence.is_none() {
                     let message = "could not record a release: the stage doesn't act on an environment";
@@ -376,8 +395,11 @@ pub(crate) mod environment {
                 if artifact.trim().is_empty() {
                     return Err(Error::invalid("the artifact of a release must not be empty").into());
                 }
+                let parts = parts.borrow();
+                rules::parts(&parts)?;
                 host.fault(Interface::Environment, artifact)?;
                 host.recorded = Some((artifact.clone(), url.borrow().clone()));
+                host.recorded_parts = parts.clone();
                 Ok(())
             })
         }
