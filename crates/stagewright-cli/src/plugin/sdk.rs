@@ -41,6 +41,7 @@ const SOURCES: &[(&str, &str)] = sdk_files![
     "src/fake/imports/http.rs",
     "src/fake/imports/process.rs",
     "src/fake/imports/results.rs",
+    "src/fake/imports/environment.rs",
     "src/fake/imports/run.rs",
     "src/fake/imports/service.rs",
     "src/fake/imports/ssh.rs",

@@ -1,5 +1,6 @@
 //! The imports of the WIT with the signatures of the generated ones, implemented on the fake host's state.
 
+pub(crate) mod environment;
 pub(crate) mod files;
 pub(crate) mod http;
 pub(crate) mod process;
@@ -11,4 +12,4 @@ pub(crate) mod types;
 
 pub(crate) use files::{artifacts, registry, workspace};
 pub(crate) use results::{findings, metrics, outputs, test_reports};
-pub(crate) use run::{clock, context, environment, gate, logging, poll, random, reveal, secrets, source};
+pub(crate) use run::{clock, context, gate, logging, poll, random, reveal, secrets, source};
