@@ -176,6 +176,21 @@ fn regions_are_deployed_and_tested_one_after_the_other_and_go_back_together() {
 }
 
 #[test]
+fn a_release_of_one_region_is_promoted_to_another_one_or_to_all() {
+    let regions = Regions::with("waves.pause = {}");
+    let ended = regions.deploy("1", &["only=us"], 0);
+    assert_eq!(ended["production (wave 2)"], "skipped", "there is nothing to do in the next wave");
+    regions.0.run(&["promote", "production.us", "production.eu"]).exits(0);
+    let serve = regions.serve();
+    assert_eq!(serve.keys().collect::<Vec<_>>(), ["production.eu", "production.us"]);
+    // Between waves, a promotion waits like any other deploy.
+    let (code, events) = regions.0.events(&["promote", "production.us", "production"]);
+    let ended = outcomes(&events);
+    assert_eq!((code, ended["deploy (region=us)"].as_str()), (5, "succeeded"), "{ended:#?}");
+    assert!(!ended.contains_key("deploy (region=ap)"), "{ended:#?}");
+}
+
+#[test]
 fn a_failed_region_gives_those_before_it_the_earlier_release_back() {
     let regions = Regions::with("");
     regions.deploy("1", &[], 0);

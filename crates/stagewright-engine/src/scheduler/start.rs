@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use petgraph::graph::NodeIndex;
 use stagewright_model::{
     CacheUse, EffectClass, EnvironmentRef, EvaluationError, NeedsStatus, Stage, StageIndex, StageKind, Wave,
 };
@@ -335,7 +336,24 @@ impl Scheduler {
             let needs = self.plan.stage(before).needs.iter();
             open.extend(needs.filter(|need| self.plan.stage(**need).wave.is_some() && seen.insert(**need)));
         }
-        (wave.is_pause && !has_acted).then(|| "nothing was done in the waves before".to_owned())
+        if !wave.is_pause {
+            return None;
+        }
+        let empty = if has_acted { self.will_be_skipped(index).then_some("next wave") } else { Some("waves before") };
+        empty.map(|waves| format!("there is nothing to do in the {waves}"))
+    }
+
+    /// Whether the conditions of all stages that directly follow are false, as far as that can be known.
+    fn will_be_skipped(&self, index: StageIndex) -> bool {
+        let is_false = |dependent: StageIndex| {
+            let needs = NeedsStatus { failed: self.needs_failed(dependent), cancelled: false };
+            let condition = self.plan.stage(dependent).condition.clone();
+            condition.is_some_and(|condition| {
+                matches!(self.render(dependent, needs, |scope, _| condition.holds(scope)), Ok(false))
+            })
+        };
+        let mut dependents = self.plan.graph.neighbors(NodeIndex::new(index.get()));
+        dependents.all(|dependent| is_false(self.plan.graph[dependent]))
     }
 
     /// Whether a need failed, directly or upstream. For finally stages, every main stage counts as a need.
