@@ -14,6 +14,9 @@ use crate::packages;
 /// The version of Kubernetes in Debian 12.
 pub(super) const VERSION: &str = "v1.20.2";
 
+/// The folder of the programs in the cache. It changes with how they are built.
+const BUILD: &str = "v1.20.2-2";
+
 /// The folder into which the source package unpacks.
 const SOURCE: &str = "kubernetes-1.20.5+really1.20.2";
 
@@ -28,6 +31,10 @@ const COMPONENTS: [&str; 6] =
     ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", CLIENT];
 
 const CLIENT: &str = "kubectl";
+
+/// A library in the source of Kubernetes that crashes the API server when it is built with Go 1.18 or later and reads custom
+/// resources (modern-go/reflect2#24), and Debian's package of a release of it that doesn't.
+const REFLECT2: [&str; 2] = ["github.com/modern-go/reflect2", "golang-github-modern-go-reflect2-dev"];
 
 /// The folder of the Go that this version of Kubernetes can be built with.
 const GO: &str = "/usr/lib/go-1.19";
@@ -49,7 +56,7 @@ pub(super) struct Programs(PathBuf);
 impl Programs {
     /// `cache` is the folder of all versions.
     pub(super) fn new(cache: &Path) -> Programs {
-        Programs(cache.join(VERSION))
+        Programs(cache.join(BUILD))
     }
 
     /// Whether they have been built.
@@ -134,7 +141,17 @@ impl BuildFolder {
         if !self.source().is_dir() {
             return Err(format!("Debian's source package of kubernetes didn't unpack into {SOURCE}"));
         }
-        run(self.apt_get().args(["download", "etcd-server"]))
+        run(self.apt_get().args(["download", "etcd-server", REFLECT2[1]]))?;
+        self.replace_reflect2()
+    }
+
+    fn replace_reflect2(&self) -> Result<()> {
+        let [import, package] = REFLECT2;
+        let (unpacked, vendored) = (self.0.join("reflect2"), self.source().join("vendor").join(import));
+        run(Command::new("dpkg-deb").arg("--extract").arg(self.downloaded(&format!("{package}_"))?).arg(&unpacked))?;
+        let replaced = std::fs::remove_dir_all(&vendored)
+            .and_then(|()| std::fs::rename(unpacked.join("usr/share/gocode/src").join(import), &vendored));
+        replaced.map_err(|error| format!("can't replace {}: {error}", vendored.display()))
     }
 
     fn apt_get(&self) -> Command {
