@@ -1,12 +1,15 @@
 //! Releases that run beside each other, each in Deployments of its own, for the strategies `blue-green` and `canary`.
 //!
 //! The pods of a release have its name as a label. For `blue-green` the Services select by it, so that one request to the API
-//! switches all requests. For `canary` they select the pods of both, and the numbers of replicas decide about the shares.
+//! switches all requests. For `canary` they select the pods of both, and the numbers of replicas decide about the shares; with
+//! `traffic` they select by release as well, each has a second one for the canary, and a route divides the requests.
 
 use kubernetes::{MARK, Object, mark_name};
 use rollout::Strategy;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::Error;
+
+use crate::traffic::{CANARY, Traffic, canary_name};
 
 /// The label of pods with the name of their release.
 pub(crate) const RELEASE: &str = "stagewright/release";
@@ -32,7 +35,8 @@ const FIRST: [&str; 13] = [
 /// Whether an object is applied when the release gets all requests, and not before.
 pub(crate) fn is_late(object: &Json) -> bool {
     let kind = object["kind"].as_str().unwrap_or_default();
-    !FIRST.contains(&kind) && object["metadata"]["annotations"][PREVIEW].is_null()
+    let annotations = &object["metadata"]["annotations"];
+    !FIRST.contains(&kind) && annotations[PREVIEW].is_null() && annotations[CANARY].is_null()
 }
 
 /// Whether an object is a Deployment that only this release has.
@@ -41,15 +45,15 @@ pub(crate) fn is_own_deployment(object: &Json) -> bool {
 }
 
 /// Gives a release Deployments of its own. Returns why that can't be done.
-pub(crate) fn set_apart(objects: &mut Vec<Object>, strategy: &Strategy) -> Vec<Error> {
+pub(crate) fn set_apart(objects: &mut Vec<Object>, strategy: &Strategy, traffic: Option<&Traffic>) -> Vec<Error> {
     let is_canary = match strategy {
         Strategy::BlueGreen(_) => false,
         Strategy::Canary(_) => true,
         Strategy::Recreate(_) | Strategy::Rolling(_) | Strategy::Waves(_) => return Vec::new(),
     };
     let name = strategy.name();
-    let mut problems: Vec<Error> =
-        objects.iter().filter_map(|object| refusal(object, objects, name, is_canary)).collect();
+    let shares = is_canary.then(|| if traffic.is_some() { Shares::Weights } else { Shares::Replicas });
+    let mut problems: Vec<Error> = objects.iter().filter_map(|object| refusal(object, objects, name, shares)).collect();
     let labels: Vec<Json> = objects
         .iter()
         .filter(|object| object.kind() == "Deployment")
@@ -59,7 +63,19 @@ pub(crate) fn set_apart(objects: &mut Vec<Object>, strategy: &Strategy) -> Vec<E
         let message = format!("`{name}` needs a Deployment, of which two releases can run");
         problems.push(Error::invalid(message).help("use strategy = { rolling = {} }"));
     }
-    let mut previews = Vec::new();
+    let leads_to_pods = |object: &Object| {
+        object.kind() == "Service" && labels.iter().any(|labels| selects(&object.json["spec"]["selector"], labels))
+    };
+    let leading: Vec<String> =
+        objects.iter().filter(|object| leads_to_pods(object)).map(|object| object.name().to_owned()).collect();
+    if let Some(traffic) = traffic {
+        problems.extend(traffic.obstacles(objects, &leading, &strategy.header_conditions()));
+    }
+    let route = traffic
+        .and_then(|traffic| objects.iter().find(|object| traffic.is(&object.json)).map(|route| (traffic, route)));
+    let divided = route.map(|(traffic, route)| traffic.used(&route.json, &leading)).unwrap_or_default();
+    problems.extend(divided.iter().filter_map(|service| taken(&canary_name(service), objects)));
+    let mut beside = Vec::new();
     for object in objects.iter_mut() {
         match object.kind() {
             "Deployment" => {
@@ -70,22 +86,39 @@ pub(crate) fn set_apart(objects: &mut Vec<Object>, strategy: &Strategy) -> Vec<E
             "HorizontalPodAutoscaler" if object.json["spec"]["scaleTargetRef"]["kind"] == "Deployment" => {
                 mark_name(&mut object.json["spec"]["scaleTargetRef"]["name"]);
             }
-            "Service"
-                if !is_canary && labels.iter().any(|labels| selects(&object.json["spec"]["selector"], labels)) =>
-            {
+            "Service" if (!is_canary || traffic.is_some()) && leads_to_pods(object) => {
                 object.json["spec"]["selector"][RELEASE] = MARK.into();
-                previews.push(preview_of(object));
+                let name = object.name().to_owned();
+                if !is_canary {
+                    beside.push(beside_of(object, &format!("{name}-preview"), (PREVIEW, "true")));
+                } else if divided.contains(&name) {
+                    beside.push(beside_of(object, &canary_name(&name), (CANARY, &name)));
+                }
             }
             _ => {}
         }
     }
-    objects.extend(previews);
+    objects.extend(beside);
     problems
 }
 
-/// A Service that leads to the pods of the release at once. It gets no port of the nodes and no load balancer.
-fn preview_of(service: &Object) -> Object {
-    let mut preview = service.clone();
+/// Why the Service of a canary can't have this name.
+fn taken(name: &str, objects: &[Object]) -> Option<Error> {
+    const LONGEST: usize = 63;
+    if name.len() > LONGEST {
+        let message =
+            format!("the Service of the canary would be `{name}`, and a name has at most {LONGEST} characters");
+        return Some(Error::invalid(message).help("give the Service a shorter name"));
+    }
+    let other = objects.iter().find(|object| object.kind() == "Service" && object.name() == name)?;
+    let error = other.error("/metadata/name", "the deploy makes a Service of this name, which leads to the canary");
+    Some(error.help("remove it, or rename it"))
+}
+
+/// A Service that leads to the pods of the release at once, with this annotation. It gets no port of the nodes and no load
+/// balancer.
+fn beside_of(service: &Object, name: &str, (annotation, value): (&str, &str)) -> Object {
+    let mut beside = service.clone();
     let ports = service.json["spec"]["ports"].as_array().into_iter().flatten().map(|port| {
         let mut port = port.clone();
         if let Some(port) = port.as_object_mut() {
@@ -93,13 +126,13 @@ fn preview_of(service: &Object) -> Object {
         }
         port
     });
-    preview.json["spec"] = json!({
+    beside.json["spec"] = json!({
         "selector": service.json["spec"]["selector"],
         "ports": ports.collect::<Vec<_>>(),
     });
-    preview.json["metadata"]["name"] = format!("{}-preview", service.name()).into();
-    preview.json["metadata"]["annotations"] = json!({ PREVIEW: "true" });
-    preview
+    beside.json["metadata"]["name"] = name.into();
+    beside.json["metadata"]["annotations"] = json!({ annotation: value });
+    beside
 }
 
 fn selects(selector: &Json, labels: &Json) -> bool {
@@ -108,8 +141,15 @@ fn selects(selector: &Json, labels: &Json) -> bool {
         .is_some_and(|selector| !selector.is_empty() && selector.iter().all(|(label, value)| labels[label] == *value))
 }
 
+/// What decides about the shares of a canary.
+#[derive(Clone, Copy, Debug)]
+enum Shares {
+    Replicas,
+    Weights,
+}
+
 /// Why an object can't be in a release that runs beside another one.
-fn refusal(object: &Object, all: &[Object], strategy: &str, is_canary: bool) -> Option<Error> {
+fn refusal(object: &Object, all: &[Object], strategy: &str, shares: Option<Shares>) -> Option<Error> {
     let rolling = "use strategy = { rolling = {} }, or put it into a stage of its own";
     match object.kind() {
         "StatefulSet" => Some(
@@ -130,19 +170,25 @@ fn refusal(object: &Object, all: &[Object], strategy: &str, is_canary: bool) -> 
                 )
                 .help(rolling),
         ),
-        "HorizontalPodAutoscaler" if is_canary => Some(
-            object
-                .error(
-                    "/spec/scaleTargetRef",
-                    "an autoscaler changes the numbers of replicas, by which `canary` divides the requests",
-                )
-                .help("leave the autoscaler out, or use strategy = { blue-green = {} }"),
-        ),
-        "Deployment" if is_canary && object.json["spec"]["replicas"].as_u64().is_none() => Some(
-            object
-                .error("/spec", "`canary` divides the requests by the number of replicas, which it doesn't have")
-                .help("add the number: spec.replicas"),
-        ),
+        "HorizontalPodAutoscaler" if shares.is_some() => {
+            let message = match shares {
+                Some(Shares::Weights) => {
+                    "an autoscaler scales one of two releases, so that the canary would keep its size"
+                }
+                _ => "an autoscaler changes the numbers of replicas, by which `canary` divides the requests",
+            };
+            let help = "leave the autoscaler out, or use strategy = { blue-green = {} }";
+            Some(object.error("/spec/scaleTargetRef", message).help(help))
+        }
+        "Deployment" if shares.is_some() && object.json["spec"]["replicas"].as_u64().is_none() => {
+            let message = match shares {
+                Some(Shares::Weights) => {
+                    "both releases of a `canary` run at full size, and it doesn't say which that is"
+                }
+                _ => "`canary` divides the requests by the number of replicas, which it doesn't have",
+            };
+            Some(object.error("/spec", message).help("add the number: spec.replicas"))
+        }
         "Deployment" => {
             let volumes = object.json["spec"]["template"]["spec"]["volumes"].as_array();
             let volumes = volumes.map(Vec::as_slice).unwrap_or_default();
@@ -224,7 +270,7 @@ mod tests {
         let autoscaler = json!({ "kind": "HorizontalPodAutoscaler", "metadata": { "name": "web" },
             "spec": { "scaleTargetRef": { "kind": "Deployment", "name": "web" } } });
         let mut blue_green = objects(&[deployment(&json!({})), service.clone(), other.clone(), autoscaler]);
-        assert_eq!(set_apart(&mut blue_green, &strategy("blue-green")), []);
+        assert_eq!(set_apart(&mut blue_green, &strategy("blue-green"), None), []);
         assert_eq!(blue_green[0].json["metadata"]["name"], format!("web-{MARK}"));
         assert!(is_own_deployment(&blue_green[0].json));
         assert_eq!(blue_green[1].json["spec"]["selector"], json!({ "app": "web", RELEASE: MARK }));
@@ -237,14 +283,14 @@ mod tests {
         assert_eq!(late, [false, true, true, true, false]);
 
         let mut canary = objects(&[deployment(&json!({})), service.clone()]);
-        assert_eq!(set_apart(&mut canary, &strategy("canary")), []);
+        assert_eq!(set_apart(&mut canary, &strategy("canary"), None), []);
         assert_eq!(canary[1].json, service);
     }
 
     #[test]
     fn what_two_releases_cannot_have_at_once_is_refused() {
         let messages = |all: &[Json], name: &str| -> Vec<String> {
-            set_apart(&mut objects(all), &strategy(name)).into_iter().map(|problem| problem.message).collect()
+            set_apart(&mut objects(all), &strategy(name), None).into_iter().map(|problem| problem.message).collect()
         };
         let set = json!({ "kind": "StatefulSet", "metadata": { "name": "db" } });
         let found = messages(&[set], "blue-green");

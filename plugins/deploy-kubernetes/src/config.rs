@@ -8,6 +8,8 @@ use rollout::{Image, Probe, ReleaseConfig, Rolling, Strategy};
 use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
 
+use crate::traffic::Traffic;
+
 /// How long Kubernetes waits for progress, if nothing says otherwise, and how much longer the stage waits.
 const PROGRESS_DEADLINE: u32 = 600;
 const LONGER: u32 = 30;
@@ -47,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) secrets: BTreeMap<String, BTreeMap<String, String>>,
     /// How the release replaces the earlier one. Default: as each workload says.
     pub(crate) strategy: Option<Strategy>,
+    /// What divides the requests of a `canary` by weight. Default: the numbers of replicas do.
+    pub(crate) traffic: Option<Traffic>,
     /// How long to wait until the release is ready.
     #[serde(default)]
     pub(crate) readiness: Readiness,
@@ -106,7 +110,8 @@ impl ReleaseConfig for Config {
     }
 
     fn strategy(&self) -> Strategy {
-        self.strategy.clone().unwrap_or_else(|| Strategy::Rolling(Rolling::default()))
+        let strategy = self.strategy.clone().unwrap_or_else(|| Strategy::Rolling(Rolling::default()));
+        if self.traffic.is_some() { strategy.routing_headers() } else { strategy }
     }
 }
 
@@ -185,6 +190,18 @@ fn problems(config: &Config) -> Vec<Problem> {
     if config.history == 0 {
         found.push(Problem::at("history", "must be at least 1, since a failed deploy restores the earlier release"));
     }
-    found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
+    if config.strategy.is_some() {
+        found.extend(config.strategy().problems("strategy"));
+    }
+    found.extend(config.traffic.iter().flat_map(|traffic| traffic.problems("traffic")));
+    if config.traffic.is_some() && !matches!(config.strategy, Some(Strategy::Canary(_))) {
+        let message = match config.strategy() {
+            Strategy::BlueGreen(_) => "`blue-green` switches the selectors of Services, and divides no requests",
+            _ => "only a canary divides the requests between two releases",
+        };
+        let help =
+            "use strategy = { canary = { steps = [{ set-weight = 10 }, { pause = {} }] } }, or leave `traffic` out";
+        found.push(Problem::at("traffic", message).help(help));
+    }
     found
 }

@@ -24,7 +24,7 @@ pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>>
     }
     problems.extend(objects.iter().filter_map(|object| outlasts(object, config)));
     if let Some(strategy) = &config.strategy {
-        problems.extend(beside::set_apart(&mut objects, strategy));
+        problems.extend(beside::set_apart(&mut objects, strategy, config.traffic.as_ref()));
     }
     kubernetes::none_of(problems)?;
     // A Job can't be changed, so that each release has one of its own.

@@ -16,10 +16,12 @@ mod beside;
 mod config;
 mod configuration;
 mod desired;
+mod divide;
 mod images;
 mod record;
 mod render;
 mod target;
+mod traffic;
 
 use crate::target::Application;
 

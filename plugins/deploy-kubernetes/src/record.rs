@@ -109,14 +109,18 @@ impl Records<'_> {
 
     /// Keeps a release. One that is kept already stays as it is.
     pub(crate) fn keep(&self, release: &Release) -> Result<()> {
-        let identity = self.identity(&release.name);
-        let mut map = config_map(&identity, self.service, &[(RELEASE, &release.name)]);
-        map["data"] = json!({ "release": serde_json::to_string(release)? });
-        map["binaryData"] = json!({ "objects": STANDARD.encode(compressed(&release.objects)?) });
-        match self.cluster.create(&identity, &map) {
+        match self.cluster.create(&self.identity(&release.name), &self.map_of(release)?) {
             Err(error) if error.code == ErrorCode::Aborted => Ok(()),
             result => result.map_err(|error| error.context(format!("the release {} can't be kept", release.name))),
         }
+    }
+
+    /// The ConfigMap of a release.
+    pub(crate) fn map_of(&self, release: &Release) -> Result<Json> {
+        let mut map = config_map(&self.identity(&release.name), self.service, &[(RELEASE, &release.name)]);
+        map["data"] = json!({ "release": serde_json::to_string(release)? });
+        map["binaryData"] = json!({ "objects": STANDARD.encode(compressed(&release.objects)?) });
+        Ok(map)
     }
 
     /// Removes a release that isn't needed any more.

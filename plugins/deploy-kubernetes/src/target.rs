@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use kubernetes::{Cluster, Identity, Object, Origin, Owner, sha256};
-use rollout::{Described, Progress, Serving, Strategy, Target};
+use rollout::{Described, HeaderMatch, Progress, Serving, Strategy, Target};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release as LedgerRelease;
 use stagewright_sdk::{Error, LiveDifference, Manifest, Requirement, Result, context, log};
@@ -26,10 +26,12 @@ const NEVER_DELETED: [&str; 4] = ["Namespace", "CustomResourceDefinition", "Pers
 
 /// An application in a cluster.
 pub(crate) struct Application {
-    config: Config,
-    cluster: Cluster,
-    objects: Vec<Object>,
-    artifact: String,
+    pub(crate) config: Config,
+    pub(crate) cluster: Cluster,
+    pub(crate) objects: Vec<Object>,
+    pub(crate) artifact: String,
+    /// Whether a release of the ledger is deployed again.
+    pub(crate) is_restored: bool,
 }
 
 impl Target for Application {
@@ -76,7 +78,7 @@ impl Target for Application {
                 (objects, artifact)
             }
         };
-        Ok(Application { config: config.clone(), cluster, objects, artifact })
+        Ok(Application { config: config.clone(), cluster, objects, artifact, is_restored: restored.is_some() })
     }
 
     fn artifact(&self) -> &str {
@@ -143,15 +145,23 @@ impl Target for Application {
     }
 
     fn shift(&self, release: &Release, weight: u32) -> Result<()> {
+        self.shift_matching(release, weight, &[])
+    }
+
+    fn shift_matching(&self, release: &Release, weight: u32, conditions: &[HeaderMatch]) -> Result<()> {
         if !runs_beside(release) {
             // The cluster itself shifts the requests, as pods become ready.
             return Ok(());
         }
-        if matches!(self.config.strategy, Some(Strategy::Canary(_))) {
+        if self.config.traffic.is_some() {
+            self.divide(release, weight, conditions)?;
+        } else if matches!(self.config.strategy, Some(Strategy::Canary(_))) {
             self.share(release, weight)?;
         }
+        // A route that was divided is the release's own when it is finished, after its Services have switched.
+        let is_route = |object: &Json| self.config.traffic.as_ref().is_some_and(|traffic| traffic.is(object));
         match weight {
-            100 => self.apply_each(release, is_late),
+            100 => self.apply_each(release, |object| is_late(object) && !is_route(object)),
             _ => Ok(()),
         }
     }
@@ -160,6 +170,7 @@ impl Target for Application {
         let records = self.records();
         let record = records.read()?;
         records.refuse_stale(&record)?;
+        self.direct_all(release)?;
         let earlier = record.serving.iter().chain(&record.unfinished).filter(|name| **name != release.name);
         for name in earlier {
             self.delete_unless_in(&records.release(name)?, Some(release))?;
@@ -193,6 +204,7 @@ impl Target for Application {
             Some(earlier) => self.restore(earlier)?,
             None => self.apply_forced(&release.before, &release.name)?,
         }
+        self.withdraw(release, earlier.as_ref())?;
         self.delete_unless_in(release, earlier.as_ref())?;
         records.change(|record| record.unfinished.retain(|name| *name != release.name))?;
         records.remove(&release.name)
@@ -200,11 +212,11 @@ impl Target for Application {
 }
 
 impl Application {
-    fn records(&self) -> Records<'_> {
+    pub(crate) fn records(&self) -> Records<'_> {
         Records { cluster: &self.cluster, namespace: &self.config.namespace, service: &self.config.service }
     }
 
-    fn applier(&self, force: bool) -> Applier<'_> {
+    pub(crate) fn applier(&self, force: bool) -> Applier<'_> {
         let changes_images_alone = self.config.workload.is_some();
         Applier {
             cluster: &self.cluster,
@@ -216,7 +228,7 @@ impl Application {
     }
 
     /// Whether fields are taken over that others have set.
-    fn takes_over(&self) -> Result<bool> {
+    pub(crate) fn takes_over(&self) -> Result<bool> {
         Ok(self.config.force_conflicts || rollout::is_overwriting_approved()?)
     }
 
@@ -261,7 +273,11 @@ impl Application {
             // What an earlier release created otherwise stays its own.
             release.created = created;
         }
-        kubernetes::none_of(problems).map(|()| release)
+        kubernetes::none_of(problems)?;
+        if let Some(serving) = record.serving.as_ref().filter(|_| !self.is_restored) {
+            self.check_division(&release, &records.release(serving)?)?;
+        }
+        Ok(release)
     }
 
     /// The images that the containers had before the first release.
@@ -286,7 +302,8 @@ impl Application {
         if !runs_beside(release) {
             return self.apply_each(release, |_| true);
         }
-        let is_canary = matches!(self.config.strategy, Some(Strategy::Canary(_)));
+        self.detach(release)?;
+        let is_canary = matches!(self.config.strategy, Some(Strategy::Canary(_))) && self.config.traffic.is_none();
         self.apply_each(release, |object| !(is_late(object) || is_canary && is_own_deployment(object)))?;
         if !is_canary {
             return Ok(());

@@ -117,6 +117,11 @@ impl Object {
         self.json["metadata"]["name"].as_str().unwrap_or_default()
     }
 
+    /// Its `metadata.namespace`.
+    pub fn namespace(&self) -> Option<&str> {
+        self.json["metadata"]["namespace"].as_str()
+    }
+
     /// The JSON pointer of its pod's specification; none if it has no pods.
     pub fn pod_pointer(&self) -> Option<&'static str> {
         pod_pointer(self.kind())

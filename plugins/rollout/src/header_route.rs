@@ -72,6 +72,14 @@ impl HeaderValue {
         }
     }
 
+    /// The same condition as a regular expression for the whole value, whether it is searched for or has to fit by itself.
+    pub fn whole_expression(&self) -> String {
+        match self {
+            HeaderValue::Prefix(text) => format!("^{}.*$", regex_syntax::escape(text)),
+            _ => self.expression(),
+        }
+    }
+
     fn problem(&self, key: &str) -> Option<Problem> {
         let key = format!("{key}.{}", self.key());
         let text = self.text();
@@ -176,5 +184,7 @@ mod tests {
         assert_eq!(HeaderValue::Exact("a.b".to_owned()).expression(), r"^(?:a\.b)$");
         assert_eq!(HeaderValue::Prefix("v1(".to_owned()).expression(), r"^(?:v1\()");
         assert_eq!(HeaderValue::Regex("a|b".to_owned()).expression(), "^(?:a|b)$");
+        assert_eq!(HeaderValue::Prefix("v1(".to_owned()).whole_expression(), r"^v1\(.*$");
+        assert_eq!(HeaderValue::Regex("a|b".to_owned()).whole_expression(), "^(?:a|b)$");
     }
 }

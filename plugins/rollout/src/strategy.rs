@@ -8,7 +8,7 @@ use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, schemars};
 
 use crate::analysis::Analysis;
-use crate::header_route::HeaderRoute;
+use crate::header_route::{HeaderMatch, HeaderRoute};
 pub use rolling::{Amount, Rolling};
 
 /// How the requests go from the earlier version to the new one.
@@ -216,6 +216,15 @@ impl Strategy {
     /// Whether one of its steps directs requests by their headers.
     pub fn has_header_routes(&self) -> bool {
         self.steps().iter().any(|step| matches!(step, Step::SetHeaderRoute(_)))
+    }
+
+    /// The conditions of all of its steps that direct requests by their headers.
+    pub fn header_conditions(&self) -> Vec<HeaderMatch> {
+        let conditions = |step: Step| match step {
+            Step::SetHeaderRoute(route) => route.conditions,
+            _ => Vec::new(),
+        };
+        self.steps().into_iter().flat_map(conditions).collect()
     }
 
     /// Whether a failure leaves the version where it has arrived.

@@ -13,10 +13,12 @@ use super::engine::{compile_service, deploy, image_stages};
 use super::load::Load;
 use crate::environment::{Ended, TestEnvironment, eventually};
 
+mod crds;
 mod drift;
 mod helm;
 mod sources;
 mod strategies;
+mod traffic;
 
 /// KUBECONFIG, SERVER, IMAGE_STAGES, DEPLOY and NAMESPACE are replaced.
 const PIPELINE: &str = r#"
