@@ -286,7 +286,10 @@ fn an_abort_leads_all_requests_back_before_the_canary_is_deleted() {
         "spec": { "replicas": 1 }, "status": { "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1 } });
     let deployments = "/apis/apps/v1/namespaces/shop/deployments";
     let maps = "/api/v1/namespaces/shop/configmaps";
-    let mut host = host(Some(&earlier)).http(get(ROUTES, &live(2, 2, &stable()))).http(applies(ROUTES, true));
+    let mut host = host(Some(&earlier)).http(applies(ROUTES, true));
+    for (generation, seen) in [(2, 2), (3, 2), (3, 2), (3, 3)] {
+        host = host.http(get(ROUTES, &live(generation, seen, &stable())));
+    }
     for path in [format!("{SERVICES}/web"), format!("{SERVICES}/web-canary"), format!("{deployments}/web-1")] {
         host = host.http(get(&path, &ready)).http(applies(&path, true));
     }
@@ -305,4 +308,25 @@ fn an_abort_leads_all_requests_back_before_the_canary_is_deleted() {
     let order =
         ["Service web web-1", "Service web-canary web-1", "HTTPRoute web web=null", "DELETE web-5"].map(position);
     assert!(order.is_sorted(), "{changes:?}");
+    let looks = report.sent.iter().take_while(|sent| sent.method != "DELETE");
+    let looks = looks.filter(|sent| sent.method == "GET" && sent.url.ends_with("httproutes/web")).count();
+    assert!(looks > 3, "the canary is deleted once the controller has followed: {looks}");
+}
+
+#[test]
+fn a_route_that_was_there_before_the_first_release_is_as_before_after_its_abort() {
+    let new = release("web-5", "/new");
+    let withdrawn = |created: bool| {
+        let mut new = new.clone();
+        if created {
+            let route = new.objects.iter().find(|object| object["kind"] == "HTTPRoute").expect("a route");
+            new.created.push(Object { json: route.clone(), origin: Origin::default() }.identity());
+        }
+        let host = host(None).http(get(ROUTES, &live(2, 2, &stable()))).http(applies(ROUTES, true));
+        let (result, report) = on(host, |application| application.withdraw(&new, None));
+        assert_eq!(result, Ok(()));
+        changes(&report)
+    };
+    assert_eq!(withdrawn(false), ["HTTPRoute web web=null"]);
+    assert_eq!(withdrawn(true), [""; 0], "it is deleted with the release");
 }

@@ -174,6 +174,9 @@ fn a_virtual_service_that_cannot_be_divided_is_refused() {
     let to = |host: &str| json!({ "destination": { "host": host } });
     let of = |http: Json| virtual_service(&json!([http]));
     assert!(mistakes(&istio(&["primary"]), of(json!({ "name": "primary", "route": [to("web")] }))).is_empty());
+    let divided = json!({ "name": "other", "route": [to("web"), to("old")] });
+    let both = virtual_service(&json!([divided, { "name": "primary", "route": [to("web")] }]));
+    assert!(mistakes(&istio(&["primary"]), both).is_empty(), "a route that isn't named is left alone");
     let subset = json!({ "destination": { "host": "web", "subset": "v1" } });
     let header = json!([{ "headers": { "x-canary": { "exact": "b" } } }]);
     for (http, message) in [
