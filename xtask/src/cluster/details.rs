@@ -129,7 +129,7 @@ mod tests {
 export DEPLOYER_KUBECONFIG='/it'\''s here/config/deployer.kubeconfig'
 export KUBE_API=https://127.0.0.1:6443
 export KUBE_VERSION=v1.20.2
-export KUBECTL=/cache/v1.20.2/kubectl
+export KUBECTL=/cache/v1.20.2-2/kubectl
 export DOCKER_HOST='unix:///it'\''s here/docker.sock'
 export REGISTRY=127.0.0.1:5000
 export CLUSTER_FOLDER='/it'\''s here'

@@ -247,11 +247,11 @@ mod tests {
         let programs = Programs::new(cache.path());
         let folder = BuildFolder(programs.0.with_added_extension("building"));
         folder.create().unwrap();
-        assert_eq!(folder.0.file_name().unwrap(), "v1.20.2.building");
+        assert_eq!(folder.0.file_name().unwrap(), format!("{BUILD}.building").as_str());
         assert!(!programs.are_built());
         std::fs::rename(folder.result(), &programs.0).unwrap();
         assert!(programs.are_built());
-        assert_eq!(programs.kubectl(), cache.path().join("v1.20.2/kubectl"));
+        assert_eq!(programs.kubectl(), cache.path().join(BUILD).join("kubectl"));
     }
 
     #[test]

@@ -78,8 +78,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a failed need does not block",
         file: "scheduler/start.rs",
-        search: "if !checks_status && let Some(reason) = self.blocking_need(index) {",
-        replace: "if false && let Some(reason) = self.blocking_need(index) {",
+        search: "self.blocking_need(index).filter(|_| !checks_status)",
+        replace: "self.blocking_need(index).filter(|_| false)",
     },
     Mutant {
         name: "a stage runs though its condition is false",
