@@ -146,13 +146,7 @@ impl Production {
     pub(crate) fn serves(&self) -> String {
         let status = self.0.run(&["service", "status", "--json"]).exits(0);
         let found: Json = serde_json::from_str(&status.stdout).expect("JSON");
-        let address = text(&found[0]["current"]["address"]);
-        let host = address.strip_prefix("http://").expect("an address").to_owned();
-        let mut stream = TcpStream::connect(&host).expect("a service");
-        write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
+        answer(&text(&found[0]["current"]["address"]))
     }
 
     fn history(&self) -> Vec<Json> {
@@ -164,6 +158,16 @@ impl Production {
         let status = self.0.run(&["env", "status", "production", "--json"]).exits(0);
         serde_json::from_str(&status.stdout).expect("JSON")
     }
+}
+
+/// What the service at this address responds with.
+pub(crate) fn answer(address: &str) -> String {
+    let host = address.strip_prefix("http://").expect("an address");
+    let mut stream = TcpStream::connect(host).expect("a service");
+    write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
 }
 
 impl Drop for Production {

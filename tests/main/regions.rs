@@ -1,15 +1,15 @@
 //! Environments with regions: waves, locks, fences, and what a failed region means for the others.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 
 use serde_json::Value as Json;
 
 use crate::crash::{killed, stride, to_the_end};
 use crate::environment::{TestEnvironment, eventually, outcomes, text};
+use crate::production::answer;
+use crate::targets::engine::{image_stages, latest_run};
 
-/// WAVES is replaced.
+/// WAVES and IMAGE_STAGES are replaced.
 const PIPELINE: &str = r#"
 schema = 1
 [pipeline]
@@ -32,20 +32,7 @@ regions.eu.values = { greeting = "hallo" }
 regions.ap.values = { greeting = "konnichiwa" }
 WAVES
 
-[stages.image]
-uses = "build-image"
-with = { files = [{ from = "versioned", to = "/versioned" }], entrypoint = ["/versioned"], layout = "image", tags = ["x"] }
-[stages.image.permissions]
-read = ["versioned"]
-write = ["image"]
-
-[stages.push]
-uses = "push-image"
-needs = ["image"]
-with = { layout = "image", image = "local/versioned", tags = ["${{ inputs.version }}"] }
-[stages.push.permissions]
-read = ["image"]
-registry = ["local/versioned"]
+IMAGE_STAGES
 
 [stages.deploy]
 uses = "deploy"
@@ -83,7 +70,8 @@ struct Regions(TestEnvironment);
 
 impl Regions {
     fn with(waves: &str) -> Regions {
-        let environment = TestEnvironment::with_pipeline(&PIPELINE.replace("WAVES", waves));
+        let text = PIPELINE.replace("WAVES", waves).replace("IMAGE_STAGES", &image_stages("local", ""));
+        let environment = TestEnvironment::with_pipeline(&text);
         std::fs::copy(env!("CARGO_BIN_EXE_versioned"), environment.root().join("versioned")).expect("a copy");
         Regions(environment)
     }
@@ -127,15 +115,6 @@ impl Drop for Regions {
             self.0.run(&["service", "stop", &format!("production.{region}"), "versioned"]);
         }
     }
-}
-
-fn answer(address: &str) -> String {
-    let host = address.strip_prefix("http://").expect("an address").to_owned();
-    let mut stream = TcpStream::connect(&host).expect("a service");
-    write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -252,7 +231,7 @@ fn a_pause_between_waves_waits_for_a_person_and_a_newer_run_takes_precedence() {
     assert_eq!(["us", "eu", "ap"].map(has_release), [true, true, false]);
 
     regions.deploy("2", &[], 5);
-    let older = text(&crate::targets::engine::latest_run(&regions.0));
+    let older = text(&latest_run(&regions.0));
     regions.deploy("3", &[], 5);
     regions.0.run(&["approve", &older, "production (wave 2)"]).exits(0);
     let (code, events) = regions.0.events(&["resume", &older]);

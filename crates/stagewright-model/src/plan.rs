@@ -95,17 +95,6 @@ impl Plan {
 
     /// Makes a plan without a file. The stages must be in topological order, finally stages last. This isn't checked.
     pub fn of_stages(name: &str, stages: Vec<Stage>) -> Plan {
-        let mut graph = DiGraph::with_capacity(stages.len(), 0);
-        let mut names: HashMap<String, Vec<StageIndex>> = HashMap::new();
-        for (index, stage) in (0..).map(StageIndex).zip(&stages) {
-            graph.add_node(index);
-            names.entry(stage.name.clone()).or_default().push(index);
-        }
-        for (index, stage) in (0..).zip(&stages) {
-            for need in &stage.needs {
-                graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
-            }
-        }
         Plan {
             name: name.to_owned(),
             description: None,
@@ -118,11 +107,29 @@ impl Plan {
             environments: BTreeMap::new(),
             teams: BTreeMap::new(),
             concurrency: None,
-            stages,
-            graph,
+            stages: Vec::new(),
+            graph: DiGraph::new(),
             output_reads: Vec::new(),
-            names,
+            names: HashMap::new(),
         }
+        .with_stages(stages)
+    }
+
+    /// The same plan with these stages instead of its own, in topological order.
+    pub(crate) fn with_stages(self, stages: Vec<Stage>) -> Plan {
+        let edges = stages.iter().map(|stage| stage.needs.len()).sum();
+        let mut graph = DiGraph::with_capacity(stages.len(), edges);
+        let mut names: HashMap<String, Vec<StageIndex>> = HashMap::new();
+        for (index, stage) in (0..).map(StageIndex).zip(&stages) {
+            graph.add_node(index);
+            names.entry(stage.name.clone()).or_default().push(index);
+        }
+        for (index, stage) in (0..).zip(&stages) {
+            for need in &stage.needs {
+                graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
+            }
+        }
+        Plan { stages, graph, names, ..self }
     }
 
     /// The stage at `index`.

@@ -35,15 +35,16 @@ impl Session {
         Ok(lost.map(|status| LostService { environment: status.environment, service: status.service }).collect())
     }
 
-    /// Prepares a run that deploys the current release of an environment again.
+    /// Prepares a run that deploys a service again, which is the current release of its environment.
     ///
     /// # Errors
-    /// If the environment has no release in the ledger, or a rollout that hasn't finished, and as for
+    /// If the ledger has no release of it, or another one since, if a rollout hasn't finished, and as for
     /// [`roll_back`](Session::roll_back).
-    pub async fn restore_service(&self, environment: &str, options: &RunOptions) -> Result<Run, SessionError> {
+    pub async fn restore_service(&self, lost: &LostService, options: &RunOptions) -> Result<Run, SessionError> {
+        let LostService { environment, service } = lost;
         let store = self.store()?;
         let rows = store.lock().environments(false, SystemClock::timestamp())?;
-        let row = rows.into_iter().find(|row| row.name == environment);
+        let row = rows.into_iter().find(|row| row.name == *environment);
         if let Some(rollout) = row.as_ref().and_then(|row| row.rollout.as_ref())
             && !rollout.rollout.phase.is_finished()
         {
@@ -53,10 +54,10 @@ impl Session {
                 rollout.run
             )));
         }
-        let current: Option<ReleaseRow> = row.and_then(|row| row.current);
-        let current = current.ok_or_else(|| {
-            SessionError::not_ready(format!("the ledger has no release of {environment}"))
-                .hint("deploy one in a new run")
+        let is_of_service = |current: &ReleaseRow| current.release.config["service"] == service.as_str();
+        let current = row.and_then(|row| row.current).filter(is_of_service).ok_or_else(|| {
+            SessionError::not_ready(format!("the current release of {environment} isn't one of {service}"))
+                .hint("deploy it in a new run")
         })?;
         self.roll_back(&[current], options).await
     }

@@ -132,7 +132,7 @@ impl Store {
                 _ => ledger::environment_releases(&self.connection, name, run.as_ref(), None)?,
             };
             let alive = |(run, beat): &&(RunId, Timestamp)| run_lock::is_alive(&self.run_directory(run), *beat, now);
-            let (_, lock) = all.get(lock_of(name)).filter(|(holder, _)| holder == run).unwrap_or(&all[name]);
+            let (_, lock) = all.get(lock_of(name)).filter(|(of, _)| of == run).unwrap_or(&all[name]);
             rusqlite::Result::Ok(EnvironmentRow {
                 rollout: rollout::find(&self.connection, &key, rehearsal)?,
                 current: releases.current,

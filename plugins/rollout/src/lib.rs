@@ -181,7 +181,11 @@ fn record<T: Target>(target: &T, config: &T::Config, serving: &Serving) -> Resul
     }
     let parts = match environment::restored()? {
         Some(restored) => restored.parts,
-        None => preview::bounded(preview::parts::<T>(config)?),
+        // What is only compared later mustn't keep a deploy that has succeeded out of the ledger.
+        None => preview::parts::<T>(config).map(preview::bounded).unwrap_or_else(|error| {
+            log::warn(format!("a later rehearsal can't compare this release: {error}"));
+            Default::default()
+        }),
     };
     environment::released_with_parts(target.artifact(), serving.address.as_deref(), &parts)
 }

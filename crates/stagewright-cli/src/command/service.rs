@@ -63,12 +63,13 @@ async fn restore(
         out.line(text!("All services run that weren't stopped."))?;
     }
     let (mut worst, mut failed) = (Exit::Success, None);
-    for LostService { environment, service } in lost {
+    for lost in lost {
+        let LostService { environment, service } = &lost;
         if !args.is_json() {
             out.line(text!("Starting {service} in {environment} again"))?;
         }
         out.flush()?;
-        match session.restore_service(&environment, &args.options()).await {
+        match session.restore_service(&lost, &args.options()).await {
             Ok(run) => {
                 let exit = drive(global, session, args, run).await?;
                 worst = if worst == Exit::Success { exit } else { worst };

@@ -109,7 +109,12 @@ impl Plan {
 
     /// The permissions of a stage without the credentials of other regions of its environment.
     pub fn granted(&self, stage: StageIndex) -> Permissions {
-        let mut granted = self.stage(stage).permissions.as_ref().clone();
+        self.in_region(stage, self.stage(stage).permissions.as_ref().clone())
+    }
+
+    /// Permissions of a stage, for runs or for rehearsals, without the credentials of other regions of its environment.
+    #[must_use]
+    pub fn in_region(&self, stage: StageIndex, mut granted: Permissions) -> Permissions {
         if let Some(own) = self.region(stage) {
             let reserved = self.reserved_credentials(stage);
             let is_open =
@@ -131,14 +136,6 @@ impl Plan {
             .collect()
     }
 
-    /// The environments and regions that stages act on when they name `environment`: it, or its regions.
-    pub fn regions_of<'a>(&'a self, environment: &'a str) -> Vec<&'a str> {
-        match self.environments.get(environment) {
-            Some(whole) if !whole.regions.is_empty() => whole.regions.iter().map(String::as_str).collect(),
-            _ => vec![environment],
-        }
-    }
-
     /// The pauses between these stages and those of the waves before them that are among them.
     pub fn pauses_between(&self, stages: &BTreeSet<StageIndex>) -> Vec<StageIndex> {
         let is_between = |index: &StageIndex| {
@@ -152,17 +149,13 @@ impl Plan {
     /// The same plan without waves: the stages of all regions run at the same time, and neither stop nor undo each other.
     #[must_use]
     pub fn without_waves(mut self) -> Plan {
-        for stage in &mut self.stages {
+        let mut stages = std::mem::take(&mut self.stages);
+        for stage in &mut stages {
             if let Some(wave) = stage.wave.take() {
                 stage.needs.retain(|need| !wave.after.contains(need));
                 stage.compensate.retain(|other| !wave.undo.contains(other));
             }
         }
-        let needs = |from: StageIndex, to: StageIndex, stages: &[Stage]| stages[to.get()].needs.contains(&from);
-        let Plan { graph, stages, .. } = &mut self;
-        graph.retain_edges(|graph, edge| {
-            graph.edge_endpoints(edge).is_none_or(|(from, to)| needs(graph[from], graph[to], stages))
-        });
-        self
+        self.with_stages(stages)
     }
 }

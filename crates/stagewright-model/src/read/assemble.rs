@@ -1,11 +1,10 @@
 //! Makes the stages of a plan from the tables of a file: expands matrices and regions, and numbers the results.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::json;
 
 use super::matrix::Matrix;
@@ -80,7 +79,7 @@ pub(super) fn assemble(text: &str, file: CheckedFile, report: &mut Report) -> Op
             stages.push(Stage { line: line(pause.location), ..pause_before(number, group, pause, after, &plan) });
         }
     }
-    Some(planned(plan, if groups.is_empty() { stages } else { sorted(stages) }))
+    Some(plan.with_stages(if groups.is_empty() { stages } else { sorted(stages) }))
 }
 
 fn regions<'e>(environments: &'e BTreeMap<String, Environment>, group: &RegionGroup) -> Vec<&'e Region> {
@@ -340,20 +339,4 @@ fn sorted(stages: Vec<Stage>) -> Vec<Stage> {
         stage
     };
     sequence.into_iter().filter_map(|at| stages[at].take()).map(renumbered).collect()
-}
-
-fn planned(plan: Plan, stages: Vec<Stage>) -> Plan {
-    let edges = stages.iter().map(|stage| stage.needs.len()).sum();
-    let mut graph = DiGraph::with_capacity(stages.len(), edges);
-    let mut names: HashMap<String, Vec<StageIndex>> = HashMap::new();
-    for (index, stage) in (0..).map(StageIndex).zip(&stages) {
-        graph.add_node(index);
-        names.entry(stage.name.clone()).or_default().push(index);
-    }
-    for (index, stage) in (0..).zip(&stages) {
-        for need in &stage.needs {
-            graph.add_edge(NodeIndex::from(need.0), NodeIndex::from(index), ());
-        }
-    }
-    Plan { stages, graph, names, ..plan }
 }

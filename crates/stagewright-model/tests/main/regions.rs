@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use stagewright_model::{Plan, PluginRef, Stage, StageIndex, lock_of};
+use stagewright_model::{Permissions, Plan, PluginRef, Stage, StageIndex, lock_of};
 
 use crate::{file, plan};
 
@@ -146,14 +146,19 @@ fn a_credential_of_a_region_is_granted_to_no_other() {
                  token = '{name}'\norigins = ['https://{name}.example.org']\n"
         )
     };
-    let stages =
-        "[stages.deploy]\nuses = 'exec'\nenvironment = 'production'\npermissions.credentials = ['us', 'ap', 'all']\n";
+    let stages = "[stages.deploy]\nuses = 'exec'\nenvironment = 'production'\npermissions.credentials = ['us', 'ap', 'all']\n\
+                  rehearse.permissions.credentials = ['us', 'ap', 'all']\n";
     let own = "regions.us.url = 'https://us.example.org'\nregions.us.credentials = ['us']\nregions.ap.credentials = ['ap']\nregions.eu = {}\n";
     let environment = format!("[environments.production]\n{own}");
     let plan = plan(&file(&format!("{environment}{}{stages}", ["us", "ap", "all"].map(credential).concat())));
     let granted = |region: &str| {
         let index = plan.indices().find(|index| plan.region(*index).unwrap().name == region).unwrap();
-        plan.granted(index).credentials.iter().map(|rule| rule.name().to_owned()).collect::<Vec<_>>()
+        let names = |granted: Permissions| -> Vec<String> {
+            granted.credentials.iter().map(|rule| rule.name().to_owned()).collect()
+        };
+        let rehearsed = plan.stage(index).rehearsal_grants().expect("grants").clone();
+        assert_eq!(names(plan.in_region(index, rehearsed)), names(plan.granted(index)));
+        names(plan.granted(index))
     };
     assert_eq!(granted("us"), ["us", "all"]);
     assert_eq!(granted("eu"), ["all"]);
