@@ -93,7 +93,7 @@ impl LockedPipeline {
         }
         for (stage, plugin) in plan.stages.iter().zip(plugins) {
             locked.plugins.insert(stage.uses.to_string(), plugin.clone());
-            locked.stages.entry(stage.name.clone()).or_insert_with(|| LockedStage {
+            let of_table = locked.stages.entry(stage.name.clone()).or_insert_with(|| LockedStage {
                 uses: stage.uses.to_string(),
                 is_native: matches!(stage.trust, Trust::Native { .. }),
                 environment: stage.environment.as_ref().map(|environment| lock_of(&environment.name).to_owned()),
@@ -101,6 +101,11 @@ impl LockedPipeline {
                 rehearse: stage.rehearsal_grants().map(Permissions::sorted).unwrap_or_default(),
                 bounds: stage.bounds(),
             });
+            // Those of a table only differ in the credentials of single regions.
+            add_credentials(&mut of_table.permissions, &stage.permissions);
+            if let Some(rehearsed) = stage.rehearsal_grants() {
+                add_credentials(&mut of_table.rehearse, rehearsed);
+            }
             for granted in std::iter::once(&*stage.permissions).chain(stage.rehearsal_grants()) {
                 locked.add_used(plan, granted);
             }
@@ -135,4 +140,13 @@ impl LockedPipeline {
 /// Sorts entries and removes duplicates: the order in a pipeline has no meaning.
 fn order<T: Ord + Clone>(entries: &[T]) -> Vec<T> {
     entries.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn add_credentials(to: &mut Permissions, from: &Permissions) {
+    let missing: Vec<CredentialRule> =
+        from.credentials.iter().filter(|rule| !to.credentials.contains(rule)).cloned().collect();
+    if !missing.is_empty() {
+        to.credentials.extend(missing);
+        *to = to.sorted();
+    }
 }

@@ -76,7 +76,7 @@ fn request(plan: &Plan, row: &ReleaseRow) -> AttemptRequest {
         plugin: None,
         config: row.release.config.clone(),
         env: BTreeMap::new(),
-        permissions: plan.granted(row.stage),
+        permissions: stage.permissions.as_ref().clone(),
         environment: Some(EnvironmentView {
             name: row.release.environment.clone(),
             target: settings.and_then(|settings| settings.target.clone()).unwrap_or_default(),

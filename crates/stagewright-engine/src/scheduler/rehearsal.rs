@@ -12,10 +12,7 @@ use crate::state::{IllegalTransition, StageStatus};
 impl Scheduler {
     /// What is real for an attempt of the stage in a rehearsal; none in a real run.
     pub(super) fn terms(&self, stage: StageIndex) -> Option<RehearsalTerms> {
-        self.values.rehearsal.then(|| {
-            let terms = RehearsalTerms::of(self.plan.stage(stage), self.values.offline);
-            RehearsalTerms { real: self.plan.in_region(stage, terms.real), ..terms }
-        })
+        self.values.rehearsal.then(|| RehearsalTerms::of(self.plan.stage(stage), self.values.offline))
     }
 
     /// The rehearsed stage whose missing output is the reason for an evaluation error; none if the error has another

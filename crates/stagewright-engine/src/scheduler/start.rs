@@ -195,7 +195,7 @@ impl Scheduler {
             plugin: self.values.plugin(index).digest.as_deref().map(str::to_owned),
             config,
             env,
-            permissions: plan.granted(index),
+            permissions: stage.permissions.as_ref().clone(),
             environment: stage.environment.as_ref().map(view),
             needs: self.ended_before(stage),
             before: self.all_before(index),

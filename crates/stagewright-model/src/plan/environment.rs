@@ -7,7 +7,6 @@ use serde_json::Value as Json;
 use super::{Plan, Stage, StageIndex};
 use crate::expression::Template;
 use crate::freeze::{self, Freeze, Frozen};
-use crate::grants::{CredentialRule, Permissions};
 
 /// What separates an environment's name from its region's, in the names of environments. Neither of the two contains it.
 const SEPARATOR: char = '.';
@@ -105,35 +104,6 @@ impl Plan {
     pub fn region(&self, stage: StageIndex) -> Option<&Region> {
         let environment = self.stage(stage).environment.as_ref()?;
         self.environments.get(&environment.name)?.region.as_ref()
-    }
-
-    /// The permissions of a stage without the credentials of other regions of its environment.
-    pub fn granted(&self, stage: StageIndex) -> Permissions {
-        self.in_region(stage, self.stage(stage).permissions.as_ref().clone())
-    }
-
-    /// Permissions of a stage, for runs or for rehearsals, without the credentials of other regions of its environment.
-    #[must_use]
-    pub fn in_region(&self, stage: StageIndex, mut granted: Permissions) -> Permissions {
-        if let Some(own) = self.region(stage) {
-            let reserved = self.reserved_credentials(stage);
-            let is_open =
-                |rule: &CredentialRule| own.credentials.contains(rule.name()) || !reserved.contains(rule.name());
-            granted.credentials.retain(is_open);
-        }
-        granted
-    }
-
-    /// The credentials that single regions of the stage's environment have for themselves.
-    fn reserved_credentials(&self, stage: StageIndex) -> BTreeSet<&str> {
-        let Some(environment) = self.stage(stage).environment.as_ref() else { return BTreeSet::new() };
-        let whole = self.environments.get(lock_of(&environment.name));
-        let regions = whole.into_iter().flat_map(|whole| &whole.regions).filter_map(|key| self.environments.get(key));
-        regions
-            .filter_map(|region| region.region.as_ref())
-            .flat_map(|region| &region.credentials)
-            .map(String::as_str)
-            .collect()
     }
 
     /// The pauses between these stages and those of the waves before them that are among them.

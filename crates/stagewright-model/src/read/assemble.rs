@@ -60,13 +60,19 @@ pub(super) fn assemble(text: &str, file: CheckedFile, report: &mut Report) -> Op
                 stages.extend(cells(&stage, matrix.as_ref(), None));
             }
             Some(group) => {
-                for (at, region) in regions(&plan.environments, group).into_iter().enumerate() {
+                let regions = regions(&plan.environments, group);
+                for (at, region) in regions.iter().copied().enumerate() {
                     let environment = stage.environment.as_ref().map(|reference| EnvironmentRef {
                         name: plan.environments[&group.environment].regions[at].clone(),
                         url: reference.url.clone(),
                     });
                     let links = numbers.links(group, position, at, &order, &compensate[position]);
-                    let own = Stage { environment, ..links.of(stage.clone()) };
+                    let mut own = Stage { environment, ..links.of(stage.clone()) };
+                    own.permissions = without_others(&own.permissions, region, &regions);
+                    if let Some(rehearse) = own.rehearse.as_mut().map(Arc::make_mut) {
+                        let granted = rehearse.permissions.take();
+                        rehearse.permissions = granted.map(|granted| without_others(&granted, region, &regions));
+                    }
                     stages.extend(cells(&own, matrix.as_ref(), Some(region)));
                 }
             }
@@ -85,6 +91,17 @@ pub(super) fn assemble(text: &str, file: CheckedFile, report: &mut Report) -> Op
 fn regions<'e>(environments: &'e BTreeMap<String, Environment>, group: &RegionGroup) -> Vec<&'e Region> {
     let keys = environments.get(&group.environment).into_iter().flat_map(|environment| &environment.regions);
     keys.filter_map(|key| environments.get(key)?.region.as_ref()).collect()
+}
+
+/// The permissions of a stage in a region, without the credentials that other regions have for themselves.
+fn without_others(granted: &Arc<Permissions>, own: &Region, regions: &[&Region]) -> Arc<Permissions> {
+    let is_of_another =
+        |name: &str| !own.credentials.contains(name) && regions.iter().any(|region| region.credentials.contains(name));
+    let mut narrowed = Arc::clone(granted);
+    if narrowed.credentials.iter().any(|rule| is_of_another(rule.name())) {
+        Arc::make_mut(&mut narrowed).credentials.retain(|rule| !is_of_another(rule.name()));
+    }
+    narrowed
 }
 
 /// A stage of each cell of a matrix, or the stage itself.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use stagewright_model::{Permissions, Plan, PluginRef, Stage, StageIndex, lock_of};
+use stagewright_model::{LockedPipeline, Permissions, Plan, PluginPin, PluginRef, Stage, StageIndex, lock_of};
 
 use crate::{file, plan};
 
@@ -153,14 +153,20 @@ fn a_credential_of_a_region_is_granted_to_no_other() {
     let plan = plan(&file(&format!("{environment}{}{stages}", ["us", "ap", "all"].map(credential).concat())));
     let granted = |region: &str| {
         let index = plan.indices().find(|index| plan.region(*index).unwrap().name == region).unwrap();
-        let names = |granted: Permissions| -> Vec<String> {
+        let stage = plan.stage(index);
+        let names = |granted: &Permissions| -> Vec<String> {
             granted.credentials.iter().map(|rule| rule.name().to_owned()).collect()
         };
-        let rehearsed = plan.stage(index).rehearsal_grants().expect("grants").clone();
-        assert_eq!(names(plan.in_region(index, rehearsed)), names(plan.granted(index)));
-        names(plan.granted(index))
+        assert_eq!(names(stage.rehearsal_grants().expect("grants")), names(&stage.permissions));
+        names(&stage.permissions)
     };
     assert_eq!(granted("us"), ["us", "all"]);
     assert_eq!(granted("eu"), ["all"]);
     assert_eq!(granted("ap"), ["ap", "all"]);
+    let locked = LockedPipeline::of(&plan, &[PluginPin::default(), PluginPin::default(), PluginPin::default()], &[]);
+    let of_all = &locked.stages["deploy"];
+    for granted in [&of_all.permissions, &of_all.rehearse] {
+        let names = granted.credentials.iter().map(|rule| rule.name()).collect::<Vec<_>>();
+        assert_eq!(names, ["all", "ap", "us"], "the lock has what the file grants");
+    }
 }
