@@ -280,6 +280,25 @@ fn a_deploy_waits_for_an_approver_of_the_environment() {
     assert_eq!(production.serves(), "version 1");
 }
 
+/// What the approver saw is what the deploy replaces.
+#[test]
+fn an_approval_lapses_when_another_run_deploys_in_between() {
+    let production = Production::of("approvers = [\"grace\"]", "", "\"push\"");
+    let older = run_id(&production.0, "1");
+    let newer = run_id(&production.0, "2");
+    production.0.run(&["approve", &newer, "--by", "grace"]).exits(0);
+    production.0.run(&["approve", &older, "--by", "grace"]).exits(0);
+    production.0.run(&["resume", &older]).exits(0);
+    assert_eq!(production.serves(), "version 1", "and its smoke test asks for no further approval");
+
+    let asked = production.0.run(&["resume", &newer]).exits(5);
+    assert!(asked.stdout.contains("Since `production` was approved for this run"), "{}", asked.stdout);
+    assert_eq!(production.serves(), "version 1");
+    production.0.run(&["approve", &newer, "--by", "grace"]).exits(0);
+    production.0.run(&["resume", &newer]).exits(0);
+    assert_eq!(production.serves(), "version 2");
+}
+
 #[test]
 fn a_killed_deploy_is_observed_before_it_runs_again() {
     let production = Production::new();

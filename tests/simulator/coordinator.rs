@@ -1,6 +1,6 @@
 //! The coordinator of a simulated world: implements the contract of [`RunCoordinator`] in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stagewright_engine::{
@@ -112,6 +112,11 @@ impl RunCoordinator for SimCoordinator {
 
     fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
         self.with(|inner| inner.coordinator.newest_fence(environment) == fence)
+    }
+
+    fn current_releases(&mut self, _: &RunId, _: &BTreeSet<String>) -> Result<BTreeMap<String, u64>, StoreError> {
+        // The plugins of a simulated world report no releases.
+        self.with(|_| BTreeMap::new())
     }
 
     fn release_environment(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {

@@ -248,6 +248,10 @@ impl Driver {
                 let capture = self.runner.capture(*request);
                 self.captures.push(Box::pin(async move { (stage, capture.await) }));
             }
+            Action::ReadReleases { stage, environments } => {
+                let releases = self.coordinator.current_releases(&self.run(), &environments)?;
+                return Ok(Some(Input::Releases { stage, releases }));
+            }
             Action::Interrupt { stage, how } => self.interrupt(stage, how),
             Action::Wake { stage, attempt, after } => self.timers.push(self.wake_after(after, stage, attempt)),
             Action::RetryGroup(after) => self.group_timers.push(self.clock.sleep(after)),

@@ -58,8 +58,8 @@ pub struct Scheduler {
     finally_resolved: bool,
     /// Whether any stage may read or write files.
     uses_files: bool,
-    /// Gates that open once the files for them are captured, by stage, with their attempt.
-    capturing: BTreeMap<StageIndex, (u32, Gate)>,
+    /// Gates that open once their files are captured and their environments are looked up, by stage, with their attempt.
+    opening: BTreeMap<StageIndex, (u32, Gate)>,
     /// Stages whose environment was requested and not answered yet.
     acquiring: BTreeSet<StageIndex>,
     /// Stages that wait for an environment, with the run that holds it.
@@ -132,7 +132,7 @@ impl Scheduler {
                 let granted = &stage.permissions;
                 granted.has_files() || !granted.process.is_empty()
             }),
-            capturing: BTreeMap::new(),
+            opening: BTreeMap::new(),
             acquiring: BTreeSet::new(),
             awaited: BTreeMap::new(),
             unfreezing: BTreeSet::new(),
@@ -168,7 +168,7 @@ impl Scheduler {
         let nothing_to_do = self.running.is_empty()
             && self.ready.is_empty()
             && self.acquiring.is_empty()
-            && self.capturing.is_empty()
+            && self.opening.is_empty()
             && self.awaited.is_empty()
             && self.unfreezing.is_empty()
             && !self.is_compensating();
@@ -236,6 +236,7 @@ impl Scheduler {
             Input::Resume { reason, from, changed, pipeline } => self.on_resume(reason, &from, changed, pipeline)?,
             Input::EnvironmentAnswer { stage, answer } => self.on_environment_answer(stage, answer)?,
             Input::Captured { stage, captured } => self.on_captured(stage, captured)?,
+            Input::Releases { stage, releases } => self.on_releases(stage, releases)?,
             Input::GroupAnswer(answer) => self.on_group_answer(answer)?,
             Input::RetryGroup => self.group_requested = false,
             Input::Ended { stage, attempt, report } => self.on_attempt_end(stage, attempt, report)?,

@@ -6,7 +6,7 @@
 mod resumption;
 mod transition;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 use stagewright_model::StageIndex;
@@ -112,6 +112,8 @@ pub struct StageState {
     pub fence: Option<u64>,
     /// The environment's fence of the last attempt. A later compensation has a newer one.
     pub attempt_fence: Option<u64>,
+    /// All fences of the environment that the stage has acted under in this run.
+    pub fences: BTreeSet<u64>,
     /// The release that is in place: that of the last attempt, or the one that its compensation restored.
     pub release: Option<Box<Release>>,
     /// How far its deploy was when its plugin last recorded that.
@@ -163,6 +165,7 @@ impl StageState {
         acted: false,
         fence: None,
         attempt_fence: None,
+        fences: BTreeSet::new(),
         release: None,
         rollout: None,
         confirmed: false,
@@ -281,6 +284,7 @@ impl RunState {
                 state.attempts = *attempt;
                 state.fence = *fence;
                 state.attempt_fence = *fence;
+                state.fences.extend(fence);
                 state.wait = None;
                 state.unresolved_attempt = state.unresolved_attempt.filter(|unresolved| unresolved == attempt);
             }
@@ -378,6 +382,7 @@ impl RunState {
                 match (event, undo) {
                     (EventKind::UndoStarted { attempt, fence, .. }, _) => {
                         state.fence = fence.or(state.fence);
+                        state.fences.extend(fence);
                         state.unresolved_attempt = Some(*attempt);
                     }
                     (_, UndoState::Ended(Outcome::Succeeded)) => {
@@ -422,7 +427,7 @@ impl RunState {
         for &index in again {
             let state = self.known(index, event)?;
             let StageState { attempts, unresolved_attempt, fence, attempt_fence, .. } = *state;
-            let rollout = state.rollout.take();
+            let (rollout, fences) = (state.rollout.take(), std::mem::take(&mut state.fences));
             *state = StageState {
                 attempts,
                 attempts_before: attempts,
@@ -430,6 +435,7 @@ impl RunState {
                 unresolved_attempt,
                 fence,
                 attempt_fence,
+                fences,
                 rollout,
                 ..StageState::NEW
             };

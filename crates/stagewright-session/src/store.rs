@@ -1,5 +1,6 @@
 //! The handle of a session on its state folder.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,6 +46,14 @@ impl RunCoordinator for SharedStore {
 
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
         self.lock().holds(run, environment, fence)
+    }
+
+    fn current_releases(
+        &mut self,
+        run: &RunId,
+        environments: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.lock().current_releases(run, environments)
     }
 
     fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {

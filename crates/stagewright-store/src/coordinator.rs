@@ -21,6 +21,8 @@
 //! its stale fence keeps it from having an effect. A heartbeat in the future was given before the clock was set back,
 //! and counts as current.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use stagewright_engine::{
     EnvironmentAnswer, EnvironmentRequest, GroupAnswer, GroupRequest, RunCoordinator, RunId, StoreError, Timestamp,
 };
@@ -125,6 +127,22 @@ impl RunCoordinator for Store {
         };
         let (_, last) = state(lock_of(environment))?.last;
         Ok(state(environment)?.fence == fence && last.as_ref() == Some(run))
+    }
+
+    fn current_releases(
+        &mut self,
+        run: &RunId,
+        environments: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u64>, StoreError> {
+        let requester = self.requesting_run(run)?;
+        let rehearsal = requester.rehearsal.then_some(&requester.run);
+        let find = |name: &String| -> rusqlite::Result<Option<(String, u64)>> {
+            let releases = ledger::environment_releases(&self.connection, name, rehearsal, Some(&requester.run))?;
+            Ok(releases.current.map(|row| (name.clone(), row.release.fence)))
+        };
+        let found: rusqlite::Result<Vec<_>> = environments.iter().filter_map(|name| find(name).transpose()).collect();
+        let found = found.map_err(self.failed(&format!("find what run {run} would replace")))?;
+        Ok(found.into_iter().collect())
     }
 
     fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! Every artifact that a plugin reports is recorded, in order, before any other consequence of the same report.
 
-use stagewright_engine::{Artifact, AttemptReport, Call, EventKind, UndoState};
+use stagewright_engine::{Artifact, AttemptReport, Call, EventKind, Outcome, UndoState};
 use stagewright_model::StageIndex;
 
 use super::{CheckResult, Context, Phase, Truth, ensure};
@@ -24,12 +24,14 @@ impl Truth {
     }
 
     /// Before a consequence of a report, all of its artifacts must have been recorded. An attempt that ends at a gate ends
-    /// without a report of its plugin.
+    /// without a report of its plugin, and one that is lost while its gate is prepared has recorded them for nothing.
     pub(super) fn lacks_no_artifact(&mut self, context: &Context<'_>, kind: &EventKind) -> CheckResult {
         match kind {
             EventKind::AttemptStarted { stage, .. }
             | EventKind::RecoveryStarted { stage, .. }
             | EventKind::UndoStarted { stage, .. } => self.stage_mut(*stage).artifacts = 0,
+            EventKind::AttemptEnded { stage, attempt, outcome: Outcome::Lost, .. }
+                if self.last_answer(context, *stage, *attempt).is_none() => {}
             EventKind::AttemptEnded { stage, attempt, .. }
             | EventKind::Recovered { stage, attempt, .. }
             | EventKind::GateOpened { stage, attempt, .. }

@@ -40,6 +40,10 @@ pub struct GateEntry {
     /// The files that the stages behind the gate will be given. Left out for gates that captured none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<CaptureEntry>,
+    /// The tokens of the releases that were current in its environments when it opened, by environment. An approval lapses
+    /// where another run has deployed since. Left out for gates that name no environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub releases: Option<BTreeMap<String, u64>>,
 }
 
 /// What a gate waits for.

@@ -155,6 +155,7 @@ fn gate() -> GateEntry {
         until: Some(1_700_000_030_000),
         binding: Some(s("sha256:b")),
         capture: Some(capture()),
+        releases: Some(BTreeMap::from([(s("production"), 14)])),
     }
 }
 
@@ -168,6 +169,7 @@ fn short_gate() -> GateEntry {
         until: None,
         binding: None,
         capture: None,
+        releases: None,
         ..gate()
     }
 }

@@ -58,6 +58,11 @@ pub struct Gate {
     /// [`GateKind::Unresolved`] and [`GateKind::Wait`], and in rehearsals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
+    /// The fences of the releases that were current in its environments, regions included, when it opened; an environment
+    /// without a release isn't among them. An approval lapses where another run has deployed since. None for
+    /// [`GateKind::Wait`], for gates that name no environment, and in journals of versions that didn't record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub releases: Option<BTreeMap<String, u64>>,
 }
 
 /// Why a stage waits at a gate.

@@ -1,5 +1,6 @@
 //! Mutual exclusion between runs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stagewright_model::Queue;
@@ -18,6 +19,13 @@ pub trait RunCoordinator: Send {
     fn acquire_environment(&mut self, request: &EnvironmentRequest) -> Result<EnvironmentAnswer, StoreError>;
     /// Whether `fence` is still the newest one issued for the environment.
     fn holds(&mut self, run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError>;
+    /// The fences of the current releases of environments, as the run would be granted them. Those without a release are left
+    /// out.
+    fn current_releases(
+        &mut self,
+        run: &RunId,
+        environments: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u64>, StoreError>;
     /// Releases the environment to other runs.
     fn release_environment(&mut self, run: &RunId, environment: &str) -> Result<(), StoreError>;
     /// Extends the leases of the environments that the run holds. Must be called at least every [`HEARTBEAT`].

@@ -24,7 +24,7 @@ impl Scheduler {
                 self.response.actions.push(Action::Interrupt { stage, how });
             }
         }
-        for (stage, (attempt, _)) in std::mem::take(&mut self.capturing) {
+        for (stage, (attempt, _)) in std::mem::take(&mut self.opening) {
             self.cancel_at_gate(stage, attempt, CANCELLED)?;
         }
         let awaited: Vec<StageIndex> = std::mem::take(&mut self.awaited).into_keys().collect();

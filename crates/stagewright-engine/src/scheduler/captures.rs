@@ -67,7 +67,7 @@ impl Scheduler {
         let earlier = state.gate.as_ref().filter(|earlier| !state.approved_gates.is_empty() && self.binds(earlier));
         if let Some(capture) = earlier.and_then(|earlier| earlier.capture.clone()) {
             gate.capture = Some(capture);
-            return self.open_prepared(stage, attempt, gate);
+            return self.open_captured(stage, attempt, gate);
         }
         let request = CaptureRequest {
             run: self.run_id(),
@@ -76,7 +76,7 @@ impl Scheduler {
             paths: self.readable_by(&self.behind(stage)),
             basis: self.basis(stage),
         };
-        self.capturing.insert(stage, (attempt, gate));
+        self.opening.insert(stage, (attempt, gate));
         self.response.actions.push(Action::Capture { stage, request: Box::new(request) });
         Ok(())
     }
@@ -88,7 +88,7 @@ impl Scheduler {
         captured: Result<Option<Capture>, Failure>,
     ) -> Result<(), IllegalTransition> {
         // The stage may have ended in the meantime.
-        let Some((attempt, mut gate)) = self.capturing.remove(&stage) else { return Ok(()) };
+        let Some((attempt, mut gate)) = self.opening.remove(&stage) else { return Ok(()) };
         match captured {
             Ok(Some(capture)) => gate.capture = Some(capture),
             Ok(None) => gate.binding.clone_from(&self.values.binding),
@@ -105,7 +105,7 @@ impl Scheduler {
                 return self.fail_before_start(stage, failure);
             }
         }
-        self.open_prepared(stage, attempt, gate)
+        self.open_captured(stage, attempt, gate)
     }
 
     /// The files that an attempt of the stage works on.

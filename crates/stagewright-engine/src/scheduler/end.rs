@@ -106,7 +106,7 @@ impl Scheduler {
         self.ready.remove(&index);
         self.awaited.remove(&index);
         self.unfreezing.remove(&index);
-        self.capturing.remove(&index);
+        self.opening.remove(&index);
         self.confirm_releases(index)?;
         self.compensate(index, outcome);
         if outcome == Outcome::Succeeded && self.plan.stage(index).wave.is_some() {

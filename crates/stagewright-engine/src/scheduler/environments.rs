@@ -8,7 +8,7 @@ use std::time::Duration;
 use stagewright_model::{Environment, StageIndex};
 
 use super::{Action, Scheduler, failure};
-use crate::event::{EventKind, FailureKind, GateKind, Outcome, ReleaseOrigin, RunId, Timestamp};
+use crate::event::{EventKind, FailureKind, GateKind, Outcome, Release, ReleaseOrigin, RunId, Timestamp};
 use crate::port::{EnvironmentAnswer, EnvironmentRequest, EnvironmentView, GroupAnswer, GroupRequest};
 use crate::state::{IllegalTransition, StageStatus};
 
@@ -178,6 +178,14 @@ impl Scheduler {
             return Ok(());
         }
         match answer {
+            EnvironmentAnswer::Granted { current, .. }
+                if self.undoing != Some(stage) && self.approval_lapsed(stage, current.as_ref()) =>
+            {
+                if !self.held_environments.contains(&lock) {
+                    self.response.actions.push(Action::ReleaseEnvironment(lock));
+                }
+                self.ask_again(stage, current.as_ref())
+            }
             EnvironmentAnswer::Granted { fence, current, standing, last_known_good, restored } => {
                 self.held_environments.insert(lock);
                 let settings = self.environment_view(&name);
@@ -209,6 +217,19 @@ impl Scheduler {
             }
             EnvironmentAnswer::Frozen { until, reason } => self.open_freeze(stage, until, &reason),
         }
+    }
+
+    /// Asks the approvers again, because another release is current than when they were asked.
+    fn ask_again(&mut self, stage: StageIndex, current: Option<&Release>) -> Result<(), IllegalTransition> {
+        let environment = self.environment_of(stage).unwrap_or_default();
+        let since = match current {
+            Some(Release { artifact, by, .. }) if !by.is_empty() => format!("{by} deployed {artifact}"),
+            Some(Release { artifact, .. }) => format!("{artifact} was deployed"),
+            None => "the release there was removed".to_owned(),
+        };
+        let message = format!("Since `{environment}` was approved for this run, {since}. {}", self.question(stage));
+        let attempt = self.next_attempt(stage);
+        self.open_engine_gate(stage, attempt, GateKind::Environment, message, None)
     }
 
     pub(super) fn open_freeze(

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stagewright_model::{EffectClass, PersonName, PersonNameError, StageIndex, same_person};
+use stagewright_model::{EffectClass, PersonName, PersonNameError, StageIndex, lock_of, same_person};
 
 use super::{Action, Scheduler, failure};
-use crate::event::{Decision, EventKind, FailureKind, Gate, GateKind, Outcome, Timestamp};
+use crate::event::{Decision, EventKind, FailureKind, Gate, GateKind, Outcome, Release, Timestamp};
 use crate::state::{IllegalTransition, StageStatus};
 
 /// How often the clock is read while a gate waits for a time.
@@ -70,6 +70,7 @@ impl Scheduler {
             until,
             binding: None,
             capture: None,
+            releases: None,
         };
         self.open_gate(stage, attempt, gate)
     }
@@ -78,9 +79,39 @@ impl Scheduler {
     fn open_gate(&mut self, stage: StageIndex, attempt: u32, mut gate: Gate) -> Result<(), IllegalTransition> {
         if !self.captures_for(gate.kind) {
             gate.binding.clone_from(&self.values.binding);
-            return self.open_prepared(stage, attempt, gate);
+            return self.open_captured(stage, attempt, gate);
         }
         self.request_capture(stage, attempt, gate)
+    }
+
+    /// Opens a gate whose files are captured, after looking up what runs in its environments.
+    pub(super) fn open_captured(
+        &mut self,
+        stage: StageIndex,
+        attempt: u32,
+        gate: Gate,
+    ) -> Result<(), IllegalTransition> {
+        let acted_on = self.plan.stages.iter().filter_map(|stage| stage.environment.as_ref());
+        let environments: BTreeSet<String> = acted_on
+            .filter(|environment| gate.environments.iter().any(|name| name == lock_of(&environment.name)))
+            .map(|environment| environment.name.clone())
+            .collect();
+        if environments.is_empty() {
+            return self.open_prepared(stage, attempt, gate);
+        }
+        self.opening.insert(stage, (attempt, gate));
+        self.response.actions.push(Action::ReadReleases { stage, environments });
+        Ok(())
+    }
+
+    pub(super) fn on_releases(
+        &mut self,
+        stage: StageIndex,
+        releases: BTreeMap<String, u64>,
+    ) -> Result<(), IllegalTransition> {
+        // The stage may have ended in the meantime.
+        let Some((attempt, gate)) = self.opening.remove(&stage) else { return Ok(()) };
+        self.open_prepared(stage, attempt, Gate { releases: Some(releases), ..gate })
     }
 
     /// Opens a gate that lacks nothing any more, or cancels it if the stage has to stop.
@@ -178,6 +209,26 @@ impl Scheduler {
     /// opened for it. One for an environment is one for all of its regions. It must also be bound to what would run now, and
     /// to the files that the stage works on.
     pub(super) fn lacks_approval(&self, stage: StageIndex) -> bool {
+        self.lacks_approval_that(stage, |_| true)
+    }
+
+    /// Whether the stage's approvals were given for another release than the current one of its environment, which this run
+    /// has just acquired. One that the run itself has deployed since is no other release.
+    pub(super) fn approval_lapsed(&self, stage: StageIndex, current: Option<&Release>) -> bool {
+        let environment = self.environment_of(stage).unwrap_or_default();
+        let current = current.map(|release| release.fence);
+        let is_own = |fence: u64| {
+            let mut of_it = self.plan.indices().filter(|&other| self.environment_of(other) == Some(environment));
+            of_it.any(|other| self.state.stage(other).fences.contains(&fence))
+        };
+        self.lacks_approval_that(stage, |gate| match &gate.releases {
+            Some(releases) => releases.get(environment).copied() == current || current.is_some_and(is_own),
+            None => true,
+        })
+    }
+
+    /// Whether the stage needs an approval and has none that meets the condition.
+    fn lacks_approval_that(&self, stage: StageIndex, meets: impl Fn(&Gate) -> bool) -> bool {
         let Some(environment) = self.lock_of(stage) else { return false };
         let members = self.plan.members_of(&self.environment_approvers(stage));
         if members.is_empty() || self.only_asks(stage, environment) {
@@ -203,7 +254,7 @@ impl Scheduler {
                 Some(approved) => gates.contains(&other) && capture == Some(approved),
                 None => true,
             };
-            let counts = |gate: &Gate| self.binds(gate) && is_for_it(gate) && is_of_its_files(gate);
+            let counts = |gate: &Gate| self.binds(gate) && is_for_it(gate) && is_of_its_files(gate) && meets(gate);
             let is_approver = |by: &str| members.iter().any(|member| same_person(member, by));
             state.approved_gates.iter().any(|approved| {
                 let mut answers = approved.answers.iter();

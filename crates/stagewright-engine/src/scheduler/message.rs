@@ -1,5 +1,6 @@
 //! The inputs and outputs of the state machine.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stagewright_model::StageIndex;
@@ -38,6 +39,13 @@ pub enum Input {
         stage: StageIndex,
         /// The capture; `Ok(None)` if the runner doesn't capture files.
         captured: Result<Option<Capture>, Failure>,
+    },
+    /// The answer to [`Action::ReadReleases`].
+    Releases {
+        /// The stage.
+        stage: StageIndex,
+        /// The fences of the current releases, by environment.
+        releases: BTreeMap<String, u64>,
     },
     /// The answer to [`Action::EnterGroup`].
     GroupAnswer(GroupAnswer),
@@ -115,6 +123,13 @@ pub enum Action {
         stage: StageIndex,
         /// The files to capture.
         request: Box<CaptureRequest>,
+    },
+    /// Read which releases are current, for a gate of the stage, and send [`Input::Releases`].
+    ReadReleases {
+        /// The stage.
+        stage: StageIndex,
+        /// The environments.
+        environments: BTreeSet<String>,
     },
     /// Release the environment.
     ReleaseEnvironment(String),

@@ -82,14 +82,8 @@ impl Scheduler {
             return self.begin(index, None);
         }
         if self.lacks_approval(index) {
-            let environment = self.environment_of(index).unwrap_or_default();
-            let mut message = format!("Let `{}` act on `{environment}`?", self.plan.stage(index).id);
-            if self.plan.region(index).is_some() {
-                let whole = self.lock_of(index).unwrap_or_default();
-                message.push_str(&format!(" An approval covers all regions of `{whole}`."));
-            }
             let attempt = self.next_attempt(index);
-            return self.open_engine_gate(index, attempt, GateKind::Environment, message, None);
+            return self.open_engine_gate(index, attempt, GateKind::Environment, self.question(index), None);
         }
         let override_freeze = self.overrides_freeze(index) || self.has_acted_on_environment(index);
         match self.freeze_of(index) {
@@ -99,6 +93,17 @@ impl Scheduler {
                 Ok(())
             }
         }
+    }
+
+    /// What the approvers of the stage's environment are asked.
+    pub(super) fn question(&self, index: StageIndex) -> String {
+        let environment = self.environment_of(index).unwrap_or_default();
+        let mut question = format!("Let `{}` act on `{environment}`?", self.plan.stage(index).id);
+        if self.plan.region(index).is_some() {
+            let whole = self.lock_of(index).unwrap_or_default();
+            question.push_str(&format!(" An approval covers all regions of `{whole}`."));
+        }
+        question
     }
 
     /// Whether a slot is free for one more attempt.
@@ -123,7 +128,8 @@ impl Scheduler {
         let Some(max) = stage.matrix.as_ref().and_then(|cell| cell.max_parallel) else { return false };
         let is_busy = |cell: &&StageIndex| {
             let is_between_calls = **cell != index && self.state.stage(**cell).is_between_calls();
-            is_between_calls || self.running.contains(cell) || self.acquiring.contains(cell)
+            let is_under_way = self.running.contains(cell) || self.acquiring.contains(cell);
+            is_between_calls || is_under_way || self.opening.contains_key(cell)
         };
         let running = self.cells[&stage.name].iter().filter(is_busy).count();
         running >= max as usize

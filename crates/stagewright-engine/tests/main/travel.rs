@@ -171,6 +171,7 @@ fn gate() -> Gate {
         until: Some(Timestamp(80)),
         binding: Some(text("sha256:b")),
         capture: Some(capture()),
+        releases: Some([(text("production"), 4)].into()),
     }
 }
 

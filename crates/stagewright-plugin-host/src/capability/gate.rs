@@ -123,6 +123,7 @@ impl OpenedGates {
             until: None,
             binding: None,
             capture: None,
+            releases: None,
         };
         self.0.insert(token, gate.clone());
         Ok(gate)

@@ -22,6 +22,7 @@ impl ToWire for Gate {
             until,
             binding,
             capture,
+            releases,
         } = self;
         api::GateEntry {
             token: token.clone(),
@@ -36,6 +37,7 @@ impl ToWire for Gate {
             until: until.to_wire(),
             binding: binding.clone(),
             capture: capture.to_wire(),
+            releases: releases.clone(),
         }
     }
 }

@@ -119,6 +119,7 @@ fn gate() -> Gate {
         until: Some(Timestamp(10)),
         binding: Some(s("binding")),
         capture: Some(Capture { digest: s("digest"), files: 4, bytes: 5, opening: 6 }),
+        releases: Some(BTreeMap::from([(s("environment"), 14)])),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The other ports: a store, a coordinator, logs, a clock and an observer, all in memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub(crate) struct FakeCoordinator {
     pub(crate) joins: Arc<Mutex<VecDeque<GroupAnswer>>>,
     /// The newest fence of each environment.
     fences: Arc<Mutex<HashMap<String, u64>>>,
+    /// The fences of the releases that are current in each environment, one for each time that it is asked.
+    pub(crate) current: Arc<Mutex<VecDeque<u64>>>,
     /// Whether another run acquires the environment right after it was granted.
     pub(crate) overtaken: bool,
 }
@@ -93,6 +95,15 @@ impl RunCoordinator for FakeCoordinator {
     fn holds(&mut self, _run: &RunId, environment: &str, fence: u64) -> Result<bool, StoreError> {
         let newest = self.fences.lock().expect("a lock").get(environment).copied();
         Ok(newest == Some(fence) && !self.overtaken)
+    }
+
+    fn current_releases(
+        &mut self,
+        _run: &RunId,
+        environments: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u64>, StoreError> {
+        let current = self.current.lock().expect("a lock").pop_front();
+        Ok(environments.iter().filter_map(|name| Some((name.clone(), current?))).collect())
     }
 
     fn release_environment(&mut self, _run: &RunId, environment: &str) -> Result<(), StoreError> {
