@@ -381,8 +381,8 @@ impl RunState {
                 state.undo = undo;
                 match (event, undo) {
                     (EventKind::UndoStarted { attempt, fence, .. }, _) => {
-                        state.fence = fence.or(state.fence);
                         state.fences.extend(fence);
+                        state.fence = fence.or(state.fence);
                         state.unresolved_attempt = Some(*attempt);
                     }
                     (_, UndoState::Ended(Outcome::Succeeded)) => {

@@ -58,6 +58,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "let counts = |gate: &Gate| is_for_it(gate)",
     },
     Mutant {
+        name: "an approval outlives a deploy of another run",
+        file: "scheduler/environments.rs",
+        search: "if self.undoing != Some(stage) && self.approval_lapsed(stage, current.as_ref()) =>",
+        replace: "if false && self.approval_lapsed(stage, current.as_ref()) =>",
+    },
+    Mutant {
+        name: "an approval lapses by a deploy of its own run",
+        file: "scheduler/gates.rs",
+        search: "== current || current.is_some_and(is_own)",
+        replace: "== current || current.is_some_and(|fence| is_own(fence) && fence == 0)",
+    },
+    Mutant {
         name: "an environment needs no approval",
         file: "scheduler/start.rs",
         search: "if self.lacks_approval(index) {",

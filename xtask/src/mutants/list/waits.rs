@@ -90,8 +90,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a wait doesn't count for max-parallel",
         file: "scheduler/start.rs",
-        search: "is_between_calls || self.running.contains(cell)",
-        replace: "(is_between_calls && self.jobs > 99) || self.running.contains(cell)",
+        search: "is_between_calls || is_under_way",
+        replace: "(is_between_calls && self.jobs > 99) || is_under_way",
+    },
+    Mutant {
+        name: "a gate that is being prepared doesn't count for max-parallel",
+        file: "scheduler/start.rs",
+        search: "is_under_way || self.opening.contains_key(cell)",
+        replace: "is_under_way",
     },
     Mutant {
         name: "a wait can be answered",
