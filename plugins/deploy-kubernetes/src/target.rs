@@ -52,6 +52,7 @@ impl Target for Application {
             Requirement::secret_header(secret).because(format!("the release gets it as {key} of secret/{name}"))
         }));
         found.extend(config.manifests.iter().map(|pattern| read(pattern, "reads the release's objects")));
+        found.extend(config.schema.iter().map(|file| read(file, "checks the release's objects against it")));
         if let Some(folder) = &config.kustomize {
             found.push(Requirement::process("kubectl").because("renders the kustomization"));
             found.push(read(&format!("{folder}/**"), "contains the kustomization"));
@@ -66,6 +67,10 @@ impl Target for Application {
 
     fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
         desired::parts(config)
+    }
+
+    fn check(config: &Config) -> Result<()> {
+        desired::check(config, &Cluster::of(&config.credential)?)
     }
 
     fn open(config: &Config, restored: Option<&LedgerRelease>) -> Result<Application> {

@@ -10,6 +10,7 @@ use stagewright_sdk::http::{Request, Response, endpoint};
 use stagewright_sdk::{Error, ErrorCode, Result, secrets};
 
 use crate::object::Identity;
+use crate::schema::Schema;
 
 /// The most bytes of an answer.
 const ANSWER: usize = 64 << 20;
@@ -88,6 +89,16 @@ impl Cluster {
     /// If it doesn't have it.
     pub fn is_namespaced(&self, api_version: &str, kind: &str) -> Result<bool> {
         self.kind(api_version, kind).map(|kind| kind.namespaced)
+    }
+
+    /// What the cluster says of the objects that it accepts.
+    ///
+    /// # Errors
+    /// If it can't be asked, or the user of the credential may not.
+    pub fn schema(&self) -> Result<Schema> {
+        let text = self.send("GET", "/openapi/v2", None)?.bytes(ANSWER)?;
+        Schema::parse("the cluster", &text)
+            .map_err(|error| Error::failed(format!("the cluster's description of its API can't be read: {error}")))
     }
 
     /// An object as it is now; none if it doesn't exist.

@@ -12,6 +12,7 @@ mod object;
 mod pods;
 mod progress;
 mod record;
+mod schema;
 mod workload;
 mod yaml;
 
@@ -23,4 +24,5 @@ pub use drift::{Owner, drift};
 pub use object::{Identity, MARK, Object, Origin, containers, mark_name, pod_pointer, rank};
 pub use progress::{log_tail, progress, wait_until_ready};
 pub use record::{Fenced, SERVICE_LABEL, ServiceRecord, config_map};
+pub use schema::Schema;
 pub use yaml::{Document, Lines, documents};

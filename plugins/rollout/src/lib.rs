@@ -53,6 +53,7 @@ pub(crate) fn run<T: Target>(config: &T::Config) -> Result<Outcome> {
     if context::rehearsal() {
         preview::show::<T>(config)?;
         if !T::HAS_STAND_IN {
+            T::check(config)?;
             drift::report::<T>(config)?;
             return Ok(Outcome::Succeeded);
         }

@@ -46,6 +46,16 @@ pub trait Target: Sized {
         Ok(BTreeMap::new())
     }
 
+    /// In a rehearsal, checks the release against what the target says of itself. Where the rehearsal may not ask the target,
+    /// it ends there.
+    ///
+    /// # Errors
+    /// If the target would refuse the release, or can't be asked.
+    fn check(config: &Self::Config) -> Result<()> {
+        let _ = config;
+        Ok(())
+    }
+
     /// What identifies the content of the release, by digest.
     fn artifact(&self) -> &str;
 

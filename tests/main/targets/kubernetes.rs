@@ -16,6 +16,7 @@ use crate::environment::{Ended, TestEnvironment, eventually};
 mod crds;
 mod drift;
 mod helm;
+mod schema;
 mod sources;
 mod strategies;
 mod traffic;
