@@ -241,7 +241,7 @@ impl Driver {
         match action {
             Action::Notify(kind) => {
                 self.commit(false)?;
-                self.observe_unrecorded(self.clock.now(), kind);
+                self.observe_unrecorded(self.clock.now(), *kind);
             }
             Action::Launch(request) => self.launch(*request),
             Action::Capture { stage, request } => {

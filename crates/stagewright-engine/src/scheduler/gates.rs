@@ -172,7 +172,7 @@ impl Scheduler {
         }
         if let Err(reason) = self.check(stage, &decision) {
             let (by, reason) = (decision.by, reason.to_string());
-            self.response.actions.push(Action::Notify(EventKind::DecisionRefused { stage, by, reason }));
+            self.response.actions.push(Action::Notify(Box::new(EventKind::DecisionRefused { stage, by, reason })));
             return Ok(());
         }
         self.record(EventKind::GateDecided { stage, decision })?;

@@ -91,7 +91,7 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Pass an event to the observers that isn't recorded.
-    Notify(EventKind),
+    Notify(Box<EventKind>),
     /// Start an attempt.
     Launch(Box<AttemptRequest>),
     /// Interrupt a running attempt.

@@ -65,7 +65,7 @@ impl Scheduler {
             Err(reason) => {
                 let Signal { token, by, .. } = signal;
                 let refused = EventKind::SignalRefused { token, by, reason: reason.to_string() };
-                self.response.actions.push(Action::Notify(refused));
+                self.response.actions.push(Action::Notify(Box::new(refused)));
                 Ok(())
             }
         }

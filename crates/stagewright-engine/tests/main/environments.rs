@@ -226,8 +226,8 @@ fn granted_over(fence: u64, current: u64) -> EnvironmentAnswer {
 /// `claims` the answers to its requests of the environment.
 fn approved_once(stages: Vec<Stage>, script: Script, current: &[u64], claims: Vec<EnvironmentAnswer>) -> World {
     let world = World::new(plan_with(stages, &["ada"], None), script);
-    world.coordinator.current.lock().unwrap().extend(current);
-    *world.coordinator.claims.lock().unwrap() = claims.into();
+    world.coordinator.current.lock().expect("a lock").extend(current);
+    *world.coordinator.claims.lock().expect("a lock") = claims.into();
     world.answer(LATER, 0, answer(true, "ada"))
 }
 
