@@ -115,7 +115,7 @@ impl RunCoordinator for SimCoordinator {
     }
 
     fn current_releases(&mut self, _: &RunId, _: &BTreeSet<String>) -> Result<BTreeMap<String, u64>, StoreError> {
-        // The plugins of a simulated world report no releases.
+        // A simulated world has no ledger: what is granted names no current release either.
         self.with(|_| BTreeMap::new())
     }
 

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use serde_path_to_error::Segment;
 
-use crate::Problem;
+use crate::{Problem, text};
 
 /// The most mistakes that are reported for one table.
 const MAX_MISTAKES: usize = 20;
@@ -101,10 +101,7 @@ fn in_toml_terms(message: &str) -> String {
 fn nearest(names: &str) -> Option<&str> {
     let mut quoted = names.split('`').step_by(2);
     let unknown = quoted.next()?;
-    let known: Vec<&str> = quoted.filter(|name| !name.is_empty()).collect();
-    let (distance, nearest) = known.iter().map(|name| (strsim::levenshtein(unknown, name), name)).min()?;
-    // A name that differs in more than half of its characters is unlikely to be the intended one.
-    (distance <= nearest.len().max(unknown.len()) / 2).then_some(*nearest)
+    text::nearest(unknown, quoted.filter(|name| !name.is_empty()))
 }
 
 #[cfg(test)]

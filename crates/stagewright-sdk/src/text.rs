@@ -8,3 +8,10 @@ pub fn count<N: std::fmt::Display + Copy + PartialEq + From<u8>>(number: N, noun
         (false, None) => format!("{number} {noun}s"),
     }
 }
+
+/// The known name that an unknown one was probably meant to be.
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, nearest) = known.into_iter().map(|name| (strsim::levenshtein(unknown, name), name)).min()?;
+    // A name that differs in more than half of its characters is unlikely to be the intended one.
+    (distance <= nearest.len().max(unknown.len()) / 2).then_some(nearest)
+}

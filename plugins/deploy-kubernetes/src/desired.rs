@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kubernetes::{Cluster, Object, Origin, Schema, containers, mark_name, rank};
 use rollout::{Rolling, Strategy};
 use serde_json::{Value as Json, json};
-use stagewright_sdk::{Error, Result, secrets, workspace};
+use stagewright_sdk::{Error, Result, log, secrets, workspace};
 
 use crate::config::Config;
 use crate::{beside, configuration, images, render};
@@ -46,12 +46,18 @@ pub(crate) fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
     objects.chain(secrets).map(|(name, json)| Ok((name, serde_json::to_string_pretty(&json)?))).collect()
 }
 
-/// Checks the objects against the cluster's own description of its API.
+/// Checks the objects against the cluster's own description of its API, if it gives that away.
 ///
 /// # Errors
-/// If the cluster wouldn't accept them, or can't be asked.
+/// If the cluster wouldn't accept them.
 pub(crate) fn check(config: &Config, cluster: &Cluster) -> Result<()> {
-    conform(config, &render::objects(config)?, &cluster.schema()?)
+    match cluster.schema() {
+        Ok(schema) => conform(config, &render::objects(config)?, &schema),
+        Err(error) => {
+            log::warn(format!("the objects can't be checked against the cluster's description of its API: {error}"));
+            Ok(())
+        }
+    }
 }
 
 /// The objects as they are written, with their images, and what is wrong with them.

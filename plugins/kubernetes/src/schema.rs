@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use stagewright_sdk::Error;
+use stagewright_sdk::text::nearest;
 
 use crate::object::Object;
 
@@ -177,7 +178,7 @@ impl Findings<'_> {
                 (None, Some(Additional::Of(of_field))) => self.check(value, of_field, &at, depth + 1),
                 (None, _) if definition.keeps(name) => {}
                 (None, _) => {
-                    let near = nearest(name, definition.properties.keys());
+                    let near = nearest(name, definition.properties.keys().map(String::as_str));
                     let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                     self.add(&at, &format!("is a field that {} doesn't have{near}", self.schema.source));
                 }
@@ -267,13 +268,6 @@ fn described(value: &Json) -> String {
 
 fn plain(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
-}
-
-/// The name that an unknown one was probably meant to be.
-fn nearest<'a>(unknown: &str, names: impl Iterator<Item = &'a String>) -> Option<&'a str> {
-    let distance = |name: &&String| strsim::levenshtein(&unknown.to_lowercase(), &name.to_lowercase());
-    let nearest = names.min_by_key(distance)?;
-    (distance(&nearest) <= 1 + unknown.len() / 4).then_some(nearest.as_str())
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub trait Target: Sized {
     /// it ends there.
     ///
     /// # Errors
-    /// If the target would refuse the release, or can't be asked.
+    /// If the target would refuse the release. One that can't be asked is worth a warning.
     fn check(config: &Self::Config) -> Result<()> {
         let _ = config;
         Ok(())

@@ -8,6 +8,7 @@ mod environments;
 mod fake;
 mod gates;
 mod groups;
+mod lapses;
 mod plans;
 mod recovery;
 mod rehearsal;
