@@ -145,7 +145,7 @@ fn a_rehearsal_that_may_ask_the_cluster_checks_the_objects_against_its_own_schem
         bad.contains("rollingUpdate.maxSurges` is a field that the cluster doesn't have; did you mean `maxSurge`?"),
         "{bad}"
     );
-    let newer = rehearse(&[AUTOSCALER], 1);
+    let newer = rehearse(&[super::CONFIGURATION, super::DEPLOYMENT, super::SERVICE, &format!("\n{AUTOSCALER}")], 1);
     assert!(newer.contains("use autoscaling/v1 or autoscaling/v2beta1 or autoscaling/v2beta2"), "{newer}");
     assert_eq!(shop.objects("deployment"), [""; 0]);
 }
