@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::duration::millis;
 use crate::poll::{Pollable, wait_any};
-use crate::secrets::Secret;
+use crate::secrets::{self, Secret};
 use crate::{Error, ErrorCode, Result, host::http as host};
 
 /// How many bytes of a body are read at a time.
@@ -86,7 +86,7 @@ impl Request {
     }
 
     /// Sets the body to JSON in which the host writes the values of secrets, and the `content-type`. A value contains
-    /// [`Secret::placeholder`] where a secret belongs.
+    /// [`Secret::placeholder`] where a secret belongs, or [`secrets::base64_placeholder`] for its value in Base64.
     ///
     /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
     ///
@@ -113,18 +113,21 @@ impl Request {
     }
 
     /// Appends JSON to the body in which the host writes the values of secrets, as in [`Request::json_with_secrets`].
-    pub fn append_with_secrets(&mut self, json: &str, secrets: &[Secret]) -> &mut Request {
+    pub fn append_with_secrets(&mut self, json: &str, values: &[Secret]) -> &mut Request {
         let mut rest = json;
         let next = |rest: &str| {
-            let found = secrets.iter().filter_map(|secret| {
-                let placeholder = secret.placeholder();
-                rest.find(&placeholder).map(|at| (at, placeholder.len(), secret))
+            let found = values.iter().flat_map(|secret| {
+                let name = secret.name();
+                let forms = [(secrets::placeholder(&name), "json"), (secrets::base64_placeholder(&name), "base64")];
+                forms.map(|(placeholder, encoding)| {
+                    Some((rest.find(&placeholder)?, placeholder.len(), secret, encoding))
+                })
             });
-            found.min_by_key(|(at, ..)| *at)
+            found.flatten().min_by_key(|(at, ..)| *at)
         };
-        while let Some((at, length, secret)) = next(rest) {
+        while let Some((at, length, secret, encoding)) = next(rest) {
             self.0.append(&rest.as_bytes()[..at]);
-            self.0.append_secret(&secret.0, "json");
+            self.0.append_secret(&secret.0, encoding);
             rest = &rest[at + length..];
         }
         self.0.append(rest.as_bytes());

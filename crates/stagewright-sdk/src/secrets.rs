@@ -35,6 +35,11 @@ pub fn placeholder(name: &str) -> String {
     format!("\u{f8ff}secret {name}\u{f8ff}")
 }
 
+/// Stands for the value of the secret of that name in Base64, where an API expects a text in this form.
+pub fn base64_placeholder(name: &str) -> String {
+    format!("\u{f8ff}base64 of secret {name}\u{f8ff}")
+}
+
 /// The name of the secret that a text stands for; none if it isn't a [`placeholder`].
 pub fn named_by(placeholder: &str) -> Option<&str> {
     placeholder.strip_prefix("\u{f8ff}secret ")?.strip_suffix('\u{f8ff}')

@@ -222,7 +222,7 @@ impl<'a> Checker<'a> {
         let name = &pair.name;
         let help = match self.is_swarm() {
             true => format!(
-                "create a secret of the swarm with `docker secret create`, declare it as `external`, and let the program \
+                "declare a secret of the swarm as `external`, which the deploy creates with its `secrets`, and let the program \
                  read its file, as in {name}_FILE: /run/secrets/NAME"
             ),
             false => format!(

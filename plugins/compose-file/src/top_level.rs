@@ -124,7 +124,8 @@ fn secret(checker: &mut Checker<'_>, entry: &Entry) -> Json {
     checker.known(node, &key, &["environment", "external", "file", "name"]);
     if checker.is_swarm() {
         if !is_external(node) {
-            let help = "create it once with `docker secret create`, and declare it as `external: true`";
+            let help = "declare it as `external: true`; the deploy creates it from a secret of the pipeline, with secrets = \
+                        { NAME = \"…\" } there, or create it by hand with `docker secret create`";
             checker.refuse(entry.place, &key, "a release has no values of secrets", help);
         }
         return object(checker.json(node, &key));

@@ -73,7 +73,8 @@ impl Stage for ComposeRelease {
         if config.target == Runtime::Swarm && !config.secrets.is_empty() {
             let problem = Problem::at("secrets", "a release for Swarm can't have secrets of the pipeline");
             found.push(
-                problem.help("create them with `docker secret create`, and declare them as `external` in the file"),
+                problem.help("declare them in the file, as in secrets: { NAME: { external: true } }, and name secrets of the pipeline in \
+                              the deploy: secrets = { NAME = \"…\" }"),
             );
         }
         found

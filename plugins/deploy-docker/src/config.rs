@@ -139,10 +139,7 @@ fn problems(config: &Config) -> Vec<Problem> {
     if !config.socket.starts_with('/') {
         found.push(Problem::at("socket", format!("`{}` isn't an absolute path", config.socket)));
     }
-    for variable in config.secret_env.keys().filter(|variable| config.env.contains_key(*variable)) {
-        let message = format!("`{variable}` is in `env`, too");
-        found.push(Problem::at(format!("secret-env.{variable}"), message).help("remove one of them"));
-    }
+    found.extend(rollout::secret_env_problems(&config.secret_env, &config.env, "env"));
     for (volume, folder) in &config.volumes {
         let key = format!("volumes.{volume}");
         if !is_name(volume) {

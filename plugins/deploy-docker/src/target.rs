@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 
 use docker_engine::{ARTIFACT, ContainerState, Engine, FENCE, Inspected, Listed, Provenance, RELEASE, RUN};
-use rollout::{Described, HeaderMatch, Progress, Serving, Share, Target};
+use rollout::{Described, HeaderMatch, Progress, Serving, Share, Target, secret_handles};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::secrets::Secret;
 use stagewright_sdk::{Error, Manifest, Requirement, Result, clock, context, log, secrets};
 
 use crate::config::Config;
@@ -60,18 +59,19 @@ impl Target for Containers {
         let remove = engine.requirement("DELETE", "/containers/*").because("removes the old release");
         // The engine publishes a free port, and the checks go there.
         let checks = config.port.map(|_| Requirement::net("http://127.0.0.1:*").because("checks the release"));
-        let secrets = config.secret_env.iter().map(|(variable, secret)| {
-            Requirement::secret_header(secret).because(format!("the release gets it as {variable}"))
-        });
         REQUESTS
             .iter()
             .map(|(method, path, reason)| engine.requirement(method, path).because(*reason))
             .chain([remove])
-            .chain(secrets)
+            .chain(rollout::secret_requirements(&config.secret_env))
             .chain(checks)
             .chain(config.traffic.iter().flat_map(rollout::Traffic::requirements))
             .chain(config.strategy.iter().flat_map(rollout::Strategy::requirements))
             .collect()
+    }
+
+    fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+        Ok(rollout::secret_parts(&config.secret_env).collect())
     }
 
     fn open(config: &Config, _restored: Option<&Release>) -> Result<Containers> {
@@ -125,7 +125,7 @@ impl Target for Containers {
         let release = provenance.release.clone();
         let id = self
             .engine
-            .create(&release, &self.specification(&provenance), &self.secrets()?)
+            .create(&release, &self.specification(&provenance), &secret_handles(&self.config.secret_env)?)
             .map_err(|error| error.context(format!("can't create a container of {}", self.artifact())))?;
         self.start(&id, &release, serving.as_ref()).map_err(|error| {
             let error = error.context(format!("can't start {} as `{release}`", self.artifact()));
@@ -303,11 +303,6 @@ impl Containers {
     fn unpublished(&self, release: &str) -> Error {
         let port = self.config.port.unwrap_or_default();
         Error::failed(format!("port {port} of {release} isn't published, so that no requests can be directed to it"))
-    }
-
-    /// The secrets that its environment gets.
-    fn secrets(&self) -> Result<Vec<Secret>> {
-        self.config.secret_env.values().map(|name| secrets::get(name)).collect()
     }
 
     /// The body of the request that creates a container.

@@ -1,11 +1,15 @@
 //! The stage's `with` table.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use compose_file::{Release, Runtime};
 use rollout::{Amount, Probe, ReleaseConfig, Rolling, Strategy};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use stagewright_sdk::{JsonSchema, Problem, Requirement, schemars};
+
+use crate::version::longest_secret_name;
 
 /// How long a stack may take to run, without `health`.
 const DEADLINE: Duration = Duration::from_secs(5 * 60);
@@ -25,6 +29,11 @@ pub(crate) struct Config {
     pub(crate) stack: String,
     /// The output `release` of a stage `compose-release` with target = "swarm".
     pub(crate) release: Release,
+    /// Secrets of the stack's file, by the name that they have there: the name of a secret in `[secrets]`. The deploy creates
+    /// them on the swarm, and containers find the values in `/run/secrets/NAME`. The host writes the values into the
+    /// requests: each secret needs `unix:///run/docker.sock`, or the socket in use, in its `hosts`.
+    #[serde(default)]
+    pub(crate) secrets: BTreeMap<String, String>,
     /// The absolute path of the engine's socket. The engine has to be a manager.
     #[serde(default = "default_socket")]
     pub(crate) socket: String,
@@ -75,6 +84,20 @@ pub(crate) struct Update {
 }
 
 impl Config {
+    /// What identifies the release: its file, and which secrets it has, but not their values.
+    pub(crate) fn artifact(&self) -> String {
+        let release = self.release.artifact();
+        let Some((file, _)) = release.split_once('@').filter(|_| !self.secrets.is_empty()) else {
+            return release.to_owned();
+        };
+        let mut digest = Sha256::new_with_prefix(release);
+        for (name, secret) in &self.secrets {
+            digest.update(format!("\nsecret\t{name}\t{secret}"));
+        }
+        let digits = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("{file}@sha256:{digits}")
+    }
+
     /// The strategy in terms of Swarm.
     pub(crate) fn update(&self) -> Update {
         let Some(Strategy::Rolling(rolling)) = &self.strategy else { return Update::default() };
@@ -110,6 +133,7 @@ fn problems(config: &Config) -> Vec<Problem> {
         let problem = Problem::at("url", "not an http or https URL");
         found.push(problem.help("start it with `https://` or `http://`"));
     }
+    found.extend(config.secrets.keys().flat_map(|name| secret_problem(config, name)));
     found.extend(config.strategy.iter().flat_map(|strategy| strategy.problems("strategy")));
     found.extend(config.strategy.as_ref().and_then(unsupported));
     for (key, probe) in [("health", &config.health), ("readiness", &config.readiness)] {
@@ -120,6 +144,31 @@ fn problems(config: &Config) -> Vec<Problem> {
         found.push(problem.help("add where the stack answers: url = \"http://…\""));
     }
     found
+}
+
+/// Why a secret of this name can't be created for the stack.
+fn secret_problem(config: &Config, name: &str) -> Option<Problem> {
+    let at = |message: String| Problem::at(format!("secrets.{name}"), message);
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let longest = longest_secret_name(&config.stack);
+    if name.is_empty() || name.len() > longest || !name.chars().all(fits) {
+        let message = format!("invalid name `{name}`; use at most {longest} letters, digits, `-`, `_` and `.`");
+        return Some(at(message).help("rename it in the stack's file; `target` says what containers call the file"));
+    }
+    if config.release.compose().is_null() {
+        return None;
+    }
+    match config.release.section("secrets").get(name) {
+        None => {
+            let help = format!("declare it in the stack's file: secrets: {{ {name}: {{ external: true }} }}");
+            Some(at(format!("the release has no secret `{name}`")).help(help))
+        }
+        Some(declared) if !declared["name"].is_null() => {
+            let message = format!("the stack's file says which secret of the swarm `{name}` is");
+            Some(at(message).help("remove `name` there, so that the deploy creates the secret, or remove it here"))
+        }
+        Some(_) => None,
+    }
 }
 
 /// Why Swarm can't carry out a strategy.

@@ -9,16 +9,19 @@
 //! its change. What was deployed is kept in the swarm, so that a failed deploy can be undone without Swarm's own rollback,
 //! which knows the previous state alone.
 //!
-//! It doesn't create secrets, and never removes volumes.
+//! Secrets of the stage become secrets of the swarm, whose values the host writes into the requests. The plugin never removes
+//! volumes.
 
 mod config;
 mod drift;
 mod progress;
 mod records;
+mod secrets;
 mod spec;
 mod target;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use crate::target::Stack;
 

@@ -11,13 +11,16 @@ use serde_json::{Value as Json, json};
 use stagewright_sdk::{Error, Result};
 
 use crate::spec::NAMESPACE;
+use crate::version::{SecretNames, StackRelease};
 
 /// The stack whose release it is.
-const STACK: &str = "stagewright.stack";
+pub(crate) const STACK: &str = "stagewright.stack";
 /// `applying` or `serving`.
 const STATE: &str = "stagewright.state";
 const APPLYING: &str = "applying";
 const SERVING: &str = "serving";
+/// The names of the release's secrets on the swarm, as JSON.
+const SECRETS: &str = "stagewright.secrets";
 
 /// A release that a stack has.
 #[derive(Clone, Debug)]
@@ -38,12 +41,13 @@ impl Record {
     }
 
     /// Keeps a release that is about to be applied.
-    pub(crate) fn create(engine: &Engine, stack: &str, provenance: &Provenance, release: &Release) -> Result<()> {
+    pub(crate) fn create(engine: &Engine, stack: &str, version: &StackRelease, release: &Release) -> Result<()> {
+        let provenance = &version.provenance;
         let content = STANDARD.encode(release.to_json().to_string());
         engine
             .create_config(&json!({
                 "Name": provenance.object_name(),
-                "Labels": labels(stack, provenance, APPLYING),
+                "Labels": labels(stack, version, APPLYING),
                 "Data": content,
             }))
             .map(drop)
@@ -64,9 +68,15 @@ impl Record {
         Ok(Release::from(content))
     }
 
+    /// The secrets that deploys have created for the release.
+    pub(crate) fn secrets(&self) -> SecretNames {
+        let names = self.object.spec.labels.get(SECRETS);
+        names.and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default()
+    }
+
     /// Marks the release as the one that serves, or as one that is applied under a newer token.
-    pub(crate) fn mark(&self, engine: &Engine, stack: &str, provenance: &Provenance, serves: bool) -> Result<()> {
-        let labels = labels(stack, provenance, if serves { SERVING } else { APPLYING });
+    pub(crate) fn mark(&self, engine: &Engine, stack: &str, version: &StackRelease, serves: bool) -> Result<()> {
+        let labels = labels(stack, version, if serves { SERVING } else { APPLYING });
         match engine.label_config(&self.object, &labels)? {
             true => Ok(()),
             false => {
@@ -81,10 +91,13 @@ impl Record {
     }
 }
 
-fn labels(stack: &str, provenance: &Provenance, state: &str) -> BTreeMap<String, String> {
-    let mut labels = provenance.labels();
+fn labels(stack: &str, version: &StackRelease, state: &str) -> BTreeMap<String, String> {
+    let mut labels = version.provenance.labels();
     labels.extend(
         [(STACK, stack), (STATE, state), (NAMESPACE, stack)].map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
+    if !version.secrets.is_empty() {
+        labels.insert(SECRETS.to_owned(), json!(version.secrets).to_string());
+    }
     labels
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Update;
+use crate::version::SecretNames;
 use values::{literal, nanos, number, text, without_nulls};
 
 /// What `docker stack` calls the stack of an object.
@@ -26,6 +27,7 @@ pub(crate) struct Desired<'a> {
     stack: &'a str,
     update: Update,
     release: &'a Release,
+    secrets: &'a SecretNames,
 }
 
 /// The ids of configs and secrets, by name.
@@ -61,8 +63,9 @@ impl DesiredService {
 }
 
 impl<'a> Desired<'a> {
-    pub(crate) fn new(stack: &'a str, update: Update, release: &'a Release) -> Desired<'a> {
-        Desired { stack, update, release }
+    /// `secrets`: those that a deploy has created for the release.
+    pub(crate) fn new(stack: &'a str, update: Update, release: &'a Release, secrets: &'a SecretNames) -> Desired<'a> {
+        Desired { stack, update, release, secrets }
     }
 
     /// The name of something of the stack.
@@ -229,6 +232,9 @@ impl<'a> Desired<'a> {
     }
 
     pub(crate) fn secret_name(&self, name: &str) -> String {
+        if let Some(created) = self.secrets.get(name) {
+            return created.clone();
+        }
         let declared = self.release.section("secrets");
         self.declared_name(name, declared.get(name).copied())
     }

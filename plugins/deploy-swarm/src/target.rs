@@ -1,6 +1,6 @@
 //! A stack of a swarm as a target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use compose_file::Release;
 use docker_engine::{Engine, Provenance, Service};
@@ -11,10 +11,12 @@ use crate::config::Config;
 use crate::drift;
 use crate::progress::{failing_task, progress};
 use crate::records::Record;
+use crate::secrets;
 use crate::spec::{Desired, DesiredService, Ids, NAMESPACE};
+use crate::version::{SecretNames, StackRelease};
 
 /// The requests to the engine that a deploy takes.
-const REQUESTS: [(&str, &str, &str); 17] = [
+const REQUESTS: [(&str, &str, &str); 19] = [
     ("GET", "/services", "finds the stack's services"),
     ("GET", "/services/*", "observes the services"),
     ("POST", "/services/create", "creates the services"),
@@ -27,7 +29,9 @@ const REQUESTS: [(&str, &str, &str); 17] = [
     ("POST", "/configs/create", "keeps the release and its configs"),
     ("POST", "/configs/*/update", "marks the release that serves"),
     ("DELETE", "/configs/*", "removes what earlier releases kept"),
+    ("GET", "/secrets", "finds the secrets of releases, without their values"),
     ("GET", "/secrets/*", "finds the release's secrets, without their values"),
+    ("DELETE", "/secrets/*", "removes secrets that no release needs any more"),
     ("GET", "/networks", "finds the stack's networks"),
     ("POST", "/networks/create", "creates the stack's networks"),
     ("GET", "/images/json", "looks whether the manager has the images"),
@@ -41,12 +45,10 @@ const TRIES: usize = 5;
 pub(crate) struct Stack {
     config: Config,
     engine: Engine,
-}
-
-/// A release that this run has applied.
-#[derive(Clone, Debug)]
-pub(crate) struct StackRelease {
-    provenance: Provenance,
+    /// What identifies the release: its file, and the names of its secrets.
+    artifact: String,
+    /// The release of the ledger that is deployed again.
+    restored: Option<environment::Release>,
 }
 
 impl Target for Stack {
@@ -60,27 +62,36 @@ impl Target for Stack {
     fn requirements(config: &Config) -> Vec<Requirement> {
         let engine = Engine::at(&config.socket);
         let checks = config.url.as_deref().and_then(Requirement::url).map(|net| net.because("checks the release"));
+        let create = (!config.secrets.is_empty())
+            .then(|| engine.requirement("POST", "/secrets/create").because("creates the release's secrets"));
         REQUESTS
             .iter()
             .map(|(method, path, reason)| engine.requirement(method, path).because(*reason))
+            .chain(create)
+            .chain(rollout::secret_requirements(&config.secrets))
             .chain(checks)
             .collect()
     }
 
+    fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+        Ok(rollout::secret_parts(&config.secrets).collect())
+    }
+
     /// The configuration has the whole release, so that one to restore needs nothing else.
-    fn open(config: &Config, _restored: Option<&environment::Release>) -> Result<Stack> {
-        Ok(Stack { config: config.clone(), engine: Engine::at(&config.socket) })
+    fn open(config: &Config, restored: Option<&environment::Release>) -> Result<Stack> {
+        let engine = Engine::at(&config.socket);
+        Ok(Stack { artifact: config.artifact(), config: config.clone(), engine, restored: restored.cloned() })
     }
 
     fn artifact(&self) -> &str {
-        self.config.release.artifact()
+        &self.artifact
     }
 
     fn serving(&self) -> Result<Option<Serving>> {
         let records = Record::all(&self.engine, &self.config.stack)?;
         let Some(record) = serving(&records) else { return Ok(None) };
         let Provenance { release, artifact, fence, run } = record.provenance.clone();
-        let is_running = self.progress_of(&record.release()?)? == Progress::Running;
+        let is_running = self.progress_of(&record.release()?, &record.secrets())? == Progress::Running;
         Ok(Some(Serving {
             version: release,
             artifact,
@@ -100,19 +111,20 @@ impl Target for Stack {
         };
         let Some(record) = records.iter().find(own) else { return Ok(None) };
         self.refuse_stale(&records)?;
-        let provenance = self.provenance();
-        record.mark(&self.engine, &self.config.stack, &provenance, false)?;
-        self.converge(&self.config.release, &provenance)?;
-        Ok(Some(StackRelease { provenance }))
+        let version = StackRelease { provenance: self.provenance(), secrets: record.secrets() };
+        record.mark(&self.engine, &self.config.stack, &version, false)?;
+        self.bring(&version)?;
+        Ok(Some(version))
     }
 
     fn apply(&self) -> Result<StackRelease> {
         let records = Record::all(&self.engine, &self.config.stack)?;
         self.refuse_stale(&records)?;
-        self.check_prerequisites()?;
-        let version = StackRelease { provenance: self.provenance() };
-        Record::create(&self.engine, &self.config.stack, &version.provenance, &self.config.release)?;
-        let Err(error) = self.converge(&self.config.release, &version.provenance) else { return Ok(version) };
+        let secrets = secrets::names(&self.engine, &self.config, self.artifact(), self.restored.as_ref())?;
+        self.check_prerequisites(&secrets)?;
+        let version = StackRelease { provenance: self.provenance(), secrets };
+        Record::create(&self.engine, &self.config.stack, &version, &self.config.release)?;
+        let Err(error) = self.bring(&version) else { return Ok(version) };
         let error = error.context(format!("can't apply release {}", version.provenance.release));
         Err(match self.undo(&version) {
             Ok(()) => error,
@@ -128,12 +140,12 @@ impl Target for Stack {
         }
     }
 
-    fn observe(&self, _version: &StackRelease) -> Result<Progress> {
-        self.progress_of(&self.config.release)
+    fn observe(&self, version: &StackRelease) -> Result<Progress> {
+        self.progress_of(&self.config.release, &version.secrets)
     }
 
-    fn log_tail(&self, _version: &StackRelease, lines: u32) -> Result<String> {
-        for desired in self.desired(&self.config.release).services(&Ids::new()) {
+    fn log_tail(&self, version: &StackRelease, lines: u32) -> Result<String> {
+        for desired in self.desired(&self.config.release, &version.secrets).services(&Ids::new()) {
             let Some(service) = self.engine.service(&desired.name)? else { continue };
             let tasks = self.engine.tasks(&service.id)?;
             if progress(&desired, Some(&service), &tasks) == Progress::Running {
@@ -164,8 +176,12 @@ impl Target for Stack {
             Error::failed(format!("the swarm has lost release {}", version.provenance.release))
                 .help("check who else changes the stack, then deploy again")
         })?;
-        own.mark(&self.engine, stack, &version.provenance, true)?;
-        // From here on the release serves. What others have left can be removed by the next deploy, too.
+        own.mark(&self.engine, stack, version, true)?;
+        // From here on the release serves. What others have left can be removed by the next deploy, too. The secrets of the
+        // release before are kept for a rollback.
+        let before = others.iter().filter(|record| record.is_serving()).map(Record::secrets);
+        let kept: Vec<SecretNames> = std::iter::once(version.secrets.clone()).chain(before).collect();
+        secrets::remove(&self.engine, stack, &kept, |_| true)?;
         others.iter().try_for_each(|record| record.remove(&self.engine))?;
         self.remove_unused_configs()
     }
@@ -173,9 +189,14 @@ impl Target for Stack {
     fn drift(&self, _serving: &Serving) -> Result<Vec<LiveDifference>> {
         let records = Record::all(&self.engine, &self.config.stack)?;
         let Some(record) = serving(&records) else { return Ok(Vec::new()) };
-        let release = record.release()?;
+        let (release, secrets) = (record.release()?, record.secrets());
         let mut found = Vec::new();
-        for desired in self.desired(&release).services(&Ids::new()) {
+        for name in secrets.values() {
+            if self.engine.secret(name)?.is_none() {
+                found.push(LiveDifference { what: format!("secret {name}"), expected: None, found: None });
+            }
+        }
+        for desired in self.desired(&release, &secrets).services(&Ids::new()) {
             match self.engine.service(&desired.name)? {
                 // Another deploy has changed it, whose token decides.
                 Some(service)
@@ -201,19 +222,28 @@ impl Target for Stack {
                 // What it restores has the newer token, so that it can't be overtaken by what was older than this deploy.
                 let provenance = Provenance { fence: environment::fence(), ..record.provenance.clone() };
                 let earlier = record.release()?;
-                self.converge(&earlier, &provenance)?;
+                self.converge(&earlier, &record.secrets(), &provenance)?;
                 self.prune(&earlier, is_own)?;
             }
             None => self.prune(&Release::from(serde_json::Value::Null), is_own)?,
         }
         let own = records.iter().filter(|record| record.provenance.is_of_this_run() && !record.is_serving());
-        own.into_iter().try_for_each(|record| record.remove(&self.engine))
+        own.into_iter().try_for_each(|record| record.remove(&self.engine))?;
+        let kept: Vec<SecretNames> = serving(&records).map(Record::secrets).into_iter().collect();
+        let is_own = |of: &Provenance| of.run == version.provenance.run && of.artifact == version.provenance.artifact;
+        secrets::remove(&self.engine, &self.config.stack, &kept, is_own)
     }
 }
 
 impl Stack {
-    fn desired<'a>(&'a self, release: &'a Release) -> Desired<'a> {
-        Desired::new(&self.config.stack, self.config.update(), release)
+    fn desired<'a>(&'a self, release: &'a Release, secrets: &'a SecretNames) -> Desired<'a> {
+        Desired::new(&self.config.stack, self.config.update(), release, secrets)
+    }
+
+    /// Creates the secrets of a version of this release, and makes the stack what it says.
+    fn bring(&self, version: &StackRelease) -> Result<()> {
+        secrets::create_missing(&self.engine, &self.config, &version.secrets, &version.provenance)?;
+        self.converge(&self.config.release, &version.secrets, &version.provenance)
     }
 
     fn provenance(&self) -> Provenance {
@@ -234,17 +264,20 @@ impl Stack {
     }
 
     /// Checks what the release needs, before anything is changed.
-    fn check_prerequisites(&self) -> Result<()> {
-        let desired = self.desired(&self.config.release);
+    fn check_prerequisites(&self, secrets: &SecretNames) -> Result<()> {
+        let desired = self.desired(&self.config.release, secrets);
+        secrets::check(&self.engine, &self.config, secrets)?;
         for image in self.config.release.images() {
             self.engine.check_image(image)?;
         }
         let missing = |kind: &str, name: &str, help: &str| {
             Error::new(ErrorCode::NotFound, format!("the swarm has no {kind} `{name}`")).help(help)
         };
-        for name in desired.secrets() {
+        let is_created = |name: &String| secrets.values().any(|created| created == name);
+        for name in desired.secrets().into_iter().filter(|name| !is_created(name)) {
             if self.engine.secret(&name)?.is_none() {
-                return Err(missing("secret", &name, "create it with `docker secret create`"));
+                let help = "create it with `docker secret create`, or name a secret of the pipeline in `secrets`";
+                return Err(missing("secret", &name, help));
             }
         }
         for (name, body) in desired.configs() {
@@ -266,8 +299,8 @@ impl Stack {
     }
 
     /// Makes the stack what the release says: networks and configs, and then the services, each after those that it needs.
-    fn converge(&self, release: &Release, provenance: &Provenance) -> Result<()> {
-        let desired = self.desired(release);
+    fn converge(&self, release: &Release, secrets: &SecretNames, provenance: &Provenance) -> Result<()> {
+        let desired = self.desired(release, secrets);
         for (name, body) in desired.networks() {
             if let Some(body) = body
                 && self.engine.networks(&name)?.is_empty()
@@ -292,9 +325,11 @@ impl Stack {
             ids.insert(name, id);
         }
         for name in desired.secrets() {
-            if let Some(secret) = self.engine.secret(&name)? {
-                ids.insert(name, secret.id);
-            }
+            let secret = self.engine.secret(&name)?.ok_or_else(|| {
+                let message = format!("the swarm doesn't have the secret {name} any more, which the release needs");
+                Error::new(ErrorCode::NotFound, message).help("deploy a release again, which creates its secrets")
+            })?;
+            ids.insert(name, secret.id);
         }
         Ok(ids)
     }
@@ -344,7 +379,7 @@ impl Stack {
 
     /// Removes the services that deploys have created, that the release doesn't have, and that are meant.
     fn prune(&self, release: &Release, is_meant: impl Fn(&Service) -> bool) -> Result<()> {
-        let kept = self.desired(release).service_names();
+        let kept = self.desired(release, &SecretNames::new()).service_names();
         for service in self.services()? {
             let Some(provenance) = Provenance::of(&service.spec.labels) else { continue };
             if kept.contains(&service.spec.name) || !is_meant(&service) {
@@ -359,7 +394,8 @@ impl Stack {
 
     /// Removes the configs of earlier releases. The swarm refuses to remove one that a service uses.
     fn remove_unused_configs(&self) -> Result<()> {
-        let used: BTreeSet<String> = self.desired(&self.config.release).configs().into_keys().collect();
+        let used: BTreeSet<String> =
+            self.desired(&self.config.release, &SecretNames::new()).configs().into_keys().collect();
         let prefix = format!("{}_", self.config.stack);
         for config in self.engine.configs(NAMESPACE, &self.config.stack)? {
             if config.spec.name.starts_with(&prefix) && !used.contains(&config.spec.name) {
@@ -370,9 +406,9 @@ impl Stack {
     }
 
     /// What the least advanced service of a release is.
-    fn progress_of(&self, release: &Release) -> Result<Progress> {
+    fn progress_of(&self, release: &Release, secrets: &SecretNames) -> Result<Progress> {
         let mut starting = None;
-        for desired in self.desired(release).services(&Ids::new()) {
+        for desired in self.desired(release, secrets).services(&Ids::new()) {
             let service = self.engine.service(&desired.name)?;
             let tasks = service.as_ref().map(|service| self.engine.tasks(&service.id)).transpose()?.unwrap_or_default();
             match progress(&desired, service.as_ref(), &tasks) {

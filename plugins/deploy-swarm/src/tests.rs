@@ -16,6 +16,7 @@ use crate::DeploySwarm;
 use crate::config::{Config, Update};
 use crate::progress::progress;
 use crate::spec::{Desired, Ids, SPEC};
+use crate::version::SecretNames;
 
 const SOCKET: &str = "unix:///run/docker.sock:";
 const IMAGE: &str = "local/app@sha256:1111111111111111111111111111111111111111111111111111111111111111";
@@ -84,6 +85,140 @@ fn changes<T>(report: &Report<T>) -> Vec<String> {
     sent.map(|sent| format!("{} {}", sent.method, sent.url.trim_start_matches(SOCKET))).collect()
 }
 
+/// With the secret `token` of the pipeline.
+fn with_secret(more: Json) -> FakeHost {
+    let compose = json!({ "services": { "web": { "image": IMAGE, "secrets": [{ "source": "token" }] } },
+        "secrets": { "token": { "external": true } } });
+    let mut config = json!({ "release": release(&compose), "secrets": { "token": "shop-token" } });
+    if let (Json::Object(config), Json::Object(more)) = (&mut config, more) {
+        config.extend(more);
+    }
+    host(config).secret("shop-token", "hunter22")
+}
+
+fn secret(name: &str, fence: u64, artifact: &str, run: &str) -> Json {
+    json!({ "ID": format!("id-of-{name}"), "Version": { "Index": 1 }, "Spec": { "Name": name, "Labels": {
+        "stagewright.stack": "shop", "stagewright.secret": "token", "stagewright.release": format!("shop.{fence}"),
+        "stagewright.artifact": artifact, "stagewright.fence": fence.to_string(), "stagewright.run": run,
+    } } })
+}
+
+/// The artifact of the release of [`with_secret`], and the name of the secret that its deploy creates.
+fn own_secret() -> (String, String) {
+    let (names, _) = with_secret(json!({})).with(|| {
+        let config: Config = serde_json::from_str(&stagewright_sdk::context::config_json()).unwrap();
+        let artifact = config.artifact();
+        let names = crate::secrets::names(&docker_engine::Engine::at("/none"), &config, &artifact, None).unwrap();
+        (artifact, names["token"].clone())
+    });
+    names
+}
+
+#[test]
+fn a_secret_is_created_with_a_value_from_the_host_and_removed_if_the_release_is_refused() {
+    let (artifact, name) = own_secret();
+    assert_eq!(name, own_secret().1, "a repeated attempt has the same name");
+    let run = FakeHost::new().with(stagewright_sdk::context::run_id).0;
+    let missing = HttpScript::get(&format!("{SOCKET}/secrets/{name}")).status(404).body(r#"{"message":"no"}"#);
+    let own = secret(&name, 7, &artifact, &run);
+    // Of the release that serves, of one before, and of someone else's stack.
+    let others = [
+        secret("shop_token.serving", 3, "a@sha256:1", "other"),
+        secret("shop_token.before", 2, "a@sha256:0", "before"),
+    ];
+    let refused =
+        HttpScript::post(&format!("{SOCKET}/services/s1/update?version=5")).status(400).body(r#"{"message":"no"}"#);
+    let host = swarm(with_secret(json!({})), &[service(3, 5)])
+        .http(missing.clone())
+        .http(missing)
+        .http(get(&format!("/secrets/{name}"), &own))
+        .http(HttpScript::post(&format!("{SOCKET}/secrets/create")).body(r#"{"ID":"x"}"#))
+        .http(listed("secrets", "stagewright.stack", &json!([own, others[0], others[1]])))
+        .http(HttpScript::new("DELETE", &format!("{SOCKET}/secrets/id-of-{name}")))
+        .http(refused.clone())
+        // Going back to the earlier release.
+        .http(HttpScript::post(&format!("{SOCKET}/services/s1/update?version=5")).body("{}"));
+    let report = host.run::<DeploySwarm>();
+    assert!(report.result.is_err());
+    let created = report.sent.iter().find(|sent| sent.url.ends_with("/secrets/create")).expect("a secret");
+    let created: Json = serde_json::from_slice(&created.body).unwrap();
+    assert_eq!((&created["Name"], &created["Data"]), (&json!(name), &json!("{base64 of secret shop-token}")));
+    let kept = report.sent.iter().find(|sent| sent.url.ends_with("/configs/create")).expect("a record");
+    let kept: Json = serde_json::from_slice(&kept.body).unwrap();
+    assert_eq!(kept["Labels"]["stagewright.secrets"], json!({ "token": name }).to_string());
+    let expected = [
+        "POST /configs/create".to_owned(),
+        "POST /secrets/create".to_owned(),
+        "POST /services/s1/update?version=5".to_owned(),
+        "POST /services/s1/update?version=5".to_owned(),
+        format!("DELETE /secrets/id-of-{name}"),
+    ];
+    assert_eq!(changes(&report), expected);
+}
+
+#[test]
+fn a_restored_release_has_the_newest_of_its_secrets() {
+    let (artifact, own) = own_secret();
+    let listed = |secrets: Json| listed("secrets", "stagewright.stack", &secrets);
+    let kept = json!([
+        secret("newer", 6, &artifact, "c"),
+        secret("newest", 4, &artifact, "b"),
+        secret("older", 2, &artifact, "a"),
+        secret("foreign", 4, "other@sha256:1", "b")
+    ]);
+    let named = |secrets: Json| {
+        let restored = json!({ "artifact": artifact, "config": {}, "fence": 5 });
+        let (names, _) = with_secret(json!({})).restored(restored).http(listed(secrets)).with(|| {
+            let config: Config = serde_json::from_str(&stagewright_sdk::context::config_json()).unwrap();
+            let restored = stagewright_sdk::environment::restored().unwrap();
+            let engine = docker_engine::Engine::at(&config.socket);
+            crate::secrets::names(&engine, &config, &artifact, restored.as_ref()).unwrap()
+        });
+        names["token"].clone()
+    };
+    assert_eq!(named(kept), "newest");
+    assert_eq!(named(json!([])), own, "one that is gone is created again");
+}
+
+#[test]
+fn a_secret_that_is_missing_is_a_difference() {
+    let mut kept = record(3, "serving");
+    let compose = json!({ "services": {}, "secrets": { "token": { "external": true } } });
+    kept["Spec"]["Data"] = STANDARD.encode(release(&compose).to_string()).into();
+    kept["Spec"]["Labels"]["stagewright.secrets"] = r#"{"token":"shop_token.1"}"#.into();
+    kept["Spec"]["Labels"]["stagewright.artifact"] = own_secret().0.into();
+    let missing = HttpScript::get(&format!("{SOCKET}/secrets/shop_token.1")).status(404).body(r#"{"message":"no"}"#);
+    let host = with_secret(json!({})).http(listed("configs", "stagewright.stack", &json!([kept]))).http(missing);
+    let found = host.compare::<DeploySwarm>().result.unwrap();
+    let found: Vec<_> = found.iter().map(|found| (found.what.as_str(), found.found.as_deref())).collect();
+    assert_eq!(found, [("secret shop_token.1", None)]);
+}
+
+#[test]
+fn secrets_are_those_of_the_file_and_are_granted_by_name() {
+    let keys = |more: Json| -> Vec<String> {
+        with_secret(more).validate::<DeploySwarm>().into_iter().filter_map(|problem| problem.key).collect()
+    };
+    assert!(keys(json!({})).is_empty());
+    assert_eq!(keys(json!({ "secrets": { "other": "shop-token" } })), ["secrets.other"]);
+    let long = "a".repeat(50);
+    assert_eq!(
+        keys(json!({ "secrets": { long.clone(): "shop-token", "a b": "shop-token" } })),
+        ["secrets.a b".to_owned(), format!("secrets.{long}")]
+    );
+    let named =
+        json!({ "services": { "web": { "image": IMAGE } }, "secrets": { "token": { "external": true, "name": "x" } } });
+    assert_eq!(keys(json!({ "release": release(&named) })), ["secrets.token"]);
+
+    let entries = |host: FakeHost| -> Vec<String> {
+        host.requirements::<DeploySwarm>().into_iter().map(|needed| needed.entry).collect()
+    };
+    let create = "POST unix:///run/docker.sock:/secrets/create".to_owned();
+    let (with, without) = (entries(with_secret(json!({}))), entries(host(json!({}))));
+    assert!(with.contains(&create) && with.contains(&"shop-token:header".to_owned()), "{with:?}");
+    assert!(!without.contains(&create), "{without:?}");
+}
+
 #[test]
 fn a_service_that_a_newer_deploy_changes_between_check_and_change_stays_as_it_is() {
     let out_of_sequence = r#"{"message":"rpc error: code = Unknown desc = update out of sequence"}"#;
@@ -146,7 +281,8 @@ fn a_service_is_what_its_file_says() {
     });
     let release: Release = serde_json::from_value(release(&compose)).unwrap();
     let update = Update { parallelism: Some(2), ..Update::default() };
-    let desired = Desired::new("shop", update, &release);
+    let none = SecretNames::new();
+    let desired = Desired::new("shop", update, &release, &none);
     let config = desired.config_name("app");
     let ids = Ids::from([(config.clone(), "c1".to_owned()), ("key".to_owned(), "k1".to_owned())]);
     let services = desired.services(&ids);
@@ -180,6 +316,10 @@ fn a_service_is_what_its_file_says() {
         "EndpointSpec": { "Mode": "vip", "Ports": [{ "Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "host" }] },
     });
     assert_eq!(body, expected);
+    let created = SecretNames::from([("key".to_owned(), "shop_key.1".to_owned())]);
+    let template = Desired::new("shop", Update::default(), &release, &created).services(&ids)[1].spec().clone();
+    let secret = &template["TaskTemplate"]["ContainerSpec"]["Secrets"][0];
+    assert_eq!((&secret["SecretName"], &secret["File"]["Name"]), (&json!("shop_key.1"), &json!("key")));
     let other = desired.services(&Ids::from([(config, "c2".to_owned())]));
     assert_eq!(other[1].mark, services[1].mark, "tasks aren't replaced for a new id");
     assert_eq!(desired.networks().keys().collect::<Vec<_>>(), ["edge", "shop_default"]);
@@ -189,7 +329,8 @@ fn a_service_is_what_its_file_says() {
 #[test]
 fn only_new_tasks_that_run_after_the_update_count() {
     let release: Release = serde_json::from_value(of_one_service()).unwrap();
-    let desired = Desired::new("shop", Update::default(), &release).services(&Ids::new()).remove(0);
+    let none = SecretNames::new();
+    let desired = Desired::new("shop", Update::default(), &release, &none).services(&Ids::new()).remove(0);
     let task = |mark: &str, desired: &str, state: &str, err: &str| -> Task {
         let spec = json!({ "ContainerSpec": { "Labels": { SPEC: mark } } });
         let status = json!({ "State": state, "Err": err });

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use stagewright_sdk::Result;
+use stagewright_sdk::secrets::Secret;
 
 use crate::{ANSWER, Created, Engine, encoded, unframed, unless_missing};
 
@@ -263,6 +264,30 @@ impl Engine {
     /// As for [`Engine::services`].
     pub fn secret(&self, name: &str) -> Result<Option<SwarmObject>> {
         found(self.get(&format!("/secrets/{name}")))
+    }
+
+    /// The secrets with a label that has this value, without their values.
+    ///
+    /// # Errors
+    /// As for [`Engine::services`].
+    pub fn secrets(&self, label: &str, value: &str) -> Result<Vec<SwarmObject>> {
+        self.labelled("secrets", label, value)
+    }
+
+    /// Creates a secret. The host writes its value into the `Data` of `spec`.
+    ///
+    /// # Errors
+    /// If the engine refuses it, as when there is one of its name.
+    pub fn create_secret(&self, spec: &Json, values: &[Secret]) -> Result<()> {
+        self.send_with("POST", "/secrets/create", Some(spec), values).map(drop)
+    }
+
+    /// Removes a secret that no service uses. One that doesn't exist is removed already.
+    ///
+    /// # Errors
+    /// If the engine refuses it.
+    pub fn remove_secret(&self, id: &str) -> Result<()> {
+        unless_missing(self.send("DELETE", &format!("/secrets/{id}"), None))
     }
 
     fn labelled<T: serde::de::DeserializeOwned>(&self, kind: &str, label: &str, value: &str) -> Result<Vec<T>> {

@@ -1,4 +1,6 @@
-//! The targets `swarm`, with a stack from a Compose file, on a swarm of one node.
+//! The target `swarm`, with a stack from a Compose file, on a swarm of one node.
+
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,10 +57,15 @@ struct Swarm {
 
 impl Swarm {
     fn start() -> Swarm {
+        let swarm = Swarm::ungranted(COMPOSE, DEPLOY);
+        swarm.repository.run(&["grant", "--yes"]).exits(0);
+        swarm
+    }
+
+    fn ungranted(compose: &str, deploy: &str) -> Swarm {
         let engine = DockerEngine::start();
         engine.docker(&["swarm", "init", "--advertise-addr", "127.0.0.1"]);
-        let repository = engine.repository(r#"target = "swarm""#, COMPOSE, DEPLOY);
-        repository.run(&["grant", "--yes"]).exits(0);
+        let repository = engine.repository(r#"target = "swarm""#, compose, deploy);
         Swarm { engine, repository }
     }
 
@@ -243,7 +250,7 @@ fn an_older_deploy_changes_nothing_of_a_newer_one() {
 
 #[test]
 fn a_stack_is_deployed_once_whatever_kills_the_engine() {
-    let swarm = Swarm::start();
+    let swarm = secrets::start();
     swarm.deploy("0", &[], 0);
     let mut version = 0;
     for write in (1..).step_by(stride(43)) {
@@ -258,6 +265,8 @@ fn a_stack_is_deployed_once_whatever_kills_the_engine() {
         to_the_end(&swarm.repository, &args, &earlier);
         swarm.serves(&[format!("version {version}").as_str(); 2]);
         assert_eq!(swarm.releases().len(), 1, "killed at {write}");
+        // That of this release, and that of the one before.
+        assert_eq!((swarm.secrets().len(), swarm.read("token").as_str()), (2, "of the first day"), "killed at {write}");
         assert_eq!(
             releases(&swarm.repository),
             version + 1,

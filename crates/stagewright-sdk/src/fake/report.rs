@@ -119,7 +119,8 @@ pub struct Sent {
     pub headers: Vec<(String, String)>,
     /// Headers with a secret: the header, the prefix and the secret's name.
     pub secret_headers: Vec<(String, String, String)>,
-    /// The body; for a body from a file, the file's content. Where the host writes a secret, it has `{secret NAME}`.
+    /// The body; for a body from a file, the file's content. Where the host writes a secret, it has `{secret NAME}`, or
+    /// `{base64 of secret NAME}`.
     pub body: Vec<u8>,
     /// The names of the secrets in the body.
     pub body_secrets: Vec<String>,

@@ -63,8 +63,9 @@ impl Request {
         self.sent.borrow_mut().body.extend_from_slice(data);
     }
 
-    pub(crate) fn append_secret(&self, value: &Secret, _encoding: &str) {
-        self.append(format!("{{secret {}}}", value.name).as_bytes());
+    pub(crate) fn append_secret(&self, value: &Secret, encoding: &str) {
+        let form = if encoding == "base64" { "base64 of secret" } else { "secret" };
+        self.append(format!("{{{form} {}}}", value.name).as_bytes());
         let mut sent = self.sent.borrow_mut();
         sent.body_secrets.push(value.name.clone());
     }
