@@ -13,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stagewright_sdk::http::{self, Request, Response};
+use stagewright_sdk::secrets::Secret;
 use stagewright_sdk::{Error, ErrorCode, Result, clock, log};
 
 pub use refusal::{Failure, Refusal};
@@ -139,6 +140,24 @@ impl Service {
         Ok(read_json(action, &mut response)?)
     }
 
+    /// As [`Service::json`]. The host writes the values of `secrets` into the body.
+    ///
+    /// # Errors
+    /// As [`Service::json`].
+    pub fn json_with_secrets<T: DeserializeOwned>(
+        &self,
+        action: &str,
+        method: &str,
+        path: &str,
+        body: &(impl Serialize + ?Sized),
+        secrets: &[Secret],
+    ) -> Answered<T> {
+        let mut request = self.request(method, path);
+        request.json_with_secrets(body, secrets)?;
+        let mut response = self.send(action, request)?;
+        Ok(read_json(action, &mut response)?)
+    }
+
     /// Calls an operation of a service with the protocol AWS JSON 1.1. `target`: the service's prefix, as in
     /// `AmazonEC2ContainerServiceV20141113`.
     ///
@@ -150,13 +169,35 @@ impl Service {
         operation: &str,
         input: &(impl Serialize + ?Sized),
     ) -> Answered<T> {
+        let mut request = self.operation(target, operation);
+        request.body(&serde_json::to_vec(input).map_err(Error::from)?);
+        let mut response = self.send(operation, request)?;
+        Ok(read_json(operation, &mut response)?)
+    }
+
+    /// As [`Service::call`]. The host writes the values of `secrets` into the input.
+    ///
+    /// # Errors
+    /// As [`Service::json`].
+    pub fn call_with_secrets<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        operation: &str,
+        input: &(impl Serialize + ?Sized),
+        secrets: &[Secret],
+    ) -> Answered<T> {
+        let mut request = self.operation(target, operation);
+        request.append_with_secrets(&serde_json::to_string(input).map_err(Error::from)?, secrets);
+        let mut response = self.send(operation, request)?;
+        Ok(read_json(operation, &mut response)?)
+    }
+
+    fn operation(&self, target: &str, operation: &str) -> Request {
         let mut request = self.request("POST", "/");
         request
             .header("content-type", "application/x-amz-json-1.1")
-            .header("x-amz-target", &format!("{target}.{operation}"))
-            .body(&serde_json::to_vec(input).map_err(Error::from)?);
-        let mut response = self.send(operation, request)?;
-        Ok(read_json(operation, &mut response)?)
+            .header("x-amz-target", &format!("{target}.{operation}"));
+        request
     }
 }
 

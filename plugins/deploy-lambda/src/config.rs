@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, schemars};
 
+use crate::variables;
+
 /// The code to deploy as a version of a function, and how it gets the requests.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -30,6 +32,10 @@ pub(crate) struct Config {
     pub(crate) zip: Option<Deliverable>,
     /// An image in ECR by digest, for a function whose package type is `Image`.
     pub(crate) image: Option<Image>,
+    /// Environment variables of the function from secrets, by variable. The host writes the values into the request: each
+    /// secret needs Lambda's host in its `hosts`. Other variables of the function stay as they are.
+    #[serde(default)]
+    pub(crate) secret_env: BTreeMap<String, String>,
     /// A folder of the workspace for the archive while it is sent.
     #[serde(default = "default_scratch")]
     pub(crate) scratch: String,
@@ -147,6 +153,12 @@ fn problems(config: &Config) -> Vec<Problem> {
             found.push(Problem::at("create.runtime", "a function of an image has neither a runtime nor a handler"));
         }
         _ => {}
+    }
+    let none = BTreeMap::new();
+    let created_with = config.create.as_ref().map_or(&none, |create| &create.env);
+    found.extend(rollout::secret_env_problems(&config.secret_env, created_with, "create.env"));
+    for (name, reason) in config.secret_env.keys().filter_map(|name| Some((name, variables::name_problem(name)?))) {
+        found.push(Problem::at(format!("secret-env.{name}"), format!("the function can't have `{name}`: {reason}")));
     }
     if config.readiness.expect.is_some() && config.readiness.payload.is_none() {
         let problem = Problem::at("readiness.expect", "an answer can only be expected of a call");

@@ -1,11 +1,15 @@
 //! The part of Lambda's API that a deploy uses, for one function.
 
+use std::collections::BTreeMap;
+
 use aws::{Answered, Service, encoded};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value as Json, json};
 use stagewright_sdk::Result;
+use stagewright_sdk::secrets::Secret;
 
 use crate::mark::Mark;
 
@@ -55,6 +59,24 @@ pub(crate) struct Latest {
     pub(crate) configuration: Code,
     #[serde(default)]
     pub(crate) code: CodeLocation,
+}
+
+/// The variables of `$LATEST`, and the revision that a change of them is based on.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Configured {
+    pub(crate) revision_id: String,
+    #[serde(default)]
+    pub(crate) environment: Environment,
+}
+
+/// The variables of a function.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Environment {
+    pub(crate) variables: BTreeMap<String, String>,
+    /// Why they can't be shown.
+    pub(crate) error: Option<Json>,
 }
 
 /// Where the code came from.
@@ -140,6 +162,23 @@ impl Function {
         self.send_file("UpdateFunctionCode", "PUT", &self.path("/code"), body_file)
     }
 
+    /// The variables of `$LATEST`.
+    pub(crate) fn configured(&self) -> Answered<Configured> {
+        self.service.json("GetFunctionConfiguration", "GET", &self.path("/configuration"), None::<&Json>)
+    }
+
+    /// Replaces the variables of `$LATEST`, if it is still at this revision. The host writes the values of `secrets`.
+    pub(crate) fn update_variables(
+        &self,
+        revision: &str,
+        variables: &Map<String, Json>,
+        secrets: &[Secret],
+    ) -> Answered<()> {
+        let body = json!({ "RevisionId": revision, "Environment": { "Variables": variables } });
+        let (action, path) = ("UpdateFunctionConfiguration", self.path("/configuration"));
+        self.service.json_with_secrets::<IgnoredAny>(action, "PUT", &path, &body, secrets).map(drop)
+    }
+
     /// Publishes `$LATEST`, if it is still this code. Lambda returns the newest version instead if nothing has changed since.
     pub(crate) fn publish(&self, latest: &Code, mark: &Mark) -> Answered<Code> {
         let Code { code_sha256, revision_id, .. } = latest;
@@ -172,7 +211,7 @@ impl Function {
         share: Option<(&str, f64)>,
         mark: &Mark,
     ) -> Answered<()> {
-        let weights: serde_json::Map<String, Json> =
+        let weights: Map<String, Json> =
             share.into_iter().map(|(version, weight)| (version.to_owned(), weight.into())).collect();
         let body = json!({
             "FunctionVersion": version,

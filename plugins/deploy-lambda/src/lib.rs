@@ -8,7 +8,8 @@
 //! changed it meanwhile (`RevisionId`), so that Lambda itself refuses a stale deploy. `observe` looks whether the alias was
 //! moved by the interrupted run. `undo` moves it to the environment's last known-good version.
 //!
-//! It doesn't change the configuration of a function that exists; a version has the one that it finds.
+//! It changes nothing of the configuration of a function that exists but the variables of `secret-env`, whose values the host
+//! writes into the request; a version has the configuration that it finds.
 
 mod config;
 mod create;
@@ -17,6 +18,7 @@ mod mark;
 mod target;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use crate::target::Versions;
 

@@ -5,20 +5,21 @@
 //! that is, and whose.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws::Service;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rollout::{Described, Progress, Serving, Target, digest_of};
+use rollout::{Described, Progress, Serving, Target, digest_of, secret_handles};
 use serde_json::Value as Json;
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, clock, context, environment, log};
+use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, clock, context, environment, log, secrets};
 
 use crate::config::{Config, Readiness};
-use crate::create;
-use crate::function::{Alias, Answer, Code, Function, Latest};
+use crate::function::{Alias, Answer, Code, Configured, Function, Latest};
 use crate::mark::{Mark, Phase};
+use crate::{create, variables};
 
 /// Between two looks at a function whose code is being replaced.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Versions {
     config: Config,
     function: Function,
+    /// The release of the ledger that is deployed again.
+    restored: Option<Release>,
     /// The end of the log of the last check.
     log: RefCell<String>,
 }
@@ -45,12 +48,20 @@ impl Target for Versions {
         let scratch =
             config.zip.iter().map(|_| Requirement::write(&config.scratch).because("has the archive while it is sent"));
         let analyses = config.strategy.iter().flat_map(rollout::Strategy::requirements);
-        std::iter::once(signs).chain(scratch).chain(analyses).collect()
+        let secrets = rollout::secret_requirements(&config.secret_env);
+        std::iter::once(signs).chain(scratch).chain(secrets).chain(analyses).collect()
     }
 
-    fn open(config: &Config, _restored: Option<&Release>) -> Result<Versions> {
+    fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
+        Ok(rollout::secret_parts(&config.secret_env).collect())
+    }
+
+    fn open(config: &Config, restored: Option<&Release>) -> Result<Versions> {
+        // Lambda returns variables with all that it says about a function. From here on, the host masks the values of these
+        // secrets in what is read. One that can't be had is an error only where it is needed.
+        config.secret_env.values().for_each(|name| drop(secrets::get(name)));
         let function = Function::new(Service::of_credential(&config.credential)?, &config.function);
-        Ok(Versions { config: config.clone(), function, log: RefCell::default() })
+        Ok(Versions { config: config.clone(), function, restored: restored.cloned(), log: RefCell::default() })
     }
 
     fn artifact(&self) -> &str {
@@ -100,11 +111,9 @@ impl Target for Versions {
         let versions = self.function.versions()?;
         let alias = self.alias()?;
         self.refuse_stale(alias.as_ref(), &versions)?;
-        let has_code = |code: &&Code| code.mark().is_some_and(|mark| mark.digest == self.digest());
-        let version = match versions.iter().rfind(has_code) {
-            // It was deployed before, and is needed as it was then: Lambda keeps versions as they are.
-            Some(earlier) if !self.is_latest(&latest) => earlier.version.clone(),
-            _ => self.publish(&latest)?.version,
+        let version = match self.earlier(&versions, &latest) {
+            Some(earlier) => earlier.version.clone(),
+            None => self.publish(&latest)?.version,
         };
         if let Some(alias) = alias {
             self.update(&alias, &alias.function_version, None, (&version, Phase::Begun))?;
@@ -275,6 +284,25 @@ impl Versions {
             .ok_or_else(|| Error::failed(format!("the function `{name}` was deleted after it was created")))
     }
 
+    /// The version that was deployed before, if it is needed as it was then: Lambda keeps versions as they are.
+    fn earlier<'a>(&self, versions: &'a [Code], latest: &Latest) -> Option<&'a Code> {
+        let with_code = |fence: Option<u64>| {
+            versions.iter().rfind(|code| {
+                code.mark().is_some_and(|mark| {
+                    let is_known = fence.is_none_or(|fence| mark.fence.is_none_or(|own| own <= fence));
+                    mark.digest == self.digest() && is_known
+                })
+            })
+        };
+        match &self.restored {
+            // A later version of the same code can have other values of secrets.
+            Some(release) => with_code(Some(release.fence)),
+            None if self.config.secret_env.is_empty() => with_code(None).filter(|_| !self.is_latest(latest)),
+            // Nothing here knows whether the values have changed since.
+            None => None,
+        }
+    }
+
     /// Whether `$LATEST` has the code to deploy.
     fn is_latest(&self, latest: &Latest) -> bool {
         match (&self.config.image, self.code_sha256()) {
@@ -297,7 +325,10 @@ impl Versions {
             let revision = &latest.configuration.revision_id;
             create::with_update(&self.config, revision, |body| Ok(self.function.update_code(body)?))?;
         }
-        let updated = self.wait_until_updated()?;
+        let mut updated = self.wait_until_updated()?;
+        if self.set_variables()? {
+            updated = self.wait_until_updated()?;
+        }
         if self.config.image.is_none() && updated.code_sha256 != self.code_sha256() {
             let message = format!("something else replaced the code of `{}` during the deploy", self.config.function);
             return Err(
@@ -307,7 +338,31 @@ impl Versions {
         Ok(self.function.publish(&updated, &self.mark())?)
     }
 
-    /// Waits until Lambda has replaced the code.
+    /// Gives `$LATEST` the secrets of the release as variables. Returns whether there was something to change.
+    fn set_variables(&self) -> Result<bool> {
+        let Config { function, secret_env, .. } = &self.config;
+        let dropped = rollout::dropped_secret_env(secret_env)?;
+        if secret_env.is_empty() && dropped.is_empty() {
+            return Ok(false);
+        }
+        let Configured { revision_id, environment } = self.function.configured()?;
+        if let Some(reason) = environment.error {
+            let message = format!("Lambda doesn't show the variables of `{function}`: {reason}");
+            return Err(Error::failed(message).help("let the credential's user decrypt them with the function's key"));
+        }
+        let variables = variables::merged(function, environment.variables, secret_env, &dropped)?;
+        let names: Vec<&str> = secret_env.keys().chain(&dropped).map(String::as_str).collect();
+        log::info(format!("setting variables of {function}: {}", names.join(", ")));
+        match self.function.update_variables(&revision_id, &variables, &secret_handles(secret_env)?) {
+            Err(failure) if failure.has_status(412) => {
+                let error = Error::from(failure).context(format!("something else changed `{function}`"));
+                Err(error.help("check who else changes the function, then deploy again"))
+            }
+            result => result.map(|()| true).map_err(Error::from),
+        }
+    }
+
+    /// Waits until Lambda has replaced the code, or the variables.
     fn wait_until_updated(&self) -> Result<Code> {
         let (start, deadline) = (clock::monotonic(), self.config.readiness.deadline.0);
         loop {

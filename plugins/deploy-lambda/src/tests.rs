@@ -91,6 +91,69 @@ fn code_that_lambda_has_is_published_and_gets_all_requests() {
     );
 }
 
+/// The function of [`function`] with these variables, whose deploy is published as version 2.
+fn with_variables(host: FakeHost, variables: &Json) -> FakeHost {
+    let configured = json!({ "RevisionId": "c", "Environment": { "Variables": variables } });
+    function(host, "", CODE)
+        .http(get("/configuration", &configured))
+        .http(send("PUT", "/configuration", &json!({})))
+        .http(send("POST", "/versions", &version("2", &mark(7, &run_id(), ""), CODE)))
+        .http(get("/configuration?Qualifier=2", &version("2", &mark(7, &run_id(), ""), CODE)))
+        .http(send("PUT", "/aliases/live", &json!({})))
+}
+
+#[test]
+fn secrets_become_variables_and_those_of_others_stay() {
+    let current = json!({ "artifact": "function@sha256:1", "config": { "secret-env": { "OLD": "old" } } });
+    let deploy = |variables: &Json| {
+        let host = host(json!({ "secret-env": { "TOKEN": "token" } })).secret("token", "hunter22");
+        with_variables(host.ledger(Some(current.clone()), None), variables).run::<DeployLambda>()
+    };
+    let report = deploy(&json!({ "LEVEL": "info", "OLD": "***", "TOKEN": "of the release before" }));
+    assert!(report.result.is_ok(), "{:?}", report.result);
+    let expected =
+        json!({ "RevisionId": "c", "Environment": { "Variables": { "LEVEL": "info", "TOKEN": "{secret token}" } } });
+    assert_eq!((changes(&report)[0].as_str(), body(&report, 0)), ("PUT /configuration", expected));
+    assert_eq!(changes(&report)[1], "POST /versions");
+
+    // The host has masked a secret's value in another variable, so that it can't be written back.
+    let report = deploy(&json!({ "URL": "https://user:***@db" }));
+    let error = report.result.as_ref().unwrap_err();
+    assert!(error.message.starts_with("the variable `URL` of `orders` contains a secret's value"), "{error}");
+    assert!(changes(&report).is_empty());
+
+    // Without secrets, now and before, the function's variables are left alone.
+    let report = with_variables(host(json!({})), &json!({})).run::<DeployLambda>();
+    assert_eq!(changes(&report)[0], "POST /versions");
+}
+
+#[test]
+fn variables_that_lambda_does_not_show_are_not_overwritten() {
+    let configured = json!({ "RevisionId": "c", "Environment": { "Error": { "ErrorCode": "AccessDeniedException" } } });
+    let host = host(json!({ "secret-env": { "TOKEN": "token" } })).secret("token", "hunter22");
+    let report = function(host, "", CODE).http(get("/configuration", &configured)).run::<DeployLambda>();
+    let error = report.result.as_ref().unwrap_err();
+    assert!(error.message.starts_with("Lambda doesn't show the variables of `orders`"), "{error}");
+    assert!(changes(&report).is_empty());
+}
+
+#[test]
+fn a_restored_release_has_the_version_of_then_and_a_new_one_the_values_of_now() {
+    let published = |number: &str, fence: u64| version(number, &mark(fence, "earlier", ""), CODE);
+    let listed = json!({ "Versions": [published("2", 3), published("3", 5)] });
+    let deploy = |host: FakeHost| {
+        let host = host.secret("token", "hunter22").http(get("/versions?MaxItems=50", &listed));
+        let report = with_variables(host, &json!({})).run::<DeployLambda>();
+        (changes(&report)[0].clone(), body(&report, 0))
+    };
+    let config = json!({ "secret-env": { "TOKEN": "token" } });
+    let restored = json!({ "artifact": format!("function@{DIGEST}"), "config": {}, "fence": 4 });
+    let (first, of_alias) = deploy(host(config.clone()).restored(restored));
+    assert_eq!(first, "PUT /aliases/live");
+    assert!(of_alias["Description"].as_str().unwrap().contains("version=2"), "{of_alias}");
+    assert_eq!(deploy(host(config)).0, "PUT /configuration");
+}
+
 #[test]
 fn new_code_is_sent_as_base64_for_the_revision_that_was_seen() {
     let archive = b"a zip archive".to_vec();
@@ -192,6 +255,12 @@ fn what_cannot_work_is_refused_with_its_key() {
     assert_eq!(keys(json!({ "function": "a/b", "alias": "12" })), ["function", "alias"]);
     assert_eq!(keys(json!({ "create": { "role": "r" } })), ["create.runtime"]);
     assert_eq!(keys(json!({ "readiness": { "expect": 1 } })), ["readiness.expect"]);
+    assert_eq!(
+        keys(json!({ "secret-env": { "AWS_REGION": "a", "A-B": "b" } })),
+        ["secret-env.A-B", "secret-env.AWS_REGION"]
+    );
+    let create = json!({ "role": "r", "runtime": "python3.13", "env": { "TOKEN": "plain" } });
+    assert_eq!(keys(json!({ "create": create, "secret-env": { "TOKEN": "token" } })), ["secret-env.TOKEN"]);
     assert_eq!(keys(json!({ "strategy": { "recreate": {} } })), ["strategy"]);
     assert_eq!(keys(json!({ "strategy": { "rolling": {} } })), ["strategy"]);
     assert!(keys(json!({ "strategy": { "blue-green": {} } })).is_empty());

@@ -185,3 +185,89 @@ fn a_canary_survives_a_kill_at_any_write_to_the_journal() {
         assert_eq!(functions.versions().len(), version + 1, "a version was published twice");
     });
 }
+
+/// Adds `secret-env` to the deploy, and the secret `token` of the variable `SHOP_TOKEN`.
+fn with_token(repository: &TestEnvironment, secret_env: &str) {
+    let secret = "[secrets.token]\nfrom = \"env:SHOP_TOKEN\"\nhosts = [\"127.0.0.1\"]\n[credentials.lambda]";
+    let text = repository.read("stagewright.toml").replace("[credentials.lambda]", secret);
+    let with = format!("function = \"orders\"\nsecret-env = {secret_env}");
+    repository.write("stagewright.toml", &text.replace("function = \"orders\"", &with));
+    repository.run(&["grant", "--yes"]).exits(0);
+}
+
+impl Functions {
+    /// The variables of a version.
+    fn variables(&self, version: &str) -> Json {
+        self.get(&format!("/configuration?Qualifier={version}"))["Environment"]["Variables"].clone()
+    }
+
+    /// Sets the variables of the function by hand.
+    fn set_variables(&self, variables: &Json) {
+        let body = json!({ "Environment": { "Variables": variables } }).to_string();
+        self.aws.send("lambda", "PUT", &format!("{FUNCTION}/configuration"), &[], &body).ok();
+    }
+}
+
+#[test]
+fn secrets_are_variables_of_a_version_and_a_rollback_has_those_of_then() {
+    let mut functions = Functions::with(CREATE);
+    deploy(&functions.repository, &["version=1"], 0);
+    functions.set_variables(&json!({ "LEVEL": "info" }));
+    with_token(&functions.repository, r#"{ TOKEN = "token" }"#);
+    let value = "correct \"horse\" battery";
+    functions.repository.set("SHOP_TOKEN", value);
+    let deployed = deploy(&functions.repository, &["version=1"], 0);
+    assert_eq!(functions.alias()["FunctionVersion"], "2");
+    assert_eq!(functions.variables("2"), json!({ "LEVEL": "info", "TOKEN": value }));
+    let live = functions.repository.run(&["env", "status", "production", "--live"]).exits(0);
+    let status = functions.repository.run(&["env", "history", "production", "--json"]).exits(0);
+    for text in [deployed.stdout + &deployed.stderr, live.stdout, status.stdout] {
+        assert!(!text.contains("battery"), "{text}");
+    }
+    let state = functions.repository.root().join(".stagewright");
+    let found = functions.repository.program("grep").args(["-r", "-l", "battery"]).arg(state).output().expect("grep");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the state folder has a value");
+
+    // The value alone has changed.
+    functions.repository.set("SHOP_TOKEN", "another value");
+    deploy(&functions.repository, &["version=1"], 0);
+    assert_eq!((functions.alias()["FunctionVersion"].as_str(), functions.versions().len()), (Some("3"), 3));
+    assert_eq!(functions.variables("3")["TOKEN"], "another value");
+    deploy(&functions.repository, &["version=2"], 0);
+    functions.repository.set("SHOP_TOKEN", "today-only");
+    functions.repository.run(&["rollback", "production"]).exits(0);
+    assert_eq!((functions.alias()["FunctionVersion"].as_str(), functions.serves()), (Some("3"), "1".to_owned()));
+    assert_eq!(functions.versions().len(), 4);
+
+    // The host masks the value in what the plugin reads, and the plugin doesn't write that back.
+    functions.set_variables(&json!({ "URL": "https://user:today-only@db" }));
+    let refused = deploy(&functions.repository, &["version=1"], 1).stdout;
+    assert!(refused.contains("the variable `URL` of `orders` contains a secret's value"), "{refused}");
+    assert_eq!(functions.variables("$LATEST")["URL"], "https://user:today-only@db");
+    assert!(functions.variables("$LATEST").get("TOKEN").is_none());
+
+    // A release without the variable doesn't keep it.
+    functions.set_variables(&json!({ "LEVEL": "info", "TOKEN": "another value" }));
+    let text = functions.repository.read("stagewright.toml");
+    functions.repository.write("stagewright.toml", &text.replace("secret-env = { TOKEN = \"token\" }", ""));
+    deploy(&functions.repository, &["version=1"], 0);
+    assert_eq!((functions.variables("$LATEST"), functions.serves()), (json!({ "LEVEL": "info" }), "1".to_owned()));
+}
+
+#[test]
+fn a_secret_is_shown_by_its_name_and_sent_only_to_its_hosts() {
+    let mut functions = Functions::with(CREATE);
+    functions.repository.set("SHOP_TOKEN", "correct battery");
+    deploy(&functions.repository, &["version=1"], 0);
+    with_token(&functions.repository, r#"{ TOKEN = "token" }"#);
+    functions.repository.unset("SHOP_TOKEN");
+    let rehearsed = functions.repository.run(&["run", "--rehearse", "--input", "version=1"]).exits(0).stdout;
+    assert!(rehearsed.contains("+ secret/TOKEN") && rehearsed.contains("1 changed, 1 new"), "{rehearsed}");
+    functions.repository.set("SHOP_TOKEN", "correct battery");
+    let text = functions.repository.read("stagewright.toml");
+    let elsewhere = text.replace("hosts = [\"127.0.0.1\"]\n[cred", "hosts = [\"elsewhere.example.org\"]\n[cred");
+    functions.repository.write("stagewright.toml", &elsewhere);
+    let refused = deploy(&functions.repository, &["version=1"], 1).stdout;
+    assert!(refused.contains("the secret `token` may not be sent to 127.0.0.1"), "{refused}");
+    assert_eq!(functions.variables("$LATEST"), json!({}));
+}
