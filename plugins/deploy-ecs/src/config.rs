@@ -1,5 +1,6 @@
 //! The stage's `with` table.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rollout::{Image, Probe, ReleaseConfig, Strategy};
@@ -30,6 +31,14 @@ pub(crate) struct Config {
     /// A file with the task definition, as the input of `RegisterTaskDefinition` in JSON; its image is replaced. Default: the
     /// task definition that the service has.
     pub(crate) task_definition: Option<WorkspacePath>,
+    /// Environment variables of the container from secrets, by variable. The deploy writes the values to AWS Secrets Manager, from
+    /// where ECS reads them. The host writes them into the requests: each secret needs Secrets Manager's host in its `hosts`.
+    #[serde(default)]
+    pub(crate) secret_env: BTreeMap<String, String>,
+    /// The name of the credential that signs requests to Secrets Manager, for `secret-env`. Its only origin is where they go.
+    pub(crate) secrets_credential: Option<String>,
+    /// What the names of the secrets in Secrets Manager begin with, before `/VARIABLE`. Default: `CLUSTER/SERVICE`.
+    pub(crate) secrets_prefix: Option<String>,
     /// How long ECS may take to replace the tasks.
     #[serde(default)]
     pub(crate) readiness: Readiness,
@@ -87,6 +96,35 @@ fn problems(config: &Config) -> Vec<Problem> {
             let message = format!("invalid name `{name}`; use letters, digits, `-` and `_`, and no ARN");
             found.push(Problem::at(key, message));
         }
+    }
+    found.extend(secret_problems(config));
+    found
+}
+
+/// Mistakes about secrets. The variables of the container are known only with its task definition.
+fn secret_problems(config: &Config) -> Vec<Problem> {
+    let mut found = rollout::secret_env_problems(&config.secret_env, &BTreeMap::new(), "env");
+    let fits = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c));
+    for variable in config.secret_env.keys().filter(|variable| !fits(variable)) {
+        let message = format!("Secrets Manager takes no name with `{variable}`");
+        let problem = Problem::at(format!("secret-env.{variable}"), message);
+        found.push(problem.help("use letters, digits and `_`"));
+    }
+    if let Some(prefix) = config.secrets_prefix.as_ref().filter(|prefix| prefix.is_empty() || !fits(prefix)) {
+        let message = format!("invalid prefix `{prefix}`; use letters, digits and `/_+=.@-`");
+        found.push(Problem::at("secrets-prefix", message));
+    }
+    match &config.secrets_credential {
+        None if !config.secret_env.is_empty() => {
+            let problem = Problem::at("secrets-credential", "nothing signs the requests to Secrets Manager");
+            found.push(problem.help("name a credential with service = \"secretsmanager\""));
+        }
+        Some(credential) if *credential == config.credential => {
+            let problem =
+                Problem::at("secrets-credential", "the credential of ECS signs no requests to Secrets Manager");
+            found.push(problem.help("name another one, with service = \"secretsmanager\""));
+        }
+        _ => {}
     }
     found
 }

@@ -1,5 +1,7 @@
 //! Task definitions, and the tags that say which deploy registered one.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use stagewright_sdk::{Error, Result, context, environment};
@@ -80,13 +82,26 @@ impl Definition {
         container(self.task_definition.get("containerDefinitions")?.as_array()?, config)?.get("image")?.as_str()
     }
 
-    /// What to register for the image of `config`, and with the tags of this deploy, from this task definition.
-    pub(crate) fn with_image(&self, config: &Config, previous: &str) -> Result<Json> {
+    /// What to register for the image of `config`, and with the tags of this deploy, from this task definition. Its container
+    /// loses the variables that the release has as secrets, and those of `dropped`.
+    pub(crate) fn with_image(&self, config: &Config, previous: &str, dropped: &[String]) -> Result<Json> {
         let own = self.task_definition.iter().filter(|(key, _)| !ADDED.contains(&key.as_str()));
         let input = own.map(|(key, value)| (key.clone(), value.clone())).collect();
         let tags = self.tags.iter().filter(|tag| !tag.key.starts_with("stagewright."));
         let tags = tags.map(|Tag { key, value }| json!({ "key": key, "value": value })).collect();
-        registration(input, tags, config, previous)
+        let mut input = registration(input, tags, config, previous)?;
+        let is_replaced = |entry: &Json| {
+            let name = entry["name"].as_str().unwrap_or_default();
+            config.secret_env.contains_key(name) || dropped.iter().any(|dropped| dropped == name)
+        };
+        if let Some(container) = container_mut(&mut input, config) {
+            for key in ["environment", "secrets"] {
+                if let Some(entries) = container.get_mut(key).and_then(Json::as_array_mut) {
+                    entries.retain(|entry| !is_replaced(entry));
+                }
+            }
+        }
+        Ok(input)
     }
 
     fn text(&self, key: &str) -> &str {
@@ -102,7 +117,26 @@ impl Definition {
 pub(crate) fn from_template(template: Map<String, Json>, config: &Config, previous: &str) -> Result<Json> {
     let mut input = template;
     let tags = input.remove("tags").and_then(|tags| tags.as_array().cloned()).unwrap_or_default();
-    registration(input, tags, config, previous)
+    let mut input = registration(input, tags, config, previous)?;
+    let Some(container) = container_mut(&mut input, config) else { return Err(no_container(config)) };
+    for key in ["environment", "secrets"] {
+        let entries = container.get(key).and_then(Json::as_array).into_iter().flatten();
+        let mut names = entries.filter_map(|entry| entry["name"].as_str());
+        if let Some(twice) = names.find(|name| config.secret_env.contains_key(*name)) {
+            let message = format!("`{key}` of the container sets `{twice}`, and so does `secret-env`");
+            return Err(Error::invalid(message).help("remove one of them"));
+        }
+    }
+    Ok(input)
+}
+
+/// Lets the container have secrets, by variable, from where `references` say.
+pub(crate) fn add_secrets(input: &mut Json, config: &Config, references: BTreeMap<String, String>) {
+    let Some(container) = container_mut(input, config).filter(|_| !references.is_empty()) else { return };
+    let secrets = container.get("secrets").and_then(Json::as_array);
+    let mut secrets = secrets.cloned().unwrap_or_default();
+    secrets.extend(references.into_iter().map(|(name, from)| json!({ "name": name, "valueFrom": from })));
+    container["secrets"] = secrets.into();
 }
 
 fn registration(mut input: Map<String, Json>, tags: Vec<Json>, config: &Config, previous: &str) -> Result<Json> {
@@ -132,6 +166,11 @@ fn position(containers: &[Json], config: &Config) -> Option<usize> {
         (None, [_]) => Some(0),
         (None, _) => None,
     }
+}
+
+fn container_mut<'a>(input: &'a mut Json, config: &Config) -> Option<&'a mut Json> {
+    let containers = input["containerDefinitions"].as_array_mut()?;
+    position(containers, config).map(|at| &mut containers[at])
 }
 
 fn container<'a>(containers: &'a [Json], config: &Config) -> Option<&'a Json> {

@@ -8,6 +8,8 @@
 //! runs is refused. `observe` looks whether the service runs the interrupted run's task definition. `undo` updates the service
 //! to the one of the environment's last known-good release.
 //!
+//! Secrets go to AWS Secrets Manager, with values that the host writes into the requests, and the task definition refers to them.
+//!
 //! It doesn't create services, and changes nothing of one but its task definition.
 
 mod config;
@@ -16,6 +18,7 @@ mod ecs;
 mod target;
 #[cfg(test)]
 mod tests;
+mod vault;
 
 use crate::target::Services;
 

@@ -14,6 +14,7 @@ use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, clock, en
 use crate::config::Config;
 use crate::definition::{self, Definition};
 use crate::ecs::{Deployment, Described, Ecs, RolloutState};
+use crate::vault::Vault;
 
 /// Between two looks at a service that goes back.
 const INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -22,6 +23,8 @@ const INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 pub(crate) struct Services {
     config: Config,
     ecs: Ecs,
+    /// The release of the ledger that is deployed again.
+    restored: Option<Release>,
 }
 
 impl Target for Services {
@@ -38,17 +41,22 @@ impl Target for Services {
             .task_definition
             .iter()
             .map(|path| Requirement::read(path.as_str()).because("is the template of the task definition"));
-        std::iter::once(signs).chain(template).collect()
+        let stores = config.secrets_credential.iter().map(|credential| {
+            Requirement::credential(credential).because("signs the requests that write to Secrets Manager")
+        });
+        let secrets = rollout::secret_requirements(&config.secret_env);
+        std::iter::once(signs).chain(stores).chain(secrets).chain(template).collect()
     }
 
     fn parts(config: &Config) -> Result<BTreeMap<String, String>> {
         let template = config.task_definition.iter();
-        template.map(|path| Ok((path.as_str().to_owned(), workspace::read_text(path.as_str())?))).collect()
+        let template = template.map(|path| Ok((path.as_str().to_owned(), workspace::read_text(path.as_str())?)));
+        template.chain(rollout::secret_parts(&config.secret_env).map(Ok)).collect()
     }
 
-    fn open(config: &Config, _restored: Option<&Release>) -> Result<Services> {
+    fn open(config: &Config, restored: Option<&Release>) -> Result<Services> {
         let ecs = Ecs::new(Service::of_credential(&config.credential)?, &config.cluster, &config.service);
-        Ok(Services { config: config.clone(), ecs })
+        Ok(Services { config: config.clone(), ecs, restored: restored.cloned() })
     }
 
     fn artifact(&self) -> &str {
@@ -85,7 +93,7 @@ impl Target for Services {
         let described = self.ecs.describe()?;
         self.refuse_stale(&described)?;
         let serving = self.serving_definition(&described)?;
-        let new = match self.known_good()? {
+        let new = match self.earlier(&serving)? {
             Some(earlier) => {
                 self.ecs.tag(earlier.arn(), &definition::deploy_tags(&serving).into())?;
                 self.ecs.definition(earlier.arn())?
@@ -215,38 +223,47 @@ impl Services {
         Error::new(ErrorCode::Superseded, message).help("start a new run")
     }
 
-    /// The task definition of the last known-good release, if that is what is deployed after another one: a rollback needs it as
-    /// it was, whatever has become of the template.
-    fn known_good(&self) -> Result<Option<Definition>> {
-        let is_own = |release: &environment::Release| release.artifact == self.config.artifact();
-        let Some(good) = environment::last_known_good()?.filter(is_own) else { return Ok(None) };
-        if environment::current()?.is_some_and(|current| is_own(&current)) {
-            return Ok(None);
-        }
-        let current = self.ecs.definition(&self.ecs.describe()?.task_definition)?;
+    /// The task definition of the release that is restored: it is needed as it was, whatever has become of the template and of
+    /// the values of secrets.
+    fn earlier(&self, serving: &str) -> Result<Option<Definition>> {
+        let Some(restored) = &self.restored else { return Ok(None) };
         let mut with_image = Vec::new();
-        for arn in self.ecs.family(current.family())? {
+        for arn in self.ecs.family(self.ecs.definition(serving)?.family())? {
             let found = self.ecs.definition(&arn)?;
             if found.image(&self.config) == Some(self.config.artifact()) && found.fence().is_some() {
-                if found.fence() == Some(good.fence) {
+                if found.fence() == Some(restored.fence) {
                     return Ok(Some(found));
                 }
                 with_image.push(found);
             }
         }
-        Ok(with_image.into_iter().next())
+        // The token that the ledger has is the one that its deploy ended with; the tag has the one that it began with.
+        let begun_before = with_image.iter().position(|found| found.fence() <= Some(restored.fence));
+        Ok(with_image.into_iter().nth(begun_before.unwrap_or_default()))
     }
 
     fn register(&self, previous: &str) -> Result<Definition> {
-        let input = match &self.config.task_definition {
-            None => self.ecs.definition(previous)?.with_image(&self.config, previous)?,
+        let mut input = match &self.config.task_definition {
+            None => {
+                let dropped = rollout::dropped_secret_env(&self.config.secret_env)?;
+                self.ecs.definition(previous)?.with_image(&self.config, previous, &dropped)?
+            }
             Some(path) => {
                 let unreadable = |error: Error| error.context(format!("`{}` isn't a task definition", path.as_str()));
                 let template: Map<String, Json> = serde_json::from_slice(&workspace::read(path.as_str())?)
                     .map_err(|error| unreadable(error.into()))?;
-                definition::from_template(template, &self.config, previous).map_err(unreadable)?
+                definition::from_template(template, &self.config, previous)
+                    .map_err(|error| error.context(format!("`{}` can't be deployed", path.as_str())))?
             }
         };
+        if let Some(vault) = Vault::of(&self.config)? {
+            let stored = self
+                .config
+                .secret_env
+                .iter()
+                .map(|(variable, secret)| Ok((variable.clone(), vault.store(variable, secret)?)));
+            definition::add_secrets(&mut input, &self.config, stored.collect::<Result<_>>()?);
+        }
         self.ecs.register(&input)
     }
 

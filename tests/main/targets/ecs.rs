@@ -1,5 +1,7 @@
 //! The target `ecs`, with tasks as containers of an engine of the test's own.
 
+use std::cell::RefCell;
+
 use serde_json::{Value as Json, json};
 
 use super::aws::{Aws, credential, deploy};
@@ -44,10 +46,15 @@ struct Cluster {
 impl Cluster {
     /// A service without tasks, which has never been deployed.
     fn with(more: &str) -> Cluster {
+        Cluster::declaring(more, "")
+    }
+
+    /// `declared`: more tables of the pipeline file.
+    fn declaring(more: &str, declared: &str) -> Cluster {
         let DockerEngine { machine, socket } = DockerEngine::start();
         let aws = Aws::on(machine, &socket);
         let pipeline = format!(
-            "{}\n{}",
+            "{}\n{}\n{declared}",
             PIPELINE.replace("IMAGE_STAGES", &image_stages(REGISTRY, VARIABLES)).replace("DEPLOY", more),
             credential("ecs", "ecs", "127.0.0.1:4566")
         );
@@ -71,9 +78,13 @@ impl Cluster {
     }
 
     fn call(&self, operation: &str, input: &Json) -> Json {
-        let target = format!("x-amz-target: AmazonEC2ContainerServiceV20141113.{operation}");
+        self.call_of("ecs", "AmazonEC2ContainerServiceV20141113", operation, input)
+    }
+
+    fn call_of(&self, service: &str, api: &str, operation: &str, input: &Json) -> Json {
+        let target = format!("x-amz-target: {api}.{operation}");
         let headers = ["content-type: application/x-amz-json-1.1", &target];
-        self.aws.send("ecs", "POST", "/", &headers, &input.to_string()).ok().json()
+        self.aws.send(service, "POST", "/", &headers, &input.to_string()).ok().json()
     }
 
     fn service(&self) -> Json {
@@ -175,14 +186,118 @@ fn a_release_that_does_not_start_in_time_is_replaced_by_the_one_before_it() {
 
 #[test]
 fn a_deploy_survives_a_kill_at_any_write_to_the_journal() {
-    let cluster = Cluster::with("");
+    let cluster = Cluster::with_token();
     deploy(&cluster.repository, &["version=0"], 0);
     cluster.scale(1);
+    let earlier = RefCell::new(cluster.token().0);
     kill_at_every_write(&cluster.repository, 25, |version| {
         assert_eq!(cluster.state().1, "COMPLETED", "{version}");
+        let (of_release, value) = cluster.token();
+        let before = earlier.replace(of_release.clone());
+        assert_eq!(
+            (cluster.labelled(), value.as_str()),
+            ([of_release, before], "of the first day"),
+            "stored more than once"
+        );
         let expected = version.to_string();
         eventually("the tasks of the version before have stopped", || {
             (cluster.runs() == [expected.clone()]).then_some(())
         });
     });
+}
+
+/// Secrets of the service, whose values go to Secrets Manager at another origin.
+const SECRETS: &str = r#"secret-env = { TOKEN = "token" }
+secrets-credential = "vault""#;
+
+impl Cluster {
+    fn with_token() -> Cluster {
+        let secret = "[secrets.token]\nfrom = \"env:SHOP_TOKEN\"\nhosts = [\"localhost\"]\n";
+        let vault = credential("vault", "secretsmanager", "localhost:4566");
+        let mut cluster = Cluster::declaring(SECRETS, &format!("{secret}{vault}"));
+        cluster.repository.set("SHOP_TOKEN", "of the first day");
+        cluster
+    }
+
+    fn vault(&self, operation: &str, input: &Json) -> Json {
+        self.call_of("secretsmanager", "secretsmanager", operation, input)
+    }
+
+    /// The version of `TOKEN` that the service's task definition refers to, and its value.
+    fn token(&self) -> (String, String) {
+        let arn = self.service()["taskDefinition"].clone();
+        let definition = self.call("DescribeTaskDefinition", &json!({ "taskDefinition": arn }));
+        let secrets = &definition["taskDefinition"]["containerDefinitions"][0]["secrets"];
+        let from = secrets[0]["valueFrom"].as_str().unwrap_or_else(|| panic!("no secret: {definition}"));
+        let (secret, version) = from.split_once(":::").expect("an ARN and a version");
+        let value = self.vault("GetSecretValue", &json!({ "SecretId": secret, "VersionId": version }));
+        (version.to_owned(), value["SecretString"].as_str().expect("a text").to_owned())
+    }
+
+    /// The versions of `TOKEN` with the labels `AWSCURRENT` and `AWSPREVIOUS`.
+    fn labelled(&self) -> [String; 2] {
+        let described = self.vault("DescribeSecret", &json!({ "SecretId": "main/api/TOKEN" }));
+        ["AWSCURRENT", "AWSPREVIOUS"].map(|label| {
+            let versions = described["VersionIdsToStages"].as_object().expect("versions");
+            let labelled =
+                versions.iter().find(|(_, labels)| labels.as_array().is_some_and(|of| of.contains(&json!(label))));
+            labelled.map(|(version, _)| version.clone()).unwrap_or_default()
+        })
+    }
+
+    /// What a container of the service has as `TOKEN`.
+    fn reads(&self) -> String {
+        let host = format!("unix://{}", self.socket);
+        let id = self.aws.machine.run("docker", &["--host", &host, "ps", "--quiet", "--latest"]);
+        let format = ["--host", &host, "inspect", "--format", "{{json .Config.Env}}", id.trim()];
+        let variables: Vec<String> = serde_json::from_str(&self.aws.machine.run("docker", &format)).expect("JSON");
+        variables.iter().find_map(|variable| variable.strip_prefix("TOKEN=")).unwrap_or_default().to_owned()
+    }
+}
+
+#[test]
+fn secrets_go_to_secrets_manager_and_a_rollback_has_the_values_of_then() {
+    let mut cluster = Cluster::with_token();
+    let value = "correct \"horse\" battery";
+    cluster.repository.set("SHOP_TOKEN", value);
+    let deployed = deploy(&cluster.repository, &["version=1"], 0);
+    cluster.scale(1);
+    let first = cluster.token();
+    assert_eq!((first.1.as_str(), cluster.reads().as_str()), (value, value));
+    let arn = cluster.service()["taskDefinition"].clone();
+    let definition = cluster.call("DescribeTaskDefinition", &json!({ "taskDefinition": arn })).to_string();
+    assert!(!definition.contains("battery"), "{definition}");
+    let live = cluster.repository.run(&["env", "status", "production", "--live"]).exits(0);
+    for text in [deployed.stdout + &deployed.stderr, live.stdout] {
+        assert!(!text.contains("battery"), "{text}");
+    }
+    let state = cluster.repository.root().join(".stagewright");
+    let found = cluster.repository.program("grep").args(["-r", "-l", "battery"]).arg(state).output().expect("grep");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the state folder has a value");
+
+    // The value alone has changed.
+    cluster.repository.set("SHOP_TOKEN", "another value");
+    deploy(&cluster.repository, &["version=1"], 0);
+    let second = cluster.token();
+    assert_eq!((second.1.as_str(), cluster.labelled()), ("another value", [second.0.clone(), first.0]));
+    eventually("the task has the new value", || (cluster.reads() == "another value").then_some(()));
+
+    deploy(&cluster.repository, &["version=2"], 0);
+    let third = cluster.token();
+    cluster.repository.set("SHOP_TOKEN", "the value of today");
+    cluster.repository.run(&["rollback", "production"]).exits(0);
+    assert_eq!((cluster.token(), cluster.labelled()), (second.clone(), [third.0, second.0]), "nothing was stored");
+
+    // A secret that others have created stays as it is.
+    cluster.vault("CreateSecret", &json!({ "Name": "shared/TOKEN", "SecretString": "of someone else" }));
+    let text = cluster.repository.read("stagewright.toml");
+    let prefix = format!("{SECRETS}\nsecrets-prefix = \"shared\"");
+    cluster.repository.write("stagewright.toml", &text.replace(SECRETS, &prefix));
+    let refused = deploy(&cluster.repository, &["version=1"], 1).stdout;
+    assert!(
+        refused.contains("the secret `shared/TOKEN` exists in Secrets Manager, and isn't of the service"),
+        "{refused}"
+    );
+    let untouched = cluster.vault("GetSecretValue", &json!({ "SecretId": "shared/TOKEN" }));
+    assert_eq!(untouched["SecretString"], "of someone else");
 }
