@@ -105,7 +105,12 @@ fn secret(name: &str, fence: u64, artifact: &str, run: &str) -> Json {
 
 /// The artifact of the release of [`with_secret`], and the name of the secret that its deploy creates.
 fn own_secret() -> (String, String) {
-    let (names, _) = with_secret(json!({})).with(|| {
+    own_secret_under(7)
+}
+
+/// That of an attempt with this token.
+fn own_secret_under(fence: u64) -> (String, String) {
+    let (names, _) = with_secret(json!({})).fence(fence).with(|| {
         let config: Config = serde_json::from_str(&stagewright_sdk::context::config_json()).unwrap();
         let artifact = config.artifact();
         let names = crate::secrets::names(&docker_engine::Engine::at("/none"), &config, &artifact, None).unwrap();
@@ -117,7 +122,7 @@ fn own_secret() -> (String, String) {
 #[test]
 fn a_secret_is_created_with_a_value_from_the_host_and_removed_if_the_release_is_refused() {
     let (artifact, name) = own_secret();
-    assert_eq!(name, own_secret().1, "a repeated attempt has the same name");
+    assert_eq!(name, own_secret_under(8).1, "a repeated attempt, with a newer token, has the same name");
     let run = FakeHost::new().with(stagewright_sdk::context::run_id).0;
     let missing = HttpScript::get(&format!("{SOCKET}/secrets/{name}")).status(404).body(r#"{"message":"no"}"#);
     let own = secret(&name, 7, &artifact, &run);
@@ -135,6 +140,8 @@ fn a_secret_is_created_with_a_value_from_the_host_and_removed_if_the_release_is_
         .http(HttpScript::post(&format!("{SOCKET}/secrets/create")).body(r#"{"ID":"x"}"#))
         .http(listed("secrets", "stagewright.stack", &json!([own, others[0], others[1]])))
         .http(HttpScript::new("DELETE", &format!("{SOCKET}/secrets/id-of-{name}")))
+        .http(HttpScript::new("DELETE", &format!("{SOCKET}/secrets/id-of-shop_token.serving")))
+        .http(HttpScript::new("DELETE", &format!("{SOCKET}/secrets/id-of-shop_token.before")))
         .http(refused.clone())
         // Going back to the earlier release.
         .http(HttpScript::post(&format!("{SOCKET}/services/s1/update?version=5")).body("{}"));
