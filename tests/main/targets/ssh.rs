@@ -224,6 +224,24 @@ fn secrets_reach_a_file_of_the_host_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_changed_value_alone_starts_the_service_again() {
+    let fleet = Fleet::start(1);
+    let restart = "restart = [\"sh\", \"-c\", \"cat secrets.env >> /run/started\"]";
+    let text = pipeline(&format!("{restart}\nsecrets = {{ DATABASE_URL = \"database-url\" }}"));
+    let mut repository = fleet.repository(&text.replace("unit = \"shop.service\"\n", ""));
+    let started = || {
+        let lines = fleet.read(0, "run/started");
+        lines.lines().filter(|line| line.starts_with("DATABASE_URL=")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    deploy(&repository, "1", "", 0);
+    deploy(&repository, "1", "", 0);
+    assert_eq!(started().len(), 1, "nothing has changed");
+    repository.set("DATABASE_URL", "postgres://another");
+    deploy(&repository, "1", "", 0);
+    assert_eq!((started().len(), started()[1].as_str()), (2, "DATABASE_URL=\"postgres://another\""));
+}
+
 /// What the host's server has logged about connections.
 fn connections(fleet: &Fleet) -> usize {
     fleet.log(0).matches("Accepted publickey").count()
