@@ -227,11 +227,11 @@ impl Child {
         Child { life, group, stdout, stderr, buffer, feeder, drain_until: None, status: None }
     }
 
-    /// The process id; none in a sandbox, which has numbers of its own.
+    /// The process id; none in the sandbox of a stage, which has numbers of its own.
     pub fn id(&self) -> Option<u32> {
         match &self.life {
             Life::Own { id, .. } => Some(*id),
-            Life::Confined(_) => None,
+            Life::Confined(program) => program.process,
         }
     }
 

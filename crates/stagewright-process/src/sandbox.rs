@@ -25,6 +25,8 @@
 //! for them, so that no Unix socket is reached but those that were granted and those of the sandbox's own programs.
 //! `observe` can note which files programs use; it allows and denies nothing.
 //!
+//! For the services of images there is another kind, with less: [`Confinement::image`].
+//!
 //! Capabilities that could change any of this are dropped; new user namespaces can't be made inside. Programs that run
 //! for root keep what root may do with files, below the paths that were granted.
 //!
@@ -61,6 +63,7 @@ pub(crate) use loopback::up as raise_loopback;
 pub use maker::Maker;
 pub use observe::{FileObservation, FileUse, Observe};
 pub use refusal::Refusal;
+pub use root::image::{ImageRoot, ProgramUser, is_privileged};
 pub(crate) use seccomp::internet_alone;
 pub use socket::{GrantedSocket, SocketError};
 pub use toolchain::{
@@ -96,6 +99,11 @@ pub struct Confinement {
     pub observe: Option<Observe>,
     /// Resource limits.
     pub limits: SandboxLimits,
+    /// The files of an image as the root, for a service that runs as it would in a container; none for a root with nothing
+    /// but the places. Programs then have the network of this process, and are kept to the root, to their processes and to
+    /// the capabilities of a sandbox alone: there are no rules for files and system calls, no limits and no observation.
+    /// All sources of places are [`Source::Host`] or [`Source::HostIfThere`], and their paths are followed in the image.
+    pub image: Option<ImageRoot>,
 }
 
 /// Something at a path inside the sandbox.

@@ -23,6 +23,7 @@ mod body;
 mod listen;
 mod log;
 mod network;
+mod root;
 mod state;
 
 use std::fs::{self, OpenOptions};
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 pub use body::supervise;
 pub use listen::{Holder, Listening, listening, port_holder};
 pub use log::log_tail;
+pub use root::{ServiceRoot, Volume};
 pub use state::{Phase, ProcessId, Status};
 
 use crate::command::{Command, SpawnError};
@@ -76,6 +78,9 @@ pub struct ServiceSpec {
     /// one: [`Status::port`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// The files of an image as its root, in which the program and the current folder are then; none for the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<ServiceRoot>,
 }
 
 /// Why a supervisor could not be started, queried or stopped.

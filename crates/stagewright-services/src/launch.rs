@@ -58,6 +58,7 @@ pub(crate) fn launch(unpacked: Unpacked<'_>, lock: DeployLock) -> Result<Instanc
         // Each replica gets its port.
         own_network: release.rehearsal.is_some().then_some(0),
         listen: None,
+        root: None,
     };
     let template = ReplicaTemplate::new(spec, env);
     stop_leftovers(folder, release)?;

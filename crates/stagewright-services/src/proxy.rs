@@ -91,6 +91,7 @@ impl Proxy {
             grace_ms: 0,
             own_network: None,
             listen: Some(listen),
+            root: None,
         };
         let status = supervisor::start(exe, &self.dir, &spec, &[]).map_err(ServiceError::supervisor)?;
         if let Some(failure) = status.failure {

@@ -140,11 +140,10 @@ fn keep(more: CapabilitySet) -> io::Result<()> {
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
-/// Sets the umask and the limits that programs inherit to the same values on each machine, because they are not part of
-/// the cache key. Called by the maker, from which all sandboxes inherit them.
-pub(super) fn fix_inherited() -> io::Result<()> {
+/// Sets the umask that programs inherit, which isn't part of the cache key. Called by the maker, from which all sandboxes
+/// inherit it.
+pub(super) fn fix_umask() {
     rustix::process::umask(UMASK);
-    FIXED.into_iter().try_for_each(|(resource, soft, hard)| bound(resource, soft, hard))
 }
 
 /// Drops the supplementary groups. Only root may: the groups of other users appear as `nogroup` inside, and still apply
@@ -159,6 +158,8 @@ pub(super) fn drop_groups() -> io::Result<()> {
 /// Limits this process and all processes that it starts. The address space isn't limited here, because init itself
 /// must be able to start programs; see [`limit_address_space`].
 pub(super) fn limit_resources(limits: &SandboxLimits) -> io::Result<()> {
+    // To the same values on each machine, because they are not part of the cache key.
+    FIXED.into_iter().try_for_each(|(resource, soft, hard)| bound(resource, soft, hard))?;
     set(Resource::Core, 0)?;
     if let Some(processes) = limits.processes {
         set(Resource::Nproc, processes.into())?;

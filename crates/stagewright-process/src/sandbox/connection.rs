@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc as blocking};
 
 use rustix::process::Signal;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::PATIENCE;
@@ -16,6 +18,7 @@ use super::observe::{FileObservation, MAX_OBSERVATIONS};
 use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
 use crate::exit_status::ExitStatus;
+use crate::kernel;
 
 /// The most refused connections that are queued; the broker reports fewer.
 const MAX_REFUSALS: usize = 128;
@@ -31,6 +34,8 @@ pub(super) struct Connection {
     refused: mpsc::Sender<Refusal>,
     /// At most [`MAX_OBSERVATIONS`].
     observed: Mutex<Vec<FileObservation>>,
+    /// A descriptor of init, if it has sent one.
+    init: Mutex<Option<OwnedFd>>,
     ended: watch::Sender<bool>,
 }
 
@@ -39,9 +44,12 @@ type Programs = Option<HashMap<u64, Program>>;
 
 #[derive(Debug)]
 struct Program {
-    started: blocking::Sender<Result<(), (Option<i32>, String)>>,
+    started: blocking::Sender<Started>,
     end: watch::Sender<Option<End>>,
 }
+
+/// The process id of a program, if init has told; or why it wasn't started, with the system's number of the error.
+type Started = Result<Option<u32>, (Option<i32>, String)>;
 
 /// None for a program whose sandbox ended.
 type End = Option<ExitStatus>;
@@ -58,6 +66,7 @@ impl Connection {
             exceeded: watch::Sender::new(None),
             refused,
             observed: Mutex::default(),
+            init: Mutex::default(),
             ended: watch::Sender::new(false),
         };
         (connection, refusals)
@@ -82,7 +91,7 @@ impl Connection {
         let request = InitRequest::Spawn { id, program: program.to_owned(), args, env, current_dir };
         self.request(&request, fds).map_err(NotStarted::Sandbox)?;
         match answer.recv_timeout(PATIENCE) {
-            Ok(Ok(())) => Ok(ProgramHandle { connection: Arc::clone(self), id, ended }),
+            Ok(Ok(process)) => Ok(ProgramHandle { connection: Arc::clone(self), id, process, ended }),
             Ok(Err((errno, error))) => {
                 let source = errno.map_or_else(|| io::Error::other(error), io::Error::from_raw_os_error);
                 Err(NotStarted::Program(source))
@@ -106,6 +115,13 @@ impl Connection {
     pub(super) async fn ended(&self) {
         // The sender lives as long as this value.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+        let init = self.init.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // SAFETY: an `OwnedFd` answers the same descriptor for as long as it lives.
+        let watch = |init| unsafe { AsyncFd::register_with_interest(init, Interest::READABLE) };
+        if let Some(init) = init.and_then(|init| watch(init).ok()) {
+            // It is readable once init is dead, and the kernel has killed everything inside before that.
+            let _ = init.readable().await;
+        }
     }
 
     fn request(&self, request: &InitRequest, fds: &[OwnedFd]) -> io::Result<()> {
@@ -127,13 +143,18 @@ impl Connection {
     /// Dispatches the answers of init, until the connection ends.
     pub(super) fn listen(&self, socket: &UnixStream) {
         // An invalid message is handled like the end of the connection: the sandbox is killed.
-        while let Ok(Some((answer, _))) = receive::<InitAnswer>(socket) {
+        while let Ok(Some((answer, fds))) = receive::<InitAnswer>(socket) {
             let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(programs) = &mut *programs else { break };
             match answer {
                 InitAnswer::Started { id } => {
+                    let mut fds = fds.into_iter();
+                    let process = fds.next().and_then(|fd| number_of(&fd));
+                    if let Some(init) = fds.next() {
+                        *self.init.lock().unwrap_or_else(PoisonError::into_inner) = Some(init);
+                    }
                     if let Some(program) = programs.get(&id) {
-                        let _ = program.started.send(Ok(()));
+                        let _ = program.started.send(Ok(process));
                     }
                 }
                 InitAnswer::NotStarted { id, errno, error } => {
@@ -170,6 +191,12 @@ impl Connection {
     }
 }
 
+/// The number of a process by its descriptor; none if it has ended. See pidfd_open(2).
+fn number_of(process: &OwnedFd) -> Option<u32> {
+    let text = kernel::read_text(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
+}
+
 /// Why a program wasn't started.
 pub(super) enum NotStarted {
     /// The request to the sandbox failed, or it didn't answer.
@@ -183,6 +210,8 @@ pub(super) enum NotStarted {
 pub(crate) struct ProgramHandle {
     connection: Arc<Connection>,
     id: u64,
+    /// Its process id, if init has told.
+    pub(crate) process: Option<u32>,
     ended: watch::Receiver<Option<End>>,
 }
 

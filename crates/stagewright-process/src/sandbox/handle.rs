@@ -15,7 +15,7 @@ use super::connection::{Connection, NotStarted, ProgramHandle};
 use super::observe::FileObservation;
 use super::refusal::Refusal;
 use super::wire::{Exceeded, InitAnswer, InitRequest, receive, send};
-use super::{Confinement, PATIENCE, SandboxLimits};
+use super::{Confinement, PATIENCE, ProgramUser, SandboxLimits};
 use crate::child::Child;
 use crate::command::{Command, SpawnError};
 use crate::kernel;
@@ -25,6 +25,8 @@ use crate::kernel;
 pub struct Sandbox {
     connection: Arc<Connection>,
     limits: SandboxLimits,
+    /// Whether its programs have the root of an image.
+    is_image: bool,
     listeners: Vec<TcpListener>,
     name_server: Option<UdpSocket>,
     refusals: Option<mpsc::Receiver<Refusal>>,
@@ -95,6 +97,7 @@ impl Sandbox {
         Ok(Sandbox {
             connection,
             limits: confinement.limits,
+            is_image: confinement.image.is_some(),
             listeners,
             name_server: name_server.map(UdpSocket::from),
             refusals: Some(refusals),
@@ -173,6 +176,14 @@ impl Sandbox {
     /// reach, although the kernel reports that it doesn't exist.
     fn explain(&self, command: &Command, source: io::Error) -> SpawnError {
         let program = command.program.clone();
+        if self.is_image {
+            // Its paths are not those of this machine.
+            return match source.raw_os_error() {
+                Some(libc::ENOENT) => SpawnError::NoInterpreter { program },
+                Some(libc::EACCES) => SpawnError::NotExecutable { program },
+                _ => SpawnError::System { program, source },
+            };
+        }
         if let Some(error) = command.unfit() {
             return error;
         }
@@ -202,9 +213,9 @@ fn set_up(socket: &UnixStream, confinement: &Confinement) -> Result<Vec<OwnedFd>
     loop {
         match receive::<InitAnswer>(socket).map_err(lost)? {
             Some((InitAnswer::Unmapped { keeper }, _)) => {
-                map_users(keeper).map_err(|source| StartError::Unavailable {
-                    step: "give users and groups to a user namespace".to_owned(),
-                    source,
+                let user = confinement.image.as_ref().map(|image| image.user.as_ref());
+                user.map_or_else(|| map_users(keeper), |user| map_one_user(keeper, user)).map_err(|source| {
+                    StartError::Unavailable { step: "give users and groups to a user namespace".to_owned(), source }
                 })?;
                 send(socket, &InitRequest::Mapped, &[]).map_err(lost)?;
             }
@@ -245,8 +256,15 @@ fn map_users(pid: u32) -> io::Result<()> {
         }
         return Ok(());
     }
+    map_one_user(pid, None)
+}
+
+/// Maps only the user and the group of this process: to these numbers inside, or to the same ones.
+fn map_one_user(pid: u32, inside: Option<&ProgramUser>) -> io::Result<()> {
+    let folder = Path::new("/proc").join(pid.to_string());
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (user_inside, group_inside) = inside.map_or((user, group), |inside| (inside.uid, inside.gid));
     fs::write(folder.join("setgroups"), "deny")?;
-    fs::write(folder.join("uid_map"), format!("{user} {user} 1"))?;
-    fs::write(folder.join("gid_map"), format!("{group} {group} 1"))
+    fs::write(folder.join("uid_map"), format!("{user_inside} {user} 1"))?;
+    fs::write(folder.join("gid_map"), format!("{group_inside} {group} 1"))
 }

@@ -3,6 +3,8 @@
 //! All sources are opened before the old root is unmounted, and all targets are made afterwards, so that a link inside
 //! can't lead to a file outside.
 
+pub(super) mod image;
+
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -67,7 +69,10 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
         .iter()
         .filter_map(|place| open_source(place, &confinement.closed).transpose())
         .collect::<Result<Vec<_>, _>>()?;
-    let devices = DEVICES.iter().map(|name| {
+    let base = confinement.image.as_ref().map(|it| image::overlay(it, &confinement.scratch)).transpose()?;
+    // Of a terminal of its own, which a program of an image may open.
+    let tty = confinement.image.is_some().then_some(&"tty");
+    let devices = DEVICES.iter().chain(tty).map(|name| {
         let path = Path::new("/dev").join(name);
         detach(&path, false).map(|fd| DetachedMount { fd, path, folder: false })
     });
@@ -75,18 +80,57 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
     let proc = file_system("proc", &[], MountAttrFlags::empty())?;
     let terminals = file_system("devpts", &[("newinstance", ""), ("ptmxmode", "0666")], MountAttrFlags::empty()).ok();
     // From here on the machine's files can only be reached through the mounts that were opened above.
-    change_root(&confinement.scratch)?;
-    attach(&DetachedMount { fd: proc, path: "/proc".into(), folder: true })?;
-    for tree in &devices {
-        attach(tree)?;
+    change_root(&confinement.scratch, base.as_ref())?;
+    let kernels = KernelMounts { proc, devices, terminals };
+    if base.is_some() {
+        // No path of the image leads through `/proc`, which has links to files that this process has open.
+        attach_places(confinement, trees)?;
+        image::temporary()?;
+        for path in ["/proc", "/dev"] {
+            image::remove_link(Path::new(path));
+        }
+        let dev = file_system("tmpfs", &[("mode", "0755"), ("size", "1m")], MountAttrFlags::empty())?;
+        attach(&DetachedMount { fd: dev, path: "/dev".into(), folder: true })?;
+        kernels.attach()?;
+        return Ok(Vec::new());
     }
-    for (link, target) in LINKS {
-        symlink(target, link).step(|| format!("link {link}"))?;
+    kernels.attach()?;
+    attach_places(confinement, trees)
+}
+
+/// What every root has of the kernel.
+struct KernelMounts {
+    proc: OwnedFd,
+    devices: Vec<DetachedMount>,
+    terminals: Option<OwnedFd>,
+}
+
+impl KernelMounts {
+    fn attach(self) -> Result<(), RootError> {
+        attach(&DetachedMount { fd: self.proc, path: "/proc".into(), folder: true })?;
+        for tree in &self.devices {
+            attach(tree)?;
+        }
+        for (link, target) in LINKS {
+            symlink(target, link).step(|| format!("link {link}"))?;
+        }
+        if let Some(fd) = self.terminals {
+            attach(&DetachedMount { fd, path: "/dev/pts".into(), folder: true })?;
+        }
+        memory(Path::new("/dev/shm"), SHARED_MEMORY)
     }
-    if let Some(fd) = terminals {
-        attach(&DetachedMount { fd, path: "/dev/pts".into(), folder: true })?;
+}
+
+/// Attaches what was opened, and makes what is only inside. Returns the empty folders that hide files.
+fn attach_places(confinement: &Confinement, mut trees: Vec<DetachedMount>) -> Result<Vec<OwnedFd>, RootError> {
+    if confinement.image.is_some() {
+        // The path of a place may lead through links of the image.
+        for tree in &mut trees {
+            tree.path = image::mount_point(&tree.path);
+            attach(tree)?;
+        }
+        return Ok(Vec::new());
     }
-    memory(Path::new("/dev/shm"), SHARED_MEMORY)?;
     let mut trees = trees.iter().peekable();
     let mut hiding = Vec::new();
     for place in &confinement.places {
@@ -109,7 +153,7 @@ pub(super) fn enter(confinement: &Confinement) -> Result<Vec<OwnedFd>, RootError
 
 /// Makes the root, the empty folders `hiding` and the kernel's settings read-only. Must be called inside, once
 /// everything is set up.
-pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
+pub(super) fn protect(confinement: &Confinement, hiding: &[OwnedFd]) -> Result<(), RootError> {
     // Some of these files only check that the user id is 0, in whatever user namespace. If the engine runs as root, its
     // programs have that id, and could change settings of the whole machine.
     for path in ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"] {
@@ -119,6 +163,10 @@ pub(super) fn protect(hiding: &[OwnedFd]) -> Result<(), RootError> {
             set_attributes(fd.as_fd(), libc::MOUNT_ATTR_RDONLY).step(|| format!("protect {}", path.display()))?;
             attach(&DetachedMount { fd, path: path.to_owned(), folder: path.is_dir() })?;
         }
+    }
+    // Programs of an image may write to its root.
+    if confinement.image.is_some() {
+        return Ok(());
     }
     // The mounts are changed by descriptor: at their paths a granted folder may be mounted on top by now.
     let root = open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLOEXEC).step(|| "look at the root".into())?;
@@ -219,10 +267,14 @@ fn folders(path: &Path) -> Result<(), RootError> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path).step(|| format!("make {}", path.display()))
 }
 
-/// Mounts an empty root on `base` and changes to it. Until this returns, paths are those of the machine.
-fn change_root(base: &Path) -> Result<(), RootError> {
-    mount("tmpfs", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755,size=16m"))
-        .step(|| "mount a root".into())?;
+/// Mounts a root on `base`, an empty one if there is none, and changes to it. Until this returns, paths are those of the
+/// machine.
+fn change_root(base: &Path, root: Option<&OwnedFd>) -> Result<(), RootError> {
+    match root {
+        Some(root) => move_mount(root, "", CWD, base, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH),
+        None => mount("tmpfs", base, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755,size=16m")),
+    }
+    .step(|| "mount a root".into())?;
     std::env::set_current_dir(base).step(|| "go to the new root".into())?;
     // With the same folder for both arguments, `pivot_root` mounts the old root on top of the new one, as described in
     // pivot_root(2). So no folder for it is needed in the new root, and the lazy unmount of `.` removes it together

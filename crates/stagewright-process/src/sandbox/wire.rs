@@ -56,6 +56,7 @@ pub(super) enum InitAnswer {
         error: String,
         errno: Option<i32>,
     },
+    /// With an image, the program and init are attached, as descriptors of processes.
     Started {
         id: u64,
     },

@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::log::Log;
 use super::network;
+use super::root::{Contained, RootMaker};
 use super::state::{self, Phase, ProcessId, Status};
 use super::{ServiceSpec, SupervisorError, read_spec};
 use crate::child::Child;
-use crate::command::{Command, SpawnError};
+use crate::command::Command;
 use crate::exit_status::ExitStatus;
 use crate::shield;
 
@@ -87,10 +88,35 @@ struct Supervisor<'a> {
     env: Vec<(String, String)>,
     /// The standard input of the program, if it accepts connections.
     listener: Option<OwnedFd>,
+    roots: RootMaker,
     status: Status,
     log: Log,
     term: Signal,
     interrupt: Signal,
+}
+
+/// The program of the service.
+enum Supervised {
+    Plain(Child),
+    /// It has the root of an image.
+    Contained(Contained),
+}
+
+impl Supervised {
+    fn child(&mut self) -> &mut Child {
+        match self {
+            Supervised::Plain(child) => child,
+            Supervised::Contained(contained) => &mut contained.child,
+        }
+    }
+
+    /// Ends what is left of it.
+    async fn end(self) {
+        match self {
+            Supervised::Plain(_) => {}
+            Supervised::Contained(contained) => contained.end().await,
+        }
+    }
 }
 
 /// Why the program is not running any more.
@@ -124,21 +150,24 @@ impl<'a> Supervisor<'a> {
             failure: None,
             port,
         };
-        Ok(Supervisor { dir, spec, env, listener, status, log, term, interrupt })
+        let roots = RootMaker::new(dir);
+        Ok(Supervisor { dir, spec, env, listener, roots, status, log, term, interrupt })
     }
 
     async fn run(mut self) -> Result<(), String> {
         let mut pace = Pace::default();
         loop {
             self.report(Phase::Starting, None)?;
-            let mut child = match self.spawn() {
-                Ok(child) => child,
+            let mut program = match self.spawn() {
+                Ok(program) => program,
                 // Starting it again would fail too, because the release's files don't change.
-                Err(error) => return self.give_up(format!("{error}; {}", error.help())),
+                Err(words) => return self.give_up(words),
             };
             let since = Instant::now();
-            self.report(Phase::Running, child.id().and_then(ProcessId::of))?;
-            let status = match self.follow(&mut child).await {
+            self.report(Phase::Running, program.child().id().and_then(ProcessId::of))?;
+            let end = self.follow(program.child()).await;
+            program.end().await;
+            let status = match end {
                 End::Asked => return self.report(Phase::Exited, None),
                 End::ByItself(status) => status,
             };
@@ -155,7 +184,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn spawn(&self) -> Result<Child, SpawnError> {
+    /// The error is a sentence with its remedy.
+    fn spawn(&mut self) -> Result<Supervised, String> {
         let command = Command {
             program: self.spec.program.clone(),
             args: self.spec.args.clone(),
@@ -163,10 +193,14 @@ impl<'a> Supervisor<'a> {
             current_dir: self.spec.current_dir.clone(),
             stdin: None,
         };
-        match &self.listener {
+        if let Some(root) = &self.spec.root {
+            return self.roots.start(root, command).map(Supervised::Contained);
+        }
+        let child = match &self.listener {
             Some(listener) => command.spawn_listening(listener),
             None => command.spawn(),
-        }
+        };
+        child.map(Supervised::Plain).map_err(|error| format!("{error}; {}", error.help()))
     }
 
     /// Logs the program's output until it ends.

@@ -23,6 +23,16 @@ fn __supervise() {
     }
 }
 
+/// The processes above a service with the root of an image.
+#[test]
+#[expect(clippy::exit, reason = "a process that was forked doesn't have the harness's other threads")]
+fn __sandbox() {
+    if std::env::args().any(|arg| arg == stagewright_process::sandbox::SUBCOMMAND) {
+        let done = stagewright_process::sandbox::run() == std::process::ExitCode::SUCCESS;
+        std::process::exit(i32::from(!done));
+    }
+}
+
 /// Listens until it is killed. A descendant of the service that left its group and its session, as some servers make.
 #[test]
 fn __listen() {
@@ -125,6 +135,7 @@ impl Service {
             current_dir: self.dir().to_owned(),
             own_network: None,
             listen,
+            root: None,
             grace_ms: grace.as_millis().try_into().unwrap(),
         };
         let env = [("PATH", "/usr/bin:/bin"), ("TOKEN", "hunter2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -237,6 +248,7 @@ fn a_missing_program_is_reported_at_once() {
         current_dir: dir.path().to_owned(),
         own_network: None,
         listen: None,
+        root: None,
         grace_ms: 0,
     };
     let status = start(&std::env::current_exe().unwrap(), dir.path(), &spec, &[]).unwrap();
@@ -297,6 +309,7 @@ fn a_supervisor_that_cannot_begin_says_why() {
         current_dir: dir.path().to_owned(),
         own_network: None,
         listen: None,
+        root: None,
         grace_ms: 0,
     };
     let error = start(Path::new("/bin/false"), dir.path(), &spec, &[]).unwrap_err();
