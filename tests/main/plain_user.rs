@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use crate::environment::{Ended, TestEnvironment, binary, outcomes, plugins};
+use crate::targets::image_root::make_image;
 
 /// The user id 65534, which owns no files.
 const PLAIN: u32 = 65534;
@@ -23,8 +24,8 @@ permissions = { process = ["sh", "cat", "touch"], read = ["in.txt"], write = ["o
 
 [stages.image]
 uses = "build-image"
-with = { files = [{ from = "versioned", to = "/versioned" }], entrypoint = ["/versioned"], layout = "image", tags = ["x"] }
-permissions = { read = ["versioned"], write = ["image"] }
+with = { files = [{ from = "rootfs", to = "/" }], entrypoint = ["/opt/bin/versioned"], layout = "image", tags = ["x"] }
+permissions = { read = ["rootfs"], write = ["image"] }
 
 [stages.push]
 uses = "push-image"
@@ -36,8 +37,13 @@ permissions = { read = ["image"], registry = ["local/versioned"] }
 uses = "deploy"
 needs = ["push"]
 environment = "staging"
-with = { service = "versioned", image = "${{ stages.push.outputs.reference }}", env = { VERSION = "1" } }
 permissions = { registry = ["local/versioned"], service = ["versioned"] }
+[stages.deploy.with]
+service = "versioned"
+image = "${{ stages.push.outputs.reference }}"
+env = { VERSION = "1" }
+root = "image"
+volumes = { uploads = "/uploads" }
 
 [stages.smoke]
 uses = "smoke-test"
@@ -47,7 +53,13 @@ permissions = { net = ["http://127.0.0.1:*"] }
 [stages.smoke.with]
 url = "${{ stages.deploy.outputs.url }}"
 deadline = "5s"
-checks = [{ path = "/", status = 200, contains = "version 1" }]
+checks = [
+    { path = "/", status = 200, contains = "version 1" },
+    { path = "/append/uploads/log", status = 200, contains = "version 1" },
+    { path = "/read/etc/app.conf", status = 200, contains = "of the image" },
+    # The user of the image, as which the program sees itself.
+    { path = "/read/proc/self/status", status = 200, contains = "65532" },
+]
 "#;
 
 /// A repository and the programs under test, in a folder that the unprivileged user can access.
@@ -61,7 +73,7 @@ impl Plain {
         let mut environment = TestEnvironment::with_pipeline(PIPELINE);
         environment.write("in.txt", "granted\n");
         environment.write("beside.txt", "not granted\n");
-        std::fs::copy(env!("CARGO_BIN_EXE_versioned"), environment.root().join("versioned")).expect("a copy");
+        make_image(&environment.root().join("rootfs"));
         let folder = environment.root().parent().expect("a folder").to_owned();
         std::fs::create_dir_all(folder.join("home")).expect("a folder");
         std::fs::create_dir(folder.join("plugins")).expect("a folder");

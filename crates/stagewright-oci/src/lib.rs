@@ -25,4 +25,4 @@ pub use error::{OciError, OciErrorKind};
 pub use layout::Layout;
 pub use reference::{ImageLocation, ImageReference};
 pub use registry::{Registry, RegistryAccess, RegistryConfig, inside};
-pub use unpack::UnpackedImage;
+pub use unpack::{Owners, UnpackedImage};

@@ -1,17 +1,19 @@
 //! Unpacks the layers of an image into a folder.
 //!
 //! The image is not trusted: every path is resolved relative to the folder's handle, and neither `..` nor a symbolic link
-//! of an earlier entry can lead out of it. Owners and set-user-id bits are not restored, and devices are refused.
+//! of an earlier entry can lead out of it. Set-user-id bits are not restored, owners only on request, and devices are refused.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _, Permissions, PermissionsExt as _};
 use flate2::read::MultiGzDecoder;
+use rustix::fs::{AtFlags, Gid, Uid};
 use stagewright_files::remove_tree_at;
 use tar::{Archive, Entry, EntryType};
 
@@ -30,6 +32,9 @@ const ENTRY_BYTES: u64 = 8 * 1024;
 /// memory, whatever size it states.
 const HEADER_BYTES: u64 = 1024 * 1024;
 
+/// The permissions of a folder that no layer describes.
+const FOLDER_MODE: u32 = 0o755;
+
 /// An entry `.wh.NAME` removes NAME of lower layers; `.wh..wh..opq` removes all content of its folder from lower layers.
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
@@ -40,6 +45,15 @@ pub struct UnpackedImage {
     root: Dir,
 }
 
+/// Whom the unpacked files belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// The user of this process.
+    Own,
+    /// The users and groups that the image names, by their numbers. Only root can give files away.
+    OfImage,
+}
+
 impl Layout {
     /// Unpacks all layers of the image whose manifest has this digest into the folder `root`, which is created if it does
     /// not exist. Blocks.
@@ -47,7 +61,7 @@ impl Layout {
     /// # Errors
     /// When the image is not in the layout or is an index of several images, when a layer would write outside of `root` or
     /// the image exceeds the limit of 8 GiB, and when a file can't be written.
-    pub fn unpack(&self, digest: &str, root: &Path) -> Result<UnpackedImage, OciError> {
+    pub fn unpack(&self, digest: &str, root: &Path, owners: Owners) -> Result<UnpackedImage, OciError> {
         let manifest = self.by_digest(digest)?;
         let Some(config) = &manifest.parsed.config else {
             let words = format!("{digest} is an index of several images");
@@ -56,7 +70,10 @@ impl Layout {
         };
         std::fs::create_dir_all(root).map_err(|error| unusable(root, error))?;
         let folder = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| unusable(root, error))?;
-        let mut unpacker = Unpacker::new(&folder);
+        // Whatever the umask is: a user of the image may not be its owner.
+        let root_mode = folder.set_permissions(".", Permissions::from_mode(FOLDER_MODE));
+        root_mode.map_err(|error| unusable(root, error))?;
+        let mut unpacker = Unpacker::new(&folder, owners);
         for layer in &manifest.parsed.layers {
             unpacker.layer(&self.blob(layer)?, &layer.digest)?;
         }
@@ -77,8 +94,21 @@ impl UnpackedImage {
     /// # Errors
     /// When the path leads out of the image, directly or through a link, or is a file.
     pub fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.root.create_dir_all(path)
+        create_folders(&self.root, path)
     }
+}
+
+/// Creates the folders of a path that don't exist, whatever the umask is.
+fn create_folders(root: &Dir, path: &Path) -> io::Result<()> {
+    let mut folder = PathBuf::new();
+    for name in path.components() {
+        folder.push(name);
+        if !root.is_dir(&folder) {
+            root.create_dir(&folder)?;
+            root.open_dir(&folder)?.set_permissions(".", Permissions::from_mode(FOLDER_MODE))?;
+        }
+    }
+    Ok(())
 }
 
 fn unusable(path: &Path, error: io::Error) -> OciError {
@@ -88,13 +118,14 @@ fn unusable(path: &Path, error: io::Error) -> OciError {
 /// Applies layers in order.
 struct Unpacker<'a> {
     root: &'a Dir,
+    owners: Owners,
     /// The bytes that the image may still unpack to.
     left: u64,
 }
 
 impl<'a> Unpacker<'a> {
-    fn new(root: &'a Dir) -> Unpacker<'a> {
-        Unpacker { root, left: LARGEST_IMAGE }
+    fn new(root: &'a Dir, owners: Owners) -> Unpacker<'a> {
+        Unpacker { root, owners, left: LARGEST_IMAGE }
     }
 
     /// Applies one layer, a tar archive, plain or compressed with gzip.
@@ -149,7 +180,7 @@ impl<'a> Unpacker<'a> {
         }
         fresh.extend(path.ancestors().map(Path::to_owned));
         if !parent.as_os_str().is_empty() {
-            self.root.create_dir_all(parent)?;
+            create_folders(self.root, parent)?;
         }
         let kind = entry.header().entry_type();
         if kind == EntryType::Directory {
@@ -157,7 +188,11 @@ impl<'a> Unpacker<'a> {
                 self.remove(path)?;
                 self.root.create_dir(path)?;
             }
-            return Ok(());
+            let folder = self.root.open_dir(path)?;
+            // With the sticky bit of `/tmp`. The owner keeps all rights, so that the image can be unpacked and removed.
+            let mode = entry.header().mode()? & 0o1777 | 0o700;
+            self.give(&folder, entry)?;
+            return folder.set_permissions(".", Permissions::from_mode(mode));
         }
         self.remove(path)?;
         match kind {
@@ -166,6 +201,7 @@ impl<'a> Unpacker<'a> {
                 let mut options = OpenOptions::new();
                 let mut file = self.root.open_with(path, options.write(true).create_new(true).mode(mode))?;
                 io::copy(entry, &mut file)?;
+                self.give(&file, entry)?;
                 // The umask may have removed permissions when the file was created.
                 file.set_permissions(Permissions::from_mode(mode))
             }
@@ -179,6 +215,17 @@ impl<'a> Unpacker<'a> {
             }
             _ => Err(invalid("isn't a file, folder or link")),
         }
+    }
+
+    /// Makes an open file or folder belong to the owner of the entry.
+    fn give(&self, file: impl AsFd, entry: &Entry<'_, impl Read>) -> io::Result<()> {
+        if self.owners == Owners::Own {
+            return Ok(());
+        }
+        let number = |id: u64| u32::try_from(id).map_err(|_| invalid("belongs to a user that doesn't exist"));
+        let (user, group) = (number(entry.header().uid()?)?, number(entry.header().gid()?)?);
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        Ok(rustix::fs::chownat(file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
     }
 
     /// Applies a whiteout. By the image-spec, a whiteout hides files of lower layers and never files of its own layer,
@@ -284,11 +331,15 @@ mod tests {
     }
 
     fn unpack_layers(layers: &[&[Vec<u8>]], left: u64) -> (tempfile::TempDir, Result<(), OciError>) {
+        unpack_as(Owners::Own, layers, left)
+    }
+
+    fn unpack_as(owners: Owners, layers: &[&[Vec<u8>]], left: u64) -> (tempfile::TempDir, Result<(), OciError>) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("outside"), "precious").unwrap();
         std::fs::create_dir(folder.path().join("root")).unwrap();
         let root = Dir::open_ambient_dir(folder.path().join("root"), ambient_authority()).unwrap();
-        let mut unpacker = Unpacker { root: &root, left };
+        let mut unpacker = Unpacker { root: &root, owners, left };
         let result = layers.iter().try_for_each(|entries| {
             let layer = folder.path().join("layer");
             std::fs::write(&layer, [entries.concat(), vec![0; 1024]].concat()).unwrap();
@@ -311,6 +362,40 @@ mod tests {
         }
         let mode = std::os::unix::fs::PermissionsExt::mode(&root.join("bin/app").metadata().unwrap().permissions());
         assert_eq!(mode & 0o7777, 0o755);
+    }
+
+    #[test]
+    fn folders_have_the_permissions_of_the_image_and_files_its_owners_on_request() {
+        let owned = |kind: EntryType, path: &str, mode: u32| {
+            let mut header = Header::new_ustar();
+            header.set_entry_type(kind);
+            header.set_path(path).unwrap();
+            header.set_mode(mode);
+            header.set_uid(70);
+            header.set_gid(71);
+            header.set_size(0);
+            header.set_cksum();
+            header.as_bytes().to_vec()
+        };
+        let lower = [owned(EntryType::Directory, "tmp", 0o1777), owned(EntryType::Directory, "closed", 0o4050)];
+        let upper = [owned(EntryType::Regular, "tmp/new/file", 0o664)];
+        let is_root = rustix::process::geteuid().is_root();
+        for owners in [Owners::Own, Owners::OfImage] {
+            let (folder, result) = unpack_as(owners, &[&lower, &upper], LARGEST_IMAGE);
+            if owners == Owners::OfImage && !is_root {
+                assert!(result.is_err());
+                continue;
+            }
+            result.unwrap();
+            let found = |path: &str| folder.path().join("root").join(path).metadata().unwrap();
+            use std::os::unix::fs::MetadataExt as _;
+            let modes = ["tmp", "closed", "tmp/new", "tmp/new/file"].map(|path| found(path).mode() & 0o7777);
+            assert_eq!(modes, [0o1777, 0o750, 0o755, 0o644]);
+            if owners == Owners::OfImage {
+                let owners = ["tmp", "tmp/new", "tmp/new/file"].map(|path| (found(path).uid(), found(path).gid()));
+                assert_eq!(owners, [(70, 71), (0, 0), (70, 71)]);
+            }
+        }
     }
 
     #[test]

@@ -87,6 +87,24 @@ impl Release {
         self
     }
 
+    /// Sets whose files the program has as its root. Default: those of its image, unless the image lacks the loader that its
+    /// program is linked with.
+    ///
+    /// Since version 0.2.3 of the contract, as [`Release::volume`].
+    pub fn root(&mut self, root: Root) -> &mut Release {
+        self.0.root(match root {
+            Root::Image => "image",
+            Root::Host => "host",
+        });
+        self
+    }
+
+    /// Adds a named folder of the service, which outlives its releases, at this path of the image's root.
+    pub fn volume(&mut self, name: &str, path: &str) -> &mut Release {
+        self.0.volume(name, path);
+        self
+    }
+
     /// Starts it beside the current release.
     ///
     /// # Errors
@@ -94,6 +112,15 @@ impl Release {
     pub fn start(&mut self) -> Result<Instance> {
         Ok(Instance(self.0.start()?))
     }
+}
+
+/// Whose files the program of a release has as its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// Those of its image, as in a container.
+    Image,
+    /// Those of the host's machine.
+    Host,
 }
 
 /// Conditions on the headers of requests. A request meets them if it meets one of them.

@@ -19,7 +19,10 @@ use crate::store::{Current, DeployLock, ServiceFolder, Unfinished};
 /// A release that was started, and hasn't been promoted or discarded yet. If it is dropped, it keeps running until the
 /// next deploy of its service stops it.
 #[derive(Debug)]
-pub struct Instance(Arc<Started>);
+pub struct Instance {
+    started: Arc<Started>,
+    lacks: Option<String>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Started {
@@ -64,25 +67,30 @@ impl Displaced {
 }
 
 impl Instance {
-    pub(crate) fn new(started: Started) -> Instance {
-        Instance(Arc::new(started))
+    pub(crate) fn new(started: Started, lacks: Option<String>) -> Instance {
+        Instance { started: Arc::new(started), lacks }
+    }
+
+    /// What its image lacks to run its program in a root of its own, which is why it has this machine's root.
+    pub fn lacks(&self) -> Option<&str> {
+        self.lacks.as_deref()
     }
 
     /// The record that a promotion writes: the release, its image and the address of the service.
     pub fn record(&self) -> &Current {
-        &self.0.record
+        &self.started.record
     }
 
     /// Where the replicas of the release have to listen: the address at which this machine reaches each, and how to find
     /// out whether it listens.
     pub fn endpoints(&self) -> Vec<(String, Endpoint)> {
-        let replicas = self.0.replicas();
-        replicas.iter().map(|replica| (address(replica.port), self.0.endpoint(*replica))).collect()
+        let replicas = self.started.replicas();
+        replicas.iter().map(|replica| (address(replica.port), self.started.endpoint(*replica))).collect()
     }
 
     /// Whether it outlives the attempt that started it.
     pub fn is_behind_proxy(&self) -> bool {
-        self.0.behind.is_some()
+        self.started.behind.is_some()
     }
 
     /// The phase of its program; of several replicas, that of one that has exited or is starting, if one is.
@@ -90,7 +98,7 @@ impl Instance {
     /// # Errors
     /// When the supervisor's state can't be read.
     pub async fn phase(&self) -> Result<Phase, ServiceError> {
-        let started = self.0.clone();
+        let started = self.started.clone();
         blocking(move || started.phase()).await?
     }
 
@@ -99,7 +107,7 @@ impl Instance {
     /// # Errors
     /// When the log can't be read.
     pub async fn log_tail(&self, lines: usize) -> Result<String, ServiceError> {
-        let started = self.0.clone();
+        let started = self.started.clone();
         blocking(move || log_tail(&started.dir(), lines)).await?
     }
 
@@ -117,7 +125,7 @@ impl Instance {
     /// # Errors
     /// As for [`Instance::route`], and [`ServiceErrorKind::InvalidArgument`] for a condition that the proxy can't use.
     pub async fn route_matching(&self, weight: u32, conditions: Vec<HeaderMatch>) -> Result<(), ServiceError> {
-        let started = self.0.clone();
+        let started = self.started.clone();
         blocking(move || started.route(weight, conditions)).await?
     }
 
@@ -128,7 +136,7 @@ impl Instance {
     /// # Errors
     /// As for [`Instance::route`].
     pub async fn scale(&self, replicas: usize, current: usize) -> Result<(), ServiceError> {
-        let started = self.0.clone();
+        let started = self.started.clone();
         blocking(move || {
             started.shrink_current(current.max(1))?;
             started.grow(replicas)
@@ -151,7 +159,7 @@ impl Instance {
     /// # Errors
     /// [`ServiceErrorKind::PortTaken`], [`ServiceErrorKind::StaleFence`], and errors of files and supervisors.
     pub async fn try_promote(&self) -> Result<(), ServiceError> {
-        let started = self.0.clone();
+        let started = self.started.clone();
         blocking(move || started.promote()).await?
     }
 
@@ -160,7 +168,7 @@ impl Instance {
     /// # Errors
     /// When a supervisor can't be stopped, or when the current release can't be started again.
     pub async fn discard(self) -> Result<(), ServiceError> {
-        blocking(move || self.0.discard()).await?
+        blocking(move || self.started.discard()).await?
     }
 }
 

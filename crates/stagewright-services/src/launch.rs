@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use stagewright_oci::Layout;
+use stagewright_oci::{Layout, Owners};
 use stagewright_process::supervisor::{Phase, ServiceSpec};
 
 use crate::endpoint::{self, HOST};
@@ -15,11 +15,12 @@ use crate::instance::{Behind, Displaced, Instance, Started};
 use crate::proxy::RoutingTable;
 use crate::release::{ProxySpec, ReleaseSpec, phase, stop};
 use crate::replica::{self, Replica, ReplicaTemplate};
+use crate::root::{self, ChosenRoot};
 use crate::store::{Current, DeployLock, ServiceFolder, Unfinished};
 
 /// Unpacks the image in `layout` to `root`, and reads its configuration.
-pub(crate) fn unpack(layout: &Path, digest: &str, root: &Path) -> Result<RunConfig, ServiceError> {
-    let image = Layout::new(layout, "the pulled image").unpack(digest, root)?;
+pub(crate) fn unpack(layout: &Path, digest: &str, root: &Path, owners: Owners) -> Result<RunConfig, ServiceError> {
+    let image = Layout::new(layout, "the pulled image").unpack(digest, root, owners)?;
     let config = RunConfig::parse(image.config())?;
     // Images often set a working folder that none of their layers contains.
     if !config.working_dir().as_os_str().is_empty() {
@@ -46,31 +47,44 @@ pub(crate) struct Unpacked<'a> {
 /// Starts a release. Other deploys of the service are prevented by `lock`, which the instance keeps.
 pub(crate) fn launch(unpacked: Unpacked<'_>, lock: DeployLock) -> Result<Instance, ServiceError> {
     let Unpacked { release, dir, config, folder, .. } = &unpacked;
-    let invocation = config.invocation(&dir.join("rootfs"), &release.args)?;
+    let rootfs = dir.join("rootfs");
+    let invocation = config.invocation(&rootfs, &release.args)?;
     let mut env = vec![("HOST".to_owned(), HOST.to_owned())];
+    let (root, lacks) = match root::choose(release, config, &rootfs, &invocation, folder)? {
+        ChosenRoot::Image(root) => {
+            env.extend(RunConfig::default_env(&rootfs, root.image.user.as_ref()));
+            (Some(root), None)
+        }
+        ChosenRoot::Host(lacks) => (None, lacks),
+    };
     env.extend(config.env());
     env.extend(release.env.iter().cloned());
+    let (program, current_dir) = match root {
+        Some(_) => (invocation.inside, config.current_dir()),
+        None => (invocation.program, rootfs.join(config.working_dir())),
+    };
     let spec = ServiceSpec {
-        program: invocation.program,
+        program,
         args: invocation.args,
-        current_dir: invocation.current_dir,
+        current_dir,
         grace_ms: u64::try_from(release.stop_grace.as_millis()).unwrap_or(u64::MAX),
         // Each replica gets its port.
         own_network: release.rehearsal.is_some().then_some(0),
         listen: None,
-        root: None,
+        root,
     };
     let template = ReplicaTemplate::new(spec, env);
     stop_leftovers(folder, release)?;
-    match release.proxy.clone() {
+    let started = match release.proxy.clone() {
         None => alone(unpacked, &template, lock),
         Some(proxy) => behind_proxy(unpacked, template, proxy, lock),
-    }
+    }?;
+    Ok(Instance::new(started, lacks))
 }
 
 /// Starts a release that gets its requests directly. If the deploy uses a fixed port, the current release is stopped first,
 /// since it may use the same one; it is started again if the new release can't be started.
-fn alone(unpacked: Unpacked<'_>, template: &ReplicaTemplate, lock: DeployLock) -> Result<Instance, ServiceError> {
+fn alone(unpacked: Unpacked<'_>, template: &ReplicaTemplate, lock: DeployLock) -> Result<Started, ServiceError> {
     let Unpacked { release, dir, folder, exe, .. } = &unpacked;
     let is_stand_in = release.rehearsal.is_some();
     let displaced = match (release.port, folder.current()?) {
@@ -92,7 +106,7 @@ fn alone(unpacked: Unpacked<'_>, template: &ReplicaTemplate, lock: DeployLock) -
     let Unpacked { release, folder, exe, .. } = unpacked;
     let replicas = Mutex::new(vec![replica]);
     let keep = release.keep;
-    Ok(Instance::new(Started { folder, record, replicas, keep, displaced, exe, behind: None, _lock: lock }))
+    Ok(Started { folder, record, replicas, keep, displaced, exe, behind: None, _lock: lock })
 }
 
 /// Starts a release that gets its requests from the proxy, which is started if it isn't running.
@@ -101,7 +115,7 @@ fn behind_proxy(
     template: ReplicaTemplate,
     spec: ProxySpec,
     lock: DeployLock,
-) -> Result<Instance, ServiceError> {
+) -> Result<Started, ServiceError> {
     let Unpacked { release, folder, exe, .. } = &unpacked;
     let is_stand_in = release.rehearsal.is_some();
     let listen = if is_stand_in { endpoint::local(0) } else { spec.listen };
@@ -122,7 +136,7 @@ fn behind_proxy(
     let (keep, behind) = (release.keep, Some(behind));
     let started = Started { folder, record, replicas: Mutex::default(), keep, displaced, exe, behind, _lock: lock };
     match started.grow(spec.replicas.max(1)) {
-        Ok(()) => Ok(Instance::new(started)),
+        Ok(()) => Ok(started),
         Err(error) => {
             // The error of the start is the one to report.
             let _ = started.discard();
@@ -145,7 +159,8 @@ pub(crate) fn attach(
     let behind = Some(Behind { proxy: folder.proxy(), listen, drain, run, template: None });
     let record = Current { fence, ..record };
     let (replicas, displaced) = (Mutex::new(replicas), Vec::new());
-    Ok(Instance::new(Started { folder, record, replicas, keep, displaced, exe, behind, _lock: lock }))
+    let started = Started { folder, record, replicas, keep, displaced, exe, behind, _lock: lock };
+    Ok(Instance::new(started, None))
 }
 
 /// What a promotion of the release writes.

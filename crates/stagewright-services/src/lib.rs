@@ -12,13 +12,14 @@
 //!                                            replica-2/service.json, …
 //!                                            unfinished.json   until it is promoted or discarded
 //!                          proxy/table.json  which releases get the requests, if there is a proxy
+//!                          volumes/NAME     files that outlive releases
 //! ```
 //!
 //! With a [`proxy`], requests are distributed among releases by weight, and a release can have several replicas. Such a
 //! release outlives the process that started it, which [`ServiceManager::unfinished`] continues.
 //!
-//! The program runs from the unpacked image with the user's own rights: there is no container, and the root folder is
-//! the machine's. An image whose program uses absolute paths needs another target.
+//! The program has the files of its image as its root, as in a container, with the network and the rights of the engine's
+//! user; or those of the machine, if the deploy says so or the image lacks what starts its program.
 //!
 //! Architecture invariant: this crate knows neither plugins, the journal nor the terminal. The supervisor of
 //! `stagewright-process` starts programs, and `stagewright-oci` fetches images. The caller checks whether a stage may
@@ -34,12 +35,14 @@ mod manager;
 pub mod proxy;
 mod release;
 mod replica;
+mod root;
 mod store;
+mod volume;
 
 pub use endpoint::Endpoint;
 pub use error::{ServiceError, ServiceErrorKind};
 pub use instance::Instance;
 pub use manager::{MovedPort, ServiceConfig, ServiceManager, ServiceStatus};
 pub use proxy::{HeaderMatch, HeaderValueMatch};
-pub use release::{ProxySpec, ReleaseSpec, UnfinishedSpec};
+pub use release::{ProxySpec, ReleaseSpec, RootFolder, UnfinishedSpec};
 pub use store::Current;

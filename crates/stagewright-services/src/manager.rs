@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stagewright_files::remove_tree;
-use stagewright_oci::{ImageReference, Registry, RegistryAccess};
+use stagewright_oci::{ImageReference, Owners, Registry, RegistryAccess};
 use stagewright_process::supervisor::{self, Phase};
 
 use crate::blocking::blocking;
@@ -87,6 +87,7 @@ impl ServiceManager {
     /// When a name or the image is invalid, another deploy is in progress, the fence is stale, the port is in use, or
     /// the image can't be fetched, unpacked or run. The folder of the release is removed then.
     pub async fn start(&self, release: ReleaseSpec) -> Result<Instance, ServiceError> {
+        release.check_root()?;
         let image: ImageReference = release.image.parse()?;
         let Some(digest) = image.digest.clone() else {
             return Err(ServiceError::new(
@@ -114,7 +115,8 @@ impl ServiceManager {
         self.config.registry.pull(&image, &layout, access).await?;
         let exe = self.config.exe.clone();
         blocking(move || {
-            let config = unpack(&layout, &digest, &dir.join("rootfs"))?;
+            let owners = if release.keeps_owners() { Owners::OfImage } else { Owners::Own };
+            let config = unpack(&layout, &digest, &dir.join("rootfs"), owners)?;
             remove_tree(&layout).map_err(|error| ServiceError::file(&layout, error))?;
             let instance = launch(Unpacked { release, name, dir: &dir, config, folder, exe }, lock)?;
             unstarted.has_started();

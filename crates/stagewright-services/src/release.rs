@@ -1,5 +1,6 @@
 //! Describes a release to start, and stops and queries releases by their folders.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,10 @@ pub struct ReleaseSpec {
     pub args: Vec<String>,
     /// Variables, which are added to those of the image. If a name occurs more than once, its last value counts.
     pub env: Vec<(String, String)>,
+    /// Whose files the program has; none for those of the image, unless the image lacks what starts its program.
+    pub root: Option<RootFolder>,
+    /// Named folders of the service, which outlive releases: the path of each in the image's root.
+    pub volumes: BTreeMap<String, String>,
     /// The port to listen on; 0 for a free one. Must be 0 with a proxy.
     pub port: u16,
     /// The proxy in front of the release; none if it gets its requests directly.
@@ -37,6 +42,15 @@ pub struct ReleaseSpec {
     /// The fencing token of the environment. The deploy is refused if the service was deployed with a larger one
     /// before.
     pub fence: Option<u64>,
+}
+
+/// Whose files the program of a release has as its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootFolder {
+    /// Those of its image, as in a container.
+    Image,
+    /// Those of this machine.
+    Host,
 }
 
 /// The proxy in front of a release, and how the release runs behind it.

@@ -106,6 +106,9 @@ impl ReplicaTemplate {
     }
 
     /// Starts a replica on a port; on a free one if none is given. Its program may have exited when this returns.
+    ///
+    /// # Errors
+    /// [`ServiceErrorKind::UnusableImage`] if the program can't be started, and errors of files and supervisors.
     pub(crate) fn start(
         &self,
         exe: &Path,
@@ -119,6 +122,10 @@ impl ReplicaTemplate {
         env.retain(|(name, _)| name != PORT);
         env.push((PORT.to_owned(), own_port.to_string()));
         let status = supervisor::start(exe, &folder(release, index), &spec, &env).map_err(ServiceError::supervisor)?;
+        if let (Phase::Exited, Some(failure)) = (status.phase, &status.failure) {
+            let message = format!("the release can't be started: {failure}");
+            return Err(ServiceError::new(ServiceErrorKind::UnusableImage, message));
+        }
         Ok(Replica { index, own_port, port: status.port.unwrap_or(own_port) })
     }
 

@@ -93,9 +93,7 @@ impl ServiceFolder {
         // The names come from pipelines and plugins, and become names of folders. Since a name begins with a letter or
         // a digit and contains no slash, it can't be `..` and can't lead out of `root`.
         for (what, name) in [("environment", environment), ("service", service)] {
-            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            if !name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) || !name.bytes().all(is_allowed)
-            {
+            if !is_name(name) {
                 return Err(ServiceError::new(
                     ServiceErrorKind::InvalidArgument,
                     format!("{name:?} is not a valid {what} name"),
@@ -125,6 +123,11 @@ impl ServiceFolder {
     /// The folder of the release `name`, which doesn't need to exist.
     pub(crate) fn release(&self, name: &str) -> PathBuf {
         self.path.join("releases").join(name)
+    }
+
+    /// The folder of a volume, which doesn't need to exist.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        self.path.join("volumes").join(name)
     }
 
     /// The folders of all releases, oldest first.
@@ -273,6 +276,12 @@ impl ServiceFolder {
         }
         Ok(())
     }
+}
+
+/// Whether a name can be that of a folder, and leads nowhere else.
+pub(crate) fn is_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && name.bytes().all(is_allowed)
 }
 
 /// The name of the file of an [`Unfinished`] release.

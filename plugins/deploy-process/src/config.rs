@@ -1,5 +1,7 @@
 //! The stage's `with` table.
 
+mod volumes;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -26,6 +28,12 @@ pub(crate) struct Config {
     /// Environment variables with a secret as their value: maps the variable to the secret's name.
     #[serde(default)]
     pub(crate) secret_env: BTreeMap<String, String>,
+    /// Whose files the program has as its root: `image`, as in a container, or `host`, those of this machine. Default: `image`,
+    /// unless the image lacks the loader that its program is linked with.
+    pub(crate) root: Option<RootFolder>,
+    /// Named folders of the service, which outlive releases: maps the volume's name to its folder in the image's root.
+    #[serde(default)]
+    pub(crate) volumes: BTreeMap<String, String>,
     /// A fixed port, for which the old release has to stop before the new one starts. Default: a free port.
     pub(crate) port: Option<u16>,
     /// A proxy at a fixed port, which distributes requests among releases. Each release gets free ports, so that the old one
@@ -46,6 +54,16 @@ pub(crate) struct Config {
     pub(crate) keep: Option<u32>,
     /// How long the old release may take to stop before it is killed. Default: 10 s.
     pub(crate) stop_grace: Option<DurationText>,
+}
+
+/// Whose files a program has as its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RootFolder {
+    /// Those of its image.
+    Image,
+    /// Those of this machine.
+    Host,
 }
 
 /// Where the proxy of the service accepts requests.
@@ -150,6 +168,7 @@ fn problems(config: &Config) -> Vec<Problem> {
         found.extend(probe.iter().flat_map(|probe| probe.problems(key)));
     }
     found.extend(config.strategy.iter().flat_map(|strategy| strategy.clone().routing_headers().problems("strategy")));
+    found.extend(volumes::problems(config));
     found.extend(match &config.proxy {
         None => without_proxy(config),
         Some(proxy) => behind_proxy(config, *proxy),

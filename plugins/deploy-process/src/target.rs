@@ -1,10 +1,10 @@
 //! Supervised processes of this machine as a target.
 
 use rollout::{Described, HeaderMatch, HeaderValue, Progress, ReleaseConfig as _, Serving, Strategy, Target};
-use stagewright_sdk::service::{self, HeaderMatches, Instance, Release, State};
+use stagewright_sdk::service::{self, HeaderMatches, Instance, Release, Root, State};
 use stagewright_sdk::{Error, Manifest, Permission, Requirement, Result, clock, environment, log, secrets};
 
-use crate::config::{Config, Proxy, RollingUpdate};
+use crate::config::{Config, Proxy, RollingUpdate, RootFolder};
 
 /// The processes of one service.
 pub(crate) struct Processes {
@@ -69,7 +69,8 @@ impl Target for Processes {
     }
 
     fn apply(&self) -> Result<Instance> {
-        let Config { service, image, args, env, secret_env, port, keep, stop_grace, proxy, .. } = &self.config;
+        let Config { service, image, args, env, secret_env, root, volumes, port, keep, stop_grace, proxy, .. } =
+            &self.config;
         let mut release = Release::new(service, image.as_str());
         release.args(args.iter().cloned());
         for (name, value) in env {
@@ -89,6 +90,14 @@ impl Target for Processes {
         }
         if let Some(grace) = stop_grace {
             release.stop_grace(grace.0);
+        }
+        match root {
+            Some(RootFolder::Image) => release.root(Root::Image),
+            Some(RootFolder::Host) => release.root(Root::Host),
+            None => &mut release,
+        };
+        for (name, path) in volumes {
+            release.volume(name, path);
         }
         if let Some(proxy) = proxy {
             self.put_behind(*proxy, &mut release)?;

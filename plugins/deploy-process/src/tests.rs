@@ -196,6 +196,46 @@ fn configuration_errors_name_their_key() {
 }
 
 #[test]
+fn a_release_gets_its_root_and_its_volumes() {
+    for (root, more) in
+        [(None, json!({})), (Some("image"), json!({ "root": "image" })), (Some("host"), json!({ "root": "host" }))]
+    {
+        let report = host(more).service(ServiceScript::new("app")).http(health(200)).run::<DeployProcess>();
+        assert_eq!(report.releases[0].root.as_deref(), root);
+    }
+    let more = json!({ "volumes": { "uploads": "/var/lib/app/uploads", "cache": "/var/cache" } });
+    let report = host(more).service(ServiceScript::new("app")).http(health(200)).run::<DeployProcess>();
+    let volumes: Vec<(&str, &str)> =
+        report.releases[0].volumes.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+    assert_eq!(volumes, [("cache", "/var/cache"), ("uploads", "/var/lib/app/uploads")]);
+}
+
+#[test]
+fn mistakes_in_volumes_are_found() {
+    let said = |more: Json| -> Vec<(String, String)> {
+        let found = host(more).validate::<DeployProcess>().into_iter();
+        found.map(|problem| (problem.key.unwrap_or_default(), problem.message)).collect()
+    };
+    for (volumes, key, message) in [
+        (json!({ "a": "data" }), "volumes.a", "isn't an absolute path"),
+        (json!({ "a": "/" }), "volumes.a", "below the root"),
+        (json!({ "a": "/x/../etc" }), "volumes.a", "without `..`"),
+        (json!({ "a": "/sys/fs" }), "volumes.a", "provided by the kernel"),
+        (json!({ "../a": "/data" }), "volumes.../a", "invalid name"),
+        (json!({ ".a": "/data" }), "volumes..a", "invalid name"),
+        (json!({ "a": "/data", "b": "/data/" }), "volumes.b", "that of `a`"),
+        (json!({ "a": "/data/deep", "b": "/data" }), "volumes.b", "in the other"),
+    ] {
+        let found = said(json!({ "volumes": volumes }));
+        assert!(found.len() == 1 && found[0].0 == key && found[0].1.contains(message), "{volumes}: {found:?}");
+    }
+    let fine = json!({ "a": "/data", "b": "/database", "c.1": "/x/./y" });
+    assert_eq!(said(json!({ "volumes": fine })), []);
+    assert_eq!(said(json!({ "volumes": { "a": "/data" }, "root": "host" }))[0].0, "volumes");
+    assert!(said(json!({ "root": "machine" }))[0].1.contains("image"));
+}
+
+#[test]
 fn observe_compares_digests_without_tokens() {
     assert_eq!(host(json!({})).observe::<DeployProcess>().result, Ok(Observation::NotStarted));
     let other = host(json!({})).current_release("app", current(OLD)).observe::<DeployProcess>();

@@ -2,6 +2,7 @@
 //! responds with errors at `/`, and logs them. At `/slow` it responds after a while, piece by piece, and at `/echo` it changes
 //! the protocol and returns what it gets. With `WAIT_FOR` it doesn't respond before that file exists. With `CALL` and
 //! `CALL_SOCKET` it first connects to a port of this machine and to a Unix socket. With `EXIT` it ends at once, with that code.
+//! At `/read/PATH` it returns a file, and at `/append/PATH` it appends its version to one, and returns it.
 //! With the argument `check` it asks the one that runs for its health, and fails unless that responds.
 
 #![expect(
@@ -10,6 +11,7 @@
     reason = "a separate program, configured by its environment like a service"
 )]
 
+use std::fs::{File, read_to_string};
 use std::io::{BufRead, BufReader, Error, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -62,6 +64,8 @@ fn answer(stream: TcpStream) -> Result<()> {
     }
     let broken = std::env::var("BROKEN").is_ok_and(|broken| !broken.is_empty());
     let (status, body) = match request.split(' ').nth(1) {
+        Some(path) if path.starts_with("/read/") => file(read_to_string(&path[5..])),
+        Some(path) if path.starts_with("/append/") => file(append(&path[7..])),
         Some("/health") => ("200 OK", "up".to_owned()),
         Some("/") if !broken => ("200 OK", version()),
         _ => {
@@ -72,6 +76,18 @@ fn answer(stream: TcpStream) -> Result<()> {
     let mut stream = stream;
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())?;
     stream.flush()
+}
+
+fn file(content: Result<String>) -> (&'static str, String) {
+    match content {
+        Ok(text) => ("200 OK", text),
+        Err(error) => ("404 Not Found", error.to_string()),
+    }
+}
+
+fn append(path: &str) -> Result<String> {
+    writeln!(File::options().create(true).append(true).open(path)?, "{}", version())?;
+    read_to_string(path)
 }
 
 fn version() -> String {

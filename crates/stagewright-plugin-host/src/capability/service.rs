@@ -132,6 +132,8 @@ impl Services {
             files: self.files.clone(),
             args: release.args,
             env: release.env.into_iter().collect(),
+            root: release.root,
+            volumes: release.volumes,
             port: release.port,
             proxy,
             keep: release.keep as usize,
@@ -146,6 +148,10 @@ impl Services {
         let instance = started.map_err(|error| {
             CapabilityError::new(ErrorCode::Internal, "starting a release was interrupted").caused_by(&error)
         })??;
+        if let Some(loader) = instance.lacks() {
+            let message = format!("the image lacks `{loader}`, so that its program has the files of this machine");
+            self.log.engine(&message).await;
+        }
         Ok(self.add(instance))
     }
 
@@ -426,7 +432,13 @@ mod tests {
             denied.help.as_deref(),
             Some("change in [stages.deploy.permissions]: service = [\"api\", \"api:8080\"]")
         );
-        let builders: [fn(&mut ReleaseBuilder); 4] = [
+        let builders: [fn(&mut ReleaseBuilder); 7] = [
+            |builder| builder.root("machine"),
+            |builder| drop(builder.volumes.insert("data".into(), "../data".into())),
+            |builder| {
+                builder.root("host");
+                builder.volumes.insert("data".into(), "/data".into());
+            },
             |builder| builder.proxy("8080"),
             |builder| builder.behind().replicas = 2,
             |builder| {

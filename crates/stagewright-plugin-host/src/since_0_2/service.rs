@@ -75,6 +75,16 @@ impl HostRelease for Attempt {
         Ok(())
     }
 
+    async fn root(&mut self, release: Resource<ReleaseBuilder>, root: String) -> wasmtime::Result<()> {
+        self.handles.get_mut(&release)?.root(&root);
+        Ok(())
+    }
+
+    async fn volume(&mut self, release: Resource<ReleaseBuilder>, name: String, path: String) -> wasmtime::Result<()> {
+        self.handles.grow(&release, name.len() + path.len())?.volumes.insert(name, path);
+        Ok(())
+    }
+
     async fn start(&mut self, release: Resource<ReleaseBuilder>) -> Answer<Resource<InstanceHandle>> {
         let release = self.handles.get(&release)?.clone();
         let started = self.start_release(release).await;

@@ -1,5 +1,6 @@
 //! Releases of supervised services: real images, real programs, real supervisors.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ impl Services {
             image: self.image.clone(),
             args: vec![SERVE.to_owned()],
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            root: None,
+            volumes: BTreeMap::new(),
             port: 0,
             proxy: None,
             keep: 5,

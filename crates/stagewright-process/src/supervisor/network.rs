@@ -51,7 +51,9 @@ pub(super) fn enter(inside: u16) -> Result<ForwardedPort, NoNetwork> {
         std::fs::write(file, text).map_err(failed("set users and groups"))?;
     }
     raise_loopback().map_err(failed("raise the loopback"))?;
-    drop_capabilities(CapabilitySet::empty()).map_err(failed("drop capabilities"))?;
+    // This process alone keeps what it takes to give root to the user namespace of a program with an image's root: see
+    // user_namespaces(7).
+    drop_capabilities(CapabilitySet::SETFCAP).map_err(failed("drop capabilities"))?;
     // The network namespace doesn't cover Unix sockets with a path, such as those of the machine's daemons.
     internet_alone().map_err(failed("filter system calls"))?;
     Ok(ForwardedPort { listener, inside, port })

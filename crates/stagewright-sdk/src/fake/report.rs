@@ -303,6 +303,10 @@ pub struct Release {
     pub replicas: Option<u32>,
     /// Whether the current release is stopped first.
     pub stop_first: bool,
+    /// `image` or `host`; none if it wasn't set.
+    pub root: Option<String>,
+    /// Named folders, each with its path in the image's root.
+    pub volumes: BTreeMap<String, String>,
     /// The shares of the requests that it was given, in percent.
     pub weights: Vec<u32>,
     /// The conditions on headers that were set last, as in `X-Canary = always`, `X-Canary ^= v2` and `X-Canary ~ v[0-9]+`.

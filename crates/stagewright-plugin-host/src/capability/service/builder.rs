@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::capability::secrets::SecretHandle;
 use crate::error::{CapabilityError, ErrorCode};
+use crate::service::RootFolder;
 
 /// How a release that a guest is building runs behind a proxy.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct ReleaseBuilder {
     pub(crate) keep: u32,
     pub(crate) stop_grace: Duration,
     pub(crate) proxy: Option<ProxyBuilder>,
+    pub(super) root: Option<RootFolder>,
+    pub(crate) volumes: BTreeMap<String, String>,
     /// The error of a builder method, none of which has a result of its own: `start` returns it.
     pub(super) refused: Option<CapabilityError>,
 }
@@ -48,6 +51,8 @@ impl ReleaseBuilder {
             keep: 3,
             stop_grace: Duration::from_secs(10),
             proxy: None,
+            root: None,
+            volumes: BTreeMap::new(),
             refused: None,
         }
     }
@@ -58,6 +63,18 @@ impl ReleaseBuilder {
             Ok(listen) => self.behind().listen = Some(listen),
             Err(_) => {
                 let message = format!("`{address}` isn't an address with a port, as in `127.0.0.1:8080`");
+                self.refused.get_or_insert(CapabilityError::new(ErrorCode::InvalidArgument, message));
+            }
+        }
+    }
+
+    /// Sets whose files the program has: `image` or `host`.
+    pub(crate) fn root(&mut self, root: &str) {
+        match root {
+            "image" => self.root = Some(RootFolder::Image),
+            "host" => self.root = Some(RootFolder::Host),
+            _ => {
+                let message = format!("`{root}` isn't a root of a release; the roots are `image` and `host`");
                 self.refused.get_or_insert(CapabilityError::new(ErrorCode::InvalidArgument, message));
             }
         }

@@ -64,6 +64,14 @@ impl Release {
         self.0.borrow_mut().stop_first = true;
     }
 
+    pub(crate) fn root(&self, root: &str) {
+        self.0.borrow_mut().root = Some(root.to_owned());
+    }
+
+    pub(crate) fn volume(&self, name: &str, path: &str) {
+        self.0.borrow_mut().volumes.insert(name.to_owned(), path.to_owned());
+    }
+
     pub(crate) fn start(&self) -> Answer<Instance> {
         let release = self.0.borrow().clone();
         on(|host| Ok(start(host, release)?))
@@ -108,6 +116,9 @@ fn start(host: &mut Host, release: report::Release) -> Result<Instance> {
     check(host, &service)?;
     rules::image(&release.image)?;
     behind_proxy(host, &release)?;
+    if release.root.as_deref() == Some("host") && !release.volumes.is_empty() {
+        return Err(Error::invalid("volumes need the image's root"));
+    }
     let environment = environment(host)?;
     host.announce(&format!("start a release of {service} in {environment}"))?;
     if !release.image.split_once('@').is_some_and(|(_, digest)| rules::is_digest(digest)) {
