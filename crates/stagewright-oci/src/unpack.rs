@@ -222,8 +222,10 @@ impl<'a> Unpacker<'a> {
         if self.owners == Owners::Own {
             return Ok(());
         }
-        let number = |id: u64| u32::try_from(id).map_err(|_| invalid("belongs to a user that doesn't exist"));
-        let (user, group) = (number(entry.header().uid()?)?, number(entry.header().gid()?)?);
+        // Some archives leave the fields empty, which means root, as it does for tar.
+        let number = |id: io::Result<u64>| u32::try_from(id.unwrap_or(0));
+        let owner = number(entry.header().uid()).and_then(|user| Ok((user, number(entry.header().gid())?)));
+        let (user, group) = owner.map_err(|_| invalid("belongs to a user that doesn't exist"))?;
         let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
         Ok(rustix::fs::chownat(file, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?)
     }
@@ -378,7 +380,12 @@ mod tests {
             header.as_bytes().to_vec()
         };
         let lower = [owned(EntryType::Directory, "tmp", 0o1777), owned(EntryType::Directory, "closed", 0o4050)];
-        let upper = [owned(EntryType::Regular, "tmp/new/file", 0o664)];
+        let mut without_owner = Header::new_ustar();
+        without_owner.set_path("unowned").unwrap();
+        without_owner.set_mode(0o644);
+        without_owner.set_size(0);
+        without_owner.set_cksum();
+        let upper = [owned(EntryType::Regular, "tmp/new/file", 0o664), without_owner.as_bytes().to_vec()];
         let is_root = rustix::process::geteuid().is_root();
         for owners in [Owners::Own, Owners::OfImage] {
             let (folder, result) = unpack_as(owners, &[&lower, &upper], LARGEST_IMAGE);
@@ -392,8 +399,9 @@ mod tests {
             let modes = ["tmp", "closed", "tmp/new", "tmp/new/file"].map(|path| found(path).mode() & 0o7777);
             assert_eq!(modes, [0o1777, 0o750, 0o755, 0o644]);
             if owners == Owners::OfImage {
-                let owners = ["tmp", "tmp/new", "tmp/new/file"].map(|path| (found(path).uid(), found(path).gid()));
-                assert_eq!(owners, [(70, 71), (0, 0), (70, 71)]);
+                let owners = ["tmp", "tmp/new", "tmp/new/file", "unowned"];
+                let owners = owners.map(|path| (found(path).uid(), found(path).gid()));
+                assert_eq!(owners, [(70, 71), (0, 0), (70, 71), (0, 0)]);
             }
         }
     }

@@ -122,7 +122,8 @@ impl ReplicaTemplate {
         env.retain(|(name, _)| name != PORT);
         env.push((PORT.to_owned(), own_port.to_string()));
         let status = supervisor::start(exe, &folder(release, index), &spec, &env).map_err(ServiceError::supervisor)?;
-        if let (Phase::Exited, Some(failure)) = (status.phase, &status.failure) {
+        // A program that has ended by itself was started.
+        if let (Phase::Exited, None, Some(failure)) = (status.phase, status.last_exit, &status.failure) {
             let message = format!("the release can't be started: {failure}");
             return Err(ServiceError::new(ServiceErrorKind::UnusableImage, message));
         }
