@@ -176,10 +176,11 @@ fn a_program_that_is_started_again_finds_the_image_as_it_was() {
     let place = Place::new().volume("/data");
     place.start(
         "[ -e /made ] && echo found; echo > /made; echo run >> /data/runs; [ $(cat /data/runs | { n=0; while read x; \
-                 do n=$((n+1)); done; echo $n; }) = 3 ] && exec sleep 600; exit 7",
+                 do n=$((n+1)); done; echo $n; }) = 3 ] && exec sleep 600; setsid sleep 601 & sleep 0.2; exit 7",
     );
     until("it has been started twice again", || place.status().restarts == 2);
     assert_eq!(place.status().last_exit.unwrap().code, Some(7));
+    until("what the earlier ones started is gone", || programs(&place.path("rootfs")) == 1);
     assert!(!log_tail(&place.service(), 100).unwrap().contains("found"));
 }
 
@@ -240,15 +241,16 @@ fn the_program_has_the_user_of_the_image() {
 
 #[test]
 fn links_of_an_image_lead_to_no_file_of_the_machine() {
-    let place = Place::new().volume("/out/data").volume("/loop");
+    let place = Place::new().volume("/out/data").volume("/loop").volume("/direct");
     let (rootfs, machine) = (place.path("rootfs"), place.path("machine"));
-    for folder in [&machine, &rootfs.join("srv")] {
-        fs::create_dir(folder).unwrap();
+    for folder in [&machine, &rootfs.join("srv/other")] {
+        fs::create_dir_all(folder).unwrap();
     }
     let far = "../".repeat(20);
     for (link, target) in [
         ("out", format!("{far}srv")),
         ("loop", "loop".to_owned()),
+        ("direct", "/srv/other".to_owned()),
         ("etc/resolv.conf", format!("{far}{}/secret", place.folder.path().display())),
         ("proc", machine.display().to_string()),
         ("dev", "/etc".to_owned()),
@@ -257,12 +259,12 @@ fn links_of_an_image_lead_to_no_file_of_the_machine() {
         symlink(target, rootfs.join(link)).unwrap();
     }
     let said = place.says(
-        "for volume in /srv/data /loop; do echo own > $volume/made; done; cat /proc/self/comm; echo > /dev/null && \
+        "for volume in /srv/data /loop /srv/other; do echo own > $volume/made; done; cat /proc/self/comm; echo > /dev/null && \
          echo null",
     );
     assert_eq!(said, "cat\nnull\n");
     assert_eq!(fs::read_to_string(place.path("secret")).unwrap(), "of the machine\n");
-    for volume in ["volume-0", "volume-1"] {
+    for volume in ["volume-0", "volume-1", "volume-2"] {
         assert_eq!(names(&place.path(volume)), ["made"], "{volume}");
     }
     assert_eq!(names(&rootfs.join("etc")), ["app.conf", "resolv.conf"]);
