@@ -11,6 +11,7 @@ mod catalog;
 mod changed_files;
 mod command_line;
 mod command_plugin;
+mod configuration;
 mod contract;
 mod crash;
 mod earlier_state;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
-use stagewright_model::{EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template};
+use stagewright_model::{
+    EffectClass, EvaluationError, Fidelity, NeedsStatus, Plan, Scope, StageIndex, Template, environment_values,
+};
 
 use crate::event::{FailedTest, Outcome, ReleaseOrigin, RunId, RunSource};
 use crate::state::{RunState, StageStatus};
@@ -178,6 +180,7 @@ fn early_value(
         "git" => Some(json!(values.source.git)),
         "event" => Some(json!(values.source.trigger)),
         "pipeline" => Some(json!({ "name": plan.name })),
+        "environments" => Some(environment_values(&plan.environments)),
         "run" => Some(json!({
             "id": run,
             "rehearsal": values.rehearsal,

@@ -166,8 +166,8 @@ impl<'a> CheckedTable<'a> {
     fn is_fixed_by_file(&self, source: &ValueSource) -> bool {
         let path: Vec<&str> = source.path.iter().map(String::as_str).collect();
         match (source.root.as_str(), path.as_slice()) {
-            // The values of a matrix and of a region, and the pipeline's name, are literals in the file.
-            ("matrix" | "region" | "pipeline", _) => true,
+            // The values of a matrix, of a region and of an environment, and the pipeline's name, are literals in the file.
+            ("matrix" | "region" | "environments" | "pipeline", _) => true,
             // The id consists of digits and letters chosen by the engine, `rehearsal` is a boolean, and `result` is one
             // of a fixed set of words.
             ("run", _) => true,

@@ -1,7 +1,7 @@
 //! CEL expressions in `if` and inside `${{ }}`.
 //!
-//! An expression can read `inputs`, `env`, `matrix`, `event`, `git`, `run`, `pipeline` and `stages.NAME.{result,
-//! outcome, outputs}`. It can call `success()`, `failure()`, `always()` and `cancelled()`, which report the state of
+//! An expression can read `inputs`, `env`, `matrix`, `region`, `environments`, `event`, `git`, `run`, `pipeline` and
+//! `stages.NAME.{result, outcome, outputs}`. It can call `success()`, `failure()`, `always()` and `cancelled()`, which report the state of
 //! the stage's needs.
 //!
 //! Available functions are CEL's standard functions, those of its strings extension (`join`, `split`, `replace`,
@@ -32,7 +32,8 @@ pub(crate) use template::MARKER;
 pub use template::Template;
 
 /// The top-level variables.
-pub(crate) const ROOTS: [&str; 9] = ["inputs", "env", "matrix", "region", "event", "git", "run", "pipeline", "stages"];
+pub(crate) const ROOTS: [&str; 10] =
+    ["inputs", "env", "matrix", "region", "environments", "event", "git", "run", "pipeline", "stages"];
 
 /// The fields of a top-level variable, or none if they depend on the pipeline or the run.
 pub fn fields_of(root: &str) -> Option<&'static [&'static str]> {
@@ -45,6 +46,8 @@ pub fn fields_of(root: &str) -> Option<&'static [&'static str]> {
     }
 }
 
+/// The fields of `environments.NAME`.
+pub(crate) const ENVIRONMENT_FIELDS: [&str; 4] = ["target", "url", "config", "protected"];
 /// The fields of `stages.NAME`.
 pub(crate) const STAGE_FIELDS: [&str; 5] = ["result", "outcome", "outputs", "attempts", "matrix"];
 /// The fields of `stages.NAME` if the stage has a matrix, or several regions.

@@ -72,7 +72,8 @@ pub use pattern::{PathPattern, PatternError, outermost};
 pub use person::{PersonName, PersonNameError, same_person};
 pub use plan::{
     Backoff, CacheUse, Concurrency, DEPLOY, DEPLOY_PREFIX, Environment, EnvironmentRef, InputDeclaration, InputKind,
-    MatrixCell, Plan, PluginRef, Queue, Region, Retry, RetryCause, Stage, StageIndex, StageKind, Trust, Wave, lock_of,
+    MatrixCell, Plan, PluginRef, Queue, Region, Retry, RetryCause, Stage, StageIndex, StageKind, Trust, Wave,
+    environment_values, lock_of,
 };
 pub use policy::{OperatorPolicy, PolicyValue};
 pub use reach::{EffectClass, Fidelity, PluginCode, Reach, Reaches};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub(crate) use self::environment::environment_of_region;
-pub use self::environment::{Environment, EnvironmentRef, Region, Wave, lock_of};
+pub use self::environment::{Environment, EnvironmentRef, Region, Wave, environment_values, lock_of};
 use crate::credential::CredentialDeclaration;
 use crate::expression::{Expression, JsonTemplate, Template};
 use crate::grants::{Bounds, Limits, NetRule, PackageManager, Permissions, Sandbox, UsedPermissionSet};

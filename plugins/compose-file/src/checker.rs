@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json};
 
 use crate::interpolation::{Fault, Variable, escaped, has_secret, interpolate};
-use crate::power::is_plain_secret;
 use crate::{Inputs, Mistake, Power, Runtime, parse_bytes, parse_duration};
 use located_yaml::{Node, Place, Value};
+use plain_secrets::is_plain_secret;
 
 /// The state of one [`resolve`](crate::resolve).
 pub(crate) struct Checker<'a> {

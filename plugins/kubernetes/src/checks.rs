@@ -1,5 +1,6 @@
 //! What is refused in a release's objects before anything is applied.
 
+use plain_secrets::is_plain_secret;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use stagewright_sdk::{Error, JsonSchema, Result, schemars};
@@ -113,21 +114,13 @@ fn plain_secrets(object: &Object) -> Vec<(Allowance, Error)> {
     for (pointer, container) in containers(&object.json) {
         for (index, variable) in array(&container["env"]).iter().enumerate() {
             let name = variable["name"].as_str().unwrap_or_default();
-            if looks_secret(name) && variable["value"].as_str().is_some_and(|value| !value.is_empty()) {
+            if variable["value"].as_str().is_some_and(|value| is_plain_secret(name, value)) {
                 let message = format!("the value of the variable `{name}` is in a file, where everybody reads it");
                 add(&format!("{pointer}/env/{index}/value"), &message, "use `valueFrom` with a `secretKeyRef`");
             }
         }
     }
     found
-}
-
-/// Whether a variable's name says that it has a secret value. `_FILE` names a file that has it.
-fn looks_secret(name: &str) -> bool {
-    const WORDS: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY", "PRIVATE_KEY"];
-    const OTHER: [&str; 5] = ["_FILE", "_PATH", "_NAME", "_URL", "_TTL"];
-    let name = name.to_ascii_uppercase();
-    WORDS.iter().any(|word| name.contains(word)) && !OTHER.iter().any(|ending| name.ends_with(ending))
 }
 
 fn host_access(object: &Object) -> Vec<(Allowance, Error)> {

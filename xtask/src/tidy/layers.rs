@@ -6,10 +6,11 @@ use super::graph::{DependencyGraph, Package};
 /// The crates of the workspace that each crate may depend on.
 const ARROWS: [(&str, &[&str]); 27] = [
     ("aws", &["stagewright-sdk"]),
-    ("compose-file", &["located-yaml", "rollout", "stagewright-sdk"]),
+    ("compose-file", &["located-yaml", "plain-secrets", "rollout", "stagewright-sdk"]),
     ("docker-engine", &["stagewright-sdk"]),
-    ("kubernetes", &["located-yaml", "rollout", "stagewright-sdk"]),
+    ("kubernetes", &["located-yaml", "plain-secrets", "rollout", "stagewright-sdk"]),
     ("located-yaml", &[]),
+    ("plain-secrets", &[]),
     ("problem-matchers", &[]),
     ("rollout", &["docker-engine", "stagewright-sdk"]),
     ("stagewright-api", &[]),
@@ -78,6 +79,7 @@ const PLUGIN_ARROWS: &[&str] = &[
     "docker-engine",
     "kubernetes",
     "located-yaml",
+    "plain-secrets",
     "problem-matchers",
     "rollout",
     "stagewright-sdk",

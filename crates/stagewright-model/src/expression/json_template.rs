@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{EvaluationError, MARKER, Scope, Template};
+use super::{EvaluationError, Expression, MARKER, Scope, Template};
 use crate::value_path::{PathStep, ValuePath};
 
 /// A JSON value whose strings may hold `${{ }}`, such as a `with` table: parsed with the file, evaluated per attempt.
@@ -53,6 +53,25 @@ impl JsonTemplate {
             }
         }
         Ok(value)
+    }
+
+    /// The template with the values of the strings whose expressions are fields of the variable `root` and nothing else, as in
+    /// `${{ environments.production.config }}`; none if there are no such strings.
+    pub(crate) fn filled_in(&self, root: &str, scope: &dyn Scope) -> Option<JsonTemplate> {
+        let is_field = |expression: &Expression| {
+            let path = expression.source().strip_prefix(root).filter(|path| path.starts_with('.'));
+            path.is_some_and(|path| path.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter)))
+        };
+        let value_of =
+            |template: &Template| template.expressions().all(is_field).then(|| template.evaluate(scope).ok())?;
+        let mut filled = JsonTemplate { source: self.source.clone(), templates: Vec::new() };
+        for (path, template) in &self.templates {
+            match (value_of(template), at_mut(&mut filled.source, path)) {
+                (Some(value), Some(string)) => *string = value,
+                _ => filled.templates.push((path.clone(), template.clone())),
+            }
+        }
+        (filled.templates.len() < self.templates.len()).then_some(filled)
     }
 
     /// Whether the value at a path such as `checks[0].status` is unknown before the evaluation: it is an expression,

@@ -375,7 +375,7 @@ fn call_from_json<'b, 'v>(mut arguments: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, STAGE_FIELDS, fields_of};
+    use crate::expression::{ENVIRONMENT_FIELDS, MATRIX_STAGE_FIELDS, ROOTS, STAGE_FIELDS, fields_of};
 
     #[test]
     fn every_name_is_documented() {
@@ -385,11 +385,12 @@ mod tests {
             fields.map(move |field| format!("`{root}.{field}`"))
         };
         let of_stages = STAGE_FIELDS.iter().chain(&MATRIX_STAGE_FIELDS).map(|field| format!("`stages.NAME.{field}"));
+        let of_environments = ENVIRONMENT_FIELDS.iter().map(|field| format!("`environments.NAME.{field}`"));
         let functions = FUNCTIONS.iter().map(|(name, _)| (*name).to_owned());
         let status = STATUS_FUNCTIONS.iter().map(|(name, _)| format!("`{name}()`"));
         let roots = ROOTS.iter().map(|root| format!("`{root}."));
         let names = ["git", "event", "run", "pipeline"].into_iter().flat_map(fields);
-        for name in names.chain(of_stages).chain(functions).chain(status).chain(roots) {
+        for name in names.chain(of_stages).chain(of_environments).chain(functions).chain(status).chain(roots) {
             assert!(document.contains(&name), "docs/expressions.md lacks {name}");
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// Variables whose members may have hyphens in their names.
-const HYPHENATED_ROOTS: [&str; 4] = ["stages", "inputs", "matrix", "region"];
+const HYPHENATED_ROOTS: [&str; 5] = ["stages", "inputs", "matrix", "region", "environments"];
 
 /// Words that CEL's lexer never treats as names.
 const KEYWORDS: [&str; 4] = ["in", "true", "false", "null"];

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::{Plan, Stage, StageIndex};
 use crate::expression::Template;
@@ -40,6 +40,15 @@ pub struct Environment {
     pub regions: Vec<String>,
     /// What distinguishes a region; none for other environments.
     pub region: Option<Region>,
+}
+
+/// What expressions read of environments, as `environments`.
+pub fn environment_values(environments: &BTreeMap<String, Environment>) -> Json {
+    let declared = environments.iter().filter(|(_, environment)| environment.region.is_none());
+    let values = declared.map(|(name, Environment { target, url, config, protected, .. })| {
+        (name.clone(), json!({ "target": target, "url": url, "config": config, "protected": protected }))
+    });
+    Json::Object(values.collect())
 }
 
 impl Environment {

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::matrix::Matrix;
 use super::order::Order;
 use super::regions::{Pause, RegionGroup};
 use crate::diagnostic::{Problem, Report};
-use crate::expression::JsonTemplate;
+use crate::expression::{JsonTemplate, NeedsStatus, Scope};
 use crate::grants::{Limits, Permissions};
 use crate::plan::{
     CacheUse, Environment, EnvironmentRef, Plan, PluginRef, Region, Retry, Stage, StageIndex, StageKind, Trust, Wave,
+    environment_values,
 };
 use crate::span::SourceSpan;
 
@@ -53,6 +54,7 @@ pub(super) fn assemble(text: &str, file: CheckedFile, report: &mut Report) -> Op
     for &position in &order.sequence {
         let Some((mut stage, matrix)) = tables[position].take() else { continue };
         stage.line = line(stage.location);
+        fill_in(&mut stage, &plan.environments);
         match numbers.group_of(position) {
             None => {
                 stage.needs = numbers.all(&order.needs[position]);
@@ -86,6 +88,36 @@ pub(super) fn assemble(text: &str, file: CheckedFile, report: &mut Report) -> Op
         }
     }
     Some(plan.with_stages(if groups.is_empty() { stages } else { sorted(stages) }))
+}
+
+/// Fills in settings of environments, so that what a plugin needs for them is known before the run.
+fn fill_in(stage: &mut Stage, environments: &BTreeMap<String, Environment>) {
+    let scope = Environments(environments);
+    let rehearse = stage.rehearse.as_mut().and_then(|rehearse| Arc::make_mut(rehearse).with.as_mut());
+    for table in std::iter::once(&mut stage.with).chain(rehearse) {
+        if let Some(filled) = table.filled_in(ENVIRONMENTS, &scope) {
+            *table = Arc::new(filled);
+        }
+    }
+}
+
+/// The variable with the settings of environments.
+const ENVIRONMENTS: &str = "environments";
+
+struct Environments<'e>(&'e BTreeMap<String, Environment>);
+
+impl Scope for Environments<'_> {
+    fn root(&self, name: &str) -> Option<Json> {
+        (name == ENVIRONMENTS).then(|| environment_values(self.0))
+    }
+
+    fn stage(&self, _: &str) -> Option<Json> {
+        None
+    }
+
+    fn status(&self) -> NeedsStatus {
+        NeedsStatus::default()
+    }
 }
 
 fn regions<'e>(environments: &'e BTreeMap<String, Environment>, group: &RegionGroup) -> Vec<&'e Region> {

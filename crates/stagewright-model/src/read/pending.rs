@@ -8,19 +8,12 @@ use super::fields::{Fields, Value};
 const SCHEDULE: &str = "start the pipeline with `stagewright run`, from cron or a systemd timer";
 /// What to do instead of `on.manual = false`.
 const MANUAL: &str = "remove it: users may always start the pipeline with `stagewright run`";
-/// What to do instead, by key of an environment.
-const ENVIRONMENT: [(&str, &str); 1] = [("config", "configure the deploy with `with.env` instead")];
 
 pub(super) fn warn(file: Fields<'_>, report: &mut Report) {
     let on = file.table("on");
     on.get("schedule").into_iter().for_each(|value| warn_of("schedule", value, SCHEDULE, report));
     if on.flag("manual") == Some(false) {
         on.get("manual").into_iter().for_each(|value| warn_of("manual", value, MANUAL, report));
-    }
-    for (_, environment) in file.table("environments").entries() {
-        for (key, help) in ENVIRONMENT {
-            Fields::of(environment).get(key).into_iter().for_each(|value| warn_of(key, value, help, report));
-        }
     }
 }
 

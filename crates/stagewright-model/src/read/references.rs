@@ -12,7 +12,9 @@ use super::stage::Draft;
 use super::uses::{Use, Visibility};
 use super::{PluginNames, list, place, regions, undeclared};
 use crate::diagnostic::{Problem, Report};
-use crate::expression::{MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of};
+use crate::expression::{
+    ENVIRONMENT_FIELDS, MATRIX_STAGE_FIELDS, ROOTS, ReferenceStep, STAGE_FIELDS, VariableReference, fields_of,
+};
 use crate::nearest::nearest;
 use crate::plan::{DEPLOY, OutputRead, PluginRef, Region, StageKind};
 use crate::span::SourceSpan;
@@ -57,6 +59,7 @@ pub(super) fn check(
         for used in &draft.uses {
             for reference in used.expression.references() {
                 known.check_reference(used, reference, Some(position), report);
+                used_names.extend(known.environment_read(reference));
                 output_reads.extend(known.output_read(used, reference));
                 if let Some(target) = known.required_stage(reference, position) {
                     let span = known.span(used, reference);
@@ -219,6 +222,10 @@ impl<'t> KnownNames<'_, 't> {
             ("inputs", _) if !self.head.inputs.contains_key(member) => {
                 report.error(|| unknown_member(span(), "input", member, self.head.inputs.keys().map(String::as_str)));
             }
+            ("environments", _) if !self.head.environments.contains_key(member) => {
+                let environments = self.head.environments.keys().map(String::as_str);
+                report.error(|| unknown_member(span(), "environment", member, environments));
+            }
             ("env", Some(draft)) if !draft.stage.env.contains_key(member) => {
                 let variables = draft.stage.env.keys().map(String::as_str);
                 report.error(|| unknown_member(span(), "variable", member, variables));
@@ -275,6 +282,9 @@ impl<'t> KnownNames<'_, 't> {
                 let fields: &[&str] = if has_several { &MATRIX_STAGE_FIELDS } else { &STAGE_FIELDS };
                 (format!("stages.{}", stage.name), field, fields, 2)
             }
+            ("environments", [environment, field, ..]) => {
+                (format!("environments.{}", environment.name), field, &ENVIRONMENT_FIELDS[..], 2)
+            }
             (_, [field, ..]) => match fields_of(root) {
                 Some(fields) => (root.to_owned(), field, fields, 1),
                 None => return,
@@ -293,6 +303,15 @@ impl<'t> KnownNames<'_, 't> {
         let target = *self.names.get(member)?;
         let needs_order = self.drafts[target].kind == self.drafts[position].kind && target != position;
         needs_order.then_some(target)
+    }
+
+    /// The environment that a reference reads, as a declared name.
+    fn environment_read(&self, reference: &VariableReference) -> Option<(&'static str, &'t str)> {
+        let member = reference.member().filter(|_| reference.root == "environments")?;
+        self.declared("environments")
+            .into_iter()
+            .find(|name| name.value == member)
+            .map(|name| ("environments", name.value))
     }
 
     /// The output that a reference reads. None if it reads something else, or an output that may be missing.

@@ -10,7 +10,7 @@ use stagewright_model::{
     RetryCause, Sandbox, StageIndex, StageKind, Trust, file_reference,
 };
 
-use crate::{file, parse, plan, render};
+use crate::{errors, file, parse, plan, render};
 
 const RELEASE: &str = r#"
 schema = 1
@@ -449,6 +449,30 @@ fn defaults_are_for_stages_without_the_key() {
     assert_eq!(b.permissions.entries().count(), 0, "an own table replaces the default one");
     assert!(b.permission_sets.is_empty());
     assert!(c.rehearsal_grants().is_some_and(|granted| granted.process.len() == 2));
+}
+
+#[test]
+fn settings_of_environments_are_known_before_the_run() {
+    let environments = "[environments.pro-duction]\nconfig = ['base.yaml', 'production.yaml']\ntarget = 'process'\n\
+                        [environments.dev]\nconfig = ['base.yaml']\n";
+    let stage = |with: &str| file(&format!("{environments}[stages.a]\nuses = 'noop'\nwith = {{ {with} }}\n"));
+    let (parsed, warnings) = parse(&stage(
+        "layers = '${{ environments.pro-duction.config }}', \
+         text = 'x ${{ environments.dev.target }} ${{ environments.pro-duction.protected }}', \
+         late = '${{ success() ? environments.dev.config : [] }}'",
+    ));
+    assert!(warnings.is_empty(), "they are used: {warnings:?}");
+    let with = &parsed.stages[0].with;
+    assert_eq!(with.source()["layers"], json!(["base.yaml", "production.yaml"]));
+    assert_eq!(with.source()["text"], json!("x  false"));
+    assert!(!with.is_open_at("layers") && with.is_open_at("late"));
+    for (with, code) in [
+        ("a = '${{ environments.prod.config }}'", "stagewright::unknown-reference"),
+        ("a = '${{ environments.dev.name }}'", "stagewright::unknown-reference"),
+    ] {
+        let errors = errors(&stage(with));
+        assert_eq!(errors.iter().map(|error| error.code()).collect::<Vec<_>>(), [code], "{with}");
+    }
 }
 
 #[test]

@@ -15,7 +15,11 @@ static ENVIRONMENT: Table = closed(&[
          `oci:`.",
     ),
     key("url", TEXT, "URL for users of the environment."),
-    key("config", texts(&PATH), "Configuration files; later ones override earlier ones."),
+    key(
+        "config",
+        texts(&PATH),
+        "Configuration files, of which later ones override earlier ones: `environments.NAME.config` in expressions.",
+    ),
     key(
         "approvers",
         texts(&Shape::Text(Format::Approver)),
