@@ -4,7 +4,7 @@ use super::TidyFinding;
 use super::graph::{DependencyGraph, Package};
 
 /// The crates of the workspace that each crate may depend on.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 28] = [
     ("aws", &["stagewright-sdk"]),
     ("compose-file", &["located-yaml", "plain-secrets", "rollout", "stagewright-sdk"]),
     ("docker-engine", &["stagewright-sdk"]),
