@@ -11,7 +11,7 @@ use stagewright_store::{OpenGate, Store};
 
 use crate::clock::SystemClock;
 use crate::error::SessionError;
-use crate::journal::{apply, fold, stages_of};
+use crate::journal::{apply, fold, needs_process, stages_of};
 use crate::session::Session;
 
 /// A person's answer to a gate.
@@ -76,7 +76,7 @@ impl Session {
         let open = choose(&store, &run, answer.stage.as_deref())?;
         let decision = decision(self, &open, answer)?;
         let missing = record_answer(&mut store, &open, &decision)?;
-        let needs_resume = missing.is_none() && store.lock_run(&run).is_ok();
+        let needs_resume = missing.is_none() && needs_process(&store, &run)?;
         Ok(RecordedAnswer { open, decision, missing, needs_resume })
     }
 }

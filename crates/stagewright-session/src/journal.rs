@@ -24,6 +24,16 @@ pub(crate) fn state_of(store: &Store, run: &RunId) -> Result<RunState, SessionEr
     fold(run, stages, &store.events(run)?)
 }
 
+/// Whether an answer or a signal that was just stored reaches a run only when that is resumed, because no process drives it.
+///
+/// The process that drove it may have received the answer, carried out what it stands for, and ended meanwhile. To resume the
+/// run would then start again what the answer has ended, such as a deploy that was aborted.
+pub(crate) fn needs_process(store: &Store, run: &RunId) -> Result<bool, SessionError> {
+    let Ok(_lock) = store.lock_run(run) else { return Ok(false) };
+    let last = store.events(run)?.pop().map(|event| event.kind);
+    Ok(!matches!(last, Some(EventKind::RunEnded { .. })))
+}
+
 /// Folds events into a state. `stages` are the ids of the stages, by plan index.
 pub(crate) fn fold(run: &RunId, stages: Vec<String>, events: &[Event]) -> Result<RunState, SessionError> {
     let mut state = RunState::new(stages);

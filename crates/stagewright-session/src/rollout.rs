@@ -67,7 +67,7 @@ impl Session {
         if matches!(decision, RolloutDecision::Promote | RolloutDecision::PromoteFull) {
             self.require_approver(&row.run, environment, &by)?;
         }
-        match (decision, self.activity(&row)?) {
+        match (decision, self.activity(environment, &row)?) {
             (RolloutDecision::Retry, RolloutActivity::Abandoned) => {
                 self.continue_rollout(&row.run, "its rollout was retried", false, options).await
             }
@@ -146,14 +146,19 @@ impl Session {
         )))
     }
 
-    fn activity(&self, row: &RolloutRow) -> Result<RolloutActivity, SessionError> {
-        let store = self.store()?;
-        let store = store.lock();
+    fn activity(&self, environment: &str, row: &RolloutRow) -> Result<RolloutActivity, SessionError> {
+        let shared = self.store()?;
+        let store = shared.lock();
         let state = state_of(&store, &row.run)?;
         if let Some(token) = paused_at(&state, row) {
             return Ok(RolloutActivity::Paused(token));
         }
-        Ok(if is_driven(&store, &row.run) { RolloutActivity::Busy } else { RolloutActivity::Abandoned })
+        if is_driven(&store, &row.run) {
+            return Ok(RolloutActivity::Busy);
+        }
+        drop(store);
+        // Its process may have finished it since the row was read.
+        self.unfinished_rollout(environment).map(|_| RolloutActivity::Abandoned)
     }
 
     async fn continue_rollout(

@@ -7,7 +7,7 @@ use stagewright_model::{StageIndex, list};
 use crate::clock::SystemClock;
 use crate::decide::person;
 use crate::error::SessionError;
-use crate::journal::{apply, fold, stages_of};
+use crate::journal::{apply, fold, needs_process, stages_of};
 use crate::session::Session;
 
 /// A signal to a run.
@@ -64,7 +64,7 @@ impl Session {
                 several => Err(ambiguous(&run, &signal.token, several.iter().map(|stage| &ids[stage.get()]))),
             }
         })??;
-        let needs_resume = store.lock_run(&run).is_ok();
+        let needs_resume = needs_process(&store, &run)?;
         Ok(SentSignal { run, ends, by, needs_resume })
     }
 }
