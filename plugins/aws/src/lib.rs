@@ -3,6 +3,7 @@
 //! The host signs the requests ([`Service`] knows only the name of the credential), so that nothing here has a key. A request
 //! that a service refuses because there are too many is repeated; nothing else is.
 
+mod clock_lag;
 mod refusal;
 mod xml;
 
@@ -15,6 +16,8 @@ use serde::de::DeserializeOwned;
 use stagewright_sdk::http::{self, Request, Response};
 use stagewright_sdk::secrets::Secret;
 use stagewright_sdk::{Error, ErrorCode, Result, clock, log};
+
+use clock_lag::ClockLag;
 
 pub use refusal::{Failure, Refusal};
 pub use xml::{escaped, texts};
@@ -76,8 +79,10 @@ impl Service {
             true => Ok(response),
             false => {
                 let (status, code) = (response.status(), response.header("x-amzn-errortype"));
+                let lag = response.header("date").and_then(|date| ClockLag::of_date(&date));
                 let body = response.bytes(ANSWER).unwrap_or_default();
-                Err(Failure::Refused(Refusal::read(action, &self.credential, status, code, &body)))
+                let refusal = Refusal::read(action, &self.credential, status, code, &body);
+                Err(Failure::Refused(refusal.with_clock(lag)))
             }
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value as Json;
 use stagewright_sdk::{Error, ErrorCode};
 
+use crate::clock_lag::ClockLag;
 use crate::xml::texts;
 
 /// Why a request has no usable answer.
@@ -53,6 +54,8 @@ pub struct Refusal {
     /// The service's own code, as in `ThrottlingException`; empty if the answer has none.
     pub code: String,
     message: String,
+    /// Only if the answer says that this machine's clock is wrong.
+    lag: Option<ClockLag>,
 }
 
 impl Refusal {
@@ -62,13 +65,19 @@ impl Refusal {
         // A namespace may be before the code, and a URL after it.
         let code = code.unwrap_or(of_body);
         let code = code.rsplit('#').next().unwrap_or_default().split(':').next().unwrap_or_default().to_owned();
-        Refusal { action: action.to_owned(), credential: credential.to_owned(), status, code, message }
+        Refusal { action: action.to_owned(), credential: credential.to_owned(), status, code, message, lag: None }
+    }
+
+    /// With what the answer's `Date` says about this machine's clock.
+    pub(crate) fn with_clock(self, lag: Option<ClockLag>) -> Refusal {
+        Refusal { lag, ..self }
     }
 
     /// The refusal that the body of an answer has, whatever its status.
     pub(crate) fn of_body(action: &str, credential: &str, status: u16, body: &[u8]) -> Option<Refusal> {
         let (code, message) = of_xml(body)?;
-        Some(Refusal { action: action.to_owned(), credential: credential.to_owned(), status, code, message })
+        let (action, credential) = (action.to_owned(), credential.to_owned());
+        Some(Refusal { action, credential, status, code, message, lag: None })
     }
 
     /// Whether the service has too many requests, and so didn't carry out this one.
@@ -100,11 +109,11 @@ impl Refusal {
 
     /// Whether the service doesn't accept the credential, whatever the request.
     fn is_of_credential(&self) -> bool {
-        self.is_expired() || self.is_unknown_key() || self.is_bad_signature()
+        self.is_expired_token() || self.is_unknown_key() || self.is_bad_signature()
     }
 
-    fn is_expired(&self) -> bool {
-        ["ExpiredToken", "ExpiredTokenException", "RequestExpired"].contains(&self.code.as_str())
+    fn is_expired_token(&self) -> bool {
+        ["ExpiredToken", "ExpiredTokenException"].contains(&self.code.as_str())
     }
 
     fn is_unknown_key(&self) -> bool {
@@ -117,6 +126,7 @@ impl Refusal {
             "AuthorizationHeaderMalformed",
             "IncompleteSignatureException",
             "InvalidSignatureException",
+            "RequestExpired",
             "RequestTimeTooSkewed",
             "SignatureDoesNotMatch",
         ];
@@ -125,8 +135,13 @@ impl Refusal {
 
     fn help(&self) -> Option<String> {
         let table = format!("[credentials.{}]", self.credential);
-        if self.is_expired() {
-            return Some(format!("the temporary keys of {table} have expired: renew the values of its secrets"));
+        if let Some(lag) = self.lag.filter(|_| self.is_bad_signature()) {
+            return Some(format!("this machine's clock is {lag} that of the service: set it"));
+        }
+        if self.is_expired_token() {
+            return Some(format!(
+                "the temporary keys of {table} have expired: renew the values of its secrets, `session-token` among them"
+            ));
         }
         if self.is_unknown_key() {
             return Some(format!("check the secrets `access-key-id` and `session-token` of {table}"));

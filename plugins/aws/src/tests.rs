@@ -1,5 +1,7 @@
 //! Tests on the fake host.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 use stagewright_sdk::fake::{FakeHost, HttpScript};
 use stagewright_sdk::{Error, ErrorCode};
@@ -49,6 +51,30 @@ fn refusals_say_what_to_do() {
         ("ListTasks was refused with 404: NoSuchDistribution", true)
     );
     assert_eq!(error(502, "<html>").message, "ListTasks was refused with 502");
+}
+
+#[test]
+fn a_wrong_clock_is_named_with_its_difference_to_that_of_the_service() {
+    let late = r#"{"__type":"InvalidSignatureException","message":"Signature expired"}"#;
+    // 1 December 2026, 05:00 UTC.
+    let help = |own: u64, body: &str| {
+        let script = refused(403, body).header("date", "Tue, 01 Dec 2026 05:00:00 GMT");
+        let (result, _) = call(host().now(Duration::from_secs(own)).http(script));
+        Error::from(result.unwrap_err()).help.unwrap()
+    };
+    let five = 1_796_101_200;
+    let wrong = [
+        (five - 3780, "this machine's clock is 1 h 3 min behind that of the service"),
+        (five + 86_400, "this machine's clock is 1 d ahead of that of the service"),
+        (five + 301, "this machine's clock is 5 min ahead of that of the service"),
+        (five - 299, "check the secret `secret-access-key`"),
+    ];
+    for (own, words) in wrong {
+        let found = help(own, late);
+        assert!(found.starts_with(words), "{found}");
+    }
+    let denied = help(five - 3780, r#"{"__type":"AccessDeniedException"}"#);
+    assert!(denied.starts_with("allow ListTasks"), "a clock is the reason for refused signatures alone: {denied}");
 }
 
 #[test]
