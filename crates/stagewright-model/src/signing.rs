@@ -32,6 +32,11 @@ pub trait RequestSigner: Send + Sync + std::fmt::Debug {
     /// The values that no guest may see, as far as they are known before a request.
     fn confidential(&self) -> Vec<SecretValue>;
 
+    /// When the credential expires, if its own value says so. That is only a hint: the server decides, by its own clock.
+    fn expires(&self) -> Option<SystemTime> {
+        None
+    }
+
     /// The headers that authorise a request. Blocks, if a token has to be requested first.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Signers of requests: a credential's declaration with the values of its secrets.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use stagewright_model::{
     CredentialDeclaration, CredentialKind, CredentialOrigin, OriginTarget, RequestSigner, RequestToSign, SecretValue,
@@ -119,12 +120,14 @@ struct HeaderSigner {
     endpoint: Option<String>,
     authorization: Option<SecretValue>,
     confidential: Vec<SecretValue>,
+    expires: Option<SystemTime>,
 }
 
 impl HeaderSigner {
     fn shared(parts: SignerParts, login: Option<&Login>, confidential: Vec<SecretValue>) -> Arc<dyn RequestSigner> {
         let authorization = login.map(|login| login.authorization().into());
-        Arc::new(HeaderSigner { parts, endpoint: None, authorization, confidential })
+        let expires = login.and_then(Login::expires);
+        Arc::new(HeaderSigner { parts, endpoint: None, authorization, confidential, expires })
     }
 }
 
@@ -150,6 +153,10 @@ impl RequestSigner for HeaderSigner {
 
     fn confidential(&self) -> Vec<SecretValue> {
         self.confidential.clone()
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     fn sign(&self, _request: &RequestToSign) -> Result<SignedHeaders, SigningError> {

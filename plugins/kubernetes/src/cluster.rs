@@ -20,6 +20,8 @@ const IN_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').ad
 /// A cluster, as a credential reaches it.
 #[derive(Debug)]
 pub struct Cluster {
+    /// Its key in `[credentials]`.
+    credential: String,
     /// As in `https://10.0.0.1:6443`.
     server: String,
     /// The kinds of objects by version of the API.
@@ -75,7 +77,7 @@ impl Cluster {
     pub fn of(credential: &str) -> Result<Cluster> {
         let server = endpoint(credential)
             .map_err(|error| error.context(format!("the server of the credential `{credential}` isn't known")))?;
-        Ok(Cluster { server, kinds: RefCell::default() })
+        Ok(Cluster { credential: credential.to_owned(), server, kinds: RefCell::default() })
     }
 
     /// The URL of its API, as in `https://10.0.0.1:6443`.
@@ -119,7 +121,7 @@ impl Cluster {
         let mut request = self.request("PATCH", &path);
         request.header("content-type", "application/apply-patch+yaml");
         request.append_with_secrets(&serde_json::to_string(object)?, &secrets);
-        answered("PATCH", &path, request.send()?)?.json()
+        self.answered("PATCH", &path, request.send()?)?.json()
     }
 
     /// Creates an object.
@@ -256,7 +258,25 @@ impl Cluster {
         if let Some((kind, data)) = body {
             request.header("content-type", kind).body(data);
         }
-        answered(method, path, request.send()?)
+        self.answered(method, path, request.send()?)
+    }
+
+    /// The response, if it isn't a refusal.
+    fn answered(&self, method: &str, path: &str, mut response: Response) -> Result<Response> {
+        if response.is_success() {
+            return Ok(response);
+        }
+        let code = response.status();
+        let text = response.bytes(ANSWER)?;
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let error = refused(method, path, code, &text);
+        Err(match code {
+            401 => error.help(format!(
+                "the token or certificate of [credentials.{}] has expired, or isn't valid: renew its secret",
+                self.credential
+            )),
+            _ => error,
+        })
     }
 
     fn request(&self, method: &str, path: &str) -> Request {
@@ -264,17 +284,6 @@ impl Cluster {
         request.header("accept", "application/json");
         request
     }
-}
-
-/// The response, if it isn't a refusal.
-fn answered(method: &str, path: &str, mut response: Response) -> Result<Response> {
-    if response.is_success() {
-        return Ok(response);
-    }
-    let code = response.status();
-    let text = response.bytes(ANSWER)?;
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
-    Err(refused(method, path, code, &text))
 }
 
 /// The names of the secrets of the pipeline that belong into an object.
@@ -316,7 +325,6 @@ fn refused(method: &str, path: &str, status: u16, body: &[u8]) -> Error {
     };
     let error = Error::new(code, format!("the cluster refused {method} {path} with {status} {reason}: {message}"));
     match status {
-        401 => error.help("check that the credential is valid, and hasn't expired"),
         403 => error.help("give the credential's user a role that permits it"),
         429 | 500.. => error.retryable(),
         _ => error,

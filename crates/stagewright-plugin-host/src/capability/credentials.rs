@@ -142,6 +142,11 @@ impl StageCredentials {
         Ok(signing.client)
     }
 
+    /// Why a server may not have accepted a credential that was used: since when it has expired, if its value says so.
+    pub(crate) async fn expiry_notice(&self, name: &str) -> Option<String> {
+        self.prepared.lock().await.get(name)?.expiry_notice()
+    }
+
     /// The credentials with which the proxy signs requests of programs. In a rehearsal, only those that it grants.
     pub(crate) async fn for_proxy(&self) -> Result<Vec<ProxySigner>, CapabilityError> {
         let mut found = Vec::new();

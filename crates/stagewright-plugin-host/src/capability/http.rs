@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use stagewright_model::Origin;
 use tokio::sync::mpsc;
 
@@ -220,6 +220,9 @@ impl Http {
             self.own.check(origin).await?;
             let answer = self.exchange(&hop, &credentials, request.timeout).await?;
             self.own.check(origin).await?;
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                self.report_expiry(&credentials).await;
+            }
             let from = shown(answer.url());
             let Some(location) = redirection(&answer) else { return Ok(self.response(answer, from, place)) };
             if left == 0 {
@@ -297,6 +300,15 @@ impl Http {
             (Destination::Host(_, origin), Some(refused)) => self.policy.deny_address(origin, refused),
             _ => failed(&error),
         })
+    }
+
+    /// Says in the log of the stage which credential has expired, since the plugin can't know.
+    async fn report_expiry(&self, credentials: &[ApplicableCredential]) {
+        for credential in credentials {
+            if let Some(notice) = self.credentials.expiry_notice(&credential.name).await {
+                self.log.engine(&notice).await;
+            }
+        }
     }
 
     /// `from`: the URL that it came from, for people.

@@ -1,6 +1,7 @@
 //! A credential that is ready to sign requests, of a plugin or of its programs.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -40,6 +41,17 @@ impl Signing {
         Ok(())
     }
 
+    /// For people, when a server hasn't accepted the credential: since when it has expired. None if it hasn't, or if its value
+    /// doesn't say when it does.
+    pub(crate) fn expiry_notice(&self) -> Option<String> {
+        let ago = SystemTime::now().duration_since(self.signer.expires()?).ok()?;
+        Some(format!(
+            "the token of the credential `{}` expired {} ago, by this machine's clock: renew its secret",
+            self.name,
+            in_words(ago)
+        ))
+    }
+
     fn invalid(&self) -> CapabilityError {
         let message =
             format!("the credential `{}` can't be used: it has characters that a header can't contain", self.name);
@@ -49,4 +61,14 @@ impl Signing {
 
 pub(crate) fn failed(SigningError { message, help }: SigningError) -> CapabilityError {
     CapabilityError::new(ErrorCode::FailedPrecondition, message).with_help(help)
+}
+
+/// As in `42 s`, `12 min`, `3 h` and `2 d`.
+fn in_words(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7200 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::{HeaderSigner, SignerParts, one_line};
 use crate::error::Fault;
 use crate::kubeconfig;
+use crate::login::Login;
 
 /// The signer for the server of a context in `file`, the text of a kubeconfig.
 pub(super) fn signer(parts: SignerParts, file: &str, context: Option<&str>) -> Result<Arc<dyn RequestSigner>, Fault> {
@@ -36,6 +37,7 @@ pub(super) fn signer(parts: SignerParts, file: &str, context: Option<&str>) -> R
         endpoint: Some(server),
         authorization: login.map(|login| login.authorization().into()),
         confidential,
+        expires: login.and_then(Login::expires),
     }))
 }
 

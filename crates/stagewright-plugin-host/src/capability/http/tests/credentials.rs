@@ -1,5 +1,7 @@
 //! Requests that the host signs.
 
+use std::time::SystemTime;
+
 use stagewright_model::{
     BodyDigest, CredentialDeclaration, CredentialKind, OriginTarget, RequestSigner, RequestToSign, SecretValue,
     SignedHeaders, SigningError, TlsSettings,
@@ -35,6 +37,10 @@ impl RequestSigner for TestSigner {
 
     fn confidential(&self) -> Vec<SecretValue> {
         vec!["base-secret-1".into()]
+    }
+
+    fn expires(&self) -> Option<SystemTime> {
+        (self.name == "old").then(|| SystemTime::now() - Duration::from_secs(3 * 3600 + 60))
     }
 
     fn sign(&self, request: &RequestToSign) -> Result<SignedHeaders, SigningError> {
@@ -167,6 +173,24 @@ async fn requests_to_the_origins_of_a_credential_are_granted_signed_and_masked()
     assert!(echoed.contains("authorization: Signed ***\r\n") && !echoed.contains("token-api"), "{echoed}");
     let denied = fixture.http.send(&get("http://127.0.0.1:1/")).await.err().unwrap();
     assert_eq!(denied.code, ErrorCode::PermissionDenied, "no other origin is granted");
+}
+
+#[tokio::test]
+async fn the_log_says_since_when_a_refused_credential_has_expired() {
+    let server = Server::start(|request| match request.contains("/refused-by-server") {
+        true => answer("401 Unauthorized", "", ""),
+        false => answer("200 OK", "", ""),
+    })
+    .await;
+    let (mut fixture, _) = TestSigners::default().with("old", &[&server.address]).stage(&[]);
+    assert_eq!(fixture.http.send(&get(&server.address)).await.unwrap().status, 200);
+    assert_eq!(fixture.log.lines(), [""; 0], "the server has accepted it");
+    fixture.http.send(&get(&format!("{}/refused-by-server", server.address))).await.unwrap();
+    let notice = "the token of the credential `old` expired 3 h ago, by this machine's clock: renew its secret";
+    assert_eq!(fixture.log.lines(), [notice]);
+    let (mut fixture, _) = TestSigners::default().with("new", &[&server.address]).stage(&[]);
+    fixture.http.send(&get(&format!("{}/refused-by-server", server.address))).await.unwrap();
+    assert_eq!(fixture.log.lines(), [""; 0], "it hasn't expired");
 }
 
 #[tokio::test]
