@@ -10,7 +10,7 @@ use docker_engine::{ARTIFACT, ContainerState, Engine, FENCE, Inspected, Listed, 
 use rollout::{Described, HeaderMatch, Progress, Serving, Share, Target, secret_handles};
 use serde_json::{Value as Json, json};
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{Error, Manifest, Requirement, Result, clock, context, log, secrets};
+use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, clock, context, log, secrets};
 
 use crate::config::Config;
 
@@ -117,6 +117,7 @@ impl Target for Containers {
     fn apply(&self) -> Result<Container> {
         let listed = self.list()?;
         self.refuse_stale(&listed)?;
+        self.refuse_foreign(&listed)?;
         self.engine.ensure_image(self.artifact())?;
         let serving = self.serving_container(&listed);
         self.remove_leftovers(&listed, serving.as_ref())?;
@@ -262,6 +263,21 @@ impl Containers {
             let (release, artifact) = (release_of(listed).to_owned(), String::new());
             Provenance { release, artifact, fence: fence_of(listed), run: None }.refuse_newer(&self.config.service)
         })
+    }
+
+    /// Refuses to begin when a container that no deploy has created has the name that the release gets at the end.
+    fn refuse_foreign(&self, listed: &[Listed]) -> Result<()> {
+        let service = &self.config.service;
+        let named = match self.engine.inspect(service) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            named => named?,
+        };
+        if listed.iter().any(|own| own.id == named.id) {
+            return Ok(());
+        }
+        let message = format!("the container `{service}` wasn't created by a deploy, and the release needs its name");
+        Err(Error::new(ErrorCode::FailedPrecondition, message)
+            .help(format!("rename or remove it (`docker rename {service} {service}-by-hand`), then deploy again")))
     }
 
     /// Removes what interrupted deploys of earlier runs have left.

@@ -132,7 +132,11 @@ fn a_container_that_cannot_be_created_stops_nothing() {
         "local%2Fapp%40sha256%3A".to_owned() + &"1".repeat(64)
     );
     let refused = post("/containers/create?name=app%2E7").status(400).body(r#"{"message":"invalid port"}"#);
-    let scripts = [listing(&[old]), inspected("old", "running", "1"), HttpScript::get(&images).body("[{}]"), refused];
+    let named = HttpScript::get(&format!("{SOCKET}/containers/app/json")).body(
+        json!({ "Id": "old", "State": { "Status": "running", "ExitCode": 0 }, "NetworkSettings": {} }).to_string(),
+    );
+    let images = HttpScript::get(&images).body("[{}]");
+    let scripts = [listing(&[old]), inspected("old", "running", "1"), named, images, refused];
     let host = scripts.into_iter().fold(host(json!({ "port": 80, "publish": 80 })), FakeHost::http);
     let report = host.run::<DeployDocker>();
     assert!(report.result.as_ref().unwrap_err().message.contains("can't create a container"), "{:?}", report.result);

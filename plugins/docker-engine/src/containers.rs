@@ -35,10 +35,24 @@ impl Listed {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Inspected {
+    /// 64 hexadecimal digits.
+    #[serde(default)]
+    pub id: String,
+    /// What it was created with.
+    #[serde(default)]
+    pub config: ContainerConfig,
     /// Whether it runs.
     pub state: ContainerState,
     /// Where it is reached.
     pub network_settings: NetworkSettings,
+}
+
+/// What a container was created with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerConfig {
+    /// The image as it was named then.
+    pub image: String,
 }
 
 /// Whether a container runs.

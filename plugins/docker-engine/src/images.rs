@@ -23,7 +23,10 @@ impl Engine {
             return Ok(());
         }
         log::info(format!("pulling {image}"));
-        self.pull(image).map_err(|error| error.context(format!("the Docker engine can't pull {image}")))
+        self.pull(image).map_err(|error| {
+            let help = advice(image, &error.message);
+            error.context(format!("the Docker engine can't pull {image}")).help(help)
+        })
     }
 
     /// Checks that an image by digest can be had, without pulling it: the engine has it, or the registry does.
@@ -59,5 +62,37 @@ impl Engine {
             Some(error) => Err(Error::failed(error)),
             None => Ok(()),
         }
+    }
+}
+
+/// What to do about a pull that failed, by the engine's reason. The engine has no code for it.
+fn advice(image: &str, reason: &str) -> String {
+    let registry = image.split('/').next().unwrap_or_default();
+    let is_login = ["unauthorized", "authentication required", "no basic auth", "denied", "incorrect username"];
+    match is_login.iter().any(|words| reason.to_lowercase().contains(words)) {
+        true => format!(
+            "renew the login for {registry}, which is missing, wrong or expired: the secret of the stage's \
+             `docker-registry` credential, or the engine's own `docker login`; then deploy again"
+        ),
+        false => format!("check that the registry {registry} is up and has the image, then deploy again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_login_is_told_from_a_registry_that_is_down() {
+        let of = |reason: &str| advice("registry.example.org:5000/app@sha256:1", reason);
+        for reason in [
+            "unauthorized: authentication required",
+            "Head \"https://registry.example.org:5000/v2/app/manifests/sha256:1\": no basic auth credentials",
+            "error from registry: access to the requested resource is denied",
+        ] {
+            assert!(of(reason).starts_with("renew the login for registry.example.org:5000"), "{reason}");
+        }
+        let down = of("dial tcp 127.0.0.1:5000: connect: connection refused");
+        assert!(down.starts_with("check that the registry registry.example.org:5000 is up"), "{down}");
     }
 }

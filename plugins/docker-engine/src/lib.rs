@@ -23,7 +23,7 @@ use stagewright_sdk::secrets::Secret;
 use stagewright_sdk::{Error, ErrorCode, Requirement, Result};
 
 pub use archives::Archive;
-pub use containers::{ContainerState, Health, HealthResult, Inspected, Listed, NetworkSettings};
+pub use containers::{ContainerConfig, ContainerState, Health, HealthResult, Inspected, Listed, NetworkSettings};
 pub use programs::{ContainerProcess, Ended};
 pub use provenance::{ARTIFACT, FENCE, Provenance, RELEASE, RUN};
 pub use swarm::{
