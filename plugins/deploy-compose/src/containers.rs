@@ -3,7 +3,7 @@
 use compose_file::Release;
 use docker_engine::{Engine, Inspected, Listed};
 use rollout::Progress;
-use stagewright_sdk::Result;
+use stagewright_sdk::{LiveDifference, Result};
 
 /// Labels of Compose.
 const PROJECT: &str = "com.docker.compose.project";
@@ -38,6 +38,22 @@ pub(crate) fn progress(engine: &Engine, project: &str, release: &Release) -> Res
         }
     }
     Ok(starting.map_or(Progress::Running, Progress::Starting))
+}
+
+/// How the containers differ from those of the release: in their images, and in services that it doesn't have. Compose keeps
+/// no record of their other settings that could be compared.
+pub(crate) fn drift(engine: &Engine, project: &str, release: &Release) -> Result<Vec<LiveDifference>> {
+    let (services, mut found) = (release.services(), Vec::new());
+    for container in list(engine, project)? {
+        let service = service_of(&container).and_then(|service| services.get(service));
+        let expected = service.and_then(|service| service["image"].as_str());
+        let image = engine.inspect(&container.id)?.config.image;
+        if expected != Some(image.as_str()) {
+            let what = format!("image of {}", container.name());
+            found.push(LiveDifference { what, expected: expected.map(str::to_owned), found: Some(image) });
+        }
+    }
+    Ok(found)
 }
 
 /// What says why a release isn't ready: the last check of a container's health, and the last lines of its log.

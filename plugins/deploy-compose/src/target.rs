@@ -2,7 +2,7 @@
 
 use docker_engine::{Engine, Provenance};
 use rollout::{Described, Progress, Serving, Target};
-use stagewright_sdk::{Error, Manifest, Requirement, Result, environment, log};
+use stagewright_sdk::{Error, LiveDifference, Manifest, Requirement, Result, environment, log};
 
 use crate::compose::Compose;
 use crate::config::Config;
@@ -140,6 +140,14 @@ impl Target for Project {
         // From here on the release serves.
         let is_new = |record: &&Record| record.is_serving() && record.provenance == version.provenance;
         records.iter().filter(|record| !is_new(record)).try_for_each(|record| record.remove(&self.engine))
+    }
+
+    fn drift(&self, _serving: &Serving) -> Result<Vec<LiveDifference>> {
+        // What an interrupted deploy has brought up wasn't changed by hand.
+        match self.records()?.iter().all(Record::is_serving) {
+            true => containers::drift(&self.engine, &self.config.project, &self.config.release),
+            false => Ok(Vec::new()),
+        }
     }
 
     fn undo(&self, _version: &ProjectRelease) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use rollout::{Described, Progress, Serving, Target, wait_until_ready};
 use stagewright_sdk::environment::Release;
-use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, context, log};
+use stagewright_sdk::{Error, ErrorCode, LiveDifference, Manifest, Requirement, Result, context, log};
 
 use crate::config::Config;
 use crate::host::{Host, Retreat, hosts};
@@ -168,6 +168,23 @@ impl Target for Hosts {
 
     fn finish(&self, _placed: &Placed) -> Result<()> {
         self.each().try_for_each(|host| host.finish())
+    }
+
+    fn drift(&self, serving: &Serving) -> Result<Vec<LiveDifference>> {
+        let states = self.states()?;
+        // An interrupted deploy may have switched some hosts.
+        if states.iter().any(|state| state.candidate.is_some()) {
+            return Ok(Vec::new());
+        }
+        let hosts = self.config.hosts.iter().zip(states);
+        let changed = hosts.filter(|(_, state)| state.current.as_deref() != Some(serving.version.as_str()));
+        Ok(changed
+            .map(|(host, state)| LiveDifference {
+                what: format!("the link `current` on `{host}`"),
+                expected: Some(serving.version.clone()),
+                found: state.current,
+            })
+            .collect())
     }
 
     fn undo(&self, _placed: &Placed) -> Result<()> {
