@@ -73,6 +73,11 @@ impl Definition {
         self.tag(REGISTERED) == Some(context::run_id().as_str())
     }
 
+    /// Whether it was deregistered, as by the undoing of its deploy.
+    pub(crate) fn is_inactive(&self) -> bool {
+        self.text("status") == "INACTIVE"
+    }
+
     pub(crate) fn previous(&self) -> Option<&str> {
         self.tag(PREVIOUS)
     }

@@ -82,7 +82,9 @@ impl Target for Services {
         let open = described.deployments.iter().filter(|deployment| !deployment.is(RolloutState::Completed));
         for deployment in open {
             let found = self.ecs.definition(&deployment.task_definition)?;
-            if found.is_of_this_run() && found.image(&self.config) == Some(self.config.artifact()) {
+            let is_own = found.is_of_this_run() && found.image(&self.config) == Some(self.config.artifact());
+            // ECS still lists a deployment that has failed and was undone.
+            if is_own && !found.is_inactive() {
                 return Ok(Some(found));
             }
         }
