@@ -339,10 +339,13 @@ impl<'a, T: Target> Rollout<'a, T> {
             Ok(()) => {
                 error.context(format!("the deploy of `{service}` {outcome}: release {name} was removed, and {serves}"))
             }
-            Err(failure) => error
-                .context(format!("the deploy of `{service}` {outcome}, and release {name} could not be removed"))
-                .cause(format!("removing it failed: {failure}"))
-                .help("stop the release manually before the next deploy"),
+            Err(failure) => {
+                let help = degraded_advice(failure.help.as_deref().or(error.help.as_deref()));
+                error
+                    .context(format!("the deploy of `{service}` {outcome}, and release {name} could not be removed"))
+                    .cause(format!("removing it failed: {failure}"))
+                    .help(help)
+            }
         }
     }
 
@@ -424,4 +427,16 @@ pub(crate) fn complete(artifact: &str) -> Result<()> {
 
 fn is_finished(phase: RolloutPhase) -> bool {
     matches!(phase, RolloutPhase::Completed | RolloutPhase::Aborted)
+}
+
+/// What to do about a deploy that could not be undone. `cause`: what to do about the reason, such as a credential that has
+/// expired.
+fn degraded_advice(cause: Option<&str>) -> String {
+    let next = match context::environment() {
+        Some(environment) => format!(
+            "continue with `stagewright rollout retry {environment}`, or go back with `stagewright rollout abort {environment}`"
+        ),
+        None => "stop the release manually before the next deploy".to_owned(),
+    };
+    cause.map_or_else(|| next.clone(), |cause| format!("{cause}; then {next}"))
 }
