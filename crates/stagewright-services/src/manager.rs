@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stagewright_files::remove_tree;
-use stagewright_oci::{ImageReference, Owners, Registry, RegistryAccess};
+use stagewright_oci::{ImageLocation, ImageReference, Owners, Registry, RegistryAccess};
 use stagewright_process::supervisor::{self, Phase};
 
 use crate::blocking::blocking;
@@ -13,6 +13,9 @@ use crate::instance::Instance;
 use crate::launch::{Unpacked, attach, launch, unpack};
 use crate::release::{ReleaseSpec, UnfinishedSpec, log_tail, phase, stop};
 use crate::store::{Current, ServiceFolder};
+
+/// The folder of a release with its image as it was pulled.
+const IMAGE: &str = "image";
 
 /// The folders and programs that a [`ServiceManager`] uses.
 #[derive(Clone)]
@@ -106,23 +109,42 @@ impl ServiceManager {
         }
         let (name, dir) = folder.new_release(&digest)?;
         let unstarted = Unstarted(Some(dir.clone()));
-        let layout = dir.join("image");
+        let layout = dir.join(IMAGE);
         let files = release.files.as_ref().unwrap_or(&self.config.workspace);
         let access = match &release.rehearsal {
             Some(run) => RegistryAccess::rehearsed(files, run),
             None => RegistryAccess::real(files),
         };
-        self.config.registry.pull(&image, &layout, access).await?;
+        let is_remote = matches!(image.location, ImageLocation::Remote { .. });
+        if !is_remote || !self.has_copied(&folder, &digest, &layout).await? {
+            self.config.registry.pull(&image, &layout, access).await?;
+        }
         let exe = self.config.exe.clone();
         blocking(move || {
             let owners = if release.keeps_owners() { Owners::OfImage } else { Owners::Own };
             let config = unpack(&layout, &digest, &dir.join("rootfs"), owners)?;
-            remove_tree(&layout).map_err(|error| ServiceError::file(&layout, error))?;
+            if !is_remote {
+                remove_tree(&layout).map_err(|error| ServiceError::file(&layout, error))?;
+            }
             let instance = launch(Unpacked { release, name, dir: &dir, config, folder, exe }, lock)?;
             unstarted.has_started();
             Ok(instance)
         })
         .await?
+    }
+
+    /// Copies the image from an earlier release that is kept and has it, so that going back to it needs no registry. Its
+    /// content is compared with the digest.
+    async fn has_copied(&self, folder: &ServiceFolder, digest: &str, layout: &Path) -> Result<bool, ServiceError> {
+        let location = ImageLocation::Layout { path: IMAGE.to_owned() };
+        let image = ImageReference { location, tag: None, digest: Some(digest.to_owned()) };
+        for dir in folder.releases()?.into_iter().rev().filter(|dir| dir.join(IMAGE).is_dir()) {
+            // Most of them have another image.
+            if self.config.registry.pull(&image, layout, RegistryAccess::real(&dir)).await.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The release behind a proxy that an earlier attempt of a run has started, and that was neither promoted nor
