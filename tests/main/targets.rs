@@ -6,6 +6,7 @@ mod compose;
 mod docker;
 mod ecs;
 pub(crate) mod engine;
+mod faults;
 pub(crate) mod image_root;
 mod kubernetes;
 mod lambda;

@@ -22,7 +22,7 @@ net = ["http://127.0.0.1:9090"]
 "#;
 
 fn prometheus() -> (Machine, TestEnvironment) {
-    let mut machine = Machine::start();
+    let machine = Machine::start();
     let config = machine.write(
         "prometheus.yml",
         "global: { scrape_interval: 1s }\nscrape_configs: [{ job_name: self, static_configs: [{ targets: ['127.0.0.1:9090'] }] }]\n",

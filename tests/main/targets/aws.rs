@@ -7,6 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::machine::Machine;
 use crate::environment::{Ended, TestEnvironment};
 
+mod front;
+
 const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
 const KEY: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY";
 
@@ -66,7 +68,7 @@ impl Aws {
     }
 
     /// `socket`: the engine that runs tasks.
-    pub(super) fn on(mut machine: Machine, socket: &str) -> Aws {
+    pub(super) fn on(machine: Machine, socket: &str) -> Aws {
         let ministack = program("ministack");
         let (temporary, id, key) = (
             machine.path("").display().to_string(),
@@ -116,7 +118,7 @@ pub(super) fn repository(machine: &Machine, pipeline: &str, files: &[(&str, &str
 
 /// SeaweedFS, an S3 server on port 8333 that checks signatures. Requests without one may do everything, so that a test can
 /// look at the bucket.
-pub(super) fn start_seaweed(machine: &mut Machine) {
+pub(super) fn start_seaweed(machine: &Machine) {
     let keys = format!(r#"[{{ "accessKey": "{KEY_ID}", "secretKey": "{KEY}" }}]"#);
     let rights = r#""actions": ["Admin", "Read", "Write", "List"]"#;
     let identities = format!(

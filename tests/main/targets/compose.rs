@@ -1,5 +1,7 @@
 //! The target `compose`, with a project on an engine of the test's own.
 
+mod faults;
+
 use std::collections::BTreeMap;
 
 use super::engine::{DockerEngine, deploy, deploy_args, latest_run, releases, to_the_end};

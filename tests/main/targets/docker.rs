@@ -2,6 +2,7 @@
 
 mod edge;
 mod envoy;
+mod faults;
 mod nginx;
 
 use std::collections::BTreeMap;
@@ -83,7 +84,7 @@ impl Docker {
 
     /// With Caddy in front, which serves on port 8000.
     fn behind_caddy(deploy: &str) -> Docker {
-        let mut docker = Docker::with(&format!("{CADDY}{deploy}"));
+        let docker = Docker::with(&format!("{CADDY}{deploy}"));
         let socket = docker.engine.machine.path("caddy.sock").display().to_string();
         let proxy = r#"{ "@id": "app", "handler": "reverse_proxy", "upstreams": [{ "dial": "127.0.0.1:1" }] }"#;
         let config = format!(
@@ -335,7 +336,7 @@ strategy = { blue-green = { auto-promotion-enabled = false, scale-down-delay = "
 
 #[test]
 fn blue_green_behind_haproxy_fails_no_request() {
-    let mut docker = Docker::with(HAPROXY);
+    let docker = Docker::with(HAPROXY);
     let socket = docker.engine.machine.path("haproxy.sock").display().to_string();
     let config = format!(
         "global\n  stats socket {socket} mode 600 level admin\n\

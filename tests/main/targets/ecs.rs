@@ -1,5 +1,7 @@
 //! The target `ecs`, with tasks as containers of an engine of the test's own.
 
+mod faults;
+
 use std::cell::RefCell;
 
 use serde_json::{Value as Json, json};

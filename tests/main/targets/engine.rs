@@ -96,23 +96,13 @@ pub(crate) struct DockerEngine {
 
 impl DockerEngine {
     pub(crate) fn start() -> DockerEngine {
-        let mut machine = Machine::start();
+        let machine = Machine::start();
         let socket = machine.path("docker.sock").display().to_string();
         let (data, exec) = (machine.path("data").display().to_string(), machine.path("exec").display().to_string());
         let (pid, host) = (machine.path("pid").display().to_string(), format!("unix://{socket}"));
         let args = ["--data-root", &data, "--exec-root", &exec, "--pidfile", &pid, "--host", &host];
         machine.serve("dockerd", &args, |machine| answers(machine, &socket));
-        let config = machine.write(
-            "registry.yml",
-            &format!(
-                "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \"{REGISTRY}\" }}\n",
-                machine.path("registry").display()
-            ),
-        );
-        let config = config.display().to_string();
-        machine.serve("docker-registry", &["serve", &config], |machine| {
-            machine.get(&format!("http://{REGISTRY}/v2/")).is_some()
-        });
+        start_registry(&machine, "");
         DockerEngine { machine, socket }
     }
 
@@ -135,6 +125,25 @@ impl DockerEngine {
         let host = format!("unix://{}", self.socket);
         self.machine.run("docker", &[["--host", &host].as_slice(), args].concat())
     }
+}
+
+/// Starts a registry on the machine, which keeps what an earlier one had. `more`: lines of its configuration.
+pub(crate) fn start_registry(machine: &Machine, more: &str) {
+    let folder = machine.path("registry").display().to_string();
+    let config = format!(
+        "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {folder} }} }}\nhttp: {{ addr: \"{REGISTRY}\" }}\n{more}"
+    );
+    let config = machine.write("registry.yml", &config).display().to_string();
+    let answers = |machine: &Machine| {
+        let output = machine.command("curl").args(["-s", &format!("http://{REGISTRY}/v2/")]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    machine.serve("docker-registry", &["serve", &config], answers);
+}
+
+/// Ends the registry.
+pub(crate) fn stop_registry(machine: &Machine) {
+    machine.stop("docker-registry");
 }
 
 /// A stage that takes the deploy back unless the release answers with the input `smoke`.

@@ -15,6 +15,7 @@ use crate::environment::{Ended, TestEnvironment, eventually};
 
 mod crds;
 mod drift;
+mod faults;
 mod helm;
 mod schema;
 mod sources;

@@ -1,5 +1,7 @@
 //! The target `lambda`, on functions that run as processes.
 
+mod faults;
+
 use serde_json::{Value as Json, json};
 
 use super::aws::{Aws, credential, deploy};
@@ -87,10 +89,14 @@ impl Functions {
 
     /// What the version that serves answers.
     fn serves(&self) -> String {
-        let path = format!("{FUNCTION}/invocations?Qualifier=live");
-        let answer = self.aws.send("lambda", "POST", &path, &[], "{}").json();
-        answer["version"].as_str().unwrap_or_default().to_owned()
+        serves(&self.aws)
     }
+}
+
+fn serves(aws: &Aws) -> String {
+    let path = format!("{FUNCTION}/invocations?Qualifier=live");
+    let answer = aws.send("lambda", "POST", &path, &[], "{}").json();
+    answer["version"].as_str().unwrap_or_default().to_owned()
 }
 
 #[test]

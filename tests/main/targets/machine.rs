@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
@@ -14,8 +15,8 @@ pub(crate) struct Machine {
     folder: TempDir,
     /// Keeps the namespace.
     holder: Child,
-    /// What runs in it, ended in the reverse order.
-    services: Vec<Child>,
+    /// What runs in it by the program's name, ended in the reverse order.
+    services: Mutex<Vec<(String, Child)>>,
 }
 
 impl Machine {
@@ -31,7 +32,7 @@ impl Machine {
         let output = holder.stdout.take().expect("a pipe");
         BufReader::new(output).read_line(&mut up).expect("a line");
         assert_eq!(up, "up\n", "these tests need to be root, or in a container that may create networks");
-        Machine { folder, holder, services: Vec::new() }
+        Machine { folder, holder, services: Mutex::default() }
     }
 
     /// The command that starts a program in the network.
@@ -66,7 +67,7 @@ impl Machine {
 
     /// Starts a service, whose output goes to a file, and waits until `is_ready`.
     #[track_caller]
-    pub(crate) fn serve(&mut self, program: &str, args: &[&str], is_ready: impl Fn(&Machine) -> bool) {
+    pub(crate) fn serve(&self, program: &str, args: &[&str], is_ready: impl Fn(&Machine) -> bool) {
         let name = Path::new(program).file_name().expect("a name").display().to_string();
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).expect("a file");
         let service = self
@@ -76,8 +77,21 @@ impl Machine {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("these tests need {program}: {error}"));
-        self.services.push(service);
+        self.services().push((name, service));
         eventually(&format!("{program} {args:?} is ready"), || is_ready(self).then_some(()));
+    }
+
+    /// Also after a failed assertion, so that they are ended.
+    fn services(&self) -> MutexGuard<'_, Vec<(String, Child)>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a service that runs.
+    #[track_caller]
+    pub(crate) fn stop(&self, program: &str) {
+        let mut services = self.services();
+        let at = services.iter().position(|(name, _)| name == program).expect("a service");
+        end(&mut services.remove(at).1);
     }
 
     /// The body of a GET, if the status is 200.
@@ -96,13 +110,14 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        for service in self.services.iter_mut().rev() {
-            let pid = i32::try_from(service.id()).expect("a process id");
-            // Services such as dockerd end what they started, and unmount what they mounted.
-            let _ = Command::new("kill").arg(pid.to_string()).status();
-            let _ = service.wait();
-        }
+        self.services().iter_mut().rev().for_each(|(_, service)| end(service));
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
+}
+
+/// Services such as dockerd end what they started, and unmount what they mounted.
+fn end(service: &mut Child) {
+    let _ = Command::new("kill").arg(service.id().to_string()).status();
+    let _ = service.wait();
 }

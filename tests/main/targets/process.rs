@@ -1,5 +1,7 @@
 //! The target `process` behind its proxy.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Stdio};

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use self::fleet::{Fleet, deploy};
 use super::engine::kill_at_every_write;
 
+mod faults;
 mod fleet;
 mod login;
 mod waves;
@@ -177,7 +178,7 @@ fn a_release_that_is_not_healthy_leaves_the_one_before() {
 
 #[test]
 fn a_check_on_the_host_decides_and_so_does_one_from_here() {
-    let mut fleet = Fleet::start(1);
+    let fleet = Fleet::start(1);
     let checked = "restart = [\"sh\", \"-c\", \"cp version /run/served/health\"]\naddresses = { web1 = \"http://127.0.0.1:8080\" }\n\
                    check = { command = [\"grep\", \"--quiet\", \"ok\", \"version\"] }\n\
                    health = { path = \"/health\", deadline = \"3s\" }";

@@ -1,5 +1,7 @@
 //! The target `static`, on a bucket of the test's own.
 
+mod faults;
+
 use serde_json::{Value as Json, json};
 
 use super::aws::{Answer, Aws, credential, deploy, repository, start_seaweed};
@@ -241,12 +243,11 @@ fn a_deploy_that_is_aborted_after_the_switch_restores_the_files_at_the_root() {
         eventually("the rollout is paused", || (rollout(&website.repository)["phase"] == "paused").then_some(()));
         run
     };
-    // Each command ends with the run's own code, or with 4 if the run has ended before it could follow it.
     let mut first = deploy_until_switched("1");
-    website.repository.run(&["rollout", "promote", "production"]);
+    website.repository.run(&["rollout", "promote", "production"]).exits(0);
     assert!(first.wait().expect("an end").success());
     let mut second = deploy_until_switched("2");
-    website.repository.run(&["rollout", "abort", "production"]);
+    website.repository.run(&["rollout", "abort", "production"]).exits(0);
     assert_eq!(second.wait().expect("an end").code(), Some(1));
     assert_eq!(website.page(), "version 1");
     let has = |path: &str| website.get(path).status == "200";
@@ -313,8 +314,8 @@ fn a_rehearsal_sends_nothing_and_a_wrong_key_is_named() {
 
 #[test]
 fn a_server_of_another_maker_checks_signatures_and_conditions() {
-    let mut machine = Machine::start();
-    start_seaweed(&mut machine);
+    let machine = Machine::start();
+    start_seaweed(&machine);
     let pipeline = PIPELINE.replace("DEPLOY", "").replace(":4566", ":8333");
     let pipeline = format!("{pipeline}\n{}", credential("s3", "s3", "127.0.0.1:8333"));
     let mut repository = repository(&machine, &pipeline, &[("build.py", BUILD)]);

@@ -1,5 +1,6 @@
 //! The target `swarm`, with a stack from a Compose file, on a swarm of one node.
 
+mod faults;
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};

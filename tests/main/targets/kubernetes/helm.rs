@@ -9,6 +9,7 @@ use super::{CONFIGURATION, DEPLOYMENT, Load, Namespace, PIPELINE, SERVICE, varia
 use crate::environment::after;
 use crate::targets::aws::program;
 use crate::targets::engine::kill_at_every_write;
+use crate::targets::faults::{deploy_two_at_once, gate_deploy};
 
 /// Runs before each upgrade, as a migration of a database would, and fails with the code of the value `migration`.
 const HOOK: &str = r#"
@@ -153,4 +154,14 @@ fn what_others_do_by_hand_is_named_and_overwritten_only_after_an_approval() {
     shop.repository.run(&["approve", "latest", "deploy", "--field", &format!("overwrite={mark}")]).exits(0);
     shop.repository.run(&["resume", "latest"]).exits(0);
     assert_eq!((shop.serves(), shop.field("deployment/shop", ".spec.replicas")), ("version 2".into(), "2".to_owned()));
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn of_two_upgrades_at_once_the_newer_one_serves_at_the_end() {
+    let shop = shop("");
+    shop.deploy("0", &[], 0);
+    gate_deploy(&shop.repository);
+    deploy_two_at_once(&shop.repository, "1", "2");
+    assert_eq!((shop.serves().as_str(), &shop.helm_record()["unfinished"]), ("version 2", &Json::Null));
 }
