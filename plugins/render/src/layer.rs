@@ -5,8 +5,8 @@ use serde_json::Value as Json;
 use stagewright_sdk::Position;
 use toml::de::{DeTable, DeValue};
 
-use crate::Mistake;
 use crate::format::Format;
+use crate::mistake::Mistake;
 use crate::values::{Origin, Setting, Settings, Value};
 
 /// The settings of a layer.

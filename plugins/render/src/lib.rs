@@ -8,6 +8,7 @@
 
 mod format;
 mod layer;
+mod mistake;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use stagewright_sdk::{
 };
 
 use crate::format::Format;
+use crate::mistake::Mistake;
 use crate::template::Templates;
 use crate::values::{Origin, Setting, Settings};
 
@@ -91,15 +93,6 @@ pub struct MergedFile {
 pub enum Allowance {
     /// Passwords and the like as plain text.
     PlainSecrets,
-}
-
-/// A mistake in a layer or a template.
-#[derive(Debug)]
-struct Mistake {
-    file: String,
-    position: Option<Position>,
-    message: String,
-    help: String,
 }
 
 impl Stage for Render {

@@ -5,8 +5,8 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value as Json;
 use stagewright_sdk::{Error, Position, Result, workspace};
 
-use crate::Mistake;
 use crate::format::Format;
+use crate::mistake::Mistake;
 
 /// How many steps a template may take, so that a loop ends.
 const MOST_STEPS: u64 = 10_000_000;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value as Json};
 use stagewright_sdk::Position;
 
-use crate::Mistake;
+use crate::mistake::Mistake;
 
 /// Settings by key.
 pub(crate) type Settings = BTreeMap<String, Setting>;
