@@ -72,7 +72,8 @@ impl Place {
 
     /// What a script prints.
     fn says(&self, script: &str) -> String {
-        let begun = self.start(&format!("{script}\necho \"that's all\"; exec sleep 600"));
+        // Through one pipe, so that lines aren't split by one another.
+        let begun = self.start(&format!("exec 2>&1\n{script}\necho \"that's all\"; exec sleep 600"));
         assert_eq!((begun.phase, &begun.failure), (Phase::Running, &None));
         let log = || log_tail(&self.service(), 100).unwrap();
         until("it has said all", || log().contains("that's all\n"));
