@@ -23,6 +23,7 @@ mod faults;
 mod follow;
 mod git;
 mod grant;
+mod history;
 mod hostile;
 mod images;
 mod init;

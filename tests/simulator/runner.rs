@@ -165,7 +165,14 @@ pub(crate) fn token_of(stage: StageIndex) -> String {
 }
 
 fn report(end: AttemptEnd) -> AttemptReport {
-    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None, made: None }
+    AttemptReport {
+        end,
+        outputs: BTreeMap::new(),
+        artifacts: Vec::new(),
+        release: None,
+        made: None,
+        read_history: false,
+    }
 }
 
 fn unsuccessful(outcome: Outcome, kind: FailureKind) -> AttemptReport {

@@ -177,7 +177,11 @@ impl CacheRunner {
         let recorded = if keeps { output.clone().with_listener(recorder.clone()) } else { output.clone() };
         let start = stamp::ticked();
         let mut report = self.work.run(request, recorded, interrupt).await;
-        let has_result = keeps && report.end == AttemptEnd::Succeeded;
+        let has_result = keeps && report.end == AttemptEnd::Succeeded && !report.read_history;
+        if keeps && report.read_history {
+            say(&output, "not cached: it has asked for the history of the repository or of an environment".to_owned())
+                .await;
+        }
         let kept = {
             let (inner, report) = (Arc::clone(self), report.clone());
             off_thread(move || {
@@ -382,7 +386,7 @@ impl CacheRunner {
         }
         output.cache(key.to_string(), Some(entry.run)).await;
         let CachedResult { outputs, artifacts, .. } = entry;
-        AttemptReport { end: AttemptEnd::Succeeded, outputs, artifacts, release: None, made: None }
+        AttemptReport { end: AttemptEnd::Succeeded, outputs, artifacts, release: None, made: None, read_history: false }
     }
 
     /// Restores all of a result. A result that can't be restored is removed from the store.

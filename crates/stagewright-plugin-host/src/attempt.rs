@@ -48,6 +48,8 @@ pub(crate) struct Attempt {
     pub(crate) verbose: bool,
     pub(crate) context: Context,
     pub(crate) changes: Changes,
+    /// Whether the guest has asked for the history of the repository or of an environment.
+    pub(crate) read_history: bool,
     pub(crate) outputs: Outputs,
     pub(crate) findings: Findings,
     pub(crate) tests: TestReports,
@@ -81,6 +83,7 @@ impl Attempt {
             verbose: context.config().verbose,
             context: Context::for_attempt(context),
             changes: Changes::for_attempt(context),
+            read_history: false,
             outputs: Outputs::default(),
             findings: Findings::new(context.log.clone()),
             tests: TestReports::new(context.log.clone()),

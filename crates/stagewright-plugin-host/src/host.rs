@@ -182,5 +182,12 @@ fn incapable(message: String) -> AttemptEnd {
 
 /// The report of an attempt that ended before its plugin could produce anything.
 fn without_outputs(end: AttemptEnd) -> AttemptReport {
-    AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None, made: None }
+    AttemptReport {
+        end,
+        outputs: BTreeMap::new(),
+        artifacts: Vec::new(),
+        release: None,
+        made: None,
+        read_history: false,
+    }
 }

@@ -121,6 +121,7 @@ impl NativeLibraries {
                     artifacts: Vec::new(),
                     release: None,
                     made: None,
+                    read_history: false,
                 };
             }
         };
@@ -143,7 +144,7 @@ impl NativeLibraries {
             Err(stopped) => outcome_from_stop(&stopped),
         };
         let outputs = run.outputs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None }
+        AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None, read_history: false }
     }
 
     async fn get(self: &Arc<Self>, name: &str, file: PathBuf, digest: &str) -> Result<Arc<NativeLibrary>, PluginError> {

@@ -63,7 +63,7 @@ pub(crate) fn secret_across_cursor_moves(text: &str, masker: &Masker) -> Option<
 
 /// `report` with every secret masked.
 pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
-    let AttemptReport { end, outputs, artifacts, release, made } = report;
+    let AttemptReport { end, outputs, artifacts, release, made, read_history } = report;
     let text = |text: String| masked_text(&text, masker);
     let outputs = outputs.into_iter().map(|(name, value)| (text(name), masker.json(&value)));
     let release = release.map(|ReleaseNote { artifact, url, parts }| ReleaseNote {
@@ -73,7 +73,7 @@ pub(crate) fn masked(report: AttemptReport, masker: &Masker) -> AttemptReport {
         parts: parts.into_iter().map(|(name, part)| (text(name), masker.text(&part))).collect(),
     });
     let outputs = outputs.collect::<BTreeMap<_, _>>();
-    AttemptReport { end: masked_end(end, masker), outputs, artifacts, release, made }
+    AttemptReport { end: masked_end(end, masker), outputs, artifacts, release, made, read_history }
 }
 
 fn masked_end(end: AttemptEnd, masker: &Masker) -> AttemptEnd {
@@ -177,6 +177,7 @@ mod tests {
                 parts: BTreeMap::from([("service/web".into(), format!("password: {SECRET}"))]),
             }),
             made: None,
+            read_history: false,
         };
         says(&format!("{:?}", report.end)) && !says(&format!("{:?}", masked(report, &masker)))
     }

@@ -44,8 +44,14 @@ use types::Answer;
 pub(crate) const VERSION: &str = "0.2.0";
 
 /// The packages that have got something since [`VERSION`], with their own versions.
-const RAISED: &[(&str, &str)] =
-    &[("environment", "0.2.1"), ("http", "0.2.2"), ("service", "0.2.1"), ("stage", "0.2.3"), ("test-reports", "0.2.1")];
+const RAISED: &[(&str, &str)] = &[
+    ("environment", "0.2.1"),
+    ("http", "0.2.2"),
+    ("service", "0.2.1"),
+    ("source", "0.2.1"),
+    ("stage", "0.2.3"),
+    ("test-reports", "0.2.1"),
+];
 
 /// The version of a package that this engine provides.
 pub(crate) fn version_of(package: &str) -> &'static str {

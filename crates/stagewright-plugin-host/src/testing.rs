@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, Need, Outcome, Problem, RunId,
+    AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, Need, Outcome, Problem, Release,
+    RunId,
 };
 use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::attempt::{AttemptContext, AttemptHost};
 use crate::capability::effects::Effects;
 use crate::capability::secrets::{Secret, SecretError, SecretSource};
-use crate::changes::{ChangeSource, ChangesUnknown};
+use crate::changes::{ChangeSource, ChangesUnknown, History};
 use crate::confine::StageOwner;
 use crate::host::{HostConfig, RunScope};
 use crate::limits::DEFAULT_LOG;
@@ -23,6 +24,7 @@ use crate::mask::Masker;
 use crate::net::outbound::Outbound;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
 use crate::rehearsal::{Rehearsal, RehearsalParts};
+use crate::releases::{ReleaseLedger, ReleasesUnknown};
 use crate::reserved::Reserved;
 use crate::service::{ServiceConfig, ServiceManager};
 use crate::stop::{AttemptAborter, AttemptTimer};
@@ -119,6 +121,7 @@ impl TestAttempt {
             secrets: Arc::new(EmptySource),
             credentials: Arc::new(()),
             changes: Arc::new(NoRepository),
+            releases: Arc::new(NoReleases),
             registry,
             services,
             sandbox: None,
@@ -255,5 +258,22 @@ pub(crate) struct NoRepository;
 impl ChangeSource for NoRepository {
     fn changed_files(&self, _commit: &str) -> Result<BTreeSet<String>, ChangesUnknown> {
         Err(ChangesUnknown::default())
+    }
+
+    fn commits(&self, _head: &str, _since: Option<&str>, _most: usize) -> Result<History, ChangesUnknown> {
+        Err(ChangesUnknown::default())
+    }
+
+    fn repository(&self) -> Result<Option<String>, ChangesUnknown> {
+        Ok(None)
+    }
+}
+
+/// A ledger without releases.
+pub(crate) struct NoReleases;
+
+impl ReleaseLedger for NoReleases {
+    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<Release>, ReleasesUnknown> {
+        Ok(None)
     }
 }

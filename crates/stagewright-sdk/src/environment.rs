@@ -26,6 +26,12 @@ pub struct Release {
     /// The fencing token that it was deployed under.
     #[serde(default)]
     pub fence: u64,
+    /// The full id of the commit that it was deployed from; empty outside of a repository.
+    #[serde(default)]
+    pub commit: String,
+    /// Who started the run that deployed it.
+    #[serde(default)]
+    pub by: String,
 }
 
 /// The environment's fencing token that this call holds; in [`crate::Reconcile::observe`], the last that the interrupted
@@ -95,6 +101,18 @@ pub fn last_known_good() -> Result<Option<Release>> {
 /// When the host's record can't be parsed.
 pub fn restored() -> Result<Option<Release>> {
     read(host::restored())
+}
+
+/// The newest release of an environment of the pipeline that was marked good, without those of this run. For a region,
+/// `environment` is as in `production.eu`. The stage needn't act on the environment, and so needs no approval. In a
+/// rehearsal it is that of the real environment. The result of a stage that calls this isn't cached.
+///
+/// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+///
+/// # Errors
+/// When the pipeline has no such environment, or the host's record can't be parsed.
+pub fn good_release(environment: &str) -> Result<Option<Release>> {
+    read(host::good_release(environment)?)
 }
 
 /// How far this stage's rollout was when it was last recorded in this run.

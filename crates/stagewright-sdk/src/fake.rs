@@ -17,6 +17,7 @@
 mod glob;
 pub(crate) mod imports;
 mod report;
+mod repository;
 mod rules;
 mod script;
 mod state;

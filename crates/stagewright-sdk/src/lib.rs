@@ -66,6 +66,7 @@ pub mod fake;
 mod field_kind;
 pub mod findings;
 pub mod gate;
+mod history;
 pub mod http;
 pub mod log;
 mod manifest;

@@ -12,6 +12,7 @@
 //! an error, because a run would otherwise record no commit and treat changed files as unchanged.
 
 mod files;
+mod history;
 mod ignored;
 mod library;
 mod program;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use git2::{ObjectType, Oid};
 use stagewright_engine::{GitState, RunSource, Trigger};
+use stagewright_plugin_host::Commit;
 
 use self::library::GitLibrary;
 use self::program::GitProgram;
@@ -30,6 +32,7 @@ use crate::error::SessionError;
 use crate::repository::Repository;
 
 pub(crate) use files::check_directory;
+pub(crate) use history::{history, web_address};
 pub(crate) use ignored::IgnoreRules;
 
 /// The state of a repository that has a commit.
@@ -86,6 +89,15 @@ trait GitReader {
 
     /// The differences between a commit and the working tree, including untracked files and submodules.
     fn differences(&self, commit: &str) -> Result<Differences, Unanswered>;
+
+    /// The newest `most` commits that lead to `head` but not to `since`, none before one that it is a parent of.
+    fn log(&self, head: &str, since: Option<&str>, most: usize) -> Result<Vec<Commit>, Unanswered>;
+
+    /// Whether the repository lacks the commits before some of its own.
+    fn is_shallow(&self) -> Result<bool, Unanswered>;
+
+    /// The URL of the remote `origin`.
+    fn remote(&self) -> Result<Option<String>, Unanswered>;
 }
 
 /// Reads the state of the repository. The values are empty outside a repository and without a commit.

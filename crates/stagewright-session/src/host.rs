@@ -24,6 +24,7 @@ use crate::blocking::blocking;
 use crate::cache::{self, CacheSettings};
 use crate::changes::RepositoryChanges;
 use crate::credentials::DeclaredCredentials;
+use crate::environment_ledger::EnvironmentLedger;
 use crate::error::SessionError;
 use crate::lock_file;
 use crate::mode::RunMode;
@@ -90,6 +91,7 @@ impl Host {
         let secrets = Arc::new(plan.map_or_else(none, |plan| DeclaredSecrets::of(plan, &session.repository)));
         let context = secrets.context().clone();
         let credentials = Arc::new(DeclaredCredentials::of(plan, Arc::clone(&secrets), context));
+        let releases = EnvironmentLedger::of(plan, Arc::clone(&session.repository));
         let (session, pipeline) = (session.clone(), plan.map(|plan| plan.name.clone()).unwrap_or_default());
         blocking(move || {
             let (sandbox, unsandboxed) = if confined { sandbox(&session.repository) } else { (None, None) };
@@ -104,6 +106,7 @@ impl Host {
                 credentials: &credentials,
                 registry,
                 services: &services,
+                releases,
             };
             let runtime = session.runtime.get(attempts, &session.repository, &session.notices)?;
             let plugins = PluginHost::new(&runtime, config(&session, parts, mode)?).map_err(host_error)?;
@@ -347,6 +350,7 @@ struct HostOptions<'a> {
     credentials: &'a Arc<DeclaredCredentials>,
     registry: Arc<Registry>,
     services: &'a Arc<ServiceManager>,
+    releases: EnvironmentLedger,
 }
 
 fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<HostConfig, SessionError> {
@@ -354,6 +358,7 @@ fn config(session: &Session, parts: HostOptions<'_>, mode: RunMode) -> Result<Ho
     Ok(HostConfig {
         workspace: repository.root.clone(),
         changes: Arc::new(RepositoryChanges(Arc::clone(repository))),
+        releases: Arc::new(parts.releases),
         reserved: reserved(repository, &parts.secrets.files())?,
         artifacts: repository.artifacts(),
         environment: repository.environment.clone(),

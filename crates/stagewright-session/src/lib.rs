@@ -35,6 +35,7 @@ mod credentials;
 mod decide;
 mod deploy_changes;
 mod drive;
+mod environment_ledger;
 mod error;
 mod event;
 mod explain;

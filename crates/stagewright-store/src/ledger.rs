@@ -57,6 +57,34 @@ impl Store {
         };
         query().map_err(self.failed(format_args!("read the releases of environment `{environment}`")))
     }
+
+    /// The newest known-good release of an environment that is in place, without those of the run `asking`; never one of a
+    /// rehearsal. If it was restored, the deploy that was restored: its commit is the one that the release was made from.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn good_release(&self, environment: &str, asking: &RunId) -> Result<Option<ReleaseRow>, StoreError> {
+        let query = || {
+            let sql = format!("{SELECT} AND NOT undone AND confirmed AND run <> ?3 ORDER BY number DESC LIMIT 1");
+            let mut newest = self.connection.prepare_cached(&sql)?;
+            let Some(good) = newest.query_row((environment, false, &asking.0), release_row).optional()? else {
+                return Ok(None);
+            };
+            if good.release.origin == ReleaseOrigin::Deploy {
+                return Ok(Some(good));
+            }
+            let sql = format!("{SELECT} AND way = 'deploy' AND number < ?3 ORDER BY number DESC");
+            let mut deploys = self.connection.prepare_cached(&sql)?;
+            for row in deploys.query_map((environment, false, integer(good.number)), release_row)? {
+                let row = row?;
+                if row.deploys_the_same(&good) {
+                    return Ok(Some(row));
+                }
+            }
+            Ok(Some(good))
+        };
+        query().map_err(self.failed(format_args!("read the releases of environment `{environment}`")))
+    }
 }
 
 /// Finds the current release of an environment, and the one that a rollback restores: the newest known-good release

@@ -471,7 +471,14 @@ fn failure(kind: FailureKind, message: String, help: Option<String>) -> Failure 
 
 fn unsuccessful(outcome: Outcome, failure: Failure) -> AttemptReport {
     let end = AttemptEnd::Unsuccessful(outcome, failure);
-    AttemptReport { end, outputs: Default::default(), artifacts: Vec::new(), release: None, made: None }
+    AttemptReport {
+        end,
+        outputs: Default::default(),
+        artifacts: Vec::new(),
+        release: None,
+        made: None,
+        read_history: false,
+    }
 }
 
 /// Runs blocking file operations outside of the async threads.

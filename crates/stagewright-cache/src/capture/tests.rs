@@ -38,8 +38,17 @@ impl StageRunner for Worker {
     ) -> BoxFuture<'static, AttemptReport> {
         (self.work)(request.folder.as_deref().unwrap_or(&self.workspace));
         let end = AttemptEnd::Succeeded;
-        async { AttemptReport { end, outputs: BTreeMap::new(), artifacts: Vec::new(), release: None, made: None } }
-            .boxed()
+        async {
+            AttemptReport {
+                end,
+                outputs: BTreeMap::new(),
+                artifacts: Vec::new(),
+                release: None,
+                made: None,
+                read_history: false,
+            }
+        }
+        .boxed()
     }
 }
 

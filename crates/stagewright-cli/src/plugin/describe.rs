@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use stagewright_engine::{Release, RunId};
 use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    ChangeSource, ChangesUnknown, HostConfig, PluginHost, PluginManifest, PluginRuntime, Pulls, Reserved,
-    RuntimeConfig, Secret, SecretError, SecretSource,
+    ChangeSource, ChangesUnknown, History, HostConfig, PluginHost, PluginManifest, PluginRuntime, Pulls, ReleaseLedger,
+    ReleasesUnknown, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
 };
 
 /// Why `describe` failed: the message, its causes, and the remedy.
@@ -69,6 +70,7 @@ fn host_config(folder: &Path, scratch: &Path) -> HostConfig {
         secrets: Arc::new(Nothing),
         credentials: Arc::new(()),
         changes: Arc::new(Nothing),
+        releases: Arc::new(Nothing),
         registry,
         services: Arc::new(services),
         learning: None,
@@ -94,5 +96,19 @@ impl SecretSource for Nothing {
 impl ChangeSource for Nothing {
     fn changed_files(&self, _commit: &str) -> Result<BTreeSet<String>, ChangesUnknown> {
         Err(ChangesUnknown::default())
+    }
+
+    fn commits(&self, _head: &str, _since: Option<&str>, _most: usize) -> Result<History, ChangesUnknown> {
+        Err(ChangesUnknown::default())
+    }
+
+    fn repository(&self) -> Result<Option<String>, ChangesUnknown> {
+        Ok(None)
+    }
+}
+
+impl ReleaseLedger for Nothing {
+    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<Release>, ReleasesUnknown> {
+        Ok(None)
     }
 }

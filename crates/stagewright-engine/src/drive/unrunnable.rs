@@ -37,5 +37,6 @@ fn failed_report(outcome: Outcome, message: &str, causes: Vec<String>) -> Attemp
         artifacts: Vec::new(),
         release: None,
         made: None,
+        read_history: false,
     }
 }

@@ -22,6 +22,9 @@ pub struct AttemptReport {
     /// The files that it left where it may write; none where no stage reads them, see
     /// [`Basis::readers`](super::Basis::readers).
     pub made: Option<Made>,
+    /// Whether it asked for the history of the repository or of an environment, which no key of the cache has.
+    #[serde(default)]
+    pub read_history: bool,
 }
 
 /// What a plugin reports of a release.

@@ -397,6 +397,7 @@ fn reports_round_trip_through_json() {
                 parts: [(text("service/web"), text("x"))].into(),
             }),
             made: Some(made()),
+            read_history: true,
         });
     }
 }

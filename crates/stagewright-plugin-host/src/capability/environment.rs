@@ -7,14 +7,16 @@ use serde_json::{Value as Json, json};
 use stagewright_engine::{AttemptRequest, EnvironmentView, ReleaseNote, Rollout};
 
 use crate::attempt::AttemptContext;
+use crate::blocking::blocking;
 use crate::capability::effects::Effects;
 use crate::error::{CapabilityError, ErrorCode};
 use crate::mask::Masker;
+use crate::releases::{ReleaseLedger, ReleasesUnknown};
 
 /// The environment that an attempt acts on, if any.
-#[derive(Debug)]
 pub(crate) struct StageEnvironment {
     request: Arc<AttemptRequest>,
+    releases: Arc<dyn ReleaseLedger>,
     recorded: Option<ReleaseNote>,
     would: Option<String>,
 }
@@ -24,11 +26,11 @@ const PARTS: usize = 256 << 10;
 
 impl StageEnvironment {
     pub(crate) fn for_attempt(attempt: &AttemptContext<'_>) -> StageEnvironment {
-        StageEnvironment::new(attempt.request.clone())
+        StageEnvironment::new(attempt.request.clone(), attempt.config().releases.clone())
     }
 
-    pub(crate) fn new(request: Arc<AttemptRequest>) -> StageEnvironment {
-        StageEnvironment { request, recorded: None, would: None }
+    fn new(request: Arc<AttemptRequest>, releases: Arc<dyn ReleaseLedger>) -> StageEnvironment {
+        StageEnvironment { request, releases, recorded: None, would: None }
     }
 
     pub(crate) fn fence(&self) -> Option<u64> {
@@ -57,6 +59,17 @@ impl StageEnvironment {
     pub(crate) fn restored(&self) -> Result<Option<String>, CapabilityError> {
         let view = self.request.environment.as_ref();
         as_json(view.and_then(|view| view.restored.as_ref()), "a release")
+    }
+
+    /// The newest known-good release of an environment that another run deployed, as JSON.
+    pub(crate) async fn good_release(&self, environment: String) -> Result<Option<String>, CapabilityError> {
+        let (releases, run) = (Arc::clone(&self.releases), self.request.run.clone());
+        let found = blocking(move || releases.good_release(&environment, &run)).await?;
+        let release = found.map_err(|ReleasesUnknown { message, help }| CapabilityError {
+            help,
+            ..CapabilityError::new(ErrorCode::FailedPrecondition, message)
+        })?;
+        as_json(release.as_ref(), "a release")
     }
 
     /// The release that serves in the real environment, as JSON.
@@ -149,11 +162,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::testing::request;
+    use crate::testing::{NoReleases, request};
 
     fn environment(fence: Option<u64>) -> StageEnvironment {
         let view = EnvironmentView { name: "staging".into(), fence, ..EnvironmentView::default() };
-        StageEnvironment::new(Arc::new(AttemptRequest { environment: Some(view), ..request() }))
+        StageEnvironment::new(Arc::new(AttemptRequest { environment: Some(view), ..request() }), Arc::new(NoReleases))
     }
 
     #[test]

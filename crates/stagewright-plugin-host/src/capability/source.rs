@@ -1,4 +1,4 @@
-//! `source`: the files that differ from a commit, as far as the stage may read them.
+//! `source`: the files that differ from a commit, as far as the stage may read them, and the commits that lead to the run's.
 
 use std::sync::Arc;
 
@@ -9,6 +9,9 @@ use crate::attempt::AttemptContext;
 use crate::blocking::blocking;
 use crate::changes::{ChangeSource, ChangesUnknown};
 use crate::error::{CapabilityError, ErrorCode};
+
+/// The most commits of one answer.
+const MOST_COMMITS: u32 = 10_000;
 
 /// The changes that a stage may learn of.
 #[derive(Clone)]
@@ -52,6 +55,44 @@ impl Changes {
             Ok(changed.into_iter().filter(is_known).collect())
         })
         .await?
+    }
+
+    /// The newest commits that lead to `head`, as JSON. They show no files, so no grant is needed.
+    pub(crate) async fn commits(
+        &self,
+        head: Option<String>,
+        since: Option<String>,
+        most: u32,
+    ) -> Result<String, CapabilityError> {
+        let invalid = |message: String| CapabilityError::new(ErrorCode::InvalidArgument, message);
+        if !(1..=MOST_COMMITS).contains(&most) {
+            return Err(invalid(format!("between 1 and {MOST_COMMITS} commits can be listed, not {most}")));
+        }
+        if let Some(name) = since.as_ref().filter(|name| !is_full_id(name) && !name.starts_with("refs/tags/")) {
+            return Err(invalid(format!("`{name}` is neither the full id of a commit nor the full name of a tag"))
+                .with_help("pass what `git rev-parse` prints, or the name as in `refs/tags/v1.0`"));
+        }
+        let unknown = |ChangesUnknown { message, help }| {
+            let message = format!("could not list the commits: {message}");
+            CapabilityError { help, ..CapabilityError::new(ErrorCode::FailedPrecondition, message) }
+        };
+        let head = head.ok_or_else(|| {
+            unknown(ChangesUnknown { message: "the run is for no commit".to_owned(), help: None })
+                .with_help("run it in a git repository that has a commit")
+        })?;
+        let source = Arc::clone(&self.source);
+        let found = blocking(move || source.commits(&head, since.as_deref(), most as usize)).await?;
+        serde_json::to_string(&found.map_err(unknown)?)
+            .map_err(|error| CapabilityError::new(ErrorCode::Internal, "could not serialize commits").caused_by(&error))
+    }
+
+    /// The web address of the repository.
+    pub(crate) async fn repository(&self) -> Result<Option<String>, CapabilityError> {
+        let source = Arc::clone(&self.source);
+        blocking(move || source.repository()).await?.map_err(|ChangesUnknown { message, help }| {
+            let message = format!("could not read the repository's remote: {message}");
+            CapabilityError { help, ..CapabilityError::new(ErrorCode::FailedPrecondition, message) }
+        })
     }
 }
 

@@ -115,5 +115,6 @@ async fn run_guest(ready: &ReadyPlugin, call: Call, attempt: Attempt, timer: &mu
         artifacts: attempt.artifacts.published(),
         release: attempt.environment.take(),
         made: None,
+        read_history: attempt.read_history,
     }
 }

@@ -12,6 +12,7 @@ use crate::confine::SandboxConfig;
 use crate::learner::Learning;
 use crate::packages::PackageHosts;
 use crate::registry::Registry;
+use crate::releases::ReleaseLedger;
 use crate::reserved::Reserved;
 use crate::resolve::{PluginSource, Pulls};
 use crate::service::ServiceManager;
@@ -41,8 +42,10 @@ pub struct HostConfig {
     pub secrets: Arc<dyn SecretSource>,
     /// The signers of the credentials that this run's pipeline declares.
     pub credentials: Arc<dyn SignerSource>,
-    /// The changes of the workspace's files since a commit.
+    /// The changes of the workspace's files since a commit, and its history.
     pub changes: Arc<dyn ChangeSource>,
+    /// The known-good releases of the pipeline's environments.
+    pub releases: Arc<dyn ReleaseLedger>,
     /// Access to image registries, with the credentials of this run's user.
     pub registry: Arc<Registry>,
     /// The local services of this workspace's environments.

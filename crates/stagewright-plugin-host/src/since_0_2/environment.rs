@@ -37,6 +37,12 @@ impl Host for Attempt {
         Ok(self.environment.restored()?)
     }
 
+    async fn good_release(&mut self, environment: String) -> Answer<Option<String>> {
+        self.read_history = true;
+        let release = self.environment.good_release(environment).await;
+        self.answer(release)
+    }
+
     async fn rollout(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(self.environment.rollout()?)
     }

@@ -53,4 +53,17 @@ impl Host for Attempt {
         let changed = self.changes.since(since, base).await;
         self.answer(changed)
     }
+
+    async fn commits(&mut self, since: Option<String>, most: u32) -> Answer<String> {
+        self.read_history = true;
+        let head = known(&self.source()?.git.commit);
+        let commits = self.changes.commits(head, since, most).await;
+        self.answer(commits)
+    }
+
+    async fn repository(&mut self) -> Answer<Option<String>> {
+        self.read_history = true;
+        let address = self.changes.repository().await;
+        self.answer(address)
+    }
 }

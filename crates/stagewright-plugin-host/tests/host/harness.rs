@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use stagewright_engine::{
     AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Call, Delivery, EffectRefused,
-    Failure, Interrupt, Metric, Outcome, Problem, Rollout, RunId, StageRunner as _, TestCase,
+    Failure, Interrupt, Metric, Outcome, Problem, Release, Rollout, RunId, StageRunner as _, TestCase,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    BuiltinPlugins, ChangeSource, ChangesUnknown, Claim, CompileObserver, HostConfig, PluginHost, PluginRuntime, Pulls,
-    Purpose, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
+    BuiltinPlugins, ChangeSource, ChangesUnknown, Claim, CompileObserver, History, HostConfig, PluginHost,
+    PluginRuntime, Pulls, Purpose, ReleaseLedger, ReleasesUnknown, Reserved, RuntimeConfig, Secret, SecretError,
+    SecretSource,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -132,6 +133,7 @@ pub(crate) fn run_host(runtime: &PluginRuntime, folder: &Path, secrets: Arc<dyn 
         secrets,
         credentials: Arc::new(()),
         changes: Arc::new(NoRepository),
+        releases: Arc::new(NoReleases),
         registry,
         services: Arc::new(services),
         learning: None,
@@ -280,5 +282,22 @@ struct NoRepository;
 impl ChangeSource for NoRepository {
     fn changed_files(&self, _commit: &str) -> Result<BTreeSet<String>, ChangesUnknown> {
         Err(ChangesUnknown::default())
+    }
+
+    fn commits(&self, _head: &str, _since: Option<&str>, _most: usize) -> Result<History, ChangesUnknown> {
+        Err(ChangesUnknown::default())
+    }
+
+    fn repository(&self) -> Result<Option<String>, ChangesUnknown> {
+        Ok(None)
+    }
+}
+
+/// A ledger without releases.
+struct NoReleases;
+
+impl ReleaseLedger for NoReleases {
+    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<Release>, ReleasesUnknown> {
+        Ok(None)
     }
 }

@@ -12,6 +12,7 @@ use super::report::{
 };
 use super::script::{HttpScript, ProcessScript, Scripts, ServiceScript, SshScript};
 use crate::descriptor::Descriptor;
+use crate::history::Commit;
 use crate::need::Need;
 use crate::rollout::Rollout;
 use crate::test_case::{FailedTest, TestCase};
@@ -57,6 +58,16 @@ pub(super) struct State {
     pub(super) source: Source,
     /// The changed files, by the commit that they differ from.
     pub(super) changes: BTreeMap<String, BTreeSet<String>>,
+    /// The commits that lead to the run's, newest first.
+    pub(super) history: Vec<Commit>,
+    /// Commits by tag.
+    pub(super) history_tags: BTreeMap<String, String>,
+    /// Commits that don't lead to the run's.
+    pub(super) diverged: BTreeSet<String>,
+    pub(super) shallow: bool,
+    pub(super) repository: Option<String>,
+    /// By environment.
+    pub(super) good_releases: BTreeMap<String, Option<Json>>,
     pub(super) environment: Option<String>,
     pub(super) settings: Option<Json>,
     pub(super) fence: Option<u64>,

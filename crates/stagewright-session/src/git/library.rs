@@ -8,8 +8,9 @@ use std::sync::Once;
 
 use git2::{
     AttrCheckFlags, Delta, DescribeOptions, DiffOptions, ErrorCode, FileMode, IndexEntry, IndexEntryExtendedFlag,
-    IndexEntryFlag, Oid, Repository, Status, StatusOptions,
+    IndexEntryFlag, Oid, Repository, Sort, Status, StatusOptions,
 };
+use stagewright_plugin_host::Commit;
 
 use super::{Differences, GitReader, RepositoryState, Unanswered, content, digest, files, working_tree};
 
@@ -255,6 +256,39 @@ impl GitReader for GitLibrary {
             self.below(&path, before, &mut found);
         }
         Ok(found)
+    }
+
+    fn log(&self, head: &str, since: Option<&str>, most: usize) -> Result<Vec<Commit>, Unanswered> {
+        let mut walk = self.repository.revwalk()?;
+        walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME)?;
+        walk.push(Oid::from_str(head)?)?;
+        if let Some(since) = since {
+            walk.hide(Oid::from_str(since)?)?;
+        }
+        let mut commits = Vec::new();
+        for id in walk.take(most) {
+            let commit = self.repository.find_commit(id?)?;
+            commits.push(Commit {
+                id: commit.id().to_string(),
+                parents: commit.parent_ids().map(|parent| parent.to_string()).collect(),
+                author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
+                time_ms: u64::try_from(commit.time().seconds()).unwrap_or_default().saturating_mul(1000),
+                message: String::from_utf8_lossy(commit.message_bytes()).into_owned(),
+            });
+        }
+        Ok(commits)
+    }
+
+    fn is_shallow(&self) -> Result<bool, Unanswered> {
+        Ok(self.repository.is_shallow())
+    }
+
+    fn remote(&self) -> Result<Option<String>, Unanswered> {
+        match self.repository.find_remote("origin") {
+            Ok(remote) => Ok(Some(String::from_utf8_lossy(remote.url_bytes()).into_owned())),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stagewright_plugin_host::git_directories;
+use stagewright_plugin_host::{Commit, git_directories};
 use stagewright_process::sandbox::{
     Access, Confinement, Maker, MountMode, Place, Sandbox, Source, Tools, needs, system,
 };
@@ -175,6 +175,26 @@ impl GitProgram {
     }
 }
 
+/// Id, parents, author, time and message of a commit, separated by NUL, which none of them can contain.
+const FORMAT: &str = "--format=tformat:%H%x00%P%x00%an%x00%ct%x00%B";
+
+fn parse_log(output: &[u8]) -> Result<Vec<Commit>, Unanswered> {
+    let text = String::from_utf8_lossy(output);
+    let fields = text.split('\0').collect::<Vec<_>>();
+    let commits = fields.chunks_exact(5).map(|fields| {
+        let seconds = fields[3].parse::<u64>().ok()?;
+        Some(Commit {
+            id: fields[0].to_owned(),
+            parents: fields[1].split_whitespace().map(str::to_owned).collect(),
+            author: fields[2].to_owned(),
+            time_ms: seconds.saturating_mul(1000),
+            message: fields[4].to_owned(),
+        })
+    });
+    let unreadable = || Unanswered::Unreadable("`git log` has an unexpected format".to_owned());
+    commits.collect::<Option<Vec<_>>>().ok_or_else(unreadable)
+}
+
 /// Exit code, output and errors.
 type Ended = (Option<i32>, Vec<u8>, String);
 
@@ -230,6 +250,21 @@ impl GitReader for GitProgram {
         self.add_unwatched(Path::new(""), &mut unwatched)?;
         found.paths.extend(unwatched.into_keys());
         Ok(found)
+    }
+
+    fn log(&self, head: &str, since: Option<&str>, most: usize) -> Result<Vec<Commit>, Unanswered> {
+        let (most, hidden) = (format!("--max-count={most}"), since.map(|since| format!("^{since}")));
+        let fixed = ["log", "-z", "--date-order", "--no-show-signature", "--encoding=UTF-8", FORMAT, &most, head];
+        let args = fixed.into_iter().chain(hidden.as_deref()).collect::<Vec<_>>();
+        parse_log(&self.run(Path::new(""), &args, None)?)
+    }
+
+    fn is_shallow(&self) -> Result<bool, Unanswered> {
+        Ok(self.run(Path::new(""), &["rev-parse", "--is-shallow-repository"], None)?.starts_with(b"true"))
+    }
+
+    fn remote(&self) -> Result<Option<String>, Unanswered> {
+        self.find(&["config", "--get", "remote.origin.url"])
     }
 }
 

@@ -145,6 +145,33 @@ fn only_known_good_releases_can_be_restored() {
 }
 
 #[test]
+fn the_good_release_is_of_another_run_and_has_the_commit_of_its_deploy() {
+    let mut deploys = Deploys::new();
+    let asking = deploys.run();
+    let mut record = |artifact: &str, commit: &str, origin: ReleaseOrigin, confirmed: bool| {
+        let run = deploys.run();
+        let release = Release { commit: commit.to_owned(), ..release(artifact, origin) };
+        let mut kinds = vec![EventKind::ReleaseRecorded { stage: DEPLOY, attempt: 1, release }];
+        kinds.extend(confirmed.then_some(EventKind::ReleaseConfirmed { stage: DEPLOY }));
+        deploys.append(&run, kinds);
+        let good = |asking: &RunId| {
+            let row = deploys.store.good_release("production", asking).unwrap();
+            row.map_or(String::new(), |row| format!("{} {}", row.release.artifact, row.release.commit))
+        };
+        (good(&asking), good(&run))
+    };
+    let both = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+    assert_eq!(record("one", "a", ReleaseOrigin::Deploy, false), both("", ""));
+    assert_eq!(record("one", "b", ReleaseOrigin::Deploy, true), both("one b", ""));
+    assert_eq!(record("two", "c", ReleaseOrigin::Deploy, true), both("two c", "one b"));
+    assert_eq!(record("three", "d", ReleaseOrigin::Deploy, false), both("two c", "two c"));
+    // The run of a rollback or a compensation is for another commit than the release that it restores.
+    assert_eq!(record("two", "d", ReleaseOrigin::Undo, true), both("two c", "two c"));
+    assert_eq!(record("one", "e", ReleaseOrigin::Rollback, true), both("one b", "two c"));
+    assert_eq!(deploys.store.good_release("staging", &asking).unwrap(), None);
+}
+
+#[test]
 fn deploying_the_same_again_is_not_a_rollback() {
     let mut deploys = Deploys::new();
     deploys.good("one");

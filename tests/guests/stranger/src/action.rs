@@ -118,6 +118,16 @@ pub(crate) enum Action {
         #[serde(default)]
         since: Option<String>,
     },
+    /// List the newest commits; returns why there are no more, and their subjects with authors and numbers of parents.
+    Commits {
+        #[serde(default)]
+        since: Option<String>,
+        most: u32,
+    },
+    /// Return the web address of the repository, or `none`.
+    Repository,
+    /// Return the artifact and the commit of an environment's known-good release, or `none`.
+    GoodRelease { environment: String },
     /// Return the environment's settings as JSON, or `none`.
     Settings,
     /// Return the number of different values among random bytes.
@@ -282,6 +292,12 @@ impl Action {
             Action::Listen { url, until } => listen(&url, &until),
             Action::FailedBefore => Ok(failed_before()),
             Action::Changes { since } => source::changed_files(since.as_deref()).map(|paths| paths.join(" ")),
+            Action::Commits { since, most } => {
+                source::commits(since.as_deref(), most).map(|history| shown_history(&history))
+            }
+            Action::Repository => Ok(source::repository()?.unwrap_or_else(|| "none".to_owned())),
+            Action::GoodRelease { environment } => Ok(environment::good_release(&environment)?
+                .map_or("none".to_owned(), |release| format!("{} {}", release.artifact, release.commit))),
             Action::Settings => {
                 Ok(environment::settings()?.map_or("none".to_owned(), |settings| format!("{settings:?}")))
             }
@@ -467,4 +483,13 @@ fn hoard(url: &str, times: u32) -> String {
 fn race(path: &str, but: &str, times: u32) -> String {
     let other = (0..times).find_map(|_| workspace::read_text(path).ok().filter(|text| text != but));
     other.unwrap_or_else(|| "never".to_owned())
+}
+
+fn shown_history(history: &source::History) -> String {
+    let shown = history.commits.iter().map(|commit| {
+        let subject = commit.message.lines().next().unwrap_or_default();
+        format!("{subject} ({}, {} parents, {})", commit.author, commit.parents.len(), commit.time_ms > 0)
+    });
+    let diverged = if history.diverged { ", diverged" } else { "" };
+    format!("{:?}{diverged}: {}", history.end, shown.collect::<Vec<_>>().join("; "))
 }

@@ -305,7 +305,7 @@ pub(crate) fn artifact(name: &str) -> Artifact {
 }
 
 pub(crate) fn report(end: AttemptEnd, outputs: BTreeMap<String, Json>) -> AttemptReport {
-    AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None }
+    AttemptReport { end, outputs, artifacts: Vec::new(), release: None, made: None, read_history: false }
 }
 
 pub(crate) fn unsuccessful(outcome: Outcome, kind: FailureKind, message: &str) -> AttemptEnd {

@@ -41,6 +41,18 @@ pub(crate) fn restored() -> Option<String> {
     on(|host| host.restored.as_ref().map(ToString::to_string))
 }
 
+pub(crate) fn good_release(environment: &str) -> Result<Option<String>, types::Error> {
+    on(|host| {
+        host.fault(Interface::Environment, environment)?;
+        let found = host.good_releases.get(environment).ok_or_else(|| {
+            Error::failed(format!("the pipeline has no environment `{environment}`"))
+                .help(format!("add [environments.{environment}] to the pipeline file"))
+        })?;
+        Ok(found.as_ref().map(ToString::to_string))
+    })
+    .map_err(|error: Error| types::Error::from(error))
+}
+
 pub(crate) fn rollout() -> Option<String> {
     on(|host| host.rollouts.last().or(host.rollout.as_ref()).and_then(|rollout| serde_json::to_string(rollout).ok()))
 }

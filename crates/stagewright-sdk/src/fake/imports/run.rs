@@ -1,4 +1,4 @@
-//! The run itself: context, source, time, log, secrets, environment, gates.
+//! The run itself: context, time, log, secrets, environment, gates.
 
 use crate::Error;
 use crate::fake::state::State;
@@ -98,60 +98,6 @@ pub(crate) mod context {
     fn name(outcome: &NeedOutcome) -> String {
         let name = serde_json::to_value(outcome).ok().and_then(|name| name.as_str().map(str::to_owned));
         name.unwrap_or_else(|| unreachable!("an outcome is a text"))
-    }
-}
-
-pub(crate) mod source {
-    use crate::fake::imports::types;
-    use crate::fake::rules;
-    use crate::fake::state::on;
-    use crate::{Error, ErrorCode, Permission};
-
-    pub(crate) fn commit() -> Option<String> {
-        on(|host| host.source.commit.clone())
-    }
-
-    pub(crate) fn reference() -> Option<String> {
-        on(|host| host.source.reference.clone())
-    }
-
-    pub(crate) fn branch() -> Option<String> {
-        on(|host| host.source.branch.clone())
-    }
-
-    pub(crate) fn tag() -> Option<String> {
-        on(|host| host.source.tag.clone())
-    }
-
-    pub(crate) fn dirty() -> bool {
-        on(|host| host.source.dirty)
-    }
-
-    pub(crate) fn trigger() -> String {
-        on(|host| host.source.trigger.clone())
-    }
-
-    pub(crate) fn actor() -> Option<String> {
-        on(|host| host.source.actor.clone())
-    }
-
-    pub(crate) fn changed_files(since: Option<&str>) -> std::result::Result<Vec<String>, types::Error> {
-        let unknown =
-            |why: &str| Error::new(ErrorCode::FailedPrecondition, format!("could not list the changed files: {why}"));
-        on(|host| {
-            let commit = match since {
-                Some(commit) => rules::commit(commit)?.to_owned(),
-                None => host.source.base.clone().ok_or_else(|| {
-                    unknown("there is no main branch to compare with").help("pass the full id of a commit")
-                })?,
-            };
-            let changed = host.changes.get(&commit).ok_or_else(|| {
-                unknown(&format!("the repository has no commit {commit}"))
-                    .help("a shallow clone lacks older commits: fetch them with `git fetch --unshallow`")
-            })?;
-            let may_read = |path: &&String| host.grant(Permission::Read, &rules::lineage(path), "list it").is_ok();
-            Ok(changed.iter().filter(may_read).cloned().collect())
-        })
     }
 }
 
