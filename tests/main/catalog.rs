@@ -5,13 +5,14 @@ use serde_json::Value as Json;
 use crate::environment::TestEnvironment;
 
 /// The built-in plugins, as the documentation lists them.
-const BUILTIN: [&str; 10] = [
+const BUILTIN: [&str; 11] = [
     "approve",
     "audit",
     "build-image",
     "cargo-test",
     "command",
     "deploy-process",
+    "image-meta",
     "noop",
     "notify",
     "push-image",

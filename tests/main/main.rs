@@ -25,6 +25,7 @@ mod git;
 mod grant;
 mod history;
 mod hostile;
+mod image_meta;
 mod images;
 mod init;
 mod installed;

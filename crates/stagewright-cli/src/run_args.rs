@@ -64,6 +64,11 @@ pub(crate) struct RunArgs {
     /// into that of `--base`. Changes that aren't committed count as if they were. `event.name` is the event's name.
     #[arg(long, value_name = "EVENT")]
     pub(crate) event: Option<EventName>,
+    /// The number of the pull request of `--event pull-request`: `event.ref` is then `refs/pull/N/head`
+    ///
+    /// HEAD needn't be a branch then, as it often isn't in a CI system.
+    #[arg(long, value_name = "N", requires = "event", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) pull_request: Option<u64>,
     /// The commit, branch or tag that `--affected` and `--event` look back to [default: where the branch left the main
     /// one, or for a push its upstream]
     #[arg(long, value_name = "REF", requires = "compared")]

@@ -34,20 +34,26 @@ impl RepositoryEvent {
 
 /// What `on` says about an event.
 pub(crate) enum EventDecision {
-    /// It starts the pipeline, for the branch or tag with this full name.
+    /// It starts the pipeline, for the branch, tag or pull request with this full name.
     Starts { reference: String },
     /// It doesn't, for this reason.
     Ignored(String),
 }
 
-/// Decides whether the event starts the pipeline. `base` names what a pull request is into, or the state before a push.
+/// Decides whether the event starts the pipeline. `base` names what a pull request is into, or the state before a push;
+/// `pull_request` is the number of the pull request, if that is known.
 pub(crate) async fn decide(
     session: &Session,
     triggers: &Triggers,
     event: RepositoryEvent,
     base: Option<&str>,
+    pull_request: Option<u64>,
     git: &GitState,
 ) -> Result<EventDecision, SessionError> {
+    if pull_request.is_some() && event != RepositoryEvent::PullRequest {
+        let message = format!("`--pull-request` isn't about the event `{}`", event.as_str());
+        return Err(SessionError::invalid_request(message).hint("use it with `--event pull-request`"));
+    }
     if git.commit.is_empty() {
         let message = format!("`--event {}` needs a git repository with a commit", event.as_str());
         return Err(SessionError::invalid_request(message).hint("leave it out to run the pipeline for no event"));
@@ -58,11 +64,14 @@ pub(crate) async fn decide(
     };
     let candidates = match &target {
         None => pushes(git),
-        Some(target) => pull_requests(git, target),
+        Some(target) => pull_requests(git, target, pull_request),
     };
     if candidates.is_empty() {
         let message = format!("`--event {}` needs a branch that is checked out", event.as_str());
-        return Err(SessionError::invalid_request(message).hint("`git switch` checks out a branch"));
+        return Err(SessionError::invalid_request(message).hint(match event {
+            RepositoryEvent::Push => "`git switch` checks out a branch",
+            RepositoryEvent::PullRequest => "check out a branch, or name the pull request as in `--pull-request 7`",
+        }));
     }
     let mut reasons = Vec::new();
     for (candidate, reference) in candidates {
@@ -91,9 +100,11 @@ fn pushes(git: &GitState) -> Vec<(TriggerEvent<'_>, String)> {
     tag.chain(branch).collect()
 }
 
-/// The pull request of the branch that is checked out, with its full name.
-fn pull_requests<'a>(git: &GitState, target: &'a str) -> Vec<(TriggerEvent<'a>, String)> {
-    git.branch.iter().map(|own| (TriggerEvent::PullRequest(target), format!("refs/heads/{own}"))).collect()
+/// The pull request with its full name: by its number if that is known, otherwise by the branch that is checked out.
+fn pull_requests<'a>(git: &GitState, target: &'a str, number: Option<u64>) -> Vec<(TriggerEvent<'a>, String)> {
+    let of_branch = || Some(format!("refs/heads/{}", git.branch.as_ref()?));
+    let reference = number.map(|number| format!("refs/pull/{number}/head")).or_else(of_branch);
+    reference.into_iter().map(|reference| (TriggerEvent::PullRequest(target), reference)).collect()
 }
 
 /// The branch that a pull request is into.

@@ -57,6 +57,8 @@ pub struct RunRequest {
     pub affected: bool,
     /// Run only if `on` starts the pipeline for this event at HEAD.
     pub event: Option<RepositoryEvent>,
+    /// The number of the pull request that `event` is about, which no repository has.
+    pub pull_request: Option<u64>,
     /// The commit, branch or tag that `affected` and `event` compare with; by default the main branch, or for pushes the
     /// upstream branch.
     pub base: Option<String>,
@@ -78,6 +80,7 @@ impl Default for RunRequest {
             skip: Vec::new(),
             affected: false,
             event: None,
+            pull_request: None,
             base: None,
             mode: RunMode::Real,
             allowed_hosts: Vec::new(),
@@ -144,7 +147,8 @@ impl Session {
         let git = self.checked_out().await?;
         let mut source = git::source(&git, &self.user_name());
         if let Some(event) = request.event {
-            match event::decide(self, &plan.triggers, event, request.base.as_deref(), &git).await? {
+            let (base, number) = (request.base.as_deref(), request.pull_request);
+            match event::decide(self, &plan.triggers, event, base, number, &git).await? {
                 EventDecision::Starts { reference } => {
                     event.as_str().clone_into(&mut source.trigger.name);
                     source.trigger.reference = reference;

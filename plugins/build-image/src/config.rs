@@ -25,7 +25,7 @@ pub struct Config {
     /// Variables of the program's environment.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
-    /// Labels of the image.
+    /// Labels of the image, in addition to those of a Dockerfile.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,
     /// The user that the program runs as. Default: 65532:65532, an unprivileged user.
@@ -332,7 +332,6 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
             ("entrypoint", !config.entrypoint.is_empty()),
             ("cmd", !config.cmd.is_empty()),
             ("env", !config.env.is_empty()),
-            ("labels", !config.labels.is_empty()),
             ("user", config.user.is_some()),
             ("workdir", config.workdir.is_some()),
             ("expose", !config.expose.is_empty()),

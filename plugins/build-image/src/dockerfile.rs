@@ -66,6 +66,9 @@ fn build_args(config: &Config, command: &[&str], dockerfile: &str, tag: &str) ->
     for (name, value) in &config.build_args {
         args.extend(["--build-arg".to_owned(), format!("{name}={value}")]);
     }
+    for (name, value) in &config.labels {
+        args.extend(["--label".to_owned(), format!("{name}={value}")]);
+    }
     args.push(config.context.to_string());
     args
 }

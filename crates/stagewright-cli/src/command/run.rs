@@ -41,6 +41,7 @@ pub(super) fn request(args: &RunArgs, mode: RunMode) -> Result<RunRequest, Comma
         skip: args.skip.clone(),
         affected: args.affected,
         event: args.event.map(EventName::event),
+        pull_request: args.pull_request,
         base: args.base.clone(),
         mode,
         allowed_hosts: args.learning.allow_host.clone(),

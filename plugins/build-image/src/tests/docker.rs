@@ -64,7 +64,7 @@ fn saved() -> Vec<u8> {
 
 fn dockerfile(builder: &str) -> FakeHost {
     FakeHost::new().config(json!({ "dockerfile": "docker/Dockerfile", "builder": builder, "context": "docker",
-        "build-args": { "VERSION": "1.0" }, "platform": "linux/amd64", "tags": ["1.0"] }))
+        "build-args": { "VERSION": "1.0" }, "labels": { "team": "web = api" }, "platform": "linux/amd64", "tags": ["1.0"] }))
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_docker_archive_becomes_a_layout() {
     let args: Vec<String> = report.spawned.iter().map(|spawned| spawned.args.join(" ")).collect();
     assert_eq!(
         args[0],
-        "build --file docker/Dockerfile --tag stagewright-build:run-1-stage --platform linux/amd64 --build-arg VERSION=1.0 docker"
+        "build --file docker/Dockerfile --tag stagewright-build:run-1-stage --platform linux/amd64 --build-arg VERSION=1.0 --label team=web = api docker"
     );
     assert_eq!(args[1], format!("save --output {SAVED} stagewright-build:run-1-stage"));
     let (manifest, config) = image(&report.files, "target/image");
