@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use crate::environment::TestEnvironment;
 
 /// The built-in plugins, as the documentation lists them.
-const BUILTIN: [&str; 11] = [
+const BUILTIN: [&str; 12] = [
     "approve",
     "audit",
     "build-image",
@@ -16,6 +16,7 @@ const BUILTIN: [&str; 11] = [
     "noop",
     "notify",
     "push-image",
+    "release-notes",
     "smoke-test",
 ];
 

@@ -44,6 +44,7 @@ mod refusals;
 mod regions;
 mod rehearsal;
 mod release;
+mod release_notes;
 mod secrets;
 mod shared_cache;
 mod shims;
