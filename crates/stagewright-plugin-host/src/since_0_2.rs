@@ -47,6 +47,7 @@ pub(crate) const VERSION: &str = "0.2.0";
 const RAISED: &[(&str, &str)] = &[
     ("environment", "0.2.1"),
     ("http", "0.2.2"),
+    ("process", "0.2.1"),
     ("service", "0.2.1"),
     ("source", "0.2.1"),
     ("stage", "0.2.3"),

@@ -70,6 +70,14 @@ impl Request {
         self
     }
 
+    /// Adds a secret's value to the path of the URL, or replaces the URL by a secret that is a URL of the same origin.
+    ///
+    /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+    pub fn url_secret(&mut self, value: &Secret) -> &mut Request {
+        self.0.url_secret(&value.0);
+        self
+    }
+
     /// Sets the body.
     pub fn body(&mut self, data: &[u8]) -> &mut Request {
         self.0.body(data);

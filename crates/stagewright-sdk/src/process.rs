@@ -83,6 +83,30 @@ impl Command {
         self
     }
 
+    /// Appends to its standard input, which [`Command::stdin`] replaces.
+    ///
+    /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+    pub fn append_stdin(&mut self, data: &[u8]) -> &mut Command {
+        self.inner.append_stdin(data);
+        self
+    }
+
+    /// Appends a secret's value to its standard input, where other programs don't see it.
+    ///
+    /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+    pub fn append_stdin_secret(&mut self, value: &Secret) -> &mut Command {
+        self.inner.append_stdin_secret(&value.0, "plain");
+        self
+    }
+
+    /// Appends a secret's value as double quotes have it between them, in a POSIX shell and in a configuration file of curl.
+    ///
+    /// Since version 0.2.3 of the contract: a plugin that calls it needs an engine that has it.
+    pub fn append_stdin_quoted_secret(&mut self, value: &Secret) -> &mut Command {
+        self.inner.append_stdin_secret(&value.0, "quoted");
+        self
+    }
+
     /// Sets how long it may run before it is killed.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Command {
         self.inner.timeout_ms(millis(timeout));

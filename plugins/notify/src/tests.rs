@@ -1,3 +1,6 @@
+mod email;
+mod slack_and_matrix;
+
 use serde_json::{Value as Json, json};
 use stagewright_sdk::Permission;
 use stagewright_sdk::fake::{FakeHost, HttpScript, Report};
@@ -70,6 +73,23 @@ fn a_configuration_without_a_url_or_a_message_is_refused() {
     let found = FakeHost::new().config(json!({ "url": "example.org" })).validate::<Notify>();
     assert_eq!(found[0].key.as_deref(), Some("url"));
     assert_eq!(found[1].message, "neither `message` nor `body` is set");
+}
+
+#[test]
+fn a_notification_has_one_target_with_its_own_keys() {
+    let keys = |with: Json| -> Vec<String> {
+        let found = FakeHost::new().config(with).validate::<Notify>();
+        found.into_iter().map(|found| found.key.unwrap_or_default()).collect()
+    };
+    let slack = json!({ "secret": "hook" });
+    assert_eq!(keys(json!({ "message": "hi" })), ["url"]);
+    assert_eq!(keys(json!({ "message": "hi", "url": URL, "slack": slack })), ["slack"]);
+    assert_eq!(keys(json!({ "slack": slack })), ["message"]);
+    let foreign = json!({ "message": "hi", "slack": slack, "body": {}, "headers": { "a": "b" }, "secret": "x" });
+    assert_eq!(keys(foreign), ["body", "headers", "secret"]);
+    assert_eq!(keys(json!({ "message": "hi", "slack": { "secret": "hook", "origin": "slack" } })), ["slack.origin"]);
+    let matrix = json!({ "homeserver": "matrix.example", "room": "#ops:example.org", "secret": "token" });
+    assert_eq!(keys(json!({ "message": "hi", "matrix": matrix })), ["matrix.homeserver", "matrix.room"]);
 }
 
 #[test]

@@ -223,7 +223,7 @@ impl Http {
             if answer.status() == StatusCode::UNAUTHORIZED {
                 self.report_expiry(&credentials).await;
             }
-            let from = shown(answer.url());
+            let from = if hop.url_secret.is_some() { hop.to.shown() } else { shown(answer.url()) };
             let Some(location) = redirection(&answer) else { return Ok(self.response(answer, from, place)) };
             if left == 0 {
                 // The guest limited the redirects, so it gets the last one as the response.
@@ -274,6 +274,13 @@ impl Http {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
+        let url = hop.url()?;
+        if let Some(secret) = &hop.url_secret
+            && Url::parse(hop.to.value_of(secret)?).is_ok()
+        {
+            // The secret is the whole URL, but a server may echo its path alone.
+            self.log.masker().add(url.path(), false);
+        }
         let mut body = self.open_body(hop).await?;
         let sender = self.sign(hop, credentials, &mut headers, &mut body).await?;
         let failed = |error: &reqwest::Error| transport("call", &hop.to.shown(), error);
@@ -282,7 +289,7 @@ impl Http {
             (Destination::Host(..), None) => self.client.get().map_err(|error| failed(&error))?.clone(),
             (Destination::Socket(url), _) => self.client.over(&url.socket).map_err(|error| failed(&error))?,
         };
-        let mut request = client.request(hop.method.clone(), hop.to.url()?);
+        let mut request = client.request(hop.method.clone(), url);
         request = match body {
             OutgoingBody::None => request,
             OutgoingBody::Bytes(data) => request.body(data),

@@ -12,8 +12,10 @@ use crate::net::credentials::ProxySecret;
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
 
+mod input;
 mod source;
 
+pub(crate) use input::{InputEncoding, LONGEST_SECRET};
 pub use source::{Secret, SecretError, SecretSource};
 
 /// A guest's handle of a secret.

@@ -34,6 +34,16 @@ impl HostRequest for Attempt {
         Ok(())
     }
 
+    async fn url_secret(
+        &mut self,
+        request: Resource<RequestBuilder>,
+        value: Resource<SecretHandle>,
+    ) -> wasmtime::Result<()> {
+        let secret = self.handles.get(&value)?.clone();
+        self.handles.get_mut(&request)?.url_secret(&self.http.quota, secret);
+        Ok(())
+    }
+
     async fn body(&mut self, request: Resource<RequestBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
         self.handles.get_mut(&request)?.bytes(&self.http.quota, data);
         Ok(())

@@ -10,7 +10,7 @@ use super::{Answer, size_of};
 use crate::attempt::Attempt;
 use crate::capability::poll::Pollable;
 use crate::capability::process::{ChildHandle, CommandBuilder};
-use crate::capability::secrets::SecretHandle;
+use crate::capability::secrets::{LONGEST_SECRET, SecretHandle};
 
 impl HostCommand for Attempt {
     async fn new(&mut self, program: String) -> wasmtime::Result<Resource<CommandBuilder>> {
@@ -48,6 +48,23 @@ impl HostCommand for Attempt {
     async fn stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
         let size = data.len();
         self.handles.grow(&command, size)?.stdin = Some(data);
+        Ok(())
+    }
+
+    async fn append_stdin(&mut self, command: Resource<CommandBuilder>, data: Vec<u8>) -> wasmtime::Result<()> {
+        let size = data.len();
+        self.handles.grow(&command, size)?.append_stdin(&data);
+        Ok(())
+    }
+
+    async fn append_stdin_secret(
+        &mut self,
+        command: Resource<CommandBuilder>,
+        value: Resource<SecretHandle>,
+        encoding: String,
+    ) -> wasmtime::Result<()> {
+        let secret = self.handles.get(&value)?.clone();
+        self.handles.grow(&command, LONGEST_SECRET)?.append_stdin_secret(&secret, &encoding);
         Ok(())
     }
 

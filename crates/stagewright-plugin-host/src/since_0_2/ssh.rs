@@ -7,11 +7,8 @@ use wasmtime::component::Resource;
 use super::stagewright::ssh::ssh::{Host, HostCommand, HostOutput};
 use super::{Answer, size_of};
 use crate::attempt::Attempt;
-use crate::capability::secrets::SecretHandle;
+use crate::capability::secrets::{LONGEST_SECRET, SecretHandle};
 use crate::capability::ssh::{CommandInput, RemoteCommand, RemoteOutput};
-
-/// What a secret in an input counts for, in bytes, so that the quota says nothing about its length.
-const LONGEST_SECRET: usize = 64 * 1024;
 
 impl HostCommand for Attempt {
     async fn new(

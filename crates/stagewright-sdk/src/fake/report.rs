@@ -94,7 +94,7 @@ pub struct Spawned {
     pub secret_env: BTreeMap<String, String>,
     /// The working folder, relative to the workspace.
     pub current_dir: Option<String>,
-    /// Its standard input.
+    /// Its standard input. Where the host writes a secret, it has `{secret NAME}` or `{quoted secret NAME}`.
     pub stdin: Vec<u8>,
     /// Its timeout.
     pub timeout: Option<Duration>,
@@ -124,6 +124,8 @@ pub struct Sent {
     pub body: Vec<u8>,
     /// The names of the secrets in the body.
     pub body_secrets: Vec<String>,
+    /// The name of the secret in its URL.
+    pub url_secret: Option<String>,
     /// Its timeout.
     pub timeout: Option<Duration>,
     /// The limit of redirects; none if it wasn't set.

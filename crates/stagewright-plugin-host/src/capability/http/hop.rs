@@ -15,6 +15,8 @@ pub(super) struct Hop {
     pub(super) headers: HeaderMap,
     pub(super) secrets: Vec<SecretHeader>,
     pub(super) body: Body,
+    /// What is added to the path of the URL. Redirects are followed without it.
+    pub(super) url_secret: Option<SecretHandle>,
     /// Whether credentials apply: not any more once a redirect led to another origin.
     pub(super) may_be_signed: bool,
 }
@@ -74,13 +76,31 @@ pub(super) fn first_hop(request: &RequestBuilder) -> Result<Hop, CapabilityError
         headers.append(name, value);
     }
     let (secrets, body) = (request.secret_headers.clone(), request.body.clone());
-    Ok(Hop { method, to, headers, secrets, body, may_be_signed: true })
+    let url_secret = request.url_secret.clone();
+    Ok(Hop { method, to, headers, secrets, body, url_secret, may_be_signed: true })
 }
 
 impl Hop {
-    /// The secrets that it carries, in headers and in its body.
+    /// The secrets that it carries, in its URL, in headers and in its body.
     pub(super) fn all_secrets(&self) -> impl Iterator<Item = &SecretHandle> {
-        self.secrets.iter().map(|header| &header.secret).chain(self.body.secrets())
+        let of_url = self.url_secret.iter();
+        of_url.chain(self.secrets.iter().map(|header| &header.secret)).chain(self.body.secrets())
+    }
+
+    /// The URL that it is sent with.
+    pub(super) fn url(&self) -> Result<Url, CapabilityError> {
+        let url = self.to.url()?;
+        let Some(secret) = &self.url_secret else { return Ok(url) };
+        let Destination::Host(_, origin) = &self.to else {
+            let message = "the URL of a socket can't have a secret, because grants restrict its path";
+            return Err(CapabilityError::new(ErrorCode::InvalidArgument, message));
+        };
+        with_secret(url, origin, self.to.value_of(secret)?).ok_or_else(|| {
+            let message = format!("the secret `{}` is neither a path nor a URL of {origin}", secret.name());
+            CapabilityError::new(ErrorCode::InvalidArgument, message).with_help(format!(
+                "change the secret's value, or send it to the origin that it names instead of {origin}"
+            ))
+        })
     }
 
     /// Turns the request into the one that a redirect demands. By RFC 9110, section 15.4, 303 requires a GET, and 307 and
@@ -119,9 +139,27 @@ impl Hop {
                 self.headers.remove(name);
             }
         }
+        self.url_secret = None;
         self.to = next;
         Ok(())
     }
+}
+
+/// The URL with a secret in its path, or the secret itself if it is a URL of the same origin.
+pub(super) fn with_secret(mut url: Url, origin: &Origin, value: &str) -> Option<Url> {
+    let value = value.trim();
+    if let Ok(whole) = Url::parse(value) {
+        let is_same = Origin::of(&whole).is_some_and(|of| of == *origin);
+        let is_plain = whole.username().is_empty() && whole.password().is_none() && whole.fragment().is_none();
+        return (is_same && is_plain).then_some(whole);
+    }
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '\\');
+    if value.is_empty() || !value.chars().all(fits) || value.split('/').any(|name| matches!(name, "." | "..")) {
+        return None;
+    }
+    let path = format!("{}/{}", url.path().trim_end_matches('/'), value.trim_start_matches('/'));
+    url.set_path(&path);
+    Some(url)
 }
 
 pub(super) fn redirection(answer: &reqwest::Response) -> Option<String> {

@@ -31,6 +31,8 @@ pub struct RequestBuilder {
     pub(crate) held: Vec<Arc<Held>>,
     /// The part of the quota for the body.
     pub(crate) held_body: Option<Arc<Held>>,
+    /// What is added to the path of the URL.
+    pub(crate) url_secret: Option<SecretHandle>,
     /// The error of a builder method, none of which has a result of its own: sending returns it.
     pub(crate) fault: Option<CapabilityError>,
 }
@@ -115,6 +117,7 @@ impl RequestBuilder {
             max_redirects: REDIRECTS,
             held: Vec::new(),
             held_body: None,
+            url_secret: None,
             fault: None,
         }
     }
@@ -137,6 +140,13 @@ impl RequestBuilder {
     pub(crate) fn secret_header(&mut self, quota: &Quota, header: SecretHeader) {
         if self.hold(quota, header.name.len() + header.prefix.len()) {
             self.secret_headers.push(header);
+        }
+    }
+
+    /// It counts as one of the longest, as in a body.
+    pub(crate) fn url_secret(&mut self, quota: &Quota, secret: SecretHandle) {
+        if self.hold(quota, LONGEST_SECRET) {
+            self.url_secret = Some(secret);
         }
     }
 

@@ -85,7 +85,7 @@ impl Http {
             let covers_content = self.credentials.covers_content(name).await?;
             let request = RequestToSign {
                 method: hop.method.to_string(),
-                url: hop.to.url()?,
+                url: hop.url()?,
                 headers: if covers_content { texts(headers)? } else { Vec::new() },
                 body: if covers_content { body.digest().await? } else { BodyDigest::Uncovered },
                 now: SystemTime::now(),

@@ -19,6 +19,7 @@ use crate::testing::TestLog;
 mod credentials;
 mod hostile;
 mod sockets;
+mod url_secrets;
 
 /// A server that responds to each request with what `answer` returns for it. `seen` has the requests as text.
 struct Server {

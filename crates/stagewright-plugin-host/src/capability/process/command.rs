@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::capability::secrets::SecretHandle;
+use crate::capability::secrets::{InputEncoding, SecretHandle};
 use crate::error::CapabilityError;
 
 /// A command that a guest is building.
@@ -40,6 +40,19 @@ impl CommandBuilder {
             Ok(value) => {
                 self.env.insert(name, value.to_owned());
             }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+            }
+        }
+    }
+    pub(crate) fn append_stdin(&mut self, data: &[u8]) {
+        self.stdin.get_or_insert_default().extend_from_slice(data);
+    }
+
+    pub(crate) fn append_stdin_secret(&mut self, secret: &SecretHandle, encoding: &str) {
+        let encoding = InputEncoding::parse(encoding);
+        match encoding.and_then(|encoding| Ok(encoding.encode(secret.for_program(&self.program)?))) {
+            Ok(value) => self.append_stdin(value.as_bytes()),
             Err(error) => {
                 self.refused.get_or_insert(error);
             }

@@ -246,6 +246,25 @@ async fn a_secret_reaches_the_program_but_neither_the_log_nor_the_guest() {
     let mut other = CommandBuilder { program: "env".into(), ..CommandBuilder::default() };
     other.secret_env("T".into(), &handle);
     assert_eq!(other.refused.unwrap().code, ErrorCode::PermissionDenied);
+
+    let mut command = CommandBuilder {
+        capture: Some(1000),
+        ..shell(r#"read -r line; echo "${#line}: $line"; cat /proc/$$/cmdline"#)
+    };
+    command.append_stdin(b"<");
+    command.append_stdin_secret(&handle, "quoted");
+    command.append_stdin(b">\n");
+    let mut child = fixture.processes.spawn(command).await.unwrap();
+    let text = captured(&mut child).await.unwrap();
+    assert!(text.starts_with("16: <***>\n"), "{text}");
+    assert!(!text["16: <***>\n".len()..].contains("***"), "the command line doesn't have it: {text}");
+
+    let mut other = CommandBuilder { program: "env".into(), ..CommandBuilder::default() };
+    other.append_stdin_secret(&handle, "plain");
+    assert_eq!(other.refused.unwrap().code, ErrorCode::PermissionDenied);
+    let mut unknown = shell("true");
+    unknown.append_stdin_secret(&handle, "hex");
+    assert_eq!(unknown.refused.unwrap().code, ErrorCode::InvalidArgument);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::secrets::SecretHandle;
+use super::super::secrets::{InputEncoding, SecretHandle};
 use crate::error::{CapabilityError, ErrorCode};
 
 /// A command that a guest is building.
@@ -36,42 +36,6 @@ pub(crate) enum CommandInput {
 pub(crate) enum InputPiece {
     Bytes(Vec<u8>),
     Secret(SecretHandle, InputEncoding),
-}
-
-/// How a secret's value is written into the input of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InputEncoding {
-    /// As it is.
-    Plain,
-    /// As double quotes have it between them.
-    Quoted,
-}
-
-impl InputEncoding {
-    fn parse(name: &str) -> Result<InputEncoding, CapabilityError> {
-        match name {
-            "plain" => Ok(InputEncoding::Plain),
-            "quoted" => Ok(InputEncoding::Quoted),
-            _ => Err(CapabilityError::new(
-                ErrorCode::InvalidArgument,
-                format!("`{name}` isn't an encoding of a secret in an input; there are `plain` and `quoted`"),
-            )),
-        }
-    }
-
-    pub(crate) fn encode(self, value: &str) -> String {
-        match self {
-            InputEncoding::Plain => value.to_owned(),
-            // POSIX.1, section 2.2.3, and `SHELL_NEED_ESCAPE` of systemd.
-            InputEncoding::Quoted => value.chars().fold(String::with_capacity(value.len()), |mut text, letter| {
-                if matches!(letter, '"' | '\\' | '`' | '$') {
-                    text.push('\\');
-                }
-                text.push(letter);
-                text
-            }),
-        }
-    }
 }
 
 impl RemoteCommand {

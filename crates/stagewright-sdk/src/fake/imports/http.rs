@@ -51,6 +51,10 @@ impl Request {
         self.sent.borrow_mut().secret_headers.push(header);
     }
 
+    pub(crate) fn url_secret(&self, value: &Secret) {
+        self.sent.borrow_mut().url_secret = Some(value.name.clone());
+    }
+
     pub(crate) fn body(&self, data: &[u8]) {
         *self.body_file.borrow_mut() = None;
         let mut sent = self.sent.borrow_mut();

@@ -48,6 +48,15 @@ impl Command {
         self.0.borrow_mut().stdin = data.to_vec();
     }
 
+    pub(crate) fn append_stdin(&self, data: &[u8]) {
+        self.0.borrow_mut().stdin.extend_from_slice(data);
+    }
+
+    pub(crate) fn append_stdin_secret(&self, value: &Secret, encoding: &str) {
+        let form = if encoding == "quoted" { "quoted secret" } else { "secret" };
+        self.append_stdin(format!("{{{form} {}}}", value.name).as_bytes());
+    }
+
     pub(crate) fn timeout_ms(&self, timeout: u64) {
         self.0.borrow_mut().timeout = Some(Duration::from_millis(timeout));
     }
