@@ -85,7 +85,7 @@ mod tests {
         text.trim().to_owned()
     }
 
-    const HOSTILE: [&str; 27] = [
+    const HOSTILE: [&str; 28] = [
         "[click](https://evil.example)",
         "![image](https://evil.example/a.png)",
         "<script>alert(1)</script>",
@@ -99,6 +99,7 @@ mod tests {
         "thanks @ada and @acme/team",
         "&lt;b&gt; &#60;i&#62; &copy;",
         "`code` and ``https://evil.example``",
+        "a`https://evil.example`b",
         "*bold* __bold__ ~~gone~~ $x$",
         "# heading",
         "- list",
