@@ -8,7 +8,7 @@
 //! proxy, too, which refuses every host and names the grant.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -32,7 +32,7 @@ use crate::net::background::Background;
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxyCredentials;
 use crate::net::egress::{DenialReport, EgressGuard, WAIT};
-use crate::net::forward::{AuthenticatedOrigin, forward};
+use crate::net::forward::{AuthenticatedOrigin, Destination, forward};
 use crate::net::{names, proxy};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
@@ -57,6 +57,9 @@ pub(crate) use view::SandboxView;
 /// The port of the proxy in a sandbox, unless it is granted for something else. It is always the same, because a program's
 /// output may contain it and be cached, and none that programs listen on: these need a privilege for it.
 const PROXY: u16 = 1023;
+/// Before the first address inside that stands for a host by its name.
+const NAMED_HOSTS: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
+
 /// The hosts that programs reach without the proxy: the sandbox's own loopback.
 const DIRECT: &str = "localhost,127.0.0.1,::1,0.0.0.0,.localhost";
 
@@ -200,11 +203,14 @@ impl Blueprint {
             }
         }
         let (mut confinement, refused, kept, placeholders) = self.confinement(environment, credentials.clone()).await?;
+        let hosts = self.egress.as_ref().map(|_| OtherHosts::new(self.policy.connections())).unwrap_or_default();
         // The first listener is the proxy's; each of the others has the port of the service that it forwards to, so that
         // programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
             let proxy = if ports.contains_key(&PROXY) { 0 } else { PROXY };
-            confinement.listeners = [proxy].into_iter().chain(ports.keys().copied()).collect();
+            let of_loopback = [proxy].into_iter().chain(ports.keys().copied());
+            let of_loopback = of_loopback.map(|port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+            confinement.listeners = of_loopback.chain(hosts.forwards.iter().map(|(inside, _)| *inside)).collect();
             confinement.name_server = true;
         }
         let view = Arc::new(SandboxView::new(confinement.places.clone()).refusing(refused));
@@ -213,7 +219,7 @@ impl Blueprint {
         let mut sandbox = started.map_err(|error| internal(&error))?.map_err(|error| {
             CapabilityError::new(ErrorCode::FailedPrecondition, error.to_string()).with_help(error.help())
         })?;
-        let network = self.network(&mut sandbox, &ports, credentials.as_ref())?;
+        let network = self.network(&mut sandbox, &ports, hosts, credentials.as_ref())?;
         let limit_watcher = LimitWatcher { exceeded: sandbox.exceeded(), aborter: self.aborter.clone() };
         let mut watched = limit_watcher.clone();
         let watching = Background::spawn(async move {
@@ -333,6 +339,7 @@ impl Blueprint {
         &self,
         sandbox: &mut Sandbox,
         ports: &BTreeMap<u16, SocketAddr>,
+        hosts: OtherHosts,
         credentials: Option<&Arc<ProxyCredentials>>,
     ) -> Result<Network, CapabilityError> {
         let Some(egress) = &self.egress else { return Ok(Network::default()) };
@@ -345,7 +352,7 @@ impl Blueprint {
         let Some(first) = listeners.next() else { return Ok(Network::default()) };
         let address = first.local_addr().map_err(|error| internal(&error))?;
         let mut serving = vec![proxy::serve(first, egress.clone(), credentials.cloned(), proxy::IDLE)];
-        for (listener, (&port, &address)) in listeners.zip(ports) {
+        for (listener, (&port, &address)) in listeners.by_ref().zip(ports) {
             let authenticated = credentials.and_then(|credentials| {
                 // A service of a rehearsal, which listens on another port, isn't the host of a secret.
                 let granted = self.policy.origins_on_loopback(address).chain(egress.signed_on_loopback(address));
@@ -353,11 +360,15 @@ impl Blueprint {
                 let origin = origins.find(|origin| credentials.has_for(origin))?;
                 Some(AuthenticatedOrigin { origin, credentials: credentials.clone() })
             });
-            serving.push(forward(listener, address, egress.clone(), authenticated)?);
+            let to = authenticated.map_or(Destination::Loopback(address), |with| Destination::Authenticated(address, with));
+            serving.push(forward(listener, to, egress.clone())?);
+        }
+        for (listener, (_, origin)) in listeners.zip(hosts.forwards) {
+            serving.push(forward(listener, Destination::Host(origin), egress.clone())?);
         }
         if let Some(socket) = sandbox.name_server() {
             let socket = socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket));
-            serving.push(names::serve(socket.map_err(|error| internal(&error))?, egress.clone()));
+            serving.push(names::serve(socket.map_err(|error| internal(&error))?, egress.clone(), hosts.names));
         }
         let proxy = format!("http://{address}");
         let mut variables = Vec::new();
@@ -378,6 +389,35 @@ impl Blueprint {
         let trust = TRUST_VARIABLES.into_iter().filter(|name| credentials.is_some() && !is_set(name));
         let trust = trust.map(|name| (name.to_owned(), places::AUTHORITIES.to_owned())).collect();
         Ok(Network { variables, trust, serving })
+    }
+}
+
+/// The ports of other hosts that are forwarded into a sandbox, and where its programs find them.
+#[derive(Default)]
+struct OtherHosts {
+    forwards: Vec<(SocketAddrV4, Origin)>,
+    /// The addresses inside that stand for names.
+    names: names::Known,
+}
+
+impl OtherHosts {
+    /// A host that is named by an IPv4 address keeps it, and one that is named by an IPv6 address isn't forwarded. All
+    /// others get addresses of the loopback: 127.1.0.1 and the ones that follow.
+    fn new(places: BTreeSet<Origin>) -> OtherHosts {
+        let mut hosts = OtherHosts::default();
+        for origin in places {
+            let inside = match origin.address() {
+                Some(IpAddr::V4(address)) => address,
+                Some(IpAddr::V6(_)) => continue,
+                None => {
+                    let next = u32::try_from(hosts.names.len() + 1).unwrap_or(u32::MAX);
+                    let next = Ipv4Addr::from_bits(NAMED_HOSTS.to_bits().saturating_add(next));
+                    *hosts.names.entry(origin.host().to_owned()).or_insert(next)
+                }
+            };
+            hosts.forwards.push((SocketAddrV4::new(inside, origin.port()), origin));
+        }
+        hosts
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use stagewright_engine::{Level, Problem};
 use stagewright_model::Permission;
 
-use crate::error::CapabilityError;
+use crate::error::{CapabilityError, ErrorCode};
 use crate::log::AttemptLog;
 use crate::net::egress::DenialReport;
 use crate::policy::Policy;
@@ -87,14 +87,18 @@ impl Denials {
     }
 
     /// Adds and logs the denials of the stage's programs on the network, whose own messages say little about a refused
-    /// connection.
+    /// connection. Connections that failed are only logged.
     pub(crate) fn reporter(&self, log: &AttemptLog) -> DenialReport {
         let (denials, log) = (self.clone(), log.clone());
         Arc::new(move |denied| {
-            denials.add_of_program(denied);
+            let has_failed = matches!(denied.code, ErrorCode::Unavailable | ErrorCode::DeadlineExceeded);
+            if !has_failed {
+                denials.add_of_program(denied);
+            }
             let log = log.clone();
             let help = denied.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-            let line = format!("denied: {}{help}", denied.message);
+            let start = if has_failed { "" } else { "denied: " };
+            let line = format!("{start}{}{help}", denied.message);
             tokio::spawn(async move { log.engine(&line).await });
         })
     }

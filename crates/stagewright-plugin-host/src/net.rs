@@ -6,8 +6,8 @@
 //!                                                   ├── address (the guard) ── granted hosts
 //! program ── proxy ── egress (policy) ── dial ──────┘
 //!         │    └─ authenticated (credentials, authority) ── reqwest, as above
-//!         ├─ forward ── loopback of this machine
-//!         └─ names (no answers, but reports)
+//!         ├─ forward ── loopback of this machine, or dial
+//!         └─ names (the hosts whose ports are forwarded, and reports of all others)
 //! ```
 //!
 //! The inputs are the policy of an attempt and listeners that its programs can reach; the results are connections to

@@ -325,6 +325,11 @@ impl Policy {
         self.net.iter().filter_map(OriginRule::on_loopback).collect()
     }
 
+    /// The ports of other hosts that are granted for any protocol, with a definite host and port.
+    pub(crate) fn connections(&self) -> BTreeSet<Origin> {
+        self.net.iter().filter_map(OriginRule::on_other_host).collect()
+    }
+
     /// The help for an attempt that reached its limit of requests or connections at a time.
     pub(crate) fn raise_requests(&self, limit: usize) -> String {
         format!("close some, or raise in [{}.limits]: requests = {}", self.table, limit.saturating_mul(2))

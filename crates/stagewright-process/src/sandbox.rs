@@ -19,7 +19,7 @@
 //! same once more, path by path. What it grants for a folder holds for all below, across mounts, and no rule takes any
 //! of it back, so that mounts alone hold in a workspace below the home folder or `/tmp`, which are the sandbox's own to
 //! write. The network namespace has a loopback of its own and nothing besides; [`Sandbox::listeners`] are sockets
-//! within it that the engine accepts from.
+//! within it that the engine accepts from, some at addresses of other hosts, which the loopback then has.
 //!
 //! What neither covers is filtered at the call: `seccomp` says what programs don't have, and `broker` makes connections
 //! for them, so that no Unix socket is reached but those that were granted and those of the sandbox's own programs.
@@ -50,6 +50,7 @@ mod socket;
 mod toolchain;
 mod wire;
 
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -91,8 +92,9 @@ pub struct Confinement {
     pub closed: Vec<(u64, u64)>,
     /// Access in addition to that of the places, by paths inside the sandbox.
     pub rules: Vec<Rule>,
-    /// Ports of the loopback inside on which the engine accepts connections; 0 for any free port.
-    pub listeners: Vec<u16>,
+    /// Where the engine accepts connections inside; port 0 for any free one. The loopback has each of these addresses, also
+    /// those of other hosts.
+    pub listeners: Vec<SocketAddrV4>,
     /// Whether the engine answers lookups of names, at port 53 of the loopback inside.
     pub name_server: bool,
     /// Whether uses of files are observed, and of which; none if they aren't. The programs are slower then.

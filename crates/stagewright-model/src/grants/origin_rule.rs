@@ -116,6 +116,13 @@ impl OriginRule {
         Some(SocketAddr::new(loopback(host)?, port))
     }
 
+    /// The place if the rule grants connections with any protocol to a single port of another host, as
+    /// `tcp://db.example:5432` does.
+    pub fn on_other_host(&self) -> Option<Origin> {
+        let (Scheme::Tcp, HostRule::Is(host), Some(port)) = (self.scheme, &self.host, self.port) else { return None };
+        (!self.is_loopback()).then(|| Origin { scheme: Scheme::Tcp, host: host.clone(), port })
+    }
+
     /// Whether the host is a loopback address or a name that RFC 6761 reserves for this machine.
     pub fn is_loopback(&self) -> bool {
         let HostRule::Is(host) = &self.host else { return false };

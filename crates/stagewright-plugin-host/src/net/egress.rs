@@ -22,7 +22,7 @@ const REPORTED: usize = 1000;
 /// proxy for each of its downloads, hundreds at a time, and closes each as soon as it can.
 pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
-/// Called with each denial, once for each origin. Must not block.
+/// Called with each denial, and with each failure that programs aren't told of, once for each origin. Must not block.
 pub(crate) type DenialReport = Arc<dyn Fn(&CapabilityError) + Send + Sync>;
 
 /// The guard of one attempt.
@@ -114,6 +114,14 @@ impl EgressGuard {
             _ => ErrorCode::Unavailable,
         };
         CapabilityError::new(code, error.to_string()).retryable()
+    }
+
+    /// Reports why a connection that a program believes to be open has ended at once.
+    pub(super) fn not_forwarded(&self, origin: &Origin, error: &DialError) {
+        let failed = self.failed(origin, error);
+        if !matches!(error, DialError::Refused(_)) {
+            self.report_once(&format!("{origin} fails"), failed);
+        }
     }
 
     /// The denial of a connection to a granted origin whose name resolves to an address that no name may resolve to.

@@ -1,4 +1,5 @@
-//! Forwards granted ports of this machine's loopback into a sandbox, which has a loopback of its own.
+//! Forwards granted ports into a sandbox: those of this machine's loopback, since the sandbox has a loopback of its own, and
+//! those of other hosts, for programs that know of no proxy, as clients of databases.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,18 +28,31 @@ pub(crate) struct AuthenticatedOrigin {
     pub(crate) credentials: Arc<ProxyCredentials>,
 }
 
-/// Forwards connections from `listener` to `to` until the handle is dropped, which also closes them.
+/// Where connections are forwarded to.
+#[derive(Clone)]
+pub(crate) enum Destination {
+    /// A port of this machine's loopback.
+    Loopback(SocketAddr),
+    /// One to which requests are forwarded instead of bytes, as by the proxy.
+    Authenticated(SocketAddr, AuthenticatedOrigin),
+    /// A port of another host.
+    Host(Origin),
+}
+
+/// Forwards connections from `listener` until the handle is dropped, which also closes them.
 ///
 /// `to` must be granted with its port, or be a service of the attempt. Each connection takes one of the guard's permits; it
 /// is closed if none becomes free, or nothing listens at `to`. There is no idle timeout, since connections to databases
-/// are idle for long. With `authenticated`, requests are forwarded instead of bytes, as by the proxy. Must be called within the async runtime.
+/// are idle for long. Must be called within the async runtime.
 pub(crate) fn forward(
     listener: TcpListener,
-    to: SocketAddr,
+    to: Destination,
     egress: Arc<EgressGuard>,
-    authenticated: Option<AuthenticatedOrigin>,
 ) -> Result<Background, CapabilityError> {
-    egress.forward(to)?;
+    match &to {
+        Destination::Loopback(address) | Destination::Authenticated(address, _) => egress.forward(*address)?,
+        Destination::Host(origin) => egress.tunnel(origin)?,
+    }
     Ok(Background::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
@@ -49,11 +63,12 @@ pub(crate) fn forward(
                         continue;
                     };
                     if let Ok(place) = egress.place().await {
-                        let (egress, authenticated) = (egress.clone(), authenticated.clone());
+                        let (egress, to) = (egress.clone(), to.clone());
                         connections.spawn(async move {
-                            match authenticated {
-                                Some(authenticated) => serve(program, &egress, &authenticated).await,
-                                None => transfer(program, to).await,
+                            match to {
+                                Destination::Loopback(address) => transfer(program, address).await,
+                                Destination::Authenticated(_, with) => serve(program, &egress, &with).await,
+                                Destination::Host(origin) => tunnel(program, &egress, &origin).await,
                             }
                             drop(place);
                         });
@@ -69,6 +84,16 @@ async fn transfer(mut program: TcpStream, to: SocketAddr) {
     if let Ok(mut host) = TcpStream::connect(to).await {
         // An error means that one side reset the connection.
         let _ = copy_bidirectional(&mut program, &mut host).await;
+    }
+}
+
+async fn tunnel(mut program: TcpStream, egress: &EgressGuard, to: &Origin) {
+    match egress.dialer.tunnel(to).await {
+        Ok(mut host) => {
+            let _ = copy_bidirectional(&mut program, &mut host).await;
+        }
+        // The program learns only that the connection has ended.
+        Err(error) => egress.not_forwarded(to, &error),
     }
 }
 

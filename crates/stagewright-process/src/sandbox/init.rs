@@ -1,6 +1,6 @@
 //! The processes that set up and run a sandbox: the maker, which all sandboxes share, the keeper, and init.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -210,12 +210,16 @@ fn listen(confinement: &Confinement) -> Result<Vec<OwnedFd>, Failed> {
         return Ok(Vec::new());
     }
     loopback::up().map_err(|error| Failed::at("raise the loopback", error))?;
-    let listeners = confinement.listeners.iter().map(|&port| {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| {
+    let others = confinement.listeners.iter().map(|address| *address.ip()).filter(|address| !address.is_loopback());
+    for (number, address) in others.collect::<BTreeSet<_>>().into_iter().enumerate() {
+        loopback::add(number, address).map_err(|error| Failed::at(format!("add the address {address}"), error))?;
+    }
+    let listeners = confinement.listeners.iter().map(|address| {
+        let listener = TcpListener::bind(address).and_then(|listener| {
             rustix::net::listen(&listener, BACKLOG)?;
             Ok(listener)
         });
-        listener.map(OwnedFd::from).map_err(|error| Failed::at(format!("listen at port {port}"), error))
+        listener.map(OwnedFd::from).map_err(|error| Failed::at(format!("listen at {address}"), error))
     });
     let mut listeners = listeners.collect::<Result<Vec<_>, _>>()?;
     if confinement.name_server {

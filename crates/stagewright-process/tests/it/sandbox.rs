@@ -151,7 +151,7 @@ async fn lookups_reach_the_engine_and_addresses_without_a_route_are_reported() {
 async fn there_is_no_network_but_the_listeners_of_the_engine() {
     let mut world = world();
     let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    world.confinement.listeners = vec![0];
+    world.confinement.listeners = vec!["127.0.0.1:0".parse().unwrap()];
     let mut sandbox = world.sandbox();
     let [inside] = <[_; 1]>::try_from(sandbox.listeners()).unwrap();
     let script = format!(

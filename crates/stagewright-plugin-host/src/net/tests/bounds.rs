@@ -3,7 +3,7 @@
 use stagewright_model::Origin;
 
 use super::*;
-use crate::net::forward::forward;
+use crate::net::forward::{Destination, forward};
 
 #[tokio::test]
 async fn a_connection_beyond_the_limit_waits_for_one_to_end() {
@@ -92,7 +92,7 @@ async fn forwarded_ports_share_the_limit_on_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let to = SocketAddr::from(([127, 0, 0, 1], host.port));
-    let forwarding = forward(listener, to, proxy.egress.clone(), None).unwrap();
+    let forwarding = forward(listener, Destination::Loopback(to), proxy.egress.clone()).unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut greeting = [0; 6];
     stream.read_exact(&mut greeting).await.unwrap();
@@ -122,7 +122,27 @@ async fn only_granted_ports_of_this_machine_are_forwarded() {
         ("10.0.0.1:5432", ErrorCode::InvalidArgument),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let error = forward(listener, to.parse().unwrap(), proxy.egress.clone(), None).unwrap_err();
-        assert_eq!(error.code, code, "{to}");
+        let to = Destination::Loopback(to.parse().unwrap());
+        let error = forward(listener, to, proxy.egress.clone()).unwrap_err();
+        assert_eq!(error.code, code);
     }
+}
+
+#[tokio::test]
+async fn a_granted_port_of_another_host_is_forwarded_to_an_address_that_the_guard_allows() {
+    let host = Host::start("hello ", "", "bye").await;
+    let net = format!("tcp://db.example.org:{}", host.port);
+    let proxy = proxy(&[&net]).await;
+    let to = |authority: String| Destination::Host(Origin::of_tunnel(&authority).unwrap());
+    let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = forward(listener().await, to(format!("other.example.org:{}", host.port)), proxy.egress.clone());
+    assert_eq!(refused.unwrap_err().code, ErrorCode::PermissionDenied);
+    let (granted, to) = (listener().await, to(format!("db.example.org:{}", host.port)));
+    let address = granted.local_addr().unwrap();
+    let _forwarding = forward(granted, to, proxy.egress.clone()).unwrap();
+    // The name resolves to this machine, where a name may not lead.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    assert_eq!(rest(&mut stream).await, "");
+    assert!(host.seen().is_empty());
+    assert!(proxy.denials()[1].contains("db.example.org"), "{:?}", proxy.denials());
 }

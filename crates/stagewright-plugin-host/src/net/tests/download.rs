@@ -12,7 +12,7 @@ use crate::mask::Masker;
 use crate::net::authority::AttemptAuthority;
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxySecret;
-use crate::net::forward::{AuthenticatedOrigin, forward};
+use crate::net::forward::{AuthenticatedOrigin, Destination, forward};
 
 const TOKEN: &str = "hunter2hunter2";
 
@@ -205,9 +205,9 @@ async fn a_forwarded_port_carries_the_credential_by_every_name_of_this_machine()
         let (proxy, credentials) = registry.proxy(&["localhost"]).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let to = format!("127.0.0.1:{}", registry.origin.port()).parse().unwrap();
+        let to: SocketAddr = format!("127.0.0.1:{}", registry.origin.port()).parse().unwrap();
         let authenticated = AuthenticatedOrigin { origin: registry.origin.clone(), credentials: credentials.clone() };
-        let _forwarding = forward(listener, to, proxy.egress.clone(), Some(authenticated)).unwrap();
+        let _forwarding = forward(listener, Destination::Authenticated(to, authenticated), proxy.egress.clone()).unwrap();
         // In a sandbox, the port is the same.
         let authority = reqwest::Certificate::from_der(&credentials.authority.certificate()).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap();
