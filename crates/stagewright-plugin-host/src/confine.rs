@@ -360,7 +360,8 @@ impl Blueprint {
                 let origin = origins.find(|origin| credentials.has_for(origin))?;
                 Some(AuthenticatedOrigin { origin, credentials: credentials.clone() })
             });
-            let to = authenticated.map_or(Destination::Loopback(address), |with| Destination::Authenticated(address, with));
+            let to =
+                authenticated.map_or(Destination::Loopback(address), |with| Destination::Authenticated(address, with));
             serving.push(forward(listener, to, egress.clone())?);
         }
         for (listener, (_, origin)) in listeners.zip(hosts.forwards) {

@@ -5,6 +5,7 @@
 
 mod clock_lag;
 mod refusal;
+pub mod s3;
 mod xml;
 
 use std::fmt::Display;

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use aws::s3::{Bucket, Listed};
 use stagewright_sdk::text::count;
 use stagewright_sdk::{Result, log};
 
-use crate::bucket::{Bucket, Listed};
 use crate::config::Config;
 use crate::pointer::Known;
 use crate::release::{FileList, file_key, key};

@@ -10,7 +10,6 @@
 //!
 //! It deletes only what releases have created.
 
-mod bucket;
 mod cleanup;
 mod config;
 mod content;

@@ -1,9 +1,9 @@
 //! The object that says which release serves, and which one is being rolled out.
 
+use aws::s3::{Bucket, Condition};
 use serde::{Deserialize, Serialize};
 use stagewright_sdk::{Error, ErrorCode, Result, context, environment};
 
-use crate::bucket::{Bucket, Condition};
 use crate::config::Config;
 
 /// `releases/current.json`.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use aws::s3::{Bucket, Condition, Copy, Headers, Upload};
 use serde::{Deserialize, Serialize};
 use stagewright_sdk::text::count;
 use stagewright_sdk::{Error, Result, context, log, workspace};
 
-use crate::bucket::{Bucket, Condition, Copy, Headers, Upload};
 use crate::config::Config;
 use crate::content::{cache_control, content_type};
 

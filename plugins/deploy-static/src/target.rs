@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use aws::Service;
+use aws::s3::Bucket;
 use rollout::{Described, Progress, Serving, Target, digest_of};
 use stagewright_sdk::environment::Release;
 use stagewright_sdk::{Error, ErrorCode, Manifest, Requirement, Result, context, log};
 
-use crate::bucket::Bucket;
 use crate::cleanup;
 use crate::config::Config;
 use crate::distribution;

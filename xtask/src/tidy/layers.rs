@@ -4,9 +4,10 @@ use super::TidyFinding;
 use super::graph::{DependencyGraph, Package};
 
 /// The crates of the workspace that each crate may depend on.
-const ARROWS: [(&str, &[&str]); 28] = [
+const ARROWS: [(&str, &[&str]); 29] = [
     ("aws", &["stagewright-sdk"]),
     ("compose-file", &["located-yaml", "plain-secrets", "rollout", "stagewright-sdk"]),
+    ("database", &["aws", "stagewright-sdk"]),
     ("docker-engine", &["stagewright-sdk"]),
     ("kubernetes", &["located-yaml", "plain-secrets", "rollout", "stagewright-sdk"]),
     ("located-yaml", &[]),
@@ -76,6 +77,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
 const PLUGIN_ARROWS: &[&str] = &[
     "aws",
     "compose-file",
+    "database",
     "docker-engine",
     "kubernetes",
     "located-yaml",

@@ -1,8 +1,9 @@
-//! The part of the API of S3 that a deploy uses, for one bucket, whose name is a part of the path.
+//! The part of the API of S3 that plugins use, for one bucket, whose name is a part of the path.
 
-use aws::{Answered, Service, encoded, encoded_path, texts};
 use stagewright_sdk::http::Request;
 use stagewright_sdk::{Error, Result};
+
+use crate::{Answered, Service, encoded, encoded_path, texts};
 
 /// How many requests are sent at a time.
 const AT_ONCE: usize = 16;
@@ -11,13 +12,16 @@ const AT_ONCE: usize = 16;
 const OBJECT: usize = 64 << 20;
 
 /// A bucket.
-pub(crate) struct Bucket {
+#[derive(Clone, Debug)]
+pub struct Bucket {
     service: Service,
     name: String,
 }
 
 /// When an object may be written. S3, MinIO and SeaweedFS check it together with the write.
-pub(crate) enum Condition {
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// Always.
     None,
     /// It doesn't exist.
     New,
@@ -27,40 +31,55 @@ pub(crate) enum Condition {
 
 /// What an object is served with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Headers<'a> {
-    pub(crate) content_type: &'a str,
-    pub(crate) cache_control: &'a str,
+pub struct Headers<'a> {
+    /// The media type.
+    pub content_type: &'a str,
+    /// `Cache-Control`.
+    pub cache_control: &'a str,
 }
 
 /// A file of the workspace on its way to a key.
-pub(crate) struct Upload<'a> {
-    pub(crate) path: String,
-    pub(crate) to: String,
-    pub(crate) headers: Headers<'a>,
+#[derive(Clone, Debug)]
+pub struct Upload<'a> {
+    /// The file's path.
+    pub path: String,
+    /// The key.
+    pub to: String,
+    /// What the object is served with.
+    pub headers: Headers<'a>,
 }
 
 /// A copy within the bucket.
-pub(crate) struct Copy<'a> {
-    pub(crate) from: String,
-    pub(crate) to: String,
-    pub(crate) headers: Headers<'a>,
+#[derive(Clone, Debug)]
+pub struct Copy<'a> {
+    /// The key that is copied.
+    pub from: String,
+    /// The key of the copy.
+    pub to: String,
+    /// What the copy is served with.
+    pub headers: Headers<'a>,
 }
 
 /// An object as a listing has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
-    pub(crate) key: String,
+pub struct Listed {
+    /// The object's key.
+    pub key: String,
     /// As in `2026-01-31T12:00:00.000Z`, so that text sorts by time.
-    pub(crate) modified: String,
+    pub modified: String,
 }
 
 impl Bucket {
-    pub(crate) fn new(service: Service, name: &str) -> Bucket {
+    /// The bucket of this name at a service.
+    pub fn new(service: Service, name: &str) -> Bucket {
         Bucket { service, name: name.to_owned() }
     }
 
-    /// An object with its ETag; none if it doesn't exist.
-    pub(crate) fn get(&self, key: &str) -> Result<Option<(Vec<u8>, String)>> {
+    /// An object of at most 64 MiB with its ETag; none if it doesn't exist.
+    ///
+    /// # Errors
+    /// Refusals, and failures of the connection.
+    pub fn get(&self, key: &str) -> Result<Option<(Vec<u8>, String)>> {
         match self.service.send("GetObject", self.request("GET", key)) {
             Ok(mut response) => {
                 let etag = response.header("etag").unwrap_or_default();
@@ -75,8 +94,11 @@ impl Bucket {
         }
     }
 
-    /// Writes an object that isn't served as a part of the site. Returns its ETag.
-    pub(crate) fn put(&self, key: &str, body: &[u8], condition: &Condition) -> Answered<String> {
+    /// Writes a document in JSON, of which caches keep no copy. Returns its ETag.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`], and if the condition isn't met.
+    pub fn put(&self, key: &str, body: &[u8], condition: &Condition) -> Answered<String> {
         let mut request = self.request("PUT", key);
         request.header("content-type", "application/json").header("cache-control", "no-cache").body(body);
         match condition {
@@ -88,7 +110,23 @@ impl Bucket {
         Ok(response.header("etag").unwrap_or_default())
     }
 
-    pub(crate) fn upload(&self, uploads: &[Upload<'_>]) -> Result<()> {
+    /// Writes an object's content to a file of the workspace. Returns its size; none if the object doesn't exist.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`], and when the file can't be written.
+    pub fn download(&self, key: &str, path: &str) -> Result<Option<u64>> {
+        match self.service.send("GetObject", self.request("GET", key)) {
+            Ok(mut response) => response.save(path).map(Some),
+            Err(failure) if failure.is("NoSuchKey") => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Writes files of the workspace, each of at most 5 GiB.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`], and when a file can't be read.
+    pub fn upload(&self, uploads: &[Upload<'_>]) -> Result<()> {
         self.service.send_each("PutObject", uploads.len(), AT_ONCE, |index| {
             let Upload { path, to, headers } = &uploads[index];
             let mut request = self.with_headers("PUT", to, *headers);
@@ -97,7 +135,11 @@ impl Bucket {
         })
     }
 
-    pub(crate) fn copy(&self, copies: &[Copy<'_>]) -> Result<()> {
+    /// Copies objects within the bucket.
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn copy(&self, copies: &[Copy<'_>]) -> Result<()> {
         self.service.send_each("CopyObject", copies.len(), AT_ONCE, |index| {
             let Copy { from, to, headers } = &copies[index];
             let mut request = self.with_headers("PUT", to, *headers);
@@ -109,12 +151,18 @@ impl Bucket {
     }
 
     /// Deletes objects, of which some may not exist.
-    pub(crate) fn delete(&self, keys: &[String]) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn delete(&self, keys: &[String]) -> Result<()> {
         self.service.send_each("DeleteObject", keys.len(), AT_ONCE, |index| self.request("DELETE", &keys[index]))
     }
 
     /// The objects of a folder, whose key ends with a slash, without those of folders in it.
-    pub(crate) fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+    ///
+    /// # Errors
+    /// As [`Bucket::get`].
+    pub fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let (mut found, mut token) = (Vec::new(), None);
         loop {
             let from =
