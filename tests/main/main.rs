@@ -14,6 +14,7 @@ mod command_plugin;
 mod configuration;
 mod contract;
 mod crash;
+mod databases;
 mod earlier_state;
 mod environment;
 mod events;

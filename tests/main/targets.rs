@@ -1,7 +1,7 @@
 //! Deploys to real targets, which each test starts in a network of its own.
 
 mod analysis;
-mod aws;
+pub(crate) mod aws;
 mod compose;
 mod docker;
 mod ecs;

@@ -1,5 +1,5 @@
 //! Programs that this repository needs, from Debian packages, and some from PyPI: for the tests a real registry, an engine for
-//! containers, proxies and a monitoring server, services of a cloud, independent clients, a tracer that kills the engine at a
+//! containers, proxies and a monitoring server, services of a cloud, a database and encryption, independent clients, a tracer that kills the engine at a
 //! system call, a fake clock, filters for git, and tools to set up networks; for plugins a compiler.
 
 use std::ffi::OsStr;
@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
 /// Programs that the tests run, and the packages that contain them.
-const FOR_TESTS: [(&str, &str); 16] = [
+const FOR_TESTS: [(&str, &str); 18] = [
+    ("age", "age"),
     ("caddy", "caddy"),
     ("curl", "curl"),
     ("docker-registry", "docker-registry"),
@@ -20,6 +21,7 @@ const FOR_TESTS: [(&str, &str); 16] = [
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("/usr/sbin/nginx", "nginx-light"),
+    ("pg_ctlcluster", "postgresql"),
     ("prometheus", "prometheus"),
     ("ps", "procps"),
     ("skopeo", "skopeo"),

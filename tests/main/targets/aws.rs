@@ -42,7 +42,7 @@ impl Answer {
 }
 
 /// A credential in a pipeline file, for `service` at a host and port.
-pub(super) fn credential(name: &str, service: &str, origin: &str) -> String {
+pub(crate) fn credential(name: &str, service: &str, origin: &str) -> String {
     format!(
         "[credentials.{name}]\ntype = \"aws-sigv4\"\naccess-key-id = \"key-id\"\nsecret-access-key = \"key\"\n\
          region = \"us-east-1\"\nservice = \"{service}\"\norigins = [\"http://{origin}\"]\n"
@@ -50,7 +50,7 @@ pub(super) fn credential(name: &str, service: &str, origin: &str) -> String {
 }
 
 /// The secrets of the credentials.
-const SECRETS: &str = "[secrets.key-id]\nfrom = \"env:KEY_ID\"\nhosts = [\"127.0.0.1\", \"localhost\"]\n\
+pub(crate) const SECRETS_OF_KEYS: &str = "[secrets.key-id]\nfrom = \"env:KEY_ID\"\nhosts = [\"127.0.0.1\", \"localhost\"]\n\
                        [secrets.key]\nfrom = \"env:KEY\"\nhosts = [\"127.0.0.1\", \"localhost\"]\n";
 
 /// A program of the Python packages that `cargo xtask test` installs.
@@ -104,11 +104,16 @@ impl Aws {
     }
 }
 
-/// A repository with the secrets of the credentials, whose stages are granted what they use.
-pub(super) fn repository(machine: &Machine, pipeline: &str, files: &[(&str, &str)]) -> TestEnvironment {
-    let mut repository = machine.repository(&format!("{pipeline}\n{SECRETS}"));
+/// Sets the secrets of the credentials.
+pub(crate) fn keys(repository: &mut TestEnvironment) {
     repository.set("KEY_ID", KEY_ID);
     repository.set("KEY", KEY);
+}
+
+/// A repository with the secrets of the credentials, whose stages are granted what they use.
+pub(super) fn repository(machine: &Machine, pipeline: &str, files: &[(&str, &str)]) -> TestEnvironment {
+    let mut repository = machine.repository(&format!("{pipeline}\n{SECRETS_OF_KEYS}"));
+    keys(&mut repository);
     for (path, text) in files {
         repository.write(path, text);
     }
@@ -118,7 +123,7 @@ pub(super) fn repository(machine: &Machine, pipeline: &str, files: &[(&str, &str
 
 /// SeaweedFS, an S3 server on port 8333 that checks signatures. Requests without one may do everything, so that a test can
 /// look at the bucket.
-pub(super) fn start_seaweed(machine: &Machine) {
+pub(crate) fn start_seaweed(machine: &Machine) {
     let keys = format!(r#"[{{ "accessKey": "{KEY_ID}", "secretKey": "{KEY}" }}]"#);
     let rights = r#""actions": ["Admin", "Read", "Write", "List"]"#;
     let identities = format!(
