@@ -56,7 +56,7 @@ fn an_environments_layers_are_merged_and_later_stages_read_what_was_rendered() {
     let said: Vec<String> = events.iter().map(|event| text(&event["line"]["text"])).collect();
     let said = format!("{said:?} {events:?}");
     assert!(said.contains("db 50 1") && said.contains("port 8080"), "{said}");
-    let is_end = |event: &&Json| event["type"] == "stage-ended" && event["stage-id"] == "configure";
+    let is_end = |event: &&Json| event["type"] == "attempt-ended" && event["stage-id"] == "configure";
     let ended = events.iter().find(is_end).expect("an end");
     assert_eq!(ended["outputs"]["origins"]["database.pool"], "config/production.toml:2", "{ended}");
     assert_eq!(ended["outputs"]["origins"]["database.host"], "config/base.yaml:2");
@@ -77,5 +77,5 @@ fn a_placeholder_without_a_value_fails_the_stage_with_its_line_and_writes_nothin
         &PIPELINE.replace("environments.production.config }}", "environments.prod.config }}"),
     );
     let refused = environment.run(&["validate"]).exits(3);
-    assert!(refused.stderr.contains("did you mean `production`?"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("use one of `production`, `staging`"), "{}", refused.stderr);
 }
