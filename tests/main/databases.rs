@@ -85,7 +85,11 @@ server = { postgresql = { host = "10.77.0.1", user = "postgres", secret = "db", 
 
 /// With a store in a folder, without encryption.
 fn backup() -> String {
-    BACKUP.replace("TO", "{ folder = \"backups\" }").replace("STORE", "{ folder = \"backups\" }").replace("MORE", "").replace("IDENTITY", "")
+    BACKUP
+        .replace("TO", "{ folder = \"backups\" }")
+        .replace("STORE", "{ folder = \"backups\" }")
+        .replace("MORE", "")
+        .replace("IDENTITY", "")
 }
 
 /// Granted what its stages need.
@@ -107,14 +111,15 @@ fn shop() -> Server {
 
 /// The outputs of a stage.
 fn outputs(events: &[Json], stage: &str) -> Json {
-    let ended = events.iter().rev().find(|event| event["type"] == "stage-ended" && event["stage-id"] == stage);
+    let ended = events.iter().rev().find(|event| event["type"] == "attempt-ended" && event["stage-id"] == stage);
     ended.unwrap_or_else(|| panic!("`{stage}` never ended: {events:#?}"))["outputs"].clone()
 }
 
 /// The files in the folder of backups.
 fn stored(repository: &TestEnvironment) -> Vec<String> {
     let entries = std::fs::read_dir(repository.root().join("backups")).expect("a folder");
-    let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
     names.sort();
     names
 }
@@ -195,7 +200,11 @@ fn a_backup_without_its_server_or_without_space_stores_nothing_and_says_why() {
     repository.set("DB_PASSWORD", PASSWORD);
     server.stop();
     let down = repository.run(&["run"]).exits(1).stdout;
-    assert!(down.contains("could not connect to tcp://10.77.0.1:5432") || down.contains("could not connect to 10.77.0.1:5432"), "{down}");
+    assert!(
+        down.contains("could not connect to tcp://10.77.0.1:5432")
+            || down.contains("could not connect to 10.77.0.1:5432"),
+        "{down}"
+    );
     assert!(down.contains("check that the server runs"), "{down}");
     assert_eq!(stored(&repository), earlier);
 }
@@ -239,7 +248,8 @@ fn a_restore_that_is_killed_anywhere_leaves_the_one_data_or_the_other() {
     let repository = repository(&server, &backup());
     repository.run(&["run"]).exits(0);
     let before = server.sql("shop", ORDERS);
-    let restore = repository.read("restore.toml").replace("schema = 1", "schema = 1\n[inputs.version]\ndefault = \"1\"");
+    let restore =
+        repository.read("restore.toml").replace("schema = 1", "schema = 1\n[inputs.version]\ndefault = \"1\"");
     repository.write("stagewright.toml", &restore);
     let mut kills = 0;
     for write in (1..).step_by(stride(5)) {

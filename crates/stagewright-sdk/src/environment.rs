@@ -54,6 +54,10 @@ pub struct Settings {
     /// The paths of its configuration files, of which later ones override earlier ones.
     #[serde(default)]
     pub config: Vec<String>,
+    /// Whether it is protected: deploys name images by digest, and data for tests has no place in it. False on an engine
+    /// before version 0.2.3 of the contract.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 /// The environment's settings; none for a stage without an environment.

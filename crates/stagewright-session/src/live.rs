@@ -82,6 +82,7 @@ fn request(plan: &Plan, row: &ReleaseRow) -> AttemptRequest {
             target: settings.and_then(|settings| settings.target.clone()).unwrap_or_default(),
             url: settings.and_then(|settings| settings.url.clone()),
             config: settings.map(|settings| settings.config.clone()).unwrap_or_default(),
+            protected: settings.is_some_and(|settings| settings.protected),
             fence: Some(row.release.fence),
             current: Some(row.release.clone()),
             standing: None,

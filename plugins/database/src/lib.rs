@@ -26,7 +26,7 @@ use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, schemars,
 
 pub use backup::{Backup, Contents, Table, Verification, differences};
 pub use encryption::{Recipients, decrypt, encrypt, identity_requirements};
-pub use postgresql::{Owners, Postgresql, Switch, Tls};
+pub use postgresql::{Owners, Postgresql, Switch, Tls, text};
 pub use retention::{Retention, surplus};
 pub use source::Source;
 pub use store::Store;

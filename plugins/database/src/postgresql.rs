@@ -123,6 +123,31 @@ impl Postgresql {
         needed
     }
 
+    /// What a stage is granted to run scripts in a database.
+    pub fn requirements_of_scripts(&self, database: &str, reason: &str) -> Vec<Requirement> {
+        let mut needed = self.requirements();
+        needed.push(self.psql(database).requirement(reason));
+        needed
+    }
+
+    /// Runs a script of `psql` in a database, and returns what it prints. It ends at the first error. `doing` begins the error.
+    ///
+    /// # Errors
+    /// If the server can't be reached, or a statement fails.
+    pub fn run_script(&self, database: &str, doing: &str, script: &str) -> Result<String> {
+        let output = self.psql(database).run(&format!("{doing} {}", self.place(database)), script)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// As [`Postgresql::run_script`], for a script that changes nothing.
+    ///
+    /// # Errors
+    /// As [`Postgresql::run_script`].
+    pub fn ask(&self, database: &str, doing: &str, script: &str) -> Result<String> {
+        let output = self.psql(database).ask(&format!("{doing} {}", self.place(database)), script)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     fn connection(&self, database: &str) -> String {
         let tls = self.tls.unwrap_or(match is_this_machine(&self.host) {
             true => Tls::Disable,
@@ -431,7 +456,7 @@ fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text in SQL.
-fn text(value: &str) -> String {
+/// A text in SQL, in quotes.
+pub fn text(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }

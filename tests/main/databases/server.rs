@@ -56,7 +56,19 @@ impl Server {
         let files = path.join("data").display().to_string();
         let password = format!("--pwfile={}", path.join("password").display());
         let initdb = program("initdb");
-        let cluster = [&initdb, "-D", &files, "-U", "postgres", "-A", "scram-sha-256", &password, "-E", "UTF8", "--locale=C.UTF-8"];
+        let cluster = [
+            &initdb,
+            "-D",
+            &files,
+            "-U",
+            "postgres",
+            "-A",
+            "scram-sha-256",
+            &password,
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        ];
         as_postgres(path, &cluster);
         std::fs::write(
             path.join("data/pg_hba.conf"),
@@ -67,10 +79,22 @@ impl Server {
         let (postgres, socket) = (program("postgres"), format!("unix_socket_directories={socket}"));
         let server = Server { machine, _folder: folder };
         // A fast shutdown doesn't wait for sessions.
-        let args = ["--reuid=postgres", "--regid=postgres", "--clear-groups", &postgres, "-D", &files, "-c", &listens, "-c", &socket];
+        let args = [
+            "--reuid=postgres",
+            "--regid=postgres",
+            "--clear-groups",
+            &postgres,
+            "-D",
+            &files,
+            "-c",
+            &listens,
+            "-c",
+            &socket,
+        ];
         let fast = ["-c", "fsync=off", "-c", "max_connections=20"];
         server.machine.serve("setpriv", &[&args[..], &fast].concat(), |machine| {
-            let asked = machine.command("psql").args(["-h", &socket[24..], "-U", "postgres", "-c", "SELECT 1"]).output();
+            let asked =
+                machine.command("psql").args(["-h", &socket[24..], "-U", "postgres", "-c", "SELECT 1"]).output();
             asked.is_ok_and(|output| output.status.success())
         });
         server
@@ -84,13 +108,31 @@ impl Server {
     #[track_caller]
     pub(super) fn sql(&self, database: &str, statements: &str) -> String {
         let socket = self.socket();
-        let args = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", &socket, "-U", "postgres", "-d", database, "-c", statements];
+        let args = [
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            &socket,
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-c",
+            statements,
+        ];
         self.machine.run("psql", &args).trim().to_owned()
     }
 
     /// The names of the databases, without the server's own.
     pub(super) fn databases(&self) -> Vec<String> {
-        let names = self.sql("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY 1");
+        let names = self.sql(
+            "postgres",
+            "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY 1",
+        );
         names.lines().map(str::to_owned).collect()
     }
 

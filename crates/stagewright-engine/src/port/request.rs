@@ -238,6 +238,9 @@ pub struct EnvironmentView {
     /// `config`: configuration files, of which later ones override earlier ones.
     #[serde(default)]
     pub config: Vec<String>,
+    /// `protected`.
+    #[serde(default)]
+    pub protected: bool,
     /// The fence that the attempt acts under; for `observe`, the one that it acted under. None for a stage without
     /// effects beyond this machine.
     pub fence: Option<u64>,

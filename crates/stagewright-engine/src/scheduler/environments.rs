@@ -128,11 +128,12 @@ impl Scheduler {
     pub(super) fn environment_view(&self, name: &str) -> EnvironmentView {
         let name = name.to_owned();
         match self.plan.environments.get(&name) {
-            Some(Environment { target, url, config, .. }) => EnvironmentView {
+            Some(Environment { target, url, config, protected, .. }) => EnvironmentView {
                 name,
                 target: target.clone().unwrap_or_default(),
                 url: url.clone(),
                 config: config.clone(),
+                protected: *protected,
                 ..EnvironmentView::default()
             },
             None => EnvironmentView { name, ..EnvironmentView::default() },

@@ -39,8 +39,9 @@ impl StageEnvironment {
 
     /// The environment's settings in the pipeline file, as JSON; none for a stage without an environment.
     pub(crate) fn settings(&self) -> Option<String> {
-        let EnvironmentView { name, target, url, config, .. } = self.request.environment.as_ref()?;
-        Some(json!({ "name": name, "target": target, "url": url, "config": config }).to_string())
+        let EnvironmentView { name, target, url, config, protected, .. } = self.request.environment.as_ref()?;
+        let settings = json!({ "name": name, "target": target, "url": url, "config": config, "protected": protected });
+        Some(settings.to_string())
     }
 
     /// The current release, as JSON.
