@@ -9,6 +9,7 @@ use crate::targets::aws::{SECRETS_OF_KEYS, credential, keys, start_seaweed};
 use crate::targets::engine::{latest_run, to_the_end};
 use server::{ADDRESS, PASSWORD, Server};
 
+mod migrations;
 mod server;
 
 /// Tables whose names, values and kinds are what breaks comparisons and scripts.

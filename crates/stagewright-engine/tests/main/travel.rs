@@ -211,6 +211,7 @@ fn request() -> AttemptRequest {
             target: text("process"),
             url: Some(text("https://example.org")),
             config: vec![text("config/base.toml")],
+            protected: true,
             fence: Some(5),
             current: Some(release()),
             last_known_good: Some(release()),
