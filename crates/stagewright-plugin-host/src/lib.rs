@@ -101,7 +101,7 @@ pub use native::require_native_support;
 pub use observer::{Compilation, CompileObserver};
 pub use packages::{ClosedOrigin, CredentialFile, PackageHosts, credential_files};
 pub use plugin::{DeclaredOutputs, Description, PluginError, PluginManifest, Requirement};
-pub use releases::{ReleaseLedger, ReleasesUnknown};
+pub use releases::{GoodRelease, ReleaseLedger, ReleasesUnknown};
 pub use reserved::{Claim, Purpose, Reserved, UserGit, git_directories};
 pub use resolve::Pulls;
 pub use runtime::{PluginRuntime, RuntimeConfig};

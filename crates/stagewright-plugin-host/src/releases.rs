@@ -1,5 +1,8 @@
 //! The interface through which a run learns of the releases of other runs. The host doesn't read the ledger itself.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use stagewright_engine::{Release, RunId};
 
 /// The ledger of a run's repository.
@@ -11,7 +14,17 @@ pub trait ReleaseLedger: Send + Sync {
     ///
     /// # Errors
     /// If the pipeline has no such environment, or the ledger can't be read.
-    fn good_release(&self, environment: &str, asking: &RunId) -> Result<Option<Release>, ReleasesUnknown>;
+    fn good_release(&self, environment: &str, asking: &RunId) -> Result<Option<GoodRelease>, ReleasesUnknown>;
+}
+
+/// A release that was marked good, and what was measured of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct GoodRelease {
+    /// The release.
+    #[serde(flatten)]
+    pub release: Release,
+    /// The metrics that the stages of its run have reported, by the stage's id and the metric's name.
+    pub measurements: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// Why the releases of an environment aren't known.

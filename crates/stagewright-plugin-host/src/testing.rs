@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stagewright_engine::{
-    AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, Need, Outcome, Problem, Release,
-    RunId,
+    AttemptMessageKind, AttemptOutput, AttemptRequest, Call, Delivery, EffectRefused, Need, Outcome, Problem, RunId,
 };
 use stagewright_model::{Permissions, PluginRef, RehearsalTerms, StageIndex, Trust};
 use tokio::sync::{mpsc, watch};
@@ -24,7 +23,7 @@ use crate::mask::Masker;
 use crate::net::outbound::Outbound;
 use crate::registry::{DockerConfig, Registry, RegistryConfig};
 use crate::rehearsal::{Rehearsal, RehearsalParts};
-use crate::releases::{ReleaseLedger, ReleasesUnknown};
+use crate::releases::{GoodRelease, ReleaseLedger, ReleasesUnknown};
 use crate::reserved::Reserved;
 use crate::service::{ServiceConfig, ServiceManager};
 use crate::stop::{AttemptAborter, AttemptTimer};
@@ -273,7 +272,7 @@ impl ChangeSource for NoRepository {
 pub(crate) struct NoReleases;
 
 impl ReleaseLedger for NoReleases {
-    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<Release>, ReleasesUnknown> {
+    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<GoodRelease>, ReleasesUnknown> {
         Ok(None)
     }
 }

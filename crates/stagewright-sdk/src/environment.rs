@@ -32,6 +32,10 @@ pub struct Release {
     /// Who started the run that deployed it.
     #[serde(default)]
     pub by: String,
+    /// What was measured of it: the metrics that the stages of its run have reported, by the stage's unique name and the
+    /// metric's name. Only in the result of [`good_release`].
+    #[serde(default)]
+    pub measurements: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 /// The environment's fencing token that this call holds; in [`crate::Reconcile::observe`], the last that the interrupted

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use stagewright_engine::{
     AttemptEnd, AttemptMessageKind, AttemptOutput, AttemptReport, AttemptRequest, Call, Delivery, EffectRefused,
-    Failure, Interrupt, Metric, Outcome, Problem, Release, Rollout, RunId, StageRunner as _, TestCase,
+    Failure, Interrupt, Metric, Outcome, Problem, Rollout, RunId, StageRunner as _, TestCase,
 };
 use stagewright_model::{Permissions, PluginRef, StageIndex, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    BuiltinPlugins, ChangeSource, ChangesUnknown, Claim, CompileObserver, History, HostConfig, PluginHost,
+    BuiltinPlugins, ChangeSource, ChangesUnknown, Claim, CompileObserver, GoodRelease, History, HostConfig, PluginHost,
     PluginRuntime, Pulls, Purpose, ReleaseLedger, ReleasesUnknown, Reserved, RuntimeConfig, Secret, SecretError,
     SecretSource,
 };
@@ -297,7 +297,7 @@ impl ChangeSource for NoRepository {
 struct NoReleases;
 
 impl ReleaseLedger for NoReleases {
-    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<Release>, ReleasesUnknown> {
+    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<GoodRelease>, ReleasesUnknown> {
         Ok(None)
     }
 }
