@@ -67,9 +67,8 @@ secrets = { AWS_ACCESS_KEY_ID = "id", AWS_SECRET_ACCESS_KEY = "key", TF_VAR_pass
 [stages.approve]
 uses = "approve"
 needs = ["plan"]
-environment = "production"
 if = "${{ stages.plan.outputs.changes }}"
-with = { message = "apply ${{ stages.plan.outputs.plan }}?" }
+with = { message = "apply ${{ stages.plan.outputs.plan }}?", environments = ["production"] }
 
 [stages.apply]
 uses = "terraform"
