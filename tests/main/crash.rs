@@ -96,11 +96,31 @@ fn end_state(environment: &TestEnvironment) -> String {
     format!("{:#?}\n{:#?}\n{:#?}", outcomes(&events), running.collect::<Vec<_>>(), services.collect::<Vec<_>>())
 }
 
-/// The number of services that run from the repository.
+/// The number of processes that are services of the repository: programs in it; and, of services in the root of their image,
+/// whose programs have paths of their own, those that descend from a supervisor of a release and aren't the engine's.
 fn services(environment: &TestEnvironment) -> usize {
     let root = environment.root().canonicalize().expect("a folder");
+    let own = binary().canonicalize().expect("a file");
+    let link = |pid: &str, name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let supervises = |pid: &str| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&str> = command.split('\0').collect();
+        words.len() > 2 && words[1] == "__supervise" && words[2].starts_with(&root.display().to_string())
+    };
+    let parent = |pid: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        Some(status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned())
+    };
+    let is_in_image = |pid: &str| {
+        let mounts = link(pid, "ns/mnt");
+        mounts != link("self", "ns/mnt")
+            && link(pid, "exe") != own
+            && std::iter::successors(parent(pid), |pid| parent(pid)).any(|pid| supervises(&pid))
+    };
     let processes = std::path::Path::new("/proc").read_dir().expect("/proc").flatten();
-    processes.filter_map(|entry| entry.path().join("exe").read_link().ok()).filter(|exe| exe.starts_with(&root)).count()
+    let pids = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    let pids = pids.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    pids.filter(|pid| link(pid, "exe").starts_with(&root) || is_in_image(pid)).count()
 }
 
 #[test]

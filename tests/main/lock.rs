@@ -122,7 +122,7 @@ fn a_plugin_with_another_digest_is_refused() {
     std::fs::copy(built_in("notify"), &mine).unwrap();
     let refused = environment.run(&["run", "--locked"]).exits(4);
     assert!(refused.stderr.contains("+ plugin `path:plugins/mine.wasm` changed: sha256:"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("and now imports http"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("and now imports clock, http"), "{}", refused.stderr);
     assert_eq!(runs(&environment), 1);
 }
 
