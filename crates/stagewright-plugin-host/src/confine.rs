@@ -32,7 +32,7 @@ use crate::net::background::Background;
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxyCredentials;
 use crate::net::egress::{DenialReport, EgressGuard, WAIT};
-use crate::net::forward::{AuthenticatedOrigin, Destination, forward};
+use crate::net::forward::{AuthenticatedOrigin, ForwardTarget, forward};
 use crate::net::{names, proxy};
 use crate::policy::Policy;
 use crate::rehearsal::Rehearsal;
@@ -360,12 +360,12 @@ impl Blueprint {
                 let origin = origins.find(|origin| credentials.has_for(origin))?;
                 Some(AuthenticatedOrigin { origin, credentials: credentials.clone() })
             });
-            let to =
-                authenticated.map_or(Destination::Loopback(address), |with| Destination::Authenticated(address, with));
+            let to = authenticated
+                .map_or(ForwardTarget::Loopback(address), |with| ForwardTarget::Authenticated(address, with));
             serving.push(forward(listener, to, egress.clone())?);
         }
         for (listener, (_, origin)) in listeners.zip(hosts.forwards) {
-            serving.push(forward(listener, Destination::Host(origin), egress.clone())?);
+            serving.push(forward(listener, ForwardTarget::Host(origin), egress.clone())?);
         }
         if let Some(socket) = sandbox.name_server() {
             let socket = socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket));

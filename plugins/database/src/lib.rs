@@ -17,43 +17,21 @@ mod encryption;
 mod postgresql;
 mod program;
 mod retention;
+mod server;
 mod source;
 mod store;
 mod time;
 
-use serde::Deserialize;
-use stagewright_sdk::{Error, JsonSchema, Problem, Requirement, Result, schemars, workspace};
+use stagewright_sdk::{Error, Problem, Requirement, Result, workspace};
 
 pub use backup::{Backup, Contents, Table, Verification, differences};
 pub use encryption::{Recipients, decrypt, encrypt, identity_requirements};
 pub use postgresql::{Owners, Postgresql, Switch, Tls, text};
 pub use retention::{Retention, surplus};
-pub use source::Source;
+pub use server::Server;
+pub use source::BackupSource;
 pub use store::Store;
 pub use time::{millis, shown, since_epoch, timestamp};
-
-/// A server, by what it is.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Server {
-    /// PostgreSQL, of version 13 or later.
-    Postgresql(Postgresql),
-}
-
-impl Server {
-    /// Its name in records, which is the key.
-    pub fn engine(&self) -> &'static str {
-        match self {
-            Server::Postgresql(_) => "postgresql",
-        }
-    }
-
-    /// Its address in messages.
-    pub fn postgresql(&self) -> &Postgresql {
-        let Server::Postgresql(server) = self;
-        server
-    }
-}
 
 /// Mistakes in the name of a database, by which backups are named too.
 pub fn name_problems(key: &str, database: &str) -> Vec<Problem> {

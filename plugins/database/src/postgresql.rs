@@ -315,7 +315,7 @@ impl Postgresql {
         let doing = format!("can't put the restored database in the place of {}", self.place(switch.database));
         let switched = self.psql(MAINTENANCE).run(&doing, &script);
         if switched.is_err() {
-            // What refuses connections would serve nobody.
+            // What refuses connections would serve no one.
             self.reopen(switch.database)?;
         }
         switched.map(|_| ())

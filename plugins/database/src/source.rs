@@ -13,7 +13,7 @@ const ENCRYPTED: &str = "dump.age";
 /// Which backup is restored.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Source {
+pub struct BackupSource {
     /// The place with the backups.
     pub store: Store,
     /// The backup's name. Default: the newest one.
@@ -22,7 +22,7 @@ pub struct Source {
     pub identity: Option<String>,
 }
 
-impl Source {
+impl BackupSource {
     /// Mistakes of a key.
     pub fn problems(&self, key: &str) -> Vec<Problem> {
         let mut found = self.store.problems(&format!("{key}.store"));

@@ -1,6 +1,6 @@
 //! The stage's `with` table.
 
-use database::{Owners, SCRATCH, Server, Source, name_problems};
+use database::{BackupSource, Owners, SCRATCH, Server, name_problems};
 use serde::Deserialize;
 use stagewright_sdk::{JsonSchema, Problem, Requirement, WorkspacePath, schemars};
 
@@ -14,7 +14,7 @@ use stagewright_sdk::{JsonSchema, Problem, Requirement, WorkspacePath, schemars}
 }))]
 pub struct Config {
     /// The backup.
-    pub(crate) from: Source,
+    pub(crate) from: BackupSource,
     /// The database whose data is replaced by the backup's.
     pub(crate) database: String,
     /// The database's server. The user has to be allowed to create databases, and to end sessions of others.

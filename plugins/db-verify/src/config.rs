@@ -1,6 +1,6 @@
 //! The stage's `with` table.
 
-use database::{Owners, SCRATCH, Server, Source, name_problems};
+use database::{BackupSource, Owners, SCRATCH, Server, name_problems};
 use serde::Deserialize;
 use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, WorkspacePath, schemars};
 
@@ -17,7 +17,7 @@ use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, WorkspaceP
 }))]
 pub struct Config {
     /// The backup.
-    pub(crate) from: Source,
+    pub(crate) from: BackupSource,
     /// The database whose backup it is.
     pub(crate) database: String,
     /// The server for the scratch database, which is better not the one that serves. The user has to be allowed to create

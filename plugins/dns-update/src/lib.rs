@@ -6,8 +6,10 @@
 //! and `undo` brings back what they were before the run. A server of RFC 2136 checks that the records are what was read, in the
 //! same step as it changes them.
 
+mod change;
 mod config;
 mod note;
+mod record;
 mod rfc2136;
 mod route53;
 #[cfg(test)]
@@ -21,29 +23,10 @@ use stagewright_sdk::{
     environment, log, outputs,
 };
 
-use crate::config::{Config, Kind, Server};
+use crate::change::Change;
+use crate::config::Config;
 use crate::note::{Note, Values};
-
-/// What a server has of a name.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
-    pub(crate) values: Values,
-    /// The note of the last change by a stage.
-    pub(crate) note: Option<Note>,
-    /// All texts beside the record, as the server shows them.
-    pub(crate) texts: Vec<String>,
-}
-
-/// A record that changes.
-#[derive(Debug)]
-pub(crate) struct Change {
-    pub(crate) name: String,
-    pub(crate) kind: Kind,
-    pub(crate) known: Known,
-    /// Without values, the record is deleted.
-    pub(crate) values: Values,
-    pub(crate) note: Note,
-}
+use crate::record::Record;
 
 /// The plugin.
 #[derive(Debug)]
@@ -80,7 +63,7 @@ impl Stage for DnsUpdate {
         publish(&changes)?;
         if config.wait {
             let lifetime = lifetime(&changes);
-            log::info(format!("waiting {} s until nobody uses the values before any more", lifetime.as_secs()));
+            log::info(format!("waiting {} s until the values before aren't used any more", lifetime.as_secs()));
             clock::sleep(lifetime)?;
         }
         Ok(Outcome::Succeeded)
@@ -122,26 +105,10 @@ impl Reconcile for DnsUpdate {
 
 stagewright_sdk::export_effectful_stage!(DnsUpdate);
 
-impl Server {
-    fn known(&self, name: &str, kind: Kind) -> Result<Known> {
-        match self {
-            Server::Rfc2136(server) => server.known(name, kind),
-            Server::Route53(zone) => zone.known(name, kind),
-        }
-    }
-
-    fn update(&self, changes: &[Change]) -> Result<()> {
-        match self {
-            Server::Rfc2136(server) => server.update(changes),
-            Server::Route53(zone) => zone.update(changes),
-        }
-    }
-}
-
 /// What changes, in comparison with what the server has now.
 fn changes(config: &Config, run: &str) -> Result<Vec<Change>> {
     let token = environment::fence().unwrap_or_default();
-    let change = |record: &config::Record| {
+    let change = |record: &Record| {
         let name = record.full_name();
         let known = config.server.known(&name, record.kind)?;
         if let Some(newer) = known.note.as_ref().filter(|note| note.token > token) {

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use stagewright_sdk::process::{Command, Output};
 use stagewright_sdk::{Error, ErrorCode, JsonSchema, Problem, Requirement, Result, schemars, secrets};
 
-use crate::config::{Config, Kind, is_name};
+use crate::change::{Change, Known};
 use crate::note::{Note, Values, name_of};
-use crate::{Change, Known};
+use crate::record::{Kind, Record, is_name};
 
 /// A server that takes dynamic updates of a zone.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -78,11 +78,11 @@ impl Server {
             .collect()
     }
 
-    pub(crate) fn requirements(&self, config: &Config) -> Vec<Requirement> {
+    pub(crate) fn requirements(&self, records: &[Record]) -> Vec<Requirement> {
         let net = Requirement::net(format!("tcp://{}:{}", self.host, self.port)).because("is the name server");
         let key = Requirement::secret_env(&self.key.secret).because("signs the update");
         let update = Requirement::command("nsupdate", UPDATE).because("changes the records");
-        let names = config.records.iter().flat_map(|record| {
+        let names = records.iter().flat_map(|record| {
             let name = record.full_name();
             [(name.clone(), record.kind.name()), (name_of(&name, record.kind.name()), "TXT")]
         });
@@ -97,7 +97,7 @@ impl Server {
         server.into_iter().chain(how).chain([name.to_owned(), kind.to_owned()]).collect()
     }
 
-    /// What the server has of a name. `changes_nothing`: it only reads, so that `observe` may ask.
+    /// What the server has of a name.
     pub(crate) fn known(&self, name: &str, kind: Kind) -> Result<Known> {
         let values = self.ask(name, kind.name())?;
         let texts = self.ask(&name_of(name, kind.name()), "TXT")?;

@@ -7,9 +7,9 @@ use aws::{Service, encoded, escaped, texts};
 use serde::Deserialize;
 use stagewright_sdk::{Error, ErrorCode, JsonSchema, Problem, Requirement, Result, clock, schemars};
 
-use crate::config::Kind;
+use crate::change::{Change, Known};
 use crate::note::{Note, Values, name_of};
-use crate::{Change, Known};
+use crate::record::Kind;
 
 /// How long the servers of Route 53 may take to know of a change.
 const SYNC: Duration = Duration::from_secs(300);

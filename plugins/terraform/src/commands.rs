@@ -1,5 +1,7 @@
 //! The command lines. They depend on the configuration alone, so that a stage can be granted exactly them.
 
+use stagewright_sdk::Requirement;
+
 use crate::config::{Action, Config};
 
 /// A folder beside the configuration for the plan on its way, below the folder that Terraform itself uses.
@@ -78,5 +80,27 @@ impl Commands<'_> {
             Action::Plan => vec![self.init(), self.plan(), self.show(), self.state()],
             Action::Apply => vec![self.init(), self.state(), self.apply(), self.output()],
         }
+    }
+
+    /// What a stage is granted to run them.
+    pub(crate) fn requirements(&self) -> Vec<Requirement> {
+        let config = self.config;
+        let commands = self.all().into_iter().map(|args| Requirement::command(&config.program, args));
+        let mut needed: Vec<Requirement> = commands.map(|command| command.because("plans and applies")).collect();
+        needed.push(Requirement::read(format!("{}/", self.dir())).because("has the configuration"));
+        needed.push(Requirement::write(format!("{}/.terraform/", self.dir())).because("gets the providers"));
+        needed.push(Requirement::write(format!("{}/", self.scratch())).because("gets the plan"));
+        let providers =
+            config.plugin_dir.iter().map(|folder| Requirement::read(folder.as_str()).because("has the providers"));
+        needed.extend(providers);
+        let files =
+            config.var_files.iter().map(|file| Requirement::read(file.as_str()).because("has values of variables"));
+        needed.extend(files);
+        let secrets = config
+            .secrets
+            .values()
+            .map(|secret| Requirement::secret_env(secret).because("is a provider's or a variable's"));
+        needed.extend(secrets);
+        needed
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use stagewright_sdk::{DurationText, JsonSchema, Problem, Requirement, WorkspacePath, schemars};
-
-use crate::commands::Commands;
+use stagewright_sdk::{DurationText, JsonSchema, Problem, WorkspacePath, schemars};
 
 /// What Terraform is to do.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -87,30 +85,6 @@ impl Config {
             found.push(Problem::at(format!("vars.{name}"), "isn't the name of a variable"));
         }
         found
-    }
-
-    pub(crate) fn requirements(&self) -> Vec<Requirement> {
-        let commands = Commands::new(self);
-        let mut needed: Vec<Requirement> = commands
-            .all()
-            .into_iter()
-            .map(|args| Requirement::command(&self.program, args).because("plans and applies"))
-            .collect();
-        needed.push(Requirement::read(format!("{}/", commands.dir())).because("has the configuration"));
-        needed.push(Requirement::write(format!("{}/.terraform/", commands.dir())).because("gets the providers"));
-        needed.push(Requirement::write(format!("{}/", commands.scratch())).because("gets the plan"));
-        needed.extend(
-            self.plugin_dir.as_ref().map(|folder| Requirement::read(folder.as_str()).because("has the providers")),
-        );
-        needed.extend(
-            self.var_files.iter().map(|file| Requirement::read(file.as_str()).because("has values of variables")),
-        );
-        let secrets = self
-            .secrets
-            .values()
-            .map(|secret| Requirement::secret_env(secret).because("is a provider's or a variable's"));
-        needed.extend(secrets);
-        needed
     }
 }
 

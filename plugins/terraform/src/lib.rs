@@ -63,7 +63,7 @@ impl Stage for Terraform {
     }
 
     fn requirements(config: &Config) -> Vec<Requirement> {
-        config.requirements()
+        Commands::new(config).requirements()
     }
 
     fn run(config: Config) -> Result<Outcome> {

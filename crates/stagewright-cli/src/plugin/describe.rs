@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stagewright_engine::{Release, RunId};
+use stagewright_engine::RunId;
 use stagewright_model::{PluginRef, Trust};
 use stagewright_plugin_host::registry::{DockerConfig, Registry, RegistryConfig};
 use stagewright_plugin_host::service::{ServiceConfig, ServiceManager};
 use stagewright_plugin_host::{
-    ChangeSource, ChangesUnknown, History, HostConfig, PluginHost, PluginManifest, PluginRuntime, Pulls, ReleaseLedger,
-    ReleasesUnknown, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
+    ChangeSource, ChangesUnknown, GoodRelease, History, HostConfig, PluginHost, PluginManifest, PluginRuntime, Pulls,
+    ReleaseLedger, ReleasesUnknown, Reserved, RuntimeConfig, Secret, SecretError, SecretSource,
 };
 
 /// Why `describe` failed: the message, its causes, and the remedy.
@@ -108,7 +108,7 @@ impl ChangeSource for Nothing {
 }
 
 impl ReleaseLedger for Nothing {
-    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<Release>, ReleasesUnknown> {
+    fn good_release(&self, _environment: &str, _asking: &RunId) -> Result<Option<GoodRelease>, ReleasesUnknown> {
         Ok(None)
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct AuthenticatedOrigin {
 
 /// Where connections are forwarded to.
 #[derive(Clone)]
-pub(crate) enum Destination {
+pub(crate) enum ForwardTarget {
     /// A port of this machine's loopback.
     Loopback(SocketAddr),
     /// One to which requests are forwarded instead of bytes, as by the proxy.
@@ -46,12 +46,12 @@ pub(crate) enum Destination {
 /// are idle for long. Must be called within the async runtime.
 pub(crate) fn forward(
     listener: TcpListener,
-    to: Destination,
+    to: ForwardTarget,
     egress: Arc<EgressGuard>,
 ) -> Result<Background, CapabilityError> {
     match &to {
-        Destination::Loopback(address) | Destination::Authenticated(address, _) => egress.forward(*address)?,
-        Destination::Host(origin) => egress.tunnel(origin)?,
+        ForwardTarget::Loopback(address) | ForwardTarget::Authenticated(address, _) => egress.forward(*address)?,
+        ForwardTarget::Host(origin) => egress.tunnel(origin)?,
     }
     Ok(Background::spawn(async move {
         let mut connections = JoinSet::new();
@@ -66,9 +66,9 @@ pub(crate) fn forward(
                         let (egress, to) = (egress.clone(), to.clone());
                         connections.spawn(async move {
                             match to {
-                                Destination::Loopback(address) => transfer(program, address).await,
-                                Destination::Authenticated(_, with) => serve(program, &egress, &with).await,
-                                Destination::Host(origin) => tunnel(program, &egress, &origin).await,
+                                ForwardTarget::Loopback(address) => transfer(program, address).await,
+                                ForwardTarget::Authenticated(_, with) => serve(program, &egress, &with).await,
+                                ForwardTarget::Host(origin) => tunnel(program, &egress, &origin).await,
                             }
                             drop(place);
                         });

@@ -3,7 +3,7 @@
 use stagewright_model::Origin;
 
 use super::*;
-use crate::net::forward::{Destination, forward};
+use crate::net::forward::{ForwardTarget, forward};
 
 #[tokio::test]
 async fn a_connection_beyond_the_limit_waits_for_one_to_end() {
@@ -92,7 +92,7 @@ async fn forwarded_ports_share_the_limit_on_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let to = SocketAddr::from(([127, 0, 0, 1], host.port));
-    let forwarding = forward(listener, Destination::Loopback(to), proxy.egress.clone()).unwrap();
+    let forwarding = forward(listener, ForwardTarget::Loopback(to), proxy.egress.clone()).unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut greeting = [0; 6];
     stream.read_exact(&mut greeting).await.unwrap();
@@ -122,7 +122,7 @@ async fn only_granted_ports_of_this_machine_are_forwarded() {
         ("10.0.0.1:5432", ErrorCode::InvalidArgument),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = Destination::Loopback(to.parse().unwrap());
+        let to = ForwardTarget::Loopback(to.parse().unwrap());
         let error = forward(listener, to, proxy.egress.clone()).unwrap_err();
         assert_eq!(error.code, code);
     }
@@ -133,7 +133,7 @@ async fn a_granted_port_of_another_host_is_forwarded_to_an_address_that_the_guar
     let host = Host::start("hello ", "", "bye").await;
     let net = format!("tcp://db.example.org:{}", host.port);
     let proxy = proxy(&[&net]).await;
-    let to = |authority: String| Destination::Host(Origin::of_tunnel(&authority).unwrap());
+    let to = |authority: String| ForwardTarget::Host(Origin::of_tunnel(&authority).unwrap());
     let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refused = forward(listener().await, to(format!("other.example.org:{}", host.port)), proxy.egress.clone());
     assert_eq!(refused.unwrap_err().code, ErrorCode::PermissionDenied);

@@ -12,7 +12,7 @@ use crate::mask::Masker;
 use crate::net::authority::AttemptAuthority;
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxySecret;
-use crate::net::forward::{AuthenticatedOrigin, Destination, forward};
+use crate::net::forward::{AuthenticatedOrigin, ForwardTarget, forward};
 
 const TOKEN: &str = "hunter2hunter2";
 
@@ -208,7 +208,7 @@ async fn a_forwarded_port_carries_the_credential_by_every_name_of_this_machine()
         let to: SocketAddr = format!("127.0.0.1:{}", registry.origin.port()).parse().unwrap();
         let authenticated = AuthenticatedOrigin { origin: registry.origin.clone(), credentials: credentials.clone() };
         let _forwarding =
-            forward(listener, Destination::Authenticated(to, authenticated), proxy.egress.clone()).unwrap();
+            forward(listener, ForwardTarget::Authenticated(to, authenticated), proxy.egress.clone()).unwrap();
         // In a sandbox, the port is the same.
         let authority = reqwest::Certificate::from_der(&credentials.authority.certificate()).unwrap();
         let client = Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap();

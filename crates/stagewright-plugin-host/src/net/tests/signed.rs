@@ -10,7 +10,7 @@ use super::*;
 use crate::mask::{Audience, Masker};
 use crate::net::client::SharedClient;
 use crate::net::credentials::ProxySigner;
-use crate::net::forward::{AuthenticatedOrigin, Destination, forward};
+use crate::net::forward::{AuthenticatedOrigin, ForwardTarget, forward};
 use crate::net::signing::Signing;
 
 const TOKEN: &str = "issued-token-1";
@@ -97,7 +97,7 @@ async fn a_port_of_this_machine_is_forwarded_for_a_credential() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let authenticated = AuthenticatedOrigin { origin: server.origin.clone(), credentials: credentials.clone() };
-    let _forwarding = forward(listener, Destination::Authenticated(to, authenticated), proxy.egress.clone()).unwrap();
+    let _forwarding = forward(listener, ForwardTarget::Authenticated(to, authenticated), proxy.egress.clone()).unwrap();
     let authority = reqwest::Certificate::from_der(&credentials.authority.certificate()).unwrap();
     let client = Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap();
     let host = format!("localhost:{}", server.origin.port());
