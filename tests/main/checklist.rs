@@ -18,7 +18,7 @@ uses = "checklist"
 environments = ["production"]
 items = [
   { name = "check", text = "The check passes", command = ["sh", "check.sh"] },
-  { name = "machine", text = "The machine is large enough", machine = { cores = 1, memory-gib = 0.1, disk-gib = 0.1, tools = { git = "2" } } },
+  { name = "machine", text = "The machine is large enough", machine = { cores = 1, memory-gib = 0.1, disk = { path = "check.sh", gib = 0.1 }, tools = { git = "2" } } },
   { name = "support", text = "The support team knows" },
 ]
 [stages.deploy]
@@ -31,9 +31,6 @@ fn repository() -> TestEnvironment {
     let repository = TestEnvironment::with_pipeline(PIPELINE);
     repository.write("check.sh", "echo 3 of 3 fine");
     repository.run(&["grant", "--yes"]).exits(0);
-    // What the script reads is not known before.
-    let text = repository.read("stagewright.toml").replace("process = [", "read = [\"check.sh\"]\nprocess = [");
-    repository.write("stagewright.toml", &text);
     repository
 }
 
@@ -42,7 +39,6 @@ fn evidence_is_collected_and_a_person_is_asked_for_the_rest() {
     let repository = repository();
     let asked = repository.run(&["run"]).exits(5).stdout;
     assert!(asked.contains("1 item to confirm; found: The check passes: `sh` succeeded: 3 of 3 fine"), "{asked}");
-    repository.run(&["approve", "latest", "--field", "support=no"]);
     repository.run(&["approve", "latest", "--field", "support=true"]).exits(0);
     let (code, events) = repository.events(&["resume", "latest"]);
     assert_eq!((code, outcomes(&events)["deploy"].as_str()), (0, "succeeded"), "{events:#?}");
@@ -64,6 +60,12 @@ fn evidence_against_an_item_stops_the_run_before_and_after_the_form() {
     assert!(failure(&events, "ready").to_string().contains("ended with exit code 1: 2 of 3 fine"), "{events:#?}");
     let (code, events) = repository.events(&["run"]);
     assert_eq!((code, outcomes(&events)["deploy"].as_str()), (1, "skipped"), "{events:#?}");
+    repository.write("check.sh", "true");
+    repository.run(&["run"]).exits(5);
+    repository.run(&["approve", "latest", "--field", "support=false"]).exits(0);
+    let (code, events) = repository.events(&["resume", "latest"]);
+    assert_eq!(code, 1, "{events:#?}");
+    assert!(failure(&events, "ready").to_string().contains("says no to 1 item"), "{events:#?}");
 }
 
 #[test]

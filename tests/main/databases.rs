@@ -99,7 +99,7 @@ fn repository(server: &Server, pipeline: &str) -> TestEnvironment {
     repository.set("DB_PASSWORD", PASSWORD);
     repository.write("restore.toml", RESTORE);
     repository.run(&["grant", "--yes"]).exits(0);
-    repository.run(&["--file", "restore.toml", "grant", "--yes"]).exits(0);
+    repository.run(&["grant", "-p", "restore.toml", "--yes"]).exits(0);
     repository
 }
 
@@ -141,7 +141,7 @@ fn a_dropped_table_comes_back_row_by_row_and_goes_again_when_it_is_undone() {
 
     let before = server.sql("shop", ORDERS);
     server.sql("shop", "DROP TABLE orders CASCADE; INSERT INTO parts VALUES (4)");
-    let (code, events) = repository.events(&["--file", "restore.toml", "run"]);
+    let (code, events) = repository.events(&["run", "restore.toml"]);
     assert_eq!(code, 0, "{events:#?}");
     assert_eq!(server.sql("shop", ORDERS), before);
     assert_eq!(server.sql("shop", "SELECT has_table_privilege('shop', 'orders', 'SELECT')"), "t");
@@ -164,7 +164,7 @@ fn what_can_not_be_restored_is_found_before_the_database_is_touched() {
     let (path, whole) = (repository.root().join(&dump), std::fs::read(repository.root().join(&dump)).expect("a file"));
     let before = server.sql("shop", ORDERS);
     let fails = |says: &str| {
-        let (code, events) = repository.events(&["--file", "restore.toml", "run"]);
+        let (code, events) = repository.events(&["run", "restore.toml"]);
         let said = failure(&events, "restore").to_string();
         assert_eq!(code, 1, "{events:#?}");
         assert!(said.contains(says), "{said}");
@@ -186,7 +186,7 @@ fn what_can_not_be_restored_is_found_before_the_database_is_touched() {
     repository.write(&record, &text.replace("\"rows\": 2000", "\"rows\": 2001"));
     fails("public.orders: 2000 rows instead of 2001");
     repository.write(&record, &text);
-    repository.run(&["--file", "restore.toml", "run"]).exits(0);
+    repository.run(&["run", "restore.toml"]).exits(0);
 }
 
 #[test]
@@ -285,11 +285,11 @@ fn a_server_is_found_by_its_name_and_an_older_restore_is_refused_by_the_server()
     repository.enter_network(&entry);
     let named = repository.read("restore.toml").replace("10.77.0.1", "db.example.org");
     repository.write("restore.toml", &named);
-    repository.run(&["--file", "restore.toml", "run"]).exits(0);
+    repository.run(&["run", "restore.toml"]).exits(0);
     // A newer run of another machine, whose journal isn't here.
     server.sql("postgres", "COMMENT ON DATABASE shop IS 'restored by Stagewright with token 99, run other'");
     let before = server.databases();
-    let refused = repository.run(&["--file", "restore.toml", "run"]).exits(1).stdout;
+    let refused = repository.run(&["run", "restore.toml"]).exits(1).stdout;
     assert!(refused.contains("a newer run has restored this database"), "{refused}");
     assert_eq!(server.databases(), before);
     assert_eq!(server.sql("shop", "SELECT count(*) FROM orders"), "2000", "sessions are let in");

@@ -254,3 +254,53 @@ fn links_and_long_names_of_a_layer_are_unpacked_unchanged() {
     assert_eq!(std::fs::read_to_string(app.join("second")).unwrap(), "long");
     assert!(app.join("empty").is_dir());
 }
+
+/// WASM modules and files, in the embedded registry and in another one.
+#[test]
+fn artifacts_that_are_no_images_are_pushed_with_their_media_types() {
+    let registry = Registry::start();
+    let pipeline = r#"
+        schema = 1
+        [pipeline]
+        name = "artifacts"
+        [stages.module]
+        uses = "oci-artifact"
+        with = { wasm = "analyzer.wasm", layout = "out/module", tags = ["1.0"] }
+        [stages.policies]
+        uses = "oci-artifact"
+        [stages.policies.with]
+        files = [{ path = "a.json", media-type = "application/json" }, { path = "b.json", media-type = "application/json" }]
+        artifact-type = "application/vnd.acme.policy.v1"
+        layout = "out/policies"
+        tags = ["1.0"]
+        [stages.push-module]
+        uses = "push-image"
+        needs = ["module"]
+        with = { layout = "out/module", images = ["REGISTRY/acme/analyzer", "local/analyzer"] }
+        [stages.push-policies]
+        uses = "push-image"
+        needs = ["policies"]
+        with = { layout = "out/policies", images = ["REGISTRY/acme/policies", "local/policies"] }
+    "#;
+    let repository = TestEnvironment::with_pipeline(&pipeline.replace("REGISTRY", &registry.address));
+    std::fs::write(repository.root().join("analyzer.wasm"), b"\0asm\x0d\0\x01\0").expect("a file");
+    repository.write("a.json", "{}");
+    repository.write("b.json", "[]");
+    repository.run(&["grant", "--yes"]).exits(0);
+    let (code, events) = repository.events(&["run"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let inspect = |name: &str| -> Json {
+        let reference = format!("docker://{}/acme/{name}:1.0", registry.address);
+        let output = Command::new("skopeo")
+            .args(["inspect", "--tls-verify=false", "--raw", &reference])
+            .output()
+            .expect("skopeo");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    };
+    let module = inspect("analyzer");
+    assert_eq!(module["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
+    assert_eq!(module["layers"][0]["mediaType"], "application/wasm");
+    let policies = inspect("policies");
+    assert_eq!(policies["artifactType"], "application/vnd.acme.policy.v1");
+    assert_eq!(policies["layers"][1]["annotations"]["org.opencontainers.image.title"], "b.json");
+}

@@ -46,7 +46,7 @@ fn runs_anywhere(program: &Path) {
     offline(&["run"]);
     assert_eq!(environment.read("greeting.txt"), "hello\n");
     let listed = offline(&["plugin", "list"]);
-    assert_eq!(listed.lines().filter(|line| line.ends_with("(embedded)")).count(), 33, "{listed}");
+    assert_eq!(listed.lines().filter(|line| line.ends_with("(embedded)")).count(), 34, "{listed}");
     offline(&["lock"]);
     assert!(offline(&["lock", "--check"]).contains("up to date"));
 }

@@ -8,6 +8,9 @@ use crate::targets::aws::{Aws, program};
 /// With the values that a provider for a test needs.
 const CONFIGURATION: &str = r#"
 terraform {
+  backend "local" {
+    path = "../state/terraform.tfstate"
+  }
   required_providers {
     aws = {
       source  = "hashicorp/aws"
@@ -56,6 +59,7 @@ from = "env:PASSWORD"
 
 [stages.plan]
 uses = "terraform"
+env = { CHECKPOINT_DISABLE = "true" }
 [stages.plan.with]
 action = "plan"
 dir = "infra"
@@ -67,13 +71,14 @@ secrets = { AWS_ACCESS_KEY_ID = "id", AWS_SECRET_ACCESS_KEY = "key", TF_VAR_pass
 [stages.approve]
 uses = "approve"
 needs = ["plan"]
-if = "${{ stages.plan.outputs.changes }}"
+if = "stages.plan.outputs.changes"
 with = { message = "apply ${{ stages.plan.outputs.plan }}?", environments = ["production"] }
 
 [stages.apply]
 uses = "terraform"
 needs = ["plan", "approve"]
 environment = "production"
+env = { CHECKPOINT_DISABLE = "true" }
 [stages.apply.with]
 action = "apply"
 dir = "infra"
@@ -111,6 +116,9 @@ fn repository(aws: &Aws) -> TestEnvironment {
     let init = repository.program(&terraform).args(["-chdir=infra", "init", "-plugin-dir=../providers"]).output();
     assert!(init.as_ref().is_ok_and(|output| output.status.success()), "{init:?}");
     repository.run(&["grant", "--yes"]).exits(0);
+    // Where its own state is, Terraform alone knows.
+    let granted = repository.read("stagewright.toml").replace("write = [", "write = [\"state/\", ");
+    repository.write("stagewright.toml", &granted);
     repository
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use stagewright_sdk::process::Command;
-use stagewright_sdk::{JsonSchema, Requirement, Result, schemars};
+use stagewright_sdk::{JsonSchema, Requirement, Result, WorkspacePath, schemars};
 
 /// What is expected of the machine.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -14,16 +14,31 @@ pub(crate) struct Evidence {
     cores: Option<u64>,
     /// The least memory, in GiB.
     memory_gib: Option<f64>,
-    /// The least free space where the workspace is, in GiB.
-    disk_gib: Option<f64>,
+    /// The least free space where a file or folder of the workspace is.
+    disk: Option<Disk>,
     /// Programs with their least versions, as in `{ docker = "24", git = "2.30" }`. A program is asked with `--version`.
     #[serde(default)]
     tools: BTreeMap<String, String>,
 }
 
+/// Free space.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Disk {
+    /// A file or folder that is there. The rest of the workspace isn't seen by programs.
+    path: WorkspacePath,
+    /// In GiB.
+    gib: f64,
+}
+
+impl Disk {
+    fn args(&self) -> [&str; 3] {
+        ["--output=avail", "--block-size=1", self.path.as_str()]
+    }
+}
+
 const NPROC: [&str; 1] = ["--all"];
 const FREE: [&str; 1] = ["--bytes"];
-const DF: [&str; 3] = ["--output=avail", "--block-size=1", "."];
 const VERSION: [&str; 1] = ["--version"];
 
 #[expect(clippy::cast_precision_loss, reason = "for people, and for limits in GiB")]
@@ -36,7 +51,9 @@ impl Evidence {
         let mut needed = Vec::new();
         needed.extend(self.cores.map(|_| Requirement::command("nproc", NPROC)));
         needed.extend(self.memory_gib.map(|_| Requirement::command("free", FREE)));
-        needed.extend(self.disk_gib.map(|_| Requirement::command("df", DF)));
+        if let Some(disk) = &self.disk {
+            needed.extend([Requirement::command("df", disk.args()), Requirement::read(disk.path.as_str())]);
+        }
         needed.extend(self.tools.keys().map(|tool| Requirement::command(tool, VERSION)));
         needed
     }
@@ -58,9 +75,9 @@ impl Evidence {
                 said.lines().find_map(|line| line.strip_prefix("Mem:")?.split_whitespace().next()?.parse().ok());
             compare("GiB of memory", gib(total.unwrap_or_default()), wanted);
         }
-        if let Some(wanted) = self.disk_gib {
-            let free = said("df", &DF)?.lines().last().and_then(|line| line.trim().parse().ok());
-            compare("GiB of free space", gib(free.unwrap_or_default()), wanted);
+        if let Some(disk) = &self.disk {
+            let free = said("df", &disk.args())?.lines().last().and_then(|line| line.trim().parse().ok());
+            compare("GiB of free space", gib(free.unwrap_or_default()), disk.gib);
         }
         for (tool, wanted) in &self.tools {
             let said = said(tool, &VERSION)?;

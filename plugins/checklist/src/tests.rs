@@ -120,8 +120,9 @@ fn the_age_of_a_backup_is_evidence() {
 
 #[test]
 fn what_the_machine_has_is_evidence() {
-    let with =
-        item(json!({ "machine": { "cores": 4, "memory-gib": 8.0, "disk-gib": 1.0, "tools": { "docker": "24" } } }));
+    let with = item(
+        json!({ "machine": { "cores": 4, "memory-gib": 8.0, "disk": { "path": "data", "gib": 1.0 }, "tools": { "docker": "24" } } }),
+    );
     let machine = |cores: &str, docker: &str| {
         evidence(
             host(with.clone())

@@ -24,7 +24,7 @@ SET client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS stagewright;
 CREATE TABLE IF NOT EXISTS stagewright.migrations (name text PRIMARY KEY, digest text NOT NULL, compatible boolean NOT NULL, \
 finished boolean NOT NULL, run text NOT NULL, applied timestamptz NOT NULL DEFAULT clock_timestamp());
-CREATE TABLE IF NOT EXISTS stagewright.fence (only boolean PRIMARY KEY DEFAULT true CHECK (only), token bigint NOT NULL, \
+CREATE TABLE IF NOT EXISTS stagewright.fence (one boolean PRIMARY KEY DEFAULT true CHECK (one), token bigint NOT NULL, \
 run text NOT NULL);
 RESET client_min_messages;
 ";
@@ -64,7 +64,7 @@ impl Script {
             "DO $do$ BEGIN IF (SELECT token FROM stagewright.fence) > {token} THEN \
              RAISE EXCEPTION 'a newer run has migrated this database'; END IF; END $do$;\n\
              INSERT INTO stagewright.fence (token, run) VALUES ({token}, {run}) \
-             ON CONFLICT (only) DO UPDATE SET token = excluded.token, run = excluded.run;\n",
+             ON CONFLICT (one) DO UPDATE SET token = excluded.token, run = excluded.run;\n",
             run = text(run),
         ));
         for migration in pending {
