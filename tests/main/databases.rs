@@ -48,14 +48,14 @@ uses = "db-backup"
 [stages.backup.with]
 server = { postgresql = { host = "10.77.0.1", user = "postgres", secret = "db", tls = "disable" } }
 database = "shop"
-to = [TO]
+to = [PLACES]
 MORE
 
 [stages.verify]
 uses = "db-verify"
 needs = ["backup"]
 [stages.verify.with]
-from = { store = STORE, backup = "${{ stages.backup.outputs.backup }}" IDENTITY }
+from = { store = PLACE, backup = "${{ stages.backup.outputs.backup }}" IDENTITY }
 database = "shop"
 server = { postgresql = { host = "10.77.0.1", user = "postgres", secret = "db", tls = "disable" } }
 checks = ["SELECT count(*) >= 2000 FROM orders", "SELECT answer() = 42"]
@@ -87,8 +87,8 @@ server = { postgresql = { host = "10.77.0.1", user = "postgres", secret = "db", 
 /// With a store in a folder, without encryption.
 fn backup() -> String {
     BACKUP
-        .replace("TO", "{ folder = \"backups\" }")
-        .replace("STORE", "{ folder = \"backups\" }")
+        .replace("PLACES", "{ folder = \"backups\" }")
+        .replace("PLACE", "{ folder = \"backups\" }")
         .replace("MORE", "")
         .replace("IDENTITY", "")
 }
@@ -219,8 +219,8 @@ fn an_encrypted_backup_in_a_bucket_is_kept_as_long_as_it_is_told() {
     let (public, private) = (line("# public key: "), format!("AGE-SECRET-KEY-1{}", line("AGE-SECRET-KEY-1")));
     let bucket = "bucket = \"www\", prefix = \"backups/\", credential = \"s3\"";
     let pipeline = BACKUP
-        .replace("TO", &format!("{{ {bucket}, keep = {{ last = 2 }} }}, {{ folder = \"backups\" }}"))
-        .replace("STORE", &format!("{{ {bucket} }}"))
+        .replace("PLACES", &format!("{{ {bucket}, keep = {{ last = 2 }} }}, {{ folder = \"backups\" }}"))
+        .replace("PLACE", &format!("{{ {bucket} }}"))
         .replace("MORE", &format!("encrypt = [\"{public}\"]"))
         .replace("IDENTITY", ", identity = \"age\"");
     let secrets = "[secrets.age]\nfrom = \"env:AGE\"\n";

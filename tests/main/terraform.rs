@@ -59,6 +59,7 @@ from = "env:PASSWORD"
 
 [stages.plan]
 uses = "terraform"
+timeout = "2m"
 env = { CHECKPOINT_DISABLE = "true" }
 [stages.plan.with]
 action = "plan"
@@ -78,6 +79,7 @@ with = { message = "apply ${{ stages.plan.outputs.plan }}?", environments = ["pr
 uses = "terraform"
 needs = ["plan", "approve"]
 environment = "production"
+timeout = "2m"
 env = { CHECKPOINT_DISABLE = "true" }
 [stages.apply.with]
 action = "apply"
@@ -116,8 +118,12 @@ fn repository(aws: &Aws) -> TestEnvironment {
     let init = repository.program(&terraform).args(["-chdir=infra", "init", "-plugin-dir=../providers"]).output();
     assert!(init.as_ref().is_ok_and(|output| output.status.success()), "{init:?}");
     repository.run(&["grant", "--yes"]).exits(0);
-    // Where its own state is, Terraform alone knows.
+    // Where its own state is, and where its providers call, Terraform alone knows.
     let granted = repository.read("stagewright.toml").replace("write = [", "write = [\"state/\", ");
+    let granted =
+        granted.replace("[stages.plan.permissions]", "[stages.plan.permissions]\nnet = [\"http://127.0.0.1:4566\"]");
+    let granted =
+        granted.replace("[stages.apply.permissions]", "[stages.apply.permissions]\nnet = [\"http://127.0.0.1:4566\"]");
     repository.write("stagewright.toml", &granted);
     repository
 }

@@ -352,7 +352,8 @@ impl Blueprint {
         let Some(first) = listeners.next() else { return Ok(Network::default()) };
         let address = first.local_addr().map_err(|error| internal(&error))?;
         let mut serving = vec![proxy::serve(first, egress.clone(), credentials.cloned(), proxy::IDLE)];
-        for (listener, (&port, &address)) in listeners.by_ref().zip(ports) {
+        // In this order, so that the end of the ports takes no listener.
+        for ((&port, &address), listener) in ports.iter().zip(listeners.by_ref()) {
             let authenticated = credentials.and_then(|credentials| {
                 // A service of a rehearsal, which listens on another port, isn't the host of a secret.
                 let granted = self.policy.origins_on_loopback(address).chain(egress.signed_on_loopback(address));
