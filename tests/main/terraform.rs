@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use crate::environment::{TestEnvironment, outcomes};
 use crate::targets::aws::{Aws, program};
+use crate::targets::engine::latest_run;
 
 /// With the values that a provider for a test needs.
 const CONFIGURATION: &str = r#"
@@ -26,7 +27,10 @@ provider "aws" {
   skip_metadata_api_check     = true
   skip_requesting_account_id  = true
   skip_region_validation      = true
-  endpoints { ssm = "http://127.0.0.1:4566" }
+  endpoints {
+    ec2 = "http://127.0.0.1:4566"
+    ssm = "http://127.0.0.1:4566"
+  }
 }
 resource "aws_ssm_parameter" "greeting" {
   name  = "/greeting"
@@ -144,16 +148,15 @@ fn the_plan_that_was_approved_is_applied_and_no_other_and_only_once() {
 
     // Planned before another run has changed the state, and approved after it.
     repository.run(&["run", "--input", "value=older"]).exits(5);
-    let older = repository.run(&["list", "--json"]).exits(0).stdout;
-    let older: Json = serde_json::from_str(&older).expect("JSON");
-    let older = older[0]["id"].as_str().expect("an id").to_owned();
+    let older = latest_run(&repository);
+    let older = older.as_str().expect("an id");
     repository.run(&["run", "--input", "value=newer"]).exits(5);
     repository.run(&["approve", "latest"]).exits(0);
     repository.run(&["resume", "latest"]).exits(0);
     assert_eq!(greeting(&aws), "newer");
-    let refused = repository.run(&["approve", &older]);
+    let refused = repository.run(&["approve", older]);
     if refused.code == 0 {
-        let refused = repository.run(&["resume", &older]);
+        let refused = repository.run(&["resume", older]);
         assert_ne!(refused.code, 0, "{}", refused.stdout);
     }
     assert_eq!(greeting(&aws), "newer");

@@ -202,8 +202,9 @@ impl Blueprint {
                 self.own.add(&format!("http://{address}"));
             }
         }
-        let (mut confinement, refused, kept, placeholders) = self.confinement(environment, credentials.clone()).await?;
         let hosts = self.egress.as_ref().map(|_| OtherHosts::new(self.policy.connections())).unwrap_or_default();
+        let (mut confinement, refused, kept, placeholders) =
+            self.confinement(environment, credentials.clone(), hosts.names.clone()).await?;
         // The first listener is the proxy's; each of the others has the port of the service that it forwards to, so that
         // programs find the service where the pipeline says. `network` relies on this order.
         if self.egress.is_some() {
@@ -306,6 +307,7 @@ impl Blueprint {
         &self,
         environment: &BTreeMap<String, String>,
         credentials: Option<Arc<ProxyCredentials>>,
+        hosts: names::Known,
     ) -> Result<(Confinement, BTreeSet<PathBuf>, Option<KeptCaches>, Option<Placeholders>), CapabilityError> {
         let Limits { cpu, process_memory, processes, workspace, .. } = self.limits;
         let limits = sandbox::SandboxLimits {
@@ -325,6 +327,7 @@ impl Blueprint {
             environment: environment.clone(),
             machine: Arc::clone(&self.machine),
             credentials,
+            hosts,
         };
         let places::MountPlan { scratch, places, rules, refused, kept, placeholders } =
             self.workspace.off_thread(move |files| planner.plan(files)).await?;

@@ -59,13 +59,11 @@ impl Stage for DbRestore {
         let run = context::run_id();
         let previous = previous(&config.database, &run);
         let fence = environment::fence().unwrap_or_default();
-        server.switch(&Switch {
-            database: &config.database,
-            restored: &restored,
-            previous: &previous,
-            fence,
-            run: &run,
-        })?;
+        let switch = Switch { database: &config.database, restored: &restored, previous: &previous, fence, run: &run };
+        if let Err(error) = server.switch(&switch) {
+            let _ = server.drop(&restored);
+            return Err(error);
+        }
         log::info(format!("the replaced data is in the database `{previous}`; remove it once it isn't needed"));
         let recovery_time = clock::monotonic().saturating_sub(began);
         publish(&backup, &previous, Some(recovery_time), at.saturating_sub(since_epoch(&backup)))?;

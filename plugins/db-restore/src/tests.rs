@@ -58,15 +58,17 @@ fn a_restored_database_takes_the_place_of_the_other_under_the_token() {
 }
 
 #[test]
-fn a_switch_that_fails_lets_sessions_in_again() {
+fn a_switch_that_fails_lets_sessions_in_again_and_leaves_no_copy() {
     let refused = ProcessScript::new("psql", ["--no-psqlrc"]).exit(3);
     let report = restoring()
         .process(refused.stderr("psql:<stdin>:3: ERROR:  a newer run has restored this database\n"))
+        .process(psql(""))
         .process(psql(""))
         .run::<DbRestore>();
     let error = report.result.as_ref().unwrap_err();
     assert!(format!("{error:?}").contains("a newer run has restored this database"), "{error:?}");
     assert_eq!(script(&report, 4), "ALTER DATABASE \"shop\" ALLOW_CONNECTIONS true;\n");
+    assert!(script(&report, 5).starts_with("DROP DATABASE IF EXISTS \"shop_restored\""));
 }
 
 #[test]

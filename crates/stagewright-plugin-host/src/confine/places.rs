@@ -22,6 +22,7 @@ use crate::capability::workspace::WorkspaceFiles;
 use crate::error::{CapabilityError, ErrorCode, unprepared};
 use crate::net::authority::AttemptAuthority;
 use crate::net::credentials::ProxyCredentials;
+use crate::net::names::Known;
 use crate::policy::Policy;
 use crate::reserved::{Placeholders, Reserved};
 
@@ -49,6 +50,8 @@ pub(super) struct MountPlanner {
     pub(super) machine: Arc<BTreeMap<String, String>>,
     /// None for a stage without secrets for the proxy.
     pub(super) credentials: Option<Arc<ProxyCredentials>>,
+    /// The addresses inside that stand for hosts.
+    pub(super) hosts: Known,
 }
 
 /// The mounts, and what must exist until the sandbox ends.
@@ -72,6 +75,10 @@ impl MountPlanner {
         let (mut places, rules) = system(&scratch);
         places.extend_from_slice(&self.config.copies.places(&self.config.scratch)?);
         places.extend(own_name_server(&scratch).map_err(|error| unprepared("name the name server", &error))?);
+        if !self.hosts.is_empty() {
+            let own = own_hosts(&self.hosts, &scratch).map_err(|error| unprepared("name the hosts", &error))?;
+            places.extend(own);
+        }
         if let Some(credentials) = &self.credentials {
             let authorities = authorities(&credentials.authority, &scratch);
             places.push(authorities.map_err(|error| unprepared("write the certificates", &error))?);
@@ -203,6 +210,27 @@ fn own_name_server(scratch: &Path) -> io::Result<Option<Place>> {
     Ok(Some(Place { path, source: Source::Host(own), access: Some(Access::Read) }))
 }
 
+/// Gives the hosts whose ports are forwarded their addresses inside. This machine may have others for them in this file, which
+/// resolvers read before they ask a name server.
+fn own_hosts(known: &Known, scratch: &Path) -> io::Result<Option<Place>> {
+    let Ok(path) = fs::canonicalize("/etc/hosts") else { return Ok(None) };
+    let machine = stagewright_files::read_text(&path, stagewright_files::CONFIGURATION).unwrap_or_default();
+    let own = scratch.join("hosts");
+    fs::write(&own, hosts(&machine, known))?;
+    Ok(Some(Place { path, source: Source::Host(own), access: Some(Access::Read) }))
+}
+
+/// The machine's file (hosts(5)), with these addresses instead of its own.
+fn hosts(machine: &str, known: &Known) -> String {
+    let lines = machine.lines().filter_map(|line| {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let address = words.next()?;
+        let names: Vec<&str> = words.filter(|name| !known.contains_key(&name.to_ascii_lowercase())).collect();
+        (!names.is_empty()).then(|| format!("{address} {}\n", names.join(" ")))
+    });
+    lines.chain(known.iter().map(|(name, address)| format!("{address} {name}\n"))).collect()
+}
+
 /// Writes the settings of clients that don't find their kept caches themselves. `own`: the folder that is mounted at `home`.
 fn set_caches(home: &Path, needs: &[ToolMount], own: &Path) -> io::Result<()> {
     let is_kept = |cache: &Path| needs.iter().any(|need| need.path == cache && need.how == MountMode::Kept);
@@ -286,4 +314,18 @@ pub(crate) fn tools(
     }
     let programs = found.into_iter().collect::<Vec<_>>();
     needs(&programs, Tools { env: environment, machine, workspace })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn hosts_whose_ports_are_forwarded_have_no_address_of_the_machines_file() {
+        let machine = "# a comment\n127.0.0.1\tlocalhost\n10.0.0.5 DB.example.org db # the database\n10.0.0.6 db.example.org\n::1 ip6\n";
+        let known = Known::from([("db.example.org".to_owned(), Ipv4Addr::new(127, 1, 0, 1))]);
+        assert_eq!(hosts(machine, &known), "127.0.0.1 localhost\n10.0.0.5 db\n::1 ip6\n127.1.0.1 db.example.org\n");
+    }
 }
