@@ -47,7 +47,7 @@ impl Stage for Checklist {
         let asked: Vec<&Item> = config.items.iter().filter(|item| item.is_asked()).collect();
         match gate::decision()? {
             None if !asked.is_empty() => Ok(Outcome::Suspended(form(&config, &asked, &found)?)),
-            None => finish(&config, found, None),
+            None => finish(&config, &found, None),
             Some(decision) => answered(&config, &asked, found, decision),
         }
     }
@@ -120,13 +120,13 @@ fn answered(
     }
     let answer = if rehearsed { "not asked in a rehearsal".to_owned() } else { format!("yes, says {by}") };
     found.extend(asked.iter().map(|item| (item.name.clone(), answer.clone())));
-    finish(config, found, (!rehearsed).then_some(by))
+    finish(config, &found, (!rehearsed).then_some(by.as_str()))
 }
 
-fn finish(config: &Config, found: BTreeMap<String, String>, by: Option<String>) -> Result<Outcome> {
+fn finish(config: &Config, found: &BTreeMap<String, String>, by: Option<&str>) -> Result<Outcome> {
     let line = |item: &Item| Some(format!("- {}: {}\n", item.text, found.get(&item.name)?));
     outputs::summary(config.items.iter().filter_map(line).collect::<String>());
-    outputs::set("items", &found)?;
+    outputs::set("items", found)?;
     outputs::set("answered-by", &by)?;
     Ok(Outcome::Succeeded)
 }

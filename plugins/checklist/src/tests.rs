@@ -4,7 +4,7 @@ use stagewright_sdk::{Outcome, Result};
 
 use crate::Checklist;
 
-fn host(items: Json) -> FakeHost {
+fn host(items: &Json) -> FakeHost {
     FakeHost::new().config(json!({ "items": items }))
 }
 
@@ -12,7 +12,7 @@ fn run(host: FakeHost) -> Report<Result<Outcome>> {
     host.run::<Checklist>()
 }
 
-fn item(more: Json) -> Json {
+fn item(more: &Json) -> Json {
     let mut item = json!({ "name": "it", "text": "It is so" });
     item.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
     json!([item])
@@ -34,7 +34,7 @@ fn what_people_know_is_asked_in_a_form_that_shows_the_evidence() {
         { "name": "support", "text": "Support knows" },
         { "name": "window", "text": "It is the right time" },
     ]);
-    let host = || host(items.clone()).process(ProcessScript::new("check", [""; 0]).stdout("all 3 fine\n"));
+    let host = || host(&items).process(ProcessScript::new("check", [""; 0]).stdout("all 3 fine\n"));
     let asked = run(host());
     assert!(matches!(asked.result, Ok(Outcome::Suspended(_))), "{:?}", asked.result);
     let fields: Vec<_> = asked.gates[0].fields.iter().map(|field| (field.name.as_str(), field.required)).collect();
@@ -63,38 +63,38 @@ fn evidence_against_an_item_fails_before_anybody_is_asked() {
         { "name": "support", "text": "Support knows" },
     ]);
     let fails = ProcessScript::new("check", [""; 0]).exit(1).stderr("2 of 3 fine\n");
-    let report = run(host(items.clone()).process(fails.clone()));
+    let report = run(host(&items).process(fails.clone()));
     let error = report.result.as_ref().unwrap_err();
     assert_eq!(error.causes, ["The check passes: `check` ended with exit code 1: 2 of 3 fine"]);
     assert!(report.gates.is_empty());
     // It was fine when the form was opened.
-    let later = run(host(items).process(fails).approved("ada", None, json!({ "support": true })));
+    let later = run(host(&items).process(fails).approved("ada", None, json!({ "support": true })));
     assert!(later.result.is_err());
-    let without = run(host(item(json!({ "command": ["check"] }))).process(ProcessScript::new("check", [""; 0])));
+    let without = run(host(&item(&json!({ "command": ["check"] }))).process(ProcessScript::new("check", [""; 0])));
     assert_eq!((without.result, &without.outputs["answered-by"]), (Ok(Outcome::Succeeded), &Json::Null));
 }
 
 #[test]
 fn responses_and_certificates_are_evidence() {
     let http = |script: HttpScript| {
-        evidence(host(item(json!({ "http": { "url": "http://a/", "contains": "up" } }))).http(script))
+        evidence(host(&item(&json!({ "http": { "url": "http://a/", "contains": "up" } }))).http(script))
     };
     assert_eq!(http(HttpScript::get("http://a/").body("all up")), "http://a/ returned 200");
     assert!(http(HttpScript::get("http://a/").body("down")).ends_with("doesn't contain `up`"));
     assert!(http(HttpScript::get("http://a/").status(503)).contains("returned 503"));
 
-    let with = item(json!({ "certificate": { "host": "shop.example.org", "days": 30 } }));
+    let with = item(&json!({ "certificate": { "host": "shop.example.org", "days": 30 } }));
     let show = || ProcessScript::new("openssl", ["s_client", "-connect", "shop.example.org:443"]).stdout("PEM");
     let check = || ProcessScript::new("openssl", ["x509", "-noout", "-enddate", "-checkend", "2592000"]);
     let until = "notAfter=Jan  1 00:00:00 2027 GMT\n";
     assert_eq!(
-        evidence(host(with.clone()).process(show()).process(check().stdout(until))),
+        evidence(host(&with).process(show()).process(check().stdout(until))),
         "good until Jan  1 00:00:00 2027 GMT"
     );
-    let soon = host(with.clone()).process(show()).process(check().stdout(until).exit(1));
+    let soon = host(&with).process(show()).process(check().stdout(until).exit(1));
     assert!(evidence(soon).ends_with("which is in less than 30 days"));
     let other = show().exit(1).stderr("verify error:num=62:hostname mismatch\nmore\n");
-    assert!(evidence(host(with).process(other)).contains("hostname mismatch"));
+    assert!(evidence(host(&with).process(other)).contains("hostname mismatch"));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn the_age_of_a_backup_is_evidence() {
     };
     let with = |age: &str, verified: bool| {
         let backup = json!({ "store": { "folder": "backups" }, "database": "shop", "age": age, "verified": verified });
-        host(item(json!({ "backup": backup })))
+        host(&item(&json!({ "backup": backup })))
     };
     let made = |host: FakeHost, verified: Json| evidence(host.file("backups/shop-1.json", record(&verified)));
     assert_eq!(made(with("10m", false), Json::Null), "`shop-1` is 10 min 0 s old");
@@ -121,11 +121,11 @@ fn the_age_of_a_backup_is_evidence() {
 #[test]
 fn what_the_machine_has_is_evidence() {
     let with = item(
-        json!({ "machine": { "cores": 4, "memory-gib": 8.0, "disk": { "path": "data", "gib": 1.0 }, "tools": { "docker": "24" } } }),
+        &json!({ "machine": { "cores": 4, "memory-gib": 8.0, "disk": { "path": "data", "gib": 1.0 }, "tools": { "docker": "24" } } }),
     );
     let machine = |cores: &str, docker: &str| {
         evidence(
-            host(with.clone())
+            host(&with)
                 .process(ProcessScript::new("nproc", ["--all"]).stdout(format!("{cores}\n")))
                 .process(
                     ProcessScript::new("free", ["--bytes"]).stdout("       total used\nMem:  17179869184 1\nSwap: 0\n"),
@@ -146,7 +146,7 @@ fn what_the_machine_has_is_evidence() {
 
 #[test]
 fn the_good_release_of_an_environment_is_evidence() {
-    let with = || host(item(json!({ "release": { "environment": "staging", "artifact": "app@sha256:1" } })));
+    let with = || host(&item(&json!({ "release": { "environment": "staging", "artifact": "app@sha256:1" } })));
     let release = |artifact: &str| Some(json!({ "artifact": artifact, "config": {} }));
     assert_eq!(evidence(with().good_release("staging", release("app@sha256:1"))), "it is the good release of staging");
     assert!(evidence(with().good_release("staging", release("app@sha256:2"))).contains("is app@sha256:2"));

@@ -42,10 +42,13 @@ impl Retention {
     }
 }
 
+/// The day, week, month or year of a date.
+type PeriodOf = fn(Date) -> (i16, i16);
+
 /// The backups that no rule keeps.
 pub fn surplus<'b>(backups: &'b [Backup], keep: &Retention, now: Duration) -> Vec<&'b Backup> {
     let mut newest: Vec<&Backup> = backups.iter().collect();
-    newest.sort_by(|a, b| b.moment.cmp(&a.moment));
+    newest.sort_by_key(|backup| std::cmp::Reverse(backup.moment));
     let mut kept: HashSet<&str> = HashSet::new();
     kept.extend(newest.iter().take(keep.last.max(1)).map(|backup| backup.name.as_str()));
     kept.extend(newest.iter().find(|backup| backup.verified.is_some()).map(|backup| backup.name.as_str()));
@@ -53,7 +56,7 @@ pub fn surplus<'b>(backups: &'b [Backup], keep: &Retention, now: Duration) -> Ve
         let is_young = |backup: &&&Backup| now.saturating_sub(since_epoch(backup)) <= within.0;
         kept.extend(newest.iter().filter(is_young).map(|backup| backup.name.as_str()));
     }
-    let periods: [(usize, fn(Date) -> (i16, i16)); 4] = [
+    let periods: [(usize, PeriodOf); 4] = [
         (keep.daily, |date| (date.year(), date.day_of_year())),
         (keep.weekly, |date| (date.iso_week_date().year(), i16::from(date.iso_week_date().week()))),
         (keep.monthly, |date| (date.year(), i16::from(date.month()))),

@@ -72,7 +72,7 @@ impl Config {
         match (&self.wasm, self.files.is_empty()) {
             (None, true) => found.push(Problem::at("files", "nothing is packed").help("set `wasm`, or name `files`")),
             (Some(_), false) => {
-                found.push(Problem::at("files", "can't be packed together with `wasm`").help("make two stages"))
+                found.push(Problem::at("files", "can't be packed together with `wasm`").help("make two stages"));
             }
             _ => {}
         }

@@ -104,7 +104,7 @@ fn unmet(limits: &Limits, measured: &Measured) -> Vec<String> {
         let Some(limit) = limit.map(|limit| limit.0.as_millis()) else { continue };
         match value {
             Some(value) if u128::from(value) > limit => {
-                found.push(format!("{name} is {value} ms, at most {limit} ms are allowed"))
+                found.push(format!("{name} is {value} ms, at most {limit} ms are allowed"));
             }
             Some(_) => {}
             None => found.push(format!("{name} is unknown, because nothing was answered")),

@@ -34,7 +34,7 @@ impl Commands<'_> {
     }
 
     /// A path of the workspace, as seen from the folder of the configuration.
-    fn from_dir(&self, path: &str) -> String {
+    fn seen_from_dir(&self, path: &str) -> String {
         let up = self.config.dir.split('/').filter(|name| !matches!(*name, "" | ".")).map(|_| "../");
         format!("{}{}", up.collect::<String>(), path.trim_end_matches('/'))
     }
@@ -42,7 +42,9 @@ impl Commands<'_> {
     /// Gets the providers that the lock file names, and no others.
     pub(crate) fn init(&self) -> Vec<String> {
         let mut args = self.args("init", &["-input=false", "-no-color", "-lockfile=readonly"]);
-        args.extend(self.config.plugin_dir.as_ref().map(|folder| format!("-plugin-dir={}", self.from_dir(folder))));
+        args.extend(
+            self.config.plugin_dir.as_ref().map(|folder| format!("-plugin-dir={}", self.seen_from_dir(folder))),
+        );
         args
     }
 
@@ -52,7 +54,7 @@ impl Commands<'_> {
         let mut args = self.args("plan", &["-input=false", "-no-color", "-detailed-exitcode", &lock, &out]);
         args.extend(self.config.destroy.then(|| "-destroy".to_owned()));
         args.extend(self.config.vars.iter().map(|(name, value)| format!("-var={name}={value}")));
-        args.extend(self.config.var_files.iter().map(|file| format!("-var-file={}", self.from_dir(file))));
+        args.extend(self.config.var_files.iter().map(|file| format!("-var-file={}", self.seen_from_dir(file))));
         args
     }
 

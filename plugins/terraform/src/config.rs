@@ -70,7 +70,7 @@ impl Config {
         }
         match (&self.plan, is_plan) {
             (Some(_), true) => {
-                found.push(Problem::at("plan", "applies to `action = \"apply\"` alone").help("remove it"))
+                found.push(Problem::at("plan", "applies to `action = \"apply\"` alone").help("remove it"));
             }
             (None, false) => {
                 let help = "name the stage that has planned, as in plan = \"${{ stages.plan.outputs.plan }}\"";
