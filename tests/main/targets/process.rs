@@ -114,6 +114,26 @@ impl Processes {
     }
 }
 
+/// The longest time in which nothing answered with status 200, while `act` runs.
+fn gap(machine: &Machine, act: impl FnOnce()) -> Duration {
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                if machine.get("http://127.0.0.1:8000/").is_some() {
+                    longest = longest.max(last.elapsed());
+                    last = Instant::now();
+                }
+            }
+            longest.max(last.elapsed())
+        });
+        act();
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        watching.join().expect("it has watched")
+    })
+}
+
 impl Drop for Processes {
     fn drop(&mut self) {
         for environment in ["production", "staging"] {
@@ -463,4 +483,16 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Where two versions can't run at once, nothing serves while the new one is tried.
+#[test]
+fn with_recreate_the_old_release_serves_again_after_one_that_never_gets_healthy() {
+    let processes = Processes::with("strategy = { recreate = {} }");
+    processes.deploy("1", &[], 0);
+    let healthy = gap(&processes.machine, || drop(processes.deploy("2", &[], 0)));
+    assert_eq!(processes.serves().as_deref(), Some("version 2"));
+    let broken = gap(&processes.machine, || drop(processes.deploy("3", &["exit=1"], 1)));
+    assert_eq!(processes.serves().as_deref(), Some("version 2"), "the earlier release is started again");
+    eprintln!("nothing served for {healthy:.1?} with a healthy release, and for {broken:.1?} with one that exits");
 }
