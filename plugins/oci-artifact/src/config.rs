@@ -80,7 +80,7 @@ impl Config {
             Some(_) if self.wasm.is_some() => {
                 found.push(Problem::at("artifact-type", "is for `files`: that of WASM is given").help("remove it"));
             }
-            None if !self.files.is_empty() => {
+            None if !self.files.is_empty() && self.wasm.is_none() => {
                 let help = "say what the files are, as in `application/vnd.acme.policy.v1`";
                 found.push(Problem::at("artifact-type", "is missing for `files`").help(help));
             }
