@@ -487,6 +487,7 @@ impl Drop for Killed {
 
 /// Where two versions can't run at once, nothing serves while the new one is tried.
 #[test]
+#[expect(clippy::print_stderr, reason = "it shows what it has measured")]
 fn with_recreate_the_old_release_serves_again_after_one_that_never_gets_healthy() {
     let processes = Processes::with("strategy = { recreate = {} }");
     processes.deploy("1", &[], 0);
