@@ -171,6 +171,10 @@ fn an_interrupted_backup_is_made_again_unless_each_place_has_it() {
     let other = record("shop-20260131T020000.120Z", "2026-01-31T02:00:00.120Z", &json!({}));
     let others = host(&json!({})).file("backups/shop-20260131T020000.120Z.json", other);
     assert_eq!(observe(others), Observation::NotStarted);
+    // Another stage of the run has made one too.
+    let other = record("shop-20260131T020000.120Z", "2026-01-31T02:00:00.120Z", &json!({ "run": "run-1" }));
+    let others = host(&json!({})).file("backups/shop-20260131T020000.120Z.json", other);
+    assert_eq!(observe(others), Observation::NotStarted);
 }
 
 #[test]

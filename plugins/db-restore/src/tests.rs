@@ -95,3 +95,14 @@ fn undoing_puts_the_data_of_before_back_and_keeps_what_was_restored() {
     let report = host().process(psql("")).process(psql("")).undo::<DbRestore>();
     assert!(script(&report, 1).contains("ALLOW_CONNECTIONS true"), "{report:#?}");
 }
+
+#[test]
+fn what_differs_from_the_backup_takes_no_place_and_leaves_no_copy() {
+    let other = "{\"table\":\"public.orders\",\"rows\":1,\"digest\":\"7\"}\n";
+    let restore = ProcessScript::new("pg_restore", ["--no-password"]);
+    let report = host().process(psql("")).process(restore).process(psql(other)).process(psql("")).run::<DbRestore>();
+    let error = report.result.as_ref().unwrap_err();
+    assert_eq!(error.causes, ["public.orders: isn't in the backup"]);
+    assert_eq!(report.spawned.len(), 4);
+    assert!(script(&report, 3).starts_with("DROP DATABASE IF EXISTS \"shop_restored\""));
+}
