@@ -91,3 +91,24 @@ fn a_certificate_is_looked_at_by_its_name_and_its_days() {
     let said = failure(&events, "ready").to_string();
     assert!(code == 1 && said.contains("the certificate of localhost can't be verified"), "{said}");
 }
+
+#[test]
+fn text_from_outside_is_no_part_of_a_program_or_a_query() {
+    let server = "{ postgresql = { host = \"127.0.0.1\", user = \"u\" } }, database = \"shop\", from = { store = { folder = \"b\" } }";
+    for (uses, with, key) in [
+        (
+            "checklist",
+            "items = [{ name = \"a\", text = \"b\", command = [\"sh\", \"-c\", \"EXPRESSION\"] }]".to_owned(),
+            "command[2]",
+        ),
+        ("db-verify", format!("server = {server}, checks = [\"EXPRESSION\"]"), "checks[0]"),
+        ("db-restore", format!("server = {server}, checks = [\"EXPRESSION\"]"), "checks[0]"),
+    ] {
+        let with = with.replace("EXPRESSION", "${{ inputs.text }}");
+        let repository = TestEnvironment::with_pipeline(&format!(
+            "schema = 1\npipeline.name = \"p\"\n[inputs.text]\n[stages.a]\nuses = \"{uses}\"\nwith = {{ {with} }}\n"
+        ));
+        let refused = repository.run(&["validate"]).exits(3).stderr;
+        assert!(refused.contains(key) && refused.contains("is executed as code"), "{uses}: {refused}");
+    }
+}

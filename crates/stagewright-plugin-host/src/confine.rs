@@ -405,6 +405,11 @@ struct OtherHosts {
     names: names::Known,
 }
 
+/// Whether an address is that of a host, which the sandbox's loopback can have.
+fn is_of_host(address: Ipv4Addr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
+}
+
 impl OtherHosts {
     /// A host that is named by an IPv4 address keeps it, and one that is named by an IPv6 address isn't forwarded. All
     /// others get addresses of the loopback: 127.1.0.1 and the ones that follow.
@@ -412,8 +417,8 @@ impl OtherHosts {
         let mut hosts = OtherHosts::default();
         for origin in places {
             let inside = match origin.address() {
-                Some(IpAddr::V4(address)) => address,
-                Some(IpAddr::V6(_)) => continue,
+                Some(IpAddr::V4(address)) if is_of_host(address) => address,
+                Some(_) => continue,
                 None => {
                     let next = u32::try_from(hosts.names.len() + 1).unwrap_or(u32::MAX);
                     let next = Ipv4Addr::from_bits(NAMED_HOSTS.to_bits().saturating_add(next));

@@ -43,6 +43,7 @@ pub(crate) struct Item {
     /// What has to be so, as a sentence.
     pub(crate) text: String,
     /// A program that exits with 0 if it is so. It has to be one that only reads.
+    #[schemars(extend("x-stagewright-code" = "argv"))]
     pub(crate) command: Option<Vec<String>>,
     /// A GET whose response says so.
     pub(crate) http: Option<HttpEvidence>,

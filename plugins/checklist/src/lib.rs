@@ -111,7 +111,7 @@ fn answered(
         let because = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         return Err(Error::new(ErrorCode::PermissionDenied, format!("{by} rejected the checklist{because}")));
     }
-    // In a rehearsal there is no one to ask.
+    // A rehearsal has no answers.
     let is_yes = |item: &&&Item| rehearsed || fields.get(&item.name).is_some_and(|answer| *answer == true);
     let denied: Vec<String> = asked.iter().filter(|item| !is_yes(item)).map(|item| item.text.clone()).collect();
     if !denied.is_empty() {

@@ -321,15 +321,6 @@ impl Postgresql {
         switched.map(|_| ())
     }
 
-    /// Puts the replaced database back in its place. What was restored keeps its data under the name `restored`.
-    ///
-    /// # Errors
-    /// As [`Postgresql::switch`].
-    pub fn switch_back(&self, switch: &Switch<'_>) -> Result<()> {
-        let back = Switch { restored: switch.previous, previous: switch.restored, ..*switch };
-        self.switch(&back)
-    }
-
     /// Lets sessions in again, after a switch that was interrupted.
     ///
     /// # Errors
@@ -448,7 +439,9 @@ fn in_connection(value: &str) -> String {
 
 /// An argument of a meta-command of psql.
 fn in_script(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+    let value = value.replace('\\', "\\\\").replace('\'', "''");
+    // A line break would end the command, and begin another one.
+    format!("'{}'", value.replace('\n', "\\n").replace('\r', "\\r"))
 }
 
 /// A name in SQL.
@@ -459,4 +452,15 @@ fn identifier(name: &str) -> String {
 /// A text in SQL, in quotes.
 pub fn text(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_ends_the_line_of_a_command_of_psql() {
+        assert_eq!(in_script("it's \\ a\n\\! sh\r"), r"'it''s \\ a\n\\! sh\r'");
+        assert_eq!(in_connection(r"it's \"), r"'it\'s \\'");
+    }
 }

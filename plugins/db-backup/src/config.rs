@@ -23,7 +23,7 @@ pub struct Config {
     pub(crate) server: Server,
     /// The database.
     pub(crate) database: String,
-    /// The places of the backup: each gets all of it, and keeps as many as it is told.
+    /// The places of the backup. Each gets all of it, and has its own rules for what is kept.
     pub(crate) to: Vec<Store>,
     /// The public keys of age that the backup is encrypted to, by the program `age`. Default: it isn't encrypted.
     #[serde(default)]

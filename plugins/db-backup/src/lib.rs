@@ -94,7 +94,7 @@ impl Reconcile for DbBackup {
         Ok(Observation::Applied(format!("the backup `{}` is stored", backup.name)))
     }
 
-    /// A backup stays: it is data of its moment, whatever became of the run.
+    /// A backup is kept, whether or not the run succeeds.
     fn undo(_config: Config) -> Result<()> {
         log::info("the backup is kept");
         Ok(())

@@ -21,6 +21,7 @@ pub struct Config {
     pub(crate) server: Server,
     /// Queries of which each has to return true before the restored data takes the place of the other.
     #[serde(default)]
+    #[schemars(extend("x-stagewright-code" = "text"))]
     pub(crate) checks: Vec<String>,
     /// A folder of the workspace for the backup on its way, which is removed at the end.
     #[serde(default = "default_scratch")]

@@ -27,6 +27,7 @@ pub struct Config {
     scratch_database: Option<String>,
     /// Queries of which each has to return true.
     #[serde(default)]
+    #[schemars(extend("x-stagewright-code" = "text"))]
     pub(crate) checks: Vec<String>,
     /// How long a restore may take until the data can be used (RTO).
     pub(crate) recovery_time_goal: Option<DurationText>,

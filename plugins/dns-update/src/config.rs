@@ -16,7 +16,7 @@ use crate::{rfc2136, route53};
     "records": [{ "name": "www.example.org", "type": "A", "values": ["192.0.2.9"], "ttl": "1m" }],
 }))]
 pub struct Config {
-    /// The server that is told.
+    /// The server to update.
     pub(crate) server: Server,
     /// The records. They change together.
     pub(crate) records: Vec<Record>,

@@ -71,8 +71,10 @@ const UPDATE: [&str; 3] = ["-v", "-t", "30"];
 
 impl Server {
     pub(crate) fn problems(&self) -> Vec<Problem> {
+        let is_address = self.host.parse::<std::net::IpAddr>().is_ok();
         let names = [("host", &self.host), ("zone", &self.zone), ("key.name", &self.key.name)];
-        let wrong = names.into_iter().filter(|(_, name)| !is_name(name) && !name.contains(':'));
+        let names = names.into_iter().filter(|(key, _)| *key != "host" || !is_address);
+        let wrong = names.filter(|(_, name)| !is_name(name));
         wrong
             .map(|(key, name)| Problem::at(format!("server.rfc2136.{key}"), format!("`{name}` isn't a name")))
             .collect()

@@ -183,3 +183,17 @@ fn mistakes_are_named_with_their_keys() {
         assert_eq!(found.iter().map(|problem| problem.key.as_deref()).collect::<Vec<_>>(), [Some(key)], "{more}");
     }
 }
+
+#[test]
+fn no_name_of_the_configuration_adds_a_line_to_the_update() {
+    let server = |host: &str, zone: &str, key: &str| {
+        let key = json!({ "name": key, "secret": "key" });
+        let with = json!({ "server": { "rfc2136": { "host": host, "zone": zone, "key": key } } });
+        self::host(&with).validate::<DnsUpdate>().into_iter().filter_map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    let more = "a:\nupdate delete www.example.org.";
+    assert_eq!(server(more, "b", "c"), ["server.rfc2136.host"]);
+    assert_eq!(server("a", more, "c"), ["server.rfc2136.zone"]);
+    assert_eq!(server("a", "b", more), ["server.rfc2136.key.name"]);
+    assert_eq!(server("2001:db8::1", "b", "c"), [""; 0]);
+}

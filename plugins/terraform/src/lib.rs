@@ -4,8 +4,8 @@
 //! gate between both stages shows it to people, who so approve this plan and no other.
 //!
 //! A plan has the state's number with it. It isn't applied to a state that has changed since, be it by another run, or because it
-//! was applied already: the program itself notices that only if there was a state before. An interrupted `apply` is looked up in
-//! the state, and is for a person to decide unless the state says that nothing of it has begun.
+//! was applied already: the program itself notices that only if there was a state before. An interrupted `apply` is for a
+//! person to decide, with what the state says about it.
 
 mod commands;
 mod config;

@@ -22,7 +22,7 @@ const REPORTED: usize = 1000;
 /// proxy for each of its downloads, hundreds at a time, and closes each as soon as it can.
 pub(crate) const WAIT: Duration = Duration::from_secs(10);
 
-/// Called with each denial, and with each failure that programs aren't told of, once for each origin. Must not block.
+/// Called with each denial, and with each failure that programs don't see, once for each origin. Must not block.
 pub(crate) type DenialReport = Arc<dyn Fn(&CapabilityError) + Send + Sync>;
 
 /// The guard of one attempt.
